@@ -1,0 +1,83 @@
+# Every target in one line: make help. CI calls `make lint types test` and nothing else.
+
+INSTALLED := .venv/.installed
+BIN := .venv/bin
+NAGAYA := $(BIN)/nagaya dev
+IMAGE := .cache/contracts.binpb
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
+	protos protos-baseline bench clean install lock
+
+help: ## list every target
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED) ## start the stack, run two tenants' article pipelines to the end, leave it up
+	@$(NAGAYA) demo
+
+up: $(INSTALLED) ## start the stack on this machine; data of the last time is kept
+	@$(NAGAYA) up
+
+down: $(INSTALLED) ## stop everything that up or demo started; data is kept
+	@$(NAGAYA) down
+
+status: $(INSTALLED) ## show each part: state, address, restarts
+	@$(NAGAYA) status
+
+logs: $(INSTALLED) ## show the log of all parts, or of one: make logs PART=runs
+	@$(NAGAYA) logs $(PART)
+
+doctor: $(INSTALLED) ## check what the stack needs of this machine
+	@$(NAGAYA) doctor
+
+test: $(INSTALLED) ## run every test on real parts; one file: make test TESTS=tests/unit/x.py
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		PYTEST_DEBUG_TEMPROOT="$$folder" $(BIN)/pytest -n 2 --dist loadgroup $(or $(TESTS),tests)
+
+test-unit: $(INSTALLED) ## run the tests that need no other process, and those of the contracts
+	@$(BIN)/pytest tests/unit tests/contract
+
+test-integration: $(INSTALLED) ## run the tests of one service at a time, on PostgreSQL, S3, Temporal
+	@$(BIN)/pytest tests/integration
+
+test-e2e: $(INSTALLED) ## run the tests of the whole stack, and those that break it
+	@$(BIN)/pytest tests/e2e tests/fault
+
+lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stubs are fresh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python protos/generate.py --check
+	@mkdir -p .cache && $(BIN)/python protos/generate.py --image $(IMAGE)
+	@$(BIN)/buf lint $(IMAGE) --config protos/buf.yaml
+	@$(BIN)/buf breaking $(IMAGE) --against protos/baseline.binpb --config protos/buf.yaml
+	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
+	@$(BIN)/python deploy/build/budgets.py
+
+types: $(INSTALLED) ## check types, strictly
+	@$(BIN)/basedpyright
+
+protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
+	@$(BIN)/python protos/generate.py
+
+protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out
+	@$(BIN)/python protos/generate.py --baseline
+
+bench: $(INSTALLED) ## measure, each figure beside its baseline
+	@$(BIN)/python -m bench
+
+clean: $(INSTALLED) ## stop the stack and delete its data; asks first, YES=1 answers
+	@$(NAGAYA) clean $(if $(YES),--yes)
+
+install: $(INSTALLED) ## make .venv with everything in it
+
+lock: ## refresh requirements.lock; newest versions: make lock UPGRADE=1
+	@deploy/build/lock $(if $(UPGRADE),--upgrade)
+
+# A virtual environment holds its own address: in a clone that was moved it is made anew.
+ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
+.PHONY: $(INSTALLED)
+endif
+$(INSTALLED): requirements.lock deploy/build/install $(wildcard */*/pyproject.toml) \
+		protos/gen/python/pyproject.toml
+	@echo "installing into .venv (a minute, once) ..."
+	@deploy/build/install

@@ -1,0 +1,70 @@
+"""The sizes that hand-written Python keeps to; what outgrows them is split by noun."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("bench", "clients", "deploy", "examples", "libs", "protos", "services", "tests")
+OTHERS = {"gen", "node_modules"}  # generated, or not ours
+
+FILE = 300
+MAIN = 60
+FUNCTION = 40
+SERVICER_METHOD = 12
+SERVICEKIT = 2_500  # what four services share stays small enough to be read
+
+
+def main() -> int:
+    files = [ROOT / name for name in _hand_written()]
+    excesses = [excess for file in files for excess in _of_file(file)]
+    kit = sum(_lines(file) for file in files if "servicekit/src/" in file.as_posix())
+    if kit > SERVICEKIT:
+        excesses.append(f"libs/servicekit: {kit} lines, at most {SERVICEKIT}")
+    print(*excesses, sep="\n", file=sys.stderr, end="\n" if excesses else "")
+    print(f"sizes: {len(files)} files, {len(excesses)} over budget")
+    return 1 if excesses else 0
+
+
+def _hand_written() -> Iterator[Path]:
+    for folder in FOLDERS:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            path = file.relative_to(ROOT)
+            if not OTHERS.intersection(path.parts):
+                yield path
+
+
+def _of_file(file: Path) -> Iterator[str]:
+    path = file.relative_to(ROOT)
+    limit = MAIN if file.name == "__main__.py" else FILE
+    if (lines := _lines(file)) > limit:
+        yield f"{path}: {lines} lines, at most {limit}"
+    if path.parts[0] == "tests":
+        return
+    for function, limit in _functions(file):
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1
+        if lines > limit:
+            yield f"{path}:{function.lineno}: {function.name}: {lines} lines, at most {limit}"
+
+
+def _functions(file: Path) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+    in_servicer = "servicer" in (file.stem, file.parent.name)
+    tree = ast.parse(file.read_bytes(), file)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            is_method_of_the_contract = in_servicer and node.name[0].isupper()
+            yield node, SERVICER_METHOD if is_method_of_the_contract else FUNCTION
+
+
+def _lines(file: Path) -> int:
+    return len(file.read_bytes().splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
