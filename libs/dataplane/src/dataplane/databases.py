@@ -1,0 +1,138 @@
+"""The databases that a service reaches, by tenant; the empty id is the management database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from dataplane.pools import AccessStale, DatabaseServer, Pool, Target
+from servicekit.call import Call, serving
+from servicekit.errors import (
+    DatabaseUnavailable,
+    DomainError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dataplane.directory import TenantDirectory
+    from dataplane.pools import Connection
+
+MANAGEMENT = ""
+_KNOWN_POOLS = 2000
+_REFUSAL_SECONDS = 1.0
+
+
+class WrongDatabase(Exception):
+    """A database says that it belongs to another tenant than the one it was opened for."""
+
+
+class Databases:
+    """Opens pools when first needed, and drops them when the directory tells of a change."""
+
+    def __init__(
+        self,
+        resolve: Callable[[str], Awaitable[Target]],
+        application: str,
+        budget: int,
+        directory: TenantDirectory | None = None,
+    ) -> None:
+        self._resolve = resolve
+        self._application = application
+        self._budget = budget
+        self._directory = directory
+        self._servers: dict[str, DatabaseServer] = {}
+        self._pools: OrderedDict[str, Pool] = OrderedDict()
+        self._opening: dict[str, asyncio.Task[Pool]] = {}
+        self._refused: dict[str, tuple[float, DomainError]] = {}
+        if directory is not None:
+            directory.on_change(self.drop)
+
+    async def acquire(self, tenant_id: str) -> tuple[Pool, Connection]:
+        """Return a connection and the pool to release it to."""
+        pool = await self._pool(tenant_id)
+        try:
+            return pool, await pool.server.acquire(pool)
+        except AccessStale:
+            self.drop(tenant_id)
+        pool = await self._pool(tenant_id)
+        try:
+            return pool, await pool.server.acquire(pool)
+        except AccessStale as stale:
+            self.drop(tenant_id)
+            raise DatabaseUnavailable("the database lets nobody in") from stale
+
+    def drop(self, tenant_id: str) -> None:
+        """Forget a pool; what is lent from it is closed when it comes back."""
+        self._refused.pop(tenant_id, None)
+        pool = self._pools.pop(tenant_id, None)
+        if pool is not None:
+            pool.server.retire(pool)
+
+    def close(self) -> None:
+        """Forget every pool."""
+        for tenant_id in list(self._pools):
+            self.drop(tenant_id)
+
+    async def settled(self) -> None:
+        """Wait until what is being closed is closed."""
+        for server in self._servers.values():
+            await server.settled()
+
+    async def _pool(self, tenant_id: str) -> Pool:
+        entry = self._directory.find(tenant_id) if self._directory is not None else None
+        known = self._pools.get(tenant_id)
+        # Whatever changes a tenant's state counts its generation up. News may come late, so whether
+        # the tenant is open now is for the registry to say.
+        if known is None or (entry is not None and known.target.generation < entry.generation):
+            if known is not None:
+                self.drop(tenant_id)
+            return await self._open(tenant_id)
+        self._pools.move_to_end(tenant_id)
+        return known
+
+    async def _open(self, tenant_id: str) -> Pool:
+        """Make a pool, once however many ask; a refusal stands for a second."""
+        until, refusal = self._refused.get(tenant_id, (0.0, None))
+        if refusal is not None and until > time.monotonic():
+            raise refusal.with_traceback(None)
+        task = self._opening.get(tenant_id)
+        if task is None:
+            # In a call of its own, because the one that happens to be first may be cancelled.
+            with serving(Call(tenant_id=tenant_id)):
+                task = asyncio.create_task(self._make(tenant_id))
+            self._opening[tenant_id] = task
+            task.add_done_callback(lambda done: self._opened(tenant_id, done))
+        return await asyncio.shield(task)
+
+    async def _make(self, tenant_id: str) -> Pool:
+        target = await self._resolve(tenant_id)
+        server = self._servers.get(target.server_id)
+        if server is None:
+            server = self._servers[target.server_id] = DatabaseServer(self._budget)
+        check = None if tenant_id == MANAGEMENT else _identity_check(tenant_id)
+        return Pool(target, server, self._application, check)
+
+    def _opened(self, tenant_id: str, task: asyncio.Task[Pool]) -> None:
+        del self._opening[tenant_id]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, DomainError):
+            if len(self._refused) >= _KNOWN_POOLS:
+                self._refused.clear()
+            self._refused[tenant_id] = (time.monotonic() + _REFUSAL_SECONDS, error)
+        if error is None and not task.cancelled():
+            self.drop(tenant_id)
+            self._pools[tenant_id] = task.result()
+            while len(self._pools) > _KNOWN_POOLS:
+                self.drop(next(iter(self._pools)))
+
+
+def _identity_check(tenant_id: str) -> Callable[[Connection], Awaitable[None]]:
+    async def check(connection: Connection) -> None:
+        found = await connection.fetchval("SELECT tenant_id FROM tenant_identity")
+        if found != tenant_id:
+            raise WrongDatabase(f"opened for tenant {tenant_id}, but it belongs to {found}")
+
+    return check

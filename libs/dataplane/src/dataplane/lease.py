@@ -1,0 +1,105 @@
+"""A connection for the length of a block."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from dataplane.pools import STATEMENT_SECONDS
+from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, RequestInvalid
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asyncpg.transaction import Transaction
+
+    from dataplane.databases import Databases
+    from dataplane.pools import Connection
+
+_LOST = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+)
+_COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_NOT_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+
+
+class Lease:
+    """Lends a connection while its block runs; in a transaction if so wished.
+
+    The transaction is committed when the block ends well. What breaks the connection inside the
+    block becomes DatabaseUnavailable, a statement that takes too long DeadlineExceeded.
+    """
+
+    def __init__(self, databases: Databases, tenant_id: str, *, transactional: bool) -> None:
+        self._databases = databases
+        self._tenant_id = tenant_id
+        self._transactional = transactional
+        self._transaction: Transaction | None = None
+
+    async def __aenter__(self) -> Connection:
+        self._pool, self._connection = await self._databases.acquire(self._tenant_id)
+        if self._transactional and not await self._begin():
+            # It broke while it lay idle, and nothing has been done on it.
+            self._pool, self._connection = await self._databases.acquire(self._tenant_id)
+            if not await self._begin():
+                raise DatabaseUnavailable("connections to the database break at once")
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        ending: BaseException | None = None
+        try:
+            await self._end_transaction(error)
+        except BaseException as failure:
+            ending = failure
+        first = error or ending
+        lost = first is not None and self._is_lost(first)
+        if lost or isinstance(first, asyncio.CancelledError):
+            self._pool.server.abandon(self._connection, self._pool)
+        else:
+            self._pool.server.release(self._connection, self._pool)
+        if lost:
+            raise DatabaseUnavailable("the connection to the database was lost") from first
+        if isinstance(first, asyncpg.QueryCanceledError):
+            raise DeadlineExceeded(f"a statement took longer than {STATEMENT_SECONDS} s") from first
+        if isinstance(first, _COLLIDED):
+            raise DatabaseUnavailable("the transaction collided with another one") from first
+        if isinstance(first, _NOT_TEXT):
+            raise RequestInvalid("a text holds U+0000, which cannot be stored") from first
+        if error is None and ending is not None:
+            raise ending
+
+    async def _begin(self) -> bool:
+        """Begin the transaction; False if the connection turns out to be broken."""
+        self._transaction = self._connection.transaction()
+        try:
+            await self._transaction.start()
+        except BaseException as error:
+            self._pool.server.abandon(self._connection, self._pool)
+            if self._is_lost(error):
+                return False
+            raise
+        return True
+
+    async def _end_transaction(self, error: BaseException | None) -> None:
+        if self._transaction is None or isinstance(error, asyncio.CancelledError):
+            return
+        if error is None:
+            await self._transaction.commit()
+        else:
+            await self._transaction.rollback()
+
+    def _is_lost(self, error: BaseException) -> bool:
+        if isinstance(error, (asyncpg.InterfaceError, ConnectionError)):
+            return self._connection.is_closed()
+        return isinstance(error, _LOST)

@@ -1,0 +1,133 @@
+"""A service's migration files, and their publication to the tenant service."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
+from servicekit.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import grpc
+
+_NAME = re.compile(r"(\d{4})_([a-z][a-z0-9_]{0,62})\.sql")
+_HEADER = re.compile(r"--\s*(target|requires):\s*(.*?)\s*")
+_REQUIREMENT = re.compile(r"([a-z][a-z-]{0,30}) (\d{1,4})")
+_TARGETS = {
+    "tenant": schema_pb2.MIGRATION_TARGET_TENANT,
+    "management": schema_pb2.MIGRATION_TARGET_MANAGEMENT,
+}
+_FIRST_DELAY = 0.25
+_LAST_DELAY = 5.0
+_log = logging.getLogger(__name__)
+
+
+class MigrationMalformed(Exception):
+    """A migration file's name or header is not right; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file of SQL."""
+
+    number: int
+    name: str
+    target: str
+    """`tenant` or `management`; each has numbers of its own."""
+    requires: tuple[tuple[str, int], ...]
+    """Other services' migrations that must be applied before: (service, number)."""
+    sql: str
+    digest: str
+    """sha256 of the file, 64 hexadecimal digits."""
+
+
+def read_migrations(folder: Path) -> tuple[Migration, ...]:
+    """Read a folder's files `NNNN_name.sql`, by target and number. Raises MigrationMalformed.
+
+    A file begins with `-- target: tenant` or `-- target: management`, and perhaps lines such as
+    `-- requires: runs 1`. The numbers of a target are 1, 2, 3 and so on without a gap.
+    """
+    found = sorted(map(_read, folder.glob("*.sql")), key=lambda m: (m.target, m.number))
+    for target in _TARGETS:
+        numbers = [migration.number for migration in found if migration.target == target]
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise MigrationMalformed(f"{folder}: the numbers for {target} are {numbers}")
+    return tuple(found)
+
+
+async def publish(
+    tenant_channel: grpc.aio.Channel, service: str, migrations: Sequence[Migration]
+) -> None:
+    """Publish a service's migrations; wait for the tenant service as long as it is away.
+
+    Raises DomainError when it refuses them.
+    """
+    stub = schema_service_pb2_grpc.SchemaServiceStub(tenant_channel)
+    request = schema_service_pb2.PublishMigrationsRequest(migrations=map(_message, migrations))
+    delay = _FIRST_DELAY
+    while True:
+        try:
+            response = await stub.PublishMigrations(request)
+        except Unavailable as error:
+            waiting = {"service": service, "waits_for": "tenant", "why": error.message}
+            _log.warning("the migrations cannot be published yet", extra=waiting)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LAST_DELAY)
+        else:
+            counts = {
+                "service": service,
+                "new": response.published_count,
+                "current_tenants": response.current_tenant_count,
+                "behind_tenants": list(response.behind_tenant_ids),
+            }
+            _log.info("the migrations are published", extra=counts)
+            return
+
+
+def _read(path: Path) -> Migration:
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        raise MigrationMalformed(f"{path}: the name is not NNNN_name.sql")
+    content = path.read_bytes()
+    targets: list[str] = []
+    requires: list[tuple[str, int]] = []
+    for line in content.decode().splitlines():
+        if not line.startswith("--"):
+            break
+        header = _HEADER.fullmatch(line)
+        if header is not None and header[1] == "target":
+            targets.append(header[2])
+        elif header is not None:
+            requires.append(_requirement(path, header[2]))
+    if len(targets) != 1 or targets[0] not in _TARGETS:
+        raise MigrationMalformed(f"{path}: the header has not one `-- target: tenant|management`")
+    digest = hashlib.sha256(content).hexdigest()
+    return Migration(int(named[1]), named[2], targets[0], tuple(requires), content.decode(), digest)
+
+
+def _requirement(path: Path, text: str) -> tuple[str, int]:
+    parsed = _REQUIREMENT.fullmatch(text)
+    if parsed is None:
+        raise MigrationMalformed(f"{path}: `-- requires: {text}` is not `<service> <number>`")
+    return parsed[1], int(parsed[2])
+
+
+def _message(migration: Migration) -> schema_pb2.Migration:
+    return schema_pb2.Migration(
+        number=migration.number,
+        name=migration.name,
+        target=_TARGETS[migration.target],
+        requires=[
+            schema_pb2.MigrationRequirement(service=service, number=number)
+            for service, number in migration.requires
+        ],
+        sql=migration.sql,
+    )

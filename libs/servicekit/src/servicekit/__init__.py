@@ -1,0 +1,1 @@
+"""What the services of Nagaya share: server, channel, identity, errors, tenant pools, telemetry."""

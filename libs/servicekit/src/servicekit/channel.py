@@ -1,0 +1,229 @@
+"""Channels to other services: identity, deadlines, retries and errors of every call, done once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import grpc
+
+from servicekit import status
+from servicekit.call import current_call
+from servicekit.errors import DeadlineExceeded
+from servicekit.policy import DEFAULT_SECONDS, methods_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from servicekit.identity import WorkloadSigner
+    from servicekit.policy import Method
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_MARGIN_SECONDS = 0.05
+_RETRIES = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    # A server that stops answers CANCELLED to what it has not begun.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+}
+# Room for what is in flight when a server restarts; a peer that stays away is soon asked once.
+_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
+OPTIONS = {
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.http2.ping_timeout_ms": 5_000,  # else 60 s, and the line above counts for nothing
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.max_receive_message_length": 16 << 20,
+    "grpc.max_send_message_length": 16 << 20,
+    "grpc.max_metadata_size": 16 << 10,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+}
+_PUSH_BACK = {"grpc.http2.bdp_probe": 0, "grpc.http2.lookahead_bytes": 64 << 10}
+
+
+def open_channel(
+    address: str,
+    signer: WorkloadSigner | None,
+    token: str | None = None,
+    *,
+    streaming: bool = False,
+    peer: str | None = None,
+    balanced: bool = False,
+) -> grpc.aio.Channel:
+    """Open a channel to a service; nothing is sent before the first call.
+
+    Calls carry the signer's token for the tenant and person of the call being served (or of
+    `calling`), or `token`. They end in time for the call being served, are retried where the
+    contract says that this is harmless, and raise the kinds of servicekit.errors, with `reason`.
+
+    `streaming` lets a slow reader push back early. `peer` is the service's name in errors.
+    `balanced` spreads calls over all addresses of the name and skips those that are not healthy.
+    """
+
+    def authorization() -> str | None:
+        if token is not None or signer is None:
+            return token
+        call = current_call()
+        return signer.token(call.tenant_id or None, call.user_id) if call else signer.token()
+
+    options = OPTIONS | (_PUSH_BACK if streaming else {})
+    channel = Channel(address, authorization, options, peer, balanced=balanced)
+    return cast("grpc.aio.Channel", channel)
+
+
+class Channel:
+    """What a stub needs of a channel, and its end; calls raise DomainErrors.
+
+    It keeps one connection for each service of the peer, because retry rules and health belong to
+    a service. Unary calls are coroutines and streams are PeerStreams: less than the calls of gRPC.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        authorization: Callable[[], str | None],
+        options: dict[str, int],
+        peer: str | None,
+        *,
+        balanced: bool,
+    ) -> None:
+        self._address = address
+        self._authorization = authorization
+        self._options = options
+        self._peer = peer
+        self._balanced = balanced
+        self._services: dict[str, tuple[grpc.aio.Channel, dict[str, Method]]] = {}
+
+    def unary_unary(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
+        return self._method("unary_unary", path, codecs, options).unary
+
+    def unary_stream(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
+        return self._method("unary_stream", path, codecs, options).stream
+
+    def stream_unary(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
+        return self._method("stream_unary", path, codecs, options).unary
+
+    def stream_stream(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
+        return self._method("stream_stream", path, codecs, options).stream
+
+    async def close(self, grace: float | None = None) -> None:
+        for inner, _ in self._services.values():
+            await inner.close(grace)
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _method(
+        self, shape: str, path: str, codecs: tuple[object, ...], options: dict[str, object]
+    ) -> PeerMethod[Any, Any]:
+        service, _, name = path[1:].partition("/")
+        if service not in self._services:
+            self._services[service] = self._connect(service)
+        inner, methods = self._services[service]
+        method = methods.get(name)
+        seconds = DEFAULT_SECONDS if method is None else method.max_seconds
+        peer = self._peer or (service if method is None else service.split(".")[-3])
+        call = getattr(inner, shape)(path, *codecs, **options)
+        return PeerMethod(call, peer, seconds, self._authorization)
+
+    def _connect(self, service: str) -> tuple[grpc.aio.Channel, dict[str, Method]]:
+        # Services that are not ours, such as health, have no policy.
+        methods = methods_of(service) if service.startswith("nagaya.") else {}
+        config = json.dumps(_service_config(service, methods, balanced=self._balanced))
+        options = [*self._options.items(), ("grpc.service_config", config)]
+        return grpc.aio.insecure_channel(self._address, options), methods
+
+
+class PeerMethod(Generic[Q, R]):
+    """One method of a peer."""
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        peer: str,
+        max_seconds: float,
+        authorization: Callable[[], str | None],
+    ) -> None:
+        self._call = call
+        self._peer = peer
+        self._max_seconds = max_seconds
+        self._authorization = authorization
+
+    async def unary(self, request: Q, **options: Any) -> R:  # noqa: ANN401 - gRPC's
+        """Call, and wait for the one response. Raises DomainError."""
+        try:
+            return await self._call(request, **self._prepared(**options))
+        except grpc.aio.AioRpcError as error:
+            raise status.decode(error, self._peer) from None
+
+    def stream(self, request: Q, **options: Any) -> PeerStream[R]:  # noqa: ANN401 - gRPC's
+        """Call, and return the stream of responses."""
+        return PeerStream(self._call(request, **self._prepared(**options)), self._peer)
+
+    def _prepared(
+        self,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+        **options: object,
+    ) -> dict[str, object]:
+        """Return the options of a call, with all that rides along with it."""
+        call = current_call()
+        seconds = self._max_seconds if timeout is None else timeout
+        left = call.remaining() if call is not None else None
+        if left is not None and left <= _MARGIN_SECONDS:
+            raise DeadlineExceeded(f"no time is left to call {self._peer}")
+        if left is not None:
+            seconds = min(seconds, left - _MARGIN_SECONDS)
+        headers = list(metadata)
+        token = self._authorization()
+        if token is not None:
+            headers.append(("authorization", f"Bearer {token}"))
+        if call is not None and call.request_id:
+            headers.append(("x-request-id", call.request_id))
+        if call is not None and call.traceparent is not None:
+            headers.append(("traceparent", call.traceparent))
+        return {**options, "timeout": seconds, "metadata": headers}
+
+
+class PeerStream(Generic[R]):
+    """The responses of one call, in order. Iterating raises DomainError; `cancel` ends it early."""
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, R], peer: str) -> None:
+        self._call = call
+        self._peer = peer
+
+    async def __aiter__(self) -> AsyncIterator[R]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise status.decode(error, self._peer) from None
+        finally:
+            self._call.cancel()
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+def _service_config(
+    service: str, methods: dict[str, Method], *, balanced: bool
+) -> dict[str, object]:
+    names = [
+        {"service": service, "method": n} for n, method in methods.items() if method.idempotent
+    ]
+    config: dict[str, object] = {"retryThrottling": _THROTTLING}
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": _RETRIES}]
+    if balanced:
+        config["loadBalancingConfig"] = [{"round_robin": {}}]
+        config["healthCheckConfig"] = {"serviceName": service}
+    return config

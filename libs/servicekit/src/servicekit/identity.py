@@ -1,0 +1,230 @@
+"""Who calls: people by their issuer's tokens, workloads by tokens that they sign themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from servicekit.call import Call, current_call, serving
+from servicekit.errors import TokenInvalid, TokenMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+
+AUDIENCE = "nagaya"
+WORKLOAD_ISSUER = "nagaya:workload"
+WORKLOAD_PREFIX = "workload:"
+_WORKLOAD_KEY_PREFIX = "workload-"
+_ALGORITHMS = ["ES256", "EdDSA"]
+_LEEWAY_SECONDS = 30
+_WORKLOAD_SECONDS = 300
+_CACHED_TOKENS = 10_000
+_RECHECK_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller."""
+
+    user_id: str
+    """The person, or `workload:<name>` where no person stands behind the call."""
+    workload: str | None
+    """The service that calls on somebody's behalf; None when a person calls."""
+    tenants: frozenset[str]
+    scope: frozenset[str]
+
+    def may(self, permission: str) -> bool:
+        """Tell whether the scope holds `permission`, its family (`runs.*`), or everything."""
+        family = permission.partition(".")[0] + ".*"
+        return permission in self.scope or family in self.scope or "*" in self.scope
+
+    def covers(self, tenant_id: str) -> bool:
+        """Tell whether the caller may act for a tenant; only `*` covers the empty one."""
+        return "*" in self.tenants or (tenant_id != "" and tenant_id in self.tenants)
+
+
+def current_principal() -> Principal:
+    """Return who is calling. Raises TokenMissing outside of a call and of `acting_as`."""
+    call = current_call()
+    if call is None or call.principal is None:
+        raise TokenMissing("no call is being served, and acting_as names nobody")
+    return call.principal
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Generator[None]:
+    """Inside the block, `principal` is who acts: for background work."""
+    with serving(replace(current_call() or Call(), principal=principal, user_id=principal.user_id)):
+        yield
+
+
+def workload_principal(name: str) -> Principal:
+    """Return the principal of a workload that acts for nobody."""
+    return Principal(WORKLOAD_PREFIX + name, name, frozenset(), frozenset())
+
+
+class Verifier:
+    """Verifies tokens against a file of public keys, which it reads again when the file changes."""
+
+    def __init__(self, jwks_file: Path, issuer: str) -> None:
+        self._file = jwks_file
+        self._issuer = issuer
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._stamp = (0, 0)
+        self._recheck_at = 0.0
+        self._verified: dict[bytes, tuple[Principal, float]] = {}
+        self._refresh()
+
+    @classmethod
+    def from_file(cls, jwks_file: str | Path, issuer: str) -> Verifier:
+        """Read the public keys. Raises OSError or ValueError when the file is no JWKS."""
+        return cls(Path(jwks_file), issuer)
+
+    def verify(self, token: str) -> Principal:
+        """Return whose token it is. Raises TokenInvalid.
+
+        A verified token is remembered until it expires or the keys change.
+        """
+        if time.monotonic() >= self._recheck_at:
+            self._recheck()
+        fingerprint = hashlib.blake2b(token.encode(), digest_size=32).digest()
+        known = self._verified.get(fingerprint)
+        if known is not None and known[1] > time.time():
+            return known[0]
+        principal, expiry = self._check(token)
+        if len(self._verified) >= _CACHED_TOKENS:
+            self._verified.clear()
+        self._verified[fingerprint] = (principal, expiry)
+        return principal
+
+    def _recheck(self) -> None:
+        self._recheck_at = time.monotonic() + _RECHECK_SECONDS
+        try:
+            self._refresh()
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            _log.error("the file of public keys cannot be read", extra={"why": str(error)})
+
+    def _refresh(self) -> None:
+        stat = self._file.stat()
+        if (stat.st_mtime_ns, stat.st_size) == self._stamp:
+            return
+        keys = jwt.PyJWKSet.from_dict(json.loads(self._file.read_bytes())).keys
+        self._keys = {key.key_id: key for key in keys if key.key_id}
+        self._stamp = (stat.st_mtime_ns, stat.st_size)
+        self._verified.clear()
+
+    def _check(self, token: str) -> tuple[Principal, float]:
+        try:
+            kid = str(jwt.get_unverified_header(token).get("kid", ""))
+            claims = self._claims(token, kid)
+            principal = _workload(claims, kid) if _is_workload(kid) else _person(claims)
+            return principal, float(claims["exp"])
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            raise TokenInvalid(f"the token is not valid: {_why(error)}") from None
+
+    def _claims(self, token: str, kid: str) -> dict[str, Any]:
+        key = self._keys.get(kid)
+        if key is None:
+            raise jwt.InvalidKeyError("no key has its kid")
+        return jwt.decode(
+            token,
+            key,
+            algorithms=_ALGORITHMS,
+            audience=AUDIENCE,
+            issuer=WORKLOAD_ISSUER if _is_workload(kid) else self._issuer,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": ["exp", "iss", "aud", "sub"]},
+        )
+
+
+def _is_workload(kid: str) -> bool:
+    return kid.startswith(_WORKLOAD_KEY_PREFIX)
+
+
+def _person(claims: Mapping[str, Any]) -> Principal:
+    user_id = str(claims["sub"])
+    tenants: list[str] = list(claims.get("tenants", []))
+    if not user_id or user_id.startswith(WORKLOAD_PREFIX):
+        raise jwt.InvalidTokenError("sub names no person")
+    scope = str(claims.get("scope", "")).split()
+    return Principal(user_id, None, frozenset(tenants), frozenset(scope))
+
+
+def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
+    name, user_id = kid.removeprefix(_WORKLOAD_KEY_PREFIX), str(claims["sub"])
+    if claims["act"]["sub"] != name:
+        raise jwt.InvalidTokenError("the key belongs to another workload")
+    if not user_id or (user_id.startswith(WORKLOAD_PREFIX) and user_id != WORKLOAD_PREFIX + name):
+        raise jwt.InvalidTokenError("a workload cannot act for another one")
+    if claims["exp"] > time.time() + _WORKLOAD_SECONDS + _LEEWAY_SECONDS:
+        raise jwt.InvalidTokenError("a workload's token lives for 5 minutes at most")
+    tenant = claims.get("tenant")
+    tenants = () if tenant is None else (str(tenant),)
+    return Principal(user_id, name, frozenset(tenants), frozenset())
+
+
+def _why(error: Exception) -> str:
+    known = isinstance(error, jwt.PyJWTError)
+    return str(error).lower() if known else f"malformed claim ({type(error).__name__})"
+
+
+class WorkloadSigner:
+    """Signs the short-lived tokens by which one workload calls the others."""
+
+    def __init__(self, name: str, private_key: PrivateKey) -> None:
+        self.name = name
+        self._key = private_key
+        is_edwards = isinstance(private_key, ed25519.Ed25519PrivateKey)
+        self._algorithm = "EdDSA" if is_edwards else "ES256"
+        self._signed: dict[tuple[str | None, str], tuple[str, float]] = {}
+
+    @classmethod
+    def from_file(cls, name: str, key_file: str | Path) -> WorkloadSigner:
+        """Read a PEM private key, Ed25519 or on the curve P-256. Raises OSError or ValueError."""
+        key = load_pem_private_key(Path(key_file).read_bytes(), password=None)
+        if not isinstance(key, PrivateKey):
+            raise ValueError(f"{key_file} holds neither an Ed25519 nor an EC key")
+        return cls(name, key)
+
+    def token(self, tenant_id: str | None = None, user_id: str | None = None) -> str:
+        """Return a token for a tenant (None: of no tenant) and a person (None: the workload).
+
+        It is good for a minute at least.
+        """
+        person = user_id is not None and not user_id.startswith(WORKLOAD_PREFIX)
+        subject = user_id if person and user_id else WORKLOAD_PREFIX + self.name
+        known = self._signed.get((tenant_id, subject))
+        now = time.time()
+        if known is not None and known[1] > now + 60:
+            return known[0]
+        if len(self._signed) >= _CACHED_TOKENS:
+            self._signed.clear()
+        token = self._sign(tenant_id, subject, now + _WORKLOAD_SECONDS)
+        self._signed[tenant_id, subject] = (token, now + _WORKLOAD_SECONDS)
+        return token
+
+    def _sign(self, tenant_id: str | None, subject: str, expiry: float) -> str:
+        claims: dict[str, Any] = {
+            "iss": WORKLOAD_ISSUER,
+            "aud": AUDIENCE,
+            "sub": subject,
+            "act": {"sub": self.name},
+            "exp": int(expiry),
+        }
+        if tenant_id is not None:
+            claims["tenant"] = tenant_id
+        header = {"kid": _WORKLOAD_KEY_PREFIX + self.name}
+        return jwt.encode(claims, self._key, algorithm=self._algorithm, headers=header)

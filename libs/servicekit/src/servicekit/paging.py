@@ -1,0 +1,72 @@
+"""Pages of lists, and the opaque tokens between them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar, overload
+from uuid import UUID
+
+from servicekit.call import current_call
+from servicekit.errors import PageTokenInvalid
+
+DEFAULT_SIZE = 50
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a list, and the token of the page after them; empty at the end."""
+
+    items: tuple[T, ...]
+    next_token: str
+
+
+def encode(*keys: int | str | datetime | UUID) -> str:
+    """Make the token of the page that begins after the item with these sort keys."""
+    body = json.dumps([key if isinstance(key, (int, str)) else str(key) for key in keys]).encode()
+    return base64.urlsafe_b64encode(_mark(body) + body).decode().rstrip("=")
+
+
+@overload
+def decode(token: str) -> int | None: ...
+@overload
+def decode(token: str, kind: type[A], /) -> A | None: ...
+@overload
+def decode(token: str, first: type[A], second: type[B], /) -> tuple[A, B] | None: ...
+def decode(token: str, *kinds: type[Any]) -> object:
+    """Return the sort key (or keys) in a token of the method being served; None when it is empty.
+
+    `kinds` are the keys' types, int when none is given. Raises PageTokenInvalid.
+    """
+    if not token:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        keys: list[object] = json.loads(raw[4:]) if raw[:4] == _mark(raw[4:]) else []
+        values = tuple(_key(kind, key) for kind, key in zip(kinds or (int,), keys, strict=True))
+    except (ValueError, TypeError):
+        raise PageTokenInvalid("the page token was not made by this method") from None
+    return values if len(kinds) > 1 else values[0]
+
+
+def _mark(body: bytes) -> bytes:
+    """Tie a token to its method, so that another method's is refused and not misread."""
+    call = current_call()
+    method = call.method.path if call is not None and call.method is not None else ""
+    return zlib.crc32(body, zlib.crc32(method.encode())).to_bytes(4, "big")
+
+
+def _key(kind: type[Any], key: object) -> object:
+    if kind is datetime:
+        return datetime.fromisoformat(str(key))
+    value = UUID(str(key)) if kind is UUID else key
+    if type(value) is not kind:
+        raise TypeError
+    return value

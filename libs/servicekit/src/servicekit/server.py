@@ -1,0 +1,233 @@
+"""A gRPC server: its options, its health, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from servicekit import telemetry
+from servicekit.guard.admission import TenantLimit
+from servicekit.guard.method import Context, Guard, GuardedMethod, Handler
+from servicekit.guard.passage import Timeouts
+from servicekit.guard.records import CallLog
+from servicekit.policy import methods_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from servicekit.identity import Verifier
+    from servicekit.settings import ServerConfig
+
+__all__ = ["Binding", "Context", "Server", "bind"]
+
+MEBIBYTE = 1 << 20
+_CALLS_AT_ONCE = 4000  # the last line; load is shed before it comes here
+_STOP_SECONDS = 30.0
+_STALL_SECONDS = 60.0
+_METADATA_BYTES = 16 << 10
+_log = logging.getLogger(__name__)
+
+_Serving = health_pb2.HealthCheckResponse.SERVING
+_NotServing = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A servicer's methods, ready to be served."""
+
+    service: str
+    handlers: Mapping[str, Handler]
+    max_request_bytes: int
+
+
+class _Recorder:
+    """Stands in for a server, to learn which handlers a generated function would add."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    def add_generic_rpc_handlers(self, _: object) -> None:
+        pass
+
+    def add_registered_method_handlers(self, _: str, handlers: Mapping[str, Handler]) -> None:
+        self.handlers.update(handlers)
+
+
+def bind(
+    add_to_server: Callable[[Any, Any], None],
+    servicer: object,
+    service: str,
+    *,
+    max_request_bytes: int = MEBIBYTE,
+) -> Binding:
+    """Tie a servicer to the service that it implements, such as `nagaya.runs.v1.RunService`."""
+    recorder = _Recorder()
+    add_to_server(servicer, recorder)
+    return Binding(service, recorder.handlers, max_request_bytes)
+
+
+class Server:
+    """One gRPC server of one process. Create it inside the running event loop.
+
+    Raises PolicyMissing when a method's contract has no policy. `on_drain` is awaited between the
+    end of draining and the end of serving: stop there what takes work from elsewhere.
+    `streaming` tunes flow control for a service that streams bodies.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        bindings: Sequence[Binding],
+        verifier: Verifier,
+        *,
+        on_drain: Callable[[], Awaitable[None]] | None = None,
+        streaming: bool = False,
+        calls_per_tenant: int = 256,
+        streams_per_tenant: int = 512,
+    ) -> None:
+        self._config = config
+        self._on_drain = on_drain
+        self._log = CallLog()
+        guard = Guard(
+            verifier=verifier,
+            calls=TenantLimit(calls_per_tenant),
+            streams=TenantLimit(streams_per_tenant),
+            stalls=Timeouts(_STALL_SECONDS, f"its answers were not read for {_STALL_SECONDS:g} s"),
+            log=self._log,
+            tracer=telemetry.tracer(),
+        )
+        self._services = [binding.service for binding in bindings]
+        largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
+        self._server = grpc.aio.server(
+            options=_options(largest, streaming), maximum_concurrent_rpcs=_CALLS_AT_ONCE
+        )
+        for binding in bindings:
+            self._add(binding, guard)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if config.reflection:
+            self._reflect()
+        self._lag: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; return the port. Calls are served; health says NOT_SERVING until told otherwise.
+
+        Raises OSError when the port is taken.
+        """
+        address = f"{self._config.listen_host}:{self._config.listen_port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"cannot listen on {address}: is the port taken?") from None
+        await self.set_serving(False)
+        await self._server.start()
+        self._lag = asyncio.create_task(telemetry.watch_loop_lag())
+        _log.info("listening", extra={"address": f"{self._config.listen_host}:{port}"})
+        return port
+
+    async def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - its name says it
+        """Tell load balancers whether to send calls, for every service and the whole."""
+        state = _Serving if serving else _NotServing
+        for service in ("", *self._services):
+            await self._health.set(service, state)
+
+    async def run_until_signal(self, prepare: Coroutine[Any, Any, None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. A second signal ends the draining at once.
+
+        `prepare` is what must be done before the service is ready, such as waiting for peers; when
+        it has ended, health says SERVING. What it raises is raised here.
+        """
+        loop, asked, hurried = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            hurried.set() if asked.is_set() else asked.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        preparing = asyncio.create_task(self._become_ready(prepare))
+        waiting = asyncio.create_task(asked.wait())
+        await asyncio.wait((preparing, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if preparing.done() and (failure := preparing.exception()) is not None:
+            waiting.cancel()
+            await self.stop(0.0)
+            raise failure
+        await waiting
+        preparing.cancel()
+        await self.drain(hurried)
+
+    async def drain(self, hurried: asyncio.Event | None = None) -> None:
+        """Leave the load balancer, serve on for `drain_seconds`, then stop."""
+        _log.info("draining", extra={"seconds": self._config.drain_seconds})
+        await self._health.enter_graceful_shutdown()
+        hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
+        await asyncio.wait((hurry,), timeout=self._config.drain_seconds)
+        if self._on_drain is not None:
+            await self._on_drain()
+        await self.stop(0.0 if hurry.done() else _STOP_SECONDS)
+        hurry.cancel()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, give those inside `grace` seconds, and end."""
+        await self._server.stop(grace)
+        if self._lag is not None:
+            self._lag.cancel()
+        self._log.flush()
+        _log.info("stopped")
+
+    async def _become_ready(self, prepare: Coroutine[Any, Any, None] | None) -> None:
+        if prepare is not None:
+            await prepare
+        await self.set_serving(True)
+
+    def _add(self, binding: Binding, guard: Guard) -> None:
+        methods = methods_of(binding.service)
+        guarded = {
+            name: GuardedMethod(guard, methods[name], handler, binding.max_request_bytes).handler()
+            for name, handler in binding.handlers.items()
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(binding.service, guarded),)
+        )
+
+    def _reflect(self) -> None:
+        """Serve reflection under both names; the second is not in the pool, so not listed."""
+        names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        recorder = _Recorder()
+        servicer = reflection.aio.ReflectionServicer(names)
+        # its stub is untyped
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, recorder)  # pyright: ignore[reportUnknownMemberType]
+        v1 = "grpc.reflection.v1.ServerReflection"
+        handler = grpc.method_handlers_generic_handler(v1, recorder.handlers)
+        self._server.add_generic_rpc_handlers((handler,))
+
+
+def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: FBT001 - private
+    age = 15 * 60_000
+    options = [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", 256),
+        ("grpc.max_connection_age_ms", age + random.randrange(age)),  # noqa: S311 - a jitter
+        ("grpc.max_connection_age_grace_ms", 60 * 60_000),
+        ("grpc.max_connection_idle_ms", 30 * 60_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # What is larger is refused by the guard, with a reason; gRPC itself would give none.
+        ("grpc.max_receive_message_length", max(largest, 16 * MEBIBYTE)),
+        ("grpc.max_send_message_length", 16 * MEBIBYTE),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+    ]
+    if streaming:
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 << 10)]
+    return options

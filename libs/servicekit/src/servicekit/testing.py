@@ -1,0 +1,163 @@
+"""For tests: keys and tokens, and a server on a real socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+
+from servicekit.channel import open_channel
+from servicekit.identity import AUDIENCE, Verifier, WorkloadSigner
+from servicekit.server import Server
+from servicekit.settings import ServerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+    import grpc
+
+    from servicekit.identity import PrivateKey
+    from servicekit.server import Binding
+
+ISSUER = "https://issuer.test"
+PERSON_KEY = "person-1"
+WORKLOADS = ("tenant", "runs", "artifacts", "llm-gateway")
+
+
+class Keys:
+    """The keys of one test: an issuer of people's tokens, and a key file for each workload."""
+
+    def __init__(self, folder: Path, workloads: Sequence[str] = WORKLOADS) -> None:
+        self.folder = folder
+        self.jwks_file = folder / "jwks.json"
+        self._person = ec.generate_private_key(ec.SECP256R1())
+        jwks = [_public_jwk(self._person, PERSON_KEY)]
+        for name in workloads:
+            key = ed25519.Ed25519PrivateKey.generate()
+            self.key_file(name).write_bytes(_pem(key))
+            self.key_file(name).chmod(0o600)
+            jwks.append(_public_jwk(key, f"workload-{name}"))
+        self.jwks_file.write_text(json.dumps({"keys": jwks}))
+
+    def key_file(self, workload: str) -> Path:
+        return self.folder / f"{workload}.pem"
+
+    def verifier(self) -> Verifier:
+        return Verifier.from_file(self.jwks_file, ISSUER)
+
+    def signer(self, workload: str) -> WorkloadSigner:
+        return WorkloadSigner.from_file(workload, self.key_file(workload))
+
+    def token(
+        self,
+        user_id: str = "ada",
+        *,
+        scope: str = "*",
+        tenants: Sequence[str] = ("*",),
+        seconds: float = 3600,
+        **claims: object,
+    ) -> str:
+        """Return a person's token. `claims` replace what it would say."""
+        content: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user_id,
+            "scope": scope,
+            "tenants": list(tenants),
+            "exp": int(time.time() + seconds),
+        }
+        content |= claims
+        return jwt.encode(content, self._person, algorithm="ES256", headers={"kid": PERSON_KEY})
+
+    def config(self, workload: str = "runs") -> ServerConfig:
+        """Return a server's configuration: a free port of the loopback, no drain, no metrics."""
+        return ServerConfig(
+            listen_host="127.0.0.1",
+            listen_port=0,
+            metrics_port=0,
+            drain_seconds=0.0,
+            reflection=False,
+            jwks_file=self.jwks_file,
+            issuer=ISSUER,
+            workload_key_file=self.key_file(workload),
+            otlp_endpoint=None,
+            log_level="info",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that is running."""
+
+    server: Server
+    address: str
+    keys: Keys
+
+    def channel(
+        self,
+        token: str | None = None,
+        *,
+        user_id: str = "ada",
+        scope: str = "*",
+        tenants: Sequence[str] = ("*",),
+    ) -> grpc.aio.Channel:
+        """Open a channel with a person's token: the one given, or one made from the rest."""
+        made = self.keys.token(user_id, scope=scope, tenants=tenants)
+        return open_channel(self.address, None, made if token is None else token)
+
+    def workload_channel(self, workload: str) -> grpc.aio.Channel:
+        """Open a channel on which a workload calls."""
+        return open_channel(self.address, self.keys.signer(workload))
+
+
+@asynccontextmanager
+async def serve(
+    keys: Keys,
+    *bindings: Binding,
+    reflection: bool = False,
+    drain_seconds: float = 0.0,
+    streaming: bool = False,
+    calls_per_tenant: int = 256,
+) -> AsyncGenerator[Served]:
+    """Serve bindings on a free port of the loopback until the block ends."""
+    config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds)
+    verifier = keys.verifier()
+    server = Server(
+        config, bindings, verifier, streaming=streaming, calls_per_tenant=calls_per_tenant
+    )
+    port = await server.start()
+    await server.set_serving(True)
+    try:
+        yield Served(server, f"127.0.0.1:{port}", keys)
+    finally:
+        await server.stop(0.0)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _pem(key: ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _public_jwk(key: PrivateKey, kid: str) -> dict[str, Any]:
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return {"kid": kid, **OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)}
+    return {"kid": kid, **ECAlgorithm.to_jwk(key.public_key(), as_dict=True)}
