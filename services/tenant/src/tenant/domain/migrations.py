@@ -1,0 +1,170 @@
+"""Migrations: numbered files of SQL, each applied once to every database of its target."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from tenant.domain.databases import SERVICES
+from tenant.domain.statements import statements
+from tenant.errors import MigrationChanged, MigrationInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+_ANY = 1_000_000
+
+
+class Target(StrEnum):
+    MANAGEMENT = "management"
+    TENANT = "tenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    service: str
+    target: Target
+    number: int
+    name: str
+    requires: tuple[tuple[str, int], ...]
+    """Other services' migrations, for the same target, that must be applied before."""
+    sql: str
+    digest: str
+
+    @classmethod
+    def parse(
+        cls,
+        service: str,
+        target: Target,
+        number: int,
+        name: str,
+        requires: Iterable[tuple[str, int]],
+        sql: str,
+    ) -> Migration:
+        """Check one file. Raises MigrationInvalid."""
+        for statement in statements(sql):
+            refused = statement.refused()
+            if refused:
+                where = f"migration {number} ({name}), line {statement.line}"
+                raise MigrationInvalid(f"{where}: {refused} is not allowed", number, statement.line)
+        required = tuple(requires)
+        for other, _ in required:
+            if other not in SERVICES or other == service:
+                raise MigrationInvalid(f"migration {number} cannot require {other}", number)
+        digest = hashlib.sha256(sql.encode()).hexdigest()
+        return cls(service, target, number, name, required, sql, digest)
+
+
+def check_numbers(migrations: Iterable[Migration]) -> None:
+    """Raise MigrationInvalid unless each target's numbers are 1, 2, 3 and so on."""
+    seen = dict.fromkeys(Target, 0)
+    for migration in sorted(migrations, key=lambda m: m.number):
+        seen[migration.target] += 1
+        if migration.number != seen[migration.target]:
+            missing = seen[migration.target]
+            problem = "is missing" if migration.number > missing else "is there twice"
+            number = min(missing, migration.number)
+            raise MigrationInvalid(f"{migration.target} migration {number} {problem}", number)
+
+
+def unpublished(
+    known: Sequence[Migration],
+    service: str,
+    given: Iterable[Migration],
+    replaceable: Mapping[str, int],
+) -> list[Migration]:
+    """Return what of a service's migrations is not known yet.
+
+    Fewer than are known is what an older release sends: nothing is new then. From the number in
+    `replaceable` on, by target, files have failed and were applied nowhere: they may be corrected.
+    Raises MigrationChanged, MigrationInvalid.
+    """
+    digests = {(m.target, m.number): m.digest for m in known if m.service == service}
+    new: list[Migration] = []
+    for migration in given:
+        digest = digests.get((migration.target, migration.number))
+        frozen = migration.number < replaceable.get(migration.target, _ANY)
+        if digest is not None and digest != migration.digest and frozen:
+            raise MigrationChanged(service, migration.target, migration.number)
+        if digest != migration.digest:
+            new.append(migration)
+    replaced = {(m.service, m.target, m.number) for m in new}
+    kept = [m for m in known if (m.service, m.target, m.number) not in replaced]
+    _check_requirements([*kept, *new])
+    return new
+
+
+def next_migration(
+    published: Iterable[Migration], applied: Mapping[str, int], failed: Collection[str]
+) -> Migration | None:
+    """Return what to apply next to a database that has come as far as `applied`, by service.
+
+    `published` is for the database's target. None when nothing is left, or what is left waits for
+    a requirement, or belongs to a service that has failed.
+    """
+    for migration in published:
+        if (
+            migration.number == applied.get(migration.service, 0) + 1
+            and migration.service not in failed
+            and all(applied.get(other, 0) >= number for other, number in migration.requires)
+        ):
+            return migration
+    return None
+
+
+def applicable_services(published: Sequence[Migration], applied: Mapping[str, int]) -> list[str]:
+    """Return the services of which something can be applied to such a database, in order."""
+    numbers = dict(applied)
+    found: dict[str, None] = {}
+    while (migration := next_migration(published, numbers, ())) is not None:
+        numbers[migration.service] = migration.number
+        found[migration.service] = None
+    return [*found]
+
+
+def fingerprint(published: Iterable[Migration]) -> str:
+    """Return a sha256 that differs when any migration does."""
+    digest = hashlib.sha256()
+    for migration in published:
+        digest.update(f"{migration.service} {migration.number} {migration.digest}\n".encode())
+    return digest.hexdigest()
+
+
+def unpublished_services(published: Iterable[Migration], required: Iterable[str]) -> set[str]:
+    """Return which services a new database waits for.
+
+    Those of `required` that have published nothing, and those that do not have (yet) what others'
+    migrations require.
+    """
+    migrations = tuple(published)
+    last = _last_numbers(migrations)
+    missing = {service for service in required if service not in last}
+    return missing | {
+        other for m in migrations for other, number in m.requires if last.get(other, 0) < number
+    }
+
+
+def _check_requirements(migrations: Iterable[Migration]) -> None:
+    """Raise MigrationInvalid when migrations wait for each other."""
+    for target in Target:
+        left = [migration for migration in migrations if migration.target is target]
+        last = _last_numbers(left)
+        # What nobody has published yet may still come: only what can never be is refused.
+        applied = {service: 0 if service in last else _ANY for service in SERVICES}
+        while (done := next_migration(left, applied, ())) is not None:
+            applied[done.service] = _ANY if done.number == last[done.service] else done.number
+        for migration in left:
+            if applied[migration.service] < migration.number:
+                number, service = migration.number, migration.service
+                raise MigrationInvalid(
+                    f"migration {number} of {service} requires what itself waits for it", number
+                )
+
+
+def _last_numbers(migrations: Iterable[Migration]) -> dict[str, int]:
+    last: dict[str, int] = {}
+    for migration in migrations:
+        last[migration.service] = max(last.get(migration.service, 0), migration.number)
+    return last

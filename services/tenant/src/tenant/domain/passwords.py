@@ -1,0 +1,34 @@
+"""Passwords of database roles, and what the server is told of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+ITERATIONS = 4096
+_SALT_BYTES = 16
+
+
+def new_password() -> str:
+    """Return a password of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def scram_verifier(password: str, iterations: int = ITERATIONS) -> str:
+    """Return what PostgreSQL stores of an ASCII password (RFC 5803).
+
+    Given this instead of the password, neither the server nor its log ever sees the password.
+    """
+    salt = secrets.token_bytes(_SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    keys = f"{_base64(stored_key)}:{_base64(server_key)}"
+    return f"SCRAM-SHA-256${iterations}:{_base64(salt)}${keys}"
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

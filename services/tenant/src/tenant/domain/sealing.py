@@ -1,0 +1,81 @@
+"""Secrets at rest: readable only with the key ring, and only in the place they were sealed for."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_VERSION = "v1"
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+
+
+class KeyRingInvalid(Exception):
+    """The key ring's file does not hold what it should."""
+
+
+class SealBroken(Exception):
+    """A sealed value was changed, moved to another place, or sealed with an unknown key."""
+
+
+class KeyRing:
+    """Seals with the active key, and opens with any key that it holds (AES-256-GCM).
+
+    The ring takes keys, not a file, so that they may as well come from a key service.
+    """
+
+    def __init__(self, active: str, keys: Mapping[str, bytes]) -> None:
+        if active not in keys:
+            raise KeyRingInvalid(f"the active key {active!r} is not among the keys")
+        for key_id, key in keys.items():
+            if not key_id.isalnum() or len(key) != _KEY_BYTES:
+                raise KeyRingInvalid(f"the key {key_id!r} has not {_KEY_BYTES} bytes, or no name")
+        self._active = active
+        self._keys = {key_id: AESGCM(key) for key_id, key in keys.items()}
+
+    @classmethod
+    def parse(cls, text: str) -> KeyRing:
+        """Read `{"active": "k1", "keys": {"k1": "<base64>"}}`. Raises KeyRingInvalid."""
+        try:
+            content = json.loads(text)
+            keys = {
+                str(name): base64.b64decode(key, validate=True)
+                for name, key in content["keys"].items()
+            }
+            return cls(str(content["active"]), keys)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise KeyRingInvalid(f"the key ring is malformed: {type(error).__name__}") from None
+
+    def seal(self, secret: str, *place: str) -> str:
+        """Return `secret` sealed for one place, such as a column's name and its row's key."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        bound = _bound(self._active, place)
+        sealed = nonce + self._keys[self._active].encrypt(nonce, secret.encode(), bound)
+        return f"{_VERSION}.{self._active}.{base64.urlsafe_b64encode(sealed).decode()}"
+
+    def open(self, sealed: str, *place: str) -> str:
+        """Return the secret that was sealed for this place. Raises SealBroken."""
+        version, _, rest = sealed.partition(".")
+        key_id, _, body = rest.partition(".")
+        key = self._keys.get(key_id)
+        if version != _VERSION or key is None:
+            raise SealBroken(f"a sealed value of {place[0]} needs the unknown key {key_id!r}")
+        try:
+            raw = base64.b64decode(body, altchars=b"-_", validate=True)
+            opened = key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound(key_id, place))
+        except (InvalidTag, ValueError):
+            raise SealBroken(f"a sealed value of {place[0]} does not belong there") from None
+        return opened.decode()
+
+
+def _bound(key_id: str, place: tuple[str, ...]) -> bytes:
+    """Return what the tag covers beside the secret; JSON, so that no two places look alike."""
+    return json.dumps([_VERSION, key_id, *place]).encode()

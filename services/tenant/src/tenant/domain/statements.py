@@ -1,0 +1,96 @@
+"""The statements of a file of SQL, as far as needed to find what a migration must not hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOKEN = re.compile(
+    r"""
+      (?P<comment>/\*)
+    | (?P<skipped>--[^\n]*
+        | [eE]'(?:[^'\\]|\\.|'')*'?
+        | '(?:[^']|'')*'?
+        | "(?:[^"]|"")*"?)
+    | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)
+    | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
+    | (?P<number>[0-9][A-Za-z0-9_.]*)
+    | (?P<end>;)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_ALONE = frozenset(["BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"])
+_IN_TWO_WORDS = frozenset([("START", "TRANSACTION"), ("PREPARE", "TRANSACTION")])
+
+
+@dataclass(slots=True)
+class Statement:
+    """One statement: its bare words in upper case, without strings, comments and quoted names."""
+
+    line: int
+    words: list[str] = field(default_factory=list[str])
+
+    def refused(self) -> str:
+        """Return what a migration must not hold of this; empty when it is fine."""
+        first, second = (*self.words, "", "")[:2]
+        if first in _ALONE:
+            return first
+        if (first, second) in _IN_TWO_WORDS:
+            return f"{first} {second}"
+        if first == "COPY" and self.words[-1:] != ["COPY"]:
+            return next((f"COPY {w}" for w in self.words if w in ("STDIN", "STDOUT")), "")
+        return ""
+
+
+def statements(sql: str) -> Iterator[Statement]:
+    """Split SQL as the server does; what is unclosed reaches to the end."""
+    current: Statement | None = None
+    atomic = 0  # how deep in BEGIN ATOMIC … END, where a semicolon ends nothing
+    for kind, text, start in _tokens(sql):
+        if kind == "word":
+            if current is None:
+                current = Statement(sql.count("\n", 0, start) + 1)
+            current.words.append(text.upper())
+            atomic += _depth(current.words, atomic)
+        elif kind == "end" and not atomic:
+            if current is not None:
+                yield current
+            current = None
+    if current is not None:
+        yield current
+
+
+def _depth(words: list[str], atomic: int) -> int:
+    last = words[-1]
+    if last == "ATOMIC" and words[-2:-1] == ["BEGIN"] and words[0] == "CREATE":
+        return 1
+    if atomic and last in ("CASE", "END"):
+        return 1 if last == "CASE" else -1
+    return 0
+
+
+def _tokens(sql: str) -> Iterator[tuple[str, str, int]]:
+    position = 0
+    while (token := _TOKEN.search(sql, position)) is not None:
+        kind, position = str(token.lastgroup), token.end()
+        if kind == "comment":
+            position = _comment_end(sql, position)
+        elif kind == "dollar":
+            close = sql.find(token[0], position)
+            position = len(sql) if close < 0 else close + len(token[0])
+        elif kind in ("word", "end"):
+            yield kind, token[0], token.start()
+
+
+def _comment_end(sql: str, position: int) -> int:
+    """Return where a comment ends; comments nest."""
+    depth = 1
+    while depth and (edge := _COMMENT_EDGE.search(sql, position)) is not None:
+        depth += 1 if edge[0] == "/*" else -1
+        position = edge.end()
+    return len(sql) if depth else position

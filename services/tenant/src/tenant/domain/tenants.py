@@ -1,0 +1,31 @@
+"""Tenants: customers, each with a database of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tenant.domain.databases import Database
+
+
+class TenantState(StrEnum):
+    CREATING = "creating"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    tenant_id: str
+    name: str
+    state: TenantState
+    generation: int
+    server_id: str
+    database: Database
+    request_id: str
+    create_time: datetime
+    update_time: datetime

@@ -1,0 +1,109 @@
+"""What the tenant service refuses, and why.
+
+DomainError
+├── InvalidInput
+│   └── MigrationInvalid
+├── NotFound
+│   └── TenantNotFound
+├── AlreadyExists
+│   ├── RequestIdReused
+│   └── TenantExists
+├── Conflict
+│   ├── MigrationChanged
+│   ├── MigrationFailed
+│   ├── MigrationsUnpublished
+│   └── TenantNotReady
+└── Unavailable
+    └── ServerUnavailable
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class MigrationInvalid(InvalidInput):
+    reason = "ERROR_REASON_MIGRATION_INVALID"
+    hint = "Number a target's files from 1 without a gap, and leave transactions to the runner."
+
+    def __init__(self, problem: str, number: int, line: int = 0) -> None:
+        super().__init__(problem, number=str(number), line=str(line))
+
+
+class TenantNotFound(NotFound):
+    reason = "ERROR_REASON_TENANT_NOT_FOUND"
+    hint = "List the tenants with ListTenants."
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(f"there is no tenant {tenant_id}", tenant_id=tenant_id)
+
+
+class RequestIdReused(AlreadyExists):
+    reason = "ERROR_REASON_REQUEST_ID_REUSED"
+    hint = "Use a new request_id for a new request."
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("this request_id was used for something else", request_id=request_id)
+
+
+class TenantExists(AlreadyExists):
+    reason = "ERROR_REASON_TENANT_EXISTS"
+    hint = "Choose another id, or send the request_id that created it."
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(f"another request created the tenant {tenant_id}", tenant_id=tenant_id)
+
+
+class MigrationChanged(Conflict):
+    reason = "ERROR_REASON_MIGRATION_CHANGED"
+    hint = "A published file never changes; write what is to change into a new one."
+
+    def __init__(self, service: str, target: str, number: int) -> None:
+        super().__init__(
+            f"migration {number} of {service} for {target} was published with another content",
+            service=service,
+            number=str(number),
+        )
+
+
+class MigrationFailed(Conflict):
+    reason = "ERROR_REASON_MIGRATION_FAILED"
+    hint = "GetSchemaStatus tells how far each database has come; correct the file, publish again."
+
+    def __init__(self, service: str, number: int, sqlstate: str, message: str = "") -> None:
+        super().__init__(
+            f"migration {number} of {service} could not be applied: {sqlstate} {message}".rstrip(),
+            service=service,
+            number=str(number),
+            sqlstate=sqlstate,
+        )
+
+
+class MigrationsUnpublished(Conflict):
+    reason = "ERROR_REASON_MIGRATIONS_UNPUBLISHED"
+    hint = "Start the services named; each publishes its migrations when it starts."
+
+    def __init__(self, services: Collection[str]) -> None:
+        names = ",".join(sorted(services))
+        super().__init__(f"migrations have not been published by: {names}", services=names)
+
+
+class TenantNotReady(Conflict):
+    reason = "ERROR_REASON_TENANT_NOT_READY"
+    hint = "Finish its creation with the same CreateTenant, or resume it with ResumeTenant."
+
+    def __init__(self, tenant_id: str, state: str) -> None:
+        super().__init__(f"the tenant {tenant_id} is {state}", tenant_id=tenant_id, state=state)
+
+
+class ServerUnavailable(Unavailable):
+    reason = "ERROR_REASON_SERVER_UNAVAILABLE"
+    hint = "Nothing is lost; call again."
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"the database server {server_id} cannot be reached", server_id=server_id)

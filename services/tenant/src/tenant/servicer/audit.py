@@ -1,0 +1,34 @@
+"""The gRPC methods of AuditService: unpack, call, pack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.tenant.v1 import audit_service_pb2 as pb
+from nagaya.tenant.v1 import audit_service_pb2_grpc
+from tenant import wire
+
+if TYPE_CHECKING:
+    from dataplane.tenants import ManagementPool, TenantPools
+    from servicekit.server import Context
+    from tenant.store.audit_logs import AuditLogStore
+
+
+class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
+    def __init__(
+        self, management: ManagementPool, tenants: TenantPools, store: AuditLogStore
+    ) -> None:
+        self._management = management
+        self._tenants = tenants
+        self._store = store
+
+    async def ListAuditLogs(
+        self, request: pb.ListAuditLogsRequest, context: Context
+    ) -> pb.ListAuditLogsResponse:
+        tenant_id = request.tenant_id
+        lease = self._tenants.connection(tenant_id) if tenant_id else self._management.connection()
+        async with lease as connection:
+            page = await self._store.page(connection, request.page_size, request.page_token)
+        return pb.ListAuditLogsResponse(
+            audit_logs=map(wire.audit_log, page.items), next_page_token=page.next_token
+        )

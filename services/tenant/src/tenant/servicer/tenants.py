@@ -1,0 +1,92 @@
+"""The gRPC methods of TenantService: unpack, call, pack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.tenant.v1 import tenant_service_pb2 as pb
+from nagaya.tenant.v1 import tenant_service_pb2_grpc
+from servicekit.identity import current_principal
+from tenant import wire
+from tenant.app.directory import Changed, Removed
+from tenant.errors import TenantNotFound
+from tenant.servicer.callers import covered_tenants, sees
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from dataplane.tenants import ManagementPool
+    from servicekit.server import Context
+    from tenant.app.directory import Directory, Event
+    from tenant.app.tenants import Tenants
+    from tenant.store.tenants import TenantStore
+
+
+class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
+    def __init__(
+        self,
+        tenants: Tenants,
+        directory: Directory,
+        management: ManagementPool,
+        store: TenantStore,
+    ) -> None:
+        self._tenants = tenants
+        self._directory = directory
+        self._management = management
+        self._store = store
+
+    async def CreateTenant(
+        self, request: pb.CreateTenantRequest, context: Context
+    ) -> pb.CreateTenantResponse:
+        tenant = await self._tenants.create(request.tenant_id, request.request_id, request.name)
+        return pb.CreateTenantResponse(tenant=wire.tenant(tenant))
+
+    async def GetTenant(
+        self, request: pb.GetTenantRequest, context: Context
+    ) -> pb.GetTenantResponse:
+        async with self._management.connection() as connection:
+            tenant = await self._store.find(connection, request.tenant_id)
+        if tenant is None:
+            raise TenantNotFound(request.tenant_id)
+        return pb.GetTenantResponse(tenant=wire.tenant(tenant))
+
+    async def ListTenants(
+        self, request: pb.ListTenantsRequest, context: Context
+    ) -> pb.ListTenantsResponse:
+        covered = covered_tenants(current_principal())
+        async with self._management.connection() as connection:
+            page = await self._store.page(
+                connection, covered, request.page_size, request.page_token
+            )
+        return pb.ListTenantsResponse(
+            tenants=map(wire.tenant, page.items), next_page_token=page.next_token
+        )
+
+    async def SuspendTenant(
+        self, request: pb.SuspendTenantRequest, context: Context
+    ) -> pb.SuspendTenantResponse:
+        tenant = await self._tenants.suspend(request.tenant_id)
+        return pb.SuspendTenantResponse(tenant=wire.tenant(tenant))
+
+    async def ResumeTenant(
+        self, request: pb.ResumeTenantRequest, context: Context
+    ) -> pb.ResumeTenantResponse:
+        tenant = await self._tenants.resume(request.tenant_id)
+        return pb.ResumeTenantResponse(tenant=wire.tenant(tenant))
+
+    async def WatchTenants(
+        self, request: pb.WatchTenantsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchTenantsResponse]:
+        principal = current_principal()
+        async for event in self._directory.watch(lambda tenant_id: sees(principal, tenant_id)):
+            yield _watched(event)
+
+
+def _watched(event: Event) -> pb.WatchTenantsResponse:
+    match event:
+        case Changed(tenant):
+            return pb.WatchTenantsResponse(tenant=wire.tenant(tenant))
+        case Removed(tenant_id):
+            return pb.WatchTenantsResponse(removed_tenant_id=tenant_id)
+        case _:
+            return pb.WatchTenantsResponse(synced=True)

@@ -1,0 +1,107 @@
+"""Between protobuf messages and the domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf import json_format
+
+from nagaya.tenant.v1 import (
+    audit_log_pb2,
+    connection_pb2,
+    schema_pb2,
+    schema_service_pb2,
+    tenant_pb2,
+)
+from servicekit.times import timestamp
+from tenant.domain.migrations import Migration, Target
+from tenant.domain.tenants import TenantState
+
+if TYPE_CHECKING:
+    from dataplane.pools import Target as Login
+    from tenant.domain.audit import AuditLog
+    from tenant.domain.schema import Publication, SchemaStatus
+    from tenant.domain.tenants import Tenant
+
+_STATES = {
+    TenantState.CREATING: tenant_pb2.TENANT_STATE_CREATING,
+    TenantState.ACTIVE: tenant_pb2.TENANT_STATE_ACTIVE,
+    TenantState.SUSPENDED: tenant_pb2.TENANT_STATE_SUSPENDED,
+}
+_TARGETS = {
+    schema_pb2.MIGRATION_TARGET_MANAGEMENT: Target.MANAGEMENT,
+    schema_pb2.MIGRATION_TARGET_TENANT: Target.TENANT,
+}
+
+
+def tenant(tenant: Tenant) -> tenant_pb2.Tenant:
+    return tenant_pb2.Tenant(
+        tenant_id=tenant.tenant_id,
+        name=tenant.name,
+        state=_STATES[tenant.state],
+        database=tenant.database.name,
+        server_id=tenant.server_id,
+        generation=tenant.generation,
+        create_time=timestamp(tenant.create_time),
+        update_time=timestamp(tenant.update_time),
+    )
+
+
+def connection(login: Login) -> connection_pb2.Connection:
+    return connection_pb2.Connection(
+        host=login.host,
+        port=login.port,
+        database=login.database,
+        user=login.user,
+        password=login.password,
+        generation=login.generation,
+        connection_limit=login.connection_limit,
+        server_id=login.server_id,
+    )
+
+
+def migration(service: str, message: schema_pb2.Migration) -> Migration:
+    """Read a service's migration. Raises MigrationInvalid."""
+    return Migration.parse(
+        service,
+        _TARGETS[message.target],
+        message.number,
+        message.name,
+        [(required.service, required.number) for required in message.requires],
+        message.sql,
+    )
+
+
+def publication(done: Publication) -> schema_service_pb2.PublishMigrationsResponse:
+    return schema_service_pb2.PublishMigrationsResponse(
+        published_count=done.published_count,
+        current_tenant_count=done.current_tenant_count,
+        behind_tenant_ids=done.behind_tenant_ids,
+    )
+
+
+def schema_status(status: SchemaStatus) -> schema_pb2.SchemaStatus:
+    return schema_pb2.SchemaStatus(
+        tenant_id=status.tenant_id,
+        service=status.service,
+        applied_number=status.applied_number,
+        published_number=status.published_number,
+        apply_time=None if status.apply_time is None else timestamp(status.apply_time),
+        failure=status.failure,
+    )
+
+
+def audit_log(entry: AuditLog) -> audit_log_pb2.AuditLog:
+    message = audit_log_pb2.AuditLog(
+        sequence=entry.sequence,
+        user_id=entry.user_id,
+        action=entry.action,
+        resource_type=entry.resource_type,
+        resource_id=entry.resource_id,
+        database_role=entry.database_role,
+        create_time=timestamp(entry.create_time),
+        digest=entry.digest,
+    )
+    if entry.details is not None:
+        json_format.ParseDict(dict(entry.details), message.details)
+    return message
