@@ -1,0 +1,189 @@
+"""The right to write a path: one writer at a time, over all processes.
+
+A store like ours keeps whatever PUT ends last, so bytes must never be on their way to a path that
+has been committed with others. A lease is taken before the first byte and its row goes in the
+transaction that gives the file its own; nobody commits without it. No connection is held meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from artifacts.domain.files import Artifact
+from artifacts.errors import ArtifactConflict, NameInvalid, RunNotFound, StoreUnavailable
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from artifacts.app.pending import PendingWork
+    from artifacts.store.stores import Stores
+    from artifacts.store.writes import Wish
+    from dataplane.tenants import TenantPools
+
+_FRESH_SECONDS = 8.0  # with what a small PUT may take, below the 30 s until others take over
+_HEARTBEAT_SECONDS = 2.0
+_FIRST_DELAY = 0.02
+_LAST_DELAY = 0.5
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to put certain bytes at one path."""
+
+    wish: Wish
+    writer: UUID
+    doubtful: bool
+    """Whether an earlier writer's bytes may still be on their way."""
+    confirmed_at: float
+    """When it was surely held, on the clock of time.monotonic."""
+
+    def check_fresh(self) -> None:
+        """Make sure, right before bytes go out, that nobody can have taken over."""
+        if time.monotonic() - self.confirmed_at > _FRESH_SECONDS:
+            raise StoreUnavailable("the write was held up for too long")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of some wishes, by path. A path in none of them is being written by others."""
+
+    leases: dict[str, Lease]
+    committed: dict[str, Artifact]
+    refused: dict[str, DomainError]
+
+
+class Leases:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        stores: Stores,
+        pending: PendingWork,
+    ) -> None:
+        self._tenants = tenants
+        self._pending = pending
+        self._artifacts = stores.artifacts
+        self._writes = stores.writes
+
+    async def take(self, tenant_id: str, wishes: Sequence[Wish]) -> Taken:
+        """Take what can be taken of these paths, without waiting."""
+        await self._pending.note(tenant_id)
+        writer, started, held = uuid4(), time.monotonic(), dict[str, bool]()
+        taken = Taken({}, {}, {})
+        async with self._tenants.connection(tenant_id) as connection:
+            for _, of_run in groupby(sorted(wishes, key=_run), key=_run):
+                group = list(of_run)
+                try:
+                    held |= await self._writes.take(connection, writer, group)
+                except RunNotFound as error:
+                    taken.refused.update({wish.key.path: error for wish in group})
+            # Only now: a commit before this statement is seen by it, and one after needs our lease.
+            around = await self._artifacts.find_around(
+                connection, tenant_id, [wish.key for wish in wishes]
+            )
+            for wish in wishes:
+                path = wish.key.path
+                match judge(wish, around):
+                    case Artifact() as committed:
+                        taken.committed[path] = committed
+                    case DomainError() as refusal:
+                        taken.refused[path] = refusal
+                    case None if path in held:
+                        taken.leases[path] = Lease(wish, writer, held[path], started)
+                    case None:
+                        pass
+            if kept_from := held.keys() - taken.leases.keys():
+                of_files = [path for path in kept_from if path in around]
+                await self._writes.forget(connection, writer, of_files)
+                await self._writes.release(connection, writer, list(kept_from))
+        return taken
+
+    async def wait_for(self, tenant_id: str, wish: Wish) -> Lease | Artifact:
+        """Take a path as soon as no other writer has it; or return the file that came there.
+
+        Raises ArtifactConflict, NameInvalid, RunNotFound.
+        """
+        path, pauses = wish.key.path, Pauses()
+        while True:
+            taken = await self.take(tenant_id, [wish])
+            if path in taken.refused:
+                raise taken.refused[path]
+            if path in taken.committed:
+                return taken.committed[path]
+            if path in taken.leases:
+                return taken.leases[path]
+            await pauses.next()
+
+    async def confirm(self, lease: Lease) -> None:
+        """Make sure that a lease is held for a while from now on. Raises StoreUnavailable."""
+        key, started = lease.wish.key, time.monotonic()
+        async with self._tenants.connection(key.tenant_id) as connection:
+            if not await self._writes.renew(connection, lease.writer, key.path):
+                raise StoreUnavailable("another writer has taken over the path")
+        lease.confirmed_at = started
+        lease.check_fresh()
+
+    @asynccontextmanager
+    async def renewing(self, lease: Lease) -> AsyncGenerator[None, None]:
+        """Hold a lease on inside the block, however long that takes."""
+        heart = asyncio.create_task(self._beat(lease))
+        try:
+            yield
+        finally:
+            heart.cancel()
+
+    async def release(self, tenant_id: str, leases: Sequence[Lease]) -> None:
+        """Let go of paths to which nothing is on its way; if it cannot be told, it ends by time."""
+        if not leases:
+            return
+        try:
+            async with self._tenants.connection(tenant_id) as connection:
+                paths = [lease.wish.key.path for lease in leases]
+                await self._writes.release(connection, leases[0].writer, paths)
+        except DomainError:
+            return
+
+    async def _beat(self, lease: Lease) -> None:
+        key = lease.wish.key
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            try:
+                async with self._tenants.connection(key.tenant_id) as connection:
+                    await self._writes.renew(connection, lease.writer, key.path)
+            except DomainError:
+                continue
+
+
+def judge(wish: Wish, around: Mapping[str, Artifact]) -> Artifact | DomainError | None:
+    """Tell what stands where a file is wished: the same file, a hindrance, or nothing."""
+    path = wish.key.path
+    there = around.get(path)
+    if there is not None:
+        return there if there.digest == wish.digest else ArtifactConflict(path, there.digest)
+    if any(folder in around for folder in wish.key.folders):
+        return NameInvalid(wish.key.name, "a file lies where it needs a folder")
+    if any(other.startswith(f"{path}/") for other in around):
+        return NameInvalid(wish.key.name, "files lie in a folder of that name")
+    return None
+
+
+class Pauses:
+    """Growing, scattered pauses between looks at what another process may have ended."""
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_DELAY
+
+    async def next(self) -> None:
+        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter
+        self._seconds = min(1.6 * self._seconds, _LAST_DELAY)
+
+
+def _run(wish: Wish) -> UUID:
+    return wish.key.run_id

@@ -1,0 +1,1 @@
+"""What files, their names and their contents are."""

@@ -1,0 +1,166 @@
+"""What the artifacts service refuses, and why.
+
+DomainError
+├── InvalidInput
+│   ├── BatchTooLarge
+│   ├── NameInvalid
+│   ├── PathInvalid
+│   ├── PointerInvalid
+│   ├── SizeMismatch
+│   ├── StreamInvalid
+│   └── ValueTooLarge
+├── NotFound
+│   ├── ArtifactNotFound
+│   └── UploadNotFound
+├── Conflict
+│   ├── ArtifactConflict
+│   ├── DigestUnexpected
+│   └── RunNotFound
+├── OutOfRange
+│   └── RangeInvalid
+├── Unavailable
+│   └── StoreUnavailable
+│       └── PutUnsettled     nobody knows whether the object was stored
+└── DataLoss
+    ├── ArtifactCorrupt
+    └── DigestMismatch
+"""
+
+from __future__ import annotations
+
+from servicekit.errors import Conflict, DataLoss, InvalidInput, NotFound, OutOfRange, Unavailable
+
+
+class BatchTooLarge(InvalidInput):
+    reason = "ERROR_REASON_BATCH_TOO_LARGE"
+    hint = "Send fewer at once; large files go by CreateUpload and come by DownloadArtifact."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the bodies are more than {limit_bytes:,} bytes together", limit_bytes=str(limit_bytes)
+        )
+
+
+class NameInvalid(InvalidInput):
+    reason = "ERROR_REASON_NAME_INVALID"
+    hint = "Choose a name that is free, and that is no folder of another file's nor inside one."
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the name {name!r} cannot be used: {why}", name=name)
+
+
+class PathInvalid(InvalidInput):
+    reason = "ERROR_REASON_PATH_INVALID"
+    hint = "Use a path that this service returned for the tenant."
+
+    def __init__(self, path: str) -> None:
+        super().__init__("the path is not one of this tenant's", path=path)
+
+
+class PointerInvalid(InvalidInput):
+    reason = "ERROR_REASON_POINTER_INVALID"
+    hint = "A pointer follows RFC 6901, such as /sections/3/title."
+
+    def __init__(self, json_pointer: str, why: str) -> None:
+        super().__init__(f"the JSON pointer {json_pointer!r}: {why}", json_pointer=json_pointer)
+
+
+class SizeMismatch(InvalidInput):
+    reason = "ERROR_REASON_SIZE_MISMATCH"
+    hint = "Announce the file's true size with CreateUpload, then send all of it."
+
+    def __init__(self, size_bytes: int, came: str) -> None:
+        super().__init__(
+            f"{came} bytes came, {size_bytes} were declared", size_bytes=str(size_bytes)
+        )
+
+
+class StreamInvalid(InvalidInput):
+    reason = "ERROR_REASON_STREAM_INVALID"
+    hint = "Name the upload in the first message; the others carry bytes."
+
+
+class ValueTooLarge(InvalidInput):
+    reason = "ERROR_REASON_VALUE_TOO_LARGE"
+    hint = "Download the file and take the value out of it yourself."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"values are taken out of files of at most {limit_bytes:,} bytes",
+            limit_bytes=str(limit_bytes),
+        )
+
+
+class ArtifactNotFound(NotFound):
+    reason = "ERROR_REASON_ARTIFACT_NOT_FOUND"
+    hint = "List the run's files with ListArtifacts."
+
+    def __init__(self, path: str) -> None:
+        super().__init__("no file is committed at this path", path=path)
+
+
+class UploadNotFound(NotFound):
+    reason = "ERROR_REASON_UPLOAD_NOT_FOUND"
+    hint = "Announce the file again with CreateUpload."
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__("there is no such upload, or it has expired", upload_id=upload_id)
+
+
+class ArtifactConflict(Conflict):
+    reason = "ERROR_REASON_ARTIFACT_CONFLICT"
+    hint = "A committed file never changes: use another name, or take the file that is there."
+
+    def __init__(self, path: str, digest: str) -> None:
+        super().__init__("another file is committed at this path", path=path, digest=digest)
+
+
+class DigestUnexpected(Conflict):
+    reason = "ERROR_REASON_DIGEST_UNEXPECTED"
+    hint = "Ask with the digest of the file that is committed."
+
+    def __init__(self, path: str, digest: str) -> None:
+        super().__init__("the file has another digest", path=path, digest=digest)
+
+
+class RunNotFound(Conflict):
+    reason = "ERROR_REASON_RUN_NOT_FOUND"
+    hint = "Create the run first; its files belong to it."
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}", run_id=run_id)
+
+
+class RangeInvalid(OutOfRange):
+    reason = "ERROR_REASON_RANGE_INVALID"
+    hint = "Begin at an offset within the file."
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(
+            f"the offset lies behind the file's {size_bytes} bytes", size_bytes=str(size_bytes)
+        )
+
+
+class StoreUnavailable(Unavailable):
+    reason = "ERROR_REASON_STORE_UNAVAILABLE"
+    hint = "Nothing has been committed; call again."
+
+
+class PutUnsettled(StoreUnavailable):
+    """All bytes were sent and no answer came: the object may be stored yet."""
+
+
+class ArtifactCorrupt(DataLoss):
+    reason = "ERROR_REASON_ARTIFACT_CORRUPT"
+    hint = "The store has lost or changed the file: restore it from a backup of the store."
+
+    def __init__(self, path: str) -> None:
+        super().__init__("the stored bytes are missing or do not agree with the digest", path=path)
+
+
+class DigestMismatch(DataLoss):
+    reason = "ERROR_REASON_DIGEST_MISMATCH"
+    hint = "Nothing was stored; send the bytes again."
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("the bytes that came have another sha256", digest=digest)

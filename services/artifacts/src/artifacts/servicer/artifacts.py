@@ -1,0 +1,97 @@
+"""ArtifactService."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from artifacts import wire
+from artifacts.errors import StreamInvalid
+from nagaya.artifacts.v1 import artifact_service_pb2 as pb
+from nagaya.artifacts.v1 import artifact_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from artifacts.app.service import Service
+    from servicekit.server import Context
+
+
+class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._keys = service.keys
+        self._uploads = service.uploads
+        self._batches = service.batches
+        self._copies = service.copies
+        self._reader = service.reader
+
+    async def UploadArtifact(
+        self, request_iterator: AsyncIterator[pb.UploadArtifactRequest], context: Context
+    ) -> pb.UploadArtifactResponse:
+        first = await anext(request_iterator)
+        if first.WhichOneof("part") != "upload_id":
+            raise StreamInvalid("the first message names no upload")
+        committed = await self._uploads.receive(
+            first.tenant_id, first.upload_id, _bodies(request_iterator)
+        )
+        return pb.UploadArtifactResponse(artifact=wire.artifact(committed))
+
+    async def DownloadArtifact(
+        self, request: pb.DownloadArtifactRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadArtifactResponse]:
+        key = self._keys.parse(request.tenant_id, request.path)
+        found = await self._reader.find(key, request.digest, request.offset)
+        chunks = self._reader.chunks(found, request.offset, request.limit)
+        async with aclosing(chunks):
+            yield pb.DownloadArtifactResponse(artifact=wire.artifact(found))
+            async for chunk in chunks:
+                yield pb.DownloadArtifactResponse(data=chunk)
+
+    async def CopyArtifact(
+        self, request: pb.CopyArtifactRequest, context: Context
+    ) -> pb.CopyArtifactResponse:
+        source = wire.pointer(self._keys, request.tenant_id, request.source)
+        target = wire.draft(self._keys, request.tenant_id, request.target)
+        copy = await self._copies.copy(source, target)
+        return pb.CopyArtifactResponse(artifact=wire.artifact(copy))
+
+    async def GetArtifact(
+        self, request: pb.GetArtifactRequest, context: Context
+    ) -> pb.GetArtifactResponse:
+        found = await self._reader.find(self._keys.parse(request.tenant_id, request.path))
+        return pb.GetArtifactResponse(artifact=wire.artifact(found))
+
+    async def ListArtifacts(
+        self, request: pb.ListArtifactsRequest, context: Context
+    ) -> pb.ListArtifactsResponse:
+        folder = self._keys.folder(request.tenant_id, request.run_id, request.step)
+        page = await self._reader.page(
+            request.tenant_id, folder, request.page_size, request.page_token
+        )
+        return pb.ListArtifactsResponse(
+            artifacts=map(wire.artifact, page.items), next_page_token=page.next_token
+        )
+
+    async def BatchPutArtifacts(
+        self, request: pb.BatchPutArtifactsRequest, context: Context
+    ) -> pb.BatchPutArtifactsResponse:
+        items = [wire.item(self._keys, request.tenant_id, item) for item in request.items]
+        outcomes = await self._batches.put(request.tenant_id, items)
+        return pb.BatchPutArtifactsResponse(results=map(wire.put_result, outcomes))
+
+    async def BatchGetArtifacts(
+        self, request: pb.BatchGetArtifactsRequest, context: Context
+    ) -> pb.BatchGetArtifactsResponse:
+        tenant_id = request.tenant_id
+        pointers = [wire.pointer_or_refusal(self._keys, tenant_id, p) for p in request.pointers]
+        outcomes = await self._batches.get(tenant_id, pointers)
+        return pb.BatchGetArtifactsResponse(results=map(wire.get_result, outcomes))
+
+
+async def _bodies(
+    requests: AsyncIterator[pb.UploadArtifactRequest],
+) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") != "data":
+            raise StreamInvalid("a later message carries no bytes")
+        yield request.data

@@ -1,0 +1,40 @@
+"""Between rows and files: the columns that several tables have."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from artifacts.domain.files import Artifact, Draft
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from artifacts.domain.keys import KeySpace
+
+ARTIFACT_COLUMNS = (
+    "id, run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,"
+    " metrics, metadata, created_at"
+)
+
+
+def draft(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Draft:
+    return Draft(
+        key=keys.parse(tenant_id, row["file_path"]),
+        item=row["item"],
+        visit=row["visit"],
+        file_type=row["file_type"],
+        summary=row["summary"],
+        metrics=json.loads(row["metrics"]),
+        metadata=json.loads(row["metadata"] or "{}"),
+    )
+
+
+def artifact(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Artifact:
+    return Artifact(
+        artifact_id=row["id"],
+        draft=draft(keys, tenant_id, row),
+        digest=row["digest"],
+        size_bytes=row["size_bytes"],
+        create_time=row["created_at"],
+    )

@@ -1,0 +1,88 @@
+"""The table `uploads`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from artifacts.domain.files import Upload
+from artifacts.errors import RunNotFound
+from artifacts.store.rows import draft
+
+if TYPE_CHECKING:
+    from artifacts.domain.files import Draft
+    from artifacts.domain.keys import KeySpace
+    from dataplane.pools import Connection
+
+_COLUMNS = (
+    "upload_id, file_path, item, visit, file_type, digest, size_bytes, summary, metrics, metadata,"
+    " expires_at"
+)
+
+
+class UploadStore:
+    def __init__(self, keys: KeySpace) -> None:
+        self._keys = keys
+
+    async def announce(
+        self, connection: Connection, new: Draft, digest: str, size_bytes: int, seconds: float
+    ) -> Upload:
+        """Insert an upload, or renew the one of the same path and digest. Raises RunNotFound."""
+        try:
+            row = await connection.fetchrow(
+                f"""
+                INSERT INTO uploads (
+                    run_id, step, name, file_path, item, visit, file_type, digest, size_bytes,
+                    summary, metrics, metadata, expires_at
+                )
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12::jsonb,
+                        now() + make_interval(secs => $13))
+                ON CONFLICT ON CONSTRAINT uploads_announcement_key DO UPDATE SET
+                    item = EXCLUDED.item, visit = EXCLUDED.visit,
+                    file_type = EXCLUDED.file_type, size_bytes = EXCLUDED.size_bytes,
+                    summary = EXCLUDED.summary, metrics = EXCLUDED.metrics,
+                    metadata = EXCLUDED.metadata, expires_at = EXCLUDED.expires_at
+                RETURNING {_COLUMNS}
+                """,
+                new.key.run_id,
+                new.key.step,
+                new.key.name,
+                new.key.path,
+                new.item,
+                new.visit,
+                new.file_type,
+                digest,
+                size_bytes,
+                new.summary,
+                json.dumps(dict(new.metrics)),
+                json.dumps(dict(new.metadata)),
+                seconds,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise RunNotFound(str(new.key.run_id)) from None
+        return self._upload(new.key.tenant_id, row)
+
+    async def find(self, connection: Connection, tenant_id: str, upload_id: str) -> Upload | None:
+        """Return an upload that has not expired."""
+        row = await connection.fetchrow(
+            f"SELECT {_COLUMNS} FROM uploads WHERE upload_id = $1::uuid AND expires_at > now()",
+            upload_id,
+        )
+        return None if row is None else self._upload(tenant_id, row)
+
+    async def remove_expired(self, connection: Connection) -> int:
+        """Remove announcements whose files have not come; return how many."""
+        done = await connection.execute("DELETE FROM uploads WHERE expires_at <= now()")
+        return int(done.rpartition(" ")[2])
+
+    def _upload(self, tenant_id: str, row: asyncpg.Record | None) -> Upload:
+        assert row is not None  # noqa: S101 - RETURNING of an upsert gives a row
+        return Upload(
+            upload_id=str(row["upload_id"]),
+            draft=draft(self._keys, tenant_id, row),
+            digest=row["digest"],
+            size_bytes=row["size_bytes"],
+            expire_time=row["expires_at"],
+        )
