@@ -1,0 +1,1 @@
+"""What the llm-gateway service decides."""

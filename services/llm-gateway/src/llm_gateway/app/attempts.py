@@ -1,0 +1,171 @@
+"""One attempt: from a prompt to a reply that can be stored, or to a fault, with what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.calls import CallState, Ending
+from llm_gateway.domain.documents import NotJson, parse
+from llm_gateway.domain.replies import Reply
+from llm_gateway.domain.schemas import SchemaMismatch
+from llm_gateway.domain.usage import FinishReason, Usage, estimated_tokens
+from llm_gateway.providers.wire_format import Fault, ProviderFault
+from servicekit import telemetry
+from servicekit.call import current_call
+from servicekit.times import now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from llm_gateway.app.flights import Flight
+    from llm_gateway.domain.calls import Plan
+    from llm_gateway.domain.requests import GenerationSpec, Prompt
+    from llm_gateway.providers.exchange import Exchange
+    from llm_gateway.providers.http import Line
+    from llm_gateway.routing.rules import Route
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """All that is settled before anything is sent."""
+
+    route: Route
+    line: Line
+    prompt: Prompt
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A whole reply, which fits what was asked for."""
+
+    reply: Reply
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt without a reply that can be used."""
+
+    fault: ProviderFault
+    ending: Ending
+
+
+async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
+    """Send one request and hear its reply out."""
+    begun = now()
+    exchange = journey.line.exchange(journey.prompt, f"{flight.order.key}/{number}")
+    flight.begin(number)
+    try:
+        async with aclosing(exchange.texts()) as texts:
+            async for text in texts:
+                flight.hear(text)
+        reply = await _reply(flight, journey, exchange)
+    except ProviderFault as fault:
+        outcome = Failed(fault, _failure(flight, journey, exchange, fault, begun))
+    else:
+        outcome = Heard(reply, _ending(journey, exchange, reply.usage, begun))
+    _report(journey, outcome, begun)
+    return outcome
+
+
+async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
+    """Return what was heard. Raises ProviderFault when it is not what was asked for."""
+    ended, spec = exchange.end(), flight.order.spec
+    reply = Reply(
+        text=flight.text,
+        finish_reason=_finish_reason(ended.finish_reason, ended.usage, spec, journey.route),
+        usage=ended.usage,
+        provider_id=journey.route.provider.id,
+        model_id=journey.route.model.id,
+        structured=spec.output_schema is not None,
+    )
+    if spec.output_schema is not None:
+        try:
+            await asyncio.to_thread(spec.output_schema.check, parse(reply.text))
+        except NotJson:
+            raise _unusable(f"the reply is no JSON ({reply.finish_reason})", exchange) from None
+        except SchemaMismatch as error:
+            raise _unusable(f"the reply does not fit the schema: {error}", exchange) from None
+    return reply
+
+
+def _unusable(words: str, exchange: Exchange) -> ProviderFault:
+    return ProviderFault(Fault.MALFORMED, words, status=exchange.status)
+
+
+def _finish_reason(
+    told: FinishReason, usage: Usage, spec: GenerationSpec, route: Route
+) -> FinishReason:
+    visible = spec.max_output_tokens or route.model.capabilities.max_output_tokens
+    if told is FinishReason.LENGTH and usage.reasoning_tokens and usage.output_tokens < visible:
+        return FinishReason.TRUNCATED_BY_REASONING
+    return told
+
+
+def _ending(journey: Journey, exchange: Exchange, usage: Usage, begun: datetime) -> Ending:
+    price = journey.route.price(begun, usage)
+    return Ending(
+        state=CallState.SETTLED,
+        price_id=price.id,
+        usage=usage,
+        cost_micro_usd=price.rates.cost(usage),
+        estimated=False,
+        http_status=exchange.status,
+        provider_request_id=exchange.request_id,
+    )
+
+
+def _failure(
+    flight: Flight, journey: Journey, exchange: Exchange, fault: ProviderFault, begun: datetime
+) -> Ending:
+    """Return what a failed attempt cost: as told, and estimated where it was cut short."""
+    usage, complete = exchange.usage, True
+    cut_short = fault.fault in (Fault.LOST, Fault.MALFORMED)
+    if cut_short or usage != Usage():
+        try:
+            exchange.end()
+        except ProviderFault:
+            complete = False
+    if cut_short and not complete:
+        heard = estimated_tokens(len(flight.text.encode()))
+        sent = journey.plan.estimated_tokens
+        usage = usage.completed_by(Usage(input_tokens=sent, output_tokens=heard))
+    ending = _ending(journey, exchange, usage, begun)
+    lost = fault.fault is Fault.LOST
+    return replace(
+        ending,
+        state=CallState.UNKNOWN if lost else CallState.FAILED,
+        estimated=not complete,
+        error=fault.words[:500],
+    )
+
+
+def _report(journey: Journey, outcome: Heard | Failed, begun: datetime) -> None:
+    """Log a failed attempt, and put either into a span; never what was asked or said."""
+    ending, chosen = outcome.ending, journey.route.resolution
+    facts: dict[str, str | int] = {
+        "gen_ai.provider.name": chosen.provider_id,
+        "gen_ai.request.model": chosen.model_name,
+        "gen_ai.usage.input_tokens": ending.usage.prompt_tokens,
+        "gen_ai.usage.cache_read.input_tokens": ending.usage.cache_read_tokens,
+        "gen_ai.usage.output_tokens": ending.usage.output_tokens + ending.usage.reasoning_tokens,
+        "http.response.status_code": ending.http_status,
+    }
+    if isinstance(outcome, Failed):
+        facts["error.type"] = outcome.fault.fault
+        _log.warning("an attempt failed", extra={**facts, "why": ending.error})
+    tracer, call = telemetry.tracer(), current_call()
+    if tracer is not None:
+        parent = telemetry.context_of(None if call is None else call.traceparent)
+        began = int(begun.timestamp() * 1e9)
+        span = tracer.start_span(
+            f"chat {chosen.model_name}", context=parent, attributes=facts, start_time=began
+        )
+        span.end()

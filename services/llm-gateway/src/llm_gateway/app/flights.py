@@ -1,0 +1,227 @@
+"""Calls in flight in this process: who waits for them, what has been said so far, their leases.
+
+A flight is a task of its own. Whoever asked may go away; the flight lands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_right
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.calls import Delta, Lease
+from llm_gateway.errors import CallInFlight
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+
+    from llm_gateway.domain.calls import Call, CallKey
+    from llm_gateway.domain.requests import GenerationSpec
+    from llm_gateway.ledger.outcomes import Outcomes
+
+ANSWER_SECONDS = 0.5
+"""How long before a caller's deadline it is told that another process is still at work."""
+_MESSAGE_CHARACTERS = 16_000  # 64 KiB at most
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who asked for what."""
+
+    tenant_id: str
+    spec: GenerationSpec
+    digest: str
+    user_id: str
+
+    @property
+    def key(self) -> CallKey:
+        return self.spec.key
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far a reader of a reply has come; attempt 0 has not begun."""
+
+    offset: int
+    attempt: int = 0
+
+
+class Flight:
+    """One call on its way."""
+
+    def __init__(self, order: Order, lease: Lease, deadline: float) -> None:
+        self.order = order
+        self.lease = lease
+        self.deadline = deadline
+        """When the last of those who wait gives up, on the clock of time.monotonic."""
+        self.call_id: int | None = None
+        self.attempt = 0
+        """The attempt whose text is being heard; 0 before the first."""
+        self.paid = False
+        """Whether this flight has sent anything."""
+        self.elsewhere = False
+        """Whether another process is at work on the call."""
+        self.key_is_ours = False
+        """Whether the ledger holds the key for this request, and no other."""
+        self.dispatched = False
+        """Whether an attempt is recorded as sent, and nothing yet of what became of it."""
+        self._pieces: list[str] = []
+        self._starts: list[int] = []
+        self._length = 0
+        self._news: asyncio.Event | None = None  # there is one while somebody listens
+        self.task: asyncio.Task[Call]
+
+    @property
+    def text(self) -> str:
+        """What the attempt has said so far."""
+        return "".join(self._pieces)
+
+    def granted(self, call_id: int) -> None:
+        """Note that the key is taken, and an attempt recorded."""
+        self.call_id, self.key_is_ours, self.dispatched = call_id, True, True
+        self.elsewhere = False
+
+    def wait(self) -> None:
+        """Note that another process is at work. Raises CallInFlight when nobody waits any more."""
+        if not self.elsewhere:
+            self.elsewhere = True
+            self._tell()
+        if time.monotonic() > self.deadline - ANSWER_SECONDS:
+            raise CallInFlight
+
+    def begin(self, attempt: int) -> None:
+        """Begin an attempt; what an earlier one said is void."""
+        self.attempt, self.paid = attempt, True
+        self._pieces, self._starts, self._length = [], [], 0
+        self._tell()
+
+    def hear(self, text: str) -> None:
+        """Take the next piece of the reply."""
+        self._pieces.append(text)
+        self._starts.append(self._length)
+        self._length += len(text)
+        self._tell()
+
+    async def deltas(self, cursor: Cursor, until: float) -> AsyncIterator[Delta]:
+        """Yield what is said from the cursor on, and move it, until the flight has landed.
+
+        After `until` (on the clock of time.monotonic) another process is not waited for.
+        """
+        while True:
+            news = self._news = self._news or asyncio.Event()
+            while (delta := self._next(cursor)) is not None:
+                yield delta
+            if self.task.done():
+                return
+            left = until - time.monotonic() if self.elsewhere else None
+            if left is not None and left <= 0:
+                return
+            waiting = asyncio.ensure_future(news.wait())
+            try:
+                await asyncio.wait(
+                    (waiting, self.task), timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                waiting.cancel()
+
+    def _next(self, cursor: Cursor) -> Delta | None:
+        if cursor.attempt != self.attempt:
+            if cursor.attempt:
+                cursor.offset = 0
+            cursor.attempt = self.attempt
+        if not self.attempt or cursor.offset >= self._length:
+            return None
+        index = bisect_right(self._starts, cursor.offset) - 1
+        begin = cursor.offset - self._starts[index]
+        text = self._pieces[index][begin : begin + _MESSAGE_CHARACTERS]
+        while (index := index + 1) < len(self._pieces):
+            if len(text) + len(self._pieces[index]) > _MESSAGE_CHARACTERS:
+                break
+            text += self._pieces[index]
+        delta = Delta(cursor.attempt, cursor.offset, text)
+        cursor.offset += len(text)
+        return delta
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+
+class Flights:
+    """All flights of this process, one at most for a key; their leases are renewed together."""
+
+    def __init__(self, outcomes: Outcomes, process: Lease) -> None:
+        self._outcomes = outcomes
+        self._process = process
+        self._flights: dict[tuple[str, CallKey], Flight] = {}
+        self._renewals: dict[str, asyncio.Task[None]] = {}
+        self._count = 0
+
+    def find(self, tenant_id: str, key: CallKey) -> Flight | None:
+        return self._flights.get((tenant_id, key))
+
+    def start(
+        self, order: Order, deadline: float, fly: Callable[[Flight], Coroutine[None, None, Call]]
+    ) -> Flight:
+        """Start a flight for a key that has none."""
+        self._count += 1
+        owner = f"{self._process.owner}/{self._count}"
+        lease = Lease(owner, self._process.endpoint, self._process.seconds)
+        flight = Flight(order, lease, deadline)
+        flight.task = asyncio.create_task(fly(flight))
+        place = (order.tenant_id, order.key)
+        self._flights[place] = flight
+        flight.task.add_done_callback(lambda task: self._landed(place, task))
+        return flight
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncGenerator[None]:
+        """Renew leases inside the block."""
+        task = asyncio.create_task(self._renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def land(self, seconds: float) -> None:
+        """Wait for what is in flight; after so many seconds give the rest up, each as unknown."""
+        tasks = [flight.task for flight in self._flights.values()]
+        if not tasks:
+            return
+        _, pending = await asyncio.wait(tasks, timeout=seconds)
+        for task in pending:
+            task.cancel()
+        if pending:
+            _log.warning("calls in flight were given up", extra={"count": len(pending)})
+            await asyncio.wait(pending, timeout=5.0)
+
+    def _landed(self, place: tuple[str, CallKey], task: asyncio.Task[Call]) -> None:
+        del self._flights[place]
+        if not task.cancelled():
+            task.exception()  # has been told to whoever waits, if anybody still does
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._process.seconds / 4)
+            held: dict[str, list[int]] = {}
+            for (tenant_id, _), flight in self._flights.items():
+                if flight.call_id is not None:
+                    held.setdefault(tenant_id, []).append(flight.call_id)
+            for tenant_id, call_ids in held.items():
+                if tenant_id not in self._renewals:  # a slow database holds up its own tenant only
+                    renewal = asyncio.create_task(self._renew_in(tenant_id, call_ids))
+                    self._renewals[tenant_id] = renewal
+                    renewal.add_done_callback(lambda _, name=tenant_id: self._renewals.pop(name))
+
+    async def _renew_in(self, tenant_id: str, call_ids: list[int]) -> None:
+        try:
+            await self._outcomes.renew(tenant_id, call_ids, self._process)
+        except DomainError as error:
+            _log.warning("leases were not renewed", extra={"reason": error.reason})

@@ -1,0 +1,83 @@
+"""The parts of the gateway, put together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from math import inf
+from typing import TYPE_CHECKING
+
+from llm_gateway.app.catalog import CatalogChanges, Overrides
+from llm_gateway.app.flights import Flights
+from llm_gateway.app.generation import Generations
+from llm_gateway.app.inputs import Inputs
+from llm_gateway.app.journeys import Journeys
+from llm_gateway.app.patience import patiently
+from llm_gateway.app.recovery import Recovery
+from llm_gateway.app.replies import Replies
+from llm_gateway.app.retries import Retries, RetryBudget
+from llm_gateway.app.work import Work
+from llm_gateway.domain.calls import Lease
+from llm_gateway.ledger.claims import Claims
+from llm_gateway.ledger.outcomes import Outcomes
+from llm_gateway.providers.addresses import Addresses
+from llm_gateway.providers.http import Providers
+from llm_gateway.providers.keys import ProviderKeys
+from llm_gateway.routing.cache import CatalogCache
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dataplane.tenants import DataPlane
+    from llm_gateway.config import Config
+    from llm_gateway.peers.artifacts import Artifacts
+    from llm_gateway.store.stores import Stores
+
+
+class Gateway:
+    """All of it, for one process. Inside its block the catalogue is followed, leases are kept."""
+
+    def __init__(
+        self, config: Config, stores: Stores, data: DataPlane, artifacts: Artifacts
+    ) -> None:
+        addresses = Addresses(config.provider_http_hosts)
+        keys = ProviderKeys(config.provider_keys_file)
+        ledger = (data.tenants, stores.calls, stores.transitions, stores.attempts)
+        claims, outcomes = Claims(*ledger), Outcomes(*ledger)
+        replies = Replies(artifacts)
+        retries = Retries(RetryBudget(config.retry_reserve))
+        self._landing_seconds = config.landing_seconds
+        self._providers = Providers(addresses, keys, config.provider_idle_seconds)
+        self._inside = AsyncExitStack()
+        self.cache = CatalogCache(data.management, stores.snapshots)
+        self.flights = Flights(
+            outcomes, Lease(config.process, config.endpoint, config.lease_seconds)
+        )
+        self.journeys = Journeys(
+            data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
+        )
+        recovery = Recovery(claims, outcomes, replies, self.cache)
+        work = Work(claims, outcomes, self.journeys, replies, recovery, retries)
+        self.generations = Generations(self.flights, work, replies)
+        self.changes = CatalogChanges(
+            data.management, stores.catalog, stores.prices, stores.snapshots, addresses, self.cache
+        )
+        self.overrides = Overrides(data.tenants, stores.overrides, self.cache)
+
+    async def __aenter__(self) -> Gateway:
+        await self._inside.enter_async_context(self._providers)
+        await self._inside.enter_async_context(self.flights.kept())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.flights.land(self._landing_seconds)
+        await self._inside.aclose()
+
+    async def ready(self) -> None:
+        """Read the catalogue, however long that takes, and follow it from now on."""
+        await patiently("reading the catalogue", self.cache.refresh, inf)
+        await self._inside.enter_async_context(self.cache.followed())

@@ -1,0 +1,37 @@
+"""Doing again what could not be done at the moment, because stopping here would lose money."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from servicekit.errors import DeadlineExceeded, LimitExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+_FIRST_DELAY = 0.1
+_LAST_DELAY = 5.0
+_log = logging.getLogger(__name__)
+
+
+async def patiently(what: str, action: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Do something that may be done twice; again for so many seconds while its means are away.
+
+    Raises what it raised last.
+    """
+    until = time.monotonic() + seconds
+    delay = _FIRST_DELAY
+    while True:
+        try:
+            return await action()
+        except (Unavailable, LimitExceeded, DeadlineExceeded) as error:
+            if time.monotonic() + delay > until:
+                raise
+            _log.warning(f"{what} must wait", extra={"reason": error.reason})
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, _LAST_DELAY)

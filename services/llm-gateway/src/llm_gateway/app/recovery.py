@@ -1,0 +1,85 @@
+"""Settling a call from a reply that is stored already, whoever stored it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.calls import CallState, Ending
+from llm_gateway.domain.requests import UnknownPolicy
+from llm_gateway.errors import ModelUnpriced
+
+if TYPE_CHECKING:
+    from llm_gateway.app.flights import Flight
+    from llm_gateway.app.replies import Found, Replies
+    from llm_gateway.domain.calls import Attempt, Call
+    from llm_gateway.ledger.claims import Claims
+    from llm_gateway.ledger.outcomes import Outcomes
+    from llm_gateway.routing.cache import CatalogCache
+
+_DIED = "the process that sent it died before its reply was stored"
+
+
+class Recovery:
+    def __init__(
+        self, claims: Claims, outcomes: Outcomes, replies: Replies, cache: CatalogCache
+    ) -> None:
+        self._claims = claims
+        self._outcomes = outcomes
+        self._replies = replies
+        self._cache = cache
+
+    async def recover(self, flight: Flight) -> Call | None:
+        """Find out what became of a call whose process has died.
+
+        Its stored reply settles it. None when there is none, and the attempt is recorded as
+        unknown, or when another process is quicker.
+        """
+        order = flight.order
+        call = await self._claims.adopt(order.tenant_id, order.key, flight.lease)
+        if call is None:
+            return None
+        settled = await self.settle(flight, call)
+        if settled is None:
+            ends = order.spec.unknown_policy is UnknownPolicy.FAIL
+            await self._outcomes.lose_attempt(
+                order.tenant_id, order.key, flight.lease, _DIED, call_ends=ends
+            )
+        return settled
+
+    async def settle(self, flight: Flight, call: Call) -> Call | None:
+        """Settle a call from its stored reply; None when there is none."""
+        order = flight.order
+        found = await self._replies.find(
+            order.tenant_id,
+            order.key,
+            order.digest,
+            structured=order.spec.output_schema is not None,
+        )
+        sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
+        if found is None or not sent:
+            return None
+        return await self._outcomes.settle(
+            order.tenant_id,
+            order.key,
+            found.file.attempt,
+            self._ending(found, sent[0]),
+            found.output(),
+            flight.lease,
+        )
+
+    def _ending(self, found: Found, attempt: Attempt) -> Ending:
+        usage = found.reply.usage
+        price = self._cache.current.price(
+            attempt.model_id, attempt.dispatched_at, usage.prompt_tokens
+        )
+        if price is None:
+            raise ModelUnpriced(attempt.model_id)
+        return Ending(
+            state=CallState.SETTLED,
+            price_id=price.id,
+            usage=usage,
+            cost_micro_usd=price.rates.cost(usage),
+            estimated=False,
+            http_status=200,
+            provider_request_id=found.file.provider_request_id,
+        )

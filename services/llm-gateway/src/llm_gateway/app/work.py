@@ -1,0 +1,247 @@
+"""The work of one flight: from a key to a settled call, through every instant at which it may die.
+
+Nothing is sent before the attempt is committed as dispatched, and no call is settled before its
+reply is stored. So after a death the ledger holds an open attempt, and either its reply is in the
+artifacts service, which settles it, or nobody knows what became of it, which is what is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llm_gateway.app.attempts import Failed, make
+from llm_gateway.app.patience import patiently
+from llm_gateway.app.retries import error_of
+from llm_gateway.domain.calls import CallState
+from llm_gateway.errors import ReplyInvalid
+from llm_gateway.ledger.claims import (
+    Held,
+    Request,
+    Stored,
+    refuse_another_request,
+    refuse_unknown,
+)
+from llm_gateway.ledger.outcomes import LeaseLost
+from servicekit.call import Call as ServedCall
+from servicekit.call import current_call, serving
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from llm_gateway.app.attempts import Heard, Journey
+    from llm_gateway.app.flights import Flight
+    from llm_gateway.app.journeys import Journeys
+    from llm_gateway.app.recovery import Recovery
+    from llm_gateway.app.replies import Replies
+    from llm_gateway.app.retries import Retries
+    from llm_gateway.domain.calls import Call, Ending
+    from llm_gateway.ledger.claims import Claims
+    from llm_gateway.ledger.outcomes import Outcomes
+
+_POLL_SECONDS = 0.2
+_STORE_SECONDS = 600.0  # what has been paid for is not given up lightly
+_GIVE_UP_SECONDS = 2.0
+_DEFECT = "the gateway gave it up"
+_log = logging.getLogger(__name__)
+
+
+class Work:
+    def __init__(
+        self,
+        claims: Claims,
+        outcomes: Outcomes,
+        journeys: Journeys,
+        replies: Replies,
+        recovery: Recovery,
+        retries: Retries,
+    ) -> None:
+        self._claims = claims
+        self._outcomes = outcomes
+        self._journeys = journeys
+        self._replies = replies
+        self._recovery = recovery
+        self._retries = retries
+
+    async def fly(self, flight: Flight) -> Call:
+        """Bring a call to its end, whoever still waits for it. Raises DomainError."""
+        with serving(_detached()):
+            try:
+                return await self._fly(flight)
+            except BaseException:
+                if flight.dispatched:
+                    await asyncio.shield(self._give_up(flight))
+                raise
+
+    async def _fly(self, flight: Flight) -> Call:
+        order, journey = flight.order, None
+        while True:
+            call, override = await self._claims.look(order.tenant_id, order.key)
+            if call is not None:
+                refuse_another_request(call, order.digest)
+                flight.key_is_ours = True
+                if call.state is CallState.SETTLED:
+                    return call
+                if call.lease_owner != flight.lease.owner:
+                    if call.lease_live:
+                        flight.wait()
+                        await asyncio.sleep(_POLL_SECONDS)
+                        continue
+                    if call.open_attempt:
+                        settled = await self._recovery.recover(flight)
+                        if settled is not None:
+                            return settled
+                        continue
+                refuse_unknown(call, order.spec.unknown_policy)
+            journey = journey or await self._journeys.prepare(order, override)
+            landed = await self._claim(flight, journey)
+            if landed is not None:
+                return landed
+
+    async def _claim(self, flight: Flight, journey: Journey) -> Call | None:
+        """Take the key and send; None when another process holds it."""
+        order = flight.order
+        request = Request(order.key, order.digest, order.spec.unknown_policy, order.user_id)
+        claim = await patiently(
+            "taking a key",
+            lambda: self._claims.claim(order.tenant_id, request, journey.plan, flight.lease),
+            flight.deadline - time.monotonic(),
+        )
+        if isinstance(claim, Stored):
+            return claim.call
+        if isinstance(claim, Held):
+            flight.wait()
+            await asyncio.sleep(_POLL_SECONDS)
+            return None
+        flight.granted(claim.call_id)
+        return await self._send(flight, journey, claim.attempt)
+
+    async def _send(self, flight: Flight, journey: Journey, number: int) -> Call | None:
+        """Make attempts until one is heard or no more may follow. Raises DomainError."""
+        order, provider_id = flight.order, journey.route.provider.id
+        policy, tried = order.spec.unknown_policy, 0
+        self._retries.began(provider_id)
+        while True:
+            outcome = await make(flight, journey, number)
+            tried += 1
+            if not isinstance(outcome, Failed):
+                return await self._land(flight, number, outcome)
+            fault = outcome.fault
+            delay = self._retries.delay(fault, tried, provider_id, policy, flight.deadline)
+            await self._end(flight, number, outcome.ending, call_ends=delay is None)
+            if delay is None:
+                raise error_of(fault, number, tried, provider_id, policy)
+            await asyncio.sleep(delay)
+            number += 1
+            if not await self._next(flight, journey, number):
+                return None
+
+    async def _next(self, flight: Flight, journey: Journey, number: int) -> bool:
+        """Record another attempt; tell whether the call is still ours."""
+        order = flight.order
+        try:
+            await patiently(
+                "recording an attempt",
+                lambda: self._outcomes.next_attempt(
+                    order.tenant_id, order.key, number, journey.plan, flight.lease
+                ),
+                flight.deadline - time.monotonic(),
+            )
+        except LeaseLost:
+            return False
+        flight.dispatched = True
+        return True
+
+    async def _land(self, flight: Flight, number: int, heard: Heard) -> Call | None:
+        """Store a reply, then settle; None when another process has taken the call over."""
+        order, ending = flight.order, heard.ending
+        try:
+            output = await patiently(
+                "storing a reply",
+                lambda: self._replies.put(
+                    order.tenant_id,
+                    order.key,
+                    heard.reply,
+                    order.digest,
+                    number,
+                    ending.provider_request_id,
+                ),
+                _STORE_SECONDS,
+            )
+        except DomainError as error:
+            words = f"the reply could not be stored: {error.reason}"
+            await self._end(flight, number, _unstored(ending, words), call_ends=True)
+            raise
+        if output is None:
+            return await self._yield_to_stored(flight, number, ending)
+        settled = await patiently(
+            "settling a call",
+            lambda: self._outcomes.settle(
+                order.tenant_id,
+                order.key,
+                number,
+                ending,
+                output,
+                flight.lease,
+                call_id=flight.call_id,
+            ),
+            _STORE_SECONDS,
+        )
+        flight.dispatched = False
+        return settled
+
+    async def _yield_to_stored(self, flight: Flight, number: int, ending: Ending) -> Call:
+        """Settle with the reply of an earlier attempt, which was stored after all."""
+        words = "the reply of another attempt had been stored before"
+        await self._end(flight, number, _unstored(ending, words), call_ends=False)
+        order = flight.order
+        call, _ = await self._claims.look(order.tenant_id, order.key)
+        settled = None if call is None else await self._recovery.settle(flight, call)
+        if settled is not None:
+            return settled
+        await self._end(flight, number, _unstored(ending, words), call_ends=True)
+        raise ReplyInvalid("another file lies where the reply belongs", attempt=str(number))
+
+    async def _end(self, flight: Flight, number: int, ending: Ending, *, call_ends: bool) -> None:
+        order = flight.order
+        await patiently(
+            "recording an attempt's end",
+            lambda: self._outcomes.end_attempt(
+                order.tenant_id, order.key, number, ending, flight.lease, call_ends=call_ends
+            ),
+            _STORE_SECONDS,
+        )
+        flight.dispatched = False
+
+    async def _give_up(self, flight: Flight) -> None:
+        order = flight.order
+        try:
+            await patiently(
+                "giving a call up",
+                lambda: self._outcomes.lose_attempt(
+                    order.tenant_id, order.key, flight.lease, _DEFECT, call_ends=True
+                ),
+                _GIVE_UP_SECONDS,
+            )
+        except DomainError as error:  # the lease runs out, which says the same
+            _log.warning("a call could not be given up", extra={"reason": error.reason})
+
+
+def _detached() -> ServedCall:
+    """Return the call being served, without its deadline: the work outlives it."""
+    call = current_call()
+    if call is None:
+        return ServedCall()
+    return ServedCall(
+        request_id=call.request_id,
+        principal=call.principal,
+        tenant_id=call.tenant_id,
+        user_id=call.user_id,
+        traceparent=call.traceparent,
+    )
+
+
+def _unstored(ending: Ending, words: str) -> Ending:
+    return replace(ending, state=CallState.FAILED, error=words)

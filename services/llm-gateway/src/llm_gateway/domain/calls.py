@@ -1,0 +1,160 @@
+"""Calls as the ledger holds them: a key, what was asked, what became of each attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from llm_gateway.domain.models import Resolution
+    from llm_gateway.domain.usage import FinishReason, Usage
+
+
+class CallState(StrEnum):
+    """Where a call, or one attempt of it, is in its life."""
+
+    RESERVED = "reserved"
+    DISPATCHED = "dispatched"
+    SETTLED = "settled"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """Which call of which piece of work: the key under which a call is paid at most once."""
+
+    run_id: UUID
+    step: str
+    item: int
+    visit: int
+    call: int
+
+    @property
+    def file_name(self) -> str:
+        """The reply's file, within the folder of its step."""
+        return f"artifacts/{self.item}-{self.visit}/call-{self.call}.json"
+
+    def path(self, tenant_id: str) -> str:
+        """Return where the reply lies."""
+        return f"storage/{tenant_id}/{self.run_id}/{self.step}/{self.file_name}"
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.step}/{self.item}-{self.visit}/{self.call}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A stored reply."""
+
+    path: str
+    digest: str
+    summary: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One HTTP request to a provider."""
+
+    number: int
+    state: CallState
+    model_id: str
+    provider_request_id: str
+    http_status: int
+    error: str
+    usage: Usage
+    cost_micro_usd: int
+    estimated: bool
+    dispatched_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the next attempt would be made: the model, and what its input is estimated at."""
+
+    resolution: Resolution
+    estimated_tokens: int
+    estimated_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of an attempt."""
+
+    state: CallState
+    price_id: str
+    usage: Usage
+    cost_micro_usd: int
+    estimated: bool
+    http_status: int = 0
+    provider_request_id: str = ""
+    error: str = ""
+    """In the gateway's own words; never the provider's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply, and where it begins, in characters."""
+
+    attempt: int
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which piece of work of this process holds a call, and where the process is reached."""
+
+    owner: str
+    endpoint: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the ledger. Its usage and cost are those of all its attempts together."""
+
+    id: int
+    key: CallKey
+    state: CallState
+    lease_owner: str | None
+    lease_live: bool
+    """Whether some process is at work on it, or was a moment ago."""
+    request_digest: str
+    resolution: Resolution
+    usage: Usage
+    cost_micro_usd: int
+    output: Output | None
+    user_id: str
+    created_at: datetime
+    ended_at: datetime | None
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def reply_attempt(self) -> int:
+        """The number of the attempt whose reply is stored; 0 when none is."""
+        return self._last_in(CallState.SETTLED)
+
+    @property
+    def last_attempt(self) -> int:
+        """The number of the latest attempt; 0 when there is none."""
+        return self.attempts[-1].number if self.attempts else 0
+
+    @property
+    def open_attempt(self) -> int:
+        """The number of the attempt that has been sent, or was about to be; 0 when none is."""
+        return self._last_in(CallState.DISPATCHED)
+
+    @property
+    def unknown_attempt(self) -> int:
+        """The number of the latest attempt whose outcome nobody knows; 0 when there is none."""
+        return self._last_in(CallState.UNKNOWN)
+
+    def _last_in(self, state: CallState) -> int:
+        return max((a.number for a in self.attempts if a.state is state), default=0)

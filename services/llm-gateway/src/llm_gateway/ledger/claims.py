@@ -1,0 +1,130 @@
+"""Taking a key: the one transaction after which exactly one process may send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from llm_gateway.domain.calls import CallState
+from llm_gateway.domain.requests import UnknownPolicy
+from llm_gateway.errors import CallKeyReused, CallOutcomeUnknown
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from dataplane.tenants import TenantPools
+    from llm_gateway.domain.calls import Call, CallKey, Lease, Plan
+    from llm_gateway.domain.models import ModelClass
+    from llm_gateway.store.attempts import AttemptStore
+    from llm_gateway.store.calls import CallStore
+    from llm_gateway.store.transitions import CallTransitions
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks what under which key."""
+
+    key: CallKey
+    digest: str
+    policy: UnknownPolicy
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The attempt is recorded and may be sent, once, by whoever holds this."""
+
+    call_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The reply is there already."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another process is at work on it, or was when it died."""
+
+
+Claim: TypeAlias = Granted | Stored | Held
+
+
+class Claims:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        calls: CallStore,
+        transitions: CallTransitions,
+        attempts: AttemptStore,
+    ) -> None:
+        self._tenants = tenants
+        self._calls = calls
+        self._transitions = transitions
+        self._attempts = attempts
+
+    async def look(self, tenant_id: str, key: CallKey) -> tuple[Call | None, ModelClass | None]:
+        """Return the call of a key, and the tenant's override for its step."""
+        async with self._tenants.connection(tenant_id) as connection:
+            return await self._calls.look(connection, key)
+
+    async def claim(self, tenant_id: str, request: Request, plan: Plan, lease: Lease) -> Claim:
+        """Take a key, and record the attempt that is about to be sent.
+
+        The same claim again, by the same lease owner, finds what the first one left. Raises
+        RunNotFound, CallKeyReused, CallOutcomeUnknown.
+        """
+        key, digest = request.key, request.digest
+        async with self._tenants.connection(tenant_id) as connection:
+            call_id = await self._transitions.reserve(
+                connection, key, digest, plan, lease, request.user_id
+            )
+        if call_id is not None:
+            return Granted(call_id, 1)
+        async with self._tenants.transaction(tenant_id) as connection:
+            call = await self._calls.lock(connection, key)
+            if call is None:
+                return Held()  # whoever had it has just been rolled back
+            return await self._take(connection, call, request, plan, lease)
+
+    async def adopt(self, tenant_id: str, key: CallKey, lease: Lease) -> Call | None:
+        """Take the lease of a call whose process has died with an attempt open.
+
+        None when it has not, or when another process has been quicker.
+        """
+        async with self._tenants.transaction(tenant_id) as connection:
+            call = await self._calls.lock(connection, key)
+            if call is None or call.lease_live or not call.open_attempt:
+                return None
+            await self._transitions.adopt(connection, call.id, lease)
+            return call
+
+    async def _take(
+        self, connection: Connection, call: Call, request: Request, plan: Plan, lease: Lease
+    ) -> Claim:
+        refuse_another_request(call, request.digest)
+        if call.state is CallState.SETTLED:
+            return Stored(call)
+        ours = call.lease_owner == lease.owner
+        if not ours and (call.lease_live or call.open_attempt):
+            return Held()
+        if call.open_attempt:  # the answer to our first claim was lost, and nothing was sent
+            return Granted(call.id, call.open_attempt)
+        refuse_unknown(call, request.policy)
+        await self._transitions.dispatch(connection, call.id, plan.resolution, lease)
+        await self._attempts.insert(connection, call.id, call.last_attempt + 1, plan)
+        return Granted(call.id, call.last_attempt + 1)
+
+
+def refuse_another_request(call: Call, digest: str) -> None:
+    """Raise CallKeyReused if the key was used for a request of another digest."""
+    if call.request_digest != digest:
+        raise CallKeyReused(call.request_digest)
+
+
+def refuse_unknown(call: Call, policy: UnknownPolicy) -> None:
+    """Raise CallOutcomeUnknown if an attempt may have been paid and the policy is to fail."""
+    if call.unknown_attempt and policy is UnknownPolicy.FAIL:
+        raise CallOutcomeUnknown(call.unknown_attempt)

@@ -1,0 +1,1 @@
+"""The providers' wire formats, and the sockets to them."""

@@ -1,0 +1,109 @@
+"""Sockets to the providers: one session each, owned by the process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from llm_gateway.domain.models import WireFormat
+from llm_gateway.providers.claude import ClaudeMessages
+from llm_gateway.providers.exchange import Exchange
+from llm_gateway.providers.gemini import GeminiGenerateContent
+from llm_gateway.providers.openai_chat import OpenAiChat
+from llm_gateway.providers.openai_responses import OpenAiResponses
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from llm_gateway.domain.models import Provider
+    from llm_gateway.domain.requests import Prompt
+    from llm_gateway.providers.addresses import Addresses
+    from llm_gateway.providers.keys import ProviderKeys
+    from llm_gateway.providers.wire_format import WireFormatAdapter
+
+ADAPTERS: dict[WireFormat, WireFormatAdapter] = {
+    WireFormat.CLAUDE_MESSAGES: ClaudeMessages(),
+    WireFormat.OPENAI_RESPONSES: OpenAiResponses(),
+    WireFormat.OPENAI_CHAT: OpenAiChat(),
+    WireFormat.GEMINI_GENERATE_CONTENT: GeminiGenerateContent(),
+}
+
+_CONNECT_SECONDS = 10.0
+_CONNECTIONS = 512
+_LARGE = 1 << 20  # bytes that take too long to encode between two calls
+
+
+class Line:
+    """The way to ask one provider: where, with which key, in which wire format."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        adapter: WireFormatAdapter,
+        addresses: Addresses,
+        base_url: str,
+        key: str,
+    ) -> None:
+        self._session = session
+        self._adapter = adapter
+        self._addresses = addresses
+        self._base_url = base_url
+        self._key = key
+
+    def exchange(self, prompt: Prompt, attempt_name: str) -> Exchange:
+        """Prepare one request; nothing is sent before its texts are read.
+
+        Providers do not look at the attempt's name; whoever reads both logs can.
+        """
+        request = self._adapter.request(prompt)
+        url = self._addresses.join(self._base_url, request.path)
+        headers = {
+            **self._adapter.authorization(self._key),
+            "x-nagaya-call": attempt_name,
+        }
+        large = prompt.utf8_bytes > _LARGE
+        return Exchange(self._session, self._adapter, url, request, headers, large=large)
+
+
+class Providers:
+    """Opens lines. Close it when nothing is in flight any more."""
+
+    def __init__(self, addresses: Addresses, keys: ProviderKeys, idle_seconds: float) -> None:
+        self._addresses = addresses
+        self._keys = keys
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
+        )
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    def line(self, provider: Provider) -> Line:
+        """Return the way to ask a provider. Raises ProviderKeyMissing, BaseUrlRefused."""
+        adapter = ADAPTERS[provider.wire_format]
+        base_url = provider.api_base_url or adapter.home
+        self._addresses.check(base_url)
+        key = self._keys.of(provider.id)
+        return Line(self._session(provider.id), adapter, self._addresses, base_url, key)
+
+    async def __aenter__(self) -> Providers:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+    def _session(self, provider_id: str) -> aiohttp.ClientSession:
+        session = self._sessions.get(provider_id)
+        if session is None:
+            session = self._sessions[provider_id] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return session

@@ -1,0 +1,63 @@
+"""The providers' keys, read from a file that may change while the process runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.documents import NotJson, parse_object
+from llm_gateway.errors import ProviderKeyMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+class KeysFileMalformed(Exception):
+    """The file does not hold one JSON object of strings; the message quotes nothing of it."""
+
+
+class ProviderKeys:
+    """Reads the file again when it has changed; a file that became unreadable changes nothing."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._stamp = _stamp(file)
+        self._keys = read_keys(file)
+
+    def of(self, provider_id: str) -> str:
+        """Return a provider's key. Raises ProviderKeyMissing."""
+        self._refresh()
+        key = self._keys.get(provider_id, "")
+        if not key:
+            raise ProviderKeyMissing(provider_id)
+        return key
+
+    def _refresh(self) -> None:
+        try:
+            stamp = _stamp(self._file)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._keys = read_keys(self._file)
+                _log.info("the providers' keys were read again", extra={"count": len(self._keys)})
+        except (OSError, KeysFileMalformed) as error:
+            _log.error("the providers' keys cannot be read", extra={"why": type(error).__name__})
+
+
+def read_keys(file: Path) -> Mapping[str, str]:
+    """Read the keys by provider. Raises OSError, KeysFileMalformed."""
+    try:
+        found = parse_object(file.read_bytes())
+    except NotJson:
+        raise KeysFileMalformed(f"{file}: not a JSON object") from None
+    keys = {provider_id: key for provider_id, key in found.items() if isinstance(key, str)}
+    if len(keys) < len(found):
+        raise KeysFileMalformed(f"{file}: a key is not a string")
+    return keys
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

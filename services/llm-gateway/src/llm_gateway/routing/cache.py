@@ -1,0 +1,70 @@
+"""The catalogue, held in this process and compared with the database every second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from servicekit.errors import DatabaseUnavailable, DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from dataplane.tenants import ManagementPool
+    from llm_gateway.domain.catalog import Catalog
+    from llm_gateway.store.snapshot import SnapshotStore
+
+# A committed change counts for calls that begin two seconds later: one to notice, one to read.
+_POLL_SECONDS = 0.75
+_log = logging.getLogger(__name__)
+
+
+class CatalogCache:
+    """Holds the latest version that is known. While the database is away, that is the last one."""
+
+    def __init__(self, management: ManagementPool, store: SnapshotStore) -> None:
+        self._management = management
+        self._store = store
+        self._catalog: Catalog | None = None
+        self._refreshing = asyncio.Lock()
+
+    @property
+    def current(self) -> Catalog:
+        """The catalogue. Raises DatabaseUnavailable before it has been read once."""
+        if self._catalog is None:
+            raise DatabaseUnavailable("the catalogue has not been read yet")
+        return self._catalog
+
+    async def refresh(self) -> Catalog:
+        """Bring the catalogue up to date now. Raises DatabaseUnavailable."""
+        async with self._refreshing:
+            async with self._management.connection() as connection:
+                version = await self._store.version(connection)
+            if self._catalog is None or self._catalog.version != version:
+                async with self._management.transaction() as connection:
+                    self._catalog = await self._store.load(connection)
+                _log.info("the catalogue was read", extra={"version": self._catalog.version})
+            return self._catalog
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncGenerator[None]:
+        """Keep the catalogue up to date inside the block."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _follow(self) -> None:
+        away = False
+        while True:
+            try:
+                await self.refresh()
+                away = False
+            except DomainError as error:
+                if not away:
+                    _log.warning("the catalogue cannot be read", extra={"why": error.message})
+                away = True
+            await asyncio.sleep(_POLL_SECONDS)

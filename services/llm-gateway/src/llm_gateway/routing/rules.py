@@ -1,0 +1,90 @@
+"""The rules that choose a model, and what a chosen model must be able to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.models import Resolution, ResolutionRule
+from llm_gateway.errors import CapabilityMissing, ModelUnpriced, ModelUnresolved
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from llm_gateway.domain.catalog import Catalog
+    from llm_gateway.domain.models import Model, ModelChoice, ModelClass, Provider
+    from llm_gateway.domain.prices import Price
+    from llm_gateway.domain.requests import GenerationSpec
+    from llm_gateway.domain.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What has a say in the choice of a model, the nearest first."""
+
+    request: ModelChoice | None
+    run: ModelChoice | None
+    tenant_override: ModelClass | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The model of one piece of work. It uses one version of the catalogue from end to end."""
+
+    resolution: Resolution
+    provider: Provider
+    model: Model
+    catalog: Catalog
+
+    def price(self, moment: datetime, usage: Usage) -> Price:
+        """Return the price row that counts for what was used. Raises ModelUnpriced."""
+        found = self.catalog.price(self.model.id, moment, usage.prompt_tokens)
+        if found is None:
+            raise ModelUnpriced(self.model.id)
+        return found
+
+
+def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> Route:
+    """Return the model that serves a step. Raises ModelUnresolved, ModelUnavailable."""
+    candidates = (
+        (ResolutionRule.REQUEST, choices.request),
+        (ResolutionRule.RUN, choices.run),
+        (ResolutionRule.TENANT_OVERRIDE, choices.tenant_override),
+        (ResolutionRule.STEP_DEFAULT, catalog.step_defaults.get(step)),
+    )
+    rule, choice = next((c for c in candidates if c[1] is not None), (None, None))
+    if rule is None or choice is None:
+        raise ModelUnresolved(step)
+    model = catalog.pick(choice)
+    price = catalog.price(model.id, moment)
+    resolution = Resolution(
+        provider_id=model.provider_id,
+        model_id=model.id,
+        model_name=model.name,
+        model_class=model.model_class,
+        rule=rule,
+        price_id="" if price is None else price.id,
+        catalog_version=catalog.version,
+    )
+    return Route(resolution, catalog.providers[model.provider_id], model, catalog)
+
+
+def check(route: Route, spec: GenerationSpec) -> None:
+    """Refuse what the model cannot do. Raises CapabilityMissing, ModelUnpriced."""
+    if not route.resolution.price_id:
+        raise ModelUnpriced(route.model.id)
+    can = route.model.capabilities
+    if spec.output_schema is not None and not can.json_schema:
+        raise CapabilityMissing(route.model.id, "json_schema")
+    if spec.temperature is not None and not can.temperature:
+        raise CapabilityMissing(route.model.id, "temperature")
+    if spec.max_output_tokens > can.max_output_tokens:
+        raise CapabilityMissing(route.model.id, "max_output_tokens")
+
+
+def output_limit(model: Model, visible: int) -> int:
+    """Return how many tokens to allow a reply, reasoning included."""
+    can = model.capabilities
+    if not visible:
+        return can.max_output_tokens
+    return min(visible + can.reasoning_headroom_tokens, can.max_output_tokens)

@@ -1,0 +1,1 @@
+"""The gRPC methods of the llm-gateway service: unpack, call, pack."""

@@ -1,0 +1,43 @@
+"""CallService."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from llm_gateway.errors import CallNotFound
+from llm_gateway.wire import calls as wire
+from nagaya.llm_gateway.v1 import call_service_pb2 as pb
+from nagaya.llm_gateway.v1 import call_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from dataplane.tenants import TenantPools
+    from llm_gateway.store.calls import CallStore
+    from servicekit.server import Context
+
+
+class CallServicer(call_service_pb2_grpc.CallServiceServicer):
+    def __init__(self, tenants: TenantPools, store: CallStore) -> None:
+        self._tenants = tenants
+        self._store = store
+
+    async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.GetCallResponse:
+        key = wire.key_of(request.key)
+        async with self._tenants.connection(request.tenant_id) as connection:
+            call = await self._store.find(connection, key)
+        if call is None:
+            raise CallNotFound(str(key))
+        return pb.GetCallResponse(call=wire.call(call))
+
+    async def ListCalls(
+        self, request: pb.ListCallsRequest, context: Context
+    ) -> pb.ListCallsResponse:
+        run_id = UUID(request.run_id) if request.run_id else None
+        state = wire.state_of(request.state)
+        async with self._tenants.connection(request.tenant_id) as connection:
+            page = await self._store.page(
+                connection, run_id, state, request.page_size, request.page_token
+            )
+        return pb.ListCallsResponse(
+            calls=map(wire.call, page.items), next_page_token=page.next_token
+        )

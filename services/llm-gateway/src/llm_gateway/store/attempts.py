@@ -1,0 +1,99 @@
+"""The table `llm_call_attempts`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from llm_gateway.domain.calls import Attempt, CallState
+from llm_gateway.domain.usage import USAGE_FIELDS, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataplane.pools import Connection
+    from llm_gateway.domain.calls import Ending, Plan
+
+
+class AttemptStore:
+    async def insert(self, connection: Connection, call_id: int, number: int, plan: Plan) -> None:
+        """Record an attempt about to be sent, with its input estimated until more is known."""
+        await connection.execute(
+            """
+            INSERT INTO llm_call_attempts (
+                call_id, attempt, state, provider_id, model_id, price_id,
+                input_tokens, cost_micro_usd, estimated
+            )
+            VALUES ($1, $2, 'dispatched', $3, $4, $5, $6, $7, true)
+            """,
+            call_id,
+            number,
+            plan.resolution.provider_id,
+            plan.resolution.model_id,
+            plan.resolution.price_id,
+            plan.estimated_tokens,
+            plan.estimated_micro_usd,
+        )
+
+    async def end(self, connection: Connection, call_id: int, number: int, ending: Ending) -> None:
+        """Record what became of an attempt; what has been paid for and stored stays so."""
+        await connection.execute(
+            """
+            UPDATE llm_call_attempts
+               SET state = $3, price_id = $4, http_status = $5, provider_request_id = $6,
+                   error = $7, estimated = $8, cost_micro_usd = $9,
+                   input_tokens = $10, cache_read_tokens = $11, cache_write_tokens = $12,
+                   output_tokens = $13, reasoning_tokens = $14,
+                   ended_at = clock_timestamp()
+             WHERE call_id = $1 AND attempt = $2 AND state <> 'settled'
+            """,
+            call_id,
+            number,
+            ending.state,
+            ending.price_id,
+            ending.http_status,
+            ending.provider_request_id,
+            ending.error,
+            ending.estimated,
+            ending.cost_micro_usd,
+            *(getattr(ending.usage, name) for name in USAGE_FIELDS),
+        )
+
+    async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
+        """Record that nobody knows what became of an attempt; its estimate stays."""
+        await connection.execute(
+            """
+            UPDATE llm_call_attempts SET state = 'unknown', error = $3, ended_at = clock_timestamp()
+             WHERE call_id = $1 AND attempt = $2 AND state = 'dispatched'
+            """,
+            call_id,
+            number,
+            error,
+        )
+
+
+def attempts(rows: str) -> tuple[Attempt, ...]:
+    """Read a call's attempts from the JSON that PostgreSQL makes of their rows."""
+    return tuple(map(_attempt, json.loads(rows)))
+
+
+def usage(row: Mapping[str, Any]) -> Usage:
+    return Usage(*(row[name] for name in USAGE_FIELDS))
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    ended_at = row["ended_at"]
+    return Attempt(
+        number=row["attempt"],
+        state=CallState(row["state"]),
+        model_id=row["model_id"],
+        provider_request_id=row["provider_request_id"],
+        http_status=row["http_status"],
+        error=row["error"],
+        usage=usage(row),
+        cost_micro_usd=row["cost_micro_usd"],
+        estimated=row["estimated"],
+        dispatched_at=datetime.fromisoformat(row["dispatched_at"]),
+        ended_at=None if ended_at is None else datetime.fromisoformat(ended_at),
+    )

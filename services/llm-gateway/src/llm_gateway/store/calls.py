@@ -1,0 +1,142 @@
+"""The table `llm_calls`, read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.calls import Call, CallKey, CallState, Output
+from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule
+from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
+from llm_gateway.store.attempts import attempts, usage
+from servicekit import paging
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from dataplane.pools import Connection
+
+KEY = "run_id, step, item, visit, call"
+RESOLUTION = "provider_id, model_id, model_name, model_class, rule, price_id, catalog_version"
+_SELECT = f"""
+    SELECT id, {KEY}, request_digest, state, lease_owner,
+           coalesce(lease_expires > clock_timestamp(), false) AS lease_live,
+           {RESOLUTION}, {", ".join(USAGE_FIELDS)}, cost_micro_usd,
+           finish_reason, output_path, output_digest, summary, user_id, created_at, ended_at,
+           coalesce(
+               (SELECT json_agg(attempts ORDER BY attempt)
+                  FROM llm_call_attempts AS attempts WHERE call_id = llm_calls.id),
+               '[]'
+           ) AS attempts
+      FROM llm_calls
+"""
+_OF_KEY = f"({KEY}) = ($1, $2, $3, $4, $5)"
+
+
+class CallStore:
+    async def find(self, connection: Connection, key: CallKey) -> Call | None:
+        row = await connection.fetchrow(f"{_SELECT} WHERE {_OF_KEY}", *key_values(key))
+        return None if row is None else _call(row)
+
+    async def look(
+        self, connection: Connection, key: CallKey
+    ) -> tuple[Call | None, ModelClass | None]:
+        """Return a call, and the tenant's override for its step."""
+        row = await connection.fetchrow(
+            f"""
+            SELECT found.*, chosen.provider_id AS their_provider, chosen.model_class AS their_class
+              FROM (VALUES ($2)) AS asked (step)
+              LEFT JOIN step_overrides AS chosen USING (step)
+              LEFT JOIN ({_SELECT} WHERE {_OF_KEY}) AS found ON true
+            """,
+            *key_values(key),
+        )
+        if row is None:
+            return None, None
+        provider_id = row["their_provider"]
+        override = None if provider_id is None else ModelClass(provider_id, row["their_class"])
+        return (None if row["id"] is None else _call(row)), override
+
+    async def lock(self, connection: Connection, key: CallKey) -> Call | None:
+        """Return a call that nobody else can change until the transaction ends."""
+        # Two statements: one that waited for the lock would show the attempts as of before.
+        await connection.execute(
+            f"SELECT 1 FROM llm_calls WHERE {_OF_KEY} FOR UPDATE",
+            *key_values(key),
+        )
+        return await self.find(connection, key)
+
+    async def page(
+        self,
+        connection: Connection,
+        run_id: UUID | None,
+        state: CallState | None,
+        size: int,
+        token: str,
+    ) -> paging.Page[Call]:
+        """Return one page of calls, oldest first."""
+        limit = size or paging.DEFAULT_SIZE
+        rows = await connection.fetch(
+            f"""
+            {_SELECT}
+             WHERE ($1::uuid IS NULL OR run_id = $1)
+               AND ($2::text IS NULL OR state = $2)
+               AND ($3::bigint IS NULL OR id > $3)
+             ORDER BY id
+             LIMIT $4
+            """,
+            run_id,
+            state,
+            paging.decode(token),
+            limit + 1,
+        )
+        found = tuple(map(_call, rows[:limit]))
+        more = len(rows) > limit
+        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+
+
+def key_values(key: CallKey) -> tuple[object, ...]:
+    return (key.run_id, key.step, key.item, key.visit, key.call)
+
+
+def _call(row: asyncpg.Record) -> Call:
+    return Call(
+        id=row["id"],
+        key=CallKey(row["run_id"], row["step"], row["item"], row["visit"], row["call"]),
+        state=CallState(row["state"]),
+        lease_owner=row["lease_owner"],
+        lease_live=row["lease_live"],
+        request_digest=row["request_digest"],
+        resolution=_resolution(row),
+        usage=usage(dict(row)),
+        cost_micro_usd=row["cost_micro_usd"],
+        output=_output(row),
+        user_id=row["user_id"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        attempts=attempts(row["attempts"]),
+    )
+
+
+def _resolution(row: asyncpg.Record) -> Resolution:
+    return Resolution(
+        provider_id=row["provider_id"],
+        model_id=row["model_id"],
+        model_name=row["model_name"],
+        model_class=row["model_class"],
+        rule=ResolutionRule(row["rule"]),
+        price_id=row["price_id"],
+        catalog_version=row["catalog_version"],
+    )
+
+
+def _output(row: asyncpg.Record) -> Output | None:
+    if row["output_path"] is None:
+        return None
+    return Output(
+        path=row["output_path"],
+        digest=row["output_digest"],
+        summary=row["summary"],
+        finish_reason=FinishReason(row["finish_reason"]),
+    )

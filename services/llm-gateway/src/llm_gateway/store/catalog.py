@@ -1,0 +1,188 @@
+"""The tables of the catalogue, in the management database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from llm_gateway.domain.models import (
+    Capabilities,
+    Model,
+    ModelClass,
+    Provider,
+    StepDefault,
+    WireFormat,
+)
+from llm_gateway.errors import ProviderNotFound
+from servicekit import paging
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+
+PROVIDER = "id, display_name, api_base_url, is_active, wire_format"
+MODEL = (
+    "id, provider_id, model_name, model_class, is_active, max_output_tokens, max_input_tokens,"
+    " json_schema, temperature, reasoning_headroom_tokens, set_in_version"
+)
+DEFAULT = "step, provider_id, model_class"
+
+
+class CatalogStore:
+    async def advance(self, connection: Connection) -> int:
+        """Begin the next version; changes of the catalogue wait for each other here."""
+        return await connection.fetchval(
+            "UPDATE llm_catalog SET version = version + 1 RETURNING version"
+        )
+
+    async def put_provider(self, connection: Connection, provider: Provider) -> None:
+        await connection.execute(
+            """
+            INSERT INTO llm_providers (id, display_name, api_base_url, is_active, wire_format)
+            VALUES ($1, $2, nullif($3, ''), $4, $5)
+            ON CONFLICT (id) DO UPDATE
+               SET display_name = $2, api_base_url = nullif($3, ''), is_active = $4,
+                   wire_format = $5
+            """,
+            provider.id,
+            provider.display_name,
+            provider.api_base_url,
+            provider.active,
+            provider.wire_format,
+        )
+
+    async def put_model(self, connection: Connection, model: Model) -> None:
+        """Create or change a model. Raises ProviderNotFound."""
+        can = model.capabilities
+        try:
+            await connection.execute(
+                f"""
+                INSERT INTO llm_models ({MODEL})
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                ON CONFLICT (id) DO UPDATE
+                   SET provider_id = $2, model_name = $3, model_class = $4, is_active = $5,
+                       max_output_tokens = $6, max_input_tokens = $7, json_schema = $8,
+                       temperature = $9, reasoning_headroom_tokens = $10, set_in_version = $11
+                """,
+                model.id,
+                model.provider_id,
+                model.name,
+                model.model_class,
+                model.active,
+                can.max_output_tokens,
+                can.max_input_tokens,
+                can.json_schema,
+                can.temperature,
+                can.reasoning_headroom_tokens,
+                model.set_in_version,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise ProviderNotFound(model.provider_id) from None
+
+    async def put_step_default(self, connection: Connection, default: StepDefault) -> None:
+        """Create or change a default. Raises ProviderNotFound."""
+        try:
+            await connection.execute(
+                """
+                INSERT INTO step_llm_defaults (step, provider_id, model_class)
+                VALUES ($1, $2, $3)
+                ON CONFLICT (step) DO UPDATE SET provider_id = $2, model_class = $3
+                """,
+                default.step,
+                default.model_class.provider_id,
+                default.model_class.model_class,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise ProviderNotFound(default.model_class.provider_id) from None
+
+    async def has_model(self, connection: Connection, model_id: str) -> bool:
+        return await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM llm_models WHERE id = $1)", model_id
+        )
+
+    async def provider_page(
+        self, connection: Connection, size: int, token: str
+    ) -> paging.Page[Provider]:
+        """Return one page of providers, by id."""
+        limit = size or paging.DEFAULT_SIZE
+        rows = await connection.fetch(
+            f"""
+            SELECT {PROVIDER} FROM llm_providers
+             WHERE $1::text IS NULL OR id > $1
+             ORDER BY id
+             LIMIT $2
+            """,
+            paging.decode(token, str),
+            limit + 1,
+        )
+        found = tuple(map(provider_of, rows[:limit]))
+        more = len(rows) > limit
+        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+
+    async def model_page(self, connection: Connection, size: int, token: str) -> paging.Page[Model]:
+        """Return one page of models, by id."""
+        limit = size or paging.DEFAULT_SIZE
+        rows = await connection.fetch(
+            f"""
+            SELECT {MODEL} FROM llm_models
+             WHERE $1::text IS NULL OR id > $1
+             ORDER BY id
+             LIMIT $2
+            """,
+            paging.decode(token, str),
+            limit + 1,
+        )
+        found = tuple(map(model_of, rows[:limit]))
+        more = len(rows) > limit
+        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+
+    async def step_default_page(
+        self, connection: Connection, size: int, token: str
+    ) -> paging.Page[StepDefault]:
+        """Return one page of defaults, by step."""
+        limit = size or paging.DEFAULT_SIZE
+        rows = await connection.fetch(
+            f"""
+            SELECT {DEFAULT} FROM step_llm_defaults
+             WHERE $1::text IS NULL OR step > $1
+             ORDER BY step
+             LIMIT $2
+            """,
+            paging.decode(token, str),
+            limit + 1,
+        )
+        found = tuple(map(default_of, rows[:limit]))
+        more = len(rows) > limit
+        return paging.Page(found, paging.encode(found[-1].step) if more else "")
+
+
+def provider_of(row: asyncpg.Record) -> Provider:
+    return Provider(
+        id=row["id"],
+        display_name=row["display_name"],
+        api_base_url=row["api_base_url"] or "",
+        active=row["is_active"],
+        wire_format=WireFormat(row["wire_format"]),
+    )
+
+
+def model_of(row: asyncpg.Record) -> Model:
+    return Model(
+        id=row["id"],
+        provider_id=row["provider_id"],
+        name=row["model_name"],
+        model_class=row["model_class"],
+        active=row["is_active"],
+        capabilities=Capabilities(
+            max_output_tokens=row["max_output_tokens"],
+            max_input_tokens=row["max_input_tokens"],
+            json_schema=row["json_schema"],
+            temperature=row["temperature"],
+            reasoning_headroom_tokens=row["reasoning_headroom_tokens"],
+        ),
+        set_in_version=row["set_in_version"],
+    )
+
+
+def default_of(row: asyncpg.Record) -> StepDefault:
+    return StepDefault(row["step"], ModelClass(row["provider_id"], row["model_class"]))

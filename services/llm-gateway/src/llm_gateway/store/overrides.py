@@ -1,0 +1,75 @@
+"""The table `step_overrides`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.models import ModelClass, StepOverride
+from servicekit import paging
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from dataplane.pools import Connection
+
+_COLUMNS = "step, provider_id, model_class, updated_at"
+
+
+class OverrideStore:
+    async def find(self, connection: Connection, step: str) -> ModelClass | None:
+        row = await connection.fetchrow(
+            f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step
+        )
+        return None if row is None else _override(row).model_class
+
+    async def put(self, connection: Connection, step: str, chosen: ModelClass) -> StepOverride:
+        """Set a step's override; the same again keeps its time."""
+        row = await connection.fetchrow(
+            f"""
+            INSERT INTO step_overrides (step, provider_id, model_class)
+            VALUES ($1, $2, $3)
+            ON CONFLICT (step) DO UPDATE
+               SET provider_id = $2, model_class = $3,
+                   updated_at = CASE
+                       WHEN (step_overrides.provider_id, step_overrides.model_class) = ($2, $3)
+                       THEN step_overrides.updated_at ELSE now() END
+            RETURNING {_COLUMNS}
+            """,
+            step,
+            chosen.provider_id,
+            chosen.model_class,
+        )
+        assert row is not None  # noqa: S101 - an upsert returns its row
+        return _override(row)
+
+    async def delete(self, connection: Connection, step: str) -> bool:
+        """Remove a step's override; tell whether there was one."""
+        found = await connection.fetchval(
+            "DELETE FROM step_overrides WHERE step = $1 RETURNING step", step
+        )
+        return found is not None
+
+    async def page(
+        self, connection: Connection, size: int, token: str
+    ) -> paging.Page[StepOverride]:
+        """Return one page of overrides, by step."""
+        limit = size or paging.DEFAULT_SIZE
+        rows = await connection.fetch(
+            f"""
+            SELECT {_COLUMNS} FROM step_overrides
+             WHERE $1::text IS NULL OR step > $1
+             ORDER BY step
+             LIMIT $2
+            """,
+            paging.decode(token, str),
+            limit + 1,
+        )
+        found = tuple(map(_override, rows[:limit]))
+        more = len(rows) > limit
+        return paging.Page(found, paging.encode(found[-1].step) if more else "")
+
+
+def _override(row: asyncpg.Record) -> StepOverride:
+    return StepOverride(
+        row["step"], ModelClass(row["provider_id"], row["model_class"]), row["updated_at"]
+    )

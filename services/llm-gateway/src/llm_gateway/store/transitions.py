@@ -1,0 +1,245 @@
+"""The tables of the ledger, written: each method takes a call from one state to another."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from llm_gateway.domain.usage import USAGE_FIELDS
+from llm_gateway.errors import RunNotFound
+from llm_gateway.store.calls import KEY, RESOLUTION, key_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dataplane.pools import Connection
+    from llm_gateway.domain.calls import CallKey, CallState, Ending, Lease, Output, Plan
+    from llm_gateway.domain.models import Resolution
+
+_COUNTS = (*USAGE_FIELDS, "cost_micro_usd")
+_TOTALS = ", ".join(f"{name} = total.{name}" for name in _COUNTS)
+_SUMS = ", ".join(f"sum({name}) AS {name}" for name in _COUNTS)
+_MORE = ", ".join(f"{name} = others.{name} + ${n}" for n, name in enumerate(_COUNTS, 11))
+_COUNTED = ", ".join(f"{name} = ${n}" for n, name in enumerate(_COUNTS, 11))
+_OTHERS = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in _COUNTS)
+
+# The usual beginning of a call in one statement.
+_RESERVE = f"""
+    WITH reserved AS (
+        INSERT INTO llm_calls (
+            {KEY}, request_digest, state, lease_owner, owner_endpoint, lease_expires,
+            {RESOLUTION}, user_id
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, 'dispatched', $7, $8, clock_timestamp() + $9,
+                $10, $11, $12, $13, $14, $15, $16, $17)
+        ON CONFLICT ON CONSTRAINT llm_calls_key DO NOTHING
+        RETURNING id, provider_id, model_id, price_id
+    )
+    INSERT INTO llm_call_attempts (
+        call_id, provider_id, model_id, price_id, attempt, state,
+        input_tokens, cost_micro_usd, estimated
+    )
+    SELECT id, provider_id, model_id, price_id, 1, 'dispatched', $18, $19, true
+      FROM reserved
+    RETURNING call_id
+"""
+
+# The usual end of a call in one statement. The call's row is locked first, as everywhere.
+_SETTLE_HELD = f"""
+    WITH held AS (
+        SELECT id FROM llm_calls
+         WHERE id = $1 AND state = 'dispatched' AND lease_owner = $2
+           FOR UPDATE
+    ), ended AS (
+        UPDATE llm_call_attempts
+           SET state = 'settled', price_id = $4, http_status = $5, provider_request_id = $6,
+               error = '', estimated = false, ended_at = clock_timestamp(), {_COUNTED}
+          FROM held
+         WHERE call_id = held.id AND attempt = $3
+    ), others AS (
+        SELECT {_OTHERS} FROM llm_call_attempts WHERE call_id = $1 AND attempt <> $3
+    )
+    UPDATE llm_calls
+       SET state = 'settled', ended_at = clock_timestamp(), price_id = $4,
+           finish_reason = $7, output_path = $8, output_digest = $9, summary = $10,
+           lease_owner = NULL, owner_endpoint = NULL, lease_expires = NULL, {_MORE}
+      FROM held, others
+     WHERE llm_calls.id = held.id
+    RETURNING true
+"""
+
+
+class CallTransitions:
+    async def reserve(
+        self,
+        connection: Connection,
+        key: CallKey,
+        request_digest: str,
+        plan: Plan,
+        lease: Lease,
+        user_id: str,
+    ) -> int | None:
+        """Take a new key and record its first attempt, about to be sent.
+
+        None if the key is taken. Raises RunNotFound.
+        """
+        chosen = plan.resolution
+        try:
+            return await connection.fetchval(
+                _RESERVE,
+                *key_values(key),
+                request_digest,
+                *_lease_values(lease),
+                *_resolution_values(chosen),
+                user_id,
+                plan.estimated_tokens,
+                plan.estimated_micro_usd,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise RunNotFound(str(key.run_id)) from None
+
+    async def dispatch(
+        self, connection: Connection, call_id: int, resolution: Resolution, lease: Lease
+    ) -> None:
+        """Take a call in order to send it: lease, state, and how its model was chosen."""
+        await connection.execute(
+            f"""
+            UPDATE llm_calls
+               SET state = 'dispatched', ended_at = NULL,
+                   lease_owner = $2, owner_endpoint = $3, lease_expires = clock_timestamp() + $4,
+                   ({RESOLUTION}) = ($5, $6, $7, $8, $9, $10, $11)
+             WHERE id = $1
+            """,
+            call_id,
+            *_lease_values(lease),
+            *_resolution_values(resolution),
+        )
+
+    async def adopt(self, connection: Connection, call_id: int, lease: Lease) -> None:
+        """Take the lease of a call whose holder has died; its state stays."""
+        await connection.execute(
+            """
+            UPDATE llm_calls
+               SET lease_owner = $2, owner_endpoint = $3, lease_expires = clock_timestamp() + $4
+             WHERE id = $1
+            """,
+            call_id,
+            *_lease_values(lease),
+        )
+
+    async def renew(self, connection: Connection, call_ids: Sequence[int], lease: Lease) -> None:
+        """Extend the leases of calls that this process still holds."""
+        await connection.execute(
+            """
+            UPDATE llm_calls SET lease_expires = clock_timestamp() + $3
+             WHERE id = ANY($1) AND starts_with(lease_owner, $2)
+            """,
+            call_ids,
+            lease.owner,
+            timedelta(seconds=lease.seconds),
+        )
+
+    async def add_up(self, connection: Connection, call_id: int) -> None:
+        """Make a call's usage and cost those of all its attempts."""
+        await connection.execute(
+            f"""
+            UPDATE llm_calls SET {_TOTALS}
+              FROM (SELECT {_SUMS} FROM llm_call_attempts WHERE call_id = $1) AS total
+             WHERE id = $1
+            """,
+            call_id,
+        )
+
+    async def keep(self, connection: Connection, call_id: int, lease: Lease) -> None:
+        """Hold a call between two attempts: nothing of it is under way."""
+        await connection.execute(
+            """
+            UPDATE llm_calls
+               SET state = 'reserved',
+                   lease_owner = $2, owner_endpoint = $3, lease_expires = clock_timestamp() + $4
+             WHERE id = $1
+            """,
+            call_id,
+            *_lease_values(lease),
+        )
+
+    async def end(self, connection: Connection, call_id: int, state: CallState) -> None:
+        """Give a call up, without a reply."""
+        await connection.execute(
+            """
+            UPDATE llm_calls
+               SET state = $2, ended_at = clock_timestamp(),
+                   lease_owner = NULL, owner_endpoint = NULL, lease_expires = NULL
+             WHERE id = $1
+            """,
+            call_id,
+            state,
+        )
+
+    async def settle(
+        self, connection: Connection, call_id: int, output: Output, price_id: str
+    ) -> None:
+        """Say that a call's reply is stored."""
+        await connection.execute(
+            """
+            UPDATE llm_calls
+               SET state = 'settled', ended_at = clock_timestamp(), price_id = $6,
+                   finish_reason = $2, output_path = $3, output_digest = $4, summary = $5,
+                   lease_owner = NULL, owner_endpoint = NULL, lease_expires = NULL
+             WHERE id = $1
+            """,
+            call_id,
+            output.finish_reason,
+            output.path,
+            output.digest,
+            output.summary,
+            price_id,
+        )
+
+    async def settle_held(
+        self,
+        connection: Connection,
+        call_id: int,
+        number: int,
+        ending: Ending,
+        output: Output,
+        lease: Lease,
+    ) -> bool:
+        """Record an attempt whose reply is stored, and settle its call with it.
+
+        False, and nothing is changed, when the call is not being sent under this lease.
+        """
+        done = await connection.fetchval(
+            _SETTLE_HELD,
+            call_id,
+            lease.owner,
+            number,
+            ending.price_id,
+            ending.http_status,
+            ending.provider_request_id,
+            output.finish_reason,
+            output.path,
+            output.digest,
+            output.summary,
+            *(getattr(ending.usage, name) for name in USAGE_FIELDS),
+            ending.cost_micro_usd,
+        )
+        return done is not None
+
+
+def _lease_values(lease: Lease) -> tuple[object, ...]:
+    return (lease.owner, lease.endpoint, timedelta(seconds=lease.seconds))
+
+
+def _resolution_values(chosen: Resolution) -> tuple[object, ...]:
+    return (
+        chosen.provider_id,
+        chosen.model_id,
+        chosen.model_name,
+        chosen.model_class,
+        chosen.rule,
+        chosen.price_id,
+        chosen.catalog_version,
+    )

@@ -1,0 +1,93 @@
+"""Calls of the ledger, in messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from llm_gateway.domain.calls import CallKey, CallState
+from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
+from llm_gateway.wire.models import resolution
+from nagaya.llm_gateway.v1 import call_pb2 as pb
+from servicekit.times import timestamp
+
+if TYPE_CHECKING:
+    from llm_gateway.domain.calls import Attempt, Call
+    from llm_gateway.domain.usage import Usage
+
+_STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in CallState}
+_FINISHES = {
+    reason: pb.FinishReason.Value(f"FINISH_REASON_{reason.name}")
+    for reason in FinishReason
+    if reason is not FinishReason.UNKNOWN
+}
+
+
+def key_of(message: pb.CallKey) -> CallKey:
+    return CallKey(
+        run_id=UUID(message.run_id),
+        step=message.step,
+        item=message.item,
+        visit=message.visit,
+        call=message.call,
+    )
+
+
+def state_of(message: pb.CallState.ValueType) -> CallState | None:
+    """Return a state to look for; None for any."""
+    return _STATES.get(message)
+
+
+def call(call: Call) -> pb.Call:
+    message = pb.Call(
+        key=pb.CallKey(
+            run_id=str(call.key.run_id),
+            step=call.key.step,
+            item=call.key.item,
+            visit=call.key.visit,
+            call=call.key.call,
+        ),
+        state=_state(call.state),
+        resolution=resolution(call.resolution),
+        request_digest=call.request_digest,
+        usage=usage(call.usage),
+        cost_micro_usd=call.cost_micro_usd,
+        attempts=map(attempt, call.attempts),
+        create_time=timestamp(call.created_at),
+        user_id=call.user_id,
+    )
+    if call.output is not None:
+        message.output_path = call.output.path
+        message.output_digest = call.output.digest
+        message.summary = call.output.summary
+        message.finish_reason = _FINISHES.get(
+            call.output.finish_reason, pb.FINISH_REASON_UNSPECIFIED
+        )
+    if call.ended_at is not None:
+        message.end_time.FromDatetime(call.ended_at)
+    return message
+
+
+def attempt(attempt: Attempt) -> pb.CallAttempt:
+    message = pb.CallAttempt(
+        attempt=attempt.number,
+        state=_state(attempt.state),
+        provider_request_id=attempt.provider_request_id,
+        http_status=attempt.http_status,
+        error=attempt.error,
+        usage=usage(attempt.usage),
+        cost_micro_usd=attempt.cost_micro_usd,
+        estimated=attempt.estimated,
+        dispatch_time=timestamp(attempt.dispatched_at),
+    )
+    if attempt.ended_at is not None:
+        message.end_time.FromDatetime(attempt.ended_at)
+    return message
+
+
+def usage(usage: Usage) -> pb.Usage:
+    return pb.Usage(**{name: getattr(usage, name) for name in USAGE_FIELDS})
+
+
+def _state(state: CallState) -> pb.CallState.ValueType:
+    return pb.CallState.Value(f"CALL_STATE_{state.name}")

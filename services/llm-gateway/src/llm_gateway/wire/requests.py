@@ -1,0 +1,98 @@
+"""Requests for replies, and the replies' pieces, in messages."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.calls import Delta
+from llm_gateway.domain.requests import (
+    GenerationSpec,
+    Message,
+    Pointer,
+    Role,
+    Text,
+    UnknownPolicy,
+)
+from llm_gateway.domain.schemas import OutputSchema
+from llm_gateway.wire.calls import call, key_of
+from llm_gateway.wire.models import choice_of
+from nagaya.llm_gateway.v1 import generation_pb2 as pb
+from nagaya.llm_gateway.v1 import generation_service_pb2 as service_pb
+from servicekit.errors import RequestInvalid
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct, Value
+
+    from llm_gateway.domain.calls import Call
+    from llm_gateway.domain.documents import Json, JsonObject
+    from llm_gateway.domain.requests import Part
+
+_ROLES = {pb.ROLE_USER: Role.USER, pb.ROLE_ASSISTANT: Role.ASSISTANT}
+_DECIMALS = 6  # a temperature comes as a float of 32 bits
+
+
+def spec_of(message: pb.GenerationSpec) -> GenerationSpec:
+    """Read a request. Raises RequestInvalid when its schema cannot be used."""
+    redo = message.unknown_policy == pb.UNKNOWN_POLICY_REDO
+    has_temperature, has_schema = map(message.HasField, ("temperature", "output_schema"))
+    return GenerationSpec(
+        key=key_of(message.key),
+        system=tuple(map(_part, message.system)),
+        messages=tuple(map(_message, message.messages)),
+        model=choice_of(message.model),
+        run_model=choice_of(message.run_model),
+        max_output_tokens=message.max_output_tokens,
+        temperature=round(message.temperature, _DECIMALS) if has_temperature else None,
+        output_schema=_schema(message.output_schema) if has_schema else None,
+        unknown_policy=UnknownPolicy.REDO if redo else UnknownPolicy.FAIL,
+    )
+
+
+def streamed(event: Delta | Call) -> service_pb.StreamGenerateResponse:
+    if isinstance(event, Delta):
+        delta = service_pb.TextDelta(attempt=event.attempt, offset=event.offset, text=event.text)
+        return service_pb.StreamGenerateResponse(delta=delta)
+    return service_pb.StreamGenerateResponse(call=call(event))
+
+
+def _message(message: pb.Message) -> Message:
+    return Message(_ROLES[message.role], tuple(map(_part, message.parts)))
+
+
+def _part(part: pb.Part) -> Part:
+    if part.WhichOneof("part") == "pointer":
+        pointer = part.pointer
+        return Pointer(pointer.path, pointer.digest, pointer.json_pointer)
+    return Text(part.text)
+
+
+def _schema(struct: Struct) -> OutputSchema:
+    return OutputSchema.parse(_object(struct))
+
+
+def _object(struct: Struct) -> JsonObject:
+    # A map has no order on the wire, so that its members are put into one that is always the same.
+    return {name: _value(struct.fields[name]) for name in sorted(struct.fields)}
+
+
+def _value(value: Value) -> Json:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return _object(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case "number_value":
+            return _number(value.number_value)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
+
+
+def _number(number: float) -> Json:
+    if not math.isfinite(number):
+        raise RequestInvalid("the output schema holds a number that JSON does not have")
+    return int(number) if number.is_integer() else number
