@@ -1,0 +1,1 @@
+"""What the workflow of a run asks to be done: everything that touches the world."""

@@ -1,0 +1,98 @@
+"""The edge between activities and Temporal: nothing but our own words crosses it.
+
+Whatever an activity raises would stand in the workflow's history and in the SDK's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import ActivityInboundInterceptor, Interceptor
+
+from runs.domain.failures import StepFailed
+from servicekit import telemetry
+from servicekit.call import Call, serving
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from temporalio.worker import ExecuteActivityInput
+
+_HEARTBEAT_SECONDS = 3.0
+_log = logging.getLogger(__name__)
+
+
+def told(failure: StepFailed, *, final: bool) -> ApplicationError:
+    """Return a failure as Temporal is told of it."""
+    return ApplicationError(failure.message, type=failure.reason, non_retryable=final)
+
+
+class Edge(Interceptor):
+    """Heartbeats for every activity, and scrubs what it raises."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _ActivityEdge(next)
+
+
+class _ActivityEdge(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - Temporal's signature
+        try:
+            with _traced():
+                async with _heartbeating():
+                    return await self.next.execute_activity(input)
+        except (ApplicationError, CancelledError, asyncio.CancelledError):
+            raise
+        except StepFailed as failure:
+            raise told(failure, final=failure.final) from None
+        except DomainError as error:
+            raise ApplicationError(error.message, type=error.reason) from None
+        except Exception as error:
+            raise _internal(error) from None
+
+
+def _internal(error: Exception) -> ApplicationError:
+    error_id = uuid.uuid4().hex[:12]
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    where = "" if frames is None else f"{frames.tb_frame.f_code.co_qualname}:{frames.tb_lineno}"
+    extra = {"error_id": error_id, "type": type(error).__name__, "where": where}
+    _log.error("an activity raised an error that is not ours", extra=extra)
+    return ApplicationError(f"internal error {error_id}", type="INTERNAL")
+
+
+@contextmanager
+def _traced() -> Generator[None]:
+    """Give the activity's trace to the calls that it makes, where spans are exported."""
+    span = trace.get_current_span()
+    if not span.get_span_context().is_valid:
+        yield
+        return
+    with serving(Call(traceparent=telemetry.traceparent_of(span))):
+        yield
+
+
+@asynccontextmanager
+async def _heartbeating() -> AsyncGenerator[None]:
+    if activity.info().is_local:
+        yield
+        return
+    beat = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beat.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(_HEARTBEAT_SECONDS)

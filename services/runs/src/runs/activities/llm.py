@@ -1,0 +1,91 @@
+"""Steps that ask a model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from runs.activities.patience import patiently
+from runs.domain.failures import StepFailed
+from runs.domain.generation import Question
+from runs.domain.outputs import FileDraft, FilePointer, output_name
+from runs.domain.pointers import number
+from runs.rendering import render
+from runs.store.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from runs.activities.setups import Setup, Setups
+    from runs.activities.sources import Sources
+    from runs.domain.generation import Answer, Spent
+    from runs.domain.pipelines import LlmStep, StepSpec
+    from runs.domain.work import Work
+    from runs.peers.artifacts import Artifacts
+    from runs.peers.llm_gateway import LlmGateway
+
+
+class LlmSteps:
+    def __init__(self, setups: Setups, gateway: LlmGateway, artifacts: Artifacts) -> None:
+        self._setups = setups
+        self._gateway = gateway
+        self._artifacts = artifacts
+
+    async def perform(
+        self, setup: Setup, spec: StepSpec, step: LlmStep, sources: Sources
+    ) -> Outcome:
+        """Ask the model and commit its reply's content as the step's output.
+
+        Raises StepFailed, and what the services refuse.
+        """
+        work = sources.work
+        version = setup.run.prompt_versions[work.step]
+        prompt = await self._setups.prompt(work.tenant_id, work.step, version)
+        values = {binding.variable: sources.pieces(binding.value) for binding in step.bindings}
+        answer = await self._gateway.ask(
+            Question(
+                work=work,
+                parts=render(prompt.content, values),
+                model=step.model,
+                run_model=setup.run.step_models.get(work.step),
+                max_output_tokens=step.max_output_tokens,
+                output_schema=step.output_schema,
+                redo_unknown=step.redo_unknown,
+            )
+        )
+        draft = FileDraft(
+            run_id=work.run_id,
+            step=work.step,
+            name=output_name(work.item, work.visit),
+            item=work.item,
+            visit=work.visit,
+            metrics=await self._metrics(spec, work, answer),
+        )
+        output = await self._artifacts.copy(work.tenant_id, answer.reply, draft)
+        return Outcome(output, answer.spent, prompt)
+
+    async def spent(self, work: Work) -> Spent | None:
+        """Return what a piece of work has spent; None when the gateway does not tell."""
+        try:
+            return await patiently(lambda: self._gateway.spent(work))
+        except StepFailed:
+            return None
+
+    async def _metrics(self, spec: StepSpec, work: Work, answer: Answer) -> dict[str, int]:
+        metrics = {
+            "input_tokens": answer.spent.usage.input_tokens,
+            "output_tokens": answer.spent.usage.output_tokens,
+        }
+        if spec.metrics:
+            reply = answer.reply
+            pointers = [
+                FilePointer(reply.path, reply.digest, reply.json_pointer + pointer)
+                for pointer in spec.metrics.values()
+            ]
+            found = await self._artifacts.read(work.tenant_id, pointers)
+            for name, data in zip(spec.metrics, found, strict=True):
+                try:
+                    metrics[name] = number(json.loads(data), name)
+                except KeyError:
+                    raise StepFailed(
+                        "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
+                    ) from None
+        return metrics

@@ -1,0 +1,60 @@
+"""Which errors pass by themselves, and waiting for it. Waiting uses up no attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from runs.domain.failures import StepFailed, StepImpossible
+from servicekit.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    DomainError,
+    Internal,
+    LimitExceeded,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+_FIRST_DELAY = 0.2
+_LONGEST_DELAY = 5.0
+_PROVIDER = frozenset({"ERROR_REASON_PROVIDER_UNAVAILABLE", "ERROR_REASON_PROVIDER_LIMITED"})
+_TOO_BUSY = "ERROR_REASON_LIMIT_EXCEEDED"
+_log = logging.getLogger(__name__)
+
+
+async def patiently(do: Callable[[], Awaitable[T]]) -> T:
+    """Do something, and again for as long as a service or a database cannot be reached.
+
+    Raises StepFailed for what a service refuses; the caller's own timeout bounds the waiting.
+    """
+    delay = _FIRST_DELAY
+    while True:
+        try:
+            return await do()
+        except DomainError as error:
+            if not passes(error):
+                raise step_failure(error) from error
+            _log.info("waiting", extra={"reason": error.reason})
+            told = error.metadata.get("retry_after_ms", "")
+            await asyncio.sleep(max(delay, int(told) / 1000 if told.isdecimal() else 0.0))
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def passes(error: DomainError) -> bool:
+    """Tell whether an error says nothing about the step: something is away, busy or slow."""
+    if isinstance(error, LimitExceeded):
+        return error.reason == _TOO_BUSY
+    return isinstance(error, (Unavailable, DeadlineExceeded)) and error.reason not in _PROVIDER
+
+
+def step_failure(error: DomainError) -> StepFailed:
+    """Return what a service's refusal means to the step."""
+    again = error.reason in _PROVIDER or isinstance(error, (DataLoss, Internal))
+    kind = StepFailed if again else StepImpossible
+    return kind(error.reason.removeprefix("ERROR_REASON_"), error.message)

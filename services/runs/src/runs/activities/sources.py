@@ -1,0 +1,139 @@
+"""Where the inputs of a piece of work lie: the outputs of the steps that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runs.domain.failures import StepImpossible
+from runs.domain.outputs import FilePointer
+from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text
+from runs.domain.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataplane.pools import Connection
+    from runs.activities.setups import Setup
+    from runs.domain.pipelines import BoundValue, StepSpec
+    from runs.domain.runs import OutputFile
+    from runs.domain.steps import RunStep
+    from runs.store.steps import StepStore
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The outputs that a piece of work may use, found in the database."""
+
+    work: Work
+    spec: StepSpec
+    outputs: Mapping[str, tuple[FilePointer, ...]]
+    """By step; of a mapped step, one for each item. A skipped step has none."""
+    same_element: Mapping[str, FilePointer]
+    """Of mapped steps: the output for the element that this piece of work is done for."""
+    metrics: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    """The numbers of the steps, for conditions."""
+    list_file: FilePointer | None = None
+    """The file that holds the list that the step is mapped over."""
+
+    def list_pointer(self) -> FilePointer:
+        """Return the list that the step is mapped over. Raises StepImpossible without one."""
+        if self.list_file is None or self.spec.map is None:
+            raise _missing("the list" if self.spec.map is None else self.spec.map.step)
+        return _inside(self.list_file, self.spec.map.json_pointer)
+
+    def element(self) -> FilePointer | None:
+        """Return the element that the piece of work is done for; None without a map."""
+        if self.spec.map is None or not self.work.item:
+            return None
+        return _inside(self.list_pointer(), f"/{self.work.item - 1}")
+
+    def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
+        """Return what a variable stands for. Raises StepImpossible if a skipped step has it."""
+        match value:
+            case Text(text):
+                return (text,)
+            case Output(step, json_pointer):
+                found = self.outputs.get(step, ())
+                if not found:
+                    raise _missing(step)
+                return tuple(_inside(pointer, json_pointer) for pointer in found)
+            case ElementOutput(step, json_pointer):
+                same = self.same_element.get(step)
+                if same is None:
+                    raise _missing(step)
+                return (_inside(same, json_pointer),)
+            case Element(json_pointer):
+                element = self.element()
+                if element is None:
+                    raise _missing(self.spec.step)
+                return (_inside(element, json_pointer),)
+
+
+class SourceFinder:
+    def __init__(self, steps: StepStore) -> None:
+        self._steps = steps
+
+    async def find(
+        self, connection: Connection, setup: Setup, spec: StepSpec, work: Work
+    ) -> Sources:
+        """Find what a piece of work may use."""
+        wanted = {*spec.needs} - {INPUT}
+        if spec.map is not None:
+            wanted |= {spec.map.step} - {INPUT}
+        done = await self._steps.done(connection, work.run_id, sorted(wanted)) if wanted else {}
+        outputs: dict[str, tuple[FilePointer, ...]] = {}
+        whole: dict[str, FilePointer] = {}
+        if setup.run.input_file is not None:
+            whole[INPUT] = _pointer(setup.run.input_file)
+            outputs[INPUT] = (whole[INPUT],)
+        for step, row in done.items():
+            if row.output is not None:
+                whole[step] = _pointer(row.output)
+                outputs[step] = await self._outputs(connection, setup, work, row)
+        return Sources(
+            work,
+            spec,
+            outputs,
+            await self._same_element(connection, spec, work),
+            {step: row.output.metrics for step, row in done.items() if row.output is not None},
+            None if spec.map is None else whole.get(spec.map.step),
+        )
+
+    async def _outputs(
+        self, connection: Connection, setup: Setup, work: Work, row: RunStep
+    ) -> tuple[FilePointer, ...]:
+        if setup.spec.step(row.step).map is None:
+            return () if row.output is None else (_pointer(row.output),)
+        items = await self._steps.items(connection, work.run_id, row.step)
+        return tuple(map(_pointer, items))
+
+    async def _same_element(
+        self, connection: Connection, spec: StepSpec, work: Work
+    ) -> Mapping[str, FilePointer]:
+        if not work.item:
+            return {}
+        found: dict[str, FilePointer] = {}
+        for step in _element_outputs(spec):
+            other = Work(work.tenant_id, work.run_id, work.epoch, step, work.item, work.visit)
+            row = await self._steps.find(connection, other)
+            if row is not None and row.output is not None:
+                found[step] = _pointer(row.output)
+        return found
+
+
+def _element_outputs(spec: StepSpec) -> tuple[str, ...]:
+    bindings = getattr(spec.kind, "bindings", ())
+    return tuple(b.value.step for b in bindings if isinstance(b.value, ElementOutput))
+
+
+def _pointer(file: OutputFile) -> FilePointer:
+    return FilePointer(file.output_path, file.output_digest)
+
+
+def _inside(pointer: FilePointer, json_pointer: str) -> FilePointer:
+    return FilePointer(pointer.path, pointer.digest, pointer.json_pointer + json_pointer)
+
+
+def _missing(step: str) -> StepImpossible:
+    return StepImpossible("OUTPUT_MISSING", f"step {step} has no output: was it skipped?")

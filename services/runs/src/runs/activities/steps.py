@@ -1,0 +1,232 @@
+"""Steps: begin an attempt, do the work, record how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from runs.activities.edge import told
+from runs.activities.patience import patiently
+from runs.conditions import holds
+from runs.domain.failures import RunClosed, StepImpossible
+from runs.domain.outputs import OUTPUT, FileDraft
+from runs.domain.pipelines import LlmStep
+from runs.domain.steps import StepStatus
+from runs.domain.values import shortest
+from runs.domain.work import Listing, StepResult, Work
+from runs.store.outcomes import Outcome
+from servicekit.call import calling
+
+if TYPE_CHECKING:
+    from dataplane.tenants import TenantPools
+    from runs.activities.errors import ErrorFiles
+    from runs.activities.function import FunctionSteps
+    from runs.activities.llm import LlmSteps
+    from runs.activities.setups import Setup, Setups
+    from runs.activities.sources import SourceFinder, Sources
+    from runs.domain.pipelines import StepSpec
+    from runs.domain.steps import RunStep
+    from runs.domain.values import JsonValue
+    from runs.peers.artifacts import Artifacts
+    from runs.store.steps import Attempt, StepStore
+
+_MOST_LOST = 20
+"""A piece of work that ends its worker this often is given up."""
+
+
+class StepActivities:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        setups: Setups,
+        steps: StepStore,
+        sources: SourceFinder,
+        artifacts: Artifacts,
+        llm: LlmSteps,
+        functions: FunctionSteps,
+        errors: ErrorFiles,
+    ) -> None:
+        self._tenants = tenants
+        self._setups = setups
+        self._steps = steps
+        self._sources = sources
+        self._artifacts = artifacts
+        self._llm = llm
+        self._functions = functions
+        self._errors = errors
+
+    @activity.defn
+    async def run_step(self, work: Work) -> StepResult:
+        """Do a piece of work, unless it is done: then return what it left behind."""
+        setup = await self._setup(work)
+        spec = setup.spec.step(work.step)
+        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+            attempt = await patiently(lambda: self._begin(work))
+            if attempt is None:
+                return await self._settled(work)
+            outcome = await self._attempt(setup, spec, work, attempt)
+            if not await patiently(lambda: self._complete(work, attempt, outcome)):
+                return await self._settled(work)
+            return _result(outcome)
+
+    @activity.defn
+    async def run_short_step(self, work: Work) -> StepResult:
+        """Do a piece of work that may be done twice without harm, and record it at once."""
+        setup = await self._setup(work)
+        spec = setup.spec.step(work.step)
+        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+            try:
+                outcome = await self._perform(setup, spec, work)
+            except Exception as error:
+                attempt = await patiently(lambda: self._begin(work))
+                if attempt is None:
+                    return await self._settled(work)
+                raise await self._failed(spec, work, attempt, error) from None
+            if not await patiently(lambda: self._complete_at_once(work, outcome)):
+                return await self._settled(work)
+            return _result(outcome)
+
+    @activity.defn
+    async def open_map(self, work: Work) -> Listing:
+        """Begin a mapped step: return how long its list is."""
+        setup = await self._setup(work)
+        spec = setup.spec.step(work.step)
+        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+            attempt = await patiently(lambda: self._begin(work))
+            if attempt is None and (await self._settled(work)).output_path == "":
+                return Listing(skipped=True)
+            if attempt is None:
+                return await self._list(await self._find_sources(setup, spec, work), work)
+            try:
+                sources = await patiently(lambda: self._find_sources(setup, spec, work))
+                if not _wanted(spec, sources):
+                    await patiently(lambda: self._complete(work, attempt, Outcome()))
+                    return Listing(skipped=True)
+                return await patiently(lambda: self._list(sources, work))
+            except Exception as error:
+                raise await self._failed(spec, work, attempt, error) from None
+
+    @activity.defn
+    async def close_map(self, work: Work) -> StepResult:
+        """End a mapped step: its output is the list of its items' outputs."""
+        setup = await self._setup(work)
+        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+            async with self._tenants.connection(work.tenant_id) as connection:
+                items = await self._steps.items(connection, work.run_id, work.step)
+                attempt = await self._steps.current(connection, work)
+            if attempt is None:
+                return await self._settled(work)
+            manifest = {
+                "items": [
+                    {
+                        "path": item.output_path,
+                        "digest": item.output_digest,
+                        "summary": item.summary,
+                        "metrics": dict(item.metrics),
+                    }
+                    for item in items
+                ]
+            }
+            summary = f"{len(items):,} items"
+            metrics = {"items": len(items)}
+            draft = FileDraft(work.run_id, work.step, OUTPUT, summary=summary, metrics=metrics)
+            output = await self._artifacts.put(work.tenant_id, draft, shortest(manifest))
+            await self._complete(work, attempt, Outcome(output))
+            return _result(Outcome(output))
+
+    async def _setup(self, work: Work) -> Setup:
+        try:
+            return await patiently(lambda: self._setups.find(work.run))
+        except RunClosed:
+            raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True) from None
+
+    async def _begin(self, work: Work) -> Attempt | None:
+        async with self._tenants.transaction(work.tenant_id) as connection:
+            return await self._steps.begin(connection, work)
+
+    async def _complete(self, work: Work, attempt: Attempt, outcome: Outcome) -> bool:
+        async with self._tenants.transaction(work.tenant_id) as connection:
+            return await self._steps.complete(connection, work, attempt, outcome)
+
+    async def _complete_at_once(self, work: Work, outcome: Outcome) -> bool:
+        async with self._tenants.transaction(work.tenant_id) as connection:
+            return await self._steps.complete_at_once(connection, work, outcome)
+
+    async def _attempt(self, setup: Setup, spec: StepSpec, work: Work, attempt: Attempt) -> Outcome:
+        try:
+            if attempt.lost_before >= _MOST_LOST:
+                raise StepImpossible(
+                    "WORKER_LOST", f"{_MOST_LOST} attempts were never heard of again"
+                )
+            return await self._perform(setup, spec, work)
+        except Exception as error:
+            raise await self._failed(spec, work, attempt, error) from None
+
+    async def _perform(self, setup: Setup, spec: StepSpec, work: Work) -> Outcome:
+        async def once() -> Outcome:
+            sources = await self._find_sources(setup, spec, work)
+            if spec.map is None and not _wanted(spec, sources):
+                return Outcome()
+            async with asyncio.timeout(spec.timeout_seconds):
+                if isinstance(spec.kind, LlmStep):
+                    return await self._llm.perform(setup, spec, spec.kind, sources)
+                return await self._functions.perform(spec, spec.kind, sources)
+
+        return await patiently(once)
+
+    async def _find_sources(self, setup: Setup, spec: StepSpec, work: Work) -> Sources:
+        async with self._tenants.connection(work.tenant_id) as connection:
+            return await self._sources.find(connection, setup, spec, work)
+
+    async def _list(self, sources: Sources, work: Work) -> Listing:
+        pointer = sources.list_pointer()
+        (data,) = await self._artifacts.read(work.tenant_id, [pointer])
+        value: JsonValue = json.loads(data)
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise StepImpossible("MAP_NOT_A_LIST", f"there is no list at {pointer.json_pointer!r}")
+        return Listing(pointer.digest, len(value))
+
+    async def _failed(
+        self, spec: StepSpec, work: Work, attempt: Attempt, error: Exception
+    ) -> Exception:
+        """Record a failed attempt; return what Temporal is told."""
+        failure = await self._errors.failure(work, attempt.attempt, error)
+        final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
+        asked = final and isinstance(spec.kind, LlmStep)
+        spent = await self._llm.spent(work) if asked else None
+
+        async def record() -> None:
+            async with self._tenants.transaction(work.tenant_id) as connection:
+                await self._steps.fail(connection, work, attempt, failure, spent, final=final)
+
+        await patiently(record)
+        return told(failure, final=final)
+
+    async def _settled(self, work: Work) -> StepResult:
+        """Return what an earlier attempt left behind."""
+
+        async def find() -> RunStep | None:
+            async with self._tenants.connection(work.tenant_id) as connection:
+                return await self._steps.find(connection, work)
+
+        row = await patiently(find)
+        if row is None or row.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
+            raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True)
+        return _result(Outcome(row.output))
+
+
+def _wanted(spec: StepSpec, sources: Sources) -> bool:
+    return not spec.when or holds(spec.when, sources.metrics)
+
+
+def _result(outcome: Outcome) -> StepResult:
+    output = outcome.output
+    if output is None:
+        return StepResult()
+    return StepResult(
+        output.output_path, output.output_digest, output.summary, dict(output.metrics)
+    )

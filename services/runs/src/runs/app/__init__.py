@@ -1,0 +1,1 @@
+"""What the service decides, one module per noun."""

@@ -1,0 +1,1 @@
+"""The nouns of the service and their rules: no I/O, no protobuf, no SQL."""

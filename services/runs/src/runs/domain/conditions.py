@@ -1,0 +1,43 @@
+"""Conditions of steps: CEL over the metrics of the steps that are needed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import cel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Loops within loops take time without end, on the loop that serves every tenant.
+_LOOP = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+_PLACE = re.compile(r"ERROR: <input>:\d+:(\d+): (.*)")
+
+
+def name_in_condition(step: str) -> str:
+    """Return how a condition names a step: CEL reads a hyphen as a minus."""
+    return step.replace("-", "_")
+
+
+def condition_fault(condition: str, needs: Iterable[str]) -> str | None:
+    """Tell what is wrong with a condition; None when nothing is."""
+    if loop := _LOOP.search(condition):
+        return f"it goes through a list with {loop.group(1)}; compare metrics instead"
+    try:
+        names = cel.compile(condition).variables()
+    except ValueError as error:
+        return _syntax_fault(str(error))
+    known = {name_in_condition(step) for step in needs}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return None
+    return f"{unknown} is no step that this one needs; write a step's `-` as `_`"
+
+
+def _syntax_fault(message: str) -> str:
+    place = _PLACE.search(message)
+    if place is None:
+        return "it is no CEL"
+    column, what = place.groups()
+    return f"it is no CEL: column {column}: {what[:120]}"

@@ -1,0 +1,38 @@
+"""Pipelines that have been checked and have no version yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runs.domain import values
+from runs.domain.pipeline_rules import violations
+from runs.domain.plan import PLAN_LIMIT, Plan
+from runs.errors import PipelineInvalid, PlanTooLarge
+
+if TYPE_CHECKING:
+    from runs.domain.pipelines import PipelineSpec
+    from runs.domain.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineDraft:
+    pipeline: str
+    spec: PipelineSpec
+    document: JsonObject
+    """The spec as it is stored."""
+    digest: str
+    plan: Plan
+    plan_size_bytes: int
+
+    @classmethod
+    def parse(cls, pipeline: str, spec: PipelineSpec, document: JsonObject) -> PipelineDraft:
+        """Check a spec and make its plan. Raises PipelineInvalid and PlanTooLarge."""
+        faults = violations(spec)
+        if faults:
+            raise PipelineInvalid(faults)
+        plan = Plan.of(spec)
+        size = len(plan.encode())
+        if size > PLAN_LIMIT:
+            raise PlanTooLarge(size, PLAN_LIMIT)
+        return cls(pipeline, spec, document, values.digest(document), plan, size)

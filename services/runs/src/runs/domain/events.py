@@ -1,0 +1,36 @@
+"""What happened in a run, numbered without a gap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runs.domain.runs import Run
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from runs.domain.steps import RunStep
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """The run, or a piece of its work, as it was right after it changed its state."""
+
+    run_id: str
+    sequence: int
+    create_time: datetime
+    subject: Run | RunStep
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing follows, because the run's state is final."""
+        return isinstance(self.subject, Run) and self.subject.status.final
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing has happened for a while; the watch is alive."""
+
+    sequence: int
+    """The number of the last event that the watcher has."""

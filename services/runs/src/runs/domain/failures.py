@@ -1,0 +1,28 @@
+"""Why a piece of work fails, in words that may stand in histories and logs: never with a body."""
+
+from __future__ import annotations
+
+MESSAGE_LIMIT = 400
+
+
+class StepFailed(Exception):
+    """An attempt at a piece of work failed. It is tried again while attempts are left."""
+
+    final = False
+    """Whether another attempt would fail in the same way."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message[:MESSAGE_LIMIT])
+        self.reason = reason
+        self.message = message[:MESSAGE_LIMIT]
+        self.error_path = ""
+
+
+class StepImpossible(StepFailed):
+    """The piece of work cannot be done, however often it is tried."""
+
+    final = True
+
+
+class RunClosed(Exception):
+    """The run has its final status, or a later epoch: nothing may be done for it any more."""

@@ -1,0 +1,90 @@
+"""What a run is given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from runs.domain.pipelines import INPUT
+from runs.domain.values import JsonValue, shortest
+from runs.errors import InputInvalid
+from servicekit.errors import RequestInvalid, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runs.domain.values import JsonObject
+
+INLINE_LIMIT = 65_536
+"""The most bytes that an inline input may take in its shortest form."""
+
+SETTINGS_LIMIT = 16_384
+"""The most bytes of what a creator keeps with a run."""
+
+BUCKET = "storage"
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A JSON value; the first activity writes it as the output of step `input`."""
+
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A committed file of the tenant's, or a JSON value inside it; the first activity copies it."""
+
+    path: str
+    digest: str
+    json_pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Nothing yet: the run waits until its input has been uploaded and StartRun is called."""
+
+
+RunInput = Inline | Pointer | Held
+
+
+def input_path(tenant_id: str, run_id: str) -> str:
+    """Return where the input of a run lies."""
+    return f"{BUCKET}/{tenant_id}/{run_id}/{INPUT}/output.json"
+
+
+def input_json(given: RunInput) -> dict[str, JsonValue]:
+    """Return the part of a run's config that tells its input."""
+    match given:
+        case Inline(value):
+            return {"input": value}
+        case Pointer():
+            return {"pointer": asdict(given)}
+        case Held():
+            return {}
+
+
+def run_input(config: Mapping[str, Any]) -> RunInput:
+    """Return the input that `input_json` was called with."""
+    if "input" in config:
+        return Inline(config["input"])
+    return Pointer(**config["pointer"]) if "pointer" in config else Held()
+
+
+def check_size(given: RunInput) -> None:
+    """Raise InputInvalid if an inline input is too large."""
+    size = len(shortest(given.value)) if isinstance(given, Inline) else 0
+    if size > INLINE_LIMIT:
+        raise InputInvalid(
+            f"the inline input takes {size:,} bytes, at most {INLINE_LIMIT:,} are possible",
+            size_bytes=str(size),
+            limit_bytes=str(INLINE_LIMIT),
+        )
+
+
+def check_settings(settings: JsonObject) -> None:
+    """Raise RequestInvalid if what the creator wants to keep is too large."""
+    size = len(shortest(settings))
+    if size > SETTINGS_LIMIT:
+        fault = f"it takes {size:,} bytes, at most {SETTINGS_LIMIT:,} are possible"
+        raise RequestInvalid(f"config: {fault}", violations=[Violation("config", fault)])

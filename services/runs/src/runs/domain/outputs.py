@@ -1,0 +1,43 @@
+"""Where the files of a run lie, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - the default of a field is one
+from dataclasses import dataclass, field
+
+OUTPUT = "output.json"
+CONTENT = "/content"
+"""Where in a model's stored reply the content is, as a JSON pointer."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDraft:
+    """A file that is to be committed. The artifacts service writes the summary if it is empty."""
+
+    run_id: str
+    step: str
+    name: str
+    item: int = 0
+    visit: int = 1
+    summary: str = ""
+    metrics: Mapping[str, int] = field(default_factory=dict[str, int])
+    file_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class FilePointer:
+    """A JSON value in a file, by what the file must contain; the whole file without a pointer."""
+
+    path: str
+    digest: str
+    json_pointer: str = ""
+
+
+def output_name(item: int, visit: int) -> str:
+    """Return what the output of a piece of work is called within its step."""
+    return OUTPUT if (item, visit) == (0, 1) else f"artifacts/{item}-{visit}/{OUTPUT}"
+
+
+def error_name(item: int, visit: int, attempt: int) -> str:
+    """Return what the whole error of an attempt is called within its step."""
+    return f"artifacts/{item}-{visit}/error-{attempt}.json"

@@ -1,0 +1,156 @@
+"""Pipelines: which steps a run goes through, in versions that never change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runs.domain.prompts import PromptNeed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from runs.domain.models import ModelChoice
+    from runs.domain.values import JsonObject
+
+INPUT = "input"
+"""The name of what a run was given; no step has it, every step may need it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A fixed text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A step's output, or a JSON value inside it."""
+
+    step: str
+    json_pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """The element of the list that the step is mapped over, or a JSON value inside it."""
+
+    json_pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementOutput:
+    """The same element's output of another step that is mapped over the same list."""
+
+    step: str
+    json_pointer: str = ""
+
+
+BoundValue = Text | Output | Element | ElementOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What one variable of a prompt stands for."""
+
+    variable: str
+    value: BoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class LlmStep:
+    """Asks a model; the reply's content is the output."""
+
+    prompt_version: int
+    """The version of the step's prompt; 0 is the one that is active when a run is created."""
+    bindings: tuple[Binding, ...]
+    model: ModelChoice | None
+    output_schema: JsonObject | None
+    max_output_tokens: int
+    redo_unknown: bool
+    """Whether a call is sent again when its outcome is unknown; otherwise the step fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStep:
+    """Calls an entry point of the group `nagaya.functions`."""
+
+    function: str
+    arguments: JsonObject
+    short: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """The list that a step is done for, element by element."""
+
+    step: str
+    json_pointer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    max_attempts: int = 3
+    backoff_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    step: str
+    needs: tuple[str, ...]
+    kind: LlmStep | FunctionStep
+    map: MapSpec | None
+    when: str
+    """A condition in CEL; empty when the step is never skipped."""
+    timeout_seconds: int
+    retry: Retry
+    metrics: Mapping[str, str]
+    """JSON pointers to numbers in the output, by the metric's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    steps: tuple[StepSpec, ...]
+
+    def step(self, name: str) -> StepSpec:
+        """Return the step of this name. Raises KeyError."""
+        for step in self.steps:
+            if step.step == name:
+                return step
+        raise KeyError(name)
+
+    def prompts(self) -> tuple[PromptNeed, ...]:
+        """Return what each llm step asks of its prompt."""
+        return tuple(
+            PromptNeed(
+                step.step,
+                step.kind.prompt_version,
+                tuple(binding.variable for binding in step.kind.bindings),
+            )
+            for step in self.steps
+            if isinstance(step.kind, LlmStep)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineVersion:
+    pipeline: str
+    version: int
+    spec: PipelineSpec
+    digest: str
+    plan_size_bytes: int
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFacts:
+    """What creating a run needs of a version, without its spec."""
+
+    pipeline: str
+    version: int
+    steps: frozenset[str]
+    prompts: tuple[PromptNeed, ...]
+    plan: list[Any]
+    """The plan as Plan.compact returns it."""

@@ -1,0 +1,163 @@
+"""The plan: what a workflow is told of a pipeline. Names and numbers, no prompt and no schema."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from runs.domain.pipelines import INPUT, FunctionStep
+from runs.domain.values import shortest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runs.domain.pipelines import PipelineSpec, StepSpec
+
+PLAN_LIMIT = 6_144
+"""The most bytes that an encoded plan may take."""
+
+TIMEOUT_SECONDS = 600
+MAX_ATTEMPTS = 3
+BACKOFF_MS = 1_000
+
+FIRST_EPOCH = 1
+"""The epoch of a run's first workflow. A later one fences off what an earlier one still does."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    step: str
+    kind: Literal["llm", "function"] = "llm"
+    needs: tuple[str, ...] = ()
+    """Steps that must be done before, in the plan's order; `input` is not among them."""
+    short: bool = False
+    map_step: str | None = None
+    """The step whose output holds the list, or `input`; None when the step is done once."""
+    map_pointer: str = ""
+    timeout_seconds: int = TIMEOUT_SECONDS
+    max_attempts: int = MAX_ATTEMPTS
+    backoff_ms: int = BACKOFF_MS
+    visits: int = 1
+    has_when: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps, each after all that it needs; steps that are free to begin go by name."""
+
+    steps: tuple[PlanStep, ...]
+
+    @classmethod
+    def of(cls, spec: PipelineSpec) -> Plan:
+        """Make the plan of a spec whose rules have been checked.
+
+        The order in which the spec lists its steps and their needs makes no difference.
+        """
+        waiting = {step.step: step for step in spec.steps}
+        ordered: dict[str, PlanStep] = {}
+        while waiting:
+            free = min(name for name, step in waiting.items() if not waiting.keys() & {*step.needs})
+            step = waiting.pop(free)
+            needs = tuple(name for name in ordered if name in step.needs)
+            ordered[free] = _plan_step(step, needs)
+        return cls(tuple(ordered.values()))
+
+    def compact(self) -> list[Any]:
+        """Return the plan as JSON values: numbers for names, what is usual left out."""
+        numbers = {step.step: number for number, step in enumerate(self.steps)}
+        numbers[INPUT] = -1
+        return [_compact_step(step, numbers) for step in self.steps]
+
+    def encode(self) -> bytes:
+        """Return the plan's bytes: equal plans, equal bytes."""
+        return shortest(self.compact())
+
+    def digest(self) -> str:
+        """Return the sha256 of the plan's bytes, 64 lower-case hexadecimal digits."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, compact: Sequence[Any]) -> Plan:
+        """Return the plan that `compact` was made from."""
+        names = [str(step[0]) for step in compact]
+        return cls(tuple(_parsed_step(step, names) for step in compact))
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """The workflow's argument. The workflow reads nothing else."""
+
+    tenant_id: str
+    run_id: str
+    epoch: int
+    plan: list[Any]
+    """The plan as Plan.compact returns it."""
+
+    @property
+    def workflow_id(self) -> str:
+        return workflow_id(self.tenant_id, self.run_id)
+
+
+def workflow_id(tenant_id: str, run_id: str) -> str:
+    return f"{tenant_id}/{run_id}"
+
+
+def _plan_step(step: StepSpec, needs: tuple[str, ...]) -> PlanStep:
+    function = step.kind if isinstance(step.kind, FunctionStep) else None
+    return PlanStep(
+        step=step.step,
+        kind="llm" if function is None else "function",
+        needs=needs,
+        short=function is not None and function.short,
+        map_step=None if step.map is None else step.map.step,
+        map_pointer="" if step.map is None else step.map.json_pointer,
+        timeout_seconds=step.timeout_seconds,
+        max_attempts=step.retry.max_attempts,
+        backoff_ms=step.retry.backoff_ms,
+        has_when=bool(step.when),
+    )
+
+
+def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
+    unusual: dict[str, Any] = {}
+    if step.kind == "function":
+        unusual["f"] = 1
+    if step.short:
+        unusual["s"] = 1
+    if step.map_step is not None:
+        unusual["m"] = [numbers[step.map_step], step.map_pointer]
+    if step.has_when:
+        unusual["w"] = 1
+    numeric = (
+        ("t", step.timeout_seconds, TIMEOUT_SECONDS),
+        ("a", step.max_attempts, MAX_ATTEMPTS),
+        ("b", step.backoff_ms, BACKOFF_MS),
+        ("v", step.visits, 1),
+    )
+    unusual |= {name: value for name, value, usual in numeric if value != usual}
+    needs = [numbers[name] for name in step.needs]
+    return [step.step, needs, unusual] if unusual else [step.step, needs]
+
+
+def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
+    numbers: list[int] = compact[1]
+    unusual: dict[str, Any] = compact[2] if len(compact) > 2 else {}
+    map_number, map_pointer = unusual.get("m", (None, ""))
+    return PlanStep(
+        step=compact[0],
+        kind="function" if "f" in unusual else "llm",
+        needs=tuple(names[number] for number in numbers),
+        short="s" in unusual,
+        map_step=None if map_number is None else _name(map_number, names),
+        map_pointer=map_pointer,
+        timeout_seconds=unusual.get("t", TIMEOUT_SECONDS),
+        max_attempts=unusual.get("a", MAX_ATTEMPTS),
+        backoff_ms=unusual.get("b", BACKOFF_MS),
+        visits=unusual.get("v", 1),
+        has_when="w" in unusual,
+    )
+
+
+def _name(number: int, names: list[str]) -> str:
+    return INPUT if number < 0 else names[number]

@@ -1,0 +1,144 @@
+"""Runs: passages through a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json
+from runs.domain.models import model_json
+from runs.domain.values import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from runs.domain.inputs import RunInput
+    from runs.domain.models import ModelChoice
+    from runs.domain.values import JsonObject
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A committed file by its path and digest, with a fact and numbers about it."""
+
+    output_path: str
+    output_digest: str
+    summary: str
+    metrics: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run or a step failed, without any body."""
+
+    reason: str
+    message: str
+    step: str = ""
+    error_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micro_usd: int = 0
+    completed_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    run_id: str
+    pipeline: str
+    pipeline_version: int
+    status: RunStatus
+    held: bool
+    current_step: str
+    settings: JsonObject
+    """What the creator wanted to keep with the run."""
+    input: OutputFile | None
+    totals: RunTotals
+    error: Failure | None
+    stuck_reason: str
+    last_sequence: int
+    user_id: str
+    create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDraft:
+    """What CreateRun asks for; its sizes have been checked."""
+
+    request_id: str
+    digest: str
+    """The sha256 of everything that is asked for."""
+    pipeline: str
+    version: int
+    """The pipeline's version; 0 for the newest."""
+    held: bool
+    pointer: Pointer | None
+    """Where the input lies, when it is given as a file."""
+    steps_with_models: frozenset[str]
+    config: JsonObject
+    """What is kept with the run: the input, the models by step, the creator's settings."""
+
+    @classmethod
+    def parse(
+        cls,
+        request_id: str,
+        pipeline: tuple[str, int],
+        given: RunInput,
+        step_models: Mapping[str, ModelChoice],
+        settings: JsonObject,
+    ) -> RunDraft:
+        """Check the sizes and take the digest. Raises InputInvalid and RequestInvalid."""
+        check_size(given)
+        check_settings(settings)
+        models = {step: model_json(choice) for step, choice in step_models.items()}
+        config = {**input_json(given), "step_models": models, "settings": settings}
+        return cls(
+            request_id=request_id,
+            digest=digest([*pipeline, config]),
+            pipeline=pipeline[0],
+            version=pipeline[1],
+            held=isinstance(given, Held),
+            pointer=given if isinstance(given, Pointer) else None,
+            steps_with_models=frozenset(step_models),
+            config=config,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """What the steps of a run are done with, fixed when the run was created."""
+
+    run_id: str
+    status: RunStatus
+    epoch: int
+    pipeline: str
+    pipeline_version: int
+    user_id: str
+    input: RunInput
+    step_models: Mapping[str, ModelChoice]
+    prompt_versions: Mapping[str, int]
+    input_file: OutputFile | None
+    """The committed file of step `input`; None until the first activity has written it."""

@@ -1,0 +1,42 @@
+"""Pieces of a run's work: steps, or elements of mapped steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from runs.domain.runs import Failure, OutputFile
+
+
+class StepStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    step: str
+    item: int
+    """Which element of a map, from 1 on; 0 when there is none."""
+    visit: int
+    """Which pass of a loop; 1 when there is none."""
+    status: StepStatus
+    retry_count: int
+    llm_model: str
+    model_rule: str
+    input_tokens: int
+    output_tokens: int
+    cost_micro_usd: int
+    prompt_version: int
+    prompt_digest: str
+    output: OutputFile | None
+    error: Failure | None
+    start_time: datetime | None
+    end_time: datetime | None

@@ -1,0 +1,130 @@
+"""What the runs service refuses, and why.
+
+DomainError
+├── InvalidInput
+│   ├── PromptTemplateInvalid
+│   ├── PipelineInvalid
+│   ├── PlanTooLarge
+│   └── InputInvalid
+├── NotFound
+│   ├── PromptVersionNotFound
+│   ├── PipelineNotFound
+│   └── RunNotFound
+├── AlreadyExists
+│   └── RequestIdReused
+├── Conflict
+│   ├── PromptUnusable
+│   ├── RunFinished
+│   └── InputMissing
+└── Unavailable
+    └── TemporalUnavailable   never leaves the service: what was asked is done later
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from servicekit.errors import Violation
+
+
+class PromptTemplateInvalid(InvalidInput):
+    reason = "ERROR_REASON_PROMPT_TEMPLATE_INVALID"
+    hint = "Write a variable as {{name}}: lower-case letters, digits and underscores."
+
+
+class PipelineInvalid(InvalidInput):
+    reason = "ERROR_REASON_PIPELINE_INVALID"
+    hint = "Each fault is listed in the details of the status, with its field."
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        others = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"{first.field}: {first.description}{others}", violations=violations)
+
+
+class PlanTooLarge(InvalidInput):
+    reason = "ERROR_REASON_PLAN_TOO_LARGE"
+    hint = "Use fewer steps, shorter names, or fewer `needs`."
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the plan takes {size_bytes:,} bytes, at most {limit_bytes:,} are possible",
+            size_bytes=str(size_bytes),
+            limit_bytes=str(limit_bytes),
+        )
+
+
+class InputInvalid(InvalidInput):
+    reason = "ERROR_REASON_INPUT_INVALID"
+    hint = "Give at most 64 KiB inline, or point to a committed file by its path and its sha256."
+
+
+class PromptVersionNotFound(NotFound):
+    reason = "ERROR_REASON_PROMPT_VERSION_NOT_FOUND"
+    hint = "List the step's versions with ListPromptVersions."
+
+    def __init__(self, step: str, version: int) -> None:
+        super().__init__(f"step {step} has no version {version}", step=step, version=str(version))
+
+
+class PipelineNotFound(NotFound):
+    reason = "ERROR_REASON_PIPELINE_NOT_FOUND"
+    hint = "List the versions with ListPipelineVersions, or create one with CreatePipelineVersion."
+
+    def __init__(self, pipeline: str, version: int) -> None:
+        version_of = f"version {version} of " if version else ""
+        super().__init__(
+            f"there is no {version_of}pipeline {pipeline}", pipeline=pipeline, version=str(version)
+        )
+
+
+class RunNotFound(NotFound):
+    reason = "ERROR_REASON_RUN_NOT_FOUND"
+    hint = "List the tenant's runs with ListRuns."
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}", run_id=run_id)
+
+
+class RequestIdReused(AlreadyExists):
+    reason = "ERROR_REASON_REQUEST_ID_REUSED"
+    hint = "Use a new request_id for a new request."
+
+    def __init__(self, request_id: str, noun: str) -> None:
+        super().__init__(
+            f"this request_id was used for another {noun}, or with other content",
+            request_id=request_id,
+        )
+
+
+class PromptUnusable(Conflict):
+    reason = "ERROR_REASON_PROMPT_UNUSABLE"
+    hint = (
+        "Create the step's prompt with CreatePromptVersion, activate it with "
+        "ActivatePromptVersion, and bind each of its variables exactly once."
+    )
+
+
+class RunFinished(Conflict):
+    reason = "ERROR_REASON_RUN_FINISHED"
+    hint = "Create a new run."
+
+    def __init__(self, run_id: str, state: str) -> None:
+        super().__init__(f"the run is {state}", run_id=run_id, state=state)
+
+
+class InputMissing(Conflict):
+    reason = "ERROR_REASON_INPUT_MISSING"
+    hint = "Upload `output.json` of step `input` to the run, then call StartRun again."
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"nothing has been uploaded at {path}", path=path)
+
+
+class TemporalUnavailable(Unavailable):
+    """Temporal cannot be reached at the moment."""

@@ -1,0 +1,173 @@
+"""Temporal, as the service speaks to it: start, cancel, describe. Lists never come from there.
+
+The client connects when it is first needed and heals by itself. For a moment after a failure, calls
+fail at once, so that an absent Temporal does not slow down those who can do without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
+
+from runs.domain.plan import workflow_id
+from runs.errors import TemporalUnavailable
+from runs.fences import data_converter
+from servicekit import telemetry
+from servicekit.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+    from temporalio.client import WorkflowHandle
+
+    from runs.config import TemporalConfig
+    from runs.domain.plan import RunStart
+
+WORKFLOW = "PipelineRun"
+
+_CALL = timedelta(seconds=5)
+_RETRIES = RetryConfig(max_retries=3, max_elapsed_time_millis=2_000)
+_LONGEST_SECONDS = 8.0
+_PAUSE_SECONDS = 1.0
+_FAIRNESS_KEY_LENGTH = 64
+_FAILING_ATTEMPTS = 2
+_WAITING = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """How a run's workflow is."""
+
+    status: str
+    """`running`, or how it ended: `completed`, `failed`, `canceled`, `terminated`, `timed_out`."""
+    stuck_reason: str
+    """Why it does not move; empty when it does, or has ended."""
+
+
+async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
+    """Make a client. A lazy one connects when it is first used; workers need one that is not.
+
+    Where spans are exported, they go on into workflows and activities.
+    """
+    tracer = telemetry.tracer()
+    return await Client.connect(
+        config.address,
+        namespace=config.namespace,
+        data_converter=data_converter(),
+        interceptors=[] if tracer is None else [TracingInterceptor(tracer)],
+        retry_config=_RETRIES if lazy else None,
+        grpc_compression=GrpcCompression.NONE,
+        lazy=lazy,
+    )
+
+
+class Launcher:
+    """Starts, cancels and describes the workflows of runs. All raise TemporalUnavailable."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._away_until = 0.0
+
+    async def start(self, start: RunStart) -> None:
+        """Start a run's workflow. Starting it again, or once it has ended, changes nothing."""
+        async with self._reaching():
+            try:
+                await self._client.start_workflow(
+                    WORKFLOW,
+                    start,
+                    id=start.workflow_id,
+                    task_queue=self._task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    priority=Priority(fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH]),
+                    rpc_timeout=_CALL,
+                )
+            except WorkflowAlreadyStartedError:
+                return
+
+    async def cancel(self, tenant_id: str, run_id: str) -> None:
+        """Ask a run's workflow to stop; nothing happens if there is none, or it has ended."""
+        async with self._reaching():
+            try:
+                await self._handle(tenant_id, run_id).cancel(rpc_timeout=_CALL)
+            except RPCError as error:
+                if not _no_workflow(error):
+                    raise
+
+    async def describe(self, tenant_id: str, run_id: str) -> WorkflowState | None:
+        """Return how a run's workflow is; None if Temporal knows none."""
+        async with self._reaching():
+            try:
+                described = await self._handle(tenant_id, run_id).describe(rpc_timeout=_CALL)
+            except RPCError as error:
+                if not _no_workflow(error):
+                    raise
+                return None
+        status = described.status or WorkflowExecutionStatus.RUNNING
+        running = status is WorkflowExecutionStatus.RUNNING
+        stuck = _stuck_reason(described.raw_description) if running else ""
+        return WorkflowState(status.name.lower(), stuck)
+
+    def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[object, object]:
+        return self._client.get_workflow_handle(workflow_id(tenant_id, run_id))
+
+    @asynccontextmanager
+    async def _reaching(self) -> AsyncGenerator[None]:
+        """Turn what says that Temporal cannot be reached into TemporalUnavailable."""
+        if time.monotonic() < self._away_until:
+            raise TemporalUnavailable("Temporal could not be reached a moment ago")
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                yield
+        except TimeoutError as error:  # a client that is still to connect waits without end
+            raise self._away("Temporal does not answer") from error
+        except RPCError as error:
+            raise self._away(f"Temporal answered {error.status.name}") from error
+        except RuntimeError as error:  # so the SDK says that a lazy client cannot connect
+            raise self._away("Temporal cannot be reached") from error
+
+    def _away(self, message: str) -> TemporalUnavailable:
+        self._away_until = time.monotonic() + _PAUSE_SECONDS
+        return TemporalUnavailable(message)
+
+
+def _no_workflow(error: RPCError) -> bool:
+    """Tell whether the workflow is unknown. An unknown namespace has the same code."""
+    kinds = [detail.type_url.rsplit(".", 1)[-1] for detail in error.grpc_status.details]
+    return error.status is RPCStatusCode.NOT_FOUND and "NotFoundFailure" in kinds
+
+
+def _stuck_reason(described: DescribeWorkflowExecutionResponse) -> str:
+    task = described.pending_workflow_task
+    if described.HasField("pending_workflow_task"):
+        if task.attempt >= _FAILING_ATTEMPTS:
+            return f"the workflow's code fails on the worker (attempt {task.attempt})"
+        waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+        if waits and _long_ago(task.scheduled_time):
+            return "no worker takes the run's tasks: is a worker running?"
+    for activity in described.pending_activities:
+        if activity.attempt >= _FAILING_ATTEMPTS:
+            kind = activity.last_failure.application_failure_info.type or "a timeout"
+            return f"a step is tried again and again (attempt {activity.attempt}): {kind}"
+        waits = activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+        if waits and activity.attempt == 1 and _long_ago(activity.scheduled_time):
+            return "no worker takes the run's steps: is a worker running?"
+    return ""
+
+
+def _long_ago(moment: Timestamp) -> bool:
+    return now() - moment.ToDatetime(now().tzinfo) > _WAITING

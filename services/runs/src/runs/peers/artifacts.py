@@ -1,0 +1,120 @@
+"""The artifacts service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.artifacts.v1 import artifact_service_pb2 as pb
+from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
+from runs.domain.runs import OutputFile
+from servicekit import status
+from servicekit.errors import Conflict, DomainError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    import grpc
+
+    from runs.domain.outputs import FileDraft, FilePointer
+
+_CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
+
+
+class Artifacts:
+    """The files of runs. Calls act for the tenant and person of the call being served."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = grpc_stubs.ArtifactServiceStub(channel)
+
+    async def find(self, tenant_id: str, path: str) -> OutputFile | None:
+        """Return what is known of a file; None if none is committed there."""
+        try:
+            response = await self._stub.GetArtifact(
+                pb.GetArtifactRequest(tenant_id=tenant_id, path=path)
+            )
+        except NotFound:
+            return None
+        return output_file(response.artifact)
+
+    async def put(self, tenant_id: str, draft: FileDraft, data: bytes) -> OutputFile:
+        """Commit a small file, at most 3 MiB.
+
+        A piece of work leaves one output, and its first commit wins: when an earlier attempt has
+        committed another one, that one is returned.
+        """
+        item = pb.BatchPutArtifactsRequest.Item(draft=_draft(draft), data=data)
+        request = pb.BatchPutArtifactsRequest(tenant_id=tenant_id, items=[item])
+        response = await self._stub.BatchPutArtifacts(request)
+        (result,) = response.results
+        if result.WhichOneof("outcome") == "status":
+            return await self._committed(tenant_id, status.from_proto(result.status))
+        return output_file(result.artifact)
+
+    async def copy(self, tenant_id: str, source: FilePointer, draft: FileDraft) -> OutputFile:
+        """Commit a copy of a JSON value in a file. The first commit of a path wins, as in `put`."""
+        request = pb.CopyArtifactRequest(
+            tenant_id=tenant_id, source=_pointer(source), target=_draft(draft)
+        )
+        try:
+            response = await self._stub.CopyArtifact(request)
+        except Conflict as error:
+            return await self._committed(tenant_id, error)
+        return output_file(response.artifact)
+
+    async def read(self, tenant_id: str, pointers: Sequence[FilePointer]) -> tuple[bytes, ...]:
+        """Return JSON values of files, in their shortest form, at most 3 MiB together."""
+        request = pb.BatchGetArtifactsRequest(
+            tenant_id=tenant_id, pointers=[_pointer(pointer) for pointer in pointers]
+        )
+        response = await self._stub.BatchGetArtifacts(request)
+        for result in response.results:
+            if result.WhichOneof("outcome") == "status":
+                raise status.from_proto(result.status)
+        return tuple(result.data for result in response.results)
+
+    async def stream(self, tenant_id: str, pointer: FilePointer) -> AsyncIterator[bytes]:
+        """Send a file's bytes, verified, in pieces of at most 1 MiB."""
+        request = pb.DownloadArtifactRequest(
+            tenant_id=tenant_id, path=pointer.path, digest=pointer.digest
+        )
+        async for response in self._stub.DownloadArtifact(request):
+            if response.WhichOneof("part") == "data":
+                yield response.data
+
+    async def _committed(self, tenant_id: str, refusal: DomainError) -> OutputFile:
+        """Return the file that was committed before, if that is what the refusal says."""
+        if refusal.reason != _CONFLICT:
+            raise refusal
+        committed = await self.find(tenant_id, refusal.metadata["path"])
+        if committed is None:
+            raise refusal
+        return committed
+
+
+def output_file(artifact: artifact_pb2.Artifact) -> OutputFile:
+    return OutputFile(
+        output_path=artifact.path,
+        output_digest=artifact.digest,
+        summary=artifact.summary,
+        metrics=dict(artifact.metrics),
+    )
+
+
+def _pointer(pointer: FilePointer) -> artifact_pb2.ArtifactPointer:
+    return artifact_pb2.ArtifactPointer(
+        path=pointer.path, digest=pointer.digest, json_pointer=pointer.json_pointer
+    )
+
+
+def _draft(draft: FileDraft) -> artifact_pb2.ArtifactDraft:
+    return artifact_pb2.ArtifactDraft(
+        run_id=draft.run_id,
+        step=draft.step,
+        name=draft.name,
+        item=draft.item,
+        visit=draft.visit,
+        file_type=draft.file_type,
+        summary=draft.summary,
+        metrics=draft.metrics,
+    )

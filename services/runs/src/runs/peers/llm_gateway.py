@@ -1,0 +1,111 @@
+"""The llm-gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.llm_gateway.v1 import (
+    call_pb2,
+    call_service_pb2,
+    call_service_pb2_grpc,
+    generation_pb2,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+    model_pb2,
+)
+from runs.domain.generation import Answer, Question, Spent, Usage
+from runs.domain.outputs import CONTENT, FilePointer
+from runs.wire.models import model_choice_message
+from runs.wire.structs import struct
+from servicekit.errors import NotFound
+
+if TYPE_CHECKING:
+    import grpc
+
+    from runs.domain.work import Work
+
+_CALL = 1
+"""A step asks once; each of its attempts asks with the same key."""
+
+
+class LlmGateway:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._generations = generation_service_pb2_grpc.GenerationServiceStub(channel)
+        self._calls = call_service_pb2_grpc.CallServiceStub(channel)
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask a model; the same piece of work is answered once, however often it asks."""
+        request = generation_service_pb2.GenerateRequest(
+            tenant_id=question.work.tenant_id, spec=_spec(question)
+        )
+        response = await self._generations.Generate(request)
+        call = response.call
+        reply = FilePointer(call.output_path, call.output_digest, CONTENT)
+        return Answer(reply, _spent(call))
+
+    async def spent(self, work: Work) -> Spent | None:
+        """Return what a piece of work has spent, whatever came of it; None if it asked nobody."""
+        request = call_service_pb2.GetCallRequest(tenant_id=work.tenant_id, key=_key(work))
+        try:
+            response = await self._calls.GetCall(request)
+        except NotFound:
+            return None
+        return _spent(response.call)
+
+
+def _spec(question: Question) -> generation_pb2.GenerationSpec:
+    spec = generation_pb2.GenerationSpec(
+        key=_key(question.work),
+        messages=[
+            generation_pb2.Message(
+                role=generation_pb2.ROLE_USER, parts=[_part(part) for part in question.parts]
+            )
+        ],
+        max_output_tokens=question.max_output_tokens,
+        unknown_policy=(
+            generation_pb2.UNKNOWN_POLICY_REDO
+            if question.redo_unknown
+            else generation_pb2.UNKNOWN_POLICY_FAIL
+        ),
+    )
+    if question.model is not None:
+        spec.model.CopyFrom(model_choice_message(question.model))
+    if question.run_model is not None:
+        spec.run_model.CopyFrom(model_choice_message(question.run_model))
+    if question.output_schema is not None:
+        spec.output_schema.CopyFrom(struct(question.output_schema))
+    return spec
+
+
+def _part(part: str | FilePointer) -> generation_pb2.Part:
+    if isinstance(part, str):
+        return generation_pb2.Part(text=part)
+    return generation_pb2.Part(
+        pointer=artifact_pb2.ArtifactPointer(
+            path=part.path, digest=part.digest, json_pointer=part.json_pointer
+        )
+    )
+
+
+def _key(work: Work) -> call_pb2.CallKey:
+    return call_pb2.CallKey(
+        run_id=work.run_id, step=work.step, item=work.item, visit=work.visit, call=_CALL
+    )
+
+
+def _spent(call: call_pb2.Call) -> Spent:
+    resolution, usage = call.resolution, call.usage
+    rule = model_pb2.ResolutionRule.Name(resolution.rule).removeprefix("RESOLUTION_RULE_")
+    return Spent(
+        llm_model=f"{resolution.provider_id}/{resolution.model_name}",
+        model_rule=rule,
+        usage=Usage(
+            input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
+            output_tokens=usage.output_tokens + usage.reasoning_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+        ),
+        cost_micro_usd=call.cost_micro_usd,
+    )

@@ -1,0 +1,56 @@
+"""The outbox is told to Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from runs.domain.plan import RunStart
+
+if TYPE_CHECKING:
+    from dataplane.tenants import TenantPools
+    from runs.launcher import Launcher
+    from runs.store.outbox import Message, OutboxStore
+
+RETRY = timedelta(seconds=5)
+
+_MESSAGES = 100
+_AT_ONCE = 16
+
+
+class Messenger:
+    """Tells Temporal what a tenant's outbox holds."""
+
+    def __init__(self, tenants: TenantPools, outbox: OutboxStore, launcher: Launcher) -> None:
+        self._tenants = tenants
+        self._outbox = outbox
+        self._launcher = launcher
+
+    async def deliver(self, tenant_id: str) -> None:
+        """Deliver all that is due. Raises TemporalUnavailable; what is left is due after RETRY."""
+        while True:
+            async with self._tenants.connection(tenant_id) as connection:
+                messages = await self._outbox.claim(connection, _MESSAGES, RETRY)
+            at_once = asyncio.Semaphore(_AT_ONCE)
+            outcomes = await asyncio.gather(
+                *(self._deliver_one(tenant_id, message, at_once) for message in messages),
+                return_exceptions=True,
+            )
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            if len(messages) < _MESSAGES:
+                return
+
+    async def _deliver_one(
+        self, tenant_id: str, message: Message, at_once: asyncio.Semaphore
+    ) -> None:
+        async with at_once:
+            if message.kind == "start":
+                start = RunStart(tenant_id, message.run_id, message.epoch, message.plan)
+                await self._launcher.start(start)
+            else:
+                await self._launcher.cancel(tenant_id, message.run_id)
+            async with self._tenants.connection(tenant_id) as connection:
+                await self._outbox.remove(connection, message.run_id, message.kind)

@@ -1,0 +1,152 @@
+"""The table `pipelines`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from runs.domain.pipelines import PipelineFacts, PipelineVersion
+from runs.domain.prompts import PromptNeed
+from runs.wire import pipelines as wire
+from servicekit import paging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from dataplane.pools import Connection
+    from runs.domain.drafts import PipelineDraft
+
+_COLUMNS = "pipeline, version, spec, digest, plan_size_bytes, created_at"
+
+
+class PipelineStore:
+    async def insert(
+        self, connection: Connection, draft: PipelineDraft, request_id: str
+    ) -> PipelineVersion | None:
+        """Insert the pipeline's next version; None if `request_id` has been used before."""
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtext($1))", f"pipelines/{draft.pipeline}"
+        )
+        return await _one(
+            connection,
+            f"""
+            INSERT INTO pipelines (pipeline, version, spec, digest, plan, plan_size_bytes, prompts,
+                                   request_id)
+            SELECT $1, coalesce(max(version), 0) + 1, $2::jsonb, $3, $4::jsonb, $5, $6::jsonb, $7
+              FROM pipelines
+             WHERE pipeline = $1
+            ON CONFLICT (request_id) DO NOTHING
+            RETURNING {_COLUMNS}
+            """,
+            draft.pipeline,
+            json.dumps(draft.document, ensure_ascii=False),
+            draft.digest,
+            json.dumps(draft.plan.compact()),
+            draft.plan_size_bytes,
+            json.dumps(_prompts(draft.spec.prompts())),
+            request_id,
+        )
+
+    async def find_by_request(
+        self, connection: Connection, request_id: str
+    ) -> PipelineVersion | None:
+        sql = f"SELECT {_COLUMNS} FROM pipelines WHERE request_id = $1"
+        return await _one(connection, sql, request_id)
+
+    async def find(
+        self, connection: Connection, pipeline: str, version: int
+    ) -> PipelineVersion | None:
+        """Return a version, or the newest when `version` is 0."""
+        return await _one(
+            connection,
+            f"""
+            SELECT {_COLUMNS}
+              FROM pipelines
+             WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
+             ORDER BY version DESC
+             LIMIT 1
+            """,
+            pipeline,
+            version,
+        )
+
+    async def facts(
+        self, connection: Connection, pipeline: str, version: int
+    ) -> PipelineFacts | None:
+        """Return what creating a run needs of a version, or of the newest when it is 0."""
+        row = await connection.fetchrow(
+            """
+            SELECT pipeline, version, plan, prompts
+              FROM pipelines
+             WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
+             ORDER BY version DESC
+             LIMIT 1
+            """,
+            pipeline,
+            version,
+        )
+        return None if row is None else _facts(row)
+
+    async def page(
+        self, connection: Connection, pipeline: str, size: int, token: str
+    ) -> paging.Page[PipelineVersion]:
+        """Return one page of versions, by pipeline, newest first; of all pipelines when empty."""
+        limit = size or paging.DEFAULT_SIZE
+        after, version = paging.decode(token, str, int) or (None, None)
+        rows = await connection.fetch(
+            f"""
+            SELECT {_COLUMNS}
+              FROM pipelines
+             WHERE ($1 = '' OR pipeline = $1)
+               AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3))
+             ORDER BY pipeline, version DESC
+             LIMIT $4
+            """,
+            pipeline,
+            after,
+            version,
+            limit + 1,
+        )
+        found = tuple(map(_pipeline_version, rows[:limit]))
+        more = len(rows) > limit
+        token = paging.encode(found[-1].pipeline, found[-1].version) if more else ""
+        return paging.Page(found, token)
+
+
+async def _one(connection: Connection, sql: str, *values: object) -> PipelineVersion | None:
+    row = await connection.fetchrow(sql, *values)
+    return None if row is None else _pipeline_version(row)
+
+
+def _pipeline_version(row: asyncpg.Record) -> PipelineVersion:
+    return PipelineVersion(
+        pipeline=row["pipeline"],
+        version=row["version"],
+        spec=wire.from_document(json.loads(row["spec"])),
+        digest=row["digest"],
+        plan_size_bytes=row["plan_size_bytes"],
+        create_time=row["created_at"],
+    )
+
+
+def _prompts(needs: Sequence[PromptNeed]) -> dict[str, Any]:
+    return {
+        need.step: {"version": need.version, "variables": list(need.variables)} for need in needs
+    }
+
+
+def _facts(row: asyncpg.Record) -> PipelineFacts:
+    plan: list[Any] = json.loads(row["plan"])
+    prompts: dict[str, Any] = json.loads(row["prompts"])
+    return PipelineFacts(
+        pipeline=row["pipeline"],
+        version=row["version"],
+        steps=frozenset(step[0] for step in plan),
+        prompts=tuple(
+            PromptNeed(step, need["version"], tuple(need["variables"]))
+            for step, need in prompts.items()
+        ),
+        plan=plan,
+    )

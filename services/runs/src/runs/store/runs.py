@@ -1,0 +1,150 @@
+"""The table `runs`: new rows, and what is read of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from runs.store import rows
+from runs.store.events import RUN_EVENT
+from servicekit import paging
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataplane.pools import Connection
+    from runs.domain.pipelines import PipelineFacts
+    from runs.domain.runs import Run, RunDraft, RunSetup
+    from runs.domain.steps import RunStep
+
+COLUMNS = """
+    id, pipeline, pipeline_version, status, held, current_step, config -> 'settings' AS settings,
+    input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
+    cost_micro_usd, completed_steps, error, stuck_reason, last_seq, user_id, created_at,
+    started_at, ended_at
+"""
+
+
+class RunStore:
+    async def insert(
+        self,
+        connection: Connection,
+        draft: RunDraft,
+        facts: PipelineFacts,
+        prompt_versions: Mapping[str, int],
+        user_id: str,
+    ) -> Run | None:
+        """Record a pending run, its first event and that it is to be started, unless it is held.
+
+        Returns None if the request's id has been used before.
+        """
+        row = await connection.fetchrow(
+            f"""
+            WITH moved AS (
+                INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
+                                  request_id, request_digest, prompt_versions, last_seq)
+                VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, 1)
+                ON CONFLICT (request_id) DO NOTHING
+                RETURNING *
+            ), started AS (
+                INSERT INTO outbox (run_id, kind, due_at)
+                SELECT id, 'start', now() + interval '5 seconds' FROM moved WHERE NOT held
+            ), event AS ({RUN_EVENT})
+            SELECT {COLUMNS} FROM moved
+            """,
+            json.dumps(draft.config, ensure_ascii=False),
+            facts.pipeline,
+            facts.version,
+            draft.held,
+            user_id,
+            draft.request_id,
+            draft.digest,
+            json.dumps(dict(prompt_versions)),
+        )
+        return None if row is None else rows.run(row)
+
+    async def find_by_request(
+        self, connection: Connection, request_id: str
+    ) -> tuple[Run, str] | None:
+        """Return the run that a request created, and the request's digest."""
+        sql = f"SELECT {COLUMNS}, request_digest FROM runs WHERE request_id = $1"
+        row = await connection.fetchrow(sql, request_id)
+        return None if row is None else (rows.run(row), row["request_digest"])
+
+    async def find(self, connection: Connection, run_id: str) -> Run | None:
+        row = await connection.fetchrow(f"SELECT {COLUMNS} FROM runs WHERE id = $1", UUID(run_id))
+        return None if row is None else rows.run(row)
+
+    async def lock(self, connection: Connection, run_id: str) -> tuple[Run, int] | None:
+        """Return a run and its epoch; nothing changes it until the transaction ends."""
+        row = await connection.fetchrow(
+            f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
+        )
+        return None if row is None else (rows.run(row), row["epoch"])
+
+    async def find_setup(self, connection: Connection, run_id: str) -> RunSetup | None:
+        """Return what the run's steps are done with."""
+        row = await connection.fetchrow(
+            """
+            SELECT id, status, epoch, pipeline, pipeline_version, user_id, config, prompt_versions,
+                   input_path, input_digest, input_summary, input_metrics
+              FROM runs
+             WHERE id = $1
+            """,
+            UUID(run_id),
+        )
+        return None if row is None else rows.run_setup(row)
+
+    async def steps_page(
+        self, connection: Connection, run_id: str, size: int, token: str
+    ) -> paging.Page[RunStep] | None:
+        """Return one page of a run's work, in the order of beginning; None if there is no run."""
+        limit = size or paging.DEFAULT_SIZE
+        found = await connection.fetch(
+            """
+            SELECT id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
+                   cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest,
+                   summary, metrics, error, started_at, completed_at
+              FROM steps
+             WHERE run_id = $1 AND id > $2
+             ORDER BY id
+             LIMIT $3
+            """,
+            UUID(run_id),
+            paging.decode(token) or 0,
+            limit + 1,
+        )
+        if not found and await self.find(connection, run_id) is None:
+            return None
+        steps = tuple(map(rows.run_step, found[:limit]))
+        more = len(found) > limit
+        return paging.Page(steps, paging.encode(found[limit - 1]["id"]) if more else "")
+
+    async def page(
+        self, connection: Connection, pipeline: str, status: str, size: int, token: str
+    ) -> paging.Page[Run]:
+        """Return one page of runs, newest first; of any pipeline or status when it is empty."""
+        limit = size or paging.DEFAULT_SIZE
+        created_at, run_id = paging.decode(token, datetime, UUID) or (None, None)
+        found = await connection.fetch(
+            f"""
+            SELECT {COLUMNS}
+              FROM runs
+             WHERE ($1 = '' OR pipeline = $1)
+               AND ($2 = '' OR status = $2)
+               AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+             ORDER BY created_at DESC, id DESC
+             LIMIT $5
+            """,
+            pipeline,
+            status,
+            created_at,
+            run_id,
+            limit + 1,
+        )
+        runs = tuple(map(rows.run, found[:limit]))
+        more = len(found) > limit
+        token = paging.encode(runs[-1].create_time, UUID(runs[-1].run_id)) if more else ""
+        return paging.Page(runs, token)

@@ -1,0 +1,166 @@
+"""The table `runs`: how a run moves through its life. Each move leaves an event.
+
+Every move is guarded by the run's status and, where a workflow makes it, by the run's epoch: a
+workflow of an earlier epoch, or one that comes too late, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from runs.domain.runs import RunStatus
+from runs.store import rows
+from runs.store.events import RUN_EVENT
+from runs.store.runs import COLUMNS
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from runs.domain.runs import Failure, OutputFile, Run
+
+_OPEN = "status IN ('pending', 'running', 'paused')"
+
+
+class RunTransitions:
+    async def begin(self, connection: Connection, run_id: str, epoch: int) -> RunStatus | None:
+        """Make a pending run running; the outbox forgets its start.
+
+        Returns the run's status afterwards, None if there is no such run of this epoch. A status
+        other than RUNNING or PAUSED tells the workflow that it has nothing to do.
+        """
+        begun = await connection.fetchval(
+            f"""
+            WITH moved AS (
+                UPDATE runs
+                   SET status = 'running', started_at = now(), updated_at = now(),
+                       stuck_reason = NULL, last_seq = last_seq + 1
+                 WHERE id = $1 AND epoch = $2 AND status = 'pending'
+                RETURNING *
+            ), told AS (
+                DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id AND kind = 'start'
+            ), event AS ({RUN_EVENT})
+            SELECT status FROM moved
+            """,
+            UUID(run_id),
+            epoch,
+        )
+        if begun is None:
+            sql = "SELECT status FROM runs WHERE id = $1 AND epoch = $2"
+            begun = await connection.fetchval(sql, UUID(run_id), epoch)
+        return None if begun is None else RunStatus(begun)
+
+    async def release(self, connection: Connection, run_id: str, file: OutputFile) -> Run | None:
+        """Have a held run started with the input that was uploaded; None if it is not held."""
+        row = await connection.fetchrow(
+            f"""
+            WITH moved AS (
+                UPDATE runs
+                   SET held = false, updated_at = now(), last_seq = last_seq + 1, input_path = $2,
+                       input_digest = $3, input_summary = $4, input_metrics = $5::jsonb
+                 WHERE id = $1 AND held AND status = 'pending'
+                RETURNING *
+            ), event AS ({RUN_EVENT})
+            SELECT {COLUMNS} FROM moved
+            """,
+            UUID(run_id),
+            file.output_path,
+            file.output_digest,
+            file.summary,
+            json.dumps(dict(file.metrics)),
+        )
+        return None if row is None else rows.run(row)
+
+    async def set_input(self, connection: Connection, run_id: str, file: OutputFile) -> None:
+        """Note where the run's input was committed. It leaves no event of its own."""
+        await connection.execute(
+            """
+            UPDATE runs
+               SET input_path = $2, input_digest = $3, input_summary = $4, input_metrics = $5::jsonb
+             WHERE id = $1
+            """,
+            UUID(run_id),
+            file.output_path,
+            file.output_digest,
+            file.summary,
+            json.dumps(dict(file.metrics)),
+        )
+
+    async def finish(
+        self,
+        connection: Connection,
+        run_id: str,
+        epoch: int,
+        status: RunStatus,
+        error: Failure | None = None,
+    ) -> Run | None:
+        """Give an open run its final status, and end what is left of its steps and its outbox.
+
+        Returns None if the run has a final status already, or another epoch.
+        """
+        if status is not RunStatus.COMPLETED:
+            await self._close_steps(connection, run_id, epoch, status)
+        row = await connection.fetchrow(
+            f"""
+            WITH moved AS (
+                UPDATE runs
+                   SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
+                       stuck_reason = NULL, held = false, last_seq = last_seq + 1
+                 WHERE id = $1 AND epoch = $2 AND {_OPEN}
+                RETURNING *
+            ), told AS (
+                DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id
+            ), event AS ({RUN_EVENT})
+            SELECT {COLUMNS} FROM moved
+            """,
+            UUID(run_id),
+            epoch,
+            status.value,
+            None if error is None else _failure(error),
+        )
+        return None if row is None else rows.run(row)
+
+    async def _close_steps(
+        self, connection: Connection, run_id: str, epoch: int, status: RunStatus
+    ) -> None:
+        """End the steps that the run leaves unfinished, each with its event."""
+        await connection.execute(
+            f"""
+            WITH closed AS (
+                UPDATE steps
+                   SET status = $3, completed_at = now()
+                  FROM runs
+                 WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{_OPEN}
+                   AND steps.run_id = runs.id AND steps.status = 'running'
+                RETURNING steps.*
+            ), attempts AS (
+                UPDATE step_attempts
+                   SET status = $3, completed_at = now()
+                  FROM closed
+                 WHERE step_attempts.step_id = closed.id AND step_attempts.status = 'running'
+            ), moved AS (
+                UPDATE runs SET last_seq = last_seq + (SELECT count(*) FROM closed)
+                 WHERE id = $1 AND EXISTS (SELECT FROM closed)
+                RETURNING last_seq
+            )
+            INSERT INTO run_events (run_id, seq, kind, payload, created_at)
+            SELECT run_id,
+                   moved.last_seq - count(*) OVER () + row_number() OVER (ORDER BY closed.id),
+                   'step', jsonb_strip_nulls(to_jsonb(closed)), clock_timestamp()
+              FROM closed, moved
+            """,
+            UUID(run_id),
+            epoch,
+            "cancelled" if status is RunStatus.CANCELLED else "failed",
+        )
+
+
+def _failure(error: Failure) -> str:
+    return json.dumps(
+        {
+            "reason": error.reason,
+            "message": error.message,
+            "step": error.step,
+            "error_path": error.error_path,
+        }
+    )

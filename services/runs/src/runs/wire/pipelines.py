@@ -1,0 +1,178 @@
+"""Pipelines on the wire, and as the JSON document that is stored: the message in its JSON form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from nagaya.llm_gateway.v1 import generation_pb2
+from nagaya.runs.v1 import pipeline_pb2 as pb
+from runs.domain.pipelines import (
+    Binding,
+    BoundValue,
+    Element,
+    ElementOutput,
+    FunctionStep,
+    LlmStep,
+    MapSpec,
+    Output,
+    PipelineSpec,
+    Retry,
+    StepSpec,
+    Text,
+)
+from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
+from runs.wire.models import model_choice, model_choice_message
+from runs.wire.structs import json_object, struct
+from servicekit.times import timestamp
+
+if TYPE_CHECKING:
+    from runs.domain.pipelines import PipelineVersion
+    from runs.domain.values import JsonObject
+
+
+def pipeline_spec(message: pb.PipelineSpec) -> PipelineSpec:
+    return PipelineSpec(tuple(map(_step, message.steps)))
+
+
+def pipeline_version(version: PipelineVersion) -> pb.PipelineVersion:
+    return pb.PipelineVersion(
+        pipeline=version.pipeline,
+        version=version.version,
+        spec=_spec_message(version.spec),
+        digest=version.digest,
+        plan_size_bytes=version.plan_size_bytes,
+        create_time=timestamp(version.create_time),
+    )
+
+
+def document(spec: PipelineSpec) -> JsonObject:
+    """Return a spec as JSON: equal specs, equal documents."""
+    return MessageToDict(_spec_message(spec), preserving_proto_field_name=True)
+
+
+def from_document(content: JsonObject) -> PipelineSpec:
+    """Return the spec that `document` was called with."""
+    return pipeline_spec(ParseDict(dict(content), pb.PipelineSpec(), ignore_unknown_fields=True))
+
+
+def _step(message: pb.StepSpec) -> StepSpec:
+    llm = message.WhichOneof("kind") == "llm"
+    return StepSpec(
+        step=message.step,
+        needs=tuple(message.needs),
+        kind=_llm(message.llm) if llm else _function(message.function),
+        map=_map(message.map) if message.HasField("map") else None,
+        when=message.when,
+        timeout_seconds=-(-_milliseconds(message.timeout) // 1000) or TIMEOUT_SECONDS,
+        retry=Retry(
+            max_attempts=message.retry.max_attempts or MAX_ATTEMPTS,
+            backoff_ms=_milliseconds(message.retry.backoff) or BACKOFF_MS,
+        ),
+        metrics=dict(message.metrics),
+    )
+
+
+def _llm(message: pb.LlmStep) -> LlmStep:
+    return LlmStep(
+        prompt_version=message.prompt_version,
+        bindings=tuple(Binding(each.variable, _value(each)) for each in message.bindings),
+        model=model_choice(message.model) if message.HasField("model") else None,
+        output_schema=(
+            json_object(message.output_schema) if message.HasField("output_schema") else None
+        ),
+        max_output_tokens=message.max_output_tokens,
+        redo_unknown=message.unknown_policy == generation_pb2.UNKNOWN_POLICY_REDO,
+    )
+
+
+def _function(message: pb.FunctionStep) -> FunctionStep:
+    return FunctionStep(message.function, json_object(message.arguments), message.short)
+
+
+def _map(message: pb.MapSpec) -> MapSpec:
+    return MapSpec(message.step, message.json_pointer)
+
+
+def _value(message: pb.Binding) -> BoundValue:
+    match message.WhichOneof("value"):
+        case "output":
+            return Output(message.output.step, message.output.json_pointer)
+        case "element":
+            return Element(message.element.json_pointer)
+        case "element_output":
+            return ElementOutput(message.element_output.step, message.element_output.json_pointer)
+        case _:
+            return Text(message.text)
+
+
+def _milliseconds(duration: Duration) -> int:
+    return duration.ToMilliseconds()
+
+
+def _spec_message(spec: PipelineSpec) -> pb.PipelineSpec:
+    return pb.PipelineSpec(steps=map(_step_message, spec.steps))
+
+
+def _step_message(step: StepSpec) -> pb.StepSpec:
+    message = pb.StepSpec(
+        step=step.step,
+        needs=step.needs,
+        when=step.when,
+        timeout=Duration(seconds=step.timeout_seconds),
+        retry=pb.RetryPolicy(
+            max_attempts=step.retry.max_attempts,
+            backoff=_duration(step.retry.backoff_ms),
+        ),
+        metrics=step.metrics,
+    )
+    if isinstance(step.kind, LlmStep):
+        message.llm.CopyFrom(_llm_message(step.kind))
+    else:
+        message.function.CopyFrom(_function_message(step.kind))
+    if step.map is not None:
+        message.map.CopyFrom(pb.MapSpec(step=step.map.step, json_pointer=step.map.json_pointer))
+    return message
+
+
+def _llm_message(llm: LlmStep) -> pb.LlmStep:
+    redo = generation_pb2.UNKNOWN_POLICY_REDO
+    fail = generation_pb2.UNKNOWN_POLICY_FAIL
+    return pb.LlmStep(
+        prompt_version=llm.prompt_version,
+        bindings=map(_binding_message, llm.bindings),
+        model=None if llm.model is None else model_choice_message(llm.model),
+        output_schema=None if llm.output_schema is None else struct(llm.output_schema),
+        max_output_tokens=llm.max_output_tokens,
+        unknown_policy=redo if llm.redo_unknown else fail,
+    )
+
+
+def _function_message(function: FunctionStep) -> pb.FunctionStep:
+    return pb.FunctionStep(
+        function=function.function, arguments=struct(function.arguments), short=function.short
+    )
+
+
+def _binding_message(binding: Binding) -> pb.Binding:
+    message = pb.Binding(variable=binding.variable)
+    match binding.value:
+        case Text(text):
+            message.text = text
+        case Output(step, json_pointer):
+            message.output.CopyFrom(pb.OutputRef(step=step, json_pointer=json_pointer))
+        case Element(json_pointer):
+            message.element.CopyFrom(pb.ElementRef(json_pointer=json_pointer))
+        case ElementOutput(step, json_pointer):
+            message.element_output.CopyFrom(pb.OutputRef(step=step, json_pointer=json_pointer))
+        case _:
+            assert_never(binding.value)
+    return message
+
+
+def _duration(milliseconds: int) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(milliseconds)
+    return duration

@@ -1,0 +1,134 @@
+"""python -m runs.worker: does the steps of runs, as Temporal hands them out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import uvloop
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from dataplane.tenants import connect_data_plane
+from runs.activities.edge import Edge
+from runs.activities.errors import ErrorFiles
+from runs.activities.function import FunctionSteps
+from runs.activities.llm import LlmSteps
+from runs.activities.runs import RunActivities
+from runs.activities.setups import Setups
+from runs.activities.sources import SourceFinder
+from runs.activities.steps import StepActivities
+from runs.config import WorkerConfig
+from runs.functions import Functions
+from runs.launcher import connect
+from runs.peers.artifacts import Artifacts
+from runs.peers.llm_gateway import LlmGateway
+from runs.store.pipelines import PipelineStore
+from runs.store.prompts import PromptStore
+from runs.store.runs import RunStore
+from runs.store.steps import StepStore
+from runs.store.transitions import RunTransitions
+from runs.workflows import MapPartRun, PipelineRun
+from servicekit import telemetry
+from servicekit.channel import open_channel
+from servicekit.identity import WorkloadSigner
+from servicekit.settings import SettingsInvalid
+
+if TYPE_CHECKING:
+    import grpc
+    from temporalio.client import Client
+
+    from dataplane.tenants import TenantPools
+
+_GRACE = timedelta(seconds=20)
+_HEARTBEAT_INTERVAL = timedelta(seconds=1)
+_RECONNECT_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+
+
+async def work(config: WorkerConfig) -> None:
+    signer = WorkloadSigner.from_file("runs", config.process.workload_key_file)
+    async with (
+        open_channel(config.tenant_address, signer, peer="tenant") as tenant,
+        open_channel(
+            config.artifacts_address, signer, peer="artifacts", streaming=True
+        ) as artifacts,
+        open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
+        connect_data_plane(tenant, "runs", config.connections) as data,
+    ):
+        await data.directory.ready()
+        client = await _client(config)
+        runs, steps = _activities(data.tenants, artifacts, gateway)
+        worker = Worker(
+            client,
+            task_queue=config.temporal.task_queue,
+            workflows=[PipelineRun, MapPartRun],
+            activities=[
+                runs.begin_run,
+                runs.end_run,
+                steps.run_step,
+                steps.run_short_step,
+                steps.open_map,
+                steps.close_map,
+            ],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            interceptors=[Edge()],
+            max_concurrent_activities=config.steps_at_once,
+            max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
+            default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
+            graceful_shutdown_timeout=_GRACE,
+        )
+        telemetry.start("runs-worker", config.process)
+        await _run_until_signal(worker)
+    telemetry.stop()
+
+
+def _activities(
+    tenants: TenantPools, artifacts_channel: grpc.aio.Channel, gateway_channel: grpc.aio.Channel
+) -> tuple[RunActivities, StepActivities]:
+    artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
+    setups = Setups(tenants, RunStore(), PipelineStore(), PromptStore())
+    store = StepStore()
+    runs = RunActivities(tenants, setups, RunTransitions(), store, artifacts)
+    steps = StepActivities(
+        tenants,
+        setups,
+        store,
+        SourceFinder(store),
+        artifacts,
+        LlmSteps(setups, gateway, artifacts),
+        FunctionSteps(Functions.installed(), artifacts),
+        ErrorFiles(artifacts),
+    )
+    return runs, steps
+
+
+async def _client(config: WorkerConfig) -> Client:
+    """Connect to Temporal, waiting until it is there."""
+    while True:
+        try:
+            return await connect(config.temporal, lazy=False)
+        except RuntimeError:  # so the SDK says that it cannot connect
+            _log.warning("waiting for Temporal", extra={"address": config.temporal.address})
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+
+async def _run_until_signal(worker: Worker) -> None:
+    """Work until SIGTERM or SIGINT; then take nothing new and finish what can be finished."""
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    async with worker:
+        _log.info("working", extra={"task_queue": worker.task_queue})
+        await asked.wait()
+        _log.info("finishing")
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(work(WorkerConfig.read()))
+    except SettingsInvalid as error:
+        sys.exit(str(error))

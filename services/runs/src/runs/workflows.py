@@ -1,0 +1,223 @@
+"""The workflow of a run: it walks the plan, and leaves everything else to activities.
+
+It runs unsandboxed, so it must be deterministic by itself: no time, no chance, no I/O, nothing
+but its argument and what activities answer. CI replays recorded histories against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
+from temporalio.exceptions import is_cancelled_exception as is_cancelled
+
+from runs.activities.runs import RunActivities
+from runs.activities.steps import StepActivities
+from runs.domain.plan import Plan, RunStart
+from runs.domain.runs import RunStatus
+from runs.domain.work import RunEnd, RunRef, Work
+from runs.graph import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from runs.domain.plan import PlanStep
+    from runs.domain.work import Listing
+
+P = TypeVar("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+ITEMS_IN_WORKFLOW = 50
+"""The most items of a map that the run's own workflow does; more go to child workflows."""
+
+ITEMS_IN_CHILD = 200
+_CHILDREN_AT_ONCE = 4
+_GRACE = timedelta(seconds=60)
+_HEARTBEAT = timedelta(seconds=10)
+_SHORT = timedelta(seconds=30)
+_PATIENT = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
+)
+"""For what must happen in the end: it is tried until it does."""
+
+
+@workflow.defn(name="PipelineRun", sandboxed=False)
+class PipelineRun:
+    """Takes a run from its beginning to its final status."""
+
+    @workflow.run
+    async def run(self, start: RunStart) -> None:
+        run = RunRef(start.tenant_id, start.run_id, start.epoch)
+        try:
+            if await _local(RunActivities.begin_run, run):
+                steps = StepRunner(run)
+                await walk(Plan.parse(start.plan), steps.do)
+                _heed_cancellation()
+                await _end(run, RunStatus.COMPLETED)
+        except BaseException as error:
+            if is_cancelled(error):
+                await _end(run, RunStatus.CANCELLED)
+                raise
+            if not isinstance(error, Exception):
+                raise
+            failure = _failure(error)
+            await _end(run, RunStatus.FAILED, failure)
+            raise failure from None
+
+
+@dataclass(frozen=True, slots=True)
+class MapPart:
+    """Some items of a mapped step, for a child workflow."""
+
+    run: RunRef
+    step: list[Any]
+    """The step as Plan.compact returns a plan of this one step."""
+    first: int
+    last: int
+
+
+@workflow.defn(name="MapPart", sandboxed=False)
+class MapPartRun:
+    """Does the items `first` to `last` of a mapped step."""
+
+    @workflow.run
+    async def run(self, part: MapPart) -> None:
+        (step,) = Plan.parse(part.step).steps
+        await StepRunner(part.run).items(step, part.first, part.last)
+
+
+class StepRunner:
+    """Does the steps of one run."""
+
+    def __init__(self, run: RunRef) -> None:
+        self._run = run
+
+    async def do(self, step: PlanStep) -> None:
+        """Do a step, once or for each element of its list."""
+        _heed_cancellation()
+        if step.map_step is None:
+            await self._piece(step, 0)
+            return
+        listing = await _local(StepActivities.open_map, self._work(step, 0))
+        _heed_cancellation()
+        if listing.skipped:
+            return
+        await self._map(step, listing)
+        await _local(StepActivities.close_map, self._work(step, 0))
+
+    async def items(self, step: PlanStep, first: int, last: int) -> None:
+        """Do some items of a mapped step together."""
+        await _together([self._piece(step, item) for item in range(first, last + 1)])
+
+    async def _map(self, step: PlanStep, listing: Listing) -> None:
+        if listing.count <= ITEMS_IN_WORKFLOW:
+            await self.items(step, 1, listing.count)
+            return
+        gate = asyncio.Semaphore(_CHILDREN_AT_ONCE)
+        firsts = range(1, listing.count + 1, ITEMS_IN_CHILD)
+        await _together([self._child(gate, step, first, listing.count) for first in firsts])
+
+    async def _child(self, gate: asyncio.Semaphore, step: PlanStep, first: int, count: int) -> None:
+        last = min(first + ITEMS_IN_CHILD - 1, count)
+        part = MapPart(self._run, Plan((_alone(step),)).compact(), first, last)
+        async with gate:
+            await workflow.execute_child_workflow(
+                MapPartRun.run,
+                part,
+                id=f"{workflow.info().workflow_id}/{step.step}/{first}-{last}",
+            )
+
+    async def _piece(self, step: PlanStep, item: int) -> None:
+        await self._piece_done(step, self._work(step, item))
+        _heed_cancellation()
+
+    async def _piece_done(self, step: PlanStep, work: Work) -> None:
+        retry = RetryPolicy(
+            initial_interval=timedelta(milliseconds=step.backoff_ms),
+            maximum_interval=timedelta(seconds=60),
+        )
+        if step.short:
+            await workflow.execute_local_activity_method(
+                StepActivities.run_short_step,
+                work,
+                start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
+                retry_policy=retry,
+            )
+            return
+        await workflow.execute_activity_method(
+            StepActivities.run_step,
+            work,
+            start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
+            heartbeat_timeout=_HEARTBEAT,
+            retry_policy=retry,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=str(work),
+        )
+
+    def _work(self, step: PlanStep, item: int) -> Work:
+        return Work(self._run.tenant_id, self._run.run_id, self._run.epoch, step.step, item)
+
+
+async def _local(method: Callable[[S, P], Awaitable[R]], argument: P) -> R:
+    return await workflow.execute_local_activity_method(
+        method, argument, start_to_close_timeout=_SHORT, retry_policy=_PATIENT
+    )
+
+
+def _heed_cancellation() -> None:
+    """Raise CancelledError if the run has been cancelled.
+
+    An activity that ends well in spite of its cancellation swallows it.
+    """
+    if workflow.cancellation_reason() is not None:
+        raise asyncio.CancelledError
+
+
+async def _end(run: RunRef, status: RunStatus, failure: ApplicationError | None = None) -> None:
+    end = RunEnd(run.tenant_id, run.run_id, run.epoch, status.value)
+    if failure is not None:
+        end = RunEnd(
+            run.tenant_id,
+            run.run_id,
+            run.epoch,
+            status.value,
+            reason=failure.type or "",
+            message=failure.message,
+        )
+    await _local(RunActivities.end_run, end)
+
+
+def _failure(error: Exception) -> ApplicationError:
+    """Return why a run failed, small and final."""
+    cause: BaseException | None = error
+    while isinstance(cause, (ActivityError, ChildWorkflowError)) and cause.cause is not None:
+        cause = cause.cause
+    if isinstance(cause, ApplicationError):
+        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
+    known = isinstance(cause, FailureError)
+    message = str(cause) if known else f"the workflow has a defect ({type(cause).__name__})"
+    reason = type(cause).__name__ if known else "ERROR_REASON_INTERNAL"
+    return ApplicationError(message, type=reason, non_retryable=True)
+
+
+async def _together(pieces: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all; when one fails, cancel the others, wait for them, and raise the failure."""
+    tasks = [asyncio.create_task(piece) for piece in pieces]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def _alone(step: PlanStep) -> PlanStep:
+    """Return a step as a plan of its own can hold it: without what it needs."""
+    return replace(step, needs=(), map_step=None, map_pointer="")
