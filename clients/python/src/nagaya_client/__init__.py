@@ -1,0 +1,70 @@
+"""The typed async client of Nagaya.
+
+    from nagaya_client import Client, read_settings
+
+    async with Client.connect(read_settings()) as client:
+        async for event in client.watch_run("acme", run_id):
+            ...
+
+Names are loaded when they are first used, so that the `nagaya` command starts without gRPC.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nagaya_client.client import Client
+    from nagaya_client.errors import (
+        ApiError,
+        BytesCorrupt,
+        NagayaError,
+        PipelineFileInvalid,
+        SettingsInvalid,
+        Violation,
+    )
+    from nagaya_client.paging import pages
+    from nagaya_client.pipeline_file import PipelineFile, read_pipeline
+    from nagaya_client.settings import Settings, Token, read_settings
+    from nagaya_client.transfer import Place
+
+__all__ = [
+    "ApiError",
+    "BytesCorrupt",
+    "Client",
+    "NagayaError",
+    "PipelineFile",
+    "PipelineFileInvalid",
+    "Place",
+    "Settings",
+    "SettingsInvalid",
+    "Token",
+    "Violation",
+    "pages",
+    "read_pipeline",
+    "read_settings",
+]
+
+_HOMES = {
+    "client": ("Client",),
+    "errors": (
+        "ApiError",
+        "BytesCorrupt",
+        "NagayaError",
+        "PipelineFileInvalid",
+        "SettingsInvalid",
+        "Violation",
+    ),
+    "paging": ("pages",),
+    "pipeline_file": ("PipelineFile", "read_pipeline"),
+    "settings": ("Settings", "Token", "read_settings"),
+    "transfer": ("Place",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,182 @@
+"""Channels whose calls carry who calls, end in time, and raise ApiError."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+import grpc
+
+from nagaya_client import contract, statuses
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+
+    from google.protobuf.descriptor import ServiceDescriptor
+    from google.protobuf.message import Message
+
+    from nagaya_client.settings import Settings
+
+    Writer = Callable[[Message], bytes]
+    Reader = Callable[[bytes], Message]
+    Metadata = Iterable[tuple[str, str | bytes]]
+
+Stub = TypeVar("Stub")
+
+_OPTIONS: list[tuple[str, str | int]] = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else 60 s, and the line above counts for nothing
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.enable_retries", 1),
+]
+_TLS = "https://"
+
+
+class Channel:
+    """A connection to one service, on which its generated stub makes its calls."""
+
+    def __init__(self, address: str, service: ServiceDescriptor, settings: Settings) -> None:
+        self._address = address
+        self._settings = settings
+        self._seconds = contract.seconds_by_path(service)
+        options = [*_OPTIONS, ("grpc.service_config", contract.service_config(service))]
+        if address.startswith(_TLS):
+            roots = settings.ca_file.read_bytes() if settings.ca_file else None
+            credentials = grpc.ssl_channel_credentials(roots)
+            self._inner = grpc.aio.secure_channel(address[len(_TLS) :], credentials, options)
+        else:
+            self._inner = grpc.aio.insecure_channel(address, options)
+
+    def stub(self, make: Callable[[grpc.aio.Channel], Stub]) -> Stub:
+        """Return a generated stub. Its calls are awaited or iterated, and nothing else."""
+        return make(cast("grpc.aio.Channel", self))  # it asks for the four methods below only
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def unary_unary(
+        self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
+    ) -> UnaryCall:
+        call = self._inner.unary_unary(path, request_serializer, response_deserializer)
+        return UnaryCall(call, self._method(path))
+
+    def stream_unary(
+        self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
+    ) -> UnaryCall:
+        call = self._inner.stream_unary(path, request_serializer, response_deserializer)
+        return UnaryCall(call, self._method(path))
+
+    def unary_stream(
+        self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
+    ) -> StreamCall:
+        call = self._inner.unary_stream(path, request_serializer, response_deserializer)
+        return StreamCall(call, self._method(path))
+
+    def stream_stream(
+        self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
+    ) -> StreamCall:
+        call = self._inner.stream_stream(path, request_serializer, response_deserializer)
+        return StreamCall(call, self._method(path))
+
+    def _method(self, path: str) -> Method:
+        return Method(self._address, self._seconds[path], self._settings)
+
+
+class Method:
+    """How one method is called."""
+
+    def __init__(self, address: str, max_seconds: float, settings: Settings) -> None:
+        self.address = address
+        self._max_seconds = max_seconds
+        self._settings = settings
+
+    def seconds(self, own: float | None) -> float:
+        """How long a call may take that is waited for."""
+        limits = (own, self._settings.timeout_seconds, self._max_seconds)
+        return next(limit for limit in limits if limit is not None)
+
+    def stream_seconds(self, own: float | None) -> float:
+        """How long a stream may last."""
+        return self._max_seconds if own is None else own
+
+    def metadata(self, request_id: str, own: Metadata) -> grpc.aio.Metadata:
+        token = self._settings.token.read()
+        return grpc.aio.Metadata(
+            ("authorization", f"Bearer {token}"), ("x-request-id", request_id), *own
+        )
+
+
+class UnaryCall:
+    """A method with one response."""
+
+    def __init__(self, call: Callable[..., Awaitable[Message]], method: Method) -> None:
+        self._call = call
+        self._method = method
+
+    async def __call__(
+        self,
+        request: Message | AsyncIterable[Message],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name that gRPC's own stubs have
+        metadata: Metadata = (),
+    ) -> Message:
+        """Call and wait for the response. Raises ApiError."""
+        request_id = str(uuid.uuid4())
+        seconds, sent = self._method.seconds(timeout), self._method.metadata(request_id, metadata)
+        try:
+            return await self._call(request, timeout=seconds, metadata=sent)
+        except grpc.aio.AioRpcError as error:
+            raise statuses.decode(error, self._method.address, request_id) from None
+
+
+class StreamCall:
+    """A method with a stream of responses."""
+
+    def __init__(self, call: Callable[..., Stream], method: Method) -> None:
+        self._call = call
+        self._method = method
+
+    def __call__(
+        self,
+        request: Message | AsyncIterable[Message],
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Responses:
+        """Call, and return the responses."""
+        request_id = str(uuid.uuid4())
+        seconds = self._method.stream_seconds(timeout)
+        sent = self._method.metadata(request_id, metadata)
+        call = self._call(request, timeout=seconds, metadata=sent)
+        return Responses(call, self._method.address, request_id)
+
+
+class Responses:
+    """The responses of one call, in order. Iterating raises ApiError; `cancel` ends it early."""
+
+    def __init__(self, call: Stream, address: str, request_id: str) -> None:
+        self._call = call
+        self._address = address
+        self._request_id = request_id
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise statuses.decode(error, self._address, self._request_id) from None
+
+    def cancel(self) -> bool:
+        return self._call.cancel()
+
+
+class Stream(Protocol):
+    """A call of gRPC's own with a stream of responses."""
+
+    def __aiter__(self) -> AsyncIterator[Message]: ...
+    def cancel(self) -> bool: ...

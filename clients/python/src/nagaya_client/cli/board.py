@@ -1,0 +1,119 @@
+"""What a watcher knows of a run: its state, and its pieces of work in the order they began."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nagaya.runs.v1 import run_pb2
+from nagaya_client.cli import values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MANY = 12  # elements of a map that are still shown one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table, ready to be shown."""
+
+    step: str
+    item: str
+    state: str
+    model: str
+    tokens: str
+    cost: str
+    seconds: str
+
+
+@dataclass(slots=True)
+class Board:
+    """One run as its events tell it."""
+
+    title: str
+    run: run_pb2.Run = field(default_factory=run_pb2.Run)
+    _steps: dict[tuple[str, int, int], run_pb2.RunStep] = field(
+        default_factory=dict[tuple[str, int, int], run_pb2.RunStep]
+    )
+
+    def hear(self, event: run_pb2.RunEvent) -> None:
+        if event.WhichOneof("event") == "run":
+            self.run = event.run
+        else:
+            step = event.step
+            self._steps[step.step, step.item, step.visit] = step
+
+    @property
+    def state(self) -> str:
+        return values.name_of(run_pb2.RunState, self.run.state)
+
+    @property
+    def completed(self) -> bool:
+        return self.run.state == run_pb2.RUN_STATE_COMPLETED
+
+    def heading(self) -> str:
+        if not self.run.HasField("start_time"):
+            return f"{self.title}  {self.state}"
+        spent = sum(step.cost_micro_usd for step in self._steps.values())
+        return f"{self.title}  {self.state}  {values.money(spent)}  {_elapsed(self.run)} s"
+
+    def lines(self) -> Iterator[Line]:
+        """The pieces of work; elements of a long map as one line."""
+        by_step: dict[str, list[run_pb2.RunStep]] = {}
+        for step in self._steps.values():
+            by_step.setdefault(step.step, []).append(step)
+        for name, pieces in by_step.items():
+            if len(pieces) > _MANY:
+                yield _together(name, pieces)
+            else:
+                yield from map(line, sorted(pieces, key=lambda piece: (piece.item, piece.visit)))
+
+
+def line(step: run_pb2.RunStep) -> Line:
+    """One piece of work."""
+    return Line(
+        step=step.step,
+        item=_item(step),
+        state=values.name_of(run_pb2.StepState, step.state),
+        model=step.llm_model,
+        tokens=_tokens([step]),
+        cost=values.money(step.cost_micro_usd) if step.cost_micro_usd else "",
+        seconds=_elapsed(step),
+    )
+
+
+def _together(name: str, pieces: list[run_pb2.RunStep]) -> Line:
+    counts: dict[str, int] = {}
+    for piece in pieces:
+        state = values.name_of(run_pb2.StepState, piece.state)
+        counts[state] = counts.get(state, 0) + 1
+    return Line(
+        step=name,
+        item=f"{len(pieces):,}",
+        state=", ".join(f"{count:,} {state}" for state, count in counts.items()),
+        model=", ".join(sorted({piece.llm_model for piece in pieces} - {""})),
+        tokens=_tokens(pieces),
+        cost=values.money(sum(piece.cost_micro_usd for piece in pieces)),
+        seconds="",
+    )
+
+
+def _item(step: run_pb2.RunStep) -> str:
+    item = str(step.item) if step.item else ""
+    return f"{item}/{step.visit}" if step.visit > 1 else item
+
+
+def _tokens(pieces: list[run_pb2.RunStep]) -> str:
+    count = sum(piece.input_tokens + piece.output_tokens for piece in pieces)
+    return f"{count:,}" if count else ""
+
+
+def _elapsed(work: run_pb2.Run | run_pb2.RunStep) -> str:
+    """Seconds until the end, or until now."""
+    if not work.HasField("start_time"):
+        return ""
+    ended = work.HasField("end_time")
+    end = work.end_time.ToNanoseconds() if ended else time.time_ns()
+    return f"{max(0, end - work.start_time.ToNanoseconds()) / 1e9:.1f}"

@@ -1,0 +1,1 @@
+"""`nagaya dev demo`: two customers, one pipeline, two runs at once."""

@@ -1,0 +1,137 @@
+"""`nagaya dev`: the whole of Nagaya on this machine, where the package `nagaya_local` is."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+from nagaya_client.cli import failures
+from nagaya_client.cli.output import Printer
+from nagaya_client.cli.session import output_options
+from nagaya_client.client import Client
+from nagaya_client.errors import NagayaError
+from nagaya_client.settings import local_stack_settings
+
+try:
+    from nagaya_client.cli.demo.show import show_demo
+    from nagaya_client.cli.providers import point_providers
+    from nagaya_local import commands
+    from nagaya_local.doctor import describe
+    from nagaya_local.doctor import doctor as report_on
+    from nagaya_local.errors import LocalError
+    from nagaya_local.layout import Layout
+    from nagaya_local.providers import read_providers
+    from nagaya_local.tokens import issue_tenant_token
+except ModuleNotFoundError as missing:
+    raise NagayaError(
+        f"the local stack is not installed ({missing})",
+        "In a clone `make install` installs it; elsewhere `pip install nagaya-client[local]`.",
+    ) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+
+
+def locally(call: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a command's callback of a coroutine; what the stack cannot do is told with its log."""
+
+    @functools.wraps(call)
+    def command(*args: P.args, **options: P.kwargs) -> None:
+        try:
+            asyncio.run(call(*args, **options))
+        except LocalError as error:
+            for line in error.log_tail:
+                click.echo(line, err=True)
+            raise NagayaError(error.message, error.remedy) from None
+
+    return command
+
+
+@click.group()
+def group() -> None:
+    """The whole of Nagaya on this machine."""
+
+
+@group.command()
+@locally
+async def up() -> None:
+    """Start everything and wait until it is ready; data of the last time is kept."""
+    layout = _layout()
+    await commands.up(layout, click.echo)
+    async with Client.connect(local_stack_settings(layout.root)) as client:
+        await point_providers(client, read_providers(layout))
+    click.echo(f"addresses: {layout.endpoints}")
+
+
+@group.command()
+@locally
+async def down() -> None:
+    """End everything; data is kept."""
+    await commands.down(_layout(), click.echo)
+
+
+@group.command()
+@output_options
+@locally
+async def status(*, output: str | None, no_headers: bool) -> None:
+    """Show each part: state, address, restarts."""
+    layout = _layout()
+    if output in (None, "table"):
+        for line in describe(layout):
+            click.echo(line)
+        return
+    state = await commands.status(layout)
+    Printer(output, headers=not no_headers).show_records([asdict(part) for part in state.parts])
+
+
+@group.command()
+@click.argument("part", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
+@click.option("-n", "--lines", default=50, show_default=True, help="Of each log.")
+@locally
+async def logs(*, part: str | None, follow: bool, lines: int) -> None:
+    """Show the log of a part, or of all."""
+    await commands.logs(_layout(), click.echo, part, lines=lines, follow=follow)
+
+
+@group.command()
+@locally
+async def doctor() -> None:
+    """Print a report on this machine and stack, to be pasted into a question."""
+    await report_on(_layout(), click.echo)
+
+
+@group.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@locally
+async def clean(*, yes: bool) -> None:
+    """End everything and delete all data; asks first."""
+    agreed = await commands.clean(_layout(), click.echo, lambda text: yes or click.confirm(text))
+    if not agreed:
+        raise failures.Ended(failures.FAILED)
+
+
+@group.command()
+@click.argument("tenant")
+@locally
+async def token(*, tenant: str) -> None:
+    """Write a token for a person of a tenant, and print where: for NAGAYA_TOKEN_FILE."""
+    click.echo(issue_tenant_token(_layout(), tenant))
+
+
+@group.command()
+@locally
+async def demo() -> None:
+    """Run two customers' article pipelines to the end and show what they left behind."""
+    await show_demo(_layout())
+
+
+def _layout() -> Layout:
+    return Layout.around(Path.cwd())

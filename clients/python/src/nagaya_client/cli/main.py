@@ -1,0 +1,98 @@
+"""`nagaya`: the groups of commands, each loaded when it is used, and the exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from nagaya_client.cli import failures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GROUPS = {
+    "tenant": "Customers, each with a database of its own.",
+    "pipeline": "Pipelines: which steps a run goes through, in versions.",
+    "prompt": "Prompts: what a step sends to its model, in versions.",
+    "run": "Runs: start, watch, look at, cancel.",
+    "artifact": "The files that runs leave behind.",
+    "model": "The catalogue: providers, models, prices, and which step uses which.",
+    "call": "The ledger of calls to models.",
+    "audit": "The audit logs.",
+    "schema": "How far each database has come with its migrations.",
+    "dev": "The whole of Nagaya on this machine.",
+}
+
+_EPILOG = """\b
+Exit codes:
+  0  done                          4  not authenticated or not allowed
+  1  the run did not complete,     5  conflict, or not possible in this state
+     or the server has a defect    6  not reachable, overloaded or too late
+  2  wrong usage or bad input      7  done in part
+  3  not found                     130  interrupted
+
+\b
+-o json prints the response as protobuf's own JSON: camelCase names, 64-bit
+numbers as strings, defaults left out. jsonl prints one item a line.
+
+\b
+Where Nagaya is and who you are comes from the nearest of: options,
+NAGAYA_*_ADDRESS and NAGAYA_TOKEN_FILE (or NAGAYA_TOKEN), a profile in
+~/.config/nagaya/config.toml, the local stack of this clone (`nagaya dev up`).
+"""
+
+
+class Groups(click.Group):
+    """Knows its groups by name and summary; a group's module is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(GROUPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in GROUPS:
+            return None
+        module = importlib.import_module(f"nagaya_client.cli.{cmd_name}")
+        group: click.Command = module.group
+        return group
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(GROUPS.items()))
+
+
+@click.command(
+    "nagaya",
+    cls=Groups,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="nagaya-client", message="nagaya %(version)s")
+def nagaya() -> None:
+    """Nagaya runs LLM pipelines for customers whose data is physically theirs."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; what went wrong is on stderr."""
+    try:
+        code = nagaya.main(list(arguments), prog_name="nagaya", standalone_mode=False)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is to be flushed to them at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        return failures.report(error)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    # gRPC's own log tells of every connection that was made anew; errors reach us as exceptions.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - gRPC has no other switch
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`nagaya pipeline`."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nagaya.runs.v1 import pipeline_service_pb2 as pb
+from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.errors import ApiError
+from nagaya_client.paging import first
+from nagaya_client.pipeline_file import PipelineFile, read_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from google.protobuf.message import Message
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def group() -> None:
+    """Pipelines: which steps a run goes through, in versions."""
+
+
+@group.command()
+@click.argument("file", type=_FILE)
+@tenant_option
+@answers
+async def validate(session: Session, file: Path, tenant: str) -> Message:
+    """Check a pipeline's YAML as `create` does, and create nothing."""
+    pipeline = read_pipeline(file)
+    request = pb.ValidatePipelineRequest(tenant_id=tenant, spec=pipeline.spec)
+    with _located(pipeline):
+        return await session.client.pipelines.ValidatePipeline(request)
+
+
+@group.command()
+@click.argument("file", type=_FILE)
+@click.option("--name", help="The pipeline's name, instead of what the file says.")
+@click.option("--request-id", help="The key of this creation, to repeat it without harm.")
+@tenant_option
+@answers
+async def create(
+    session: Session, file: Path, name: str | None, request_id: str | None, tenant: str
+) -> Message:
+    """Create the next version of a pipeline from its YAML."""
+    pipeline = read_pipeline(file)
+    name = name or pipeline.pipeline
+    if not name:
+        raise click.UsageError(f"{file} has no key `pipeline`; --name names it")
+    request = pb.CreatePipelineVersionRequest(
+        tenant_id=tenant,
+        request_id=request_id or str(uuid.uuid4()),
+        pipeline=name,
+        spec=pipeline.spec,
+    )
+    with _located(pipeline):
+        return await session.client.pipelines.CreatePipelineVersion(request)
+
+
+@group.command()
+@click.argument("pipeline")
+@click.option("--version", type=int, default=0, help="The newest when absent.")
+@tenant_option
+@answers
+async def get(session: Session, pipeline: str, version: int, tenant: str) -> Message:
+    """Show one version with its steps."""
+    request = pb.GetPipelineVersionRequest(tenant_id=tenant, pipeline=pipeline, version=version)
+    return await session.client.pipelines.GetPipelineVersion(request)
+
+
+@group.command("list")
+@click.argument("pipeline", default="")
+@tenant_option
+@limit_option
+@answers
+async def list_versions(session: Session, pipeline: str, tenant: str, limit: int) -> Message:
+    """List the versions of a pipeline, newest first, or of all."""
+    request = pb.ListPipelineVersionsRequest(tenant_id=tenant, pipeline=pipeline)
+    return await first(session.client.pipelines.ListPipelineVersions, request, limit)
+
+
+@contextmanager
+def _located(pipeline: PipelineFile) -> Generator[None]:
+    """Tell of the server's refusals with the file's lines."""
+    try:
+        yield
+    except ApiError as error:
+        raise pipeline.located(error) or error from None

@@ -1,0 +1,94 @@
+"""`nagaya prompt`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from nagaya.runs.v1 import prompt_service_pb2 as pb
+from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.paging import first
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+@click.group()
+def group() -> None:
+    """Prompts: what a step sends to its model, in versions."""
+
+
+@group.command()
+@click.argument("step")
+@click.option(
+    "-f",
+    "--file",
+    "source",
+    type=click.File(encoding="utf-8"),
+    default="-",
+    help="The template; standard input when absent.",
+)
+@click.option("--activate", is_flag=True, help="Make the new version the active one.")
+@click.option("--request-id", help="The key of this creation, to repeat it without harm.")
+@tenant_option
+@answers
+async def create(
+    session: Session,
+    *,
+    step: str,
+    source: TextIO,
+    activate: bool,
+    request_id: str | None,
+    tenant: str,
+) -> Message:
+    """Create the next version of a step's prompt."""
+    created = await session.client.prompts.CreatePromptVersion(
+        pb.CreatePromptVersionRequest(
+            tenant_id=tenant,
+            request_id=request_id or str(uuid.uuid4()),
+            step=step,
+            content=source.read(),
+        )
+    )
+    if not activate:
+        return created
+    return await _activate(session, tenant, step, created.prompt_version.version)
+
+
+@group.command()
+@click.argument("step")
+@click.argument("version", type=int)
+@tenant_option
+@answers
+async def get(session: Session, step: str, version: int, tenant: str) -> Message:
+    """Show one version with its text."""
+    request = pb.GetPromptVersionRequest(tenant_id=tenant, step=step, version=version)
+    return await session.client.prompts.GetPromptVersion(request)
+
+
+@group.command("list")
+@click.argument("step")
+@tenant_option
+@limit_option
+@answers
+async def list_versions(session: Session, step: str, tenant: str, limit: int) -> Message:
+    """List the versions of a step's prompt, newest first."""
+    request = pb.ListPromptVersionsRequest(tenant_id=tenant, step=step)
+    return await first(session.client.prompts.ListPromptVersions, request, limit)
+
+
+@group.command()
+@click.argument("step")
+@click.argument("version", type=int)
+@tenant_option
+@answers
+async def activate(session: Session, step: str, version: int, tenant: str) -> Message:
+    """Make a version the one that new runs use."""
+    return await _activate(session, tenant, step, version)
+
+
+async def _activate(session: Session, tenant: str, step: str, version: int) -> Message:
+    request = pb.ActivatePromptVersionRequest(tenant_id=tenant, step=step, version=version)
+    return await session.client.prompts.ActivatePromptVersion(request)

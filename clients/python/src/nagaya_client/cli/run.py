@@ -1,0 +1,206 @@
+"""`nagaya run`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from google.protobuf import json_format, struct_pb2
+
+from nagaya.runs.v1 import run_pb2
+from nagaya.runs.v1 import run_service_pb2 as pb
+from nagaya_client.cli import catalog
+from nagaya_client.cli.session import (
+    Session,
+    answers,
+    choice_of,
+    chosen,
+    limit_option,
+    tenant_option,
+)
+from nagaya_client.cli.watching import watch as watch_to_the_end
+from nagaya_client.paging import first
+from nagaya_client.transfer import Place
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from nagaya.llm_gateway.v1 import model_pb2
+    from nagaya_client.client import Client
+
+_INLINE_BYTES = 65_536
+
+
+class JsonFile(click.ParamType[bytes]):
+    """A file that holds one JSON value, in its shortest form; `-` is standard input."""
+
+    name = "file"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        try:
+            with click.open_file(value, encoding="utf-8") as file:
+                content = json.load(file, parse_constant=_refuse)
+        except ValueError as error:
+            self.fail(f"{value} is no JSON: {error}", param, ctx)
+        except OSError as error:
+            self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class StepModel(click.ParamType["tuple[str, model_pb2.ModelChoice]"]):
+    """`STEP=MODEL` or `STEP=PROVIDER/CLASS`."""
+
+    name = "step=model"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, model_pb2.ModelChoice]:
+        step, equals, model = value.partition("=")
+        if not equals:
+            self.fail(f"{value} is not STEP=MODEL", param, ctx)
+        return step, catalog.choice(model)
+
+
+@click.group()
+def group() -> None:
+    """Runs: start, watch, look at, cancel."""
+
+
+@group.command()
+@click.argument("pipeline")
+@click.option("-i", "--input", "given", type=JsonFile(), required=True, help="What it is given.")
+@click.option("--version", type=int, default=0, help="Of the pipeline; the newest when absent.")
+@click.option("--model", "models", type=StepModel(), multiple=True, help="Only for this run.")
+@click.option("--config", type=JsonFile(), help="A JSON object to keep with the run.")
+@click.option("--request-id", help="The key of this creation, to repeat it without harm.")
+@click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
+@tenant_option
+@answers
+async def start(
+    session: Session,
+    *,
+    pipeline: str,
+    given: bytes,
+    version: int,
+    models: tuple[tuple[str, model_pb2.ModelChoice], ...],
+    config: bytes | None,
+    request_id: str | None,
+    wait: bool,
+    tenant: str,
+) -> Message | None:
+    """Start a run of a pipeline.
+
+    An input over 64 KiB is uploaded as a file.
+    """
+    request = pb.CreateRunRequest(
+        tenant_id=tenant,
+        request_id=request_id or str(uuid.uuid4()),
+        pipeline=pipeline,
+        pipeline_version=version,
+        config=_config(config),
+    )
+    for step, choice in models:
+        request.step_models[step].CopyFrom(choice)
+    run = await _create(session.client, request, given)
+    if not wait:
+        return pb.CreateRunResponse(run=run)
+    return await _watched(session, tenant, run.run_id)
+
+
+@group.command()
+@click.argument("run_id")
+@tenant_option
+@answers
+async def get(session: Session, run_id: str, tenant: str) -> Message:
+    """Show one run."""
+    return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant, run_id=run_id))
+
+
+@group.command("list")
+@click.option("--pipeline", default="", help="Only runs of this pipeline.")
+@click.option("--state", type=choice_of(run_pb2.RunState), help="Only runs in this state.")
+@tenant_option
+@limit_option
+@answers
+async def list_runs(
+    session: Session, pipeline: str, state: str | None, tenant: str, limit: int
+) -> Message:
+    """List runs, newest first."""
+    request = pb.ListRunsRequest(
+        tenant_id=tenant, pipeline=pipeline, state=chosen(run_pb2.RunState, state)
+    )
+    return await first(session.client.runs.ListRuns, request, limit)
+
+
+@group.command()
+@click.argument("run_id")
+@click.option("--after", type=click.IntRange(0), default=0, help="The last event you have seen.")
+@tenant_option
+@answers
+async def watch(session: Session, run_id: str, after: int, tenant: str) -> Message | None:
+    """Watch a run to its end, across broken connections.
+
+    On a terminal as a table; piped, one RunEvent a line as JSON. Exits with 1 if the run does not
+    complete.
+    """
+    return await _watched(session, tenant, run_id, after)
+
+
+@group.command()
+@click.argument("run_id")
+@tenant_option
+@limit_option
+@answers
+async def steps(session: Session, run_id: str, tenant: str, limit: int) -> Message:
+    """List a run's pieces of work in the order in which they began."""
+    request = pb.ListRunStepsRequest(tenant_id=tenant, run_id=run_id)
+    return await first(session.client.runs.ListRunSteps, request, limit)
+
+
+@group.command()
+@click.argument("run_id")
+@tenant_option
+@answers
+async def cancel(session: Session, run_id: str, tenant: str) -> Message:
+    """Ask a run to stop; its state tells when it has stopped."""
+    request = pb.CancelRunRequest(tenant_id=tenant, run_id=run_id)
+    return await session.client.runs.CancelRun(request)
+
+
+async def _create(client: Client, request: pb.CreateRunRequest, given: bytes) -> run_pb2.Run:
+    if len(given) <= _INLINE_BYTES:
+        json_format.Parse(given, request.inline)
+        return (await client.runs.CreateRun(request)).run
+    request.hold = True
+    run = (await client.runs.CreateRun(request)).run
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "input.json"
+        source.write_bytes(given)
+        await client.upload(request.tenant_id, Place(run.run_id, "input"), source)
+    started = pb.StartRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
+    return (await client.runs.StartRun(started)).run
+
+
+async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> Message | None:
+    await watch_to_the_end(session, tenant_id, run_id, after)
+    if session.asked_format not in ("json", "yaml"):
+        return None
+    return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id))
+
+
+def _config(given: bytes | None) -> struct_pb2.Struct | None:
+    if given is None:
+        return None
+    if not given.startswith(b"{"):
+        raise click.UsageError("--config is not a JSON object")
+    return json_format.Parse(given, struct_pb2.Struct())
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -1,0 +1,158 @@
+"""The columns of tables, by what a row is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.runs.v1 import run_pb2
+from nagaya_client.cli import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    Column = tuple[str, str | Callable[[Message], str]]
+
+
+def _step_seconds(row: Message) -> str:
+    if not isinstance(row, run_pb2.RunStep) or not row.HasField("end_time"):
+        return ""
+    return f"{values.seconds(row.start_time, row.end_time):.1f}"
+
+
+def _tokens(row: Message) -> str:
+    totals = row.totals if isinstance(row, run_pb2.Run) else row
+    spent = getattr(totals, "input_tokens", 0) + getattr(totals, "output_tokens", 0)
+    return f"{spent:,}"
+
+
+def _rule(row: Message) -> str:
+    return row.model_rule.lower() if isinstance(row, run_pb2.RunStep) else ""
+
+
+_KEY: tuple[Column, ...] = (
+    ("STEP", "key.step"),
+    ("ITEM", "key.item"),
+    ("CALL", "key.call"),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "nagaya.tenant.v1.Tenant": (
+        ("TENANT", "tenant_id"),
+        ("NAME", "name"),
+        ("STATE", "state"),
+        ("DATABASE", "database"),
+        ("SERVER", "server_id"),
+        ("CREATED", "create_time"),
+    ),
+    "nagaya.tenant.v1.AuditLog": (
+        ("SEQ", "sequence"),
+        ("TIME", "create_time"),
+        ("USER", "user_id"),
+        ("ACTION", "action"),
+        ("RESOURCE", "resource_type"),
+        ("ID", "resource_id"),
+    ),
+    "nagaya.tenant.v1.SchemaStatus": (
+        ("TENANT", "tenant_id"),
+        ("SERVICE", "service"),
+        ("APPLIED", "applied_number"),
+        ("PUBLISHED", "published_number"),
+        ("AT", "apply_time"),
+        ("FAILURE", "failure"),
+    ),
+    "nagaya.runs.v1.Run": (
+        ("RUN", "run_id"),
+        ("PIPELINE", "pipeline"),
+        ("VERSION", "pipeline_version"),
+        ("STATE", "state"),
+        ("STEP", "current_step"),
+        ("TOKENS", _tokens),
+        ("COST", "totals.cost_micro_usd"),
+        ("CREATED", "create_time"),
+    ),
+    "nagaya.runs.v1.RunStep": (
+        ("STEP", "step"),
+        ("ITEM", "item"),
+        ("VISIT", "visit"),
+        ("STATE", "state"),
+        ("RETRIES", "retry_count"),
+        ("MODEL", "llm_model"),
+        ("RULE", _rule),
+        ("TOKENS", _tokens),
+        ("COST", "cost_micro_usd"),
+        ("SECONDS", _step_seconds),
+        ("OUTPUT", "output.summary"),
+    ),
+    "nagaya.runs.v1.PipelineVersion": (
+        ("PIPELINE", "pipeline"),
+        ("VERSION", "version"),
+        ("PLAN BYTES", "plan_size_bytes"),
+        ("DIGEST", "digest"),
+        ("CREATED", "create_time"),
+    ),
+    "nagaya.runs.v1.PromptVersion": (
+        ("STEP", "step"),
+        ("VERSION", "version"),
+        ("ACTIVE", "active"),
+        ("VARIABLES", "variables"),
+        ("DIGEST", "digest"),
+        ("CREATED", "create_time"),
+    ),
+    "nagaya.artifacts.v1.Artifact": (
+        ("PATH", "path"),
+        ("BYTES", "size_bytes"),
+        ("SHA256", "digest"),
+        ("SUMMARY", "summary"),
+    ),
+    "nagaya.llm_gateway.v1.Provider": (
+        ("PROVIDER", "provider_id"),
+        ("NAME", "display_name"),
+        ("ACTIVE", "active"),
+        ("WIRE FORMAT", "wire_format"),
+        ("BASE URL", "api_base_url"),
+    ),
+    "nagaya.llm_gateway.v1.Model": (
+        ("MODEL", "model_id"),
+        ("PROVIDER", "provider_id"),
+        ("CLASS", "model_class"),
+        ("ACTIVE", "active"),
+        ("NAME AT PROVIDER", "model_name"),
+        ("MAX INPUT", "capabilities.max_input_tokens"),
+        ("MAX OUTPUT", "capabilities.max_output_tokens"),
+    ),
+    "nagaya.llm_gateway.v1.Price": (
+        ("MODEL", "model_id"),
+        ("FROM", "effective_time"),
+        ("MIN INPUT", "min_input_tokens"),
+        ("INPUT /M", "input_micro_usd"),
+        ("CACHE READ /M", "cache_read_micro_usd"),
+        ("CACHE WRITE /M", "cache_write_micro_usd"),
+        ("OUTPUT /M", "output_micro_usd"),
+    ),
+    "nagaya.llm_gateway.v1.StepDefault": (
+        ("STEP", "step"),
+        ("PROVIDER", "model_class.provider_id"),
+        ("CLASS", "model_class.model_class"),
+    ),
+    "nagaya.llm_gateway.v1.TenantStepOverride": (
+        ("STEP", "step"),
+        ("PROVIDER", "model_class.provider_id"),
+        ("CLASS", "model_class.model_class"),
+        ("SET", "update_time"),
+    ),
+    "nagaya.llm_gateway.v1.Call": (
+        ("RUN", "key.run_id"),
+        *_KEY,
+        ("STATE", "state"),
+        ("MODEL", "resolution.model_id"),
+        ("RULE", "resolution.rule"),
+        ("COST", "cost_micro_usd"),
+        ("REPLY", "summary"),
+    ),
+}
+
+
+def cell(row: Message, content: str | Callable[[Message], str]) -> str:
+    return values.value_at(row, content) if isinstance(content, str) else content(row)

@@ -1,0 +1,72 @@
+"""`nagaya tenant`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import click
+
+from nagaya.tenant.v1 import tenant_service_pb2 as pb
+from nagaya_client.cli.session import Session, answers, limit_option
+from nagaya_client.paging import first
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+@click.group()
+def group() -> None:
+    """Customers, each with a database of its own."""
+
+
+@group.command()
+@click.argument("tenant_id")
+@click.option("--name", help="The name shown to people; the id when absent.")
+@click.option("--request-id", help="The key of this creation: repeat it to finish one.")
+@answers
+async def create(
+    session: Session, tenant_id: str, name: str | None, request_id: str | None
+) -> Message:
+    """Create a tenant, with its database, its roles and every table."""
+    return await session.client.tenants.CreateTenant(
+        pb.CreateTenantRequest(
+            tenant_id=tenant_id,
+            name=name or tenant_id,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+    )
+
+
+@group.command()
+@click.argument("tenant_id")
+@answers
+async def get(session: Session, tenant_id: str) -> Message:
+    """Show one tenant."""
+    return await session.client.tenants.GetTenant(pb.GetTenantRequest(tenant_id=tenant_id))
+
+
+@group.command("list")
+@limit_option
+@answers
+async def list_tenants(session: Session, limit: int) -> Message:
+    """List the tenants that you may see, by id."""
+    return await first(session.client.tenants.ListTenants, pb.ListTenantsRequest(), limit)
+
+
+@group.command()
+@click.argument("tenant_id")
+@answers
+async def suspend(session: Session, tenant_id: str) -> Message:
+    """Close a tenant's database; nothing is deleted."""
+    request = pb.SuspendTenantRequest(tenant_id=tenant_id)
+    return await session.client.tenants.SuspendTenant(request)
+
+
+@group.command()
+@click.argument("tenant_id")
+@answers
+async def resume(session: Session, tenant_id: str) -> Message:
+    """Open a suspended tenant's database again."""
+    request = pb.ResumeTenantRequest(tenant_id=tenant_id)
+    return await session.client.tenants.ResumeTenant(request)

@@ -1,0 +1,85 @@
+"""Watching runs: as a table that is redrawn, as lines for people, or as JSON lines."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import aclosing, nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from nagaya_client.cli import board as boards
+from nagaya_client.cli import failures
+from nagaya_client.cli.board import Board
+from nagaya_client.cli.output import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from nagaya.runs.v1 import run_pb2
+    from nagaya_client.cli.session import Session
+    from nagaya_client.client import Client
+
+    Hear = Callable[[Board, run_pb2.RunEvent], None]
+
+
+async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:
+    """Show a run to its end. Raises Ended when it did not complete, and ApiError."""
+    board = Board(f"{tenant_id}/{run_id}")
+    async with _view(session, board) as hear:
+        await follow(session.client, board, tenant_id, run_id, hear, after=after)
+    if not board.completed:
+        if board.run.error.message:
+            click.echo(f"error: {board.run.error.message}", err=True)
+            click.echo(f"reason: {board.run.error.reason}", err=True)
+        raise failures.Ended(failures.FAILED)
+
+
+async def follow(
+    client: Client, board: Board, tenant_id: str, run_id: str, hear: Hear, *, after: int = 0
+) -> None:
+    """Keep a board up to date to the run's end; `hear` is told after each event."""
+    async with aclosing(client.watch_run(tenant_id, run_id, after)) as events:
+        async for event in events:
+            board.hear(event)
+            hear(board, event)
+
+
+def drawn(shown: Sequence[Board]) -> AbstractAsyncContextManager[Hear]:
+    """A table of boards that is redrawn on the terminal as long as the block lasts."""
+    # Only here, because loading rich takes as long as loading click.
+    live = importlib.import_module("nagaya_client.cli.live")
+    return live.drawn(shown)
+
+
+def say_line(board: Board, event: run_pb2.RunEvent) -> None:
+    """Print an event as one line for people."""
+    if event.WhichOneof("event") == "run":
+        click.echo(board.heading())
+        return
+    line = boards.line(event.step)
+    spent = [line.model, f"{line.tokens} tokens" if line.tokens else "", line.cost]
+    took = f"{line.seconds} s" if line.seconds and event.step.HasField("end_time") else ""
+    words = [f"{board.title}  {line.step:<10} {line.item:>3}  {line.state:<9}", *spent, took]
+    click.echo("  ".join(filter(None, words)).rstrip())
+
+
+def _view(session: Session, board: Board) -> AbstractAsyncContextManager[Hear]:
+    match session.asked_format:
+        case "jsonl":
+            return nullcontext(_say_json)
+        case "json" | "yaml":
+            return nullcontext(_say_nothing)
+        case "table" if not session.on_terminal:
+            return nullcontext(say_line)
+        case _:
+            return drawn([board]) if session.on_terminal else nullcontext(_say_json)
+
+
+def _say_json(_: Board, event: run_pb2.RunEvent) -> None:
+    click.echo(json_line(event))
+
+
+def _say_nothing(_: Board, event: run_pb2.RunEvent) -> None:
+    del event

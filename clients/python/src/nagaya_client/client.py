@@ -1,0 +1,181 @@
+"""The client: a stub for each service, and what goes on over several calls."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from nagaya.artifacts.v1 import (
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    upload_service_pb2,
+    upload_service_pb2_grpc,
+)
+from nagaya.llm_gateway.v1 import (
+    call_service_pb2,
+    call_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+)
+from nagaya.runs.v1 import (
+    pipeline_service_pb2,
+    pipeline_service_pb2_grpc,
+    prompt_service_pb2,
+    prompt_service_pb2_grpc,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
+from nagaya.tenant.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    schema_service_pb2,
+    schema_service_pb2_grpc,
+    tenant_service_pb2,
+    tenant_service_pb2_grpc,
+)
+from nagaya_client import transfer
+from nagaya_client.channel import Channel
+from nagaya_client.watch import watch_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    import grpc
+    from google.protobuf.descriptor import FileDescriptor
+
+    from nagaya.artifacts.v1 import artifact_pb2
+    from nagaya.runs.v1 import run_pb2
+    from nagaya_client.settings import Settings
+
+Stub = TypeVar("Stub")
+
+
+class Client:
+    """Everything that Nagaya serves, for as long as an `async with` block lasts.
+
+    Calls raise ApiError, and SettingsInvalid when their service's address is not known. They end
+    after what the contract allows, or `timeout` seconds; what the contract says may be repeated is
+    repeated when the connection fails. A connection is opened when it is first needed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._channels: list[Channel] = []
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Return a client; nothing is sent before its first call."""
+        return cls(settings)
+
+    @cached_property
+    def tenants(self) -> tenant_service_pb2_grpc.TenantServiceStub:
+        made = tenant_service_pb2_grpc.TenantServiceStub
+        return self._stub("tenant", tenant_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def schema(self) -> schema_service_pb2_grpc.SchemaServiceStub:
+        made = schema_service_pb2_grpc.SchemaServiceStub
+        return self._stub("tenant", schema_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:
+        made = audit_service_pb2_grpc.AuditServiceStub
+        return self._stub("tenant", audit_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def runs(self) -> run_service_pb2_grpc.RunServiceStub:
+        made = run_service_pb2_grpc.RunServiceStub
+        return self._stub("runs", run_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def pipelines(self) -> pipeline_service_pb2_grpc.PipelineServiceStub:
+        made = pipeline_service_pb2_grpc.PipelineServiceStub
+        return self._stub("runs", pipeline_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def prompts(self) -> prompt_service_pb2_grpc.PromptServiceStub:
+        made = prompt_service_pb2_grpc.PromptServiceStub
+        return self._stub("runs", prompt_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def artifacts(self) -> artifact_service_pb2_grpc.ArtifactServiceStub:
+        made = artifact_service_pb2_grpc.ArtifactServiceStub
+        return self._stub("artifacts", artifact_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def uploads(self) -> upload_service_pb2_grpc.UploadServiceStub:
+        made = upload_service_pb2_grpc.UploadServiceStub
+        return self._stub("artifacts", upload_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def generations(self) -> generation_service_pb2_grpc.GenerationServiceStub:
+        made = generation_service_pb2_grpc.GenerationServiceStub
+        return self._stub("llm_gateway", generation_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def calls(self) -> call_service_pb2_grpc.CallServiceStub:
+        made = call_service_pb2_grpc.CallServiceStub
+        return self._stub("llm_gateway", call_service_pb2.DESCRIPTOR, made)
+
+    @cached_property
+    def catalog(self) -> catalog_service_pb2_grpc.CatalogServiceStub:
+        made = catalog_service_pb2_grpc.CatalogServiceStub
+        return self._stub("llm_gateway", catalog_service_pb2.DESCRIPTOR, made)
+
+    def watch_run(
+        self, tenant_id: str, run_id: str, after: int = 0, *, patience_seconds: float = 60.0
+    ) -> AsyncGenerator[run_pb2.RunEvent]:
+        """Yield a run's events after the sequence number `after`, up to its final state.
+
+        A connection that breaks is made anew: no event is lost and none comes twice. Raises
+        ApiError when the service refuses, or cannot be reached for `patience_seconds` on end.
+        """
+        return watch_run(self.runs, tenant_id, run_id, after, patience_seconds=patience_seconds)
+
+    async def upload(
+        self, tenant_id: str, place: transfer.Place, source: Path
+    ) -> artifact_pb2.Artifact:
+        """Commit a file; nothing is sent when the same one is committed there already.
+
+        A stream that breaks is sent again. Raises ApiError, and OSError when it cannot be read.
+        """
+        return await transfer.upload(self.uploads, self.artifacts, tenant_id, place, source)
+
+    async def download(self, tenant_id: str, path: str, target: Path) -> artifact_pb2.Artifact:
+        """Fetch a file; `target` appears whole and verified, or not at all.
+
+        Raises ApiError, BytesCorrupt, and OSError when `target` cannot be written.
+        """
+        return await transfer.download(self.artifacts, tenant_id, path, target)
+
+    def read(self, tenant_id: str, path: str) -> transfer.Reading:
+        """Return a file to be read chunk by chunk, verified when the last has come."""
+        return transfer.Reading(self.artifacts, tenant_id, path)
+
+    async def close(self) -> None:
+        """End every connection; calls in flight are cancelled."""
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _stub(
+        self, at: str, file: FileDescriptor, make: Callable[[grpc.aio.Channel], Stub]
+    ) -> Stub:
+        (service,) = file.services_by_name.values()
+        channel = Channel(self.settings.address(at), service, self.settings)
+        self._channels.append(channel)
+        return channel.stub(make)

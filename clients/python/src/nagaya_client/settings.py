@@ -1,0 +1,207 @@
+"""Where Nagaya is, and who calls: read here and nowhere else.
+
+Each value comes from the nearest place that has it: the caller's own words (flags), the
+environment, the profile in `~/.config/nagaya/config.toml`, the local stack of the clone that the
+current folder lies in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from nagaya_client.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
+
+_ADDRESSES = tuple(f"{service}_address" for service in SERVICES)
+_KEYS = (*_ADDRESSES, "token", "token_file", "tenant", "ca_file")
+_ENDPOINTS = Path("var/dev/endpoints.env")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_NOWHERE = (
+    "`nagaya dev up` starts one here; or set NAGAYA_TENANT_ADDRESS, NAGAYA_RUNS_ADDRESS, "
+    "NAGAYA_ARTIFACTS_ADDRESS, NAGAYA_LLM_GATEWAY_ADDRESS and NAGAYA_TOKEN_FILE, "
+    "or write a profile into {config}."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who calls: a token, or the file that holds it, read anew for every call."""
+
+    text: str = field(default="", repr=False)
+    file: Path | None = None
+
+    def read(self) -> str:
+        """Return the token. Raises SettingsInvalid when its file cannot be read."""
+        if self.file is None:
+            return self.text
+        try:
+            return self.file.read_text().strip()
+        except OSError as error:
+            raise SettingsInvalid(
+                f"the token file {self.file} cannot be read: {error.strerror}",
+                "Set NAGAYA_TOKEN_FILE to a file that holds your token.",
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a client needs to know."""
+
+    addresses: Mapping[str, str]
+    """By service (`tenant`, `runs`, `artifacts`, `llm_gateway`): `host:port`, or
+    `https://host:port` for TLS."""
+    token: Token
+    tenant: str = ""
+    """The tenant meant where a command is given none."""
+    ca_file: Path | None = None
+    """Certificates to trust, in PEM; those of the system's when absent."""
+    timeout_seconds: float | None = None
+    """How long one call may take; as the contract says when None. Does not cut watches."""
+
+    def address(self, service: str) -> str:
+        """Return the address of a service. Raises SettingsInvalid when it is not known."""
+        address = self.addresses.get(service)
+        if not address:
+            raise SettingsInvalid(
+                f"the address of the {service.replace('_', '-')} service is not known",
+                f"Set NAGAYA_{service.upper()}_ADDRESS to its host:port.",
+            )
+        return address
+
+
+def read_settings(
+    flags: Mapping[str, str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Read the settings. Raises SettingsInvalid when there is neither address nor token.
+
+    `flags` holds what the caller says itself: `profile`, `address` (of all services),
+    `tenant_address` and so on, `token`, `token_file`, `tenant`, `ca_file`.
+    """
+    said = {key: value for key, value in (flags or {}).items() if value}
+    environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
+    config = _config_file(environment)
+    profile = _read_profile(config, said.pop("profile", "") or environment.get("NAGAYA_PROFILE"))
+    layers = [_spread(said), _from_environment(environment), profile]
+    local = _local_stack(folder or Path.cwd())
+    addresses = _addresses([*layers, local])
+    if not addresses:
+        raise SettingsInvalid("no Nagaya found", _NOWHERE.format(config=config))
+    ca_file = _nearest(layers, "ca_file")
+    return Settings(
+        addresses,
+        _token(layers, local, tuple(addresses.values())),
+        tenant=_nearest(layers, "tenant"),
+        ca_file=Path(ca_file).expanduser() if ca_file else None,
+    )
+
+
+def local_stack_settings(folder: Path) -> Settings:
+    """Return the settings of the local stack alone. Raises SettingsInvalid when there is none."""
+    local = _local_stack(folder)
+    if not local:
+        raise SettingsInvalid("no local stack found", "`nagaya dev up` starts one.")
+    return Settings(_addresses([local]), Token(file=Path(local["token_file"])))
+
+
+def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    found = {service: _nearest(layers, f"{service}_address") for service in SERVICES}
+    return {service: address for service, address in found.items() if address}
+
+
+def _nearest(layers: Sequence[Mapping[str, str]], key: str) -> str:
+    return next((layer[key] for layer in layers if layer.get(key)), "")
+
+
+def _token(
+    layers: Sequence[Mapping[str, str]], local: Mapping[str, str], addresses: Sequence[str]
+) -> Token:
+    for layer in layers:
+        if layer.get("token"):
+            return Token(layer["token"])
+        if layer.get("token_file"):
+            return Token(file=Path(layer["token_file"]).expanduser())
+    # The local stack's token goes nowhere but to this machine.
+    if local and all(address.rpartition(":")[0] in _LOOPBACK for address in addresses):
+        return Token(file=Path(local["token_file"]))
+    raise SettingsInvalid(
+        "no token found", "Set NAGAYA_TOKEN_FILE to a file that holds your token, or NAGAYA_TOKEN."
+    )
+
+
+def _spread(said: Mapping[str, str]) -> dict[str, str]:
+    """One `address` stands for all services behind it."""
+    rest = dict(said)
+    one = rest.pop("address", "")
+    return ({key: one for key in _ADDRESSES} if one else {}) | rest
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: environment.get(f"NAGAYA_{key.upper()}", "") for key in _KEYS}
+
+
+def _config_file(environment: Mapping[str, str]) -> Path:
+    home = environment.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path("~/.config").expanduser()) / "nagaya" / "config.toml"
+
+
+def _read_profile(config: Path, name: str | None) -> dict[str, str]:
+    if not config.exists():
+        if name:
+            raise SettingsInvalid(f"there is no profile {name!r}", f"Write it into {config}.")
+        return {}
+    try:
+        content = tomllib.loads(config.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"{config} cannot be read: {error}") from None
+    profiles = _tables(content.get("profile"))
+    if name and name not in profiles:
+        known = ", ".join(profiles) or "none"
+        raise SettingsInvalid(f"there is no profile {name!r}", f"{config} has: {known}.")
+    raw = profiles.get(name or "default", {})
+    for key in raw:
+        _check_key(config, key)
+    return _spread({key: str(value) for key, value in raw.items()})
+
+
+def _tables(value: object) -> dict[str, dict[str, object]]:
+    if not isinstance(value, dict):
+        return {}
+    named = cast("dict[str, object]", value)
+    return {
+        name: cast("dict[str, object]", table)
+        for name, table in named.items()
+        if isinstance(table, dict)
+    }
+
+
+def _check_key(config: Path, key: str) -> None:
+    known = ("address", *_KEYS)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+        raise SettingsInvalid(f"{config} has an unknown key {key!r}", hint)
+
+
+def _local_stack(folder: Path) -> dict[str, str]:
+    """Return what the stack of the clone that `folder` lies in tells; nothing if there is none."""
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        endpoints = parent / _ENDPOINTS
+        if endpoints.is_file():
+            lines = (line.partition("=") for line in endpoints.read_text().splitlines())
+            found = _from_environment({name: value for name, _, value in lines})
+            token_file = endpoints.parent / "tokens" / "operator.jwt"
+            return {key: found[key] for key in _ADDRESSES} | {"token_file": str(token_file)}
+    return {}

@@ -1,0 +1,62 @@
+"""From gRPC's statuses to ApiError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from nagaya_client.errors import ApiError, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REQUEST_ID_KEY = "x-request-id"
+_HINTS = {
+    grpc.StatusCode.UNAVAILABLE: "Is it running? `nagaya dev status` tells of a local stack.",
+    grpc.StatusCode.UNIMPLEMENTED: "The server is older than this client, or is another one.",
+}
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def decode(error: grpc.aio.AioRpcError, address: str, request_id: str) -> ApiError:
+    """Return what a failed call tells; `request_id` is what it was sent with."""
+    trailers = {key: value for key, value in error.trailing_metadata() or ()}
+    raw = trailers.get(_DETAILS_KEY)
+    status = status_pb2.Status.FromString(raw) if isinstance(raw, bytes) else status_pb2.Status()
+    answered = trailers.get(_REQUEST_ID_KEY)
+    message = error.details() or "the server gave no message"
+    if not status.details and error.code() is grpc.StatusCode.UNAVAILABLE:
+        message = f"{address} cannot be reached: {message.rpartition(': ')[2]}"
+    return _api_error(
+        error.code(), message, status, answered if isinstance(answered, str) else request_id
+    )
+
+
+def of_item(status: status_pb2.Status, request_id: str = "") -> ApiError:
+    """Return what the status of one item of a batch tells."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _api_error(code, status.message, status, request_id)
+
+
+def _api_error(
+    code: grpc.StatusCode, message: str, status: status_pb2.Status, request_id: str
+) -> ApiError:
+    info = error_details_pb2.ErrorInfo()
+    violations: list[Violation] = []
+    for detail in status.details:
+        bad = error_details_pb2.BadRequest()
+        if not detail.Unpack(info) and detail.Unpack(bad):
+            violations += [Violation(v.field, v.description) for v in bad.field_violations]
+    return ApiError(
+        code,
+        message,
+        reason=info.reason,
+        metadata=info.metadata,
+        violations=tuple(violations),
+        request_id=request_id,
+        # A service's own message ends with its hint.
+        hint="" if info.reason else _HINTS.get(code, ""),
+    )

@@ -1,0 +1,132 @@
+"""From YAML nodes to a message: protobuf's JSON, each fault with its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import yaml
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+
+from nagaya_client.errors import Fault
+from nagaya_client.yaml_source import did_you_mean, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    from nagaya_client.yaml_source import Node, YamlSource
+
+_NULL = "tag:yaml.org,2002:null"
+_WELL_KNOWN = "google.protobuf."
+_WELL_KNOWN_FORMS = {"Duration": "a time such as `300s`", "Struct": "a mapping"}
+_FORMS = {
+    FieldDescriptor.CPPTYPE_STRING: "a text (in quotes where it looks like a number or a yes)",
+    FieldDescriptor.CPPTYPE_INT32: "a whole number",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+    FieldDescriptor.CPPTYPE_ENUM: "one of the known names",
+}
+
+
+class MessageReader:
+    """Fills a message from nodes and collects what is wrong instead of stopping at the first."""
+
+    def __init__(self, source: YamlSource) -> None:
+        self._source = source
+        self._open: set[int] = set()
+        self.faults: list[Fault] = []
+
+    def fill(self, node: Node, message: Message, path: str, extra: tuple[str, ...] = ()) -> None:
+        """Fill `message` from a mapping; keys in `extra` are somebody else's."""
+        if not isinstance(node, yaml.MappingNode):
+            self._fault(node, path, "a mapping is wanted here")
+            return
+        if id(node) in self._open:
+            self._fault(node, path, "this mapping contains itself")
+            return
+        self._open.add(id(node))
+        for key, value in self._pairs(node, path, message, extra):
+            self._fill_field(key, value, message, f"{path}.{key.name}" if path else key.name)
+        self._open.remove(id(node))
+
+    def _pairs(
+        self, node: yaml.MappingNode, path: str, message: Message, extra: tuple[str, ...]
+    ) -> Iterator[tuple[FieldDescriptor, Node]]:
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if name in extra:
+                continue
+            field = _find_field(message, name)
+            if field is None:
+                known = [*(field.name for field in message.DESCRIPTOR.fields), *extra]
+                self._fault(key, path, f"there is no field `{name}`", did_you_mean(name, known))
+            elif field.name in seen:
+                self._fault(key, path, f"`{name}` is given twice", "remove one of the two")
+            elif value.tag != _NULL:
+                seen.add(field.name)
+                yield field, value
+
+    def _fill_field(self, field: FieldDescriptor, node: Node, message: Message, path: str) -> None:
+        group = field.containing_oneof
+        before = message.WhichOneof(group.name) if group is not None else None
+        if before is not None:
+            self._fault(node, path, f"`{field.name}` and `{before}` exclude each other")
+        elif not _is_own_message(field):
+            self._fill_leaf(field, node, message, path)
+        elif not field.is_repeated:
+            inner: Message = getattr(message, field.name)
+            inner.SetInParent()
+            self.fill(node, inner, path)
+        elif not isinstance(node, yaml.SequenceNode):
+            self._fault(node, path, "a list is wanted here")
+        else:
+            for index, element in enumerate(node.value):
+                self.fill(element, getattr(message, field.name).add(), f"{path}[{index}]")
+
+    def _fill_leaf(self, field: FieldDescriptor, node: Node, message: Message, path: str) -> None:
+        try:
+            json_format.ParseDict({field.name: self._source.value(node)}, message)
+        except json_format.ParseError:
+            self._fault(node, path, _wanted(field, node), _enum_hint(field, node))
+        except yaml.YAMLError as error:
+            self._fault(node, path, str(error).splitlines()[0])
+
+    def _fault(self, node: Node, path: str, message: str, hint: str = "") -> None:
+        self.faults.append(Fault(line_of(node), path, message, hint))
+
+
+def _is_own_message(field: FieldDescriptor) -> bool:
+    """Whether a field holds a message whose fields are keys, and not a map or a plain value."""
+    kind = field.message_type
+    return (
+        kind is not None
+        and not kind.GetOptions().map_entry
+        and not kind.full_name.startswith(_WELL_KNOWN)
+    )
+
+
+def _find_field(message: Message, name: str) -> FieldDescriptor | None:
+    """Both of protobuf's spellings are taken: `output_schema` and `outputSchema`."""
+    fields = cast("list[FieldDescriptor]", message.DESCRIPTOR.fields)
+    return next((field for field in fields if name in (field.name, field.json_name)), None)
+
+
+def _wanted(field: FieldDescriptor, node: Node) -> str:
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        return "a mapping is wanted here"
+    if field.is_repeated and not isinstance(node, yaml.SequenceNode):
+        return "a list is wanted here"
+    if kind is not None:
+        return f"{_WELL_KNOWN_FORMS.get(kind.name, 'another value')} is wanted here"
+    return f"{_FORMS.get(field.cpp_type, 'another value')} is wanted here"
+
+
+def _enum_hint(field: FieldDescriptor, node: Node) -> str:
+    if field.enum_type is None or not isinstance(node, yaml.ScalarNode):
+        return ""
+    known = field.enum_type.values_by_name
+    return did_you_mean(node.value, known) or f"there are: {', '.join(known)}"
