@@ -1,0 +1,1 @@
+"""Nagaya on one machine: PostgreSQL, S3, Temporal, the stub, the services and Envoy."""

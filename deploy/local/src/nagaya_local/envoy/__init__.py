@@ -1,0 +1,1 @@
+"""Envoy in front of each service, configured from the contracts."""

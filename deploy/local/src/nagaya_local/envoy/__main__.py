@@ -1,0 +1,44 @@
+"""`python -m nagaya_local.envoy`: print Envoy's configuration for servers anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from nagaya_local.envoy.bootstrap import Address, Front, bootstrap
+from nagaya_local.envoy.contracts import methods_of
+from nagaya_local.names import SERVICES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        "nagaya_local.envoy", description="Print Envoy's configuration as JSON."
+    )
+    parser.add_argument("--admin", type=Address.parse, default=Address("127.0.0.1", 9901))
+    parser.add_argument(
+        "fronts",
+        nargs="+",
+        type=_front,
+        metavar="SERVICE=LISTEN=SERVER[,SERVER…]",
+        help="such as runs=0.0.0.0:7001=runs-1:7000,runs-2:7000",
+    )
+    options = parser.parse_args()
+    sys.stdout.write(json.dumps(bootstrap(options.fronts, options.admin), indent=2) + "\n")
+    return 0
+
+
+def _front(text: str) -> Front:
+    name, listen, servers = text.split("=")
+    if name not in SERVICES:
+        raise argparse.ArgumentTypeError(f"{name} is no service: {', '.join(SERVICES)} are")
+    return Front(
+        name,
+        Address.parse(listen),
+        tuple(map(Address.parse, servers.split(","))),
+        methods_of(f"nagaya.{name.replace('-', '_')}.v1"),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Envoy's whole configuration: a listener and a cluster for each service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nagaya_local.envoy import routes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nagaya_local.envoy.contracts import Method
+
+_Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/envoy."
+_MIB = 1024 * 1024
+# With Envoy's defaults (256 MiB windows) 32 stalled uploads hold 495 MiB; with these, 31.
+_HTTP2: _Json = {
+    "max_concurrent_streams": 256,
+    "initial_stream_window_size": _MIB,
+    "initial_connection_window_size": 8 * _MIB,
+}
+_HTTP2_KEPT_ALIVE = _HTTP2 | {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
+_BUFFER = _MIB
+_HEALTH_CHECK: _Json = {
+    "grpc_health_check": {},
+    "interval": "1s",
+    "timeout": "1s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    # Until a cluster has had traffic it is otherwise checked once a minute.
+    "no_traffic_interval": "1s",
+    "no_traffic_healthy_interval": "1s",
+}
+_THRESHOLD: _Json = {
+    "max_connections": 1024,
+    "max_requests": 8192,
+    "max_pending_requests": 1024,
+    # The floor lets a few calls in flight all be retried when a server dies.
+    "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 16},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `host:port`. Raises ValueError."""
+        host, _, port = text.rpartition(":")
+        if not host:
+            raise ValueError(f"{text} is not host:port")
+        return cls(host, int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """One service: where clients reach it, where its servers are, and its methods."""
+
+    name: str
+    listen: Address
+    servers: tuple[Address, ...]
+    methods: tuple[Method, ...]
+
+
+def bootstrap(fronts: Sequence[Front], admin: Address) -> _Json:
+    """Return the configuration, ready to be written as JSON."""
+    return {
+        "admin": {"address": _socket(admin)},
+        "static_resources": {
+            "listeners": [_listener(front) for front in fronts],
+            "clusters": [_cluster(front) for front in fronts],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{_TYPE}extensions.resource_monitors.downstream_connections"
+                        ".v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 10_000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _listener(front: Front) -> _Json:
+    manager = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": _connection_manager(front),
+    }
+    return {
+        "name": front.name,
+        "address": _socket(front.listen),
+        # Otherwise a second Envoy could listen on the same port and take half of the calls.
+        "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": _BUFFER,
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _connection_manager(front: Front) -> _Json:
+    router = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"},
+    }
+    return {
+        "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3"
+        ".HttpConnectionManager",
+        "stat_prefix": front.name,
+        "codec_type": "HTTP2",
+        "http2_protocol_options": _HTTP2_KEPT_ALIVE,
+        "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 100},
+        "use_remote_address": True,
+        "preserve_external_request_id": True,
+        "forward_client_cert_details": "SANITIZE",
+        "early_header_mutation_extensions": [_stripping()],
+        "route_config": {
+            "name": front.name,
+            "virtual_hosts": [routes.virtual_host(front.name, front.methods)],
+        },
+        "http_filters": [router],
+    }
+
+
+def _stripping() -> _Json:
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": f"{_TYPE}extensions.http.early_header_mutation.header_mutation"
+            ".v3.HeaderMutation",
+            "mutations": routes.stripping(),
+        },
+    }
+
+
+def _cluster(front: Front) -> _Json:
+    servers = [{"endpoint": {"address": _socket(address)}} for address in front.servers]
+    return {
+        "name": front.name,
+        "type": "STATIC" if all(map(_is_numeric, front.servers)) else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": _BUFFER,
+        "load_assignment": {
+            "cluster_name": front.name,
+            "endpoints": [{"lb_endpoints": servers}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": _HTTP2_KEPT_ALIVE},
+            }
+        },
+        "health_checks": [_HEALTH_CHECK],
+        "outlier_detection": {"consecutive_gateway_failure": 5, "max_ejection_percent": 50},
+        "circuit_breakers": {"thresholds": [_THRESHOLD]},
+    }
+
+
+def _socket(address: Address) -> _Json:
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def _is_numeric(address: Address) -> bool:
+    return address.host.replace(".", "").isdigit()

@@ -1,0 +1,86 @@
+"""Routes: one for every method, because what may be retried and for how long is the method's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nagaya_local.envoy.contracts import Method
+
+_Json = dict[str, Any]
+
+# What every server of ours answers beside its own services.
+_COMMON = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
+# A caller says who they are by a token and nothing else; these would steer the proxy itself or
+# pretend that a proxy before us has checked somebody.
+_STRIPPED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-nagaya-")
+_STRIPPED = ("forwarded", "x-real-ip", "x-user-id", "x-tenant-id")
+_STREAM_IDLE = "3600s"
+_GRACE_SECONDS = 30
+
+
+def virtual_host(cluster: str, methods: Sequence[Method]) -> _Json:
+    """All routes of one service. A path that none matches is answered UNIMPLEMENTED."""
+    routes = [_method_route(cluster, method) for method in methods]
+    routes += [_common_route(cluster, prefix) for prefix in _COMMON]
+    return {"name": cluster, "domains": ["*"], "routes": routes}
+
+
+def stripping() -> list[_Json]:
+    """Mutations that remove what a caller must not say, before a route is chosen."""
+    prefixes = [{"prefix": prefix} for prefix in _STRIPPED_PREFIXES]
+    exact = [{"exact": name} for name in _STRIPPED]
+    return [{"remove_on_match": {"key_matcher": matcher}} for matcher in (*prefixes, *exact)]
+
+
+def _method_route(cluster: str, method: Method) -> _Json:
+    route: _Json = {
+        "cluster": cluster,
+        # Envoy's own default would cut every stream after 15 s. The caller's deadline counts
+        # instead, cut to what the method's policy allows.
+        "timeout": "0s",
+        "max_stream_duration": {"grpc_timeout_header_max": f"{method.max_seconds}s"},
+        "idle_timeout": _idle_timeout(method),
+    }
+    if method.repeatable:
+        route["retry_policy"] = _retry()
+    return {"match": {"path": method.path, "grpc": {}}, "route": route}
+
+
+def _idle_timeout(method: Method) -> str:
+    # A unary call is silent until it is answered, so its patience is that of its policy.
+    return _STREAM_IDLE if method.streaming else f"{method.max_seconds + _GRACE_SECONDS}s"
+
+
+def _common_route(cluster: str, prefix: str) -> _Json:
+    route = {"cluster": cluster, "timeout": "0s", "idle_timeout": _STREAM_IDLE}
+    return {"match": {"prefix": prefix, "grpc": {}}, "route": route}
+
+
+def _retry() -> _Json:
+    """Ride over the restart of a server, some seconds: what died in it and what never reached it.
+
+    The caller's deadline ends it earlier.
+    """
+    return {
+        # A server that stops answers calls it has not taken CANCELLED.
+        "retry_on": "connect-failure,refused-stream,reset,unavailable,cancelled",
+        "num_retries": 12,
+        "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.host."
+                    "previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }

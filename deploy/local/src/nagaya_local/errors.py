@@ -1,0 +1,53 @@
+"""What can go wrong with the stack, and what to do about it.
+
+LocalError
+├── PreflightFailed
+├── PartFailed
+├── StartFailed
+│   └── SupervisorGone
+├── StackBusy
+└── TemporalMissing
+"""
+
+from __future__ import annotations
+
+
+class NotReady(Exception):
+    """The part is not ready yet; the text says what it lacks."""
+
+
+class LocalError(Exception):
+    """The stack cannot do what was asked; `remedy` says what helps.
+
+    `log_tail` holds the last lines of whatever failed, if it wrote any.
+    """
+
+    def __init__(self, message: str, remedy: str, log_tail: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.log_tail = log_tail
+
+
+class PreflightFailed(LocalError):
+    """This machine lacks something the stack needs."""
+
+
+class PartFailed(LocalError):
+    """A part cannot start."""
+
+
+class StartFailed(LocalError):
+    """The stack did not come up, by what its supervisor wrote."""
+
+
+class SupervisorGone(StartFailed):
+    """The supervisor ended without a word, as after kill -9."""
+
+
+class StackBusy(LocalError):
+    """Another command is working on the same stack."""
+
+
+class TemporalMissing(LocalError):
+    """No way led to a Temporal binary."""

@@ -1,0 +1,27 @@
+"""The parts' names, as in `status`, `logs` and `var/dev/pids.json`, and the ports they take."""
+
+from __future__ import annotations
+
+from nagaya_local.errors import LocalError
+
+SERVICES = ("tenant", "artifacts", "llm-gateway", "runs")
+WORKER = "runs-worker"
+BASIS = ("postgres", "s3", "temporal", "llmstub")
+PARTS = (*BASIS, *SERVICES, WORKER, "envoy")
+PORTS = (
+    *BASIS,
+    "temporal-ui",
+    *SERVICES,
+    *(f"{name}-metrics" for name in (*SERVICES, WORKER)),
+    *(f"envoy-{name}" for name in SERVICES),
+    "envoy-admin",
+)
+
+
+def check_parts(names: tuple[str, ...]) -> None:
+    """Raises LocalError when there is no part of one of the names."""
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise LocalError(
+            f"there is no part {', '.join(unknown)}", f"The parts are {', '.join(PARTS)}."
+        )

@@ -1,0 +1,71 @@
+"""Tokens for people, signed by the clone's own issuer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import jwt
+
+from nagaya_local import files
+from nagaya_local.errors import LocalError
+from nagaya_local.keys import ISSUER, ISSUER_KID, Keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nagaya_local.layout import Layout
+
+AUDIENCE = "nagaya"
+OPERATOR = "operator"
+_DAYS = 30
+_TENANT_SCOPE = (
+    "runs.* prompts.* pipelines.* artifacts.* calls.* "
+    "catalog.read overrides.read audit.read tenants.read"
+)
+_TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def issue_operator_token(layout: Layout) -> Path:
+    """Write the token of who may do everything; returns its file."""
+    return _issue(layout, OPERATOR, OPERATOR, "*", "*")
+
+
+def issue_tenant_token(layout: Layout, tenant_id: str) -> Path:
+    """Write a token for a person of one tenant; returns its file, `var/dev/tokens/<tenant>.jwt`.
+
+    Raises LocalError when the stack has never been up, or the id could not be a tenant's.
+    """
+    if not _TENANT_ID.fullmatch(tenant_id) or tenant_id == OPERATOR:
+        raise LocalError(f"{tenant_id!r} is no tenant id", "Use the id of CreateTenant.")
+    return _issue(layout, tenant_id, f"user@{tenant_id}", tenant_id, _TENANT_SCOPE)
+
+
+def renew_tokens(layout: Layout) -> None:
+    """Write every token anew that has been issued, and the operator's in any case."""
+    for path in layout.tokens.glob("*.jwt"):
+        if path.stem != OPERATOR:
+            issue_tenant_token(layout, path.stem)
+    issue_operator_token(layout)
+
+
+def _issue(layout: Layout, name: str, user_id: str, tenant: str, scope: str) -> Path:
+    keys = Keys(layout.keys)
+    if not keys.issuer.exists():
+        raise LocalError("this clone has no keys yet", "Run `nagaya dev up` first.")
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": user_id,
+        "iat": now,
+        "exp": now + _DAYS * 24 * 3600,
+        "scope": scope,
+        "tenants": [tenant],
+    }
+    token = jwt.encode(claims, keys.issuer_key(), algorithm="ES256", headers={"kid": ISSUER_KID})
+    path = layout.tokens / f"{name}.jwt"
+    files.write_private(path, token + "\n")
+    path.parent.chmod(0o700)
+    return path
