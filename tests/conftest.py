@@ -1,0 +1,66 @@
+"""Real parts for tests: PostgreSQL, S3 and Temporal, one of each per test process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nagaya_local.ports import free_port
+from nagaya_local.postgres import PostgresServer
+from nagaya_local.running import running_from_sync
+from nagaya_local.s3 import S3Server
+from nagaya_local.temporal import TemporalServer
+from nagaya_local.temporal_binary import TemporalFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and those that share the whole house too."""
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder == "e2e" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="session")
+def postgres(parts_folder: Path) -> Iterator[PostgresServer]:
+    """A cluster with the provisioner's role, both walls and the management database `nagaya`."""
+    server = PostgresServer(parts_folder / "postgres", free_port(), durable=False)
+    with running_from_sync(server, parts_folder / "postgres.log"):
+        yield server
+
+
+@pytest.fixture
+def management_url(postgres: PostgresServer) -> str:
+    """The provisioner's address of a management database of the test's own.
+
+    Its name prefixes the roles made for it, so tests on one cluster do not meet.
+    """
+    return asyncio.run(postgres.create_management_database(f"nagaya_{secrets.token_hex(4)}"))
+
+
+@pytest.fixture(scope="session")
+def s3(parts_folder: Path) -> Iterator[S3Server]:
+    """An S3 server with the bucket `storage`."""
+    server = S3Server(parts_folder / "s3", parts_folder / "s3-keys.json", free_port())
+    with running_from_sync(server, parts_folder / "s3.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def temporal(parts_folder: Path) -> Iterator[TemporalServer]:
+    """A tuned Temporal server with its file database and the namespace `default`."""
+    server = TemporalServer(TemporalFinder(), parts_folder / "temporal", free_port())
+    with running_from_sync(server, parts_folder / "temporal.log", seconds=120):
+        yield server

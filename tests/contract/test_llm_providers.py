@@ -1,0 +1,243 @@
+"""Every wire format of the gateway keeps one contract, and reads what the providers' own SDKs read.
+
+The SDKs are given the gateway's very request, unstreamed; the stub answers equal requests equally.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.contract.llm_sdks import (
+    BASES,
+    CHAT,
+    CLAUDE,
+    GEMINI,
+    MODELS,
+    PROVIDERS,
+    RESPONSES,
+    ask_sdk,
+)
+
+from llm_gateway.domain.models import Provider, WireFormat
+from llm_gateway.domain.requests import Prompt, Role, Turn
+from llm_gateway.domain.schemas import OutputSchema
+from llm_gateway.domain.usage import FinishReason, Usage
+from llm_gateway.providers.addresses import Addresses
+from llm_gateway.providers.http import ADAPTERS, Providers
+from llm_gateway.providers.keys import ProviderKeys
+from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llmstub import Latency, LlmStub, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from llm_gateway.domain.documents import JsonObject
+
+SCHEMA: JsonObject = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "points": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["title", "points"],
+    "additionalProperties": False,
+}
+
+pytestmark = [
+    pytest.mark.parametrize("form", [CLAUDE, RESPONSES, CHAT, GEMINI]),
+    # google-genai inherits from aiohttp's session, which aiohttp discourages
+    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession"),
+]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A reply as the gateway read it."""
+
+    text: str
+    usage: Usage
+    finish: FinishReason
+    request_id: str
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[LlmStub]:
+    async with LlmStub(Settings(latency=Latency(0, 0, 0))) as stub:
+        yield stub
+
+
+@pytest.fixture
+async def providers(tmp_path: Path) -> AsyncIterator[Providers]:
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps(dict.fromkeys(PROVIDERS.values(), "k")))
+    async with Providers(Addresses(["127.0.0.1"]), ProviderKeys(keys), 5.0) as providers:
+        yield providers
+
+
+def prompt(form: WireFormat, *, output_schema: OutputSchema | None = None) -> Prompt:
+    return Prompt(
+        model_name=MODELS[form],
+        system="You write about cities.",
+        turns=(
+            Turn(Role.USER, "Who are you?"),
+            Turn(Role.ASSISTANT, "A writer."),
+            Turn(Role.USER, "Write about rain gardens in small cities."),
+        ),
+        max_output_tokens=3000,
+        temperature=None,
+        output_schema=output_schema,
+        utf8_bytes=100,
+    )
+
+
+async def hear(
+    providers: Providers, stub: LlmStub, form: WireFormat, asked: Prompt | None = None
+) -> Heard:
+    """Ask through the gateway's adapter. Raises ProviderFault."""
+    url = stub.url + BASES[form]
+    line = providers.line(Provider(PROVIDERS[form], "", url, active=True, wire_format=form))
+    exchange = line.exchange(asked or prompt(form), "call/1")
+    text = "".join([piece async for piece in exchange.texts()])
+    ended = exchange.end()
+    return Heard(text, ended.usage, ended.finish_reason, exchange.request_id)
+
+
+async def test_a_reply_is_what_the_sdk_reads(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    heard = await hear(providers, stub, form)
+    text, usage = await ask_sdk(stub, form, ADAPTERS[form].request(prompt(form)).body)
+
+    assert heard.text == text
+    assert heard.usage == usage
+    assert heard.finish is FinishReason.STOP
+    ours, theirs = stub.calls()
+    assert ours.begin.stream
+    assert not theirs.begin.stream
+    assert heard.request_id == ours.begin.request_id
+
+
+async def test_reasoning_and_cached_tokens_are_what_the_sdk_reads(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    said = {"text": "Said.", "reasoning_tokens": 70, "cached_tokens": 9}
+    if form is not GEMINI:
+        said["cache_write_tokens"] = 5
+    stub.script([{"action": {"kind": "reply", **said}}])
+
+    heard = await hear(providers, stub, form)
+    text, usage = await ask_sdk(stub, form, ADAPTERS[form].request(prompt(form)).body)
+
+    assert (heard.text, heard.usage) == (text, usage)
+    assert (usage.reasoning_tokens, usage.cache_read_tokens) == (70, 9)
+    end = stub.calls()[0].end
+    assert end is not None
+    assert heard.usage == Usage(
+        end.input_tokens,
+        end.cached_tokens,
+        end.cache_write_tokens,
+        end.output_tokens,
+        end.reasoning_tokens,
+    )
+
+
+async def test_a_schema_is_sent_so_that_the_reply_fits_it(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    schema = OutputSchema.parse(SCHEMA)
+    asked = prompt(form, output_schema=schema)
+
+    heard = await hear(providers, stub, form, asked)
+    text, _ = await ask_sdk(stub, form, ADAPTERS[form].request(asked).body)
+
+    schema.check(json.loads(heard.text))
+    assert heard.text == text
+
+
+async def test_an_open_schema_is_not_sent_as_a_strict_one(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    schema = OutputSchema.parse({"type": "object", "properties": {"n": {"type": "integer"}}})
+
+    heard = await hear(providers, stub, form, prompt(form, output_schema=schema))
+
+    schema.check(json.loads(heard.text))
+
+
+@pytest.mark.parametrize(
+    ("finish", "expected"),
+    [("length", FinishReason.LENGTH), ("filtered", FinishReason.REFUSAL)],
+)
+async def test_the_end_of_a_reply_has_its_reason(
+    form: WireFormat, stub: LlmStub, providers: Providers, finish: str, expected: FinishReason
+) -> None:
+    stub.script([{"action": {"kind": "reply", "text": "Cut", "finish": finish}}])
+
+    assert (await hear(providers, stub, form)).finish is expected
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ({"kind": "overloaded"}, Fault.UNAVAILABLE),
+        ({"kind": "spend_limit"}, Fault.EXHAUSTED),
+        ({"kind": "status", "status": 429}, Fault.LIMITED),
+        ({"kind": "status", "status": 400}, Fault.REFUSED),
+        ({"kind": "error_event"}, Fault.UNAVAILABLE),
+        ({"kind": "error_event", "status": 429}, Fault.LIMITED),
+        ({"kind": "failed"}, Fault.UNAVAILABLE),
+        ({"kind": "drop"}, Fault.LOST),
+        ({"kind": "drop", "after_bytes": 400}, Fault.LOST),
+        ({"kind": "truncated_json"}, Fault.MALFORMED),
+    ],
+)
+async def test_a_fault_is_told_apart(
+    form: WireFormat,
+    stub: LlmStub,
+    providers: Providers,
+    action: dict[str, Any],
+    expected: Fault,
+) -> None:
+    stub.script([{"action": action}])
+
+    with pytest.raises(ProviderFault) as fault:
+        await hear(providers, stub, form)
+
+    assert fault.value.fault is expected
+    assert len(stub.calls()) == 1
+
+
+async def test_retry_after_is_read_where_the_provider_says_it(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    action = {"kind": "status", "status": 429, "headers": {"retry-after": "7"}}
+    stub.script([{"action": action}])
+
+    with pytest.raises(ProviderFault) as fault:
+        await hear(providers, stub, form)
+
+    assert fault.value.retry_after == 7
+
+
+async def test_an_unknown_event_is_passed_over(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    plain = await hear(providers, stub, form)
+    stub.script([{"action": {"kind": "unknown_event"}}])
+
+    assert (await hear(providers, stub, form)).text == plain.text
+
+
+async def test_nobody_there_is_known_to_have_cost_nothing(
+    form: WireFormat, stub: LlmStub, providers: Providers
+) -> None:
+    stub.url = "http://127.0.0.1:1"
+
+    with pytest.raises(ProviderFault) as fault:
+        await hear(providers, stub, form)
+
+    assert fault.value.fault is Fault.NEVER_SENT

@@ -1,0 +1,81 @@
+"""Watching through the load balancer, as any client does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.e2e.house import create_pipeline, create_tenant
+
+from nagaya.runs.v1 import run_service_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+LONGER_THAN_A_PROXY_WAITS = 41.0
+SPEC = {"steps": [{"step": "only", "function": {"function": "constant", "short": True}}]}
+
+
+@pytest.fixture
+async def tenant_id(client: Client) -> str:
+    tenant_id = await create_tenant(client, "watch")
+    await create_pipeline(client, tenant_id, "test", SPEC)
+    return tenant_id
+
+
+async def test_a_watch_on_which_nothing_happens_is_not_cut(client: Client, tenant_id: str) -> None:
+    created = await client.runs.CreateRun(
+        run_service_pb2.CreateRunRequest(
+            tenant_id=tenant_id, request_id=uuid.uuid4().hex, pipeline="test", hold=True
+        )
+    )
+    request = run_service_pb2.WatchRunRequest(tenant_id=tenant_id, run_id=created.run.run_id)
+    began, heartbeats = time.monotonic(), 0
+    async for response in client.runs.WatchRun(request):
+        heartbeats += response.WhichOneof("part") == "heartbeat_sequence"
+        if time.monotonic() - began > LONGER_THAN_A_PROXY_WAITS:
+            break
+
+    assert heartbeats >= 4
+
+
+async def test_buf_curl_creates_and_watches_a_run(house: House, tenant_id: str) -> None:
+    body = {"tenantId": tenant_id, "requestId": "r1", "pipeline": "test", "inline": "x"}
+    (created,) = await _curl(house, "CreateRun", body)
+    run_id = created["run"]["runId"]
+    watched = await _curl(house, "WatchRun", {"tenantId": tenant_id, "runId": run_id})
+
+    events = [message["event"] for message in watched if "event" in message]
+    assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["run"]["state"] == "RUN_STATE_COMPLETED"
+
+
+async def _curl(house: House, method: str, body: dict[str, str]) -> list[dict[str, Any]]:
+    """Call a method of the runs service by reflection; return the messages that came."""
+    token = (house.layout.tokens / "operator.jwt").read_text().strip()
+    url = f"http://{house.endpoints.runs}/nagaya.runs.v1.RunService/{method}"
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("buf"),
+        *("curl", "--http2-prior-knowledge", "--protocol", "grpc"),
+        *("--reflect", "--reflect-protocol", "grpc-v1"),
+        *("--header", f"authorization: Bearer {token}", "--data", json.dumps(body), url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    decoder, text = json.JSONDecoder(), out.decode().strip()
+    messages: list[dict[str, Any]] = []
+    while text:
+        message, end = decoder.raw_decode(text)
+        messages.append(message)
+        text = text[end:].strip()
+    return messages

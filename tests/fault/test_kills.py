@@ -1,0 +1,121 @@
+"""kill -9 of every service and of the worker, while runs are under way.
+
+Judged by the stub's own log and the ledger: every run ends well; every HTTP request to a provider
+is one attempt of the ledger, and every attempt one request, unless the ledger shows it as unknown;
+a call has more than one attempt only where it shows the ones before as unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.article import PIPELINE, brief, load_article
+from tests.e2e.house import create_run, create_tenant, finish
+from tests.e2e.stub import add_rule, wait_until_held
+
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
+from nagaya.runs.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+PARTS = ("tenant", "artifacts", "llm-gateway", "runs", "runs-worker")
+KILLS = 5
+RUNS = 2
+PATIENCE = 240.0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", PARTS)
+async def test_runs_end_well_however_often_a_part_is_killed(house: House, part: str) -> None:
+    chance = random.Random(f"kill {part}")  # noqa: S311 - a seed that can be repeated
+    async with house.client() as client, asyncio.timeout(PATIENCE):
+        tenant_id = await create_tenant(client, "kill")
+        await load_article(client, tenant_id)
+        runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
+        watches = [asyncio.create_task(finish(client, tenant_id, run_id)) for run_id in runs]
+        kills = 0
+        while kills < KILLS and not all(watch.done() for watch in watches):
+            await asyncio.sleep(chance.uniform(0.1, 1.5))
+            kills += await _kill(house, part)
+        ended = await asyncio.gather(*watches)
+
+        assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
+        assert kills > 0
+        await _assert_paid_at_most_once(house, client, tenant_id)
+
+
+@pytest.mark.timeout(300)
+async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_attempt(
+    house: House,
+) -> None:
+    async with house.client() as client, asyncio.timeout(PATIENCE):
+        tenant_id = await create_tenant(client, "hold")
+        await load_article(client, tenant_id)
+        marker = f"hold-{tenant_id}"
+        await add_rule(house, marker, {"kind": "hold"})
+        value = brief() | {"topic": marker}
+        run_id = await create_run(client, tenant_id, PIPELINE, value)
+        await wait_until_held(house, marker)
+        assert await _kill(house, "llm-gateway")
+        run = await finish(client, tenant_id, run_id)
+
+        assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+        calls = await _ledger(client, tenant_id)
+        unknown = [
+            call
+            for call in calls
+            if call_pb2.CALL_STATE_UNKNOWN in {attempt.state for attempt in call.attempts}
+        ]
+        assert [(call.key.step, len(call.attempts)) for call in unknown] == [("outline", 2)]
+        await _assert_paid_at_most_once(house, client, tenant_id)
+
+
+async def _kill(house: House, part: str) -> bool:
+    """Kill a part with -9, if it is up."""
+    pid = json.loads(house.layout.pids.read_text()).get(part)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _assert_paid_at_most_once(house: House, client: Client, tenant_id: str) -> None:
+    calls = await _ledger(client, tenant_id)
+    runs = {call.key.run_id for call in calls}
+    begun = [line["idempotency"] or "" for line in house.calls() if line["event"] == "begin"]
+    asked = [name for name in begun if name.partition("/")[0] in runs]
+    recorded = {
+        f"{_name(call.key)}/{attempt.attempt}": attempt.state
+        for call in calls
+        for attempt in call.attempts
+    }
+    assert len(asked) == len(set(asked)), "an attempt was sent twice"
+    assert set(asked) <= recorded.keys()
+    # A gateway that dies between committing an attempt and sending it cannot know whether it did.
+    unsent = {state for name, state in recorded.items() if name not in asked}
+    assert unsent <= {call_pb2.CALL_STATE_UNKNOWN}
+    for call in calls:
+        assert call.state == call_pb2.CALL_STATE_SETTLED
+        spare = [attempt.state for attempt in call.attempts[:-1]]
+        assert set(spare) <= {call_pb2.CALL_STATE_UNKNOWN}, call
+
+
+async def _ledger(client: Client, tenant_id: str) -> list[call_pb2.Call]:
+    request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, page_size=200)
+    return list((await client.calls.ListCalls(request)).calls)
+
+
+def _name(key: call_pb2.CallKey) -> str:
+    return f"{key.run_id}/{key.step}/{key.item}-{key.visit}/{key.call}"

@@ -1,0 +1,128 @@
+"""The databases of the tenants acme and globex, and a management database, with their tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from dataplane.databases import MANAGEMENT, Databases
+from dataplane.directory import TenantDirectory
+from dataplane.migrations import read_migrations
+from dataplane.pools import Target
+from dataplane.tenants import DataPlane, ManagementPool, TenantPools
+from nagaya.tenant.v1 import tenant_pb2
+from servicekit.channel import open_channel
+
+if TYPE_CHECKING:
+    from nagaya_local.postgres import PostgresServer
+
+TENANTS = ("acme", "globex")
+SERVICES_FOLDER = Path(__file__).parents[3] / "services"
+SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
+PASSWORD = "tests-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the databases are. Plain data, so that another process can be told."""
+
+    superuser: str
+    names: dict[str, str]
+
+    @classmethod
+    def create(cls, server: PostgresServer) -> Cluster:
+        suffix = secrets.token_hex(4)
+        names = {tenant: f"t_{tenant}_{suffix}" for tenant in TENANTS}
+        cluster = cls(server.superuser_url(), {**names, MANAGEMENT: f"m_{suffix}"})
+        asyncio.run(cluster._create_all())
+        return cluster
+
+    @classmethod
+    def parse(cls, text: str) -> Cluster:
+        return cls(**json.loads(text))
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+    def url(self, tenant_id: str) -> str:
+        return self.superuser.rpartition("/")[0] + "/" + self.names[tenant_id]
+
+    def data_plane(self) -> DataPlane:
+        """Return what the tenant service would make of these databases."""
+        directory = TenantDirectory(open_channel("127.0.0.1:1", None))
+        for tenant_id in TENANTS:
+            state = tenant_pb2.TENANT_STATE_ACTIVE
+            directory._put(tenant_pb2.Tenant(tenant_id=tenant_id, state=state, generation=1))
+        databases = Databases(self._resolve, "artifacts", 40, None)
+        return DataPlane(TenantPools(databases), ManagementPool(databases), directory)
+
+    async def create_run(self, tenant_id: str) -> str:
+        """Insert a run, which files can belong to; return its id."""
+        run_id = str(uuid4())
+        connection = await asyncpg.connect(self.url(tenant_id))
+        await connection.execute(
+            """
+            INSERT INTO runs (id, status, pipeline, pipeline_version, user_id, request_id,
+                              request_digest)
+            VALUES ($1::uuid, 'running', 'article', 1, 'ada', $2, '')
+            """,
+            run_id,
+            run_id,
+        )
+        await connection.close()
+        return run_id
+
+    async def _resolve(self, tenant_id: str) -> Target:
+        port = urlsplit(self.superuser).port or 0
+        name = self.names[tenant_id]
+        return Target("127.0.0.1", port, name, f"{name}_artifacts", PASSWORD, 1, 30, "local")
+
+    async def _create_all(self) -> None:
+        for tenant_id, name in self.names.items():
+            target = "management" if tenant_id == MANAGEMENT else "tenant"
+            await self._create(name, target)
+            if tenant_id != MANAGEMENT:
+                connection = await asyncpg.connect(self.url(tenant_id))
+                await connection.execute("INSERT INTO tenant_identity VALUES ($1)", tenant_id)
+                await connection.close()
+
+    async def _create(self, name: str, target: str) -> None:
+        connection = await asyncpg.connect(self.superuser)
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(f"CREATE ROLE {name}")
+        for service in SERVICES:
+            await connection.execute(
+                f"CREATE ROLE {name}_{service} LOGIN IN ROLE {name} PASSWORD '{PASSWORD}'"
+            )
+            await connection.execute(f"CREATE ROLE {name}_{service}_mig IN ROLE {name}")
+        await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
+        await connection.close()
+        connection = await asyncpg.connect(self.superuser.rpartition("/")[0] + "/" + name)
+        for service in ("tenant", "runs", "artifacts"):
+            await _migrate(connection, name, service, target)
+        await connection.close()
+
+
+async def _migrate(
+    connection: asyncpg.Connection[asyncpg.Record], name: str, service: str, target: str
+) -> None:
+    """Apply a service's files as its migration role; the foundation as who makes databases."""
+    if service != "tenant":
+        await connection.execute(f"SET SESSION AUTHORIZATION {name}_{service}_mig")
+        for privileges in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"):
+            await connection.execute(
+                f"ALTER DEFAULT PRIVILEGES GRANT {privileges} TO {name}_{service}"
+            )
+    for migration in read_migrations(SERVICES_FOLDER / service / "migrations"):
+        if migration.target == target and (service != "tenant" or migration.number == 1):
+            await connection.execute(migration.sql)
+    await connection.execute("RESET SESSION AUTHORIZATION")

@@ -1,0 +1,107 @@
+"""The service on a real socket, over real databases and a real object store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.integration.artifacts.cluster import Cluster
+from tests.integration.artifacts.house import House
+
+from artifacts.app.service import Service
+from artifacts.blobs.store import Blobs
+from artifacts.config import CollectorConfig, StoreConfig
+from artifacts.servicer.bindings import bindings
+from servicekit.testing import Keys, Served, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from dataplane.tenants import DataPlane
+    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.s3 import S3Server
+
+COLLECTING = CollectorConfig(upload_seconds=3600, grace_seconds=60, interval_seconds=3600)
+
+
+@pytest.fixture(scope="session")
+def cluster(postgres: PostgresServer) -> Cluster:
+    return Cluster.create(postgres)
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def store(s3: S3Server) -> StoreConfig:
+    pair = s3.keys
+    return StoreConfig(s3.endpoint, pair.access_key, pair.secret_key, "storage", "us-east-1")
+
+
+@pytest.fixture(scope="session")
+def objects(parts_folder: Path) -> Path:
+    """The folder under which an object lies at its path."""
+    return parts_folder / "s3"
+
+
+@pytest.fixture
+async def data(cluster: Cluster) -> AsyncGenerator[DataPlane]:
+    plane = cluster.data_plane()
+    yield plane
+    plane.tenants._databases.close()
+    plane.management._databases.close()
+    await asyncio.sleep(0)  # lets the transports close
+
+
+@pytest.fixture
+async def blobs(store: StoreConfig) -> AsyncGenerator[Blobs]:
+    async with Blobs(store) as blobs:
+        yield blobs
+
+
+@pytest.fixture
+async def service(data: DataPlane, blobs: Blobs) -> AsyncGenerator[Service]:
+    service = Service("storage", COLLECTING, data, blobs)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+async def served(service: Service, keys: Keys) -> AsyncGenerator[Served]:
+    async with serve(keys, *bindings(service), streaming=True) as served:
+        yield served
+
+
+@pytest.fixture
+async def house(served: Served, cluster: Cluster, objects: Path) -> AsyncGenerator[House]:
+    """The service as acme's Ada sees it, with a run of her own."""
+    async with served.channel(tenants=["acme"], scope="artifacts.*") as channel:
+        yield House(channel, objects, "acme", await cluster.create_run("acme"))
+
+
+@pytest.fixture
+async def neighbour(served: Served, cluster: Cluster, objects: Path) -> AsyncGenerator[House]:
+    """The same for globex."""
+    async with served.channel(tenants=["globex"], scope="artifacts.*") as channel:
+        yield House(channel, objects, "globex", await cluster.create_run("globex"))
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to acme's database that may do anything."""
+    connection = await asyncpg.connect(cluster.url("acme"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def registry(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to the management database that may do anything."""
+    connection = await asyncpg.connect(cluster.url(""))
+    yield connection
+    await connection.close()

@@ -1,0 +1,45 @@
+"""The service in a process of its own, which a test can kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import uvloop
+from tests.integration.artifacts.cluster import Cluster
+
+from artifacts.app.service import Service
+from artifacts.blobs.store import Blobs
+from artifacts.config import CollectorConfig, StoreConfig
+from artifacts.servicer.bindings import bindings
+from servicekit.identity import Verifier
+from servicekit.server import Server
+from servicekit.settings import ServerConfig
+
+
+async def main(settings: dict[str, str]) -> None:
+    config = ServerConfig(
+        listen_host="127.0.0.1",
+        listen_port=int(settings["port"]),
+        metrics_port=0,
+        drain_seconds=0.0,
+        reflection=False,
+        jwks_file=Path(settings["jwks_file"]),
+        issuer=settings["issuer"],
+        workload_key_file=Path(),
+        otlp_endpoint=None,
+        log_level="info",
+    )
+    data = Cluster.parse(settings["cluster"]).data_plane()
+    async with Blobs(StoreConfig(**json.loads(settings["store"]))) as blobs:
+        service = Service("storage", CollectorConfig(3600, 60, 3600), data, blobs)
+        verifier = Verifier.from_file(config.jwks_file, config.issuer)
+        server = Server(config, bindings(service), verifier, streaming=True)
+        await server.start()
+        await server.run_until_signal()
+        service.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(json.loads(sys.argv[1])))

@@ -1,0 +1,200 @@
+"""The service is killed: nothing wrong is ever visible."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.artifacts.house import MEBIBYTE, House, appears, digest_of, reason_of
+
+from nagaya_local.ports import free_port
+from servicekit.channel import open_channel
+from servicekit.errors import DomainError, NotFound
+from servicekit.testing import ISSUER, Keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import asyncpg
+    from tests.integration.artifacts.cluster import Cluster
+
+    from artifacts.app.service import Service
+    from artifacts.config import StoreConfig
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(slots=True)
+class Replica:
+    """A server process that can be killed and started again on the same port."""
+
+    settings: dict[str, str]
+    process: asyncio.subprocess.Process | None = field(default=None)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.settings['port']}"
+
+    async def start(self) -> None:
+        arguments = ("-m", "tests.integration.artifacts.server", json.dumps(self.settings))
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, cwd=ROOT, stderr=asyncio.subprocess.DEVNULL
+        )
+        await self._listening()
+
+    async def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def _listening(self) -> None:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", int(self.settings["port"]))
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+@pytest.fixture
+async def replica(cluster: Cluster, store: StoreConfig, keys: Keys) -> AsyncGenerator[Replica]:
+    replica = Replica(
+        {
+            "port": str(free_port()),
+            "cluster": cluster.encode(),
+            "store": json.dumps(asdict(store)),
+            "jwks_file": str(keys.jwks_file),
+            "issuer": ISSUER,
+        }
+    )
+    await replica.start()
+    yield replica
+    await replica.kill()
+
+
+@pytest.fixture
+async def doomed(
+    replica: Replica, cluster: Cluster, keys: Keys, objects: Path
+) -> AsyncGenerator[House]:
+    """The service in a process that will be killed."""
+    async with open_channel(replica.address, None, keys.token()) as channel:
+        yield House(channel, objects, "acme", await cluster.create_run("acme"))
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
+    doomed: House, replica: Replica, database: asyncpg.Connection, *, other: bool
+) -> None:
+    body = os.urandom(1000)
+    async with _commits_blocked(database):
+        writing = asyncio.create_task(doomed.put((doomed.draft(), body)))
+        await appears(doomed.on_disk(doomed.path()))
+        await replica.kill()
+        writing.cancel()
+        await asyncio.wait((writing,))
+    await replica.start()
+
+    with pytest.raises(NotFound):
+        await doomed.download(doomed.path())
+
+    if other:
+        body = os.urandom(2000)
+        await _age_writes(database, doomed)
+    committed = await doomed.put_one(body, doomed.draft())
+    assert committed.digest == digest_of(body)
+    assert doomed.on_disk(doomed.path()).read_bytes() == body
+    assert await doomed.download(doomed.path()) == body
+
+
+async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
+    doomed: House, replica: Replica, database: asyncpg.Connection, service: Service
+) -> None:
+    chance = random.Random(20261123)  # noqa: S311 - a test
+    acknowledged: dict[str, str] = {}
+    stopping = asyncio.Event()
+
+    async def write(number: int) -> None:
+        written = 0
+        while not stopping.is_set():
+            written += 1
+            name = f"artifacts/{number}/{written}"
+            size = chance.choice([10, 5000, 3 * MEBIBYTE])
+            while not stopping.is_set():
+                body = os.urandom(size)  # another one after each failure, as a step's reply may be
+                try:
+                    async with asyncio.timeout(6):
+                        await _write(doomed, name, body)
+                except (DomainError, TimeoutError):
+                    name += "x" if chance.random() < 0.5 else ""
+                    await asyncio.sleep(0.1)
+                else:
+                    acknowledged[doomed.path(name)] = digest_of(body)
+                    break
+
+    writers = [asyncio.create_task(write(number)) for number in range(6)]
+    for _ in range(5):
+        await asyncio.sleep(chance.uniform(0.1, 1.5))
+        await replica.kill()
+        await replica.start()
+    stopping.set()
+    await asyncio.gather(*writers)
+    await replica.kill()
+
+    rows = await _digests(database, doomed)
+    assert len(acknowledged) > 20
+    assert acknowledged.items() <= rows.items()
+    for path, digest in rows.items():
+        assert digest_of(doomed.on_disk(path).read_bytes()) == digest
+    await _age_writes(database, doomed)
+    await service.collector.collect("acme")
+    assert _stored(doomed) == rows.keys()
+
+
+@asynccontextmanager
+async def _commits_blocked(database: asyncpg.Connection) -> AsyncGenerator[None]:
+    """Let nobody insert an artifact inside the block; what is read is read."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE artifacts IN SHARE MODE")
+        yield
+
+
+async def _age_writes(database: asyncpg.Connection, house: House) -> None:
+    """Make the writes of a run as old as if an hour had passed."""
+    await database.execute(
+        "UPDATE artifact_writes SET renewed_at = renewed_at - interval '1 hour'"
+        " WHERE run_id = $1::uuid",
+        house.run_id,
+    )
+
+
+async def _write(house: House, name: str, body: bytes) -> None:
+    if len(body) > MEBIBYTE:
+        await house.upload(house.draft(name), body)
+        return
+    result = (await house.put((house.draft(name), body)))[0]
+    if result.HasField("status"):
+        raise DomainError(reason_of(result.status))
+
+
+async def _digests(database: asyncpg.Connection, house: House) -> dict[str, str]:
+    rows = await database.fetch(
+        "SELECT file_path, digest FROM artifacts WHERE run_id = $1::uuid", house.run_id
+    )
+    return {row["file_path"]: row["digest"] for row in rows}
+
+
+def _stored(house: House) -> set[str]:
+    """Return the paths of the run's objects."""
+    folder = house.on_disk(f"storage/acme/{house.run_id}")
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(house.objects)) for file in files}

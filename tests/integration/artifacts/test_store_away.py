@@ -1,0 +1,166 @@
+"""The object store goes away, or stops: calls say so, and nothing wrong is ever visible."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.artifacts.conftest import COLLECTING
+from tests.integration.artifacts.house import MEBIBYTE, House, digest_of, reason_of
+
+from artifacts.app.service import Service
+from artifacts.blobs import store as blob_store
+from artifacts.blobs.probe import wait_for_store
+from artifacts.blobs.store import Blobs
+from artifacts.config import StoreConfig
+from artifacts.servicer.bindings import bindings
+from nagaya_local import processes
+from nagaya_local.ports import free_port
+from nagaya_local.running import start
+from nagaya_local.s3 import S3Server
+from servicekit.errors import Unavailable
+from servicekit.testing import serve
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    import asyncpg
+    from tests.integration.artifacts.cluster import Cluster
+
+    from dataplane.tenants import DataPlane
+    from servicekit.testing import Keys
+
+
+class Store:
+    """An object store of the test's own, which it starts and stops."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "s3"
+        self.server = S3Server(self.folder, folder / "keys.json", free_port())
+        self._log = folder / "s3.log"
+
+    @property
+    def config(self) -> StoreConfig:
+        keys = self.server.keys
+        return StoreConfig(
+            self.server.endpoint, keys.access_key, keys.secret_key, "storage", "us-east-1"
+        )
+
+    @asynccontextmanager
+    async def up(self) -> AsyncGenerator[subprocess.Popen[bytes]]:
+        process = await start(self.server, self._log)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            await processes.stop(process, self.server.stopping)
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+async def far(away: Store, data: DataPlane, keys: Keys, cluster: Cluster) -> AsyncGenerator[House]:
+    """The service over the store that goes away."""
+    async with Blobs(away.config) as blobs:
+        service = Service("storage", COLLECTING, data, blobs)
+        async with (
+            serve(keys, *bindings(service), streaming=True) as served,
+            served.channel() as channel,
+        ):
+            yield House(channel, away.folder, "acme", await cluster.create_run("acme"))
+        service.close()
+
+
+async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
+    away: Store, far: House
+) -> None:
+    async with away.up():
+        kept = await far.put_one(b"kept", far.draft("artifacts/kept"))
+        announced = await far.announce(far.draft("artifacts/large"), b"large")
+
+    result = (await far.put((far.draft(), b"tea")))[0]
+    assert reason_of(result.status) == "ERROR_REASON_STORE_UNAVAILABLE"
+    for refused in (
+        far.send(announced.upload.upload_id, b"large"),
+        far.download(kept.path),
+        far.copy(kept, far.draft("artifacts/copy")),
+    ):
+        with pytest.raises(Unavailable) as error:
+            await refused
+        assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
+    assert (await far.announce(far.draft("artifacts/kept"), b"kept")).artifact == kept
+
+    async with away.up():
+        assert (await far.put_one(b"coffee", far.draft())).digest == digest_of(b"coffee")
+        assert (await far.send(announced.upload.upload_id, b"large")).size_bytes == 5
+        assert await far.download(kept.path) == b"kept"
+
+
+async def test_a_start_without_the_store_says_what_it_waits_for(
+    away: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Blobs(away.config) as blobs:
+        waiting = asyncio.create_task(wait_for_store(blobs))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        assert vars(caplog.records[0])["waits_for"] == f"S3 at {away.server.endpoint}"
+        async with away.up():
+            await waiting
+
+
+async def test_a_store_that_loses_what_is_cut_off_passes_the_probe_and_keeps_nothing(
+    away: Store,
+) -> None:
+    async with away.up(), Blobs(away.config) as blobs:
+        assert await wait_for_store(blobs) is False
+        assert not [file for file in away.folder.rglob("*") if file.is_file()]
+
+
+async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
+    away: Store, far: House, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_store, "PUT_SECONDS", 1.0)
+    first, second = os.urandom(1000), os.urandom(2000)
+    async with away.up() as process:
+        await far.put_one(b"tea", far.draft("artifacts/warm"))
+        process.send_signal(signal.SIGSTOP)
+        refused = (await far.put((far.draft(), first)))[0]
+        assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
+        await database.execute(
+            "UPDATE artifact_writes SET renewed_at = renewed_at - interval '1 minute'"
+        )
+        writing = asyncio.create_task(far.put_one(second, far.draft()))
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGCONT)
+
+        assert (await writing).digest == digest_of(second)
+        assert far.on_disk(far.path()).read_bytes() == second
+        assert await far.download(far.path()) == second
+
+
+async def test_a_store_that_dies_in_the_middle_of_an_upload_keeps_none_of_it(
+    away: Store, far: House, database: asyncpg.Connection
+) -> None:
+    body = os.urandom(64 * MEBIBYTE)
+    async with away.up() as process:
+        announced = await far.announce(far.draft(), body)
+        sending = asyncio.create_task(far.send(announced.upload.upload_id, body))
+        while not list(away.folder.rglob(".rclone_temp_*")):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+        process.kill()
+        with pytest.raises(Unavailable) as error:
+            await sending
+        assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
+
+    async with away.up():
+        assert (await far.send(announced.upload.upload_id, body)).digest == digest_of(body)
+        assert far.on_disk(far.path()).read_bytes() == body

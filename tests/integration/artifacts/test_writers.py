@@ -1,0 +1,124 @@
+"""Many writers of one path, in two replicas of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.artifacts.conftest import COLLECTING
+from tests.integration.artifacts.house import MEBIBYTE, House, appears, digest_of, reason_of
+
+from artifacts.app.service import Service
+from artifacts.servicer.bindings import bindings
+from servicekit.errors import Conflict, NotFound
+from servicekit.testing import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import asyncpg
+
+    from artifacts.blobs.store import Blobs
+    from dataplane.tenants import DataPlane
+    from nagaya.artifacts.v1 import artifact_pb2
+    from servicekit.testing import Keys
+
+
+@pytest.fixture
+async def replica(house: House, data: DataPlane, blobs: Blobs, keys: Keys) -> AsyncGenerator[House]:
+    """A second replica, as the same person sees it."""
+    service = Service("storage", COLLECTING, data, blobs)
+    async with (
+        serve(keys, *bindings(service), streaming=True) as served,
+        served.channel(tenants=["acme"], scope="artifacts.*") as channel,
+    ):
+        yield House(channel, house.objects, house.tenant_id, house.run_id)
+    service.close()
+
+
+@pytest.mark.parametrize("size", [4096, 2 * MEBIBYTE + 1])
+async def test_of_64_writers_with_two_bodies_one_body_wins(
+    house: House, replica: House, database: asyncpg.Connection, size: int
+) -> None:
+    bodies = [os.urandom(size), os.urandom(size)]
+    reading = asyncio.Event()
+
+    async def write(number: int) -> str:
+        through = (house, replica)[number % 2]
+        try:
+            return (await _write(through, bodies[number // 2 % 2])).digest
+        except Conflict:
+            return ""
+
+    async def read() -> set[bytes]:
+        seen: set[bytes] = set()
+        while not reading.is_set():
+            try:
+                seen.add(await replica.download(house.path()))
+            except NotFound:
+                await asyncio.sleep(0.005)
+        return seen
+
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    results = await asyncio.gather(*map(write, range(64)))
+    reading.set()
+    seen = set().union(*await asyncio.gather(*readers))
+
+    (winner,) = {digest for digest in results if digest}
+    won = [digest_of(body) == winner for body in bodies]
+    assert [bool(result) for result in results] == [won[n // 2 % 2] for n in range(64)]
+    assert house.on_disk(house.path()).read_bytes() == bodies[won.index(True)]
+    assert seen <= {bodies[won.index(True)]}
+    assert not await database.fetchval(
+        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+    )
+
+
+async def test_two_batches_with_the_same_paths_do_not_block_each_other(
+    house: House, replica: House
+) -> None:
+    drafts = [house.draft(f"artifacts/{n}") for n in range(20)]
+    there = [(draft, b"tea") for draft in drafts]
+    back = [(draft, b"coffee") for draft in reversed(drafts)]
+    results = await asyncio.gather(*(h.put(*b) for h in (house, replica) for b in (there, back)))
+
+    for position, draft in enumerate(drafts):
+        outcomes = [
+            str(result[position if batch % 2 == 0 else -1 - position].WhichOneof("outcome"))
+            for batch, result in enumerate(results)
+        ]
+        assert sorted(outcomes) == ["artifact", "artifact", "status", "status"]
+        assert outcomes[0] == outcomes[2]
+        stored = house.on_disk(house.path(draft.name)).read_bytes()
+        assert stored == (b"tea" if outcomes[0] == "artifact" else b"coffee")
+
+
+async def test_a_writer_that_has_lost_its_lease_commits_nothing(
+    house: House, database: asyncpg.Connection
+) -> None:
+    async with database.transaction():
+        await database.execute("LOCK TABLE artifacts IN SHARE MODE")
+        writing = asyncio.create_task(house.put((house.draft(), b"tea")))
+        await appears(house.on_disk(house.path()))
+        await database.execute(
+            "UPDATE artifact_writes SET writer = gen_random_uuid() WHERE run_id = $1::uuid",
+            house.run_id,
+        )
+    result = (await writing)[0]
+
+    assert "taken over" in result.status.message
+    assert not await database.fetchval(
+        "SELECT count(*) FROM artifacts WHERE run_id = $1::uuid", house.run_id
+    )
+
+
+async def _write(house: House, body: bytes) -> artifact_pb2.Artifact:
+    if len(body) > MEBIBYTE:
+        return await house.upload(house.draft(), body)
+    result = (await house.put((house.draft(), body)))[0]
+    if result.HasField("status"):
+        assert reason_of(result.status) == "ERROR_REASON_ARTIFACT_CONFLICT"
+        raise Conflict(result.status.message)
+    return result.artifact

@@ -1,0 +1,236 @@
+"""Asking a gateway, and looking at what the ledger and the stub say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+from google.protobuf.struct_pb2 import Struct
+from google.rpc import error_details_pb2, status_pb2
+from tests.integration.llm_gateway.filing import Files
+from tests.integration.llm_gateway.house import new_run_id
+
+from nagaya.llm_gateway.v1 import (
+    call_pb2,
+    call_service_pb2,
+    call_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    generation_pb2,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+    model_pb2,
+)
+from servicekit.status import DETAILS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import asyncpg
+    from tests.integration.llm_gateway.house import House, Server
+
+Json: TypeAlias = Any  # what a test looks into
+Fields: TypeAlias = Any  # of a message
+REDO = generation_pb2.UNKNOWN_POLICY_REDO
+FAIL = generation_pb2.UNKNOWN_POLICY_FAIL
+
+
+class Refused(Exception):
+    """What a caller is told: the code, the reason, and what else the ErrorInfo holds."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(error.details())
+        self.code = error.code()
+        info = error_details_pb2.ErrorInfo()
+        for key, value in error.trailing_metadata():
+            if key == DETAILS_KEY and isinstance(value, bytes):
+                for detail in status_pb2.Status.FromString(value).details:
+                    detail.Unpack(info)
+        self.reason = info.reason.removeprefix("ERROR_REASON_")
+        self.metadata = dict(info.metadata)
+
+
+class Asking:
+    """One run of one tenant, asked about through one process of the gateway."""
+
+    def __init__(self, house: House, gateway: Server, tenant_id: str, run_id: str) -> None:
+        self.house = house
+        self.gateway = gateway
+        self.tenant_id = tenant_id
+        self.run_id = run_id
+        self.word = f"word-{secrets.token_hex(6)}"
+        """Stands in every prompt, so that the stub's script can be told of this run only."""
+        # No channel of servicekit's: nothing may be sent again behind a test's back.
+        options = [("grpc.enable_retries", 0)]
+        self._channel = grpc.aio.insecure_channel(gateway.address, options=options)
+        self.generation = generation_service_pb2_grpc.GenerationServiceStub(self._channel)
+        self.calls = call_service_pb2_grpc.CallServiceStub(self._channel)
+        self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+        self.files = Files(house, tenant_id, run_id)
+        self._others: list[Asking] = []
+        self.database: asyncpg.Connection[asyncpg.Record]
+
+    @classmethod
+    async def of(cls, house: House, gateway: Server, tenant_id: str = "acme") -> Asking:
+        """Prepare to ask for a new run."""
+        asking = cls(house, gateway, tenant_id, new_run_id())
+        if tenant_id in house.databases:
+            asking.database = await house.database(house.databases[tenant_id])
+            await asking.database.execute(
+                """
+                INSERT INTO runs (id, status, pipeline, pipeline_version, user_id, request_id,
+                                  request_digest)
+                VALUES ($1::text::uuid, 'running', 'article', 1, 'ada', $1, '')
+                """,
+                asking.run_id,
+            )
+        return asking
+
+    async def through(self, gateway: Server) -> Asking:
+        """Return the same run, asked about through another process; it closes with this one."""
+        other = Asking(self.house, gateway, self.tenant_id, self.run_id)
+        other.word = self.word
+        self._others.append(other)
+        other.database = await self.house.database(self.house.databases[self.tenant_id])
+        return other
+
+    async def for_tenant(self, tenant_id: str) -> Asking:
+        """Return a run of another tenant; it closes with this one."""
+        other = await Asking.of(self.house, self.gateway, tenant_id)
+        self._others.append(other)
+        return other
+
+    async def close(self) -> None:
+        for other in self._others:
+            await other.close()
+        await self._channel.close()
+        await self.files.close()
+        if hasattr(self, "database"):
+            await self.database.close()
+
+    def key(self, call: int = 1, step: str = "draft") -> call_pb2.CallKey:
+        return call_pb2.CallKey(run_id=self.run_id, step=step, item=0, visit=1, call=call)
+
+    def spec(
+        self,
+        text: str = "Write about cranes.",
+        *,
+        call: int = 1,
+        step: str = "draft",
+        **more: Fields,
+    ) -> generation_pb2.GenerationSpec:
+        """Make a request for a reply; `more` are fields of GenerationSpec."""
+        part = generation_pb2.Part(text=f"{self.word}: {text}")
+        message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[part])
+        more.setdefault("messages", [message])
+        return generation_pb2.GenerationSpec(key=self.key(call, step), **more)
+
+    async def ask(
+        self, spec: generation_pb2.GenerationSpec | None = None, *, seconds: float = 60.0
+    ) -> generation_service_pb2.GenerateResponse:
+        """Ask through Generate. Raises Refused."""
+        request = generation_service_pb2.GenerateRequest(
+            tenant_id=self.tenant_id, spec=spec or self.spec()
+        )
+        return await self._told(
+            self.generation.Generate(request, timeout=seconds, metadata=self._as_runs())
+        )
+
+    async def stream(
+        self,
+        spec: generation_pb2.GenerationSpec | None = None,
+        *,
+        offset: int = 0,
+        seconds: float = 60.0,
+    ) -> AsyncIterator[generation_service_pb2.StreamGenerateResponse]:
+        """Ask through StreamGenerate. Raises Refused."""
+        request = generation_service_pb2.StreamGenerateRequest(
+            tenant_id=self.tenant_id, spec=spec or self.spec(), offset=offset
+        )
+        stream = self.generation.StreamGenerate(request, timeout=seconds, metadata=self._as_runs())
+        try:
+            async for event in stream:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
+
+    async def call(self, number: int = 1, step: str = "draft") -> call_pb2.Call:
+        """Return a call as CallService tells of it. Raises Refused."""
+        request = call_service_pb2.GetCallRequest(
+            tenant_id=self.tenant_id, key=self.key(number, step)
+        )
+        found = await self._told(self.calls.GetCall(request, metadata=self._as_runs()))
+        return found.call
+
+    async def list(
+        self, request: call_service_pb2.ListCallsRequest
+    ) -> call_service_pb2.ListCallsResponse:
+        """Return one page of calls. Raises Refused."""
+        return await self._told(self.calls.ListCalls(request, metadata=self._as_runs()))
+
+    async def resolve(self, step: str, **choices: model_pb2.ModelChoice) -> model_pb2.Resolution:
+        """Return which model a step would use. Raises Refused."""
+        request = generation_service_pb2.ResolveRequest(
+            tenant_id=self.tenant_id, step=step, **choices
+        )
+        found = await self._told(self.generation.Resolve(request, metadata=self._as_runs()))
+        return found.resolution
+
+    async def administer(self, method: str, request: Fields) -> Fields:
+        """Call a method of CatalogService as a person who may. Raises Refused."""
+        metadata = [("authorization", f"Bearer {self.house.keys.token('ada')}")]
+        return await self._told(getattr(self.catalog, method)(request, metadata=metadata))
+
+    async def set_provider(self, provider_id: str, url: str, wire_format: int) -> None:
+        provider = model_pb2.Provider(
+            provider_id=provider_id,
+            display_name=provider_id,
+            api_base_url=url,
+            active=True,
+            wire_format=model_pb2.WireFormat.ValueType(wire_format),
+        )
+        request = catalog_service_pb2.SetProviderRequest(provider=provider)
+        await self.administer("SetProvider", request)
+
+    async def until(self, condition: Callable[[call_pb2.Call], bool]) -> call_pb2.Call:
+        """Return the first call when the ledger says of it what is waited for."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    call = await self.call()
+                except Refused:
+                    call = call_pb2.Call()
+                if condition(call):
+                    return call
+                await asyncio.sleep(0.02)  # another process's ledger is nothing to wait on
+
+    def _as_runs(self) -> list[tuple[str, str]]:
+        token = self.house.keys.signer("runs").token(self.tenant_id, "ada")
+        return [("authorization", f"Bearer {token}")]
+
+    async def _told(self, call: Awaitable[Fields]) -> Fields:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
+
+    def sent(self, **wait: int) -> list[dict[str, Json]]:
+        """Return the calls that the stub saw for this run."""
+        return self.house.stub.calls(self.run_id, **wait)
+
+
+def struct(definition: dict[str, Json]) -> Struct:
+    made = Struct()
+    made.update(definition)
+    return made
+
+
+def of_class(provider_id: str, model_class: str) -> model_pb2.ModelChoice:
+    chosen = model_pb2.ModelClass(provider_id=provider_id, model_class=model_class)
+    return model_pb2.ModelChoice(model_class=chosen)
+
+
+def by_id(model_id: str) -> model_pb2.ModelChoice:
+    return model_pb2.ModelChoice(model_id=model_id)

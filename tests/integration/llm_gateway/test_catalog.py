@@ -1,0 +1,156 @@
+"""The catalogue: what can be set and what is refused, in pages and by those who may."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from tests.integration.llm_gateway.asking import Asking, Refused, by_id
+from tests.integration.llm_gateway.cataloguing import (
+    model,
+    new_name,
+    price,
+    set_default,
+    set_model,
+    set_override,
+    set_price,
+)
+
+from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
+from nagaya.llm_gateway.v1 import model_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+    from tests.integration.llm_gateway.house import House
+
+
+async def test_prices_are_added_and_never_changed(asking: Asking) -> None:
+    name, moment = new_name("m"), datetime(2026, 11, 1, tzinfo=UTC)
+    await set_model(asking, model(name, "claude", new_name("c")))
+    first = await set_price(asking, price(name, moment, 5))
+    again = await set_price(asking, price(name, moment, 5))
+    with pytest.raises(Refused) as refused:
+        await set_price(asking, price(name, moment, 6))
+    later = await set_price(asking, price(name, moment + timedelta(days=1), 6))
+    longer = await set_price(asking, price(name, moment, 9, length=100))
+
+    listed = await asking.administer("ListPrices", pb.ListPricesRequest(model_id=name, page_size=2))
+    rest = await asking.administer(
+        "ListPrices",
+        pb.ListPricesRequest(model_id=name, page_size=2, page_token=listed.next_page_token),
+    )
+
+    assert first == again
+    assert refused.value.reason == "PRICE_CONFLICT"
+    assert refused.value.metadata["price_id"] == first.price_id
+    assert [*listed.prices, *rest.prices] == [later, longer, first]
+    assert rest.next_page_token == ""
+    with pytest.raises(Refused) as unknown:
+        await asking.administer("ListPrices", pb.ListPricesRequest(model_id="nothing"))
+    assert unknown.value.reason == "MODEL_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("method", "request_type", "field", "key"),
+    [
+        ("ListProviders", pb.ListProvidersRequest, "providers", "provider_id"),
+        ("ListModels", pb.ListModelsRequest, "models", "model_id"),
+        ("ListStepDefaults", pb.ListStepDefaultsRequest, "step_defaults", "step"),
+    ],
+)
+async def test_lists_come_in_pages_by_id(
+    asking: Asking, method: str, request_type: Callable[..., object], field: str, key: str
+) -> None:
+    found: list[str] = []
+    token = ""
+    while True:
+        page = await asking.administer(method, request_type(page_size=2, page_token=token))
+        found += [getattr(each, key) for each in getattr(page, field)]
+        token = page.next_page_token
+        if not token:
+            break
+    whole = await asking.administer(method, request_type(page_size=200))
+
+    assert found == sorted(found)
+    assert found == [getattr(each, key) for each in getattr(whole, field)]
+    assert len(found) >= 3
+
+
+async def test_overrides_come_in_pages_by_step(asking: Asking) -> None:
+    steps = sorted(new_name("s") for _ in range(3))
+    for step in steps:
+        await set_override(asking, step, "claude", "pro")
+
+    request = pb.ListTenantStepOverridesRequest(tenant_id="acme", page_size=200)
+    found = await asking.administer("ListTenantStepOverrides", request)
+
+    listed = [each.step for each in found.overrides]
+    assert listed == sorted(listed)
+    assert set(steps) <= set(listed)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1:80", "http://169.254.169.254", "http://localhost.evil"]
+)
+async def test_a_key_is_not_sent_to_a_plain_http_host(asking: Asking, url: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await asking.set_provider(new_name("p"), url, 1)
+
+    assert refused.value.reason == "BASE_URL_REFUSED"
+
+
+async def test_a_provider_without_a_key_is_not_called_until_its_key_comes(
+    house: House, asking: Asking
+) -> None:
+    name, provider_id = new_name("m"), new_name("p")
+    await asking.set_provider(provider_id, house.stub.url, 3)
+    await set_model(asking, model(name, provider_id, "pro"))
+    await set_price(asking, price(name, datetime(2026, 11, 1, tzinfo=UTC), 5))
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(model=by_id(name)))
+
+    keys = json.loads(house.keys_file.read_text())
+    house.keys_file.write_text(json.dumps({**keys, provider_id: "a-new-key-CANARY"}))
+    done = await asking.ask(asking.spec(model=by_id(name)))
+
+    assert refused.value.reason == "PROVIDER_KEY_MISSING"
+    assert done.call.resolution.provider_id == provider_id
+    (sent,) = asking.sent()
+    assert sent["path"] == "/v1/chat/completions"
+
+
+async def test_every_change_is_one_version_and_one_row_in_the_audit_log(
+    asking: Asking, management: asyncpg.Connection
+) -> None:
+    before = await management.fetchval("SELECT version FROM llm_catalog")
+    step = new_name("s")
+    await set_default(asking, step, "claude", "pro")
+    after = await management.fetchval("SELECT version FROM llm_catalog")
+
+    row = await management.fetchrow("SELECT * FROM audit_logs WHERE resource_id = $1", step)
+    assert after == before + 1
+    assert row is not None
+    assert (row["action"], row["user_id"]) == ("step_default.set", "ada")
+    assert (await asking.resolve(step)).catalog_version == after
+
+
+async def test_only_those_who_may_can_change_the_catalogue(house: House, asking: Asking) -> None:
+    token = house.keys.token("eve", scope="catalog.read runs.*")
+    request = pb.SetStepDefaultRequest(
+        step_default=model_pb2.StepDefault(
+            step="draft",
+            model_class=model_pb2.ModelClass(provider_id="claude", model_class="pro"),
+        )
+    )
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await asking.catalog.SetStepDefault(
+            request, metadata=[("authorization", f"Bearer {token}")]
+        )
+
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED

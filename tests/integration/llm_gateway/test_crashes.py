@@ -1,0 +1,211 @@
+"""A process of the gateway dies, freezes or is told to stop, and the ledger tells the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.llm_gateway.asking import FAIL, REDO, Asking, Refused
+from tests.integration.llm_gateway.house import running
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.integration.llm_gateway.house import House, Server
+
+SETTLED, FAILED, UNKNOWN, DISPATCHED = (
+    call_pb2.CALL_STATE_SETTLED,
+    call_pb2.CALL_STATE_FAILED,
+    call_pb2.CALL_STATE_UNKNOWN,
+    call_pb2.CALL_STATE_DISPATCHED,
+)
+
+
+@pytest.fixture
+async def victim(house: House, asking: Asking) -> AsyncIterator[Asking]:
+    """The test's run, asked about through a process that the test may harm."""
+    with running(house.gateway("victim")) as gateway:
+        through = await asking.through(gateway)
+        yield through
+
+
+@pytest.mark.parametrize("after_chunks", [None, 3])
+async def test_a_call_held_open_when_its_process_dies_is_unknown_and_then_redone(
+    house: House, asking: Asking, victim: Asking, after_chunks: int | None
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": after_chunks}, nth=1)
+    asked = asyncio.create_task(victim.ask(victim.spec(unknown_policy=REDO)))
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(unknown_policy=FAIL))
+    left = await asking.call()
+    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+
+    assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
+    assert [attempt.state for attempt in left.attempts] == [UNKNOWN]
+    assert left.attempts[0].estimated
+    assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
+    assert len(asking.sent()) == 2
+
+
+async def test_a_reply_stored_before_its_process_died_settles_the_call(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    asked = asyncio.create_task(victim.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    async with asking.database.transaction():  # so that settling must wait
+        await asking.database.execute(
+            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", asking.run_id
+        )
+        house.stub.release(rule)
+        await asking.files.until_stored()
+        victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    again = await asking.ask()
+
+    (sent,) = asking.sent()
+    assert again.replayed
+    assert again.call.state == SETTLED
+    assert [attempt.state for attempt in again.call.attempts] == [SETTLED]
+    assert not again.call.attempts[0].estimated
+    assert again.call.attempts[0].provider_request_id == sent["request_id"]
+    assert again.call.usage.output_tokens == sent["output_tokens"]
+
+
+async def test_a_process_that_dies_between_two_attempts_leaves_nothing_unknown(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
+    house.stub.script(asking.word, status, times=1)
+    asked = asyncio.create_task(victim.ask())
+    await asking.until(lambda call: call.state == call_pb2.CALL_STATE_RESERVED)
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    again = await asking.ask()
+
+    assert [attempt.state for attempt in again.call.attempts] == [FAILED, SETTLED]
+    assert len(asking.sent()) == 2
+
+
+async def test_a_frozen_process_that_wakes_up_too_late_books_what_it_paid(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(victim.ask(victim.spec(unknown_policy=REDO)))
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    house.stub.script(asking.word, {"kind": "reply", "text": "Another reply."}, nth=1)
+    os.kill(victim.gateway.pid, signal.SIGSTOP)
+    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+    house.stub.release(rule)
+    os.kill(victim.gateway.pid, signal.SIGCONT)
+
+    late = await asked
+    now = await asking.call()
+
+    assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
+    assert late.call.output_digest == redone.call.output_digest
+    assert [attempt.state for attempt in now.attempts] == [FAILED, SETTLED]
+    assert [attempt.estimated for attempt in now.attempts] == [False, False]
+    assert now.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in now.attempts)
+    assert len(asking.sent()) == 2
+
+
+async def test_a_frozen_process_that_nobody_replaced_settles_its_call(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(victim.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    os.kill(victim.gateway.pid, signal.SIGSTOP)
+    with pytest.raises(Refused) as refused:
+        await asking.ask()
+    house.stub.release(rule)
+    os.kill(victim.gateway.pid, signal.SIGCONT)
+
+    late = await asked
+
+    assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
+    assert [attempt.state for attempt in late.call.attempts] == [SETTLED]
+    assert (await asking.ask()).replayed
+    assert len(asking.sent()) == 1
+
+
+async def test_a_process_told_to_stop_says_what_it_gave_up(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    asked = asyncio.create_task(victim.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    asked.cancel()
+    await asyncio.to_thread(victim.gateway.stop)
+
+    call = await asking.call()
+
+    assert call.state == UNKNOWN
+    assert [attempt.state for attempt in call.attempts] == [UNKNOWN]
+
+
+async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(
+    house: House, asking: Asking
+) -> None:
+    """30 keys asked for as Temporal would, while their process is killed five times."""
+    seed = secrets.randbits(30)
+    chance = random.Random(seed)  # noqa: S311 - to be repeated
+    house.stub.script(asking.word, {"kind": "delay", "delay_ms": 150}, times=1000)
+    gateway = house.gateway("killed")
+    gateway.start()
+    keys = [asyncio.create_task(until_settled(asking, gateway, n)) for n in range(1, 31)]
+    for _ in range(5):
+        await asyncio.sleep(chance.uniform(0.05, 0.4))
+        gateway.kill()
+        gateway.start()
+    calls = await asyncio.gather(*keys)
+    gateway.stop()
+
+    sent: dict[str, list[dict[str, Any]]] = {}
+    for each in asking.sent():
+        sent.setdefault(each["idempotency"], []).append(each)
+    for call in calls:
+        names = [f"{key_of(call)}/{attempt.attempt}" for attempt in call.attempts]
+        lost = [attempt.state == UNKNOWN for attempt in call.attempts]
+        assert all(len(sent.get(name, ())) <= 1 for name in names), f"seed {seed}"
+        # Recorded, and not begun at the stub: died in the instant between the two.
+        assert all(name in sent or gone for name, gone in zip(names, lost, strict=True))
+        assert [a.state for a in call.attempts if a.state != UNKNOWN] == [SETTLED]
+    recorded = {f"{key_of(call)}/{a.attempt}" for call in calls for a in call.attempts}
+    assert sent.keys() <= recorded, f"seed {seed}"
+
+
+async def until_settled(asking: Asking, gateway: Server, number: int) -> call_pb2.Call:
+    """Ask for a key as an activity does: again until it is settled."""
+    through = await asking.through(gateway)
+    spec = through.spec(call=number, unknown_policy=REDO)
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                done = await through.ask(spec, seconds=20)
+            except Refused:
+                await asyncio.sleep(0.1)
+            else:
+                return done.call
+
+
+def key_of(call: call_pb2.Call) -> str:
+    key = call.key
+    return f"{key.run_id}/{key.step}/{key.item}-{key.visit}/{key.call}"

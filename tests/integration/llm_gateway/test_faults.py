@@ -1,0 +1,233 @@
+"""What the gateway does about each fault of a provider: how often it asks, what it tells, what it
+books. The stub's own log is the judge of what was sent.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.llm_gateway.asking import FAIL, REDO, Refused, by_id
+
+from nagaya.llm_gateway.v1 import (
+    call_pb2,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+)
+from servicekit.call import calling
+from servicekit.errors import Unavailable
+
+if TYPE_CHECKING:
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+    from nagaya.llm_gateway.v1 import generation_pb2
+
+SETTLED, FAILED, UNKNOWN = (
+    call_pb2.CALL_STATE_SETTLED,
+    call_pb2.CALL_STATE_FAILED,
+    call_pb2.CALL_STATE_UNKNOWN,
+)
+MODELS = ("claude-sonnet-5-5", "gpt-6.2-sol", "gemini-3.8-flash")
+ALWAYS = {"times": 100}
+ONCE = {"times": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what must come of it."""
+
+    name: str
+    action: dict[str, Any]
+    attempts: tuple[int, ...]
+    reason: str = ""
+    rule: dict[str, Any] = field(default_factory=lambda: ONCE)
+    policy: int = FAIL
+    state: int = SETTLED
+    deadline: float = 30.0
+
+
+def status(code: int, **headers: str) -> dict[str, Any]:
+    return {"kind": "status", "status": code, "headers": headers}
+
+
+RETRIED = (FAILED, SETTLED)
+# What every provider says with the same status.
+OF_HTTP = (
+    Case("429, then well", status(429, **{"retry-after": "0.3"}), RETRIED),
+    Case("429 for longer than the caller waits", status(429, **{"retry-after": "100"}), (FAILED,),
+         "PROVIDER_LIMITED", state=FAILED, deadline=5.0),
+    Case("429 for good", status(429), (FAILED,) * 3, "PROVIDER_LIMITED", ALWAYS, state=FAILED),
+    Case("402", status(402), (FAILED,), "PROVIDER_LIMITED", state=FAILED),
+    Case("overloaded for good", {"kind": "overloaded"}, (FAILED,) * 3, "PROVIDER_UNAVAILABLE",
+         ALWAYS, state=FAILED),
+    Case("500, then well", status(500), RETRIED),
+    Case("503, then well", status(503), RETRIED),
+    Case("504, then well", status(504), RETRIED),
+    Case("408, then well", status(408), RETRIED),
+    Case("400", status(400), (FAILED,), "PROVIDER_REFUSED", state=FAILED),
+    Case("401", status(401), (FAILED,), "PROVIDER_REFUSED", state=FAILED),
+    Case("403", status(403), (FAILED,), "PROVIDER_REFUSED", state=FAILED),
+    Case("404", status(404), (FAILED,), "PROVIDER_REFUSED", state=FAILED),
+    Case("413", status(413), (FAILED,), "PROVIDER_REFUSED", state=FAILED),
+    Case("a redirect", status(307, location="http://127.0.0.1:1/"), (FAILED,), "PROVIDER_REFUSED",
+         state=FAILED),
+    Case("do not retry", status(503, **{"x-should-retry": "false"}), (FAILED,),
+         "PROVIDER_UNAVAILABLE", state=FAILED),
+    Case("drop before the first byte", {"kind": "drop"}, (UNKNOWN,), "CALL_OUTCOME_UNKNOWN",
+         state=UNKNOWN),
+    Case("drop before the first byte, redone", {"kind": "drop"}, (UNKNOWN, SETTLED), policy=REDO),
+    Case("drops for good, redone", {"kind": "drop"}, (UNKNOWN,) * 3, "PROVIDER_UNAVAILABLE",
+         ALWAYS, REDO, UNKNOWN),
+    Case("silence", {"kind": "hang"}, (UNKNOWN,), "CALL_OUTCOME_UNKNOWN", state=UNKNOWN),
+    Case("slow to begin", {"kind": "delay", "delay_ms": 300}, (SETTLED,)),
+)  # fmt: skip
+# What each says in words of its own.
+OF_A_WIRE_FORMAT = (
+    Case("spend limit", {"kind": "spend_limit"}, (FAILED,), "PROVIDER_LIMITED", state=FAILED),
+    Case("overloaded, then well", {"kind": "overloaded"}, RETRIED),
+    Case("drop in the reply", {"kind": "drop", "after_bytes": 900}, (UNKNOWN,),
+         "CALL_OUTCOME_UNKNOWN", state=UNKNOWN),
+    Case("drop in the reply, redone", {"kind": "drop", "after_bytes": 900}, (UNKNOWN, SETTLED),
+         policy=REDO),
+    Case("silence in the reply, redone", {"kind": "hang", "after_chunks": 2}, (UNKNOWN, SETTLED),
+         policy=REDO),
+    Case("an error under 200, then well", {"kind": "error_event"}, RETRIED),
+    Case("failed under 200, then well", {"kind": "failed"}, RETRIED),
+    Case("failed under 200 for good", {"kind": "failed"}, (FAILED,) * 3, "PROVIDER_UNAVAILABLE",
+         ALWAYS, state=FAILED),
+    Case("truncated JSON", {"kind": "truncated_json"}, (FAILED,), "REPLY_INVALID", state=FAILED),
+    Case("an unknown event", {"kind": "unknown_event"}, (SETTLED,)),
+    Case("one chunk many times", {"kind": "repeated_chunk", "times": 30}, (SETTLED,)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("case", "model"),
+    [
+        *((case, MODELS[n % 3]) for n, case in enumerate(OF_HTTP)),
+        *((case, model) for case in OF_A_WIRE_FORMAT for model in MODELS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+async def test_a_fault_has_the_consequences_that_it_should(
+    house: House, asking: Asking, case: Case, model: str
+) -> None:
+    house.stub.script(asking.word, case.action, **case.rule)
+    spec = asking.spec(model=by_id(model), unknown_policy=case.policy)
+    impatient = await asking.through(house.gateways[1])
+
+    reason = await reason_of(impatient, spec, case.deadline)
+    call = await asking.call()
+
+    assert reason == case.reason
+    assert tuple(attempt.state for attempt in call.attempts) == case.attempts
+    assert call.state == case.state
+    assert len(asking.sent()) == len(case.attempts)
+    check_money(call)
+
+
+async def reason_of(asking: Asking, spec: generation_pb2.GenerationSpec, deadline: float) -> str:
+    try:
+        await asking.ask(spec, seconds=deadline)
+    except Refused as error:
+        return error.reason
+    return ""
+
+
+def check_money(call: call_pb2.Call) -> None:
+    """A call costs what its attempts cost; only where no figure came is it an estimate."""
+    assert call.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in call.attempts)
+    for attempt in call.attempts:
+        if attempt.state == SETTLED:
+            assert not attempt.estimated
+        if attempt.state == UNKNOWN:
+            assert attempt.estimated
+            assert attempt.cost_micro_usd > 0
+        if attempt.state == FAILED and attempt.http_status != 200:
+            assert attempt.cost_micro_usd == 0
+
+
+async def test_retry_after_is_a_floor(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, status(429, **{"retry-after": "1.5"}), times=1)
+
+    await asking.ask()
+
+    first, second = (datetime.fromisoformat(call["begin_time"]) for call in asking.sent())
+    assert 1.5 <= (second - first).total_seconds() < 3
+
+
+async def test_a_limited_caller_is_told_when_to_come_back(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, status(429, **{"retry-after": "77"}))
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(seconds=5)
+
+    assert refused.value.metadata["retry_after_ms"] == "77000"
+    assert refused.value.metadata["http_status"] == "429"
+
+
+async def test_no_attempt_begins_after_the_callers_deadline(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, {"kind": "overloaded", "delay_ms": 400}, **ALWAYS)
+    began = time.monotonic()
+
+    with pytest.raises(Refused):
+        await asking.ask(seconds=0.6)
+
+    assert time.monotonic() - began < 1.5
+    assert len(asking.sent()) == 1
+
+
+async def test_a_reply_longer_than_its_caller_waits_is_still_settled(
+    house: House, asking: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 1})
+    with pytest.raises(Refused):
+        await asking.ask(seconds=0.5)
+
+    house.stub.release(rule)
+    again = await asking.ask()
+
+    assert again.call.state == SETTLED
+    assert len(asking.sent()) == 1
+
+
+async def test_an_unknown_outcome_is_refused_until_somebody_says_redo(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, {"kind": "drop"}, times=1)
+    for _ in range(2):
+        assert await reason_of(asking, asking.spec(), 30) == "CALL_OUTCOME_UNKNOWN"
+    assert len(asking.sent()) == 1
+
+    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+
+    assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
+    assert len(asking.sent()) == 2
+
+
+async def test_a_failed_call_may_be_tried_again(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, status(400), times=1)
+    assert await reason_of(asking, asking.spec(), 30) == "PROVIDER_REFUSED"
+
+    again = await asking.ask()
+
+    assert not again.replayed
+    assert [attempt.state for attempt in again.call.attempts] == [FAILED, SETTLED]
+
+
+async def test_a_channel_that_repeats_does_not_multiply_the_attempts(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, {"kind": "overloaded"}, **ALWAYS)
+    request = generation_service_pb2.GenerateRequest(tenant_id="acme", spec=asking.spec())
+
+    async with house.workload(house.gateways[0], "runs") as channel:
+        stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
+        with calling(tenant_id="acme", user_id="ada"), pytest.raises(Unavailable):
+            await stub.Generate(request)
+
+    assert len(asking.sent()) == 3

@@ -1,0 +1,225 @@
+"""Asking for one reply: what is sent, stored, recorded and told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.llm_gateway.asking import Asking, Refused, by_id, of_class, struct
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    from tests.integration.llm_gateway.house import House
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "sections": {"type": "array"}},
+    "required": ["title", "sections"],
+    "additionalProperties": False,
+}
+
+
+async def test_a_reply_is_sent_for_once_stored_and_settled(asking: Asking) -> None:
+    done = await asking.ask()
+
+    (sent,) = asking.sent()
+    reply = await asking.files.reply(done.call)
+    assert not done.replayed
+    assert hashlib.sha256(reply["content"].encode()).hexdigest() == sent["reply_digest"]
+    assert done.call.state == call_pb2.CALL_STATE_SETTLED
+    assert done.call.output_path == (
+        f"storage/acme/{asking.run_id}/draft/artifacts/0-1/call-1.json"
+    )
+    assert done.call.summary.startswith(f"{len(reply['content']):,} characters")
+    assert reply["finish_reason"] == "stop"
+    assert (reply["provider"], reply["model"]) == ("claude", "claude-sonnet-5-5")
+    assert [a.state for a in done.call.attempts] == [call_pb2.CALL_STATE_SETTLED]
+    assert done.call.attempts[0].provider_request_id == sent["request_id"]
+    assert sent["idempotency"] == f"{asking.run_id}/draft/0-1/1/1"
+
+
+async def test_settling_leaves_one_row_in_the_audit_log(asking: Asking) -> None:
+    await asking.ask()
+
+    rows = await asking.database.fetch(
+        "SELECT user_id, action, details FROM audit_logs WHERE resource_id LIKE $1",
+        f"{asking.run_id}%",
+    )
+    assert [(row["user_id"], row["action"]) for row in rows] == [("ada", "call.settle")]
+    assert json.loads(rows[0]["details"])["attempt"] == 1
+
+
+async def test_the_same_request_again_costs_nothing(asking: Asking) -> None:
+    first = await asking.ask()
+    again = await asking.ask()
+
+    assert again.replayed
+    assert again.call == first.call
+    assert len(asking.sent()) == 1
+
+
+async def test_a_key_cannot_be_used_for_another_request(asking: Asking) -> None:
+    await asking.ask()
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec("Write about herons."))
+
+    assert refused.value.reason == "CALL_KEY_REUSED"
+    assert len(asking.sent()) == 1
+
+
+async def test_64_simultaneous_calls_of_one_key_are_one(house: House, asking: Asking) -> None:
+    others = [await asking.through(gateway) for gateway in house.gateways]
+    replies = await asyncio.gather(*(others[n % 2].ask() for n in range(64)))
+
+    assert len({reply.call.SerializeToString(deterministic=True) for reply in replies}) == 1
+    assert sum(not reply.replayed for reply in replies) == 1
+    assert len(asking.sent()) == 1
+
+
+async def test_a_key_in_flight_cannot_be_used_for_another_request(
+    house: House, asking: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    first = asyncio.create_task(asking.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+
+    other = await asking.through(house.gateways[1])
+    for asked in (asking, other):
+        with pytest.raises(Refused, match="another request"):
+            await asked.ask(asked.spec("Write about herons."))
+
+    house.stub.release(rule)
+    await first
+    assert len(asking.sent()) == 1
+
+
+async def test_a_caller_that_goes_away_leaves_its_call_to_be_settled(
+    house: House, asking: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    first = asyncio.create_task(asking.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    first.cancel()
+    house.stub.release(rule)
+
+    again = await asking.ask()
+
+    assert again.call.state == call_pb2.CALL_STATE_SETTLED
+    assert again.replayed
+    assert len(asking.sent()) == 1
+
+
+async def test_another_process_waits_for_the_reply(house: House, asking: Asking) -> None:
+    other = await asking.through(house.gateways[1])
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    first = asyncio.create_task(asking.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    second = asyncio.create_task(other.ask())
+
+    with pytest.raises(Refused, match="another process is still making this call"):
+        await other.ask(seconds=1.0)
+    house.stub.release(rule)
+
+    assert (await first).call == (await second).call
+    assert len(asking.sent()) == 1
+
+
+async def test_a_reply_that_a_schema_shapes_is_stored_as_its_value(asking: Asking) -> None:
+    done = await asking.ask(asking.spec(output_schema=struct(SCHEMA)))
+
+    reply = await asking.files.reply(done.call)
+    assert reply["content"].keys() == {"title", "sections"}
+    assert done.call.summary.startswith("an object of 2 fields")
+
+
+async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, {"kind": "reply", "text": '{"title": 7}'}, nth=1)
+    spec = asking.spec(output_schema=struct(SCHEMA))
+
+    with pytest.raises(Refused, match="does not fit the schema") as refused:
+        await asking.ask(spec)
+    failed = await asking.call()
+    again = await asking.ask(spec)
+
+    assert refused.value.reason == "REPLY_INVALID"
+    assert failed.state == call_pb2.CALL_STATE_FAILED
+    assert failed.cost_micro_usd > 0
+    assert again.call.state == call_pb2.CALL_STATE_SETTLED
+    assert [a.cost_micro_usd > 0 for a in again.call.attempts] == [True, True]
+    assert again.call.cost_micro_usd == sum(a.cost_micro_usd for a in again.call.attempts)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"model": by_id("claude-sonnet-5-5"), "temperature": 0.5}, "CAPABILITY_MISSING"),
+        ({"max_output_tokens": 9_000_000}, "CAPABILITY_MISSING"),
+        ({"model": by_id("no-such-model")}, "MODEL_UNAVAILABLE"),
+        ({"model": of_class("claude", "tiny")}, "MODEL_UNAVAILABLE"),
+        ({"step": "unheard-of"}, "MODEL_UNRESOLVED"),
+        ({"output_schema": struct({"type": "text"})}, "REQUEST_INVALID"),
+        ({"output_schema": struct({"$ref": "https://example.com/"})}, "REQUEST_INVALID"),
+        ({"output_schema": struct({"pattern": "(a+)+$"})}, "REQUEST_INVALID"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_and_leaves_nothing(
+    asking: Asking, more: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(**more))
+
+    assert refused.value.reason == reason
+    assert asking.sent() == []
+    count = await asking.database.fetchval(
+        "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", asking.run_id
+    )
+    assert count == 0
+
+
+async def test_a_call_belongs_to_a_run(asking: Asking) -> None:
+    asking.run_id = "0" * 8 + asking.run_id[8:]
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask()
+
+    assert refused.value.reason == "RUN_NOT_FOUND"
+    assert asking.sent() == []
+
+
+async def test_a_call_that_was_never_made_is_not_found(asking: Asking) -> None:
+    with pytest.raises(Refused) as refused:
+        await asking.call()
+
+    assert refused.value.reason == "CALL_NOT_FOUND"
+
+
+async def test_reasoning_that_eats_the_limit_is_told(house: House, asking: Asking) -> None:
+    action = {"kind": "reply", "text": "Cranes", "finish": "length", "reasoning_tokens": 300}
+    house.stub.script(asking.word, action)
+
+    done = await asking.ask(asking.spec(max_output_tokens=100))
+
+    assert done.call.finish_reason == generation_finish("TRUNCATED_BY_REASONING")
+    assert done.call.usage.reasoning_tokens == 300
+    assert "truncated by reasoning" in done.call.summary
+
+
+async def test_the_two_tenants_share_nothing(house: House, asking: Asking) -> None:
+    other = await asking.for_tenant("globex")
+    other.word = asking.word
+    mine, theirs = await asking.ask(), await other.ask()
+
+    assert (len(asking.sent()), len(other.sent())) == (1, 1)
+    assert mine.call.request_digest == theirs.call.request_digest
+    assert mine.call.output_path != theirs.call.output_path
+
+
+def generation_finish(name: str) -> int:
+    return call_pb2.FinishReason.Value(f"FINISH_REASON_{name}")

@@ -1,0 +1,157 @@
+"""Parts of a request that are pointed to: read, verified, joined."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.llm_gateway.asking import Refused
+
+from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.llm_gateway.v1 import generation_pb2
+
+if TYPE_CHECKING:
+    from tests.integration.llm_gateway.asking import Asking
+
+PLAN = {"title": "鶴", "sections": [{"name": "a/b"}, {"name": "~x"}], "n": 3}
+
+
+def message(asking: Asking, *parts: artifact_pb2.ArtifactPointer | str) -> generation_pb2.Message:
+    made = [
+        generation_pb2.Part(text=part)
+        if isinstance(part, str)
+        else generation_pb2.Part(pointer=part)
+        for part in (f"{asking.word} ", *parts)
+    ]
+    return generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=made)
+
+
+def pointer(file: artifact_pb2.Artifact, json_pointer: str = "") -> artifact_pb2.ArtifactPointer:
+    return artifact_pb2.ArtifactPointer(
+        path=file.path, digest=file.digest, json_pointer=json_pointer
+    )
+
+
+async def test_strings_join_as_their_text_and_other_values_as_json(asking: Asking) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+    said = await asking.files.write(b'"a \\"string\\"\\n"', step="review")
+    notes = await asking.files.write(b'"not JSON"', name="artifacts/notes.txt")
+
+    await asking.ask(
+        asking.spec(
+            messages=[
+                message(
+                    asking,
+                    pointer(plan, "/title"),
+                    "|",
+                    pointer(plan, "/sections/1"),
+                    "|",
+                    pointer(plan, "/n"),
+                    "|",
+                    pointer(said),
+                    "|",
+                    pointer(notes),
+                    "|",
+                    pointer(plan),
+                )
+            ]
+        )
+    )
+
+    (sent,) = asking.sent()
+    joined = ["鶴", '{"name":"~x"}', "3", 'a "string"\n', '"not JSON"', json.dumps(PLAN)]
+    assert sent["prompt"] == f"{asking.word} {'|'.join(joined)}"
+
+
+async def test_the_system_prompt_may_be_pointed_to(asking: Asking) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+    system = [generation_pb2.Part(text="About "), generation_pb2.Part(pointer=pointer(plan, "/n"))]
+
+    await asking.ask(asking.spec(system=system, messages=[message(asking, "Hello.")]))
+
+    (sent,) = asking.sent()
+    assert sent["prompt"] == f"About 3\n\n{asking.word} Hello."
+
+
+async def test_a_large_file_is_streamed_and_verified(asking: Asking) -> None:
+    text = "crane " * 800_000
+    large = await asking.files.upload(json.dumps({"text": text}).encode())
+
+    await asking.ask(asking.spec(messages=[message(asking, pointer(large, "/text"))]))
+
+    (sent,) = asking.sent()
+    assert sent["prompt"] == f"{asking.word} {text}"
+
+
+async def test_another_digest_than_the_files_sends_nothing(asking: Asking) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+    wrong = artifact_pb2.ArtifactPointer(path=plan.path, digest=hashlib.sha256(b"").hexdigest())
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, wrong)]))
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert refused.value.metadata["path"] == plan.path
+    assert asking.sent() == []
+
+
+async def test_a_file_that_is_not_there_sends_nothing(asking: Asking) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+    gone = artifact_pb2.ArtifactPointer(
+        path=plan.path.replace("output.json", "artifacts/gone.json"), digest=plan.digest
+    )
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, gone)]))
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert asking.sent() == []
+
+
+@pytest.mark.parametrize("path", ["/sections/2", "/sections/-", "/sections/01", "/nothing"])
+async def test_a_value_that_is_not_there_sends_nothing(asking: Asking, path: str) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, pointer(plan, path))]))
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert refused.value.metadata["json_pointer"] == path
+    assert asking.sent() == []
+
+
+async def test_a_file_of_another_tenant_is_not_read(asking: Asking) -> None:
+    plan = await asking.files.write(json.dumps(PLAN).encode())
+    theirs = artifact_pb2.ArtifactPointer(
+        path=plan.path.replace("/acme/", "/globex/"), digest=plan.digest
+    )
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, theirs)]))
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert asking.sent() == []
+
+
+async def test_more_than_32_mebibytes_are_refused(asking: Asking) -> None:
+    large = await asking.files.upload(b'"' + b"x" * (20 << 20) + b'"')
+    other = await asking.files.upload(b'"' + b"y" * (20 << 20) + b'"', step="review")
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, pointer(large), pointer(other))]))
+
+    assert refused.value.reason == "REQUEST_TOO_LARGE"
+    assert refused.value.metadata["limit_bytes"] == str(32 << 20)
+    assert asking.sent() == []
+
+
+async def test_one_file_in_many_parts_counts_each_time(asking: Asking) -> None:
+    large = await asking.files.upload(b'"' + b"x" * (5 << 20) + b'"')
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(messages=[message(asking, *[pointer(large)] * 7)]))
+
+    assert refused.value.reason == "REQUEST_TOO_LARGE"
+    assert asking.sent() == []

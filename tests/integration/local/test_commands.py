@@ -1,0 +1,225 @@
+"""`up`, `down`, `status`, `logs` and `clean`, with the supervisor detached as in real life."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from nagaya_local import commands
+from nagaya_local.doctor import doctor
+from nagaya_local.errors import LocalError, StartFailed
+from nagaya_local.layout import Layout
+from nagaya_local.leftovers import find_leftovers
+from nagaya_local.processes import marked
+from nagaya_local.state import PartState, Phase, observe
+from nagaya_local.tokens import issue_tenant_token
+from nagaya_local.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+_PARTS = ("postgres", "s3")
+
+
+@pytest.fixture
+async def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Layout]:
+    """A folder with a space in its name, whose stack is down again afterwards."""
+    for name in ("NAGAYA_PG_URL", "S3_ENDPOINT", "TEMPORAL_ADDRESS", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    layout = Layout(tmp_path / "a clone")
+    layout.root.mkdir()
+    yield layout
+    await commands.down(layout, _unheard)
+
+
+def _unheard(_: str) -> None:
+    pass
+
+
+def _pids(layout: Layout) -> dict[str, int]:
+    return json.loads(layout.pids.read_text())
+
+
+async def test_a_second_up_starts_nothing(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+    before = _pids(clone)
+    heard: list[str] = []
+
+    await commands.up(clone, heard.append, _PARTS)
+
+    assert heard == ["everything runs already"]
+    assert _pids(clone) == before
+    assert set(before) == {"postgres", "s3", "supervisor"}
+
+
+async def test_down_leaves_nothing_running_and_keeps_the_data(clone: Layout) -> None:
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+    connection = await asyncpg.connect(endpoints.pg_url)
+    await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    await connection.close()
+    await commands.down(clone, _unheard)
+
+    assert find_leftovers(clone) == ()
+    assert marked(clone.root) == ()
+    assert _pids(clone) == {}
+    again = await commands.up(clone, _unheard, _PARTS)
+    assert again == endpoints
+    connection = await asyncpg.connect(again.pg_url)
+    assert await connection.fetchval("SELECT number FROM kept") == 7
+    await connection.close()
+
+
+async def test_down_ends_what_a_killed_supervisor_left(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+    processes = [part.process for part in (await commands.status(clone)).parts]
+    os.kill(_pids(clone)["supervisor"], signal.SIGKILL)
+    await commands.down(clone, _unheard)
+
+    assert not [process for process in processes if process is not None and process.alive]
+    assert (await commands.status(clone)).phase is Phase.STOPPED
+
+
+async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+    supervisor = observe(clone).supervisor
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert await until(lambda: not supervisor.alive, 10)
+
+    await commands.up(clone, _unheard, _PARTS)
+
+    state = await commands.status(clone)
+    assert state.phase is Phase.RUNNING
+    assert {part.state for part in state.parts} == {PartState.READY}
+
+
+async def test_up_that_is_interrupted_stops_what_it_started(clone: Layout) -> None:
+    heard: list[str] = []
+    starting = asyncio.create_task(commands.up(clone, heard.append, ("s3", "llmstub")))
+    assert await until(lambda: bool(heard), 30)  # one is ready; the stub takes half a second more
+    starting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+    assert find_leftovers(clone) == ()
+    assert (await commands.status(clone)).phase is Phase.STOPPED
+
+
+async def test_two_ups_at_once_start_one_stack(clone: Layout) -> None:
+    one, other = await asyncio.gather(
+        commands.up(clone, _unheard, _PARTS), commands.up(clone, _unheard, _PARTS)
+    )
+
+    assert one == other
+    assert len(_pids(clone)) == 3
+
+
+async def test_a_killed_part_comes_back_on_its_port_with_its_data(clone: Layout) -> None:
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+    os.kill(_pids(clone)["postgres"], signal.SIGKILL)
+
+    def is_back() -> bool:
+        part = observe(clone).parts[0]
+        return (part.name, part.state, part.restarts) == ("postgres", PartState.READY, 1)
+
+    assert await until(is_back, 30)
+    await (await asyncpg.connect(endpoints.pg_url)).close()
+
+
+async def test_a_port_taken_while_the_stack_was_down_is_told_and_replaced(clone: Layout) -> None:
+    first = await commands.up(clone, _unheard, _PARTS)
+    await commands.down(clone, _unheard)
+    heard: list[str] = []
+
+    with socket.create_server(("127.0.0.1", int(first.s3_endpoint.rpartition(":")[2]))):
+        second = await commands.up(clone, heard.append, _PARTS)
+
+    assert second.s3_endpoint != first.s3_endpoint
+    assert second.pg_url == first.pg_url
+    assert "of s3 is taken by another process" in heard[0]
+
+
+async def test_a_given_address_replaces_the_embedded_part(
+    clone: Layout, monkeypatch: pytest.MonkeyPatch, management_url: str
+) -> None:
+    monkeypatch.setenv("NAGAYA_PG_URL", management_url)
+
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+
+    assert endpoints.pg_url == management_url
+    assert set(_pids(clone)) == {"s3", "supervisor"}
+
+
+async def test_addresses_of_its_own_in_the_environment_change_nothing(
+    clone: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+    monkeypatch.setenv("NAGAYA_PG_URL", endpoints.pg_url)
+    monkeypatch.setenv("S3_ENDPOINT", endpoints.s3_endpoint)
+    heard: list[str] = []
+
+    await commands.up(clone, heard.append, _PARTS)
+
+    assert heard == ["everything runs already"]
+
+
+async def test_an_unreachable_database_is_named_with_the_remedy_and_nothing_stays(
+    clone: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAGAYA_PG_URL", "postgresql://nobody@127.0.0.1:1/nagaya")
+
+    with pytest.raises(StartFailed, match="NAGAYA_PG_URL does not lead to a database") as failed:
+        await commands.up(clone, _unheard, _PARTS)
+
+    assert "unset it" in failed.value.remedy
+    assert find_leftovers(clone) == ()
+    assert (await commands.status(clone)).phase is Phase.FAILED
+
+
+async def test_an_unknown_part_is_refused_before_anything_is_touched(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+
+    with pytest.raises(LocalError, match="no part nonsense"):
+        await commands.up(clone, _unheard, ("nonsense",))
+
+    assert (await commands.status(clone)).phase is Phase.RUNNING
+
+
+async def test_everything_secret_is_readable_by_its_owner_only(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+    token = issue_tenant_token(clone, "acme")
+
+    secret = [clone.endpoints, token, *clone.keys.iterdir(), *clone.tokens.iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+    assert clone.data.stat().st_mode & 0o777 == 0o700
+
+
+async def test_logs_and_doctor_tell_no_password(clone: Layout) -> None:
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+    heard: list[str] = []
+    await commands.logs(clone, heard.append)
+    await doctor(clone, heard.append)
+
+    text = "\n".join(heard)
+    assert "postgres | " in text
+    assert "PostgreSQL) 18" in text
+    assert endpoints.s3_secret_key not in text
+    assert endpoints.pg_url.split("@")[0] not in text
+
+
+async def test_clean_asks_first(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+
+    assert not await commands.clean(clone, _unheard, lambda _: False)
+    assert clone.endpoints.exists()
+    assert await commands.clean(clone, _unheard, lambda _: True)
+    assert not clone.data.exists()

@@ -1,0 +1,101 @@
+"""The clone's keys and tokens, as the services' own verifier takes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+
+from nagaya_local.choices import Choices
+from nagaya_local.errors import LocalError, PreflightFailed
+from nagaya_local.keys import ISSUER, WORKLOADS, Keys
+from nagaya_local.layout import Layout
+from nagaya_local.providers import keys_file, read_providers, write_providers
+from nagaya_local.tokens import issue_operator_token, issue_tenant_token, renew_tokens
+from servicekit.errors import TokenInvalid
+from servicekit.identity import Verifier, WorkloadSigner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    Keys(layout.keys).make()
+    return layout
+
+
+@pytest.fixture
+def verifier(layout: Layout) -> Verifier:
+    return Verifier.from_file(Keys(layout.keys).jwks, ISSUER)
+
+
+def test_the_operator_may_do_everything_for_everyone(layout: Layout, verifier: Verifier) -> None:
+    operator = verifier.verify(issue_operator_token(layout).read_text().strip())
+
+    assert operator.may("tenants.write")
+    assert operator.covers("acme")
+
+
+def test_a_person_of_a_tenant_may_work_in_it_and_nowhere_else(
+    layout: Layout, verifier: Verifier
+) -> None:
+    person = verifier.verify(issue_tenant_token(layout, "acme").read_text().strip())
+
+    assert person.may("runs.write")
+    assert not person.may("tenants.write")
+    assert not person.may("catalog.write")
+    assert (person.covers("acme"), person.covers("globex")) == (True, False)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_signs_as_itself_and_as_no_other(
+    layout: Layout, verifier: Verifier, name: str
+) -> None:
+    key = Keys(layout.keys).workload(name)
+    assert verifier.verify(WorkloadSigner.from_file(name, key).token("acme")).workload == name
+
+    other = next(workload for workload in WORKLOADS if workload != name)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(WorkloadSigner.from_file(other, key).token("acme"))
+
+
+def test_keys_stay_and_tokens_are_renewed(layout: Layout, verifier: Verifier) -> None:
+    path = issue_tenant_token(layout, "acme")
+    path.write_text("an old token")
+    Keys(layout.keys).make()
+    renew_tokens(layout)
+
+    assert verifier.verify(path.read_text().strip()).covers("acme")
+    lifetime = jwt.decode(path.read_text().strip(), options={"verify_signature": False})
+    assert lifetime["exp"] - lifetime["iat"] == 30 * 24 * 3600
+
+
+@pytest.mark.parametrize("tenant_id", ["../keys/issuer", "operator", "", "Acme"])
+def test_a_token_file_lies_where_tokens_lie(layout: Layout, tenant_id: str) -> None:
+    with pytest.raises(LocalError):
+        issue_tenant_token(layout, tenant_id)
+
+
+def test_the_sealing_key_has_32_bytes(layout: Layout) -> None:
+    ring = json.loads(Keys(layout.keys).keyring.read_text())
+
+    assert len(base64.b64decode(ring["keys"][ring["active"]])) == 32
+
+
+def test_a_provider_key_makes_that_provider_real_and_no_other(layout: Layout) -> None:
+    chosen = Choices.read({"OPENAI_API_KEY": "sk-real"}, {})
+    write_providers(layout, "http://127.0.0.1:1", chosen.provider_keys)
+
+    places = {provider.id: provider.api_base_url for provider in read_providers(layout)}
+    assert places == {"claude": "http://127.0.0.1:1", "openai": "", "gemini": "http://127.0.0.1:1"}
+    assert json.loads(keys_file(layout).read_text())["openai"] == "sk-real"
+
+
+def test_an_s3_server_without_its_keys_is_refused() -> None:
+    with pytest.raises(PreflightFailed, match="without S3_SECRET_KEY"):
+        Choices.read({"S3_ENDPOINT": "http://s3:9000", "S3_ACCESS_KEY": "key"}, {})

@@ -1,0 +1,52 @@
+"""Ports: probed, remembered, moved aside when somebody else has them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from nagaya_local.ports import PortBook, free_port, is_free
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def _taken(port: int) -> Generator[None]:
+    with socket.create_server(("127.0.0.1", port)):
+        yield
+
+
+def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+    port = free_port()
+
+    with _taken(port):
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def test_ports_stay_the_same_from_one_start_to_the_next(tmp_path: Path) -> None:
+    first, _ = PortBook(tmp_path / "ports.json").assign(("postgres", "s3"))
+    second, moved = PortBook(tmp_path / "ports.json").assign(("postgres", "s3"))
+
+    assert second == first
+    assert moved == ()
+
+
+def test_only_the_part_whose_port_is_taken_moves_and_says_so(tmp_path: Path) -> None:
+    first, _ = PortBook(tmp_path / "ports.json").assign(("postgres", "s3", "temporal"))
+
+    with _taken(first["s3"]):
+        second, moved = PortBook(tmp_path / "ports.json").assign(("postgres", "s3", "temporal"))
+
+    assert second["s3"] not in first.values()
+    assert (second["postgres"], second["temporal"]) == (first["postgres"], first["temporal"])
+    assert moved == (f"port {first['s3']} of s3 is taken by another process: now {second['s3']}",)
+
+
+def test_clones_prefer_ports_of_their_own(tmp_path: Path) -> None:
+    books = [PortBook(tmp_path / f"clone {number}" / "ports.json") for number in range(9)]
+
+    assert len({book.assign(("postgres",))[0]["postgres"] for book in books}) > 1

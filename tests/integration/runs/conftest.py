@@ -1,0 +1,229 @@
+"""A tenant's database and a management database with the service's tables, for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from tests.integration.runs.house import NOWHERE, PASSWORD, House, launcher_at
+from tests.integration.runs.served import Client, FileServicer
+
+from dataplane.databases import MANAGEMENT, Databases
+from dataplane.migrations import read_migrations
+from dataplane.pools import Target
+from dataplane.tenants import ManagementPool, TenantPools
+from nagaya.artifacts.v1 import artifact_service_pb2_grpc
+from runs.config import MIGRATIONS
+from runs.servicer.bindings import bindings
+from runs.store.stores import Stores
+from runs.watch import Patience, Watch
+from servicekit.errors import PermissionDenied
+from servicekit.identity import Principal, acting_as
+from servicekit.server import bind
+from servicekit.testing import Keys, Served, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    import grpc
+
+    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.temporal import TemporalServer
+    from runs.launcher import Launcher
+
+TENANT_MIGRATIONS = Path(__file__).parents[3] / "services" / "tenant" / "migrations"
+SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
+
+
+class Cluster:
+    """The databases of one test: the tenant `acme`'s and the management database."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        suffix = secrets.token_hex(4)
+        self.names = {"acme": f"t_{suffix}", MANAGEMENT: f"m_{suffix}"}
+
+    async def create(self) -> None:
+        await asyncio.gather(
+            self._create(self.names["acme"], "tenant"),
+            self._create(self.names[MANAGEMENT], "management"),
+        )
+        connection = await asyncpg.connect(self.superuser_url("acme"))
+        await connection.execute("INSERT INTO tenant_identity (tenant_id) VALUES ('acme')")
+        await connection.close()
+
+    async def drop(self) -> None:
+        connection = await asyncpg.connect(self._server.superuser_url())
+        for name in self.names.values():
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.close()
+
+    async def resolve(self, tenant_id: str) -> Target:
+        """Return how the service logs in, as the tenant service would."""
+        if tenant_id not in self.names:
+            raise PermissionDenied
+        name = self.names[tenant_id]
+        port = urlsplit(self._server.superuser_url()).port or 0
+        role = f"{name}_runs"
+        return Target("127.0.0.1", port, name, role, PASSWORD, 1, 20, "local")
+
+    def superuser_url(self, tenant_id: str) -> str:
+        return self._server.superuser_url(self.names[tenant_id])
+
+    async def lock_out(self, tenant_id: str) -> None:
+        """Close a database to everybody, as if its server were away."""
+        connection = await asyncpg.connect(self._server.superuser_url())
+        name = self.names[tenant_id]
+        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        )
+        await connection.close()
+
+    async def let_in(self, tenant_id: str) -> None:
+        """Open a database again."""
+        connection = await asyncpg.connect(self._server.superuser_url())
+        await connection.execute(f"ALTER DATABASE {self.names[tenant_id]} ALLOW_CONNECTIONS true")
+        await connection.close()
+
+    async def _create(self, name: str, target: str) -> None:
+        connection = await asyncpg.connect(self._server.superuser_url())
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(f"CREATE ROLE {name}")
+        for service in SERVICES:
+            await connection.execute(
+                f"CREATE ROLE {name}_{service} LOGIN IN ROLE {name} PASSWORD '{PASSWORD}'"
+            )
+            await connection.execute(f"CREATE ROLE {name}_{service}_mig IN ROLE {name}")
+        await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
+        await connection.close()
+        connection = await asyncpg.connect(self._server.superuser_url(name))
+        for migration in read_migrations(TENANT_MIGRATIONS):
+            if (migration.target, migration.number) == (target, 1):
+                await connection.execute(migration.sql)
+        await connection.execute(f"SET SESSION AUTHORIZATION {name}_runs_mig")
+        for privileges in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"):
+            await connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {privileges} TO {name}_runs")
+        for migration in read_migrations(MIGRATIONS):
+            if migration.target == target:
+                await connection.execute(migration.sql)
+        await connection.close()
+
+
+@pytest.fixture
+async def cluster(postgres: PostgresServer) -> AsyncGenerator[Cluster]:
+    cluster = Cluster(postgres)
+    await cluster.create()
+    yield cluster
+    await cluster.drop()
+
+
+@pytest.fixture
+async def databases(cluster: Cluster) -> AsyncGenerator[Databases]:
+    databases = Databases(cluster.resolve, "runs", 30)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def tenants(databases: Databases) -> TenantPools:
+    return TenantPools(databases)
+
+
+@pytest.fixture
+def management(databases: Databases) -> ManagementPool:
+    return ManagementPool(databases)
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to the tenant's database that may do anything."""
+    connection = await asyncpg.connect(cluster.superuser_url("acme"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def registry(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to the management database that may do anything."""
+    connection = await asyncpg.connect(cluster.superuser_url(MANAGEMENT))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return Stores()
+
+
+@pytest.fixture
+def ada() -> Generator[Principal]:
+    """The person on whose behalf a test calls the app."""
+    principal = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))
+    with acting_as(principal):
+        yield principal
+
+
+@pytest.fixture
+async def launcher(temporal: TemporalServer) -> Launcher:
+    """A launcher whose workflows nobody works on."""
+    return await launcher_at(temporal.address)
+
+
+@pytest.fixture
+async def stranded() -> Launcher:
+    """A launcher that reaches no Temporal."""
+    return await launcher_at(NOWHERE)
+
+
+@pytest.fixture
+def house(
+    tenants: TenantPools, management: ManagementPool, launcher: Launcher, ada: Principal
+) -> House:
+    return House(tenants, management, launcher)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+@pytest.fixture
+def files() -> FileServicer:
+    return FileServicer()  # pyright: ignore[reportAbstractUsage] - one of its methods is served
+
+
+@pytest.fixture
+async def served(
+    keys: Keys,
+    files: FileServicer,
+    tenants: TenantPools,
+    management: ManagementPool,
+    launcher: Launcher,
+) -> AsyncGenerator[Served]:
+    add = artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server
+    binding = bind(add, files, "nagaya.artifacts.v1.ArtifactService")
+    only = {"GetArtifact": binding.handlers["GetArtifact"]}
+    async with serve(keys, replace(binding, handlers=only)) as peer:
+        house = House(tenants, management, launcher, peer.workload_channel("runs"))
+        stores = house.stores
+        watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
+        async with serve(keys, *bindings(tenants, stores, house.runs, watch)) as served:
+            yield served
+
+
+@pytest.fixture
+def channel(served: Served) -> grpc.aio.Channel:
+    return served.channel(user_id="ada", tenants=["acme"])
+
+
+@pytest.fixture
+def client(channel: grpc.aio.Channel) -> Client:
+    return Client(channel)

@@ -1,0 +1,42 @@
+"""Creates a run and dies by SIGKILL between the transaction and the start of the workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from tests.integration.runs.house import NOWHERE, House, launcher_at
+
+from dataplane.databases import MANAGEMENT, Databases
+from dataplane.pools import Target
+from dataplane.tenants import ManagementPool, TenantPools
+from runs.launcher import Launcher
+from servicekit.identity import Principal, acting_as
+
+if TYPE_CHECKING:
+    from runs.domain.plan import RunStart
+
+
+class DeadlyLauncher(Launcher):
+    async def start(self, start: RunStart) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(port: str, tenant_database: str, management_database: str, password: str) -> None:
+    async def resolve(tenant_id: str) -> Target:
+        name = management_database if tenant_id == MANAGEMENT else tenant_database
+        return Target("127.0.0.1", int(port), name, f"{name}_runs", password, 1, 20, "local")
+
+    databases = Databases(resolve, "runs", 5)
+    launcher = await launcher_at(NOWHERE)
+    launcher.__class__ = DeadlyLauncher
+    house = House(TenantPools(databases), ManagementPool(databases), launcher)
+    with acting_as(Principal("ada", None, frozenset({"*"}), frozenset({"*"}))):
+        await house.run("r1")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""The API side of the service, put together on the databases of one test."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import ParseDict
+
+from dataplane.directory import TenantDirectory
+from dataplane.tenants import DataPlane
+from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
+from runs.app.pipelines import Pipelines
+from runs.app.prompts import Prompts
+from runs.app.runs import Runs
+from runs.config import TemporalConfig
+from runs.launcher import Launcher, connect
+from runs.peers.artifacts import Artifacts
+from runs.relay.visits import Relay
+from runs.store.stores import Stores
+from runs.wire import pipelines as wire
+from runs.wire.runs import run_draft
+from servicekit.channel import open_channel
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import asyncpg
+    import grpc
+
+    from dataplane.tenants import ManagementPool, TenantPools
+    from runs.domain.pipelines import PipelineVersion
+    from runs.domain.runs import Run
+
+NOWHERE = "127.0.0.1:1"
+PASSWORD = "secret"
+COPY = {"step": "copy", "function": {"function": "copy"}}
+
+
+class House:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        management: ManagementPool,
+        launcher: Launcher,
+        artifacts: grpc.aio.Channel | None = None,
+    ) -> None:
+        self.tenants = tenants
+        self.management = management
+        self.launcher = launcher
+        self.stores = stores = Stores()
+        self.prompts = Prompts(tenants, stores.prompts)
+        self.pipelines = Pipelines(tenants, stores.pipelines, stores.prompts)
+        files = Artifacts(artifacts or open_channel(NOWHERE, None))
+        directory = TenantDirectory(open_channel(NOWHERE, None))
+        self.data = DataPlane(tenants, management, directory)
+        self.runs = Runs(self.data, stores, files, launcher)
+
+    def reaching(self, launcher: Launcher) -> House:
+        """Make a replica with another way to Temporal."""
+        return House(self.tenants, self.management, launcher)
+
+    def relay(self, launcher: Launcher, silence: timedelta) -> Relay:
+        """Make the relay of another replica."""
+        return Relay(self.data, self.stores, launcher, silence)
+
+    async def find(self, run_id: str) -> Run:
+        async with self.tenants.connection("acme") as connection:
+            run = await self.stores.runs.find(connection, run_id)
+        assert run is not None
+        return run
+
+    async def begin(self, run_id: str) -> None:
+        """Do what the first activity of a run's workflow does."""
+        async with self.tenants.transaction("acme") as connection:
+            await self.stores.transitions.begin(connection, run_id, 1)
+
+    async def pipeline(self, *steps: dict[str, Any], name: str = "article") -> PipelineVersion:
+        """Create a pipeline's next version, by default of one step that copies."""
+        message = ParseDict({"steps": list(steps or (COPY,))}, pipeline_pb2.PipelineSpec())
+        spec = wire.pipeline_spec(message)
+        request_id = secrets.token_hex(8)
+        return await self.pipelines.create("acme", request_id, name, spec, wire.document(spec))
+
+    async def run(self, request_id: str = "", **fields: object) -> Run:
+        """Create a run, by default of the pipeline `article` with an inline input."""
+        whole = {"request_id": request_id or secrets.token_hex(8), "pipeline": "article", **fields}
+        if not {"inline", "pointer", "hold"} & whole.keys():
+            whole["inline"] = {"topic": "cranes"}
+        draft = run_draft(ParseDict(whole, run_service_pb2.CreateRunRequest()))
+        return await self.runs.create("acme", draft)
+
+
+async def make_due(database: asyncpg.Connection, registry: asyncpg.Connection) -> None:
+    """Have everything that a relay does be due now."""
+    await database.execute("UPDATE outbox SET due_at = now()")
+    await registry.execute("UPDATE runs_pending_work SET due_at = now()")
+
+
+async def launcher_at(address: str, namespace: str = "default") -> Launcher:
+    """Make a launcher whose workflows nobody works on."""
+    config = TemporalConfig(address, namespace, f"runs-{secrets.token_hex(4)}")
+    return Launcher(await connect(config), config.task_queue)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from temporalio import workflow
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from tests.integration.runs.house import make_due
+
+from runs import launcher as launching
+from runs.config import TemporalConfig
+from runs.domain.plan import RunStart, workflow_id
+from runs.domain.runs import RunStatus
+from runs.launcher import WORKFLOW, Launcher, connect
+
+if TYPE_CHECKING:
+    import asyncpg
+    from temporalio.client import Client
+    from tests.integration.runs.house import House
+
+    from nagaya_local.temporal import TemporalServer
+    from runs.relay.visits import Relay
+
+NEVER_SILENT = timedelta(0)
+
+
+@pytest.fixture
+async def client(temporal: TemporalServer) -> Client:
+    return await connect(TemporalConfig(temporal.address, "default", ""), lazy=False)
+
+
+def reconciling(house: House) -> Relay:
+    return house.relay(house.launcher, NEVER_SILENT)
+
+
+async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
+    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    await house.begin(run.run_id)
+    for item in (1, 2):
+        await database.execute(
+            "INSERT INTO steps (run_id, step, item, status) VALUES ($1, 'copy', $2, 'running')",
+            UUID(run.run_id),
+            item,
+        )
+    await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+
+    ended = await house.find(run.run_id)
+    assert ended.status is RunStatus.FAILED
+    assert ended.error is not None
+    assert ended.error.reason == "WORKFLOW_TERMINATED"
+    events = await database.fetch(
+        "SELECT seq, kind, payload ->> 'status' AS status FROM run_events ORDER BY seq"
+    )
+    assert [tuple(event) for event in events] == [
+        (1, "run", "pending"),
+        (2, "run", "running"),
+        (3, "step", "failed"),
+        (4, "step", "failed"),
+        (5, "run", "failed"),
+    ]
+    assert ended.last_sequence == 5
+
+
+async def test_a_running_run_whose_workflow_is_unknown_fails(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.reaching(stranded).run()
+    await house.begin(run.run_id)
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+
+    ended = await house.find(run.run_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error.reason) == (RunStatus.FAILED, "WORKFLOW_LOST")
+
+
+async def test_a_pending_run_whose_start_was_lost_is_started_again(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.reaching(stranded).run()
+    await database.execute("DELETE FROM outbox")
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+
+    assert await house.launcher.describe("acme", run.run_id) is not None
+    assert (await house.find(run.run_id)).status is RunStatus.PENDING
+
+
+async def test_a_held_run_is_left_alone(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run(hold=True)
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+
+    assert (await house.find(run.run_id)).last_sequence == 1
+    assert await house.launcher.describe("acme", run.run_id) is None
+
+
+async def test_a_run_that_no_worker_takes_is_shown_as_stuck_until_it_moves(
+    house: House,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launching, "_WAITING", timedelta(0))
+    await house.pipeline()
+    run = await house.run()
+    for _ in range(2):  # it is told once
+        await make_due(database, registry)
+        await reconciling(house).visit_due()
+
+    stuck = await house.find(run.run_id)
+    assert stuck.stuck_reason == "no worker takes the run's tasks: is a worker running?"
+    assert stuck.last_sequence == 2
+
+    await house.begin(run.run_id)
+    assert (await house.find(run.run_id)).stuck_reason == ""
+
+
+@workflow.defn(name=WORKFLOW)
+class BrokenWorkflow:
+    @workflow.run
+    async def run(self, start: RunStart) -> None:
+        raise ValueError("a defect")
+
+
+async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
+    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    queue = f"broken-{secrets.token_hex(4)}"
+    house = house.reaching(Launcher(client, queue))
+    await house.pipeline()
+    run = await house.run()
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=[BrokenWorkflow],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    async with worker, asyncio.timeout(20):
+        while not (await house.find(run.run_id)).stuck_reason:
+            await make_due(database, registry)
+            await reconciling(house).visit_due()
+
+    assert (await house.find(run.run_id)).stuck_reason == (
+        "the workflow's code fails on the worker (attempt 2)"
+    )
+
+
+async def test_a_silent_run_that_moves_is_left_as_it_is(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    await house.begin(run.run_id)
+    await make_due(database, registry)
+    await reconciling(house).visit_due()
+
+    assert (await house.find(run.run_id)).last_sequence == 2

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tests.integration.runs.house import PASSWORD, make_due
+
+from dataplane.databases import MANAGEMENT
+from dataplane.directory import TenantDirectory
+from dataplane.tenants import DataPlane
+from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
+from runs.relay.reconciler import SILENCE
+from runs.relay.visits import Relay
+from servicekit.server import Context, bind
+from servicekit.testing import Keys, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import asyncpg
+    from tests.integration.runs.conftest import Cluster
+    from tests.integration.runs.house import House
+
+    from runs.launcher import Launcher
+
+
+async def test_a_run_created_while_temporal_was_away_is_started_later(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.reaching(stranded).run()
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+
+    state = await house.launcher.describe("acme", run.run_id)
+    assert state is not None
+    assert state.status == "running"
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_a_run_whose_creator_was_killed_is_started_by_another_replica(
+    house: House, cluster: Cluster, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    port = str(urlsplit(cluster.superuser_url("acme")).port)
+    names = cluster.names["acme"], cluster.names[MANAGEMENT]
+    root = Path(__file__).parents[3]
+    creator = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.runs.creator_that_dies", port, *names, PASSWORD,
+        cwd=root,
+    )  # fmt: skip
+    assert await creator.wait() == -signal.SIGKILL
+
+    run_id = str(await database.fetchval("SELECT id FROM runs WHERE request_id = 'r1'"))
+    assert await house.launcher.describe("acme", run_id) is None
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+    assert await house.launcher.describe("acme", run_id) is not None
+
+
+async def test_replicas_share_the_outbox(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    away = house.reaching(stranded)
+    runs = await asyncio.gather(*(away.run() for _ in range(30)))
+    await make_due(database, registry)
+    relays = [house.relay(house.launcher, SILENCE) for _ in range(3)]
+    visits = await asyncio.gather(*(relay.visit_due() for relay in relays))
+
+    assert sorted(visits) == [0, 0, 1]
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+    states = [await house.launcher.describe("acme", run.run_id) for run in runs]
+    assert all(state is not None and state.status == "running" for state in states)
+
+
+async def test_telling_temporal_twice_changes_nothing(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    before = await house.launcher.describe("acme", run.run_id)
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+
+    assert await house.launcher.describe("acme", run.run_id) == before
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_what_cannot_be_told_is_tried_again_soon(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    away = house.reaching(stranded)
+    await away.run()
+    await make_due(database, registry)
+    await house.relay(stranded, SILENCE).visit_due()
+
+    assert await database.fetchval("SELECT attempts FROM outbox") == 1
+    soon = timedelta(seconds=6)
+    assert await database.fetchval("SELECT due_at - now() < $1 FROM outbox", soon)
+    assert await registry.fetchval("SELECT due_at - now() < $1 FROM runs_pending_work", soon)
+
+
+async def test_a_cancellation_is_told_too(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    await house.begin(run.run_id)
+    await house.reaching(stranded).runs.cancel("acme", run.run_id)
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_a_tenant_is_forgotten_once_nothing_is_left_and_its_note_is_old(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    await house.runs.cancel("acme", run.run_id)
+    relay = house.relay(house.launcher, SILENCE)
+    await make_due(database, registry)
+    await relay.visit_due()
+    assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 1
+
+    await registry.execute("UPDATE runs_pending_work SET noted_at = now() - interval '4 minutes'")
+    await make_due(database, registry)
+    await relay.visit_due()
+    assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 0
+
+
+async def test_a_tenant_with_an_open_run_is_not_forgotten(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    await house.run()
+    await registry.execute("UPDATE runs_pending_work SET noted_at = now() - interval '4 minutes'")
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+
+    later = await registry.fetchval("SELECT due_at - now() FROM runs_pending_work")
+    assert timedelta(seconds=15) < later < timedelta(seconds=45)
+
+
+async def test_a_tenant_that_cannot_be_reached_does_not_keep_the_others_waiting(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.reaching(stranded).run()
+    await registry.execute(
+        "INSERT INTO runs_pending_work (tenant_id, kind, due_at) VALUES ('gone', 'runs', now())"
+    )
+    await make_due(database, registry)
+    assert await house.relay(house.launcher, SILENCE).visit_due() == 2
+
+    assert await house.launcher.describe("acme", run.run_id) is not None
+
+
+class RegistryServicer(tenant_service_pb2_grpc.TenantServiceServicer):
+    """The one method of tenant that a directory follows: `acme` is active, `globex` is away."""
+
+    async def WatchTenants(
+        self, request: tenant_service_pb2.WatchTenantsRequest, context: Context
+    ) -> AsyncGenerator[tenant_service_pb2.WatchTenantsResponse]:
+        for tenant_id in ("acme", "globex"):
+            active = tenant_pb2.Tenant(tenant_id=tenant_id, state=tenant_pb2.TENANT_STATE_ACTIVE)
+            yield tenant_service_pb2.WatchTenantsResponse(tenant=active)
+        yield tenant_service_pb2.WatchTenantsResponse(synced=True)
+        await asyncio.Event().wait()
+
+
+async def test_a_sweep_finds_tenants_whose_note_was_lost(
+    house: House, keys: Keys, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    await house.run()
+    await registry.execute("DELETE FROM runs_pending_work")
+    servicer = RegistryServicer()  # pyright: ignore[reportAbstractUsage] - one method is served
+    add = tenant_service_pb2_grpc.add_TenantServiceServicer_to_server
+    binding = bind(add, servicer, "nagaya.tenant.v1.TenantService")
+    only = {"WatchTenants": binding.handlers["WatchTenants"]}
+    async with serve(keys, replace(binding, handlers=only)) as served:
+        directory = TenantDirectory(served.workload_channel("runs"))
+        directory.start()
+        await directory.ready()
+        data = DataPlane(house.tenants, house.management, directory)
+        await Relay(data, house.stores, house.launcher).sweep()
+        await directory.close()
+
+    assert await registry.fetchval("SELECT tenant_id FROM runs_pending_work") == "acme"

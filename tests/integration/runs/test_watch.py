@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runs.domain.events import Heartbeat, RunEvent
+from runs.domain.runs import Run, RunStatus
+from runs.errors import RunNotFound
+from runs.watch import Patience, Watch
+from servicekit.errors import DatabaseUnavailable, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.integration.runs.conftest import Cluster
+    from tests.integration.runs.house import House
+
+    from dataplane.tenants import TenantPools
+    from runs.store.stores import Stores
+
+NO_RUN = "00000000-0000-0000-0000-000000000000"
+HASTY = Patience(heartbeat=0.3, database=1.0)
+
+
+@pytest.fixture
+def watch(tenants: TenantPools, stores: Stores) -> Watch:
+    return Watch(tenants, stores.runs, stores.events, HASTY)
+
+
+@pytest.fixture
+async def run(house: House) -> Run:
+    await house.pipeline()
+    return await house.run(config={"note": "for ada"})
+
+
+async def append(house: House, run: Run) -> None:
+    async with house.tenants.transaction("acme") as connection:
+        await house.stores.events.append_run(connection, run.run_id)
+
+
+async def finish(house: House, run: Run) -> None:
+    async with house.tenants.transaction("acme") as connection:
+        await house.stores.transitions.finish(connection, run.run_id, 1, RunStatus.COMPLETED)
+
+
+async def events_of(watch: Watch, run: Run, after: int = 0) -> AsyncGenerator[RunEvent]:
+    async for part in watch.follow("acme", run.run_id, after):
+        if isinstance(part, RunEvent):
+            yield part
+
+
+async def sequences(watch: Watch, run: Run, after: int = 0) -> list[int]:
+    return [event.sequence async for event in events_of(watch, run, after)]
+
+
+async def test_a_watch_begins_at_the_beginning_and_ends_after_the_last_event(
+    house: House, watch: Watch, run: Run
+) -> None:
+    await append(house, run)
+    await finish(house, run)
+
+    events = [event async for event in events_of(watch, run)]
+    assert [event.sequence for event in events] == [1, 2, 3]
+    assert [event.last for event in events] == [False, False, True]
+
+
+async def test_an_event_of_the_run_tells_it_as_it_was(house: House, watch: Watch, run: Run) -> None:
+    await finish(house, run)
+
+    first, last = [event.subject async for event in events_of(watch, run)]
+    assert first == run
+    assert isinstance(last, Run)
+    assert (last.status, last.settings) == (RunStatus.COMPLETED, {"note": "for ada"})
+
+
+async def test_a_watch_is_resumed_after_any_event(house: House, watch: Watch, run: Run) -> None:
+    for _ in range(3):
+        await append(house, run)
+    await finish(house, run)
+
+    assert [await sequences(watch, run, after) for after in (2, 4, 5, 99)] == [
+        [3, 4, 5],
+        [5],
+        [],
+        [],
+    ]
+
+
+async def test_a_run_that_does_not_exist_cannot_be_watched(watch: Watch, run: Run) -> None:
+    with pytest.raises(RunNotFound):
+        await anext(watch.follow("acme", NO_RUN, 0))
+
+
+async def test_a_watch_says_that_it_is_alive_while_nothing_happens(watch: Watch, run: Run) -> None:
+    async with aclosing(watch.follow("acme", run.run_id, 0)) as parts:
+        heard = [await anext(parts) for _ in range(4)]
+
+    assert isinstance(heard[0], RunEvent)
+    assert heard[1:] == [Heartbeat(1)] * 3
+
+
+async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
+    house: House, watch: Watch, run: Run
+) -> None:
+    async def write() -> None:
+        for _ in range(10):
+            async with house.tenants.transaction("acme") as connection:
+                await house.stores.events.append_run(connection, run.run_id)
+                await asyncio.sleep(0)  # so that transactions overlap
+
+    watchers = [asyncio.create_task(sequences(watch, run)) for _ in range(2)]
+    await asyncio.gather(*(write() for _ in range(20)))
+    late = asyncio.create_task(sequences(watch, run, 150))
+    await finish(house, run)
+
+    everything = list(range(1, 203))
+    assert await asyncio.gather(*watchers) == [everything, everything]
+    assert await late == everything[150:]
+
+
+async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
+    house: House, watch: Watch, run: Run
+) -> None:
+    async with aclosing(watch.follow("acme", run.run_id, 0)) as slow:
+        read = [await anext(slow)]
+        other = asyncio.create_task(sequences(watch, run))
+        async with house.tenants.transaction("acme") as connection:
+            for _ in range(1_000):
+                await house.stores.events.append_run(connection, run.run_id)
+        await finish(house, run)
+        everything = list(range(1, 1_003))
+        assert await other == everything
+
+        read += [part async for part in slow if isinstance(part, RunEvent)]
+        assert [part.sequence for part in read if isinstance(part, RunEvent)] == everything
+
+
+async def test_all_watchers_of_a_tenant_share_one_poller_and_leave_nothing_behind(
+    house: House, watch: Watch, run: Run
+) -> None:
+    runs = [run, *[await house.run() for _ in range(9)]]
+    watchers = [asyncio.create_task(sequences(watch, each)) for each in runs for _ in range(3)]
+    await asyncio.sleep(0.2)
+    assert len(watch._pollers) == 1
+
+    for each in runs:
+        await finish(house, each)
+    assert await asyncio.gather(*watchers) == [[1, 2]] * 30
+    assert watch._pollers == {}
+
+
+async def test_a_watch_survives_a_database_that_is_away_for_a_moment(
+    house: House, watch: Watch, run: Run, cluster: Cluster
+) -> None:
+    async with aclosing(events_of(watch, run)) as events:
+        await anext(events)
+        await cluster.lock_out("acme")
+        await asyncio.sleep(0.5)
+        await cluster.let_in("acme")
+        await finish(house, run)
+
+        assert (await anext(events)).last
+
+
+async def test_a_watch_gives_up_when_the_database_stays_away(
+    watch: Watch, run: Run, cluster: Cluster
+) -> None:
+    async with aclosing(events_of(watch, run)) as events:
+        await anext(events)
+        await cluster.lock_out("acme")
+        try:
+            with pytest.raises(DatabaseUnavailable, match="has been away for"):
+                await anext(events)
+        finally:
+            await cluster.let_in("acme")
+
+
+async def test_watches_end_when_the_server_stops(watch: Watch, run: Run) -> None:
+    async with aclosing(events_of(watch, run)) as events:
+        await anext(events)
+        watch.close()
+        with pytest.raises(Unavailable, match="watch on from the last event"):
+            await anext(events)

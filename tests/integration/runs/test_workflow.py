@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from tests.integration.runs.worker_of_notes import Notes, replay, start, worker
+
+from runs.auditor import examine
+from runs.domain.plan import Plan, PlanStep
+from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_WORKFLOW
+
+if TYPE_CHECKING:
+    from nagaya_local.temporal import TemporalServer
+
+
+def chain(length: int, *, short: bool = False) -> Plan:
+    names = [f"step{number:02}" for number in range(length)]
+    before: list[tuple[str, ...]] = [(), *((name,) for name in names)]
+    kind = "function" if short else "llm"
+    return Plan(
+        tuple(
+            PlanStep(name, kind, needs, short) for name, needs in zip(names, before, strict=False)
+        )
+    )
+
+
+async def test_steps_are_done_after_what_they_need(temporal: TemporalServer) -> None:
+    notes = Notes()
+    plan = Plan(
+        (
+            PlanStep("a"),
+            PlanStep("b", needs=("a",)),
+            PlanStep("c", needs=("a",)),
+            PlanStep("d", needs=("b", "c")),
+        )
+    )
+    async with worker(temporal.address, notes) as client:
+        await (await start(client, plan)).result()
+
+    order = [step for step, _ in notes.done]
+    assert (order[0], sorted(order[1:3]), order[3]) == ("a", ["b", "c"], "d")
+    assert [end.status for end in notes.ends] == ["completed"]
+
+
+async def test_a_run_that_is_closed_does_nothing(temporal: TemporalServer) -> None:
+    notes = Notes()
+    async with worker(temporal.address, notes) as client:
+        await (await start(client, chain(2), epoch=0)).result()
+
+    assert (notes.done, notes.ends) == ([], [])
+
+
+async def test_a_mapped_step_is_opened_done_for_each_item_and_closed(
+    temporal: TemporalServer,
+) -> None:
+    notes = Notes(list_length=3)
+    plan = Plan((PlanStep("a"), PlanStep("m", needs=("a",), map_step="a")))
+    async with worker(temporal.address, notes) as client:
+        await (await start(client, plan)).result()
+
+    assert notes.done[1] == ("open m", 0)
+    assert sorted(notes.done[2:5]) == [("m", 1), ("m", 2), ("m", 3)]
+    assert notes.done[5] == ("close m", 0)
+
+
+async def test_a_long_list_goes_to_child_workflows(temporal: TemporalServer) -> None:
+    length = ITEMS_IN_CHILD + ITEMS_IN_WORKFLOW
+    notes = Notes(list_length=length)
+    plan = Plan((PlanStep("a"), PlanStep("m", "function", ("a",), short=True, map_step="a")))
+    async with worker(temporal.address, notes) as client:
+        handle = await start(client, plan)
+        await handle.result()
+        history = await handle.fetch_history()
+
+    items = sorted(item for step, item in notes.done if step == "m")
+    assert items == list(range(1, length + 1))
+    assert len(history.events) < 60
+    await replay(history)
+
+
+async def test_a_failing_step_cancels_its_neighbours_and_fails_the_run(
+    temporal: TemporalServer,
+) -> None:
+    notes = Notes()
+    plan = Plan(
+        (
+            PlanStep("a"),
+            PlanStep("broken", needs=("a",)),
+            PlanStep("endless", needs=("a",)),
+            PlanStep("last", needs=("broken", "endless")),
+        )
+    )
+    async with worker(temporal.address, notes) as client:
+        handle = await start(client, plan)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        history = await handle.fetch_history()
+
+    (end,) = notes.ends
+    assert (end.status, end.reason, end.message) == ("failed", "BROKEN", "it broke")
+    assert "last" not in {step for step, _ in notes.done}
+    await replay(history)
+
+
+async def test_cancelling_a_run_stops_what_is_in_flight_before_the_run_ends(
+    temporal: TemporalServer,
+) -> None:
+    notes = Notes()
+    plan = Plan((PlanStep("endless"), PlanStep("last", needs=("endless",))))
+    async with worker(temporal.address, notes) as client:
+        handle = await start(client, plan)
+        await asyncio.wait_for(notes.endless_began.wait(), 10)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        history = await handle.fetch_history()
+
+    assert notes.endless_cancelled.is_set()
+    assert [end.status for end in notes.ends] == ["cancelled"]
+    await replay(history)
+
+
+async def test_a_step_that_ends_well_in_spite_of_its_cancellation_does_not_undo_it(
+    temporal: TemporalServer,
+) -> None:
+    notes = Notes()
+    plan = Plan((PlanStep("deaf"), PlanStep("last", needs=("deaf",))))
+    async with worker(temporal.address, notes) as client:
+        handle = await start(client, plan)
+        await asyncio.wait_for(notes.deaf_began.wait(), 10)
+        await handle.cancel()
+        notes.deaf_may_end.set()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        history = await handle.fetch_history()
+
+    assert notes.done == [("deaf", 0)]
+    assert [end.status for end in notes.ends] == ["cancelled"]
+    await replay(history)
+
+
+@pytest.mark.parametrize("short", [False, True])
+async def test_a_history_can_be_replayed_and_grows_little_with_each_step(
+    temporal: TemporalServer, *, short: bool
+) -> None:
+    sizes: dict[int, int] = {}
+    async with worker(temporal.address, Notes()) as client:
+        for length in (5, 25):
+            handle = await start(client, chain(length, short=short))
+            await handle.result()
+            history = await handle.fetch_history()
+            await replay(history)
+            assert not list(examine(history, ["canary"]))
+            sizes[length] = sum(event.ByteSize() for event in history.events)
+
+    assert (sizes[25] - sizes[5]) / 20 < 2_048

@@ -1,0 +1,124 @@
+"""A worker whose activities only note that they were asked: for tests of the workflow alone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+
+from runs.domain.plan import Plan, RunStart
+from runs.domain.work import Listing, RunEnd, RunRef, StepResult, Work
+from runs.fences import data_converter
+from runs.workflows import MapPartRun, PipelineRun
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from temporalio.client import WorkflowHandle, WorkflowHistory
+
+WORKFLOWS = [PipelineRun, MapPartRun]
+RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters", {"characters": 1})
+
+
+@dataclass
+class Notes:
+    """What was asked for.
+
+    Steps called `broken` fail, those called `endless` wait for their end, and those called `deaf`
+    end well when they are let go, whoever cancels them.
+    """
+
+    list_length: int = 3
+    done: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    ends: list[RunEnd] = field(default_factory=list[RunEnd])
+    deaf_began: asyncio.Event = field(default_factory=asyncio.Event)
+    deaf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    endless_began: asyncio.Event = field(default_factory=asyncio.Event)
+    endless_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @activity.defn
+    async def begin_run(self, run: RunRef) -> bool:
+        return run.epoch > 0
+
+    @activity.defn
+    async def end_run(self, end: RunEnd) -> None:
+        self.ends.append(end)
+
+    @activity.defn
+    async def run_step(self, work: Work) -> StepResult:
+        self.done.append((work.step, work.item))
+        if work.step == "broken":
+            raise ApplicationError("it broke", type="BROKEN", non_retryable=True)
+        if work.step == "deaf":
+            self.deaf_began.set()
+            await self.deaf_may_end.wait()
+        if work.step == "endless":
+            await self._wait()
+        return RESULT
+
+    @activity.defn
+    async def run_short_step(self, work: Work) -> StepResult:
+        self.done.append((work.step, work.item))
+        return RESULT
+
+    @activity.defn
+    async def open_map(self, work: Work) -> Listing:
+        self.done.append((f"open {work.step}", 0))
+        return Listing("0" * 64, self.list_length)
+
+    @activity.defn
+    async def close_map(self, work: Work) -> StepResult:
+        self.done.append((f"close {work.step}", 0))
+        return RESULT
+
+    async def _wait(self) -> None:
+        self.endless_began.set()
+        try:
+            while True:
+                activity.heartbeat()
+                await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            self.endless_cancelled.set()
+            raise
+
+
+@asynccontextmanager
+async def worker(address: str, notes: Notes) -> AsyncGenerator[Client]:
+    """Run a worker on a task queue of its own, which the client's `identity` names."""
+    queue = f"notes-{uuid.uuid4().hex[:8]}"
+    client = await Client.connect(address, data_converter=data_converter(), identity=queue)
+    activities = [notes.begin_run, notes.end_run, notes.run_step, notes.run_short_step]
+    async with Worker(
+        client,
+        task_queue=queue,
+        workflows=WORKFLOWS,
+        activities=[*activities, notes.open_map, notes.close_map],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_heartbeat_throttle_interval=timedelta(seconds=1),
+    ):
+        yield client
+
+
+async def start(client: Client, plan: Plan, epoch: int = 1) -> WorkflowHandle[PipelineRun, None]:
+    run = RunStart("acme", str(uuid.uuid4()), epoch, plan.compact())
+    return await client.start_workflow(
+        PipelineRun.run, run, id=run.workflow_id, task_queue=client.identity
+    )
+
+
+async def replay(history: WorkflowHistory) -> None:
+    """Run a history through the workflow's code as a fresh worker would. Raises if they differ."""
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        data_converter=data_converter(),
+    )
+    await replayer.replay_workflow(history)

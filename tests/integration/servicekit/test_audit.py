@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dataplane import audit
+from servicekit.errors import TokenMissing
+from servicekit.identity import Principal, acting_as
+
+if TYPE_CHECKING:
+    from tests.integration.servicekit.registry import Registry
+
+    from dataplane.tenants import DataPlane
+
+ADA = Principal("ada", None, frozenset({"acme"}), frozenset({"*"}))
+LOG = """
+CREATE TABLE audit_logs (user_id text, action text, resource_type text, resource_id text,
+                         details jsonb);
+CREATE FUNCTION audit_append(text, text, text, text, jsonb) RETURNS void LANGUAGE sql
+    SECURITY DEFINER AS 'INSERT INTO audit_logs VALUES ($1, $2, $3, $4, $5)';
+GRANT SELECT ON audit_logs TO PUBLIC;
+"""
+
+
+async def test_a_change_is_recorded_with_who_made_it_and_vanishes_with_it(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.execute("acme", LOG)
+    with acting_as(ADA):
+        async with data.tenants.transaction("acme") as connection:
+            await audit.append(connection, "note.create", "note", "7", {"words": 3})
+        with pytest.raises(ZeroDivisionError):
+            await change_in_vain(data)
+    with pytest.raises(TokenMissing):
+        await change_in_vain(data)
+
+    async with data.tenants.connection("acme") as connection:
+        (row,) = await connection.fetch("SELECT * FROM audit_logs")
+    assert tuple(row.values())[:4] == ("ada", "note.create", "note", "7")
+    assert json.loads(row["details"]) == {"words": 3}
+
+
+async def change_in_vain(data: DataPlane) -> None:
+    async with data.tenants.transaction("acme") as connection:
+        await audit.append(connection, "note.delete", "note", "8")
+        raise ZeroDivisionError

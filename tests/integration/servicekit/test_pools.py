@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.servicekit.registry import told, until
+
+from dataplane.databases import WrongDatabase
+from nagaya.tenant.v1 import tenant_pb2
+from servicekit.errors import (
+    PermissionDenied,
+    TenantNotActive,
+)
+
+if TYPE_CHECKING:
+    from tests.integration.servicekit.registry import Registry
+
+    from dataplane.tenants import DataPlane
+
+
+async def test_a_tenant_is_reached_in_its_own_database(data: DataPlane) -> None:
+    async with data.tenants.connection("acme") as connection:
+        row = await connection.fetchrow(
+            "SELECT current_database() AS name, current_setting('application_name') AS service,"
+            " current_setting('statement_timeout') AS patience"
+        )
+
+    assert row is not None
+    assert row["name"].endswith("_acme")
+    assert (row["service"], row["patience"]) == ("runs", "30s")
+    assert data.directory.active() == ("acme",)
+
+
+async def test_a_transaction_is_kept_or_leaves_nothing(data: DataPlane) -> None:
+    async with data.tenants.transaction("acme") as connection:
+        await connection.execute("INSERT INTO notes VALUES (1)")
+    with pytest.raises(ZeroDivisionError):
+        await fail_in_a_transaction(data)
+
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT array_agg(id) FROM notes") == [1]
+
+
+async def fail_in_a_transaction(data: DataPlane) -> None:
+    async with data.tenants.transaction("acme") as connection:
+        await connection.execute("INSERT INTO notes VALUES (2)")
+        raise ZeroDivisionError
+
+
+async def test_connections_are_used_again_and_pools_are_opened_once(
+    data: DataPlane, registry: Registry
+) -> None:
+    async def backend() -> int:
+        async with data.tenants.connection("acme") as connection:
+            return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+    await asyncio.gather(*(backend() for _ in range(30)))
+    assert len({await backend() for _ in range(10)}) == 1
+    assert registry.resolved["acme"] == 1
+    assert await registry.sessions("acme") <= 3
+
+
+async def test_a_database_that_belongs_to_another_tenant_is_never_used(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.create("globex", says="acme")
+
+    for _ in range(2):
+        with pytest.raises(WrongDatabase, match="belongs to acme"):
+            async with data.tenants.connection("globex"):
+                pass
+    assert await registry.sessions("globex") == 0
+
+
+async def test_a_suspended_tenant_is_refused_at_once_and_its_sessions_end(
+    data: DataPlane, registry: Registry
+) -> None:
+    async with data.tenants.connection("acme") as connection:
+        await connection.execute("SELECT 1")
+        registry.tell("acme", tenant_pb2.TENANT_STATE_SUSPENDED, generation=2)
+        await told(data, "acme", generation=2)
+        await connection.execute("SELECT 1")
+
+    with pytest.raises(TenantNotActive) as refused:
+        async with data.tenants.connection("acme"):
+            pass
+    assert refused.value.metadata == {"state": "suspended"}
+    await until(lambda: registry.sessions("acme"), 0)
+
+
+async def test_an_unknown_tenant_looks_like_a_forbidden_one_and_is_not_asked_for_again(
+    data: DataPlane, registry: Registry
+) -> None:
+    for _ in range(5):
+        with pytest.raises(PermissionDenied):
+            async with data.tenants.connection("nobody"):
+                pass
+    assert registry.resolved["nobody"] == 1
+
+
+async def test_a_change_told_by_the_watch_makes_new_connections(
+    data: DataPlane, registry: Registry
+) -> None:
+    async with data.tenants.connection("acme"):
+        pass
+    await registry.rotate("acme")
+    registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=2)
+    await told(data, "acme", generation=2)
+
+    assert await registry.sessions("acme") == 0
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_what_was_missed_while_the_watch_was_away_is_learnt_on_reconnection(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.create("globex")
+    await told(data, "globex", generation=1)
+    gone = asyncio.Event()
+    data.directory.on_change(lambda tenant_id: gone.set() if tenant_id == "globex" else None)
+    registry.forget_silently("globex")
+    registry.end_watches()
+
+    async with asyncio.timeout(10):
+        await gone.wait()
+    assert data.directory.active() == ("acme",)
+
+
+async def test_the_budget_of_a_server_holds_over_all_its_tenants(
+    data: DataPlane, registry: Registry
+) -> None:
+    tenants = ["acme", "globex", "initech", "umbrella"]
+    for tenant_id in tenants[1:]:
+        await registry.create(tenant_id)
+    most = 0
+
+    async def work(tenant_id: str) -> None:
+        nonlocal most
+        async with data.tenants.connection(tenant_id) as connection:
+            most = max(most, await registry.sessions(*tenants))
+            await connection.execute("SELECT pg_sleep(0.01)")
+
+    await asyncio.gather(*(work(tenant_id) for tenant_id in tenants * 5))
+    assert 1 <= most <= 3

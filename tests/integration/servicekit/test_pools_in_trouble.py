@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.servicekit.registry import until
+
+from servicekit.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    TooManyCalls,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from tests.integration.servicekit.registry import Registry
+
+    from dataplane.tenants import DataPlane
+    from servicekit.testing import Served
+
+
+async def test_a_new_password_is_asked_for_when_the_old_one_fails(
+    data: DataPlane, registry: Registry
+) -> None:
+    async with data.tenants.connection("acme") as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+    await registry.rotate("acme")
+    await registry.close_sessions("acme")
+
+    async with data.tenants.transaction("acme") as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") != pid
+    assert registry.resolved["acme"] == 2
+
+
+async def test_tenants_are_served_while_the_tenant_service_is_away(
+    data: DataPlane, registry: Registry, served: Served
+) -> None:
+    async with data.tenants.connection("acme"):
+        pass
+    await served.server.stop(0.0)
+
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    with pytest.raises(Unavailable) as refused:
+        async with data.tenants.connection("other"):
+            pass
+    assert refused.value.metadata["peer"] == "tenant"
+
+
+async def test_nobody_waits_for_ever_for_a_connection(
+    data: DataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataplane.pools.WAIT_SECONDS", 0.1)
+
+    async def hold(entered: asyncio.Event, release: asyncio.Event) -> None:
+        async with data.tenants.connection("acme"):
+            entered.set()
+            await release.wait()
+
+    release = asyncio.Event()
+    events = [asyncio.Event() for _ in range(2)]  # one of three is the management database's
+    holders = [asyncio.create_task(hold(entered, release)) for entered in events]
+    async with data.management.connection():
+        await asyncio.gather(*(entered.wait() for entered in events))
+        with pytest.raises(TooManyCalls):
+            async with data.tenants.connection("acme"):
+                pass
+    release.set()
+    await asyncio.gather(*holders)
+
+
+async def test_a_cancelled_block_leaves_no_connection_behind(
+    data: DataPlane, registry: Registry
+) -> None:
+    async def work() -> None:
+        async with data.tenants.transaction("acme") as connection:
+            await connection.execute("SELECT pg_sleep(30)")
+
+    for _ in range(8):
+        task = asyncio.create_task(work())
+        await until(lambda: registry.sessions("acme"), 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: registry.sessions("acme"), 0)
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_database_that_goes_away_is_unavailable_and_comes_back(
+    data: DataPlane, registry: Registry
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await lose_the_connection(data, registry)
+    async with data.tenants.connection("acme") as connection:
+        await connection.execute("SELECT 1")
+    await registry.close_sessions("acme")
+    async with data.tenants.transaction("acme") as connection:
+        await connection.execute("SELECT 1")
+
+
+async def lose_the_connection(data: DataPlane, registry: Registry) -> None:
+    async with data.tenants.connection("acme") as connection:
+        await registry.close_sessions("acme")
+        await connection.execute("SELECT 1")
+
+
+async def test_a_database_that_is_not_there_at_all_is_unavailable(
+    data: DataPlane, registry: Registry
+) -> None:
+    registry.move("acme", port=1)
+
+    with pytest.raises(DatabaseUnavailable):
+        async with data.tenants.connection("acme"):
+            pass
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_the_database(data: DataPlane) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await sleep_in_a_transaction(data)
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def sleep_in_a_transaction(data: DataPlane) -> None:
+    async with data.tenants.transaction("acme") as connection:
+        await connection.execute("SET LOCAL statement_timeout = '50ms'")
+        await connection.execute("SELECT pg_sleep(10)")

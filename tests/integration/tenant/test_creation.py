@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.integration.tenant.harness import (
+    ARTIFACTS,
+    RUNS,
+    DyingDatabaseStore,
+    DyingSagaStore,
+    Killed,
+    migration,
+    publish_both,
+    started,
+)
+
+from tenant.app.service import Service
+from tenant.domain.tenants import TenantState
+from tenant.errors import (
+    MigrationsUnpublished,
+    RequestIdReused,
+    ServerUnavailable,
+    TenantExists,
+)
+from tenant.saga import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from nagaya_local.postgres import PostgresServer
+    from tenant.config import Config
+    from tenant.domain.databases import Database
+    from tenant.domain.tenants import Tenant
+    from tenant.store.stores import Stores
+
+
+async def left_by(
+    management: asyncpg.Connection, tenant: Tenant
+) -> tuple[list[str], list[str], str]:
+    """Return the databases and roles of a tenant, and the marker of its database."""
+    databases = await management.fetch(
+        """
+        SELECT datname, shobj_description(oid, 'pg_database') AS marker
+          FROM pg_database WHERE datname = $1 AND datallowconn
+        """,
+        tenant.database.name,
+    )
+    roles = await management.fetch(
+        'SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1) ORDER BY rolname COLLATE "C"',
+        tenant.database.name,
+    )
+    names = [row["datname"] for row in databases]
+    return names, [row["rolname"] for row in roles], databases[0]["marker"]
+
+
+async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
+    service: Service,
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme & Sons")
+    globex = await service.tenants.create("globex", "r2", "Globex")
+
+    assert (acme.state, acme.name, acme.generation) == (TenantState.ACTIVE, "Acme & Sons", 1)
+    assert acme.database.name != globex.database.name
+    for tenant in (acme, globex):
+        async with service.tenant_pools.connection(tenant.tenant_id) as connection:
+            assert await connection.fetchval("SELECT current_database()") == tenant.database.name
+            assert await connection.fetchval("SELECT tenant_id FROM tenant_identity") == (
+                tenant.tenant_id
+            )
+            applied = await connection.fetch("SELECT service, number FROM schema_migrations")
+        assert {tuple(row) for row in applied} == {("tenant", 1), ("runs", 1), ("artifacts", 1)}
+
+
+async def test_a_creation_is_recorded_in_both_logs(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+
+    sql = "SELECT user_id FROM audit_logs WHERE action = 'tenant.create' AND resource_id = 'acme'"
+    async with service.tenant_pools.connection("acme") as connection:
+        assert await connection.fetchval(sql) == "ada"
+    assert await management.fetchval(sql) == "ada"
+
+
+async def test_a_repeated_request_returns_the_tenant(service: Service) -> None:
+    first = await service.tenants.create("acme", "r1", "Acme")
+
+    assert await service.tenants.create("acme", "r1", "Acme") == first
+
+
+@pytest.mark.parametrize(("tenant_id", "name"), [("acme", "Other"), ("globex", "Acme")])
+async def test_a_request_id_cannot_be_used_for_something_else(
+    service: Service, management: asyncpg.Connection, tenant_id: str, name: str
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+
+    with pytest.raises(RequestIdReused):
+        await service.tenants.create(tenant_id, "r1", name)
+
+    assert await management.fetchval("SELECT count(*) FROM tenants") == 1
+
+
+async def test_an_id_can_be_used_once(service: Service) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+
+    with pytest.raises(TenantExists):
+        await service.tenants.create("acme", "r2", "Acme")
+
+
+async def test_ten_creations_of_one_tenant_make_one(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    created = await asyncio.gather(
+        *(service.tenants.create("acme", "r1", "Acme") for _ in range(10))
+    )
+
+    assert len(set(created)) == 1
+    assert await left_by(management, created[0]) == (
+        [created[0].database.name],
+        sorted_roles(created[0].database),
+        await marker(management, "ready"),
+    )
+
+
+async def test_of_ten_requests_for_one_id_one_succeeds(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    made = await asyncio.gather(
+        *(service.tenants.create("acme", f"r{n}", "Acme") for n in range(10)),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(one, TenantExists) for one in made) == 9
+    assert await management.fetchval("SELECT count(*) FROM tenants") == 1
+
+
+async def test_different_tenants_are_created_side_by_side_by_two_replicas(
+    service: Service,
+    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    management: asyncpg.Connection,
+) -> None:
+    async with replica() as other:
+        await asyncio.gather(
+            *(
+                (service, other)[n % 2].tenants.create(f"tenant-{n // 2}", f"r{n // 2}", "Same")
+                for n in range(8)
+            )
+        )
+
+    rows = await management.fetch("SELECT state, db_name FROM tenants")
+    assert [row["state"] for row in rows] == ["active"] * 4
+    assert len({row["db_name"] for row in rows}) == 4
+
+
+async def test_services_that_have_not_published_are_named_and_nothing_is_made(
+    config: Config, stores: Stores, management: asyncpg.Connection
+) -> None:
+    async with started(config, stores) as service:
+        with pytest.raises(MigrationsUnpublished) as error:
+            await service.tenants.create("acme", "r1", "Acme")
+        assert error.value.metadata == {"services": "artifacts,runs"}
+
+        await service.schema.publish("artifacts", [ARTIFACTS])
+        await service.schema.publish("llm-gateway", [migration("llm-gateway", 1, "SELECT 1")])
+        with pytest.raises(MigrationsUnpublished) as error:
+            await service.tenants.create("acme", "r1", "Acme")
+        assert error.value.metadata == {"services": "runs"}
+
+        assert await management.fetchval("SELECT count(*) FROM tenants") == 0
+        await service.schema.publish("runs", [RUNS])
+        assert (await service.tenants.create("acme", "r1", "Acme")).generation == 1
+
+
+@pytest.mark.parametrize("step", Step)
+async def test_the_same_request_finishes_what_died_after_a_step(
+    service: Service, config: Config, stores: Stores, management: asyncpg.Connection, step: Step
+) -> None:
+    async with started(config, replace(stores, sagas=DyingSagaStore(step))) as dying:
+        with pytest.raises(Killed):
+            await dying.tenants.create("acme", "r1", "Acme")
+    begun = await management.fetchval("SELECT db_name FROM tenants")
+
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+
+    assert tenant.state is TenantState.ACTIVE
+    assert tenant.database.name == begun
+    await check_complete(service, management, tenant)
+
+
+async def test_the_same_request_finishes_a_database_that_was_made_and_not_opened(
+    service: Service, config: Config, stores: Stores, management: asyncpg.Connection
+) -> None:
+    async with started(config, replace(stores, databases=DyingDatabaseStore())) as dying:
+        with pytest.raises(Killed):
+            await dying.tenants.create("acme", "r1", "Acme")
+
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+
+    await check_complete(service, management, tenant)
+
+
+async def test_another_request_cannot_take_over_what_died(
+    service: Service, config: Config, stores: Stores
+) -> None:
+    async with started(config, replace(stores, sagas=DyingSagaStore(Step.DATABASE))) as dying:
+        with pytest.raises(Killed):
+            await dying.tenants.create("acme", "r1", "Acme")
+
+    with pytest.raises(TenantExists):
+        await service.tenants.create("acme", "r2", "Acme")
+
+
+async def test_a_database_half_made_whose_tenant_is_unknown_is_dropped_at_the_next_start(
+    service: Service,
+    config: Config,
+    stores: Stores,
+    postgres: PostgresServer,
+    management: asyncpg.Connection,
+    replica: Callable[[], AbstractAsyncContextManager[Service]],
+) -> None:
+    half_made, complete = f"t_half_{config.database.database}", "tenant-kept"
+    kept = await service.tenants.create(complete, "r1", "Kept")
+    dying_stores = replace(stores, sagas=DyingSagaStore(Step.DATABASE))
+    async with started(config, dying_stores) as dying:
+        with pytest.raises(Killed):
+            await dying.tenants.create("lost", "r2", "Lost")
+    lost = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'lost'")
+    superuser = await asyncpg.connect(postgres.superuser_url())
+    await superuser.execute(f'CREATE DATABASE "{half_made}"')
+    for sql in ("DELETE FROM tenant_credentials", "DELETE FROM sagas", "DELETE FROM tenants"):
+        await management.execute(sql)  # as if the registry had been restored from a backup
+
+    async with replica():
+        pass
+
+    names = {row["datname"] for row in await superuser.fetch("SELECT datname FROM pg_database")}
+    await superuser.close()
+    assert lost not in names
+    assert {kept.database.name, half_made} <= names
+
+
+async def check_complete(service: Service, management: asyncpg.Connection, tenant: Tenant) -> None:
+    """Check that there is exactly one of everything, and that its own role works there."""
+    assert await left_by(management, tenant) == (
+        [tenant.database.name],
+        sorted_roles(tenant.database),
+        await marker(management, "ready"),
+    )
+    async with service.tenant_pools.connection(tenant.tenant_id) as connection:
+        audited = await connection.fetch("SELECT action FROM audit_logs")
+        applied = await connection.fetch("SELECT service FROM schema_migrations")
+    assert [row["action"] for row in audited] == ["tenant.create"]
+    assert {row["service"] for row in applied} == {"tenant", "runs", "artifacts"}
+    audited = await management.fetch("SELECT FROM audit_logs WHERE action = 'tenant.create'")
+    assert len(audited) == 1
+
+
+def sorted_roles(database: Database) -> list[str]:
+    return sorted([database.group, *database.logins])
+
+
+async def marker(management: asyncpg.Connection, state: str) -> str:
+    return f"nagaya {await management.fetchval('SELECT id FROM installation')} {state}"
+
+
+async def test_calls_that_come_before_the_start_is_over_do_not_hinder_it(
+    config: Config, stores: Stores
+) -> None:
+    service = Service(config, stores)
+    try:
+        with pytest.raises(ServerUnavailable):
+            await service.tenants.create("acme", "r1", "Acme")
+        await service.prepare()
+        await publish_both(service)
+        assert (await service.tenants.create("acme", "r1", "Acme")).generation == 1
+    finally:
+        await service.close()

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.integration.tenant.harness import RUNS, DyingSagaStore, Killed, migration, started
+
+from tenant.domain.tenants import TenantState
+from tenant.errors import MigrationFailed, TenantNotFound, TenantNotReady
+from tenant.saga import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tenant.app.service import Service
+    from tenant.config import Config
+    from tenant.store.stores import Stores
+
+
+async def log_in(service: Service, tenant_id: str) -> asyncpg.Connection:
+    """Log in as runs does, with credentials that it has kept."""
+    login = await service.connections.resolve("runs", tenant_id)
+    return await asyncpg.connect(
+        host=login.host,
+        port=login.port,
+        user=login.user,
+        password=login.password,
+        database=login.database,
+    )
+
+
+async def is_open(management: asyncpg.Connection, name: str) -> bool:
+    return await management.fetchval(
+        "SELECT datallowconn FROM pg_database WHERE datname = $1", name
+    )
+
+
+async def test_suspension_ends_every_session_and_lets_nobody_in(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+    sessions = [await log_in(service, "acme") for _ in range(3)]
+    login = await service.connections.resolve("runs", "acme")
+
+    suspended = await service.tenants.suspend("acme")
+
+    assert (suspended.state, suspended.generation) == (TenantState.SUSPENDED, 2)
+    for session in sessions:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await session.execute("SELECT 1")
+        session.terminate()
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="not currently accepting"):
+        await asyncpg.connect(
+            host=login.host,
+            port=login.port,
+            user=login.user,
+            password=login.password,
+            database=login.database,
+        )
+    for refused in (service.connections.resolve("runs", "acme"), service.connections.own("acme")):
+        with pytest.raises(TenantNotReady) as error:
+            await refused
+        assert error.value.metadata["state"] == "suspended"
+    assert not await is_open(management, tenant.database.name)
+
+
+async def test_resumption_lets_the_same_credentials_in_again(service: Service) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    before = await service.connections.resolve("runs", "acme")
+    await service.tenants.suspend("acme")
+
+    resumed = await service.tenants.resume("acme")
+
+    assert (resumed.state, resumed.generation) == (TenantState.ACTIVE, 3)
+    after = await service.connections.resolve("runs", "acme")
+    assert after == replace(before, generation=3)
+    session = await log_in(service, "acme")
+    assert await session.fetchval("SELECT count(*) FROM runs") == 0
+    await session.close()
+
+
+async def test_suspending_and_resuming_twice_changes_nothing(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+    assert await service.tenants.resume("acme") == tenant
+    suspended = await service.tenants.suspend("acme")
+    assert await service.tenants.suspend("acme") == suspended
+    await service.tenants.resume("acme")
+
+    rows = await management.fetch(
+        "SELECT action FROM audit_logs WHERE resource_id = 'acme' ORDER BY sequence"
+    )
+    assert [row["action"] for row in rows] == ["tenant.create", "tenant.suspend", "tenant.resume"]
+
+
+async def test_what_was_published_meanwhile_is_applied_on_resumption(service: Service) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.tenants.suspend("acme")
+    done = await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
+    assert (done.current_tenant_count, done.behind_tenant_ids) == (0, ())
+
+    await service.tenants.resume("acme")
+
+    async with service.tenant_pools.connection("acme") as connection:
+        applied = await connection.fetchval(
+            "SELECT max(number) FROM schema_migrations WHERE service = 'runs'"
+        )
+    assert applied == 2
+
+
+async def test_a_tenant_whose_migrations_fail_stays_suspended_and_closed(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+    await service.tenants.suspend("acme")
+    await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT nothing")])
+
+    with pytest.raises(MigrationFailed) as error:
+        await service.tenants.resume("acme")
+
+    assert error.value.metadata == {"service": "runs", "number": "2", "sqlstate": "42703"}
+    assert not await is_open(management, tenant.database.name)
+    assert await management.fetchval("SELECT state FROM tenants") == "suspended"
+    await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
+    assert (await service.tenants.resume("acme")).state is TenantState.ACTIVE
+
+
+async def test_a_tenant_that_is_being_created_can_be_neither_suspended_nor_resumed(
+    service: Service, config: Config, stores: Stores
+) -> None:
+    async with started(config, replace(stores, sagas=DyingSagaStore(Step.SCHEMA))) as dying:
+        with pytest.raises(Killed):
+            await dying.tenants.create("acme", "r1", "Acme")
+
+    for refused in (
+        service.tenants.suspend("acme"),
+        service.tenants.resume("acme"),
+        service.connections.resolve("runs", "acme"),
+    ):
+        with pytest.raises(TenantNotReady) as error:
+            await refused
+        assert error.value.metadata["state"] == "creating"
+
+
+async def test_a_tenant_that_is_not_there_is_told_so(service: Service) -> None:
+    for refused in (
+        service.tenants.suspend("acme"),
+        service.tenants.resume("acme"),
+        service.connections.resolve("runs", "acme"),
+        service.connections.own("acme"),
+    ):
+        with pytest.raises(TenantNotFound):
+            await refused
+
+
+async def test_what_is_suspended_but_open_is_closed_at_the_next_start(
+    service: Service,
+    management: asyncpg.Connection,
+    replica: Callable[[], AbstractAsyncContextManager[Service]],
+) -> None:
+    tenant = await service.tenants.create("acme", "r1", "Acme")
+    await management.execute("UPDATE tenants SET state = 'suspended', is_active = false")
+
+    async with replica():
+        assert not await is_open(management, tenant.database.name)

@@ -1,0 +1,124 @@
+"""WatchTenants: who hears what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.integration.tenant.calls import creation, tenants
+
+from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
+from servicekit.testing import serve
+from tenant.servicer.bindings import bindings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractAsyncContextManager
+
+    import grpc
+
+    from nagaya_local.postgres import PostgresServer
+    from servicekit.testing import Keys, Served
+    from tenant.app.service import Service
+    from tenant.config import Config
+
+
+class Watch:
+    """What a watcher has been told, until it is closed."""
+
+    def __init__(self, stub: tenant_service_pb2_grpc.TenantServiceStub) -> None:
+        self._call = stub.WatchTenants(tenant_service_pb2.WatchTenantsRequest())
+        self._events = aiter(self._call)
+
+    async def next(self) -> tuple[str, int] | str:
+        async with asyncio.timeout(10):
+            event = await anext(self._events)
+        if event.WhichOneof("event") == "tenant":
+            return event.tenant.tenant_id, event.tenant.state
+        return str(event.WhichOneof("event"))
+
+    async def until(self, wanted: tuple[str, int]) -> None:
+        while await self.next() != wanted:
+            pass
+
+    def close(self) -> None:
+        self._call.cancel()
+
+
+@contextmanager
+def watching(channel: grpc.aio.Channel) -> Generator[Watch]:
+    watch = Watch(tenant_service_pb2_grpc.TenantServiceStub(channel))
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+async def test_watchers_of_every_replica_hear_of_every_change(
+    served: Served,
+    keys: Keys,
+    replica: Callable[[], AbstractAsyncContextManager[Service]],
+) -> None:
+    active, suspended = tenant_pb2.TENANT_STATE_ACTIVE, tenant_pb2.TENANT_STATE_SUSPENDED
+    await tenants(served).CreateTenant(creation("acme"))
+
+    async with (
+        replica() as other,
+        serve(keys, *bindings(other)) as served_too,
+    ):
+        here = Watch(tenant_service_pb2_grpc.TenantServiceStub(served.workload_channel("runs")))
+        there = Watch(
+            tenant_service_pb2_grpc.TenantServiceStub(served_too.workload_channel("artifacts"))
+        )
+        for watch in (here, there):
+            await watch.until(("acme", active))
+        await tenants(served).CreateTenant(creation("globex", "r2"))
+        await tenants(served_too).SuspendTenant(
+            tenant_service_pb2.SuspendTenantRequest(tenant_id="acme")
+        )
+        for watch in (here, there):
+            await watch.until(("globex", active))
+            await watch.until(("acme", suspended))
+            watch.close()
+
+
+async def test_a_person_watches_only_the_tenants_of_the_token(served: Served) -> None:
+    for n, name in enumerate(("acme", "globex")):
+        await tenants(served).CreateTenant(creation(name, f"r{n}"))
+
+    active, told = ("globex", tenant_pb2.TENANT_STATE_ACTIVE), set[object]()
+    with watching(served.channel(tenants=["globex"])) as watch:
+        while not told >= {active, "synced"}:
+            told.add(await watch.next())
+
+    assert not [one for one in told if isinstance(one, tuple) and one[0] != "globex"]
+
+
+async def test_a_lost_connection_to_the_registry_is_made_again(
+    served: Served, postgres: PostgresServer, config: Config
+) -> None:
+    superuser = await asyncpg.connect(postgres.superuser_url())
+    with watching(served.workload_channel("runs")) as watch:
+        assert await watch.next() == "synced"
+        ended = await superuser.fetchval(
+            """
+            SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+             WHERE datname = $1 AND application_name = 'tenant directory'
+            """,
+            config.database.database,
+        )
+        await superuser.close()
+        assert ended == 1
+        await tenants(served).CreateTenant(creation("acme"))
+        await watch.until(("acme", tenant_pb2.TENANT_STATE_ACTIVE))
+
+
+async def test_a_watch_ends_when_the_server_drains(served: Served, service: Service) -> None:
+    with watching(served.workload_channel("runs")) as watch:
+        assert await watch.next() == "synced"
+        await service.directory.close()
+        with pytest.raises(StopAsyncIteration):
+            await watch.next()

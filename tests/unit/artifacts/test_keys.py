@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import string
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artifacts.domain.keys import KeySpace
+from artifacts.errors import NameInvalid, PathInvalid
+
+RUN = "0190b5a6-7c2e-7e1c-9d2a-000000000001"
+KEYS = KeySpace("storage")
+
+paths = st.text(alphabet=string.ascii_lowercase + "/.%\\-_ ~\0é0:?#", max_size=60)
+near_paths = st.builds(
+    lambda tail, run: f"storage/acme/{run}/draft/{tail}",
+    paths | st.just("output.json"),
+    st.sampled_from([RUN, RUN.upper(), "x", ""]),
+)
+
+
+def test_a_key_lies_where_the_convention_says() -> None:
+    assert KEYS.key("acme", RUN, "draft", "output.json").path == (
+        f"storage/acme/{RUN}/draft/output.json"
+    )
+    nested = KEYS.key("acme", RUN, "draft", "artifacts/1-1/call-1.json")
+    assert nested.object_name == f"acme/{RUN}/draft/artifacts/1-1/call-1.json"
+    assert nested.folders == (f"storage/acme/{RUN}/draft/artifacts/1-1",)
+
+
+def test_a_run_has_one_folder_however_its_id_is_written() -> None:
+    assert KEYS.key("acme", RUN.upper(), "draft", "output.json") == KEYS.key(
+        "acme", RUN, "draft", "output.json"
+    )
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.one_of(paths, near_paths))
+def test_a_path_is_taken_as_it_is_or_not_at_all(path: str) -> None:
+    try:
+        key = KEYS.parse("acme", path)
+    except PathInvalid:
+        return
+    assert key.path == path
+    assert path.startswith(f"storage/acme/{RUN}/draft/")
+    assert not set(path.split("/")) & {"", ".", ".."}
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(paths)
+def test_a_name_stays_inside_its_step(name: str) -> None:
+    try:
+        key = KEYS.key("acme", RUN, "draft", name)
+    except NameInvalid:
+        return
+    assert KEYS.parse("acme", key.path) == key
+
+
+@pytest.mark.parametrize("tenant", ["globex", "", "acme/x", "ACME"])
+def test_another_tenants_path_is_refused_like_a_malformed_one(tenant: str) -> None:
+    path = KEYS.key("acme", str(uuid4()), "draft", "output.json").path
+    with pytest.raises(PathInvalid) as foreign:
+        KEYS.parse(tenant, path)
+    with pytest.raises(PathInvalid) as malformed:
+        KEYS.parse(tenant, "nonsense")
+    assert foreign.value.message == malformed.value.message
+
+
+def test_where_case_does_not_count_names_are_lower_case() -> None:
+    keys = KeySpace("storage")
+    keys.folds_case = True
+
+    assert keys.key("acme", RUN, "draft", "artifacts/readme.md")
+    with pytest.raises(NameInvalid, match="case"):
+        keys.key("acme", RUN, "draft", "artifacts/README.md")
+
+
+def test_a_folder_ends_where_the_next_name_begins() -> None:
+    assert KEYS.folder("acme", RUN) == f"storage/acme/{RUN}/"
+    assert KEYS.folder("acme", RUN, "draft") == f"storage/acme/{RUN}/draft/"

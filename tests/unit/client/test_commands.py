@@ -1,0 +1,94 @@
+"""The command as a whole: its help, its groups, and that it starts quickly."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+
+from nagaya_client.cli.main import GROUPS, nagaya, run
+
+
+def groups() -> dict[str, click.Group]:
+    return {name: importlib.import_module(f"nagaya_client.cli.{name}").group for name in GROUPS}
+
+
+def commands() -> list[list[str]]:
+    return [[name, verb] for name, group in groups().items() for verb in group.commands]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_says_what_it_does(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--help"]) == 0
+    usage, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert usage.startswith(f"Usage: nagaya {' '.join(command)}")
+    assert rest.split("\n\n")[0].strip().endswith(".")
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_option_says_what_it_is_for(command: list[str]) -> None:
+    group, verb = command
+    parameters = groups()[group].commands[verb].params
+    options = [one for one in parameters if isinstance(one, click.Option)]
+    assert [one.name for one in options if not one.help] == []
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_that_asks_nagaya_has_every_format(command: list[str]) -> None:
+    group, verb = command
+    names = {parameter.name for parameter in groups()[group].commands[verb].params}
+    assert group == "dev" or {"output", "no_headers", "addresses", "token_file"} <= names
+
+
+def test_the_summaries_are_those_of_the_groups() -> None:
+    assert {name: group.help for name, group in groups().items()} == GROUPS
+
+
+def test_help_lists_every_group_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in GROUPS)
+    assert all(f"  {code}  " in shown for code in range(8))
+
+
+def test_help_loads_neither_grpc_nor_protobuf_nor_rich() -> None:
+    program = (
+        "import sys\n"
+        "from nagaya_client.cli.main import run\n"
+        "assert run(['--help']) == 0\n"
+        "heavy = {'asyncio', 'google', 'grpc', 'nagaya', 'rich', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_interrupted_command_ends_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nagaya, "invoke", interrupt)
+    assert run(["tenant", "list"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_without_the_local_stack_its_commands_say_how_to_get_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [
+        name for name in sys.modules if name.startswith(("nagaya_local", "nagaya_client.cli.d"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nagaya_local", None)
+
+    assert run(["dev", "up"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: the local stack is not installed")
+    assert "pip install nagaya-client[local]" in told

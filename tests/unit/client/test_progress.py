@@ -1,0 +1,129 @@
+"""What a person sees of a run while it goes on."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.cli.board import Board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.client.api import Api
+
+RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
+RUNNING = run_pb2.STEP_STATE_RUNNING
+COMPLETED = run_pb2.STEP_STATE_COMPLETED
+START = Timestamp(seconds=1_700_000_000)
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def step(name: str, item: int, state: run_pb2.StepState.ValueType) -> run_pb2.RunStep:
+    piece = run_pb2.RunStep(step=name, item=item, visit=1, state=state, start_time=START)
+    if state == COMPLETED:
+        piece.end_time.CopyFrom(Timestamp(seconds=START.seconds + 2))
+        piece.llm_model = "claude/claude-sonnet-5-5"
+        piece.input_tokens, piece.output_tokens, piece.cost_micro_usd = 1000, 200, 4000
+    return piece
+
+
+def events(*things: run_pb2.Run | run_pb2.RunStep) -> list[run_pb2.RunEvent]:
+    return [
+        run_pb2.RunEvent(sequence=number, run=thing)
+        if isinstance(thing, run_pb2.Run)
+        else run_pb2.RunEvent(sequence=number, step=thing)
+        for number, thing in enumerate(things, 1)
+    ]
+
+
+def test_a_piece_of_work_has_one_line_however_often_it_is_heard_of() -> None:
+    board = Board("acme")
+    for event in events(
+        step("outline", 0, RUNNING),
+        step("outline", 0, COMPLETED),
+        step("draft", 1, RUNNING),
+        step("draft", 2, RUNNING),
+        step("draft", 1, COMPLETED),
+    ):
+        board.hear(event)
+
+    shown = [(line.step, line.item, line.state) for line in board.lines()]
+    assert shown == [
+        ("outline", "", "completed"),
+        ("draft", "1", "completed"),
+        ("draft", "2", "running"),
+    ]
+    assert next(board.lines()).seconds == "2.0"
+
+
+def test_a_long_map_is_one_line() -> None:
+    board = Board("acme")
+    pieces = [step("draft", n, COMPLETED if n % 4 else RUNNING) for n in range(1, 201)]
+    for event in events(*pieces):
+        board.hear(event)
+
+    (line,) = board.lines()
+    assert (line.item, line.state) == ("200", "150 completed, 50 running")
+    assert (line.tokens, line.cost) == ("180,000", "$0.6000")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
+def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
+    api: Api, environment: dict[str, str]
+) -> None:
+    done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)
+    done.end_time.CopyFrom(Timestamp(seconds=START.seconds + 5))
+    drawn = threading.Event()
+    *before, last = [
+        run_service_pb2.WatchRunResponse(event=event)
+        for event in events(step("outline", 0, RUNNING), step("outline", 0, COMPLETED), done)
+    ]
+    api.on("WatchRun", [before[0], drawn, *before[1:], last])
+
+    shown = on_a_terminal(
+        ["run", "watch", RUN_ID, "-t", "acme"],
+        environment,
+        lambda text: drawn.set() if "running" in text else None,
+    )
+
+    plain = [re.split(r"\s{2,}", line.strip()) for line in _CODES.sub("", shown).splitlines()]
+    assert ["STEP", "ITEM", "STATUS", "MODEL", "TOKENS", "COST", "SECONDS"] in plain
+    assert ["outline", "completed", "claude/claude-sonnet-5-5", "1,200", "$0.0040", "2.0"] in plain
+    assert [f"acme/{RUN_ID}", "completed", "$0.0040", "5.0 s"] in plain
+    assert ("\x1b[32m" in shown) is (not environment)
+
+
+def on_a_terminal(
+    arguments: list[str], environment: dict[str, str], seen: Callable[[str], None]
+) -> str:
+    """Run the command on a terminal of its own; `seen` is called with all that it has shown."""
+    main, side = pty.openpty()
+    command = [sys.executable, "-m", "nagaya_client.cli.main", *arguments]
+    settings = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"} | environment
+    with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=settings) as process:
+        os.close(side)
+        shown = b""
+        while chunk := _read(main):
+            shown += chunk
+            seen(shown.decode(errors="replace"))
+    os.close(main)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # Linux's way to say that the other side is closed
+        return b""

@@ -1,0 +1,173 @@
+"""A watch survives broken connections: no event is lost, and none comes twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from tests.unit.client.api import Refusal
+
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.cli.main import run as run_command
+from nagaya_client.errors import ApiError
+
+if TYPE_CHECKING:
+    from tests.unit.client.api import Api, Heard
+
+    from nagaya_client.client import Client
+
+RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
+LAST = 12
+BROKEN = Refusal(grpc.StatusCode.UNAVAILABLE, "", reason="")
+
+
+def message(sequence: int) -> run_service_pb2.WatchRunResponse:
+    event = run_pb2.RunEvent(sequence=sequence)
+    if sequence == LAST:
+        event.run.state = run_pb2.RUN_STATE_COMPLETED
+    else:
+        event.step.step = f"step-{sequence}"
+        event.step.state = run_pb2.STEP_STATE_COMPLETED
+    return run_service_pb2.WatchRunResponse(event=event)
+
+
+HEARTBEAT = run_service_pb2.WatchRunResponse(heartbeat_sequence=LAST)
+
+
+class Log:
+    """A run's events as a server has them, and how it sends them: a few at a time."""
+
+    def __init__(self, api: Api, *endings: object) -> None:
+        self._endings = list(endings)
+        api.on("WatchRun", self._watch)
+        state = run_pb2.RUN_STATE_COMPLETED
+        finished = run_pb2.Run(run_id=RUN_ID, state=state, last_sequence=LAST)
+        api.on("GetRun", run_service_pb2.GetRunResponse(run=finished))
+
+    def _watch(self, call: Heard) -> list[object]:
+        after: int = call.request.after_sequence
+        if not self._endings:
+            return [message(n) for n in range(after + 1, LAST + 1)]
+        ending = self._endings.pop(0)
+        few = [message(n) for n in range(after + 1, min(after + 3, LAST) + 1)]
+        return [HEARTBEAT, *few, *([] if ending is None else [ending])]
+
+
+async def sequences(client: Client, after: int = 0) -> list[int]:
+    return [event.sequence async for event in client.watch_run("acme", RUN_ID, after)]
+
+
+@pytest.mark.parametrize(
+    "endings",
+    [
+        (),
+        (BROKEN, BROKEN, BROKEN),
+        (None, None),
+        (message(1), message(2)),
+        (message(LAST), BROKEN),
+        (Refusal(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", reason=""),),
+        (Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "a day is over"), None),
+        (BROKEN, BROKEN, BROKEN, BROKEN),
+    ],
+    ids=[
+        "unbroken",
+        "aborted",
+        "ended early",
+        "duplicates",
+        "a gap",
+        "reset",
+        "expired",
+        "aborted after the last",
+    ],
+)
+async def test_every_event_comes_once_and_in_order(
+    api: Api, client: Client, endings: tuple[object, ...]
+) -> None:
+    Log(api, *endings)
+    assert await sequences(client) == list(range(1, LAST + 1))
+
+
+async def test_a_watch_begins_after_what_is_known(api: Api, client: Client) -> None:
+    Log(api)
+    assert await sequences(client, after=5) == list(range(6, LAST + 1))
+    assert [call.request.after_sequence for call in api.called("WatchRun")] == [5]
+
+
+async def test_a_watch_resumes_with_the_last_event_that_came(api: Api, client: Client) -> None:
+    Log(api, BROKEN, BROKEN)
+    await sequences(client)
+    assert [call.request.after_sequence for call in api.called("WatchRun")] == [0, 3, 6]
+
+
+async def test_watching_a_run_that_is_over_ends_at_once(api: Api, client: Client) -> None:
+    Log(api)
+    assert await sequences(client, after=LAST) == []
+
+
+async def test_a_server_that_is_started_anew_is_found_again(api: Api, client: Client) -> None:
+    waiting = threading.Event()
+    Log(api, waiting)
+    seen: list[int] = []
+    async for event in client.watch_run("acme", RUN_ID):
+        seen.append(event.sequence)
+        if event.sequence == 3:
+            api.stop()
+            waiting.set()
+            api.start()
+    assert seen == list(range(1, LAST + 1))
+
+
+async def test_a_refusal_ends_the_watch(api: Api, client: Client) -> None:
+    refusal = Refusal(grpc.StatusCode.NOT_FOUND, "no such run", "ERROR_REASON_RUN_NOT_FOUND")
+    Log(api, BROKEN, refusal)
+
+    with pytest.raises(ApiError) as refused:
+        await sequences(client)
+
+    assert refused.value.reason == "ERROR_REASON_RUN_NOT_FOUND"
+    assert [call.request.after_sequence for call in api.called("WatchRun")] == [0, 3]
+
+
+async def test_patience_ends(api: Api, client: Client) -> None:
+    api.stop()
+    watch = client.watch_run("acme", RUN_ID, patience_seconds=0.3)
+    with pytest.raises(ApiError) as refused:
+        await anext(watch)
+    assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.usefixtures("here")
+def test_piped_a_watch_is_one_event_a_line(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    Log(api, BROKEN, BROKEN)
+
+    assert run_command(["run", "watch", RUN_ID, "-t", "acme", "--after", "2"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["sequence"] for line in lines] == [str(n) for n in range(3, LAST + 1)]
+    assert lines[0]["step"] == {"step": "step-3", "state": "STEP_STATE_COMPLETED"}
+    assert lines[-1]["run"] == {"state": "RUN_STATE_COMPLETED"}
+
+
+@pytest.mark.usefixtures("here")
+def test_asked_for_json_a_watch_prints_the_run_at_its_end(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Log(api)
+
+    assert run_command(["run", "watch", RUN_ID, "-t", "acme", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["lastSequence"] == str(LAST)
+
+
+@pytest.mark.usefixtures("here")
+def test_asked_for_a_table_a_piped_watch_is_one_line_an_event(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Log(api)
+
+    assert run_command(["run", "watch", RUN_ID, "-t", "acme", "-o", "table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == LAST
+    assert lines[0].split() == [f"acme/{RUN_ID}", "step-1", "completed"]
+    assert lines[-1].split()[:2] == [f"acme/{RUN_ID}", "completed"]

@@ -1,0 +1,104 @@
+"""Who may try again, and when."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from llm_gateway.app.retries import Retries, RetryBudget, error_of
+from llm_gateway.domain.requests import UnknownPolicy
+from llm_gateway.errors import (
+    CallOutcomeUnknown,
+    ProviderLimited,
+    ProviderRefused,
+    ProviderUnavailable,
+    ReplyInvalid,
+)
+from llm_gateway.providers.wire_format import Fault, ProviderFault
+
+FAIL, REDO = UnknownPolicy.FAIL, UnknownPolicy.REDO
+
+
+def delay(
+    fault: Fault,
+    *,
+    tried: int = 1,
+    policy: UnknownPolicy = FAIL,
+    left: float = 60.0,
+    retry_after: float | None = None,
+    retries: Retries | None = None,
+) -> float | None:
+    happened = ProviderFault(fault, "x", retry_after=retry_after)
+    deadline = time.monotonic() + left
+    chosen = retries or Retries(RetryBudget(100))
+    return chosen.delay(happened, tried, "claude", policy, deadline)
+
+
+@pytest.mark.parametrize("fault", [Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED])
+def test_what_nobody_paid_for_is_tried_three_times(fault: Fault) -> None:
+    first, second = delay(fault), delay(fault, tried=2)
+
+    assert first is not None
+    assert second is not None
+    assert 0.25 <= first <= 0.5 <= second <= 1.0
+    assert delay(fault, tried=3) is None
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXHAUSTED, Fault.MALFORMED])
+def test_what_will_not_help_is_not_tried(fault: Fault) -> None:
+    assert delay(fault, policy=REDO) is None
+
+
+def test_what_may_have_been_paid_is_tried_again_by_policy_only() -> None:
+    assert delay(Fault.LOST) is None
+    assert delay(Fault.LOST, policy=REDO) is not None
+
+
+def test_a_wait_that_the_provider_asks_for_is_kept_or_not_begun() -> None:
+    assert delay(Fault.LIMITED, retry_after=7, left=8) == 7
+    assert delay(Fault.LIMITED, retry_after=7, left=6) is None
+
+
+def test_a_provider_that_asks_to_be_left_alone_is() -> None:
+    fault = ProviderFault(Fault.UNAVAILABLE, "x")
+    fault.final = True
+
+    assert Retries(RetryBudget(100)).delay(fault, 1, "claude", FAIL, time.monotonic() + 60) is None
+
+
+def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
+    retries, calls, repeated = Retries(RetryBudget(10)), 1000, 0
+    for _ in range(calls):
+        retries.began("claude")
+        tried = 1
+        while delay(Fault.UNAVAILABLE, tried=tried, retries=retries) is not None:
+            repeated += 1
+            tried += 1
+
+    assert repeated <= calls / 10 + 10
+    assert Retries(RetryBudget(10)).delay(
+        ProviderFault(Fault.UNAVAILABLE, "x"), 1, "gemini", FAIL, time.monotonic() + 60
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "policy", "kind"),
+    [
+        (Fault.REFUSED, FAIL, ProviderRefused),
+        (Fault.LIMITED, FAIL, ProviderLimited),
+        (Fault.EXHAUSTED, FAIL, ProviderLimited),
+        (Fault.UNAVAILABLE, FAIL, ProviderUnavailable),
+        (Fault.NEVER_SENT, FAIL, ProviderUnavailable),
+        (Fault.MALFORMED, FAIL, ReplyInvalid),
+        (Fault.LOST, FAIL, CallOutcomeUnknown),
+        (Fault.LOST, REDO, ProviderUnavailable),
+    ],
+)
+def test_each_fault_is_told_by_its_reason(
+    fault: Fault, policy: UnknownPolicy, kind: type[Exception]
+) -> None:
+    error = error_of(ProviderFault(fault, "words", status=418), 5, 2, "claude", policy)
+
+    assert type(error) is kind
+    assert error.metadata["attempt"] == "5"

@@ -1,0 +1,58 @@
+"""Between messages and the domain."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.protobuf.struct_pb2 import Struct
+
+from llm_gateway.domain.requests import Pointer, Text, UnknownPolicy
+from llm_gateway.wire.requests import spec_of
+from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.llm_gateway.v1 import call_pb2, generation_pb2
+from servicekit.errors import RequestInvalid
+
+RUN = "00000000-0000-0000-0000-000000000001"
+
+
+def message(**more: object) -> generation_pb2.GenerationSpec:
+    pointer = artifact_pb2.ArtifactPointer(path="p", digest="d" * 64, json_pointer="/a")
+    parts = [generation_pb2.Part(text="Hello"), generation_pb2.Part(pointer=pointer)]
+    turn = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=parts)
+    key = call_pb2.CallKey(run_id=RUN, step="draft", item=0, visit=1, call=1)
+    return generation_pb2.GenerationSpec(key=key, messages=[turn], **more)  # pyright: ignore[reportArgumentType] - fields
+
+
+def test_a_request_is_read_as_it_was_meant() -> None:
+    spec = spec_of(message())
+
+    assert spec.messages[0].parts == (Text("Hello"), Pointer("p", "d" * 64, "/a"))
+    assert spec.unknown_policy is UnknownPolicy.FAIL
+    assert (spec.model, spec.run_model, spec.temperature, spec.output_schema) == (None,) * 4
+    assert str(spec.key) == f"{RUN}/draft/0-1/1"
+
+
+def test_a_temperature_is_the_number_that_was_written() -> None:
+    assert spec_of(message(temperature=0.7)).temperature == 0.7
+    assert spec_of(message(temperature=0.0)).temperature == 0.0
+
+
+def test_a_schema_has_whole_numbers_and_its_names_in_order() -> None:
+    struct = Struct()
+    struct.update({"type": "object", "minProperties": 1, "maximum": 0.5, "enum": [None, True]})
+
+    schema = spec_of(message(output_schema=struct)).output_schema
+
+    assert schema is not None
+    assert json.dumps(schema.definition) == (
+        '{"enum": [null, true], "maximum": 0.5, "minProperties": 1, "type": "object"}'
+    )
+
+
+def test_a_number_that_json_does_not_have_is_refused() -> None:
+    struct = Struct()
+    struct["maximum"] = float("inf")
+
+    with pytest.raises(RequestInvalid):
+        spec_of(message(output_schema=struct))

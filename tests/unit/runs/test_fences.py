@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+
+from runs.domain.plan import PLAN_LIMIT, RunStart
+from runs.fences import MESSAGE_LIMIT, PAYLOAD_TOO_LARGE, START_LIMIT, data_converter
+
+CONVERTER = data_converter()
+
+
+def start(plan_bytes: int) -> RunStart:
+    """Make a start whose plan takes about this many bytes."""
+    return RunStart("a" * 40, "b" * 36, 1, [["x" * (plan_bytes - 10), []]])
+
+
+def failure_of(error: BaseException) -> Failure:
+    failure = Failure()
+    CONVERTER.failure_converter.to_failure(error, CONVERTER.payload_converter, failure)
+    return failure
+
+
+def test_a_value_of_4_kib_passes_and_comes_back() -> None:
+    (payload,) = CONVERTER.payload_converter.to_payloads(["x" * 4_000])
+
+    assert CONVERTER.payload_converter.from_payload(payload) == "x" * 4_000
+
+
+@pytest.mark.parametrize("value", ["x" * 4_096, {"body": "x" * 5_000}, b"x" * 5_000])
+def test_a_larger_value_is_refused_for_good_and_is_not_in_the_refusal(value: object) -> None:
+    with pytest.raises(ApplicationError) as refusal:
+        CONVERTER.payload_converter.to_payloads([value])
+
+    assert (refusal.value.type, refusal.value.non_retryable) == (PAYLOAD_TOO_LARGE, True)
+    assert "xxx" not in str(refusal.value)
+
+
+def test_the_largest_plan_can_start_a_workflow() -> None:
+    largest = start(PLAN_LIMIT)
+    (payload,) = CONVERTER.payload_converter.to_payloads([largest])
+
+    assert CONVERTER.payload_converter.from_payload(payload, RunStart) == largest
+
+
+def test_a_start_of_more_than_8_kib_is_refused() -> None:
+    with pytest.raises(ApplicationError, match="RunStart takes"):
+        CONVERTER.payload_converter.to_payloads([start(START_LIMIT)])
+
+
+def test_a_failure_keeps_512_bytes_of_its_message_and_no_details() -> None:
+    details = {"body": "CANARY" * 10_000}
+    failure = failure_of(ApplicationError("長" * 10_000, details, type="TooBad"))
+
+    assert failure.message == "長" * (MESSAGE_LIMIT // 3)
+    assert failure.application_failure_info.type == "TooBad"
+    assert not failure.application_failure_info.HasField("details")
+    assert failure.ByteSize() < 700
+
+
+def test_the_causes_of_a_failure_are_cut_too() -> None:
+    try:
+        try:
+            raise ValueError("x" * 300_000)
+        except ValueError as cause:
+            raise ApplicationError("outer") from cause
+    except ApplicationError as error:
+        failure = failure_of(error)
+
+    assert len(failure.cause.message) == MESSAGE_LIMIT
+    assert (failure.stack_trace, failure.cause.stack_trace) == ("", "")

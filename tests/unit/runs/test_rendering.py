@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from runs.domain.failures import StepImpossible
+from runs.domain.outputs import FilePointer
+from runs.rendering import PIECE_LIMIT, render
+
+BRIEF = FilePointer("storage/acme/r/input/output.json", "0" * 64, "/brief")
+FIRST = FilePointer("storage/acme/r/draft/artifacts/1-1/output.json", "1" * 64)
+SECOND = FilePointer("storage/acme/r/draft/artifacts/2-1/output.json", "2" * 64)
+
+
+def test_a_pointer_stands_where_its_variable_stood() -> None:
+    pieces = render("Brief: {{brief}}\nWrite.", {"brief": (BRIEF,)})
+
+    assert pieces == ("Brief: ", BRIEF, "\nWrite.")
+
+
+def test_a_variable_may_stand_twice() -> None:
+    assert render("{{a}} and {{a}}", {"a": (BRIEF,)}) == (BRIEF, " and ", BRIEF)
+
+
+def test_the_items_of_a_map_are_set_apart_by_a_blank_line() -> None:
+    pieces = render("{{drafts}}", {"drafts": (FIRST, SECOND)})
+
+    assert pieces == (FIRST, "\n\n", SECOND)
+
+
+def test_texts_that_meet_become_one_piece() -> None:
+    assert render("{{tone}}, {{tone}}.", {"tone": ("dry",)}) == ("dry, dry.",)
+
+
+def test_a_value_that_looks_like_a_variable_is_left_alone() -> None:
+    assert render("{{a}}", {"a": ("{{b}}",)}) == ("{{b}}",)
+
+
+@pytest.mark.parametrize(
+    ("template", "values"),
+    [("{{a}} {{b}}", {"a": ("x",)}), ("{{a}}", {"a": ("x",), "b": ("y",)}), ("{{a}}", {})],
+)
+def test_a_variable_without_a_value_and_a_value_without_a_variable_are_refused(
+    template: str, values: dict[str, tuple[str, ...]]
+) -> None:
+    with pytest.raises(StepImpossible, match="disagree"):
+        render(template, values)
+
+
+def test_more_pieces_than_the_gateway_takes_are_refused() -> None:
+    items = tuple(
+        FilePointer(f"storage/acme/r/draft/artifacts/{n}-1/output.json", "0" * 64)
+        for n in range(PIECE_LIMIT)
+    )
+
+    with pytest.raises(StepImpossible, match="fewer items"):
+        render("{{drafts}}", {"drafts": items})

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.servicekit.probe import Answer, Request, Stub, binding, read
+
+from servicekit import status
+from servicekit.call import calling, current_call
+from servicekit.channel import open_channel
+from servicekit.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PeerUnavailable,
+    Violation,
+)
+from servicekit.identity import current_principal
+from servicekit.testing import Keys, free_port, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from servicekit.server import Binding
+
+ASKED = Request(tenant_id="acme")
+
+
+class ThingExists(AlreadyExists):
+    reason = "ERROR_REASON_THING_EXISTS"
+
+
+class ThingWrong(InvalidInput):
+    reason = "ERROR_REASON_THING_WRONG"
+    hint = "Make it right."
+
+
+def seen(_: object, __: object) -> str:
+    call = current_call()
+    assert call is not None
+    return f"{current_principal().user_id} {call.tenant_id} {call.request_id} {call.traceparent}"
+
+
+async def ask_seen(request: object, context: object) -> Answer:
+    return Answer(text=seen(request, context))
+
+
+async def watch_seen(request: object, context: object) -> AsyncIterator[Answer]:
+    yield Answer(text=seen(request, context))
+
+
+def passing_on(stub: Stub) -> Binding:
+    async def ask(request: Request, _: object) -> Answer:
+        return await stub.ask(request)
+
+    async def watch(request: Request, _: object) -> AsyncIterator[Answer]:
+        async for answer in stub.watch(request):
+            yield answer
+
+    return binding(Ask=ask, Watch=watch)
+
+
+async def test_person_tenant_request_and_trace_ride_along_from_service_to_service(
+    keys: Keys,
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    metadata = [("x-request-id", "request-1"), ("traceparent", trace)]
+    async with (
+        serve(keys, binding(Ask=ask_seen, Watch=watch_seen)) as behind,
+        serve(keys, passing_on(Stub(behind.workload_channel("runs")))) as front,
+    ):
+        stub = Stub(front.workload_channel("runs"))
+        with calling(tenant_id="acme", user_id="ada"):
+            unary = await stub.ask(ASKED, metadata=metadata)
+            streamed = await read(stub.watch(ASKED, metadata=metadata))
+        stranger = await Stub(front.channel(user_id="bob")).ask(ASKED, metadata=metadata)
+
+    assert unary.text == streamed[0].text == f"ada acme request-1 {trace}"
+    assert stranger.text == "bob acme request-1 None"
+
+
+async def test_a_peer_that_cannot_be_reached_is_named(keys: Keys) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with open_channel(address, None, keys.token()) as channel:
+        with pytest.raises(PeerUnavailable) as told:
+            await Stub(channel).ask(ASKED, timeout=5)
+        with pytest.raises(PeerUnavailable) as told_by_stream:
+            await read(Stub(channel).watch(ASKED, timeout=5))
+
+    assert told.value.message == "the service probe cannot be reached"
+    assert told.value.metadata == told_by_stream.value.metadata == {"peer": "probe"}
+
+
+async def test_a_peer_s_refusal_is_caught_as_its_kind_or_passed_on_as_it_is(keys: Keys) -> None:
+    async def refuse(_: object, __: object) -> Answer:
+        violations = (Violation("text", "is dull"),)
+        raise ThingWrong("the thing is wrong", violations=violations, thing="7")
+
+    async with (
+        serve(keys, binding(Ask=refuse)) as behind,
+        serve(keys, passing_on(Stub(behind.channel()))) as front,
+    ):
+        with pytest.raises(InvalidInput) as told:
+            await Stub(front.channel()).ask(ASKED)
+
+    assert isinstance(told.value, status.RemoteError)
+    assert told.value.message == "the thing is wrong. Make it right."
+    assert (told.value.reason, told.value.metadata) == ("ERROR_REASON_THING_WRONG", {"thing": "7"})
+    assert told.value.violations == (Violation("text", "is dull"),)
+
+
+async def test_a_peer_that_does_not_know_us_is_our_defect_and_not_our_caller_s(keys: Keys) -> None:
+    async with (
+        serve(keys, binding(Ask=ask_seen)) as behind,
+        serve(keys, passing_on(Stub(behind.channel("wrong token")))) as front,
+    ):
+        with pytest.raises(Internal) as told:
+            await Stub(front.channel()).ask(ASKED)
+
+    assert "token" not in told.value.message
+
+
+async def test_the_caller_s_own_impatience_is_a_deadline(keys: Keys) -> None:
+    async def sleep(_: object, __: object) -> Answer:
+        await asyncio.sleep(30)
+        return Answer()
+
+    async with serve(keys, binding(Ask=sleep)) as served:
+        with pytest.raises(DeadlineExceeded) as told:
+            await Stub(served.channel()).ask(ASKED, timeout=0.1)
+
+    assert told.value.reason == "ERROR_REASON_DEADLINE_EXCEEDED"
+
+
+def test_errors_survive_a_batch() -> None:
+    error = ThingExists("there is a thing 7", thing="7", retry_after_ms="250")
+
+    message = status.to_proto(error, "probe.nagaya.dev")
+    again = status.from_proto(message)
+
+    assert isinstance(again, AlreadyExists)
+    assert (again.reason, again.domain) == ("ERROR_REASON_THING_EXISTS", "probe.nagaya.dev")
+    assert again.metadata == {"thing": "7", "retry_after_ms": "250"}
+    assert [detail.type_url.rpartition(".")[2] for detail in message.details] == [
+        "ErrorInfo",
+        "RetryInfo",
+    ]
+
+
+def test_details_are_cut_to_what_trailers_hold() -> None:
+    violations = [Violation(f"parts[{n}]", "is wrong " * 100) for n in range(1000)]
+    error = ThingWrong("wrong " * 1000, violations=violations, body="x" * 10_000)
+
+    refusal = status.encode(error, "probe.nagaya.dev")
+
+    assert len(refusal.message) == 1000
+    assert len(refusal.details) < 6000
+    again = status.from_proto(status.to_proto(error, "probe.nagaya.dev"))
+    assert isinstance(again, InvalidInput)
+    assert 0 < len(again.violations) < 30
+
+
+def test_every_kind_has_one_code_and_comes_back_as_itself() -> None:
+    kinds = (InvalidInput, NotFound, AlreadyExists, Internal, DeadlineExceeded)
+    for kind in kinds:
+        assert isinstance(status.from_proto(status.to_proto(kind("so"), "x")), kind)

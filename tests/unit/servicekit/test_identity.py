@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from servicekit.errors import TokenInvalid, TokenMissing
+from servicekit.identity import (
+    Principal,
+    Verifier,
+    acting_as,
+    current_principal,
+    workload_principal,
+)
+from servicekit.testing import ISSUER, Keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servicekit.identity import PrivateKey
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+def private_key(keys: Keys, workload: str) -> PrivateKey:
+    return keys.signer(workload)._key
+
+
+def signed(keys: Keys, workload: str, kid: str, **changes: object) -> str:
+    """Sign a workload's token by hand, with something in it changed; None leaves a claim out."""
+    claims: dict[str, Any] = {
+        "iss": "nagaya:workload",
+        "aud": "nagaya",
+        "sub": f"workload:{workload}",
+        "act": {"sub": workload},
+        "exp": time.time() + 60,
+    }
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, private_key(keys, workload), "EdDSA", headers={"kid": kid})
+
+
+def test_a_person_is_known_by_the_token_of_the_issuer(keys: Keys) -> None:
+    token = keys.token("ada", scope="runs.read prompts.*", tenants=["acme"])
+
+    ada = keys.verifier().verify(token)
+
+    assert ada == Principal("ada", None, frozenset({"acme"}), frozenset({"runs.read", "prompts.*"}))
+    assert ada.may("runs.read")
+    assert ada.may("prompts.write")
+    assert not ada.may("runs.write")
+    assert ada.covers("acme")
+    assert not ada.covers("globex")
+    assert not ada.covers("")
+
+
+def test_whoever_may_act_for_all_tenants_may_act_for_none(keys: Keys) -> None:
+    operator = keys.verifier().verify(keys.token(scope="*", tenants=["*"]))
+
+    assert operator.covers("acme")
+    assert operator.covers("")
+    assert operator.may("tenants.write")
+
+
+def test_a_workload_carries_the_tenant_and_the_person_it_acts_for(keys: Keys) -> None:
+    token = keys.signer("runs").token("acme", "ada")
+
+    runs = keys.verifier().verify(token)
+
+    assert (runs.user_id, runs.workload, runs.tenants) == ("ada", "runs", frozenset({"acme"}))
+
+
+def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
+    signer, verifier = keys.signer("runs"), keys.verifier()
+
+    assert verifier.verify(signer.token()) == workload_principal("runs")
+    assert verifier.verify(signer.token("acme", "workload:artifacts")).user_id == "workload:runs"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"exp": 1},
+        {"iss": "https://elsewhere.test"},
+        {"iss": "nagaya:workload"},
+        {"aud": "other"},
+        {"sub": "workload:runs"},
+        {"sub": ""},
+    ],
+)
+def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TokenInvalid):
+        keys.verifier().verify(keys.token(**wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"act": {"sub": "artifacts"}},
+        {"act": None},
+        {"sub": "workload:artifacts"},
+        {"exp": time.time() + 3600},
+        {"exp": None},
+        {"iss": ISSUER},
+    ],
+)
+def test_a_workload_s_token_with_a_wrong_claim_is_refused(
+    keys: Keys, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(TokenInvalid):
+        keys.verifier().verify(signed(keys, "runs", "workload-runs", **wrong))
+
+
+def test_a_workload_s_key_signs_for_nobody_else(keys: Keys) -> None:
+    verifier = keys.verifier()
+    posing_as_artifacts = signed(keys, "runs", "workload-artifacts", act={"sub": "artifacts"})
+    posing_as_a_person = signed(keys, "runs", "person-1", iss=ISSUER, sub="ada")
+
+    for token in (posing_as_artifacts, posing_as_a_person):
+        with pytest.raises(TokenInvalid):
+            verifier.verify(token)
+
+
+def test_algorithms_beside_es256_and_eddsa_are_refused(keys: Keys) -> None:
+    claims = {"iss": ISSUER, "aud": "nagaya", "sub": "ada", "exp": time.time() + 60}
+    public = json.loads(keys.jwks_file.read_text())["keys"][0]["x"]
+    unsigned = jwt.encode(claims, "", "none", headers={"kid": "person-1"})
+    symmetric = jwt.encode(claims, public, "HS256", headers={"kid": "person-1"})
+
+    for token in (unsigned, symmetric, "not.a.token", "", "a" * 9000):
+        with pytest.raises(TokenInvalid):
+            keys.verifier().verify(token)
+
+
+def test_a_token_signed_by_a_key_that_nobody_published_is_refused(keys: Keys) -> None:
+    claims = {"iss": ISSUER, "aud": "nagaya", "sub": "ada", "exp": time.time() + 60}
+    stranger = ec.generate_private_key(ec.SECP256R1())
+
+    for kid in ("person-1", "person-2"):
+        with pytest.raises(TokenInvalid):
+            keys.verifier().verify(jwt.encode(claims, stranger, "ES256", headers={"kid": kid}))
+
+
+def test_keys_are_read_again_when_their_file_changes(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servicekit.identity._RECHECK_SECONDS", 0.0)
+    old, verifier = keys.token(), keys.verifier()
+    verifier.verify(old)
+    (tmp_path / "new").mkdir()
+    newer = Keys(tmp_path / "new")
+
+    keys.jwks_file.write_bytes(newer.jwks_file.read_bytes())
+    os.utime(keys.jwks_file, ns=(1, 1))
+
+    assert verifier.verify(newer.token("eve")).user_id == "eve"
+    with pytest.raises(TokenInvalid):
+        verifier.verify(old)
+
+
+def test_a_broken_key_file_leaves_the_keys_as_they_are(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servicekit.identity._RECHECK_SECONDS", 0.0)
+    verifier = keys.verifier()
+    keys.jwks_file.write_text("{ half written")
+
+    assert verifier.verify(keys.token("ada")).user_id == "ada"
+
+
+def test_verified_tokens_are_remembered_until_they_expire(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servicekit.identity._LEEWAY_SECONDS", 0)
+    expiry = int(time.time()) + 2
+    token, verifier = keys.token(exp=expiry), Verifier.from_file(keys.jwks_file, ISSUER)
+    first = verifier.verify(token)
+
+    assert verifier.verify(token) is first
+    time.sleep(max(0.0, expiry - time.time()) + 0.01)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(token)
+
+
+def test_background_work_acts_as_somebody(keys: Keys) -> None:
+    with pytest.raises(TokenMissing):
+        current_principal()
+    with acting_as(workload_principal("runs")):
+        assert current_principal().user_id == "workload:runs"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from tests.unit.servicekit.probe import SERVICE
+
+from servicekit import paging
+from servicekit.call import Call, serving
+from servicekit.errors import PageTokenInvalid
+from servicekit.policy import methods_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUN = UUID("0192f5a0-0000-7000-8000-000000000001")
+MOMENT = datetime(2026, 11, 23, 18, 24, tzinfo=UTC)
+
+
+def test_keys_come_back_as_they_were() -> None:
+    assert paging.decode("") is None
+    assert paging.decode(paging.encode(7)) == 7
+    assert paging.decode(paging.encode("acme"), str) == "acme"
+    assert paging.decode(paging.encode(MOMENT, RUN), datetime, UUID) == (MOMENT, RUN)
+
+
+MISREAD: dict[str, Callable[[], object]] = {
+    "nonsense": lambda: paging.decode("nonsense"),
+    "not ASCII": lambda: paging.decode("äöü"),
+    "too short": lambda: paging.decode("AAAA"),
+    "a text for a number": lambda: paging.decode(paging.encode("acme")),
+    "a number for a text": lambda: paging.decode(paging.encode(7), str),
+    "one key for two": lambda: paging.decode(paging.encode(7), datetime, UUID),
+    "cut": lambda: paging.decode(paging.encode(7)[:-1]),
+    "a text for an id": lambda: paging.decode(paging.encode("acme"), UUID),
+    "a text for a time": lambda: paging.decode(paging.encode("acme"), datetime),
+}
+
+
+@pytest.mark.parametrize("misread", MISREAD)
+def test_what_is_no_token_of_these_keys_is_refused(misread: str) -> None:
+    with pytest.raises(PageTokenInvalid):
+        MISREAD[misread]()
+
+
+def test_a_token_is_good_for_its_own_method_only() -> None:
+    methods = methods_of(SERVICE)
+    with serving(Call(method=methods["Ask"])):
+        token = paging.encode(7)
+        assert paging.decode(token) == 7
+    with serving(Call(method=methods["Watch"])), pytest.raises(PageTokenInvalid):
+        paging.decode(token)

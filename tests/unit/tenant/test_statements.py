@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from tenant.domain.migrations import Migration, Target
+from tenant.domain.statements import statements
+from tenant.errors import MigrationInvalid
+
+
+def refused(sql: str) -> list[str]:
+    return [word for statement in statements(sql) if (word := statement.refused())]
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("BEGIN; SELECT 1", "BEGIN"),
+        ("select 1; commit", "COMMIT"),
+        ("SELECT 1;\n\n  end", "END"),
+        ("ROLLBACK TO SAVEPOINT a", "ROLLBACK"),
+        ("ABORT", "ABORT"),
+        ("SAVEPOINT a", "SAVEPOINT"),
+        ("RELEASE a", "RELEASE"),
+        ("START   TRANSACTION", "START TRANSACTION"),
+        ("PREPARE /* x */ TRANSACTION 'a'", "PREPARE TRANSACTION"),
+        ("/* /* nested */ ; */ COMMIT", "COMMIT"),
+        ("SELECT 'a;b', E'it\\'s; ', $q$;$q$; COMMIT", "COMMIT"),
+        ("COPY runs (id) FROM STDIN; 1\n\\.", "COPY STDIN"),
+    ],
+)
+def test_what_a_migration_must_not_hold_is_found(sql: str, word: str) -> None:
+    assert refused(sql) == [word]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        ";;",
+        "-- COMMIT;\nSELECT 1",
+        "SELECT 'x; COMMIT; y'",
+        'SELECT 1 AS "; COMMIT; "',
+        "DO $$ BEGIN PERFORM 1; END $$; SELECT 1",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN RETURN 1; END $body$;",
+        "CREATE FUNCTION f(a int) RETURNS int"
+        " BEGIN ATOMIC SELECT CASE a WHEN 1 THEN 2 END; SELECT 1; END;",
+        "SELECT a$b$c FROM t; SELECT 1",
+        "SELECT $1; PREPARE p AS SELECT 1",
+        "SELECT 'unclosed; COMMIT",
+        "COPY runs TO '/tmp/x'",
+        "CREATE TABLE begin_end (commit INT)",
+    ],
+)
+def test_what_only_looks_like_it_is_let_through(sql: str) -> None:
+    assert refused(sql) == []
+
+
+def test_a_refusal_names_the_line() -> None:
+    with pytest.raises(MigrationInvalid, match="line 3: COMMIT") as error:
+        Migration.parse("runs", Target.TENANT, 2, "drafts", (), "SELECT 1;\n\nCOMMIT;\n")
+
+    assert error.value.metadata == {"number": "2", "line": "3"}
