@@ -37,8 +37,9 @@ _LOCK_SECONDS = 2.0
 
 async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
     """Run the stack, or the named parts of it, until told to stop; returns the exit status."""
+    began = time.time()
     lock = Lock(layout.lock)
-    if not await lock.take_within(_LOCK_SECONDS):
+    if not await lock.take_within(_LOCK_SECONDS) or _another_ran(layout, began):
         return BUSY
     leftovers = find_leftovers(layout)
     itself = Incarnation.of(os.getpid())
@@ -51,6 +52,11 @@ async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
         return 1
     board.enter(Phase.STOPPED)
     return 0
+
+
+def _another_ran(layout: Layout, began: float) -> bool:
+    """Whether another supervisor had the stack while this one waited: it was told to end it."""
+    return layout.state.exists() and layout.state.stat().st_mtime > began
 
 
 async def _run(layout: Layout, board: Board, names: tuple[str, ...]) -> None:
