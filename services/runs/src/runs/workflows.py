@@ -1,7 +1,7 @@
 """The workflow of a run: it walks the plan, and leaves everything else to activities.
 
 It runs unsandboxed, so it must be deterministic by itself: no time, no chance, no I/O, nothing
-but its argument and what activities answer. CI replays recorded histories against it.
+but its argument and what activities answer. Tests replay the histories that they make.
 """
 
 from __future__ import annotations
