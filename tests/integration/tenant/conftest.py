@@ -41,6 +41,7 @@ def config(keys: Keys, management_url: str) -> Config:
         key_ring=json.dumps(ring),
         required_services=("runs", "artifacts"),
         connections_per_role=5,
+        processes_per_service=2,
     )
 
 

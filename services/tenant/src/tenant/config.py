@@ -60,7 +60,9 @@ class Config:
     required_services: tuple[str, ...]
     """Whose migrations must have been published before a tenant can be created."""
     connections_per_role: int
-    """How many connections each service's role may hold to one database, all replicas together."""
+    """How many connections each service's role may hold to one database, all processes together."""
+    processes_per_service: int
+    """Among how many processes of a service its role's connections are shared out."""
 
     @classmethod
     def read(cls) -> Config:
@@ -77,6 +79,9 @@ class Config:
             required_services=_required_services(environment),
             connections_per_role=environment.integer(
                 "NAGAYA_CONNECTIONS_PER_ROLE", 20, least=1, most=1000
+            ),
+            processes_per_service=environment.integer(
+                "NAGAYA_PROCESSES_PER_SERVICE", 2, least=1, most=1000
             ),
         )
         environment.done()

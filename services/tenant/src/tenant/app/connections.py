@@ -12,22 +12,30 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
     from tenant.domain.tenants import Tenant
+    from tenant.store.credentials import Credential
     from tenant.store.server import Server
     from tenant.store.stores import Stores
 
 
 class Connections:
     def __init__(
-        self, management: ManagementPool, server: Server, stores: Stores, own_connections: int
+        self,
+        management: ManagementPool,
+        server: Server,
+        stores: Stores,
+        own_connections: int,
+        processes: int,
     ) -> None:
         self._management = management
         self._server = server
         self._stores = stores
         self._own_connections = own_connections
+        self._processes = processes
 
     async def resolve(self, service: str, tenant_id: str) -> Target:
         """Return how a service logs in to a tenant's database; to the management one when empty.
 
+        A process is told its share of the connections that the service's role may hold.
         Raises TenantNotFound, TenantNotReady, MigrationsUnpublished.
         """
         async with self._management.connection() as connection:
@@ -38,7 +46,7 @@ class Connections:
             tenant = await self._active(connection, tenant_id)
             found = (await self._stores.credentials.of_tenant(connection, tenant_id))[service]
             return await self._target(
-                connection, tenant, service, found.password, found.connection_limit
+                connection, tenant, service, found.password, self._share(found)
             )
 
     async def own(self, tenant_id: str) -> Target:
@@ -85,6 +93,10 @@ class Connections:
             user=self._server.management.runtime(service),
             password=found.password,
             generation=0,
-            connection_limit=found.connection_limit,
+            connection_limit=self._share(found),
             server_id=self._server.server_id,
         )
+
+    def _share(self, credential: Credential) -> int:
+        """Return how many of a role's connections one process may hold."""
+        return max(1, credential.connection_limit // self._processes)

@@ -55,8 +55,9 @@ class Service:
         self.tenants = Tenants(
             management, locks, creation, activation, server, stores, config.required_services
         )
-        own = min(limit, _READING_CONNECTIONS_PER_TENANT)
-        self.connections = Connections(management, server, stores, own)
+        processes = config.processes_per_service
+        own = min(max(1, limit // processes), _READING_CONNECTIONS_PER_TENANT)
+        self.connections = Connections(management, server, stores, own, processes)
         self._to_tenants = Databases(self.connections.own, APPLICATION, _READING_CONNECTIONS)
         self.tenant_pools = TenantPools(self._to_tenants)
         self.directory = Directory(ChangeFeed(bootstrap.listen, _SERVER_ID), stores.tenants)

@@ -43,7 +43,7 @@ class Connection(_message.Message):
     generation: _builtins.int
     """The tenant's generation that this belongs to; 0 for the management database."""
     connection_limit: _builtins.int
-    """How many connections the role may hold at once, over all replicas of the service."""
+    """How many connections the calling process may hold at once: its share of what the role may."""
     server_id: _builtins.str
     """The database server, by its id in the registry. Connections to one server share one budget."""
     def __init__(
