@@ -178,8 +178,10 @@ class DatabaseServer:
         waiter = _Waiter(pool, future, time.monotonic())
         self._waiting[waiter] = None
         try:
-            # Shielded, because what has been handed over must not be lost to a cancellation.
-            return await asyncio.wait_for(asyncio.shield(future), WAIT_SECONDS)
+            # Shielded, because what has been handed over must not be lost to a cancellation; and no
+            # wait_for, which would lose the cancellation when both come at once.
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await asyncio.shield(future)
         except BaseException as error:
             if waiter in self._waiting:
                 del self._waiting[waiter]
