@@ -16,6 +16,7 @@ from llm_gateway.servicer.bindings import bindings
 from llm_gateway.store.stores import Stores
 from servicekit import telemetry
 from servicekit.channel import open_channel
+from servicekit.errors import DomainError
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.server import Server
 from servicekit.settings import SettingsInvalid
@@ -49,5 +50,5 @@ async def serve(config: Config) -> None:
 if __name__ == "__main__":
     try:
         uvloop.run(serve(Config.read()))
-    except (SettingsInvalid, KeysFileMalformed) as error:
+    except (SettingsInvalid, KeysFileMalformed, DomainError) as error:
         sys.exit(f"{SERVICE}: {error}")

@@ -16,10 +16,12 @@ from runs.relay.visits import Relay
 from runs.servicer.bindings import bindings
 from runs.store.stores import Stores
 from runs.watch import Watch
-from servicekit import settings, telemetry
+from servicekit import telemetry
 from servicekit.channel import open_channel
+from servicekit.errors import DomainError
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.server import Server
+from servicekit.settings import SettingsInvalid
 
 
 async def serve(config: Config) -> None:
@@ -56,5 +58,5 @@ async def serve(config: Config) -> None:
 if __name__ == "__main__":
     try:
         uvloop.run(serve(Config.read()))
-    except settings.SettingsInvalid as error:
-        sys.exit(str(error))
+    except (SettingsInvalid, DomainError) as error:
+        sys.exit(f"runs: {error}")

@@ -131,4 +131,4 @@ if __name__ == "__main__":
     try:
         uvloop.run(work(WorkerConfig.read()))
     except SettingsInvalid as error:
-        sys.exit(str(error))
+        sys.exit(f"runs-worker: {error}")
