@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.unit.servicekit.probe import SERVICE, Answer, Request, Stub, binding, echo
 
+from servicekit.errors import StartRefused
 from servicekit.server import Server
 from servicekit.testing import Keys, free_port, serve
 
@@ -116,7 +117,7 @@ async def test_a_port_that_is_taken_is_told(keys: Keys) -> None:
     config = replace(keys.config(), listen_port=port)
     first, second = (Server(config, [binding(Ask=echo)], keys.verifier()) for _ in range(2))
     await first.start()
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+    with pytest.raises(StartRefused, match=f"cannot listen on 127.0.0.1:{port}"):
         await second.start()
     await first.stop(0.0)
     await second.stop(0.0)

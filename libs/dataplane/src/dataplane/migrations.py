@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
-from servicekit.errors import Unavailable
+from servicekit.errors import StartRefused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ _LAST_DELAY = 5.0
 _log = logging.getLogger(__name__)
 
 
-class MigrationMalformed(Exception):
+class MigrationMalformed(StartRefused):
     """A migration file's name or header is not right; the message names the file."""
 
 

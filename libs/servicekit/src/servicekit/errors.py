@@ -53,6 +53,10 @@ class DomainError(Exception):
         self.metadata = metadata
 
 
+class StartRefused(Exception):
+    """A process cannot do its work as it was started; the message says why and how to mend it."""
+
+
 class SharedError(DomainError):
     """Mixed into what any service may answer with, by the contract's nagaya.options.v1."""
 

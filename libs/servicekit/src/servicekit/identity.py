@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from servicekit.call import Call, current_call, serving
-from servicekit.errors import TokenInvalid, TokenMissing
+from servicekit.errors import StartRefused, TokenInvalid, TokenMissing
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -90,8 +90,11 @@ class Verifier:
 
     @classmethod
     def from_file(cls, jwks_file: str | Path, issuer: str) -> Verifier:
-        """Read the public keys. Raises OSError or ValueError when the file is no JWKS."""
-        return cls(Path(jwks_file), issuer)
+        """Read the public keys. Raises StartRefused when the file is no JWKS."""
+        try:
+            return cls(Path(jwks_file), issuer)
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise StartRefused(f"{jwks_file} holds no public keys (JWKS): {error}") from None
 
     def verify(self, token: str) -> Principal:
         """Return whose token it is. Raises TokenInvalid.
@@ -193,10 +196,13 @@ class WorkloadSigner:
 
     @classmethod
     def from_file(cls, name: str, key_file: str | Path) -> WorkloadSigner:
-        """Read a PEM private key, Ed25519 or on the curve P-256. Raises OSError or ValueError."""
-        key = load_pem_private_key(Path(key_file).read_bytes(), password=None)
+        """Read a PEM private key, Ed25519 or on the curve P-256. Raises StartRefused."""
+        try:
+            key = load_pem_private_key(Path(key_file).read_bytes(), password=None)
+        except (OSError, TypeError, ValueError):  # their words may quote the file
+            key = None
         if not isinstance(key, PrivateKey):
-            raise ValueError(f"{key_file} holds neither an Ed25519 nor an EC key")
+            raise StartRefused(f"{key_file} holds no Ed25519 or EC private key (PEM, no password)")
         return cls(name, key)
 
     def token(self, tenant_id: str | None = None, user_id: str | None = None) -> str:

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from servicekit import telemetry
+from servicekit.errors import StartRefused
 from servicekit.guard.admission import TenantLimit
 from servicekit.guard.method import Context, Guard, GuardedMethod, Handler
 from servicekit.guard.passage import Timeouts
@@ -120,13 +121,13 @@ class Server:
     async def start(self) -> int:
         """Listen; return the port. Calls are served; health says NOT_SERVING until told otherwise.
 
-        Raises OSError when the port is taken.
+        Raises StartRefused when it cannot listen there.
         """
         address = f"{self._config.listen_host}:{self._config.listen_port}"
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
-            raise OSError(f"cannot listen on {address}: is the port taken?") from None
+            raise StartRefused(f"cannot listen on {address}: is the port taken?") from None
         await self.set_serving(False)
         await self._server.start()
         self._lag = asyncio.create_task(telemetry.watch_loop_lag())

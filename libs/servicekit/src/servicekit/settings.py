@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from servicekit.errors import StartRefused
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
 
-class SettingsInvalid(Exception):
+class SettingsInvalid(StartRefused):
     """The environment does not hold what the service needs; the message lists every problem."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-import uvloop
-
 from artifacts.app.service import Service
-from artifacts.blobs.probe import StoreUnsuitable, wait_for_store
+from artifacts.blobs.probe import wait_for_store
 from artifacts.blobs.store import Blobs
 from artifacts.config import MIGRATIONS, Config
 from artifacts.servicer.bindings import bindings
@@ -15,10 +11,9 @@ from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.errors import DomainError
 from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.process import run
 from servicekit.server import Server
-from servicekit.settings import SettingsInvalid
 
 
 async def serve(config: Config) -> None:
@@ -52,7 +47,4 @@ async def serve(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(serve(Config.read()))
-    except (SettingsInvalid, StoreUnsuitable, DomainError) as error:
-        sys.exit(f"artifacts: {error}")
+    run("artifacts", lambda: serve(Config.read()))

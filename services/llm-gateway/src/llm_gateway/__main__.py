@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
-import uvloop
-
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from llm_gateway.app.gateway import Gateway
 from llm_gateway.config import MIGRATIONS, Config
 from llm_gateway.peers.artifacts import Artifacts
-from llm_gateway.providers.keys import KeysFileMalformed
 from llm_gateway.servicer.bindings import bindings
 from llm_gateway.store.stores import Stores
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.errors import DomainError
 from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.process import run
 from servicekit.server import Server
-from servicekit.settings import SettingsInvalid
 
 SERVICE = "llm-gateway"
 
@@ -48,7 +42,4 @@ async def serve(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(serve(Config.read()))
-    except (SettingsInvalid, KeysFileMalformed, DomainError) as error:
-        sys.exit(f"{SERVICE}: {error}")
+    run(SERVICE, lambda: serve(Config.read()))

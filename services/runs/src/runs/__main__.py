@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-import uvloop
-
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from runs.app.runs import Runs
@@ -18,10 +14,9 @@ from runs.store.stores import Stores
 from runs.watch import Watch
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.errors import DomainError
 from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.process import run
 from servicekit.server import Server
-from servicekit.settings import SettingsInvalid
 
 
 async def serve(config: Config) -> None:
@@ -56,7 +51,4 @@ async def serve(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(serve(Config.read()))
-    except (SettingsInvalid, DomainError) as error:
-        sys.exit(f"runs: {error}")
+    run("runs", lambda: serve(Config.read()))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import uvloop
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dataplane.tenants import connect_data_plane
@@ -35,7 +33,7 @@ from runs.workflows import MapPartRun, PipelineRun
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import WorkloadSigner
-from servicekit.settings import SettingsInvalid
+from servicekit.process import run
 
 if TYPE_CHECKING:
     import grpc
@@ -128,7 +126,4 @@ async def _run_until_signal(worker: Worker) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(work(WorkerConfig.read()))
-    except SettingsInvalid as error:
-        sys.exit(f"runs-worker: {error}")
+    run("runs-worker", lambda: work(WorkerConfig.read()))

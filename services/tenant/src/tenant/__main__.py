@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
-import uvloop
-
 from servicekit import telemetry
-from servicekit.errors import DomainError
 from servicekit.identity import Verifier
+from servicekit.process import run
 from servicekit.server import Server
-from servicekit.settings import SettingsInvalid
 from tenant.app.service import Service
-from tenant.app.startup import ProvisionerUnfit
 from tenant.config import Config
-from tenant.domain.sealing import KeyRing, KeyRingInvalid
+from tenant.domain.sealing import KeyRing
 from tenant.servicer.bindings import bindings
 from tenant.store.credentials import CredentialStore
 from tenant.store.stores import Stores
@@ -34,7 +28,4 @@ async def serve(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(serve(Config.read()))
-    except (SettingsInvalid, KeyRingInvalid, ProvisionerUnfit, DomainError) as error:
-        sys.exit(f"tenant: {error}")
+    run("tenant", lambda: serve(Config.read()))

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from artifacts.blobs.store import BlobDamaged
 from artifacts.errors import StoreUnavailable
+from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ _BODY = bytes(range(256)) * 16
 _log = logging.getLogger(__name__)
 
 
-class StoreUnsuitable(Exception):
+class StoreUnsuitable(StartRefused):
     """The object store cannot do what the service relies on; the message says what."""
 
 

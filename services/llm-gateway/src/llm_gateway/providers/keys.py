@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.domain.documents import NotJson, parse_object
 from llm_gateway.errors import ProviderKeyMissing
+from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class KeysFileMalformed(Exception):
+class KeysFileMalformed(StartRefused):
     """The file does not hold one JSON object of strings; the message quotes nothing of it."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataplane.migrations import read_migrations
 from dataplane.pools import Target
+from servicekit.errors import StartRefused
 from tenant.domain.databases import SERVICES, template_database
 from tenant.domain.migrations import Migration
 from tenant.domain.migrations import Target as MigrationTarget
@@ -40,7 +41,7 @@ def own_migrations(folder: Path) -> list[Migration]:
     ]
 
 
-class ProvisionerUnfit(Exception):
+class ProvisionerUnfit(StartRefused):
     """The role in NAGAYA_PG_URL cannot do what the service needs; the message says what."""
 
 

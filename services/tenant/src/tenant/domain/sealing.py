@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from servicekit.errors import StartRefused
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +20,7 @@ _NONCE_BYTES = 12
 _KEY_BYTES = 32
 
 
-class KeyRingInvalid(Exception):
+class KeyRingInvalid(StartRefused):
     """The key ring's file does not hold what it should."""
 
 

@@ -1,0 +1,93 @@
+"""What the processes of all services do when they are started wrongly."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from servicekit.testing import ISSUER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servicekit.testing import Keys
+
+PROCESSES = {
+    "tenant": "tenant",
+    "artifacts": "artifacts",
+    "llm-gateway": "llm_gateway",
+    "runs": "runs",
+    "runs-worker": "runs.worker",
+}
+
+
+def refusal(module: str, settings: dict[str, str]) -> str:
+    """Start a process that is to be refused; return what it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module],
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_without_settings_names_itself_and_all_that_is_missing(name: str) -> None:
+    said = refusal(PROCESSES[name], {})
+
+    assert said.startswith(f"{name}: the settings are not right:\n")
+    for variable in ("NAGAYA_JWKS_FILE", "NAGAYA_TOKEN_ISSUER", "NAGAYA_WORKLOAD_KEY_FILE"):
+        assert f"  {variable} is not set\n" in said
+
+
+def test_a_key_file_that_holds_no_key_is_told_without_its_content(
+    keys: Keys, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "runs.pem"
+    wrong.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
+
+    said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_WORKLOAD_KEY_FILE": str(wrong)})
+
+    assert said == f"runs: {wrong} holds no Ed25519 or EC private key (PEM, no password)\n"
+
+
+def test_a_file_that_holds_no_public_keys_is_told(keys: Keys, tmp_path: Path) -> None:
+    wrong = tmp_path / "jwks.json"
+    wrong.write_text("{")
+
+    said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_JWKS_FILE": str(wrong)})
+
+    assert f"runs: {wrong} holds no public keys (JWKS): " in said
+
+
+def test_a_port_that_is_taken_ends_the_process_with_one_sentence(keys: Keys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = refusal("runs", settings(keys, address))
+
+    assert f"runs: cannot listen on {address}: is the port taken?\n" in said
+
+
+def settings(keys: Keys, listen: str) -> dict[str, str]:
+    """Return what `python -m runs` needs; none of its peers is there."""
+    nobody = "127.0.0.1:1"
+    return {
+        "GRPC_VERBOSITY": "NONE",
+        "NAGAYA_LISTEN": listen,
+        "NAGAYA_JWKS_FILE": str(keys.jwks_file),
+        "NAGAYA_TOKEN_ISSUER": ISSUER,
+        "NAGAYA_WORKLOAD_KEY_FILE": str(keys.key_file("runs")),
+        "NAGAYA_TENANT_ADDRESS": nobody,
+        "NAGAYA_ARTIFACTS_ADDRESS": nobody,
+        "NAGAYA_LLM_GATEWAY_ADDRESS": nobody,
+        "TEMPORAL_ADDRESS": nobody,
+    }
