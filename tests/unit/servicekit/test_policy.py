@@ -9,6 +9,7 @@ from tests.unit.servicekit.probe import SERVICE, binding, declare, echo, usual
 if TYPE_CHECKING:
     from servicekit.testing import Keys
 
+from nagaya.artifacts.v1 import artifact_service_pb2
 from nagaya.options.v1 import method_policy_pb2
 from servicekit.policy import PolicyMissing, methods_of
 from servicekit.server import Server
@@ -69,8 +70,17 @@ def test_a_policy_is_read_from_the_contract() -> None:
 
     assert (ask.path, ask.domain) == (f"/{SERVICE}/Ask", "probe.nagaya.dev")
     assert (ask.permission, ask.audit_action) == ("probe.use", "probe.use")
-    assert (ask.idempotent, ask.streaming, ask.max_seconds) == (True, False, 2)
-    assert (methods["Send"].idempotent, methods["Send"].streaming) == (False, True)
+    assert (ask.repeatable, ask.streaming, ask.max_seconds) == (True, False, 2)
+    assert (methods["Send"].repeatable, methods["Send"].streaming) == (False, True)
+
+
+def test_grpc_repeats_no_stream_of_requests_by_itself() -> None:
+    service = artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"]
+    upload = service.methods_by_name["UploadArtifact"]
+
+    assert upload.client_streaming
+    assert upload.GetOptions().idempotency_level == MethodOptions.IDEMPOTENT
+    assert not methods_of(service.full_name)["UploadArtifact"].repeatable
 
 
 async def test_a_servicer_of_the_wrong_shape_is_refused_at_start(keys: Keys) -> None:

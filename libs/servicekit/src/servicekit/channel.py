@@ -218,7 +218,7 @@ def _service_config(
     service: str, methods: dict[str, Method], *, balanced: bool
 ) -> dict[str, object]:
     names = [
-        {"service": service, "method": n} for n, method in methods.items() if method.idempotent
+        {"service": service, "method": n} for n, method in methods.items() if method.repeatable
     ]
     config: dict[str, object] = {"retryThrottling": _THROTTLING}
     if names:

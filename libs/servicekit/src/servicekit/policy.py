@@ -28,8 +28,9 @@ class Method:
     """One method of the contract and its policy.
 
     `path` is as on the wire: /nagaya.runs.v1.RunService/CreateRun. `domain` is that of the
-    service's own reasons: runs.nagaya.dev. `tenant_of` reads the tenant out of a request; it is
-    None for methods that belong to no tenant.
+    service's own reasons: runs.nagaya.dev. `repeatable` says whether gRPC may send a request again
+    by itself. `tenant_of` reads the tenant out of a request; it is None for methods that belong to
+    no tenant.
     """
 
     path: str
@@ -38,7 +39,7 @@ class Method:
     audit_action: str
     workloads: frozenset[str]
     max_seconds: float
-    idempotent: bool
+    repeatable: bool
     streaming: bool
     tenant_of: Callable[[Message], str] | None
 
@@ -68,7 +69,10 @@ def _method(service_name: str, method: MethodDescriptor) -> Method:
         audit_action=policy.audit_action,
         workloads=frozenset(policy.workloads),
         max_seconds=float(policy.max_seconds or DEFAULT_SECONDS),
-        idempotent=options.idempotency_level != options.IDEMPOTENCY_UNKNOWN,
+        # Not streams of requests: gRPC 1.85 aborts the whole process (buffered_call.cc, "pending ==
+        # nullptr") when it repeats one whose server has died.
+        repeatable=options.idempotency_level != options.IDEMPOTENCY_UNKNOWN
+        and not method.client_streaming,
         streaming=method.client_streaming or method.server_streaming,
         tenant_of=_tenant_of(method, policy.tenant_field),
     )
