@@ -53,8 +53,9 @@ def objects(parts_folder: Path) -> Path:
 async def data(cluster: Cluster) -> AsyncGenerator[DataPlane]:
     plane = cluster.data_plane()
     yield plane
-    plane.tenants._databases.close()
-    plane.management._databases.close()
+    for databases in (plane.tenants._databases, plane.management._databases):
+        databases.close()
+        await databases.settled()
     await asyncio.sleep(0)  # lets the transports close
 
 

@@ -133,6 +133,7 @@ async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
     async with away.up() as process:
         await far.put_one(b"tea", far.draft("artifacts/warm"))
         process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         refused = (await far.put((far.draft(), first)))[0]
         assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
         await database.execute(
