@@ -23,8 +23,9 @@ from runs.config import MIGRATIONS
 from runs.servicer.bindings import bindings
 from runs.store.stores import Stores
 from runs.watch import Patience, Watch
+from servicekit.call import acting_as
 from servicekit.errors import PermissionDenied
-from servicekit.identity import Principal, acting_as
+from servicekit.identity import Principal
 from servicekit.server import bind
 from servicekit.testing import Keys, Served, serve
 

@@ -14,7 +14,8 @@ from dataplane.databases import MANAGEMENT, Databases
 from dataplane.pools import Target
 from dataplane.tenants import ManagementPool, TenantPools
 from runs.launcher import Launcher
-from servicekit.identity import Principal, acting_as
+from servicekit.call import acting_as
+from servicekit.identity import Principal
 
 if TYPE_CHECKING:
     from runs.domain.plan import RunStart

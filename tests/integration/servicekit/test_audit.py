@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dataplane import audit
+from servicekit.call import acting_as
 from servicekit.errors import TokenMissing
-from servicekit.identity import Principal, acting_as
+from servicekit.identity import Principal
 
 if TYPE_CHECKING:
     from tests.integration.servicekit.registry import Registry

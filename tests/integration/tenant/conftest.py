@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from tests.integration.tenant.harness import ADA, publish_both, started
 
-from servicekit.identity import acting_as
+from servicekit.call import acting_as
 from servicekit.testing import Keys, Served, serve
 from tenant.config import Config, DatabaseAddress
 from tenant.domain.sealing import KeyRing

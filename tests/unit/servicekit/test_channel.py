@@ -7,7 +7,7 @@ import pytest
 from tests.unit.servicekit.probe import Answer, Request, Stub, binding, read
 
 from servicekit import status
-from servicekit.call import calling, current_call
+from servicekit.call import calling, current_call, current_principal
 from servicekit.channel import open_channel
 from servicekit.errors import (
     AlreadyExists,
@@ -18,7 +18,6 @@ from servicekit.errors import (
     PeerUnavailable,
     Violation,
 )
-from servicekit.identity import current_principal
 from servicekit.testing import Keys, free_port, serve
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tests.unit.servicekit.probe import (
     sending,
 )
 
-from servicekit.call import calling, current_call
+from servicekit.call import calling, current_call, current_principal
 from servicekit.errors import (
     DomainError,
     Forbidden,
@@ -28,7 +28,6 @@ from servicekit.errors import (
     Unauthenticated,
     Unavailable,
 )
-from servicekit.identity import current_principal
 from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:

@@ -9,14 +9,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from servicekit.call import acting_as, current_principal
 from servicekit.errors import TokenInvalid, TokenMissing
-from servicekit.identity import (
-    Principal,
-    Verifier,
-    acting_as,
-    current_principal,
-    workload_principal,
-)
+from servicekit.identity import Principal, Verifier, workload_principal
 from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from servicekit.identity import current_principal
+from servicekit.call import current_principal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

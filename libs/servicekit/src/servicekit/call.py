@@ -1,4 +1,4 @@
-"""The call that is being served, and whom outgoing calls act for.
+"""The call that is being served, who makes it, and whom outgoing calls act for.
 
 Data of a request rides the context; dependencies never do.
 """
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from servicekit.errors import TokenMissing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,6 +46,14 @@ def current_call() -> Call | None:
     return _current.get()
 
 
+def current_principal() -> Principal:
+    """Return who is calling. Raises TokenMissing outside of a call and of `acting_as`."""
+    call = current_call()
+    if call is None or call.principal is None:
+        raise TokenMissing("no call is being served, and acting_as names nobody")
+    return call.principal
+
+
 def begin(call: Call) -> None:
     """Make `call` the one being served for the rest of this task."""
     _current.set(call)
@@ -57,6 +67,13 @@ def serving(call: Call) -> Generator[Call]:
         yield call
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Generator[None]:
+    """Inside the block, `principal` is who acts: for background work."""
+    with serving(replace(current_call() or Call(), principal=principal, user_id=principal.user_id)):
+        yield
 
 
 @contextmanager

@@ -6,8 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from servicekit.call import Call, current_call, serving
-from servicekit.errors import StartRefused, TokenInvalid, TokenMissing
+from servicekit.errors import StartRefused, TokenInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -54,21 +52,6 @@ class Principal:
     def covers(self, tenant_id: str) -> bool:
         """Tell whether the caller may act for a tenant; only `*` covers the empty one."""
         return "*" in self.tenants or (tenant_id != "" and tenant_id in self.tenants)
-
-
-def current_principal() -> Principal:
-    """Return who is calling. Raises TokenMissing outside of a call and of `acting_as`."""
-    call = current_call()
-    if call is None or call.principal is None:
-        raise TokenMissing("no call is being served, and acting_as names nobody")
-    return call.principal
-
-
-@contextmanager
-def acting_as(principal: Principal) -> Generator[None]:
-    """Inside the block, `principal` is who acts: for background work."""
-    with serving(replace(current_call() or Call(), principal=principal, user_id=principal.user_id)):
-        yield
 
 
 def workload_principal(name: str) -> Principal:

@@ -21,8 +21,8 @@ from artifacts.domain.facts import described, facts_of
 from artifacts.domain.files import Artifact, Content, ContentHash, Submission
 from artifacts.errors import PutUnsettled, StoreUnavailable
 from artifacts.store.writes import Wish
+from servicekit.call import current_principal
 from servicekit.errors import DomainError
-from servicekit.identity import current_principal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

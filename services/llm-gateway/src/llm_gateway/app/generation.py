@@ -11,8 +11,7 @@ from llm_gateway.app.flights import ANSWER_SECONDS, Cursor, Order
 from llm_gateway.domain.calls import Call, Delta
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import CallInFlight, CallKeyReused, CallOutcomeUnknown
-from servicekit.call import current_call
-from servicekit.identity import current_principal
+from servicekit.call import current_call, current_principal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -25,8 +25,8 @@ from runs.errors import (
     RunNotFound,
     TemporalUnavailable,
 )
+from servicekit.call import current_principal
 from servicekit.errors import DomainError, RequestInvalid, Violation
-from servicekit.identity import current_principal
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection

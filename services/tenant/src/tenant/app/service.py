@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
-from servicekit.identity import acting_as, workload_principal
+from servicekit.call import acting_as
+from servicekit.identity import workload_principal
 from tenant.app.connections import Connections
 from tenant.app.directory import Directory
 from tenant.app.schema import Schema

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from servicekit.call import current_principal
 from servicekit.errors import PermissionDenied
-from servicekit.identity import current_principal
 
 if TYPE_CHECKING:
     from servicekit.identity import Principal

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import schema_service_pb2 as pb
 from nagaya.tenant.v1 import schema_service_pb2_grpc
-from servicekit.identity import current_principal
+from servicekit.call import current_principal
 from tenant import wire
 from tenant.servicer.callers import calling_service, covered_tenants
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya.tenant.v1 import tenant_service_pb2_grpc
-from servicekit.identity import current_principal
+from servicekit.call import current_principal
 from tenant import wire
 from tenant.app.directory import Changed, Removed
 from tenant.errors import TenantNotFound
