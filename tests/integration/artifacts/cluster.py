@@ -123,6 +123,6 @@ async def _migrate(
                 f"ALTER DEFAULT PRIVILEGES GRANT {privileges} TO {name}_{service}"
             )
     for migration in read_migrations(SERVICES_FOLDER / service / "migrations"):
-        if migration.target == target and (service != "tenant" or migration.number == 1):
+        if migration.target == target:
             await connection.execute(migration.sql)
     await connection.execute("RESET SESSION AUTHORIZATION")

@@ -107,7 +107,7 @@ class Cluster:
         await connection.close()
         connection = await asyncpg.connect(self._server.superuser_url(name))
         for migration in read_migrations(TENANT_MIGRATIONS):
-            if (migration.target, migration.number) == (target, 1):
+            if migration.target == target:
                 await connection.execute(migration.sql)
         await connection.execute(f"SET SESSION AUTHORIZATION {name}_runs_mig")
         for privileges in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"):

@@ -72,7 +72,12 @@ async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
                 tenant.tenant_id
             )
             applied = await connection.fetch("SELECT service, number FROM schema_migrations")
-        assert {tuple(row) for row in applied} == {("tenant", 1), ("runs", 1), ("artifacts", 1)}
+        assert {tuple(row) for row in applied} == {
+            ("tenant", 1),
+            ("tenant", 2),
+            ("runs", 1),
+            ("artifacts", 1),
+        }
 
 
 async def test_a_creation_is_recorded_in_both_logs(

@@ -193,6 +193,7 @@ async def test_services_and_replicas_publish_at_the_same_time(
     for name in ("acme", "globex"):
         assert await applied(service, name) == {
             ("tenant", 1),
+            ("tenant", 2),
             ("runs", 1),
             ("runs", 2),
             ("artifacts", 1),

@@ -150,7 +150,7 @@ async def test_a_migration_notes_itself_as_its_own_service_only(
     await service.schema.publish("artifacts", [ARTIFACTS, migration("artifacts", 2, sql)])
 
     async with service.tenant_pools.connection("acme") as connection:
-        rows = await connection.fetch("SELECT service FROM schema_migrations WHERE number > 1")
+        rows = await connection.fetch("SELECT service FROM schema_migrations WHERE number = 7")
     assert {row["service"] for row in rows} == {"artifacts"}
 
 

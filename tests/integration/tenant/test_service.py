@@ -164,9 +164,9 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(served: S
     assert [(one.tenant_id, one.service, one.applied_number) for one in found] == [
         ("", "tenant", 2),
         *(
-            (name, service, 1)
+            (name, service, number)
             for name in ("acme", "globex")
-            for service in ("artifacts", "runs", "tenant")
+            for service, number in (("artifacts", 1), ("runs", 1), ("tenant", 2))
         ),
     ]
     assert all(one.published_number == one.applied_number and not one.failure for one in found)

@@ -44,6 +44,20 @@ def test_files_are_read_by_target_and_number(tmp_path: Path) -> None:
     assert first.digest == hashlib.sha256(artifacts.encode()).hexdigest()
 
 
+def test_a_file_for_both_targets_is_counted_for_each(tmp_path: Path) -> None:
+    shared = "-- target: management\n-- target: tenant\nSELECT 1;"
+    write(tmp_path, _0001_shared=shared, _0002_more="-- target: tenant\nSELECT 2;")
+
+    found = read_migrations(tmp_path)
+
+    assert [(m.target, m.number, m.name) for m in found] == [
+        ("management", 1, "shared"),
+        ("tenant", 1, "shared"),
+        ("tenant", 2, "more"),
+    ]
+    assert found[0].digest == found[1].digest == hashlib.sha256(shared.encode()).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [

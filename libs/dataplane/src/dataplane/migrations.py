@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
@@ -36,7 +37,7 @@ class MigrationMalformed(StartRefused):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file of SQL."""
+    """One numbered file of SQL, for one of its targets."""
 
     number: int
     name: str
@@ -52,10 +53,11 @@ class Migration:
 def read_migrations(folder: Path) -> tuple[Migration, ...]:
     """Read a folder's files `NNNN_name.sql`, by target and number. Raises MigrationMalformed.
 
-    A file begins with `-- target: tenant` or `-- target: management`, and perhaps lines such as
-    `-- requires: runs 1`. The numbers of a target are 1, 2, 3 and so on without a gap.
+    A file begins with `-- target: tenant`, `-- target: management` or both, and perhaps lines such
+    as `-- requires: runs 1`. The numbers of a target are 1, 2, 3 and so on without a gap.
     """
-    found = sorted(map(_read, folder.glob("*.sql")), key=lambda m: (m.target, m.number))
+    read = chain.from_iterable(map(_read, folder.glob("*.sql")))
+    found = sorted(read, key=lambda migration: (migration.target, migration.number))
     for target in _TARGETS:
         numbers = [migration.number for migration in found if migration.target == target]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -92,7 +94,8 @@ async def publish(
             return
 
 
-def _read(path: Path) -> Migration:
+def _read(path: Path) -> list[Migration]:
+    """Return a file's migration, once for each of its targets."""
     named = _NAME.fullmatch(path.name)
     if named is None:
         raise MigrationMalformed(f"{path}: the name is not NNNN_name.sql")
@@ -107,10 +110,10 @@ def _read(path: Path) -> Migration:
             targets.append(header[2])
         elif header is not None:
             requires.append(_requirement(path, header[2]))
-    if len(targets) != 1 or targets[0] not in _TARGETS:
-        raise MigrationMalformed(f"{path}: the header has not one `-- target: tenant|management`")
-    digest = hashlib.sha256(content).hexdigest()
-    return Migration(int(named[1]), named[2], targets[0], tuple(requires), content.decode(), digest)
+    if not targets or len(set(targets)) < len(targets) or not _TARGETS.keys() >= set(targets):
+        raise MigrationMalformed(f"{path}: the header names no target: tenant, management or both")
+    number, sql, digest = int(named[1]), content.decode(), hashlib.sha256(content).hexdigest()
+    return [Migration(number, named[2], t, tuple(requires), sql, digest) for t in targets]
 
 
 def _requirement(path: Path, text: str) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 -- target: management
--- What the management database begins with: what has been applied to it, and its audit log. The
--- same in 0001_tenant_foundation.sql.
+-- target: tenant
+-- What every database begins with: what has been applied to it, and its audit log.
 
 -- Every migration that has been applied here, by service and number.
 CREATE TABLE schema_migrations (
