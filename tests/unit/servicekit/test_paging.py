@@ -13,7 +13,7 @@ from servicekit.errors import PageTokenInvalid
 from servicekit.policy import methods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 RUN = UUID("0192f5a0-0000-7000-8000-000000000001")
 MOMENT = datetime(2026, 11, 23, 18, 24, tzinfo=UTC)
@@ -24,6 +24,19 @@ def test_keys_come_back_as_they_were() -> None:
     assert paging.decode(paging.encode(7)) == 7
     assert paging.decode(paging.encode("acme"), str) == "acme"
     assert paging.decode(paging.encode(MOMENT, RUN), datetime, UUID) == (MOMENT, RUN)
+
+
+def test_a_page_ends_with_a_token_when_a_row_more_than_asked_for_is_there() -> None:
+    rows = [{"step": "draft", "version": number} for number in (3, 2, 1)]
+
+    def version(row: Mapping[str, object]) -> object:
+        return row["version"]
+
+    assert paging.page(rows, 3, version, "step", "version") == paging.Page((3, 2, 1), "")
+    first = paging.page(rows, 2, version, "step", "version")
+    assert first.items == (3, 2)
+    assert paging.decode(first.next_token, str, int) == ("draft", 2)
+    assert paging.page([], 2, version, "step") == paging.Page((), "")
 
 
 MISREAD: dict[str, Callable[[], object]] = {

@@ -7,11 +7,14 @@ import json
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 from servicekit.call import current_call
 from servicekit.errors import PageTokenInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 DEFAULT_SIZE = 50
 
@@ -20,12 +23,32 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+class Row(Protocol):
+    """A row of a table, by the names of its columns."""
+
+    def __getitem__(self, column: str, /) -> Any: ...  # noqa: ANN401 - of whatever type it is
+
+
+R = TypeVar("R", bound=Row)
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """Some items of a list, and the token of the page after them; empty at the end."""
 
     items: tuple[T, ...]
     next_token: str
+
+
+def page(rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str) -> Page[T]:
+    """Make a page of the first `limit` rows; one more tells that there is a next page.
+
+    The rows are in the order of the columns `sorted_by`, which no two of them have in common.
+    """
+    items = tuple(map(item, rows[:limit]))
+    if len(rows) <= limit:
+        return Page(items, "")
+    return Page(items, encode(*(rows[limit - 1][column] for column in sorted_by)))
 
 
 def encode(*keys: int | str | datetime | UUID) -> str:

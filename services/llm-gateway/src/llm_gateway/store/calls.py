@@ -91,9 +91,7 @@ class CallStore:
             paging.decode(token),
             limit + 1,
         )
-        found = tuple(map(_call, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+        return paging.page(rows, limit, _call, "id")
 
 
 def key_values(key: CallKey) -> tuple[object, ...]:

@@ -115,9 +115,7 @@ class CatalogStore:
             paging.decode(token, str),
             limit + 1,
         )
-        found = tuple(map(provider_of, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+        return paging.page(rows, limit, provider_of, "id")
 
     async def model_page(self, connection: Connection, size: int, token: str) -> paging.Page[Model]:
         """Return one page of models, by id."""
@@ -132,9 +130,7 @@ class CatalogStore:
             paging.decode(token, str),
             limit + 1,
         )
-        found = tuple(map(model_of, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].id) if more else "")
+        return paging.page(rows, limit, model_of, "id")
 
     async def step_default_page(
         self, connection: Connection, size: int, token: str
@@ -151,9 +147,7 @@ class CatalogStore:
             paging.decode(token, str),
             limit + 1,
         )
-        found = tuple(map(default_of, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].step) if more else "")
+        return paging.page(rows, limit, default_of, "step")
 
 
 def provider_of(row: asyncpg.Record) -> Provider:

@@ -64,9 +64,7 @@ class OverrideStore:
             paging.decode(token, str),
             limit + 1,
         )
-        found = tuple(map(_override, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].step) if more else "")
+        return paging.page(rows, limit, _override, "step")
 
 
 def _override(row: asyncpg.Record) -> StepOverride:

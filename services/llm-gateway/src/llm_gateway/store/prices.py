@@ -71,11 +71,7 @@ class PriceStore:
             length,
             limit + 1,
         )
-        found = tuple(map(price_of, rows[:limit]))
-        if len(rows) <= limit:
-            return paging.Page(found, "")
-        last = found[-1]
-        return paging.Page(found, paging.encode(last.effective_at, last.min_input_tokens))
+        return paging.page(rows, limit, price_of, "effective_at", "min_input_tokens")
 
 
 def price_of(row: asyncpg.Record) -> Price:

@@ -109,10 +109,7 @@ class PipelineStore:
             version,
             limit + 1,
         )
-        found = tuple(map(_pipeline_version, rows[:limit]))
-        more = len(rows) > limit
-        token = paging.encode(found[-1].pipeline, found[-1].version) if more else ""
-        return paging.Page(found, token)
+        return paging.page(rows, limit, _pipeline_version, "pipeline", "version")
 
 
 async def _one(connection: Connection, sql: str, *values: object) -> PipelineVersion | None:

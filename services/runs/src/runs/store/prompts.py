@@ -92,9 +92,7 @@ class PromptStore:
             paging.decode(token),
             limit + 1,
         )
-        found = tuple(map(_prompt_version, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].version) if more else "")
+        return paging.page(rows, limit, _prompt_version, "version")
 
     async def activate(
         self, connection: Connection, step: str, version: int

@@ -118,9 +118,7 @@ class RunStore:
         )
         if not found and await self.find(connection, run_id) is None:
             return None
-        steps = tuple(map(rows.run_step, found[:limit]))
-        more = len(found) > limit
-        return paging.Page(steps, paging.encode(found[limit - 1]["id"]) if more else "")
+        return paging.page(found, limit, rows.run_step, "id")
 
     async def page(
         self, connection: Connection, pipeline: str, status: str, size: int, token: str
@@ -144,7 +142,4 @@ class RunStore:
             run_id,
             limit + 1,
         )
-        runs = tuple(map(rows.run, found[:limit]))
-        more = len(found) > limit
-        token = paging.encode(runs[-1].create_time, UUID(runs[-1].run_id)) if more else ""
-        return paging.Page(runs, token)
+        return paging.page(found, limit, rows.run, "created_at", "id")

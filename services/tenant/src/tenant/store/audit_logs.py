@@ -30,9 +30,7 @@ class AuditLogStore:
             paging.decode(token),
             limit + 1,
         )
-        found = tuple(map(_audit_log, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].sequence) if more else "")
+        return paging.page(rows, limit, _audit_log, "sequence")
 
 
 def _audit_log(row: asyncpg.Record) -> AuditLog:

@@ -148,10 +148,7 @@ class SchemaStateStore:
             None if covered is None else list(covered),
             limit + 1,
         )
-        found = tuple(map(_status, rows[:limit]))
-        more = len(rows) > limit
-        token = paging.encode(found[-1].tenant_id, found[-1].service) if more else ""
-        return paging.Page(found, token)
+        return paging.page(rows, limit, _status, "tenant_id", "service")
 
 
 def _status(row: asyncpg.Record) -> SchemaStatus:

@@ -91,9 +91,7 @@ class TenantStore:
             None if covered is None else list(covered),
             limit + 1,
         )
-        found = tuple(map(_tenant, rows[:limit]))
-        more = len(rows) > limit
-        return paging.Page(found, paging.encode(found[-1].tenant_id) if more else "")
+        return paging.page(rows, limit, _tenant, "id")
 
     async def some(self, connection: Connection, tenant_ids: Collection[str]) -> list[Tenant]:
         """Return those of the named tenants that exist."""
