@@ -23,7 +23,7 @@ from servicekit.errors import DomainError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from artifacts.app.pending import PendingWork
+    from artifacts.app.pending_work import PendingWork
     from artifacts.store.stores import Stores
     from artifacts.store.writes import Wish
     from dataplane.tenants import TenantPools

@@ -10,7 +10,7 @@ from artifacts.app.collector import Collector
 from artifacts.app.commits import Commits
 from artifacts.app.copies import Copies
 from artifacts.app.leases import Leases
-from artifacts.app.pending import PendingWork
+from artifacts.app.pending_work import PendingWork
 from artifacts.app.reading import Reader
 from artifacts.app.uploads import Uploads
 from artifacts.domain.keys import KeySpace

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from artifacts.app.commits import Commits
-    from artifacts.app.pending import PendingWork
+    from artifacts.app.pending_work import PendingWork
     from artifacts.domain.files import Artifact, Draft, Upload
     from artifacts.store.stores import Stores
     from dataplane.tenants import TenantPools
