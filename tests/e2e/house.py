@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 from google.protobuf import json_format
 
 from nagaya.runs.v1 import (
@@ -20,12 +24,14 @@ from nagaya.runs.v1 import (
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
+from nagaya_local.commands import down, up
+from nagaya_local.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from nagaya_local.endpoints import Endpoints
-    from nagaya_local.layout import Layout
 
 FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
 
@@ -53,6 +59,20 @@ class House:
         tenant = (await client.tenants.GetTenant(request)).tenant
         management = self.endpoints.pg_url.rpartition("/")[0]
         return await asyncpg.connect(f"{management}/{tenant.database}")
+
+
+@contextmanager
+def running_house(folder: Path, **environment: str) -> Generator[House]:
+    """Start every part, with these variables set; end in any case whatever was started."""
+    layout = Layout(folder)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            endpoints = asyncio.run(up(layout, _say))
+        yield House(layout, endpoints)
+    finally:
+        asyncio.run(down(layout, _say))
 
 
 async def create_tenant(client: Client, prefix: str = "t") -> str:
@@ -115,3 +135,7 @@ async def list_steps(client: Client, tenant_id: str, run_id: str) -> list[run_pb
     """Return a run's pieces of work, at most 200."""
     request = run_service_pb2.ListRunStepsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
     return list((await client.runs.ListRunSteps(request)).run_steps)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import House
-
-from nagaya_local.commands import down, up
-from nagaya_local.layout import Layout
+from tests.e2e.house import House, running_house
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +13,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    layout = Layout(tmp_path_factory.mktemp("house"))
-    try:
-        yield House(layout, asyncio.run(up(layout, _say)))
-    finally:
-        asyncio.run(down(layout, _say))
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    with running_house(tmp_path_factory.mktemp("house")) as house:
+        yield house

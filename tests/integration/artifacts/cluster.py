@@ -6,16 +6,15 @@ import asyncio
 import json
 import secrets
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+from tests.fixtures.databases import PASSWORD, create_database
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
-from dataplane.migrations import read_migrations
 from dataplane.pools import Target
 from dataplane.tenants import DataPlane, ManagementPool, TenantPools
 from nagaya.tenant.v1 import tenant_pb2
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from nagaya_local.postgres import PostgresServer
 
 TENANTS = ("acme", "globex")
-SERVICES_FOLDER = Path(__file__).parents[3] / "services"
-SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
-PASSWORD = "tests-only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,41 +84,8 @@ class Cluster:
     async def _create_all(self) -> None:
         for tenant_id, name in self.names.items():
             target = "management" if tenant_id == MANAGEMENT else "tenant"
-            await self._create(name, target)
+            await create_database(self.superuser, name, target, ("tenant", "runs", "artifacts"))
             if tenant_id != MANAGEMENT:
                 connection = await asyncpg.connect(self.url(tenant_id))
                 await connection.execute("INSERT INTO tenant_identity VALUES ($1)", tenant_id)
                 await connection.close()
-
-    async def _create(self, name: str, target: str) -> None:
-        connection = await asyncpg.connect(self.superuser)
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.execute(f"CREATE ROLE {name}")
-        for service in SERVICES:
-            await connection.execute(
-                f"CREATE ROLE {name}_{service} LOGIN IN ROLE {name} PASSWORD '{PASSWORD}'"
-            )
-            await connection.execute(f"CREATE ROLE {name}_{service}_mig IN ROLE {name}")
-        await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-        await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
-        await connection.close()
-        connection = await asyncpg.connect(self.superuser.rpartition("/")[0] + "/" + name)
-        for service in ("tenant", "runs", "artifacts"):
-            await _migrate(connection, name, service, target)
-        await connection.close()
-
-
-async def _migrate(
-    connection: asyncpg.Connection[asyncpg.Record], name: str, service: str, target: str
-) -> None:
-    """Apply a service's files as its migration role; the foundation as who makes databases."""
-    if service != "tenant":
-        await connection.execute(f"SET SESSION AUTHORIZATION {name}_{service}_mig")
-        for privileges in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"):
-            await connection.execute(
-                f"ALTER DEFAULT PRIVILEGES GRANT {privileges} TO {name}_{service}"
-            )
-    for migration in read_migrations(SERVICES_FOLDER / service / "migrations"):
-        if migration.target == target:
-            await connection.execute(migration.sql)
-    await connection.execute("RESET SESSION AUTHORIZATION")

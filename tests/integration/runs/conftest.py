@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from tests.integration.runs.house import NOWHERE, PASSWORD, House, launcher_at
+from tests.fixtures.databases import PASSWORD, create_database
+from tests.integration.runs.house import NOWHERE, House, launcher_at
 from tests.integration.runs.served import Client, FileServicer
 
 from dataplane.databases import MANAGEMENT, Databases
-from dataplane.migrations import read_migrations
 from dataplane.pools import Target
 from dataplane.tenants import ManagementPool, TenantPools
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
-from runs.config import MIGRATIONS
 from runs.servicer.bindings import bindings
 from runs.store.stores import Stores
 from runs.watch import Patience, Watch
@@ -31,15 +29,13 @@ from servicekit.testing import Keys, Served, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+    from pathlib import Path
 
     import grpc
 
     from nagaya_local.postgres import PostgresServer
     from nagaya_local.temporal import TemporalServer
     from runs.launcher import Launcher
-
-TENANT_MIGRATIONS = Path(__file__).parents[3] / "services" / "tenant" / "migrations"
-SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
 
 
 class Cluster:
@@ -51,9 +47,10 @@ class Cluster:
         self.names = {"acme": f"t_{suffix}", MANAGEMENT: f"m_{suffix}"}
 
     async def create(self) -> None:
+        superuser, owners = self._server.superuser_url(), ("tenant", "runs")
         await asyncio.gather(
-            self._create(self.names["acme"], "tenant"),
-            self._create(self.names[MANAGEMENT], "management"),
+            create_database(superuser, self.names["acme"], "tenant", owners),
+            create_database(superuser, self.names[MANAGEMENT], "management", owners),
         )
         connection = await asyncpg.connect(self.superuser_url("acme"))
         await connection.execute("INSERT INTO tenant_identity (tenant_id) VALUES ('acme')")
@@ -91,30 +88,6 @@ class Cluster:
         """Open a database again."""
         connection = await asyncpg.connect(self._server.superuser_url())
         await connection.execute(f"ALTER DATABASE {self.names[tenant_id]} ALLOW_CONNECTIONS true")
-        await connection.close()
-
-    async def _create(self, name: str, target: str) -> None:
-        connection = await asyncpg.connect(self._server.superuser_url())
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.execute(f"CREATE ROLE {name}")
-        for service in SERVICES:
-            await connection.execute(
-                f"CREATE ROLE {name}_{service} LOGIN IN ROLE {name} PASSWORD '{PASSWORD}'"
-            )
-            await connection.execute(f"CREATE ROLE {name}_{service}_mig IN ROLE {name}")
-        await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-        await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
-        await connection.close()
-        connection = await asyncpg.connect(self._server.superuser_url(name))
-        for migration in read_migrations(TENANT_MIGRATIONS):
-            if migration.target == target:
-                await connection.execute(migration.sql)
-        await connection.execute(f"SET SESSION AUTHORIZATION {name}_runs_mig")
-        for privileges in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"):
-            await connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {privileges} TO {name}_runs")
-        for migration in read_migrations(MIGRATIONS):
-            if migration.target == target:
-                await connection.execute(migration.sql)
         await connection.close()
 
 

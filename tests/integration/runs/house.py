@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run
 
 NOWHERE = "127.0.0.1:1"
-PASSWORD = "secret"
 COPY = {"step": "copy", "function": {"function": "copy"}}
 
 

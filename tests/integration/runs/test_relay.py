@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.integration.runs.house import PASSWORD, make_due
+from tests.fixtures.databases import PASSWORD
+from tests.integration.runs.house import make_due
 
 from dataplane.databases import MANAGEMENT
 from dataplane.directory import TenantDirectory
