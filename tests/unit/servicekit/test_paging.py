@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from tests.unit.servicekit.probe import SERVICE
 
-from servicekit import paging
+from dataplane import paging
 from servicekit.call import Call, serving
 from servicekit.errors import PageTokenInvalid
 from servicekit.policy import methods_of

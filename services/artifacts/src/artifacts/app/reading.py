@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from artifacts.domain.files import Artifact
     from artifacts.domain.keys import Key
     from artifacts.store.stores import Stores
+    from dataplane import paging
     from dataplane.tenants import TenantPools
-    from servicekit import paging
 
 DOCUMENT_LIMIT = 16 << 20
 """The largest file that values are taken out of: it is parsed in memory."""

@@ -11,7 +11,7 @@ import asyncpg
 from artifacts.domain.files import DIGEST_BYTES, Artifact
 from artifacts.errors import RunNotFound
 from artifacts.store.rows import ARTIFACT_COLUMNS, artifact
-from servicekit import paging
+from dataplane import paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataplane import paging
 from llm_gateway.domain.calls import Call, CallKey, CallState, Output
 from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule
 from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
 from llm_gateway.store.attempts import attempts, usage
-from servicekit import paging
 
 if TYPE_CHECKING:
     from uuid import UUID

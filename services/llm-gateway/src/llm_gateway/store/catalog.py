@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dataplane import paging
 from llm_gateway.domain.models import (
     Capabilities,
     Model,
@@ -15,7 +16,6 @@ from llm_gateway.domain.models import (
     WireFormat,
 )
 from llm_gateway.errors import ProviderNotFound
-from servicekit import paging
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection

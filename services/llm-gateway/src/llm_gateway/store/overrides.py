@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataplane import paging
 from llm_gateway.domain.models import ModelClass, StepOverride
-from servicekit import paging
 
 if TYPE_CHECKING:
     import asyncpg

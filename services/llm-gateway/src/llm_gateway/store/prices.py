@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dataplane import paging
 from llm_gateway.domain.prices import Price, Rates
 from llm_gateway.errors import ModelNotFound
-from servicekit import paging
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from dataplane import paging
 from runs.domain.pipelines import PipelineFacts, PipelineVersion
 from runs.domain.prompts import PromptNeed
 from runs.wire import pipelines as wire
-from servicekit import paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from dataplane import paging
 from runs.domain.prompts import PromptDraft, PromptFacts, PromptVersion
-from servicekit import paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

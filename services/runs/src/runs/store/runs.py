@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from dataplane import paging
 from runs.store import rows
 from runs.store.events import RUN_EVENT
-from servicekit import paging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from servicekit import paging
+from dataplane import paging
 from tenant.domain.audit import AuditLog
 
 if TYPE_CHECKING:

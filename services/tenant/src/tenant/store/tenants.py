@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servicekit import paging
+from dataplane import paging
 from tenant.domain.databases import Database
 from tenant.domain.tenants import Tenant, TenantState
 
