@@ -46,7 +46,7 @@ def test_a_process_without_settings_names_itself_and_all_that_is_missing(name: s
 
     assert said.startswith(f"{name}: the settings are not right:\n")
     for variable in ("NAGAYA_JWKS_FILE", "NAGAYA_TOKEN_ISSUER", "NAGAYA_WORKLOAD_KEY_FILE"):
-        assert f"  {variable} is not set\n" in said
+        assert f"  {variable} is not set: " in said
 
 
 def test_a_key_file_that_holds_no_key_is_told_without_its_content(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from servicekit.settings import Environment, ServerConfig, SettingsInvalid
+from servicekit.settings import Environment, ServerConfig, Setting, SettingsInvalid, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,15 +18,16 @@ def test_settings_are_read_with_their_types(tmp_path: Path) -> None:
         {"A": "text", "B": "7", "C": "0.5", "D": "true", "E": "h:80", "F": str(secret)}
     )
 
-    assert environment.text("A") == "text"
-    assert environment.integer("B") == 7
-    assert environment.seconds("C") == 0.5
-    assert environment.flag("D") is True
-    assert environment.address("E") == ("h", 80)
-    assert environment.path("F") == secret
-    assert environment.secret_file("F") == "hush"
-    assert environment.text("X", "default") == "default"
-    assert environment.flag("X", default=False) is False
+    assert environment.text("A", "why") == "text"
+    assert environment.integer("B", "why") == 7
+    assert environment.seconds("C", "why") == 0.5
+    assert environment.flag("D", "why") is True
+    assert environment.address("E", "why") == ("h", 80)
+    assert environment.path("F", "why") == secret
+    assert environment.private_file("F", "why") == secret
+    assert environment.secret_file("F", "why") == "hush"
+    assert environment.text("X", "why", default="default") == "default"
+    assert environment.flag("X", "why", default=False) is False
     environment.done()
 
 
@@ -37,32 +38,39 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     environment = Environment(
         {"B": "seven", "C": "-1", "D": "yes", "E": "80", "F": "/nowhere", "G": str(open_secret)}
     )
-    environment.text("A")
-    environment.integer("B")
-    environment.seconds("C")
-    environment.flag("D")
-    environment.address("E")
-    environment.path("F")
-    environment.secret_file("G")
-    environment.integer("H", 7, least=8)
+    environment.text("A", "why")
+    environment.integer("B", "why")
+    environment.seconds("C", "why")
+    environment.flag("D", "why")
+    environment.address("E", "why")
+    environment.path("F", "why")
+    environment.secret_file("G", "why")
+    environment.private_file("G", "why")
+    environment.integer("H", "why", default=7, least=8)
 
     with pytest.raises(SettingsInvalid) as told:
         environment.done()
 
-    assert [problem[0] for problem in told.value.problems] == list("ABCDEFG")
+    assert [problem[0] for problem in told.value.problems] == list("ABCDEFGG")
     assert "hush" not in str(told.value)
 
 
-def test_a_server_s_settings_name_what_is_missing() -> None:
-    environment = Environment({})
-    ServerConfig.from_environment(environment)
+def test_what_was_read_is_known_with_its_meaning_and_its_default() -> None:
+    environment = Environment({"B": "8"})
+    environment.text("A", "a name")
+    environment.integer("B", "a number", default=7)
 
+    assert environment.settings == [Setting("A", "a name", None), Setting("B", "a number", 7)]
+
+
+def test_a_server_s_settings_name_what_is_missing_and_what_it_means() -> None:
     with pytest.raises(SettingsInvalid) as told:
-        environment.done()
+        read(ServerConfig.from_environment, {})
 
     assert told.value.problems == [
-        "NAGAYA_LISTEN is not set",
-        "NAGAYA_JWKS_FILE is not set",
-        "NAGAYA_TOKEN_ISSUER is not set",
-        "NAGAYA_WORKLOAD_KEY_FILE is not set",
+        "NAGAYA_LISTEN is not set: `host:port` of the API; the metrics are on its host",
+        "NAGAYA_JWKS_FILE is not set: "
+        "public keys of the issuer and of the workloads; read again when it changes",
+        "NAGAYA_TOKEN_ISSUER is not set: who issues people's tokens: their `iss`",
+        "NAGAYA_WORKLOAD_KEY_FILE is not set: the private key of this workload, in PEM",
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from servicekit import settings
 from servicekit.settings import SettingsInvalid
 from tenant.config import Config, DatabaseAddress
 
@@ -32,7 +33,10 @@ def test_an_address_that_cannot_work_is_refused(url: str, told: str) -> None:
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(SettingsInvalid) as error:
-        Config.from_environment({"NAGAYA_PG_URL": "mysql://x", "NAGAYA_CONNECTIONS_PER_ROLE": "0"})
+        settings.read(
+            Config.from_environment,
+            {"NAGAYA_PG_URL": "mysql://x", "NAGAYA_CONNECTIONS_PER_ROLE": "0"},
+        )
 
     told = str(error.value)
     for setting in (

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
 
 _ADDRESSES = tuple(f"{service}_address" for service in SERVICES)
-_KEYS = (*_ADDRESSES, "token", "token_file", "tenant", "ca_file")
+KEYS = {
+    "tenant_address": "where tenant is: `host:port`, or `https://host:port` for TLS",
+    "runs_address": "where runs is",
+    "artifacts_address": "where artifacts is",
+    "llm_gateway_address": "where llm-gateway is",
+    "token": "your token",
+    "token_file": "the file that holds your token, read anew for every call",
+    "tenant": "the tenant meant where a command is given none",
+    "ca_file": "certificates to trust, in PEM, instead of the system's",
+}
+"""What the environment, as `NAGAYA_<KEY>`, and a profile may say, and what it means."""
+
 _ENDPOINTS = Path("var/dev/endpoints.env")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _NOWHERE = (
@@ -148,7 +159,7 @@ def _spread(said: Mapping[str, str]) -> dict[str, str]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: environment.get(f"NAGAYA_{key.upper()}", "") for key in _KEYS}
+    return {key: environment.get(f"NAGAYA_{key.upper()}", "") for key in KEYS}
 
 
 def _config_file(environment: Mapping[str, str]) -> Path:
@@ -187,7 +198,7 @@ def _tables(value: object) -> dict[str, dict[str, object]]:
 
 
 def _check_key(config: Path, key: str) -> None:
-    known = ("address", *_KEYS)
+    known = ("address", *KEYS)
     if key not in known:
         near = difflib.get_close_matches(key, known, 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."

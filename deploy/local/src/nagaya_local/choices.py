@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nagaya_local.errors import PreflightFailed
+from servicekit.settings import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,11 @@ _PROVIDER_KEYS = {
     "openai": "OPENAI_API_KEY",
     "gemini": "GEMINI_API_KEY",
 }
-_S3 = ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+_S3 = {
+    "S3_ENDPOINT": "a real S3 server, instead of the embedded one; the bucket is `storage`",
+    "S3_ACCESS_KEY": "the key pair of that server",
+    "S3_SECRET_KEY": "its secret half",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +57,30 @@ class Choices:
         Addresses of the stack's own parts do not count: a shell into which `endpoints.env` was
         read holds them. Raises PreflightFailed when an S3 server is given without its keys.
         """
-        pg_url = environment.get("NAGAYA_PG_URL") or None
-        temporal = environment.get("TEMPORAL_ADDRESS") or None
+        return cls.from_environment(Environment(environment), own_ports, parts)
+
+    @classmethod
+    def from_environment(
+        cls, environment: Environment, own_ports: Mapping[str, int], parts: tuple[str, ...]
+    ) -> Choices:
+        pg_url = environment.text(
+            "NAGAYA_PG_URL",
+            "a management database on a real PostgreSQL, instead of the embedded one: the address "
+            "of its owner, a role with CREATEDB and CREATEROLE",
+            default="",
+        )
+        temporal = environment.text(
+            "TEMPORAL_ADDRESS", "a real Temporal, instead of the embedded one", default=""
+        )
+        keys = {
+            provider: environment.text(name, f"the models of {provider} are real", default="")
+            for provider, name in _PROVIDER_KEYS.items()
+        }
         return cls(
-            pg_url=None if _is_own(pg_url, own_ports.get("postgres")) else pg_url,
+            pg_url=_elsewhere(pg_url, own_ports.get("postgres")),
             s3=_s3(environment, own_ports.get("s3")),
-            temporal_address=None if _is_own(temporal, own_ports.get("temporal")) else temporal,
-            provider_keys={
-                provider: environment[name]
-                for provider, name in _PROVIDER_KEYS.items()
-                if environment.get(name)
-            },
+            temporal_address=_elsewhere(temporal, own_ports.get("temporal")),
+            provider_keys={provider: key for provider, key in keys.items() if key},
             parts=tuple(sorted(parts)),
         )
 
@@ -72,9 +90,9 @@ class Choices:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def _s3(environment: Mapping[str, str], own_port: int | None) -> S3Choice | None:
-    values = [environment.get(name, "") for name in _S3]
-    if not values[0] or _is_own(values[0], own_port):
+def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:
+    values = [environment.text(name, meaning, default="") for name, meaning in _S3.items()]
+    if _elsewhere(values[0], own_port) is None:
         return None
     missing = [name for name, value in zip(_S3, values, strict=True) if not value]
     if missing:
@@ -85,8 +103,8 @@ def _s3(environment: Mapping[str, str], own_port: int | None) -> S3Choice | None
     return S3Choice(*values)
 
 
-def _is_own(address: str | None, port: int | None) -> bool:
-    if address is None or port is None:
-        return False
+def _elsewhere(address: str, own_port: int | None) -> str | None:
+    """Return an address that was given, unless it is that of the stack's own part."""
     parts = urlsplit(address if "//" in address else f"//{address}")
-    return (parts.hostname, parts.port) == ("127.0.0.1", port)
+    is_own = own_port is not None and (parts.hostname, parts.port) == ("127.0.0.1", own_port)
+    return None if is_own else address or None

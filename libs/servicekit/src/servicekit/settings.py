@@ -22,23 +22,41 @@ class SettingsInvalid(StartRefused):
         self.problems = problems
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A variable that a process reads."""
+
+    name: str
+    meaning: str
+    default: object
+    """What counts when it is not set; None when it must be."""
+
+
 class Environment:
     """Reads settings from a mapping and collects what is wrong with them.
 
     A setting without a default must be there. After the last one call `done`; until then a wrong
-    setting reads as its type's zero value.
+    setting reads as its type's zero value. `settings` are those that were read, in order:
+    docs/settings.md is made of them.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
+        self.settings: list[Setting] = []
         self._variables = variables
         self._problems: list[str] = []
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, meaning: str, *, default: str | None = None) -> str:
         """Read a string that is not empty, unless the default is."""
-        return self._read(name, default, str, "")
+        return self._read(name, meaning, default, str, "")
 
     def integer(
-        self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**31 - 1
+        self,
+        name: str,
+        meaning: str,
+        *,
+        default: int | None = None,
+        least: int = 0,
+        most: int = 2**31 - 1,
     ) -> int:
         """Read a whole number within bounds."""
 
@@ -47,27 +65,33 @@ class Environment:
                 raise ValueError(f"not from {least} to {most}")
             return int(raw)
 
-        return self._read(name, default, parse, least)
+        return self._read(name, meaning, default, parse, least)
 
-    def seconds(self, name: str, default: float | None = None) -> float:
+    def seconds(self, name: str, meaning: str, *, default: float | None = None) -> float:
         """Read a duration in seconds, with a fraction perhaps."""
-        return self._read(name, default, _seconds, 0.0)
+        return self._read(name, meaning, default, _seconds, 0.0)
 
-    def flag(self, name: str, *, default: bool | None = None) -> bool:
+    def flag(self, name: str, meaning: str, *, default: bool | None = None) -> bool:
         """Read `true` or `false`."""
-        return self._read(name, default, _flag, _flag("false"))
+        return self._read(name, meaning, default, _flag, _flag("false"))
 
-    def address(self, name: str) -> tuple[str, int]:
+    def address(
+        self, name: str, meaning: str, *, default: tuple[str, int] | None = None
+    ) -> tuple[str, int]:
         """Read `host:port`."""
-        return self._read(name, None, _address, ("", 0))
+        return self._read(name, meaning, default, _address, ("", 0))
 
-    def path(self, name: str, default: str | None = None) -> Path:
+    def path(self, name: str, meaning: str) -> Path:
         """Read the path of a file or folder that exists."""
-        return self._read(name, None if default is None else Path(default), _path, Path())
+        return self._read(name, meaning, None, _path, Path())
 
-    def secret_file(self, name: str) -> str:
+    def private_file(self, name: str, meaning: str) -> Path:
+        """Read the path of a file that only its owner may read."""
+        return self._read(name, meaning, None, _private, Path())
+
+    def secret_file(self, name: str, meaning: str) -> str:
         """Read the path of a file that only its owner may read; return the file's text."""
-        return self._read(name, None, _secret, "")
+        return self._read(name, meaning, None, lambda raw: _private(raw).read_text().strip(), "")
 
     def refuse(self, problem: str) -> None:
         """Add a problem that only the service can see."""
@@ -78,18 +102,29 @@ class Environment:
         if self._problems:
             raise SettingsInvalid(self._problems)
 
-    def _read(self, name: str, default: T | None, parse: Callable[[str], T], zero: T) -> T:
+    def _read(
+        self, name: str, meaning: str, default: T | None, parse: Callable[[str], T], zero: T
+    ) -> T:
+        self.settings.append(Setting(name, meaning, default))
         raw = self._variables.get(name, "")
         if not raw and default is not None:
             return default
         if not raw:
-            self._problems.append(f"{name} is not set")
+            self._problems.append(f"{name} is not set: {meaning}")
             return zero
         try:
             return parse(raw)
         except (ValueError, OSError) as error:
             self._problems.append(f"{name}={raw}: {error}")
             return zero
+
+
+def read(of: Callable[[Environment], T], variables: Mapping[str, str]) -> T:
+    """Read what `of` reads. Raises SettingsInvalid with every problem."""
+    environment = Environment(variables)
+    found = of(environment)
+    environment.done()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +147,42 @@ class ServerConfig:
     log_level: str
 
     @classmethod
-    def from_environment(cls, environment: Environment) -> ServerConfig:
-        """Read what all services have in common; problems are collected in `environment`."""
-        host, port = environment.address("NAGAYA_LISTEN")
+    def from_environment(
+        cls, environment: Environment, listen: tuple[str, int] | None = None
+    ) -> ServerConfig:
+        """Read what all processes have in common; `listen` is where one listens by default."""
+        read = environment
+        host, port = read.address(
+            "NAGAYA_LISTEN", "`host:port` of the API; the metrics are on its host", default=listen
+        )
         return cls(
             listen_host=host,
             listen_port=port,
-            metrics_port=environment.integer("NAGAYA_METRICS_PORT", 0, most=65535),
-            drain_seconds=environment.seconds("NAGAYA_DRAIN_SECONDS", 5.0),
-            reflection=environment.flag("NAGAYA_REFLECTION", default=False),
-            jwks_file=environment.path("NAGAYA_JWKS_FILE"),
-            issuer=environment.text("NAGAYA_TOKEN_ISSUER"),
-            workload_key_file=environment.path("NAGAYA_WORKLOAD_KEY_FILE"),
-            otlp_endpoint=environment.text("NAGAYA_OTLP_ENDPOINT", "") or None,
-            log_level=environment.text("NAGAYA_LOG_LEVEL", "info"),
+            metrics_port=read.integer(
+                "NAGAYA_METRICS_PORT",
+                "port of the metrics, in Prometheus' text; 0 for none",
+                default=0,
+                most=65535,
+            ),
+            drain_seconds=read.seconds(
+                "NAGAYA_DRAIN_SECONDS", "how long to serve on after SIGTERM", default=5.0
+            ),
+            reflection=read.flag(
+                "NAGAYA_REFLECTION", "whether the API describes itself", default=False
+            ),
+            jwks_file=read.path(
+                "NAGAYA_JWKS_FILE",
+                "public keys of the issuer and of the workloads; read again when it changes",
+            ),
+            issuer=read.text("NAGAYA_TOKEN_ISSUER", "who issues people's tokens: their `iss`"),
+            workload_key_file=read.path(
+                "NAGAYA_WORKLOAD_KEY_FILE", "the private key of this workload, in PEM"
+            ),
+            otlp_endpoint=read.text("NAGAYA_OTLP_ENDPOINT", "where spans go, by gRPC", default="")
+            or None,
+            log_level=read.text(
+                "NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info"
+            ),
         )
 
 
@@ -154,7 +211,7 @@ def _path(raw: str) -> Path:
     return Path(raw)
 
 
-def _secret(raw: str) -> str:
+def _private(raw: str) -> Path:
     if _path(raw).stat().st_mode & 0o077:
         raise ValueError("others may read it: chmod 600 it")
-    return Path(raw).read_text().strip()
+    return Path(raw)

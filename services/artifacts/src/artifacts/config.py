@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -20,12 +21,34 @@ class StoreConfig:
     """The object store."""
 
     endpoint: str
-    """Where it listens, such as http://127.0.0.1:9000."""
     access_key: str
     secret_key: str = field(repr=False)
     bucket: str
     region: str
-    """What requests are signed for; stores that have no regions take any."""
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> StoreConfig:
+        endpoint = environment.text(
+            "S3_ENDPOINT", "the object store, `http://host:port` or `https://host`"
+        )
+        if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
+            environment.refuse(f"S3_ENDPOINT={endpoint}: not http://host:port or https://host")
+        bucket = environment.text(
+            "NAGAYA_BUCKET", "the bucket; made when it is not there", default="storage"
+        )
+        if not _BUCKET.fullmatch(bucket):
+            environment.refuse(f"NAGAYA_BUCKET={bucket}: not the name of a bucket")
+        return cls(
+            endpoint=endpoint.rstrip("/"),
+            access_key=environment.text("S3_ACCESS_KEY", "the key pair of the store"),
+            secret_key=environment.text("S3_SECRET_KEY", "its secret half"),
+            bucket=bucket,
+            region=environment.text(
+                "S3_REGION",
+                "what requests are signed for; stores without regions take any",
+                default="us-east-1",
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +56,28 @@ class CollectorConfig:
     """How long left-overs stay."""
 
     upload_seconds: float
-    """How long after its announcement a file may come."""
     grace_seconds: float
-    """How long an object without a row, or a write that nobody finishes, is left alone."""
     interval_seconds: float
-    """How often this process looks for tenants that are due."""
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> CollectorConfig:
+        return cls(
+            upload_seconds=environment.seconds(
+                "NAGAYA_UPLOAD_SECONDS",
+                "how long after its announcement a file may come",
+                default=24 * 3600,
+            ),
+            grace_seconds=environment.seconds(
+                "NAGAYA_ORPHAN_GRACE_SECONDS",
+                "how long an object without a row, or a write that nobody finishes, is left alone",
+                default=3600,
+            ),
+            interval_seconds=environment.seconds(
+                "NAGAYA_COLLECT_SECONDS",
+                "how often this process looks for tenants that are due",
+                default=60,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +87,23 @@ class Config:
     collector: CollectorConfig
     tenant_address: str
     connections: int
-    """How many connections this process may hold open to one database server."""
 
     @classmethod
     def read(cls) -> Config:
-        """Read the environment. Raises SettingsInvalid with every problem."""
-        environment = Environment(os.environ)
-        config = cls(
+        """Read the process's environment. Raises SettingsInvalid with every problem."""
+        return settings.read(cls.from_environment, os.environ)
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> Config:
+        return cls(
             server=ServerConfig.from_environment(environment),
-            store=_store(environment),
-            collector=CollectorConfig(
-                upload_seconds=environment.seconds("NAGAYA_UPLOAD_SECONDS", 24 * 3600),
-                grace_seconds=environment.seconds("NAGAYA_ORPHAN_GRACE_SECONDS", 3600),
-                interval_seconds=environment.seconds("NAGAYA_COLLECT_SECONDS", 60),
+            store=StoreConfig.from_environment(environment),
+            collector=CollectorConfig.from_environment(environment),
+            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            connections=environment.integer(
+                "NAGAYA_CONNECTIONS",
+                "how many connections this process may hold open to one database server",
+                default=20,
+                least=2,
             ),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS"),
-            connections=environment.integer("NAGAYA_CONNECTIONS", 20, least=2),
         )
-        environment.done()
-        return config
-
-
-def _store(environment: Environment) -> StoreConfig:
-    endpoint = environment.text("S3_ENDPOINT")
-    if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
-        environment.refuse(f"S3_ENDPOINT={endpoint}: not http://host:port or https://host")
-    bucket = environment.text("NAGAYA_BUCKET", "storage")
-    if not _BUCKET.fullmatch(bucket):
-        environment.refuse(f"NAGAYA_BUCKET={bucket}: not the name of a bucket")
-    return StoreConfig(
-        endpoint=endpoint.rstrip("/"),
-        access_key=environment.text("S3_ACCESS_KEY"),
-        secret_key=environment.text("S3_SECRET_KEY"),
-        bucket=bucket,
-        region=environment.text("S3_REGION", "us-east-1"),
-    )

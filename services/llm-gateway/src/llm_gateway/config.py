@@ -8,10 +8,43 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_KEYS = "NAGAYA_PROVIDER_KEYS_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """How providers are spoken to."""
+
+    keys_file: Path
+    http_hosts: tuple[str, ...]
+    idle_seconds: float
+    retry_reserve: int
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> ProviderConfig:
+        hosts = environment.text(
+            "NAGAYA_PROVIDER_HTTP_HOSTS",
+            "hosts, separated by commas, that may be spoken to without TLS",
+            default="",
+        )
+        return cls(
+            keys_file=environment.private_file(
+                "NAGAYA_PROVIDER_KEYS_FILE",
+                'JSON, `{"claude": "…"}` by provider id; mode 0600; read again when it changes',
+            ),
+            http_hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
+            idle_seconds=environment.seconds(
+                "NAGAYA_PROVIDER_IDLE_SECONDS", "how long a provider may be silent", default=120.0
+            ),
+            retry_reserve=environment.integer(
+                "NAGAYA_RETRY_RESERVE",
+                "repeated attempts granted to a provider after quiet times, beside one in ten",
+                default=10,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,48 +52,52 @@ class Config:
     """What one process of the gateway is told."""
 
     server: ServerConfig
+    providers: ProviderConfig
     tenant_address: str
     artifacts_address: str
-    endpoint: str
-    """Where other processes of the gateway reach this one."""
+    connections: int
     process: str
     """This process, of all there ever are."""
-    connections: int
-    """How many connections this process may hold open to one database server."""
-    provider_keys_file: Path
-    provider_http_hosts: tuple[str, ...]
-    """Hosts that may be spoken to without TLS."""
-    provider_idle_seconds: float
-    """How long a provider may be silent."""
+    endpoint: str
     lease_seconds: float
-    """How long after the death of a process its calls are taken over."""
     landing_seconds: float
-    """How long calls in flight may go on when the process is told to stop."""
-    retry_reserve: int
-    """Repeated attempts that a provider is granted after quiet times, beside one in ten."""
 
     @classmethod
     def read(cls) -> Config:
-        """Read the environment. Raises SettingsInvalid with all that is wrong."""
-        environment = Environment(os.environ)
+        """Read the process's environment. Raises SettingsInvalid with every problem."""
+        return settings.read(cls.from_environment, os.environ)
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> Config:
         server = ServerConfig.from_environment(environment)
-        hosts = environment.text("NAGAYA_PROVIDER_HTTP_HOSTS", "")
-        environment.secret_file(_KEYS)
-        config = cls(
+        endpoint = environment.text(
+            "NAGAYA_ENDPOINT",
+            "where other processes of the gateway reach this one; where it listens, when not set",
+            default="",
+        )
+        return cls(
             server=server,
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS"),
-            artifacts_address=environment.text("NAGAYA_ARTIFACTS_ADDRESS"),
-            endpoint=environment.text(
-                "NAGAYA_ENDPOINT", f"{server.listen_host}:{server.listen_port}"
+            providers=ProviderConfig.from_environment(environment),
+            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.text(
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+            ),
+            connections=environment.integer(
+                "NAGAYA_CONNECTIONS",
+                "how many connections this process may hold open to one database server",
+                default=20,
+                least=2,
             ),
             process=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}",
-            connections=environment.integer("NAGAYA_CONNECTIONS", 20, least=2),
-            provider_keys_file=Path(environment.text(_KEYS, ".")),
-            provider_http_hosts=tuple(filter(None, (h.strip() for h in hosts.split(",")))),
-            provider_idle_seconds=environment.seconds("NAGAYA_PROVIDER_IDLE_SECONDS", 120.0),
-            lease_seconds=environment.seconds("NAGAYA_LEASE_SECONDS", 15.0),
-            landing_seconds=environment.seconds("NAGAYA_LANDING_SECONDS", 30.0),
-            retry_reserve=environment.integer("NAGAYA_RETRY_RESERVE", 10),
+            endpoint=endpoint or f"{server.listen_host}:{server.listen_port}",
+            lease_seconds=environment.seconds(
+                "NAGAYA_LEASE_SECONDS",
+                "how long after the death of a process its calls are taken over",
+                default=15.0,
+            ),
+            landing_seconds=environment.seconds(
+                "NAGAYA_LANDING_SECONDS",
+                "how long calls in flight may go on when the process is told to stop",
+                default=30.0,
+            ),
         )
-        environment.done()
-        return config

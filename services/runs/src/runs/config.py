@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -14,26 +15,25 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 @dataclass(frozen=True, slots=True)
 class TemporalConfig:
     address: str
-    """`host:port` of Temporal's frontend."""
     namespace: str
     task_queue: str
-    """Where the workers look for runs."""
-
-    @classmethod
-    def from_environment(cls, environment: Environment) -> TemporalConfig:
-        return cls(
-            address=environment.text("TEMPORAL_ADDRESS"),
-            namespace=environment.text("NAGAYA_TEMPORAL_NAMESPACE", "default"),
-            task_queue=environment.text("NAGAYA_TASK_QUEUE", "runs"),
-        )
 
     @classmethod
     def read(cls) -> TemporalConfig:
         """Read the process's environment. Raises SettingsInvalid with every problem."""
-        environment = Environment(os.environ)
-        config = cls.from_environment(environment)
-        environment.done()
-        return config
+        return settings.read(cls.from_environment, os.environ)
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> TemporalConfig:
+        return cls(
+            address=environment.text("TEMPORAL_ADDRESS", "Temporal's frontend, `host:port`"),
+            namespace=environment.text(
+                "NAGAYA_TEMPORAL_NAMESPACE", "Temporal's namespace", default="default"
+            ),
+            task_queue=environment.text(
+                "NAGAYA_TASK_QUEUE", "where workers look for runs", default="runs"
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,23 @@ class Config:
     tenant_address: str
     artifacts_address: str
     connections: int
-    """How many connections one process may hold open to one database server."""
 
     @classmethod
     def read(cls) -> Config:
         """Read the process's environment. Raises SettingsInvalid with every problem."""
-        environment = Environment(os.environ)
-        config = cls(
+        return settings.read(cls.from_environment, os.environ)
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> Config:
+        return cls(
             server=ServerConfig.from_environment(environment),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS"),
-            artifacts_address=environment.text("NAGAYA_ARTIFACTS_ADDRESS"),
-            connections=environment.integer("NAGAYA_CONNECTIONS", 20, least=2),
+            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.text(
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+            ),
+            connections=_connections(environment),
         )
-        environment.done()
-        return config
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,39 @@ class WorkerConfig:
     artifacts_address: str
     llm_gateway_address: str
     connections: int
-    """How many connections one process may hold open to one database server."""
     steps_at_once: int
-    """How many llm steps and long functions one process does at once."""
 
     @classmethod
     def read(cls) -> WorkerConfig:
         """Read the process's environment. Raises SettingsInvalid with every problem."""
-        environment = Environment({"NAGAYA_LISTEN": "127.0.0.1:0", **os.environ})
-        config = cls(
-            process=ServerConfig.from_environment(environment),
+        return settings.read(cls.from_environment, os.environ)
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> WorkerConfig:
+        return cls(
+            process=ServerConfig.from_environment(environment, listen=("127.0.0.1", 0)),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS"),
-            artifacts_address=environment.text("NAGAYA_ARTIFACTS_ADDRESS"),
-            llm_gateway_address=environment.text("NAGAYA_LLM_GATEWAY_ADDRESS"),
-            connections=environment.integer("NAGAYA_CONNECTIONS", 20, least=2),
-            steps_at_once=environment.integer("NAGAYA_STEPS_AT_ONCE", 100, least=1),
+            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.text(
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+            ),
+            llm_gateway_address=environment.text(
+                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
+            ),
+            connections=_connections(environment),
+            steps_at_once=environment.integer(
+                "NAGAYA_STEPS_AT_ONCE",
+                "how many llm steps and long functions this process does at once",
+                default=100,
+                least=1,
+            ),
         )
-        environment.done()
-        return config
+
+
+def _connections(environment: Environment) -> int:
+    return environment.integer(
+        "NAGAYA_CONNECTIONS",
+        "how many connections this process may hold open to one database server",
+        default=20,
+        least=2,
+    )

@@ -1,4 +1,4 @@
-"""The settings of the tenant service. README.md lists them."""
+"""The settings of the tenant service, read from the environment once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _DEFAULT_PORT = 5432
@@ -58,38 +55,48 @@ class Config:
     key_ring: str = field(repr=False)
     """The key ring's file, as text."""
     required_services: tuple[str, ...]
-    """Whose migrations must have been published before a tenant can be created."""
     connections_per_role: int
-    """How many connections each service's role may hold to one database, all processes together."""
     processes_per_service: int
-    """Among how many processes of a service its role's connections are shared out."""
 
     @classmethod
     def read(cls) -> Config:
-        """Read the environment. Raises SettingsInvalid with everything that is wrong."""
-        return cls.from_environment(os.environ)
+        """Read the process's environment. Raises SettingsInvalid with every problem."""
+        return settings.read(cls.from_environment, os.environ)
 
     @classmethod
-    def from_environment(cls, variables: Mapping[str, str]) -> Config:
-        environment = Environment(variables)
-        config = cls(
+    def from_environment(cls, environment: Environment) -> Config:
+        return cls(
             server=ServerConfig.from_environment(environment),
             database=_database(environment),
-            key_ring=environment.secret_file("NAGAYA_KEYRING_FILE"),
+            key_ring=environment.secret_file(
+                "NAGAYA_KEYRING_FILE", "the key ring that seals passwords; mode 0600"
+            ),
             required_services=_required_services(environment),
             connections_per_role=environment.integer(
-                "NAGAYA_CONNECTIONS_PER_ROLE", 20, least=1, most=1000
+                "NAGAYA_CONNECTIONS_PER_ROLE",
+                "how many connections each service's role may hold to one database, all of its "
+                "processes together",
+                default=20,
+                least=1,
+                most=1000,
             ),
             processes_per_service=environment.integer(
-                "NAGAYA_PROCESSES_PER_SERVICE", 2, least=1, most=1000
+                "NAGAYA_PROCESSES_PER_SERVICE",
+                "among how many processes of a service these are shared out: its replicas, "
+                "workers, and those that a deployment starts before it ends the old ones",
+                default=2,
+                least=1,
+                most=1000,
             ),
         )
-        environment.done()
-        return config
 
 
 def _database(environment: Environment) -> DatabaseAddress:
-    url = environment.text("NAGAYA_PG_URL")
+    url = environment.text(
+        "NAGAYA_PG_URL",
+        "`postgresql://role:password@host:port/database`: the provisioner, and the management "
+        "database, which it owns; TLS by `PGSSLMODE` and its like",
+    )
     try:
         return DatabaseAddress.parse(url)
     except ValueError as error:
@@ -99,7 +106,11 @@ def _database(environment: Environment) -> DatabaseAddress:
 
 
 def _required_services(environment: Environment) -> tuple[str, ...]:
-    text = environment.text("NAGAYA_REQUIRED_SERVICES", ",".join(_SERVICES))
+    text = environment.text(
+        "NAGAYA_REQUIRED_SERVICES",
+        "who must have published before a tenant can be created",
+        default=",".join(_SERVICES),
+    )
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in _SERVICES:

@@ -39,14 +39,14 @@ class Gateway:
     def __init__(
         self, config: Config, stores: Stores, data: DataPlane, artifacts: Artifacts
     ) -> None:
-        addresses = Addresses(config.provider_http_hosts)
-        keys = ProviderKeys(config.provider_keys_file)
+        addresses = Addresses(config.providers.http_hosts)
+        keys = ProviderKeys(config.providers.keys_file)
         ledger = (data.tenants, stores.calls, stores.transitions, stores.attempts)
         claims, outcomes = Claims(*ledger), Outcomes(*ledger)
         replies = Replies(artifacts)
-        retries = Retries(RetryBudget(config.retry_reserve))
+        retries = Retries(RetryBudget(config.providers.retry_reserve))
         self._landing_seconds = config.landing_seconds
-        self._providers = Providers(addresses, keys, config.provider_idle_seconds)
+        self._providers = Providers(addresses, keys, config.providers.idle_seconds)
         self._inside = AsyncExitStack()
         self.cache = CatalogCache(data.management, stores.snapshots)
         self.flights = Flights(
