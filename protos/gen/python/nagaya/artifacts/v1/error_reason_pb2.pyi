@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 6
     """The bytes that came have another sha256 than was declared. `digest` is what came."""
     ERROR_REASON_DIGEST_UNEXPECTED: _ErrorReason.ValueType  # 7
-    """The file has another digest than the one asked for. `digest` is the file's."""
+    """The file has another digest than the one asked for. `path` names it, `digest` is the file's."""
     ERROR_REASON_RANGE_INVALID: _ErrorReason.ValueType  # 8
     """The offset lies behind the file's end. `size_bytes` is the file's size."""
     ERROR_REASON_POINTER_INVALID: _ErrorReason.ValueType  # 9
@@ -75,7 +75,7 @@ ERROR_REASON_SIZE_MISMATCH: ErrorReason.ValueType  # 5
 ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 6
 """The bytes that came have another sha256 than was declared. `digest` is what came."""
 ERROR_REASON_DIGEST_UNEXPECTED: ErrorReason.ValueType  # 7
-"""The file has another digest than the one asked for. `digest` is the file's."""
+"""The file has another digest than the one asked for. `path` names it, `digest` is the file's."""
 ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 8
 """The offset lies behind the file's end. `size_bytes` is the file's size."""
 ERROR_REASON_POINTER_INVALID: ErrorReason.ValueType  # 9

@@ -37,13 +37,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_UNPRICED: _ErrorReason.ValueType  # 6
     """The model has no price today. `model_id` names it."""
     ERROR_REASON_CAPABILITY_MISSING: _ErrorReason.ValueType  # 7
-    """The model cannot do what was asked. `capability` names it."""
+    """The model cannot do what was asked. `model_id` names it, `capability` what it lacks."""
     ERROR_REASON_PROVIDER_KEY_MISSING: _ErrorReason.ValueType  # 8
     """No key is configured for the provider. `provider_id` names it."""
     ERROR_REASON_INPUT_INVALID: _ErrorReason.ValueType  # 9
     """A pointer's file is missing, has another digest, or holds nothing there. `path` and `json_pointer` tell which."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 10
-    """The joined input is over a limit. `limit_bytes` or `limit_tokens` is the limit."""
+    """The joined input is over a limit. `limit_bytes` is the limit, or `limit_tokens` that of the model which `model_id` names."""
     ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 11
     """The provider refused the request as it is. `http_status` is the provider's."""
     ERROR_REASON_PROVIDER_LIMITED: _ErrorReason.ValueType  # 12
@@ -83,13 +83,13 @@ ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 5
 ERROR_REASON_MODEL_UNPRICED: ErrorReason.ValueType  # 6
 """The model has no price today. `model_id` names it."""
 ERROR_REASON_CAPABILITY_MISSING: ErrorReason.ValueType  # 7
-"""The model cannot do what was asked. `capability` names it."""
+"""The model cannot do what was asked. `model_id` names it, `capability` what it lacks."""
 ERROR_REASON_PROVIDER_KEY_MISSING: ErrorReason.ValueType  # 8
 """No key is configured for the provider. `provider_id` names it."""
 ERROR_REASON_INPUT_INVALID: ErrorReason.ValueType  # 9
 """A pointer's file is missing, has another digest, or holds nothing there. `path` and `json_pointer` tell which."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 10
-"""The joined input is over a limit. `limit_bytes` or `limit_tokens` is the limit."""
+"""The joined input is over a limit. `limit_bytes` is the limit, or `limit_tokens` that of the model which `model_id` names."""
 ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 11
 """The provider refused the request as it is. `http_status` is the provider's."""
 ERROR_REASON_PROVIDER_LIMITED: ErrorReason.ValueType  # 12

@@ -41,9 +41,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 8
     """There is no such run. `run_id` holds it."""
     ERROR_REASON_RUN_FINISHED: _ErrorReason.ValueType  # 9
-    """The run has reached a final state. `state` holds it."""
+    """The run has reached a final state. `run_id` names it, `state` holds the state."""
     ERROR_REASON_INPUT_INVALID: _ErrorReason.ValueType  # 10
-    """The input is too large, or its file is missing or has another digest."""
+    """The input is too large, or its file is missing or has another digest. `size_bytes` and `limit_bytes`, or `path`, tell which."""
     ERROR_REASON_INPUT_MISSING: _ErrorReason.ValueType  # 11
     """The run's input has not been uploaded. `path` tells where it belongs."""
 
@@ -69,9 +69,9 @@ ERROR_REASON_PROMPT_UNUSABLE: ErrorReason.ValueType  # 7
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 8
 """There is no such run. `run_id` holds it."""
 ERROR_REASON_RUN_FINISHED: ErrorReason.ValueType  # 9
-"""The run has reached a final state. `state` holds it."""
+"""The run has reached a final state. `run_id` names it, `state` holds the state."""
 ERROR_REASON_INPUT_INVALID: ErrorReason.ValueType  # 10
-"""The input is too large, or its file is missing or has another digest."""
+"""The input is too large, or its file is missing or has another digest. `size_bytes` and `limit_bytes`, or `path`, tell which."""
 ERROR_REASON_INPUT_MISSING: ErrorReason.ValueType  # 11
 """The run's input has not been uploaded. `path` tells where it belongs."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -31,7 +31,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 3
     """The request id was used for something else. `request_id` holds it."""
     ERROR_REASON_TENANT_NOT_READY: _ErrorReason.ValueType  # 4
-    """The tenant is being created or suspended. `state` tells which."""
+    """The tenant is being created or suspended. `tenant_id` names it, `state` tells which."""
     ERROR_REASON_MIGRATIONS_UNPUBLISHED: _ErrorReason.ValueType  # 5
     """A service has not published its migrations. `services` names which, separated by commas."""
     ERROR_REASON_MIGRATION_CHANGED: _ErrorReason.ValueType  # 6
@@ -55,7 +55,7 @@ ERROR_REASON_TENANT_EXISTS: ErrorReason.ValueType  # 2
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 3
 """The request id was used for something else. `request_id` holds it."""
 ERROR_REASON_TENANT_NOT_READY: ErrorReason.ValueType  # 4
-"""The tenant is being created or suspended. `state` tells which."""
+"""The tenant is being created or suspended. `tenant_id` names it, `state` tells which."""
 ERROR_REASON_MIGRATIONS_UNPUBLISHED: ErrorReason.ValueType  # 5
 """A service has not published its migrations. `services` names which, separated by commas."""
 ERROR_REASON_MIGRATION_CHANGED: ErrorReason.ValueType  # 6
