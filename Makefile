@@ -7,7 +7,7 @@ IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
-	protos protos-baseline bench clean install lock
+	protos protos-baseline docs bench clean install lock
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -43,10 +43,11 @@ test-integration: $(INSTALLED) ## run the tests of one service at a time, on Pos
 test-e2e: $(INSTALLED) ## run the tests of the whole stack, and those that break it
 	@$(BIN)/pytest tests/e2e tests/fault
 
-lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stubs are fresh
+lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stubs and pages are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python docs/generate.py --check
 	@mkdir -p .cache && $(BIN)/python protos/generate.py --image $(IMAGE)
 	@$(BIN)/buf lint $(IMAGE) --config protos/buf.yaml
 	@$(BIN)/buf breaking $(IMAGE) --against protos/baseline.binpb --config protos/buf.yaml
@@ -61,6 +62,9 @@ protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
 
 protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out
 	@$(BIN)/python protos/generate.py --baseline
+
+docs: $(INSTALLED) ## generate docs/errors.md and docs/settings.md from contracts and code
+	@$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED) ## measure, each figure beside its baseline
 	@$(BIN)/python -m bench

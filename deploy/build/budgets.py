@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("bench", "clients", "deploy", "examples", "libs", "protos", "services", "tests")
+FOLDERS = ("bench", "clients", "deploy", "docs", "examples", "libs", "protos", "services", "tests")
 OTHERS = {"gen", "node_modules"}  # generated, or not ours
 
 FILE = 300

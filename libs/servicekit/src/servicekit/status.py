@@ -52,22 +52,22 @@ class Refusal(NamedTuple):
     details: bytes
 
 
-def code_of(error: DomainError) -> grpc.StatusCode:
+def code_of(error: type[DomainError]) -> grpc.StatusCode:
     """Return the code of an error's kind."""
-    return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
+    return next(_CODES[kind] for kind in error.__mro__ if kind in _CODES)
 
 
 def encode(error: DomainError, domain: str) -> Refusal:
     """Return what tells a caller of `error`; `domain` is the serving service's."""
     status = to_proto(error, domain)
-    return Refusal(code_of(error), status.message, status.SerializeToString())
+    return Refusal(code_of(type(error)), status.message, status.SerializeToString())
 
 
 def to_proto(error: DomainError, domain: str) -> Status:
     """Return an error as a message: for batches, whose items fail one by one."""
     between = " " if error.message.endswith((".", "!", "?")) else ". "
     message = error.message + between + error.hint if error.hint else error.message
-    status = Status(code=code_of(error).value[0], message=message[:_MESSAGE_LIMIT])
+    status = Status(code=code_of(type(error)).value[0], message=message[:_MESSAGE_LIMIT])
     metadata = {key: value[:_VALUE_LIMIT] for key, value in error.metadata.items()}
     info = ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=metadata)
     status.details.add().Pack(info)

@@ -1,0 +1,260 @@
+"""docs/errors.md and docs/settings.md from the contracts and the code; `--check` only compares.
+
+Errors: the comments of the `ErrorReason` enums, with the classes that name the reasons. Settings:
+whatever a configuration reads, asked of an empty environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+import artifacts.config
+import llm_gateway.config
+import runs.config
+import tenant.config
+from nagaya_client.settings import KEYS
+from nagaya_local.choices import Choices
+from servicekit.errors import DomainError
+from servicekit.settings import Environment, ServerConfig, Setting
+from servicekit.status import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+DOCS = Path(__file__).resolve().parent
+ERRORS = {
+    "options": "servicekit.errors",
+    "tenant": "tenant.errors",
+    "runs": "runs.errors",
+    "artifacts": "artifacts.errors",
+    "llm_gateway": "llm_gateway.errors",
+}
+"""Where the classes are that name the reasons of a package."""
+
+_UNSPECIFIED = 0
+_KEY = re.compile(r"`([a-z][a-z0-9_]*)`")
+_STATUS = re.compile(r"[A-Z_]+: ")
+_ERRORS_HEAD = """\
+# Errors
+
+Made by `make docs` from the contracts' `ErrorReason` enums and the classes that name them.
+
+A refusal is a gRPC status. Its message says what is wrong, and then what helps. Its details hold,
+for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
+`google.rpc.BadRequest` where fields are wrong; a `google.rpc.RetryInfo` where the metadata has
+`retry_after_ms`. Which method refuses with which reason stands in its comment in `protos/`, under
+`Errors:`.
+"""
+_SETTINGS_HEAD = """\
+# Settings
+
+Made by `make docs` from the code that reads them.
+
+Everything is told by environment variables. What is missing or cannot be read is told all at once,
+and the process does not start.
+"""
+_LLMSTUB = """\
+## llmstub
+
+It reads none: [its options](../libs/llmstub/README.md) say everything.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A value of an ErrorReason enum, and what its classes add."""
+
+    name: str
+    comment: str
+    classes: tuple[type[DomainError], ...]
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """The keys that the comment names."""
+        return tuple(dict.fromkeys(_KEY.findall(self.comment)))
+
+    def row(self) -> tuple[str, ...]:
+        codes = dict.fromkeys(code_of(kind).name for kind in self.classes)
+        hints = dict.fromkeys(kind.hint for kind in self.classes)
+        keys = ", ".join(f"`{key}`" for key in self.metadata)
+        meaning = _STATUS.sub("", self.comment, count=1)
+        meaning = meaning[:1].upper() + meaning[1:]
+        return f"`{self.name}`", ", ".join(codes), meaning, keys, " Or: ".join(hints)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when a page is stale")
+    check = parser.parse_args(arguments).check
+    stale = {path: text for path, text in pages().items() if _text(path) != text}
+    for path, text in stale.items():
+        if check:
+            print(f"{path.relative_to(DOCS.parent)} is stale: run `make docs`", file=sys.stderr)
+        else:
+            path.write_text(text)
+    return 1 if check and stale else 0
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page by its path; touch nothing."""
+    return {DOCS / "errors.md": _errors_page(), DOCS / "settings.md": _settings_page()}
+
+
+def contracts() -> list[FileDescriptorProto]:
+    """Return our contracts with their comments."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "contracts.binpb"
+        generate = [sys.executable, DOCS.parent / "protos" / "generate.py", "--image", image]
+        subprocess.run(generate, check=True)
+        files = FileDescriptorSet.FromString(image.read_bytes()).file
+    return [file for file in files if file.name.startswith("nagaya/")]
+
+
+def comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
+    """Return a file's comments by the path of what they stand before."""
+    return {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+
+
+def reasons(files: Iterable[FileDescriptorProto]) -> dict[str, tuple[Reason, ...]]:
+    """Return the reasons of each package in ERRORS, in the order of their numbers."""
+    enums = {file.name.split("/")[1]: file for file in files if _is_enum(file)}
+    return {package: tuple(_reasons(package, enums[package])) for package in ERRORS}
+
+
+def settings() -> dict[str, list[Setting]]:
+    """Return what each process reads, by the heading that it is told of under."""
+    common = _read(ServerConfig.from_environment)
+    processes: dict[str, Callable[[Environment], object]] = {
+        "tenant: `python -m tenant`": tenant.config.Config.from_environment,
+        "runs: `python -m runs`": runs.config.Config.from_environment,
+        "The worker of runs: `python -m runs.worker`": runs.config.WorkerConfig.from_environment,
+        "The auditor of histories: `python -m runs.auditor`": (
+            runs.config.TemporalConfig.from_environment
+        ),
+        "artifacts: `python -m artifacts`": artifacts.config.Config.from_environment,
+        "llm-gateway: `python -m llm_gateway`": llm_gateway.config.Config.from_environment,
+    }
+    own = {
+        heading: [setting for setting in _read(of) if setting not in common]
+        for heading, of in processes.items()
+    }
+    client = [Setting(f"NAGAYA_{key.upper()}", meaning, "") for key, meaning in KEYS.items()]
+    local = _read(lambda environment: Choices.from_environment(environment, {}, ()))
+    return {
+        "Every service and the worker": common,
+        **own,
+        "The Python client and `nagaya`": [*client, *ALSO["nagaya_client"]],
+        "The one-machine stack: `nagaya dev`": [*local, *ALSO["nagaya_local"]],
+    }
+
+
+ALSO = {
+    "nagaya_client": [
+        Setting("NAGAYA_PROFILE", "which profile of `nagaya/config.toml` counts", "default"),
+        Setting("XDG_CONFIG_HOME", "the folder in which that file is looked for", "~/.config"),
+        Setting("GRPC_VERBOSITY", "what gRPC itself tells beside `nagaya`'s answers", "NONE"),
+    ],
+    "nagaya_local": [
+        Setting("YES", "`1` answers the question that `clean` asks", ""),
+        Setting(
+            "SUDO_USER",
+            "whom PostgreSQL runs as when root starts it where user namespaces are forbidden",
+            "",
+        ),
+        Setting("XDG_CACHE_HOME", "the folder in which Temporal's binary is kept", "~/.cache"),
+        Setting("NO_PROXY", "kept, and this machine added", ""),
+        Setting("no_proxy", "the same", ""),
+    ],
+}
+"""Variables that are read without an Environment; a test holds them to the code."""
+
+
+def _errors_page() -> str:
+    files = contracts()
+    intros = {file.name.split("/")[1]: comments(file)[5, 0] for file in files if _is_enum(file)}
+    head = ("reason", "status", "what it means", "metadata", "what helps")
+    parts = [_ERRORS_HEAD]
+    for package, found in reasons(files).items():
+        title = "Any service" if package == "options" else package.replace("_", "-")
+        rows = (reason.row() for reason in found)
+        parts += [f"## {title}\n\n{_line(intros[package])}\n", _table(head, rows)]
+    return "\n".join(parts)
+
+
+def _settings_page() -> str:
+    head = ("variable", "default", "meaning")
+    parts = [_SETTINGS_HEAD]
+    for heading, found in settings().items():
+        rows = ((f"`{one.name}`", _default(one.default), one.meaning) for one in found)
+        parts += [f"## {heading}\n", _table(head, rows)]
+    return "\n".join([*parts, _LLMSTUB])
+
+
+def _is_enum(file: FileDescriptorProto) -> bool:
+    return file.name.endswith("/error_reason.proto")
+
+
+def _reasons(package: str, file: FileDescriptorProto) -> Iterator[Reason]:
+    said = comments(file)
+    module: Mapping[str, object] = vars(importlib.import_module(ERRORS[package]))
+    classes = [
+        one for one in module.values() if isinstance(one, type) and issubclass(one, DomainError)
+    ]
+    for index, value in enumerate(file.enum_type[0].value):
+        if value.number != _UNSPECIFIED:
+            named = tuple(
+                one
+                for one in classes
+                if one.reason == value.name and one.__module__ == ERRORS[package]
+            )
+            yield Reason(value.name, _line(said.get((5, 0, 2, index), "")), named)
+
+
+def _read(of: Callable[[Environment], object]) -> list[Setting]:
+    environment = Environment({})
+    of(environment)
+    return environment.settings
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "required"
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, float) and value.is_integer():
+        text = str(int(value))
+    elif isinstance(value, tuple):
+        text = ":".join(map(str, cast("tuple[object, ...]", value)))
+    else:
+        text = str(value)
+    return f"`{text}`" if text else ""
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def _line(comment: str) -> str:
+    return " ".join(comment.split())
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
