@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from tests.integration.artifacts.cluster import Cluster
-from tests.integration.artifacts.house import House
+from tests.integration.artifacts.house import House, acting_for
 
 from artifacts.app.service import Service
 from artifacts.blobs.store import Blobs
@@ -79,16 +79,36 @@ async def served(service: Service, keys: Keys) -> AsyncGenerator[Served]:
 
 
 @pytest.fixture
-async def house(served: Served, cluster: Cluster, objects: Path) -> AsyncGenerator[House]:
-    """The service as acme's Ada sees it, with a run of her own."""
+async def run_id(cluster: Cluster) -> str:
+    """A run of acme's."""
+    return await cluster.create_run("acme")
+
+
+@pytest.fixture
+async def house(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+    """The service as the worker of Ada's run sees it."""
+    async with served.channel(acting_for("acme", served.keys)) as channel:
+        yield House(channel, objects, "acme", run_id)
+
+
+@pytest.fixture
+async def gateway(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+    """The service as llm-gateway sees it, when the worker asks it something."""
+    async with served.channel(acting_for("acme", served.keys, "llm-gateway")) as channel:
+        yield House(channel, objects, "acme", run_id)
+
+
+@pytest.fixture
+async def person(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+    """The service as acme's Ada sees it, with a run that waits for its input."""
     async with served.channel(tenants=["acme"], scope="artifacts.*") as channel:
-        yield House(channel, objects, "acme", await cluster.create_run("acme"))
+        yield House(channel, objects, "acme", run_id, step="input")
 
 
 @pytest.fixture
 async def neighbour(served: Served, cluster: Cluster, objects: Path) -> AsyncGenerator[House]:
-    """The same for globex."""
-    async with served.channel(tenants=["globex"], scope="artifacts.*") as channel:
+    """The service as the worker of a run of globex's sees it."""
+    async with served.channel(acting_for("globex", served.keys)) as channel:
         yield House(channel, objects, "globex", await cluster.create_run("globex"))
 
 

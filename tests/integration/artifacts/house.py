@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import grpc
     from google.rpc.status_pb2 import Status
 
+    from servicekit.testing import Keys
+
 MEBIBYTE = 1 << 20
 
 
@@ -31,14 +33,20 @@ def digest_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def acting_for(tenant_id: str, keys: Keys, workload: str = "runs") -> str:
+    """Return the token of a workload that acts for a tenant's Ada."""
+    return keys.signer(workload).token(tenant_id, "ada")
+
+
 @dataclass(frozen=True, slots=True)
 class House:
-    """One tenant's view of the service, and the folder in which its objects lie."""
+    """One caller's view of the service, and the folder in which a tenant's objects lie."""
 
     channel: grpc.aio.Channel
     objects: Path
     tenant_id: str
     run_id: str
+    step: str = "draft"
 
     @property
     def artifacts(self) -> artifact_service_pb2_grpc.ArtifactServiceStub:
@@ -51,7 +59,7 @@ class House:
     def draft(
         self,
         name: str = "output.json",
-        step: str = "draft",
+        step: str | None = None,
         file_type: str = "application/octet-stream",
         *,
         run_id: str = "",
@@ -61,7 +69,7 @@ class House:
     ) -> artifact_pb2.ArtifactDraft:
         return artifact_pb2.ArtifactDraft(
             run_id=run_id or self.run_id,
-            step=step,
+            step=self.step if step is None else step,
             name=name,
             item=item,
             visit=visit,
@@ -69,8 +77,9 @@ class House:
             summary=summary,
         )
 
-    def path(self, name: str = "output.json", step: str = "draft") -> str:
-        return f"storage/{self.tenant_id}/{self.run_id}/{step}/{name}"
+    def path(self, name: str = "output.json", step: str | None = None) -> str:
+        folder = self.step if step is None else step
+        return f"storage/{self.tenant_id}/{self.run_id}/{folder}/{name}"
 
     def on_disk(self, path: str) -> Path:
         return self.objects / path

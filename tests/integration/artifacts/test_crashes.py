@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.artifacts.house import MEBIBYTE, House, appears, digest_of, reason_of
+from tests.integration.artifacts.house import (
+    MEBIBYTE,
+    House,
+    acting_for,
+    appears,
+    digest_of,
+    reason_of,
+)
 
 from nagaya_local.ports import free_port
 from servicekit.channel import open_channel
@@ -87,7 +94,7 @@ async def doomed(
     replica: Replica, cluster: Cluster, keys: Keys, objects: Path
 ) -> AsyncGenerator[House]:
     """The service in a process that will be killed."""
-    async with open_channel(replica.address, None, keys.token()) as channel:
+    async with open_channel(replica.address, None, acting_for("acme", keys)) as channel:
         yield House(channel, objects, "acme", await cluster.create_run("acme"))
 
 

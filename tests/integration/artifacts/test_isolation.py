@@ -14,6 +14,13 @@ from servicekit.errors import DomainError, Forbidden, InvalidInput
 if TYPE_CHECKING:
     from tests.integration.artifacts.house import House
 
+
+@pytest.fixture
+def house(person: House) -> House:
+    """Here it is a person who tries."""
+    return person
+
+
 NAMES = [
     "",
     "output",

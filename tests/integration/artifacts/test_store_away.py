@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
-from tests.integration.artifacts.house import MEBIBYTE, House, digest_of, reason_of
+from tests.integration.artifacts.house import MEBIBYTE, House, acting_for, digest_of, reason_of
 
 from artifacts.app.service import Service
 from artifacts.blobs import store as blob_store
@@ -74,7 +74,7 @@ async def far(away: Store, data: DataPlane, keys: Keys, cluster: Cluster) -> Asy
         service = Service("storage", COLLECTING, data, blobs)
         async with (
             serve(keys, *bindings(service), streaming=True) as served,
-            served.channel() as channel,
+            served.channel(acting_for("acme", keys)) as channel,
         ):
             yield House(channel, away.folder, "acme", await cluster.create_run("acme"))
         service.close()

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
-from tests.integration.artifacts.house import MEBIBYTE, House, appears, digest_of, reason_of
+from tests.integration.artifacts.house import (
+    MEBIBYTE,
+    House,
+    acting_for,
+    appears,
+    digest_of,
+    reason_of,
+)
 
 from artifacts.app.service import Service
 from artifacts.servicer.bindings import bindings
@@ -28,11 +35,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def replica(house: House, data: DataPlane, blobs: Blobs, keys: Keys) -> AsyncGenerator[House]:
-    """A second replica, as the same person sees it."""
+    """A second replica, as the same worker sees it."""
     service = Service("storage", COLLECTING, data, blobs)
     async with (
         serve(keys, *bindings(service), streaming=True) as served,
-        served.channel(tenants=["acme"], scope="artifacts.*") as channel,
+        served.channel(acting_for("acme", keys)) as channel,
     ):
         yield House(channel, house.objects, house.tenant_id, house.run_id)
     service.close()

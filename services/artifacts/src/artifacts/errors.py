@@ -9,6 +9,8 @@ DomainError
 │   ├── SizeMismatch
 │   ├── StreamInvalid
 │   └── ValueTooLarge
+├── Forbidden
+│   └── PathReserved
 ├── NotFound
 │   ├── ArtifactNotFound
 │   └── UploadNotFound
@@ -28,7 +30,15 @@ DomainError
 
 from __future__ import annotations
 
-from servicekit.errors import Conflict, DataLoss, InvalidInput, NotFound, OutOfRange, Unavailable
+from servicekit.errors import (
+    Conflict,
+    DataLoss,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    OutOfRange,
+    Unavailable,
+)
 
 
 class BatchTooLarge(InvalidInput):
@@ -89,6 +99,14 @@ class ValueTooLarge(InvalidInput):
             f"values are taken out of files of at most {limit_bytes:,} bytes",
             limit_bytes=str(limit_bytes),
         )
+
+
+class PathReserved(Forbidden):
+    reason = "ERROR_REASON_PATH_RESERVED"
+    hint = "People write into step `input` of a run; everything else is what the run leaves behind."
+
+    def __init__(self, path: str, writer: str) -> None:
+        super().__init__(f"only the workload {writer} writes {path}", path=path, writer=writer)
 
 
 class ArtifactNotFound(NotFound):

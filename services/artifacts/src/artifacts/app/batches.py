@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from artifacts.app.commits import SmallFile
 from artifacts.app.reading import expect
 from artifacts.domain.files import Item
-from artifacts.errors import BatchTooLarge, DigestMismatch, NameInvalid
+from artifacts.domain.writers import check_writer
+from artifacts.errors import BatchTooLarge, DigestMismatch, NameInvalid, PathReserved
+from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -80,6 +82,10 @@ class Batches:
         return results + too_large * (len(pointers) - len(results))
 
     async def _file(self, item: Item) -> SmallFile | DomainError:
+        try:
+            check_writer(item.draft.key, current_principal().workload)
+        except PathReserved as error:
+            return error
         file = await self._commits.examine(item.draft, item.body)
         actual = file.submission.content.digest
         return DigestMismatch(actual) if item.digest not in ("", actual) else file

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from artifacts.app.commits import LargeFile
 from artifacts.domain.files import CHUNK_BYTES, Source
+from artifacts.domain.writers import check_writer
 from artifacts.errors import PointerInvalid
+from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ class Copies:
     async def copy(self, pointer: Pointer, target: Draft) -> Artifact:
         """Commit a copy of a file, or of a value inside it, and what it was copied from.
 
-        Raises what Reader.find, Reader.values and Commits.put_stream raise.
+        Raises PathReserved, and what Reader.find, Reader.values and Commits.put_stream raise.
         """
+        check_writer(target.key, current_principal().workload)
         found = await self._reader.find(pointer.key, pointer.digest)
         source = Source(found.path, found.digest, pointer.json_pointer)
         if pointer.json_pointer:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from artifacts.app.commits import LargeFile
 from artifacts.app.leases import judge
+from artifacts.domain.files import Upload
+from artifacts.domain.writers import check_writer
 from artifacts.errors import UploadNotFound
 from artifacts.store.writes import Wish
+from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from artifacts.app.commits import Commits
     from artifacts.app.pending_work import PendingWork
-    from artifacts.domain.files import Artifact, Draft, Upload
+    from artifacts.domain.files import Artifact, Draft
     from artifacts.store.stores import Stores
     from dataplane.tenants import TenantPools
 
@@ -43,9 +46,10 @@ class Uploads:
     async def create(self, draft: Draft, digest: str, size_bytes: int) -> Upload | Artifact:
         """Announce a file; return it when it is committed already.
 
-        Raises ArtifactConflict, NameInvalid, RunNotFound.
+        Raises PathReserved, ArtifactConflict, NameInvalid, RunNotFound.
         """
         key = draft.key
+        check_writer(key, current_principal().workload)
         await self._pending.note(key.tenant_id)
         async with self._tenants.connection(key.tenant_id) as connection:
             around = await self._artifacts.find_around(connection, key.tenant_id, [key])
@@ -61,18 +65,20 @@ class Uploads:
     ) -> Artifact:
         """Commit an announced file from its bytes; what is committed already needs none.
 
-        Raises UploadNotFound, and what Commits.put_stream raises.
+        Raises UploadNotFound, PathReserved, and what Commits.put_stream raises.
         """
         async with self._tenants.connection(tenant_id) as connection:
             upload = await self._uploads.find(connection, tenant_id, upload_id)
             committed = await self._artifacts.find_by_upload(connection, tenant_id, upload_id)
-        if committed is None:
-            if upload is None:
-                raise UploadNotFound(upload_id)
-            file = LargeFile(upload.draft, upload.size_bytes, upload.digest, upload_id=upload_id)
-            committed = await self._commits.put_stream(tenant_id, file, chunks)
+        found = committed or upload
+        if found is None:
+            raise UploadNotFound(upload_id)
+        check_writer(found.draft.key, current_principal().workload)
+        if isinstance(found, Upload):
+            file = LargeFile(found.draft, found.size_bytes, found.digest, upload_id=upload_id)
+            found = await self._commits.put_stream(tenant_id, file, chunks)
         await _drain(chunks)
-        return committed
+        return found
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -1,0 +1,233 @@
+"""Who writes what: people the input of a run, llm-gateway its replies, runs everything else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from tests.integration.artifacts.house import MEBIBYTE, reason_of
+
+from servicekit.errors import Conflict, Forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    import asyncpg
+    from tests.integration.artifacts.house import House
+
+RESERVED = "ERROR_REASON_PATH_RESERVED"
+REPLY = "artifacts/0-1/call-1.json"
+OF_RUNS = [
+    ("draft", "output.json", "runs"),
+    ("draft", "artifacts/2-1/output.json", "runs"),
+    ("draft", "artifacts/0-1/error-1.json", "runs"),
+    ("draft", "artifacts/notes.txt", "runs"),
+]
+OF_GATEWAY = [
+    ("draft", REPLY, "llm-gateway"),
+    ("draft", f"{REPLY}/in-its-way", "llm-gateway"),
+    ("input", REPLY, "llm-gateway"),
+]
+
+
+@pytest.mark.parametrize(("step", "name", "writer"), OF_RUNS + OF_GATEWAY)
+async def test_a_person_cannot_announce_what_a_workload_writes(
+    person: House, database: asyncpg.Connection, step: str, name: str, writer: str
+) -> None:
+    await _reserved(person.announce(person.draft(name, step), b"forged"), writer)
+    assert await _traces(database, person) == {}
+
+
+@pytest.mark.parametrize("size", [3, 12 * MEBIBYTE])
+@pytest.mark.parametrize(("name", "writer"), [("output.json", "runs"), (REPLY, "llm-gateway")])
+async def test_a_person_cannot_send_what_a_workload_has_announced(
+    house: House,
+    gateway: House,
+    person: House,
+    database: asyncpg.Connection,
+    *,
+    size: int,
+    name: str,
+    writer: str,
+) -> None:
+    body, workload = os.urandom(size), house if writer == "runs" else gateway
+    upload_id = (await workload.announce(workload.draft(name), body)).upload.upload_id
+
+    await _reserved(person.send(upload_id, body), writer)
+    assert await _traces(database, person) == {"uploads": 1}
+
+    committed = await workload.send(upload_id, body)
+    assert await workload.download(committed.path) == body
+    await _reserved(person.send(upload_id, body), writer)
+
+
+@pytest.mark.parametrize("json_pointer", ["", "/content"])
+@pytest.mark.parametrize(("step", "name", "writer"), OF_RUNS + OF_GATEWAY)
+async def test_a_person_cannot_copy_to_where_a_workload_writes(
+    person: House,
+    database: asyncpg.Connection,
+    *,
+    step: str,
+    name: str,
+    writer: str,
+    json_pointer: str,
+) -> None:
+    source = await person.put_one(b'{"content": "forged"}', person.draft())
+    before = await _traces(database, person)
+
+    await _reserved(person.copy(source, person.draft(name, step), json_pointer), writer)
+    assert await _traces(database, person) == before
+
+
+async def test_of_a_persons_batch_what_workloads_write_is_refused_alone(
+    person: House, database: asyncpg.Connection
+) -> None:
+    reserved = [person.draft(name, step) for step, name, _ in OF_RUNS + OF_GATEWAY]
+    results = await person.put(
+        (person.draft(), b'"a brief"'), *((draft, b"forged") for draft in reserved)
+    )
+
+    assert results[0].artifact.path == person.path()
+    assert [reason_of(result.status) for result in results[1:]] == [RESERVED] * len(reserved)
+    assert await _traces(database, person) == {"artifacts": 1, "audit_logs": 1, "objects": 1}
+
+
+async def test_not_even_the_committed_bytes_are_taken_from_a_person(
+    house: House, person: House
+) -> None:
+    await house.put_one(b"tea", house.draft())
+    draft = person.draft(step="draft")
+
+    await _reserved(person.announce(draft, b"tea"), "runs")
+    assert reason_of((await person.put((draft, b"tea")))[0].status) == RESERVED
+
+
+async def test_people_give_a_run_its_input_in_every_way(
+    person: House, database: asyncpg.Connection
+) -> None:
+    brief, large = b'{"title": "Tea"}', os.urandom(5 * MEBIBYTE)
+    given = await person.upload(person.draft(), brief)
+    files = {
+        given.path: brief,
+        (await person.put_one(b"green", person.draft("artifacts/note.txt"))).path: b"green",
+        (await person.upload(person.draft("artifacts/1.png"), large)).path: large,
+        (await person.copy(given, person.draft("artifacts/title"), "/title")).path: b'"Tea"',
+    }
+
+    for path, body in files.items():
+        assert path.startswith(f"storage/acme/{person.run_id}/input/")
+        assert person.on_disk(path).read_bytes() == body
+        assert await person.download(path) == body
+    assert await _authors(database, person) == {path: "ada" for path in files}
+
+
+async def test_runs_and_the_gateway_write_what_is_theirs_in_every_way(
+    house: House, gateway: House, database: asyncpg.Connection
+) -> None:
+    """As the product does: a reply, its content as the step's output, and what functions write."""
+    reply, large = b'{"content": "Tea"}', b'{"content": "' + b"x" * (5 * MEBIBYTE) + b'"}'
+    stored = await gateway.put_one(reply, gateway.draft(REPLY))
+    lengthy = await gateway.upload(gateway.draft("artifacts/3-1/call-2.json"), large)
+    output = await house.copy(stored, house.draft(), "/content")
+    of_item = await house.copy(lengthy, house.draft("artifacts/3-1/output.json"), "/content")
+    failure = await house.put_one(b"{}", house.draft("artifacts/0-1/error-1.json"))
+    scan = await house.upload(house.draft("artifacts/0-1/scan.pdf"), large)
+    brief = await house.put_one(b'"a brief"', house.draft(step="input"))
+    files = {
+        stored.path: reply,
+        lengthy.path: large,
+        output.path: b'"Tea"',
+        of_item.path: large[len(b'{"content": ') : -1],
+        failure.path: b"{}",
+        scan.path: large,
+        brief.path: b'"a brief"',
+    }
+
+    for path, body in files.items():
+        assert house.on_disk(path).read_bytes() == body
+    assert await _authors(database, house) == {path: "ada" for path in files}
+
+
+async def test_neither_workload_writes_what_is_the_others(
+    house: House, gateway: House, person: House, database: asyncpg.Connection
+) -> None:
+    source = await person.put_one(b'{"content": "tea"}', person.draft())
+    before = await _traces(database, person)
+
+    for workload, theirs in ((house, OF_GATEWAY), (gateway, OF_RUNS)):
+        for step, name, writer in theirs:
+            draft = workload.draft(name, step)
+            await _reserved(workload.announce(draft, b"tea"), writer)
+            await _reserved(workload.copy(source, draft), writer)
+            assert reason_of((await workload.put((draft, b"tea")))[0].status) == RESERVED
+    await _reserved(gateway.announce(gateway.draft(step="input"), b"tea"), "runs")
+    assert await _traces(database, person) == before
+
+
+async def test_after_a_refused_forgery_the_place_is_free_for_its_writer(
+    house: House, gateway: House, person: House
+) -> None:
+    forged = await person.put_one(b'{"content": "forged"}', person.draft())
+    for name in ("output.json", REPLY):
+        with pytest.raises(Forbidden):
+            await person.upload(person.draft(name, "draft"), b'{"content": "forged"}')
+        with pytest.raises(Forbidden):
+            await person.copy(forged, person.draft(name, "draft"))
+
+    reply = await gateway.put_one(b'{"content": "true"}', gateway.draft(REPLY))
+    output = await house.copy(reply, house.draft(), "/content")
+    assert await house.download(output.path) == b'"true"'
+
+
+async def test_the_input_of_a_run_that_does_not_exist_is_refused_as_before(
+    person: House, neighbour: House, database: asyncpg.Connection
+) -> None:
+    source = await person.put_one(b'"a brief"', person.draft())
+    before = await _traces(database, person)
+
+    for run_id in (str(uuid4()), neighbour.run_id):
+        draft = person.draft(run_id=run_id)
+        for attempt in (person.announce(draft, b"tea"), person.copy(source, draft)):
+            with pytest.raises(Conflict) as refused:
+                await attempt
+            assert refused.value.reason == "ERROR_REASON_RUN_NOT_FOUND"
+        refusal = (await person.put((draft, b"tea")))[0].status
+        assert reason_of(refusal) == "ERROR_REASON_RUN_NOT_FOUND"
+        assert not (person.objects / "storage" / "acme" / run_id).exists()
+    assert await _traces(database, person) == before
+
+
+async def _reserved(attempt: Awaitable[object], writer: str) -> None:
+    """Fail the test unless the path is another's to write, and the refusal says whose."""
+    with pytest.raises(Forbidden) as refused:
+        await attempt
+    assert refused.value.reason == RESERVED
+    assert refused.value.metadata["writer"] == writer
+    assert f"only the workload {writer} writes storage/acme/" in refused.value.message
+
+
+async def _traces(database: asyncpg.Connection, house: House) -> dict[str, int]:
+    """Count what there is of a run, in the database and in the bucket."""
+    folder = f"storage/acme/{house.run_id}"
+    of_run = ("uploads", "artifact_writes", "artifacts")
+    counts: dict[str, int] = {
+        table: await database.fetchval(
+            f"SELECT count(*) FROM {table} WHERE run_id = $1::uuid", house.run_id
+        )
+        for table in of_run
+    }
+    counts["audit_logs"] = len(await _authors(database, house))
+    counts["objects"] = sum(file.is_file() for file in house.on_disk(folder).rglob("*"))
+    return {what: count for what, count in counts.items() if count}
+
+
+async def _authors(database: asyncpg.Connection, house: House) -> dict[str, str]:
+    """Return who made which file of a run, by what the audit log says."""
+    rows = await database.fetch(
+        "SELECT resource_id, user_id FROM audit_logs"
+        " WHERE resource_type = 'artifact' AND resource_id LIKE $1",
+        f"storage/acme/{house.run_id}/%",
+    )
+    return {row["resource_id"]: row["user_id"] for row in rows}
