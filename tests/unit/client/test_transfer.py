@@ -189,3 +189,13 @@ def test_put_names_the_file_after_itself(
     assert run(["artifact", "put", "notes.json", *where]) == 0
     assert api.called("CreateUpload")[0].request.draft.name == "artifacts/notes.json"
     assert DIGEST in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_put_writes_where_people_may_write(api: Api, here: Path) -> None:
+    (here / "notes.json").write_bytes(b"{}")
+    api.on("CreateUpload", announced)
+    api.on("UploadArtifact", artifact_service_pb2.UploadArtifactResponse(artifact=RECORD))
+
+    assert run(["artifact", "put", "notes.json", "--run", RUN_ID, "-t", "acme"]) == 0
+    assert api.called("CreateUpload")[0].request.draft.step == "input"
