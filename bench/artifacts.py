@@ -58,7 +58,7 @@ class Ours:
     def draft(self, name: str) -> artifact_pb2.ArtifactDraft:
         return artifact_pb2.ArtifactDraft(
             run_id=self.run_id,
-            step="bench",
+            step="input",
             name=f"artifacts/{name}",
             file_type="application/octet-stream",
         )
