@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tests.integration.artifacts.house import digest_of
+from tests.integration.artifacts.house import digest_of, reason_of
 
 from artifacts.store.pending_work import RECENT_SECONDS
 
@@ -64,6 +64,27 @@ async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
 
     assert await house.download(committed.path) == b"tea"
     assert not await _writes(database, house)
+
+
+async def test_what_was_refused_for_its_name_costs_no_file_its_bytes(
+    house: House, service: Service, database: asyncpg.Connection
+) -> None:
+    """On a file system one has a file in its way, the other a folder of files."""
+    file = await house.put_one(b"tea", house.draft("artifacts/a"))
+    inside = await house.put_one(b"tea", house.draft("artifacts/b/c"))
+    for name in ("artifacts/a/x", "artifacts/a/x/y", "artifacts/b"):
+        refused = (await house.put((house.draft(name), b"coffee")))[0]
+        assert reason_of(refused.status) == "ERROR_REASON_NAME_INVALID"
+    await database.execute(
+        "UPDATE artifact_writes SET renewed_at = now() - interval '3 hours'"
+        " WHERE run_id = $1::uuid",
+        house.run_id,
+    )
+
+    assert await service.collector.collect("acme") == 0
+    assert not await _writes(database, house)
+    for path in (file.path, inside.path):
+        assert await house.download(path) == b"tea"
 
 
 async def test_a_sweep_finds_objects_that_have_no_row_at_all(

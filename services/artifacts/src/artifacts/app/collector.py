@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 24 * 3600.0
 _AWAY_SECONDS = 3600.0
 _AT_ONCE = 16
-_FRESH_SECONDS = 8.0  # with what a deletion may take, below the 30 s until others take over
+_FRESH_SECONDS = 5.0  # with what finding and deleting may take, below the 30 s of a takeover
 _log = logging.getLogger(__name__)
 
 
@@ -147,9 +147,9 @@ class Collector:
             if path not in committed:
                 if time.monotonic() - started > _FRESH_SECONDS:
                     raise StoreUnavailable("the object store is too slow to collect in")
-                await self._blobs.delete(self._keys.parse(tenant_id, path).object_name)
-                removed += 1
-                _log.info("an orphan was removed", extra={"tenant_id": tenant_id, "path": path})
+                if await self._blobs.delete(self._keys.parse(tenant_id, path).object_name):
+                    removed += 1
+                    _log.info("an orphan was removed", extra={"tenant_id": tenant_id, "path": path})
         async with self._data.tenants.connection(tenant_id) as connection:
             await self._writes.forget(connection, writer, taken)
         return len(taken), removed

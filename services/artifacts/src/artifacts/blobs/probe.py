@@ -64,6 +64,11 @@ async def _try(blobs: Blobs, folder: str) -> bool:
             await _read(blobs, whole, 0, len(_BODY)) == _BODY,
             "keep an object when the PUT that would replace it is cut off",
         )
+        await blobs.delete(f"{whole}/inside")
+        _demand(
+            await _read(blobs, whole, 0, len(_BODY)) == _BODY,
+            "keep an object when one is deleted that would lie inside it",
+        )
         listed = [blob.object_name async for page in blobs.pages(f"{folder}/") for blob in page]
         _demand(listed == [whole], "list the objects of a folder")
         folds_case = await blobs.find(f"{folder}/WHOLE") is not None

@@ -187,9 +187,16 @@ class Blobs:
             return None
         return _blob(found)
 
-    async def delete(self, object_name: str) -> None:
-        """Delete an object; one that is not there is no error."""
+    async def delete(self, object_name: str) -> bool:
+        """Delete an object; false when there is none.
+
+        Only what is there is deleted: rclone, told to delete `a/x` where `a` is an object and no
+        folder, deletes `a`.
+        """
+        if await self.find(object_name) is None:
+            return False
         await self._in_thread(self._client.remove_object, self._bucket, object_name)
+        return True
 
     async def pages(self, prefix: str) -> AsyncIterator[list[Blob]]:
         """Yield the objects whose names begin with `prefix`, by name, some at once."""
