@@ -121,6 +121,25 @@ async def test_a_writer_that_has_lost_its_lease_commits_nothing(
     )
 
 
+async def test_a_writer_that_has_lost_its_lease_can_send_its_upload_again(
+    house: House, database: asyncpg.Connection
+) -> None:
+    announced = await house.announce(house.draft(), b"tea")
+    async with database.transaction():
+        await database.execute("LOCK TABLE artifacts IN SHARE MODE")
+        sending = asyncio.create_task(house.send(announced.upload.upload_id, b"tea"))
+        await appears(house.on_disk(house.path()))
+        await database.execute(
+            "UPDATE artifact_writes SET writer = gen_random_uuid(), in_flight = false"
+            " WHERE run_id = $1::uuid",
+            house.run_id,
+        )
+
+    # The client sends again by itself what was refused as unavailable.
+    assert (await sending).digest == digest_of(b"tea")
+    assert await house.download(house.path()) == b"tea"
+
+
 async def _write(house: House, body: bytes) -> artifact_pb2.Artifact:
     if len(body) > MEBIBYTE:
         return await house.upload(house.draft(), body)

@@ -164,7 +164,9 @@ WITH submission AS MATERIALIZED (
       FROM submission JOIN committed USING (file_path)
      WHERE source_path IS NOT NULL
 ), arrived AS (
-    DELETE FROM uploads USING submission WHERE uploads.upload_id = submission.upload_id
+    DELETE FROM uploads
+     USING submission JOIN committed USING (file_path)
+     WHERE uploads.upload_id = submission.upload_id
 )
 SELECT {ARTIFACT_COLUMNS},
        audit_append(
