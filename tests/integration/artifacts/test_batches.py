@@ -63,6 +63,28 @@ async def test_some_items_may_fail_where_others_succeed(house: House) -> None:
     assert await house.download(house.path("artifacts/taken")) == b"tea"
 
 
+async def test_a_file_and_a_folder_of_one_batch_cannot_have_one_name(
+    house: House, database: asyncpg.Connection
+) -> None:
+    names = ["a", "a/x", "a/x/y", "b/c/d", "b", "b/c", "b/c/e", "a0"]
+    results = await house.put(*((house.draft(f"artifacts/{name}"), b"tea") for name in names))
+
+    refused = "ERROR_REASON_NAME_INVALID"
+    assert [_outcome(result) for result in results] == [
+        "artifact",
+        refused,
+        refused,
+        "artifact",
+        refused,
+        refused,
+        "artifact",
+        "artifact",
+    ]
+    assert not await database.fetchval(
+        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+    )
+
+
 async def test_the_same_batch_again_returns_the_same_files(house: House) -> None:
     items = [(house.draft(f"artifacts/{n}"), b"tea %d" % n) for n in range(5)]
 

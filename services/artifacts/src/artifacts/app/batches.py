@@ -14,11 +14,12 @@ from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from artifacts.app.commits import Commits
     from artifacts.app.reading import Reader
     from artifacts.domain.files import Artifact, Pointer
+    from artifacts.domain.keys import Key
     from artifacts.store.stores import Stores
     from dataplane.tenants import TenantPools
 
@@ -45,13 +46,15 @@ class Batches:
         if sum(len(item.body) for item in items if isinstance(item, Item)) > BATCH_LIMIT:
             raise BatchTooLarge(BATCH_LIMIT)
         files: dict[str, SmallFile] = {}
+        folders: set[str] = set()
         checked: list[SmallFile | DomainError] = []
         for item in items:
             file = item if isinstance(item, DomainError) else await self._file(item)
-            if isinstance(file, SmallFile) and file.submission.path in files:
-                file = NameInvalid(file.submission.draft.key.name, "two items of the batch have it")
+            if isinstance(file, SmallFile):
+                file = _clash(file.wish.key, files, folders) or file
             if isinstance(file, SmallFile):
                 files[file.submission.path] = file
+                folders.update(file.wish.key.folders)
             checked.append(file)
         outcomes = await self._commits.put_all(tenant_id, list(files.values()))
         return [
@@ -121,6 +124,17 @@ class Batches:
             return [await self._reader.body(artifact)] * len(pointers)
         except DomainError as error:
             return [error] * len(pointers)
+
+
+def _clash(key: Key, files: Container[str], folders: Container[str]) -> NameInvalid | None:
+    """Return why a file cannot lie beside what the batch has before it; None when it can."""
+    if key.path in files:
+        return NameInvalid(key.name, "two items of the batch have it")
+    if key.path in folders:
+        return NameInvalid(key.name, "another item of the batch needs it as a folder")
+    if any(folder in files for folder in key.folders):
+        return NameInvalid(key.name, "another item of the batch lies where it needs a folder")
+    return None
 
 
 def _size(value: bytes | DomainError) -> int:

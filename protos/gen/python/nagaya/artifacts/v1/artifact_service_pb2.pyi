@@ -338,7 +338,7 @@ class BatchPutArtifactsRequest(_message.Message):
     """The tenant that owns the files."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchPutArtifactsRequest.Item]:
-        """The files, no two with one path."""
+        """The files, no two with one path, and none in a folder of another's path."""
 
     def __init__(
         self,
