@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from artifacts.app.pending_work import PendingWork
     from artifacts.store.stores import Stores
-    from artifacts.store.writes import Wish
+    from artifacts.store.writes import Hold, Wish
     from dataplane.tenants import TenantPools
 
 _FRESH_SECONDS = 8.0  # with what a small PUT may take, below the 30 s until others take over
@@ -40,10 +40,14 @@ class Lease:
 
     wish: Wish
     writer: UUID
-    doubtful: bool
-    """Whether an earlier writer's bytes may still be on their way."""
+    hold: Hold
     confirmed_at: float
     """When it was surely held, on the clock of time.monotonic."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether an earlier writer's other bytes may still be on their way."""
+        return self.hold.doubtful
 
     def check_fresh(self) -> None:
         """Make sure, right before bytes go out, that nobody can have taken over."""
@@ -75,8 +79,8 @@ class Leases:
     async def take(self, tenant_id: str, wishes: Sequence[Wish]) -> Taken:
         """Take what can be taken of these paths, without waiting."""
         await self._pending.note(tenant_id)
-        writer, started, held = uuid4(), time.monotonic(), dict[str, bool]()
-        taken = Taken({}, {}, {})
+        writer, started, taken = uuid4(), time.monotonic(), Taken({}, {}, {})
+        held: dict[str, Hold] = {}
         async with self._tenants.connection(tenant_id) as connection:
             for _, of_run in groupby(sorted(wishes, key=_run), key=_run):
                 group = list(of_run)
@@ -101,8 +105,9 @@ class Leases:
                         pass
             if kept_from := held.keys() - taken.leases.keys():
                 of_files = [path for path in kept_from if path in around]
+                settled = [path for path in kept_from if not held[path].inherited]
                 await self._writes.forget(connection, writer, of_files)
-                await self._writes.release(connection, writer, list(kept_from))
+                await self._writes.release(connection, writer, settled)
         return taken
 
     async def wait_for(self, tenant_id: str, wish: Wish) -> Lease | Artifact:
@@ -140,12 +145,15 @@ class Leases:
             heart.cancel()
 
     async def release(self, tenant_id: str, leases: Sequence[Lease]) -> None:
-        """Let go of paths to which nothing is on its way; if it cannot be told, it ends by time."""
-        if not leases:
+        """Let go of paths to which the leases' holder has nothing on its way.
+
+        Where an earlier writer may have, or if it cannot be told, the lease ends by time.
+        """
+        paths = [lease.wish.key.path for lease in leases if not lease.hold.inherited]
+        if not paths:
             return
         try:
             async with self._tenants.connection(tenant_id) as connection:
-                paths = [lease.wish.key.path for lease in leases]
                 await self._writes.release(connection, leases[0].writer, paths)
         except DomainError:
             return

@@ -45,15 +45,21 @@ class Wish:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is known of a path that is held now, from the writers before."""
+
+    doubtful: bool
+    """Whether other bytes may be on their way to the store still."""
+    inherited: bool
+    """Whether the same bytes may."""
+
+
 class WriteStore:
     async def take(
         self, connection: Connection, writer: UUID, wishes: Sequence[Wish]
-    ) -> dict[str, bool]:
-        """Hold the paths of one run that are free, for `writer`.
-
-        Returns the held paths; true where another writer's bytes may be on their way to the store
-        still. Raises RunNotFound.
-        """
+    ) -> dict[str, Hold]:
+        """Hold the paths of one run that are free, for `writer`. Raises RunNotFound."""
         ordered = sorted(wishes, key=lambda wish: wish.key.path)  # two batches never lock crosswise
         try:
             rows = await connection.fetch(
@@ -68,7 +74,8 @@ class WriteStore:
                     renewed_at = EXCLUDED.renewed_at, in_flight = true,
                     doubtful = {_OTHER_ON_THE_WAY}
                  WHERE {_FREE}
-                RETURNING file_path, doubtful
+                RETURNING file_path, new.doubtful,
+                          coalesce(old.in_flight AND old.digest = new.digest, false) AS inherited
                 """,
                 ordered[0].key.run_id,
                 writer,
@@ -77,7 +84,7 @@ class WriteStore:
             )
         except asyncpg.ForeignKeyViolationError:
             raise RunNotFound(str(ordered[0].key.run_id)) from None
-        return {row["file_path"]: row["doubtful"] for row in rows}
+        return {row["file_path"]: Hold(row["doubtful"], row["inherited"]) for row in rows}
 
     async def renew(self, connection: Connection, writer: UUID, path: str) -> bool:
         """Hold a path on; false when somebody else has taken it."""

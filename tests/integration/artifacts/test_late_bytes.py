@@ -1,0 +1,126 @@
+"""Bytes that are held up on their way to the store, and come when another writer has the path."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from tests.integration.artifacts.conftest import COLLECTING
+from tests.integration.artifacts.house import House, acting_for, appears, digest_of, reason_of
+
+from artifacts.app.service import Service
+from artifacts.blobs import store as blob_store
+from artifacts.blobs.store import Blobs
+from artifacts.servicer.bindings import bindings
+from servicekit.errors import InvalidInput
+from servicekit.testing import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import asyncpg
+
+    from artifacts.config import StoreConfig
+    from dataplane.tenants import DataPlane
+    from servicekit.testing import Keys
+
+
+class Road:
+    """The way to the store. What comes while it is closed waits, even when its sender has left."""
+
+    def __init__(self, store: StoreConfig) -> None:
+        self._store = urlsplit(store.endpoint)
+        self._late: list[bytes] = []
+        self.closed = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[str]:
+        """Yield the address where it begins."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def deliver(self) -> int:
+        """Let what has been waiting arrive, one after another; return how many."""
+        for request in self._late:
+            reader, writer = await self._connect()
+            writer.write(request)
+            assert (await reader.readline()).split()[1] == b"200"
+            writer.close()
+        return len(self._late)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(self._store.hostname, self._store.port)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.closed:
+            self._late.append(await reader.read())
+            writer.close()
+            return
+        from_store, to_store = await self._connect()
+        await asyncio.gather(_pump(reader, to_store), _pump(from_store, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+def road(store: StoreConfig) -> Road:
+    return Road(store)
+
+
+@pytest.fixture
+async def far(
+    road: Road, store: StoreConfig, data: DataPlane, keys: Keys, house: House
+) -> AsyncGenerator[House]:
+    """The service at the other end of the road, for the same run."""
+    async with road.open() as address, Blobs(replace(store, endpoint=address)) as blobs:
+        service = Service("storage", COLLECTING, data, blobs)
+        async with (
+            serve(keys, *bindings(service), streaming=True) as served,
+            served.channel(acting_for("acme", keys)) as channel,
+        ):
+            yield House(channel, house.objects, "acme", house.run_id)
+        service.close()
+
+
+async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
+    far: House, road: Road, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one saw its own request end, and that says nothing about the first one's."""
+    monkeypatch.setattr(blob_store, "PUT_SECONDS", 1.0)
+    first, second = os.urandom(1000), os.urandom(2000)
+    announced = await far.announce(far.draft(), first)
+    road.closed = True
+    refused = (await far.put((far.draft(), first)))[0]
+    assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
+    road.closed = False
+    await _age_writes(database, far, "10 seconds")
+    with pytest.raises(InvalidInput):
+        await far.send(announced.upload.upload_id, first[:10])
+    await _age_writes(database, far, "1 minute")
+
+    writing = asyncio.create_task(far.put_one(second, far.draft()))
+    await appears(far.on_disk(far.path()))
+    assert await road.deliver()
+
+    assert (await writing).digest == digest_of(second)
+    assert await far.download(far.path()) == second
+
+
+async def _age_writes(database: asyncpg.Connection, house: House, age: str) -> None:
+    await database.execute(
+        f"UPDATE artifact_writes SET renewed_at = renewed_at - interval '{age}'"
+        " WHERE run_id = $1::uuid",
+        house.run_id,
+    )
