@@ -120,7 +120,8 @@ class ArtifactStore:
         until his transaction ends.
         """
         tenant_id = submissions[0].draft.key.tenant_id
-        records = json.dumps([_record(submission) for submission in submissions])
+        ordered = sorted(submissions, key=lambda file: file.path)  # as WriteStore.take locks them
+        records = json.dumps([_record(submission) for submission in ordered])
         try:
             rows = await connection.fetch(_COMMIT, writer, records, user_id)
         except asyncpg.ForeignKeyViolationError:

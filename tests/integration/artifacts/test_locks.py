@@ -1,0 +1,76 @@
+"""Statements on the same rows wait for each other, never in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from artifacts.app.commits import SmallFile
+from artifacts.domain.files import Draft
+from artifacts.domain.keys import KeySpace
+from artifacts.store.stores import Stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.integration.artifacts.cluster import Cluster
+
+KEYS = KeySpace("storage")
+
+
+@pytest.fixture
+async def first(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(cluster.url("acme"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def second(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(cluster.url("acme"))
+    yield connection
+    await connection.close()
+
+
+async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_order(
+    database: asyncpg.Connection,
+    first: asyncpg.Connection,
+    second: asyncpg.Connection,
+    run_id: str,
+) -> None:
+    """The row in the middle is held until both stand in the middle of their way."""
+    stores, writer = Stores(KEYS), uuid4()
+    files = [_file(run_id, f"artifacts/{number}") for number in range(10, 50)]
+    wishes = [file.wish for file in files]
+    await stores.writes.take(first, writer, wishes)
+    async with database.transaction():
+        await database.execute(
+            "SELECT FROM artifact_writes WHERE file_path = $1 FOR UPDATE", wishes[20].key.path
+        )
+        backwards = [file.submission for file in reversed(files)]
+        committing = asyncio.create_task(stores.artifacts.commit(first, writer, "ada", backwards))
+        await _waiting(database, 1)
+        taking = asyncio.create_task(stores.writes.take(second, uuid4(), wishes))
+        await _waiting(database, 2)
+
+    assert len(await committing) == len(await taking) == len(files)
+
+
+def _file(run_id: str, name: str) -> SmallFile:
+    key = KEYS.key("acme", run_id, "draft", name)
+    return SmallFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}), b"tea")
+
+
+async def _waiting(database: asyncpg.Connection, count: int) -> None:
+    """Wait until so many statements wait for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while await database.fetchval(waiting) < count:
+        await asyncio.sleep(0.01)
+        await database.execute("SELECT pg_stat_clear_snapshot()")
