@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.artifacts.house import House
 
     from artifacts.app.service import Service
+    from artifacts.blobs.store import Blobs
 
 
 async def test_an_expired_upload_is_removed(
@@ -34,9 +35,9 @@ async def test_an_expired_upload_is_removed(
 
 
 async def test_the_object_of_a_write_that_nobody_finished_is_removed(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
 ) -> None:
-    path = await _orphan(house)
+    path = await _orphan(blobs, house)
     await _unfinished_write(database, house, path, age="3 hours")
 
     assert await service.collector.collect("acme") == 1
@@ -45,9 +46,9 @@ async def test_the_object_of_a_write_that_nobody_finished_is_removed(
 
 
 async def test_a_young_write_is_left_alone(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
 ) -> None:
-    path = await _orphan(house)
+    path = await _orphan(blobs, house)
     await _unfinished_write(database, house, path, age="40 seconds")
     await service.collector.collect("acme")
 
@@ -88,9 +89,10 @@ async def test_what_was_refused_for_its_name_costs_no_file_its_bytes(
 
 
 async def test_a_sweep_finds_objects_that_have_no_row_at_all(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
 ) -> None:
-    old, young = await _orphan(house, "artifacts/old"), await _orphan(house, "artifacts/young")
+    old = await _orphan(blobs, house, "artifacts/old")
+    young = await _orphan(blobs, house, "artifacts/young")
     committed = await house.put_one(b"tea", house.draft())
     strange = house.on_disk("storage/acme/notes.txt")
     strange.write_bytes(b"not ours")
@@ -109,9 +111,9 @@ async def test_a_sweep_finds_objects_that_have_no_row_at_all(
 
 
 async def test_a_sweep_of_one_tenant_leaves_the_others_alone(
-    house: House, neighbour: House, service: Service
+    house: House, neighbour: House, service: Service, blobs: Blobs
 ) -> None:
-    theirs = await _orphan(neighbour)
+    theirs = await _orphan(blobs, neighbour)
     _make_old(neighbour, theirs)
     await asyncio.sleep(0.2)  # the store looks at its folders anew after 100 ms
     await service.collector.sweep("acme")
@@ -121,10 +123,10 @@ async def test_a_sweep_of_one_tenant_leaves_the_others_alone(
 
 
 async def test_writers_and_the_collector_together_lose_nothing(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
 ) -> None:
     """Each path has an orphan that the collector is about to remove when its file is written."""
-    paths = [await _orphan(house, f"artifacts/{n}") for n in range(40)]
+    paths = [await _orphan(blobs, house, f"artifacts/{n}") for n in range(40)]
     for path in paths:
         await _unfinished_write(database, house, path, age="3 hours", settled=True)
     bodies = [os.urandom(1000) for _ in paths]
@@ -151,9 +153,13 @@ async def test_a_tenant_is_noted_before_anything_is_written_there(
 
 
 async def test_due_tenants_are_visited_and_those_with_nothing_left_are_struck_out(
-    house: House, service: Service, registry: asyncpg.Connection, database: asyncpg.Connection
+    house: House,
+    service: Service,
+    blobs: Blobs,
+    registry: asyncpg.Connection,
+    database: asyncpg.Connection,
 ) -> None:
-    path = await _orphan(house)
+    path = await _orphan(blobs, house)
     await _unfinished_write(database, house, path, age="3 hours")
     await database.execute("DELETE FROM uploads")
     await database.execute("DELETE FROM artifact_writes WHERE file_path <> $1", path)
@@ -196,12 +202,11 @@ async def test_every_active_tenant_is_swept_in_time(
     assert [row["tenant_id"] for row in sweeps] == ["acme", "globex"]
 
 
-async def _orphan(house: House, name: str = "output.json") -> str:
+async def _orphan(blobs: Blobs, house: House, name: str = "output.json") -> str:
     """Put an object where no row leads; return its path."""
-    file = house.on_disk(house.path(name))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(b"orphan")
-    return house.path(name)
+    path = house.path(name)
+    await blobs.put(path.removeprefix("storage/"), b"orphan")
+    return path
 
 
 def _make_old(house: House, path: str) -> None:

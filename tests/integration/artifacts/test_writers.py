@@ -19,7 +19,7 @@ from tests.integration.artifacts.house import (
 
 from artifacts.app.service import Service
 from artifacts.servicer.bindings import bindings
-from servicekit.errors import Conflict, NotFound
+from servicekit.errors import Conflict, NotFound, Unavailable
 from servicekit.testing import serve
 
 if TYPE_CHECKING:
@@ -135,8 +135,10 @@ async def test_a_writer_that_has_lost_its_lease_can_send_its_upload_again(
             house.run_id,
         )
 
-    # The client sends again by itself what was refused as unavailable.
-    assert (await sending).digest == digest_of(b"tea")
+    with pytest.raises(Unavailable):
+        await sending
+    sent = await house.send(announced.upload.upload_id, b"tea")
+    assert sent.digest == digest_of(b"tea")
     assert await house.download(house.path()) == b"tea"
 
 
