@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nagaya_local.layout import Layout
+    from nagaya_local.state import PartStatus
 
 _VERSION_SECONDS = 10.0
 _PACKAGES = (
@@ -50,15 +51,21 @@ async def doctor(layout: Layout, report: Callable[[str], None]) -> None:
 def describe(layout: Layout) -> list[str]:
     """Return the stack's state as lines: phase, then a row for each part."""
     state = observe(layout)
-    rows = [
-        f"{part.name:<12} {part.state.value:<11} "
-        f"pid {part.process.pid if part.process else '-':<8} restarts {part.restarts:<3} "
-        f"{part.address}{f'  ({part.detail})' if part.detail else ''}".rstrip()
-        for part in state.parts
-    ]
+    rows = [line for part in state.parts for line in _described(part)]
     failure = state.failure
     why = [f"why: {failure.message}", f"do:  {failure.remedy}"] if failure is not None else []
     return [f"phase: {state.phase.value}", *rows, *why]
+
+
+def _described(part: PartStatus) -> list[str]:
+    told = f"  ({part.detail})" if part.detail else ""
+    row = (
+        f"{part.name:<12} {part.state.value:<11} "
+        f"pid {part.process.pid if part.process else '-':<8} restarts {part.restarts:<3} "
+        f"{part.address}{told}"
+    )
+    why = f"{'':<12} started again, because it {part.restart_reason}"
+    return [row.rstrip(), why] if part.restart_reason else [row.rstrip()]
 
 
 def _machine(layout: Layout) -> list[str]:

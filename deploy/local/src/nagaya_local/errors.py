@@ -16,6 +16,10 @@ class NotReady(Exception):
     """The part is not ready yet; the text says what it lacks."""
 
 
+class NoSignOfLife(NotReady):
+    """The part says nothing at all, not even what it lacks: it is starting, or it hangs."""
+
+
 class LocalError(Exception):
     """The stack cannot do what was asked; `remedy` says what helps.
 

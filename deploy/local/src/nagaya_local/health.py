@@ -4,26 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
+import time
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from nagaya_local.errors import NotReady
+from nagaya_local.errors import NoSignOfLife, NotReady
 
 # A caller's proxy is not the way to 127.0.0.1.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
-_SECONDS = 2.0
+_SECONDS = 5.0
+_TICKS = re.compile(r"^event_loop_lag_seconds_count (\S+)$", re.MULTILINE)
+_TICK_SECONDS = 2.0  # four of them
 
 
 async def grpc_serving(address: str, name: str) -> None:
-    """Return when a gRPC server calls itself SERVING. Raises NotReady."""
+    """Return when a gRPC server calls itself SERVING. Raises NotReady, and NoSignOfLife."""
     # In a thread and not on grpc.aio, which wants one event loop in a process's whole life.
     await asyncio.to_thread(_ask_grpc, address, name)
 
 
 async def http_answering(port: int, path: str = "/") -> None:
-    """Return when an HTTP server on this machine answers anything at all. Raises NotReady."""
+    """Return when an HTTP server on this machine answers anything at all.
+
+    Raises NotReady, and NoSignOfLife.
+    """
     await asyncio.to_thread(_ask_http, port, path)
+
+
+class TickingLoop:
+    """Asks a process that serves nothing but its metrics whether its event loop goes on.
+
+    A thread of its own answers for them, also while the loop stands still; so the loop has to
+    have measured its lag again since it was asked before.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._ticks = ""
+        self._since = time.monotonic()
+
+    async def __call__(self) -> None:
+        """Return when the loop goes on. Raises NotReady, and NoSignOfLife."""
+        found = _TICKS.search(await asyncio.to_thread(_ask_http, self._port, "/metrics"))
+        ticks = found[1] if found else ""
+        now = time.monotonic()
+        if ticks != self._ticks:
+            self._ticks, self._since = ticks, now
+        elif now - self._since > _TICK_SECONDS:
+            raise NoSignOfLife(f"its event loop has stood still for {now - self._since:.0f} s")
+
+
+def why_silent(error: grpc.RpcError) -> str:
+    """Return why gRPC has heard nothing from a server; empty when the server itself refuses."""
+    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "timed out"
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return ""
+    # Such as: failed to connect to all addresses; … connect: Connection refused (111)
+    return str(error.details()).rpartition(": ")[2]
 
 
 def _ask_grpc(address: str, name: str) -> None:
@@ -36,19 +77,23 @@ def _ask_grpc(address: str, name: str) -> None:
         try:
             answer = check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
         except grpc.RpcError as error:
-            code = error.code().name if isinstance(error, grpc.Call) else "no answer"
-            raise NotReady(f"{name} at {address}: {code}") from error
+            if silent := why_silent(error):
+                raise NoSignOfLife(f"no answer from {name} at {address} ({silent})") from error
+            told = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotReady(f"{name} at {address}: {told}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         raise NotReady(f"{name} at {address} is {status}")
 
 
-def _ask_http(port: int, path: str) -> None:
+def _ask_http(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
     try:
         connection.request("GET", path)
-        connection.getresponse().read()
-    except (OSError, http.client.HTTPException) as error:
-        raise NotReady(f"no answer on port {port} ({error})") from error
+        return connection.getresponse().read().decode(errors="replace")
+    except OSError as error:
+        raise NoSignOfLife(f"no answer on port {port} ({error})") from error
+    except http.client.HTTPException as error:
+        raise NotReady(f"port {port} speaks no HTTP ({error!r})") from error
     finally:
         connection.close()

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nagaya_local import files, processes
-from nagaya_local.errors import LocalError, NotReady, PartFailed
+from nagaya_local.errors import LocalError, NoSignOfLife, NotReady, PartFailed
 from nagaya_local.processes import Incarnation
+from nagaya_local.silence import Silence
 from nagaya_local.state import PartState
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nagaya_local.state import Board
 
 _POLL_SECONDS = 0.1
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS, _LOOK_AGAIN_SECONDS = 10.0, 1.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 10.0
 _CALM_SECONDS = 10.0
 # The second try tells a port that was taken for a moment from a program that cannot run.
@@ -30,8 +31,16 @@ _TRIES = 2
 _LOG_LINES = 15
 
 
+class _Hangs(Exception):
+    """The part's process lives and says nothing; the text says for how long."""
+
+    def __init__(self, process: subprocess.Popen[bytes], text: str) -> None:
+        super().__init__(text)
+        self.process = process
+
+
 class Keeper:
-    """Starts a part, waits until it is ready, and starts it again whenever it dies."""
+    """Starts a part, waits until it is ready, and starts it again whenever it dies or hangs."""
 
     def __init__(self, part: Part, layout: Layout, board: Board, waiters: Executor) -> None:
         self._part = part
@@ -43,6 +52,7 @@ class Keeper:
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0.0
         self._restarts = 0
+        self._restart_reason = ""
         self.ready = asyncio.Event()
 
     async def keep(self, needs: Sequence[asyncio.Event]) -> None:
@@ -57,6 +67,7 @@ class Keeper:
                 raise self._failed(ended)
             if time.monotonic() - self._began > _CALM_SECONDS:
                 backoff = _FIRST_BACKOFF
+            self._restart_reason = ended
             self._show(PartState.RESTARTING, ended)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
@@ -69,10 +80,14 @@ class Keeper:
             self._show(PartState.STOPPED)
 
     async def _live(self) -> str:
-        """Run the part once; returns how its process ended."""
+        """Run the part once; returns how its process ended, or that it was killed and why."""
         ended = await self._start()
-        if await self._until_ready(ended):
-            await self._look_after(ended)
+        try:
+            if await self._until_ready(ended):
+                await self._look_after(ended)
+        except _Hangs as hanging:
+            await processes.kill(hanging.process)
+            return str(hanging)
         return processes.describe_exit(await ended)
 
     async def _start(self) -> asyncio.Future[int]:
@@ -94,36 +109,49 @@ class Keeper:
         return loop.run_in_executor(self._waiters, self._process.wait)
 
     async def _until_ready(self, ended: asyncio.Future[int]) -> bool:
-        """Wait for readiness; False if the process ended before. Raises PartFailed."""
-        while True:
-            try:
-                await self._part.program.probe()
-            except NotReady as lack:
-                await asyncio.wait({ended}, timeout=_POLL_SECONDS)
-                if ended.done():
-                    return False
-                self._give_up_after_all(str(lack))
-            else:
-                self._show(PartState.READY, ready_after=time.monotonic() - self._began)
-                self.ready.set()
-                return True
+        """Wait for readiness; False if the process ended before. Raises PartFailed and _Hangs."""
+        silence = Silence()
+        while lack := await self._lack():
+            await asyncio.wait({ended}, timeout=_POLL_SECONDS)
+            if ended.done():
+                return False
+            self._give_up_after_all(lack)
+            self._check(lack, silence, self._part.ready_seconds)
+        self._show(PartState.READY, ready_after=time.monotonic() - self._began)
+        self.ready.set()
+        return True
 
     async def _look_after(self, ended: asyncio.Future[int]) -> None:
-        """Show whether the part still answers, until its process ends."""
-        while not (await asyncio.wait({ended}, timeout=_LOOK_SECONDS))[0]:
-            try:
-                await self._part.program.probe()
-            except NotReady as lack:
-                self._show(PartState.UNREADY, str(lack))
-            else:
-                self._show(PartState.READY)
+        """Show whether the part still answers, until its process ends. Raises _Hangs."""
+        silence = Silence()
+        pause = calm = min(_LOOK_SECONDS, self._part.silent_seconds)
+        while not (await asyncio.wait({ended}, timeout=pause))[0]:
+            lack = await self._lack()
+            self._check(lack, silence, self._part.silent_seconds)
+            self._show(PartState.UNREADY if lack else PartState.READY, str(lack or ""))
+            pause = _LOOK_AGAIN_SECONDS if lack else calm
 
-    def _give_up_after_all(self, lack: str) -> None:
+    async def _lack(self) -> NotReady | None:
+        """Ask the part what it lacks; None when it is ready."""
+        try:
+            await self._part.program.probe()
+        except NotReady as lack:
+            return lack
+        return None
+
+    def _check(self, lack: NotReady | None, silence: Silence, most: float) -> None:
+        """Raises _Hangs when the part has been silent for `most` seconds, if it is ours to end."""
+        if not isinstance(lack, NoSignOfLife):
+            silence.end()
+        elif (seconds := silence.go_on()) >= most and self._process is not None:
+            raise _Hangs(self._process, f"gave no sign of life for {seconds:.0f} s: {lack}")
+
+    def _give_up_after_all(self, lack: NotReady) -> None:
         if time.monotonic() - self._began < self._part.ready_seconds:
             return
         if not self.ready.is_set():
             raise self._failed(f"not ready after {self._part.ready_seconds:.0f} s: {lack}")
-        self._show(PartState.UNREADY, lack)
+        self._show(PartState.UNREADY, str(lack))
 
     def _failed(self, message: str, remedy: str = "") -> PartFailed:
         self._show(PartState.FAILED, message)
@@ -140,6 +168,7 @@ class Keeper:
             detail=detail,
             process=Incarnation.of(self._process.pid) if self._process and alive else None,
             restarts=self._restarts,
+            restart_reason=self._restart_reason,
             ready_after=before.ready_after if ready_after is None else round(ready_after, 2),
         )
         if now != before:

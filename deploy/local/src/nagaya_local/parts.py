@@ -22,6 +22,11 @@ class Part:
     needs: tuple[str, ...] = ()
     """The parts that must be ready before this one starts for the first time."""
     ready_seconds: float = 60.0
+    silent_seconds: float = 30.0
+    """For how long it may give no sign of life until it is killed and started again.
+
+    A machine under load makes a healthy part late by seconds; a person waits for half a minute.
+    """
     remedy: str = ""
 
 

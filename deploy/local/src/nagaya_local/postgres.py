@@ -17,7 +17,7 @@ from urllib.parse import quote
 import asyncpg
 
 from nagaya_local import files, processes
-from nagaya_local.errors import LocalError, NotReady
+from nagaya_local.errors import LocalError, NoSignOfLife, NotReady
 from nagaya_local.postgres_account import ServerAccount
 from nagaya_local.processes import Incarnation
 from nagaya_local.programs import Command, Stopping
@@ -130,7 +130,10 @@ class PostgresServer:
     async def probe(self) -> None:
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (OSError, TimeoutError) as error:
+            why = str(error) or "no answer"
+            raise NoSignOfLife(f"no connection on port {self._port} ({why})") from error
+        except asyncpg.PostgresError as error:  # such as: it recovers
             raise NotReady(f"no connection on port {self._port} ({error})") from error
         await connection.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -93,6 +94,18 @@ async def stop(process: subprocess.Popen[bytes], stopping: Stopping) -> None:
     process.wait()
 
 
+async def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child that hangs, with everything that it has started, and reap it."""
+    # Those in groups of their own too, as PostgreSQL's are: they would hold on to its memory.
+    family = _descendants(process.pid)
+    _kill_group(process.pid)
+    for member in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGKILL)
+    await asyncio.to_thread(process.wait)
+    await until(lambda: not any(member.alive for member in family))
+
+
 async def end(incarnation: Incarnation, stopping: Stopping) -> None:
     """End a process that is not our child, if it is still the one that is meant."""
     if not incarnation.alive:
@@ -154,6 +167,19 @@ def _tied(dies_with_parent: bool) -> tuple[str, ...]:  # noqa: FBT001 - private,
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> tuple[Incarnation, ...]:
+    shown = subprocess.run(
+        ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False
+    )
+    parents = {
+        int(child): int(parent) for child, parent in map(str.split, shown.stdout.splitlines())
+    }
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return tuple(Incarnation.of(child) for child in found - {pid})
 
 
 def _began(pid: int) -> str | None:

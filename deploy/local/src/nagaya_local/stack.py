@@ -12,7 +12,7 @@ from nagaya_local.envoy.bootstrap import Address, Front
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.envoy.server import EnvoyServer
 from nagaya_local.external import ask_postgres, ask_s3, ask_temporal
-from nagaya_local.health import grpc_serving, http_answering
+from nagaya_local.health import TickingLoop, grpc_serving, http_answering
 from nagaya_local.names import BASIS, SERVICES, WORKER
 from nagaya_local.parts import External, Part
 from nagaya_local.postgres import PostgresServer
@@ -139,9 +139,7 @@ class Stack:
         port = self._ports[f"{WORKER}-metrics"]
         settings = self._common(WORKER) | self._own_settings("runs")
         settings["NAGAYA_LLM_GATEWAY_ADDRESS"] = self._address("llm-gateway")
-        program = PythonProgram(
-            "runs.worker", self._layout.data, settings, lambda: http_answering(port, "/metrics")
-        )
+        program = PythonProgram("runs.worker", self._layout.data, settings, TickingLoop(port))
         return Part(WORKER, program, needs=BASIS, ready_seconds=120.0)
 
     def _envoy_part(self) -> Part:

@@ -47,6 +47,8 @@ class PartStatus:
     external: bool = False
     process: Incarnation | None = None
     restarts: int = 0
+    restart_reason: str = ""
+    """Why it was started again, the last time; empty if it never was."""
     ready_after: float | None = None
     """Seconds from its start to its readiness, the last time."""
     detail: str = ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from nagaya_local.errors import NotReady
-from nagaya_local.health import CHANNEL_OPTIONS
+from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.health import CHANNEL_OPTIONS, why_silent
 from nagaya_local.programs import Command, Stopping
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _DYNAMIC_CONFIG = {
     "limit.blobSize.error": "131072",
     "limit.historySize.error": "10485760",
 }
+_SECONDS = 4.0
 _PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 _DESCRIBE_NAMESPACE = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace"
@@ -92,12 +93,15 @@ class TemporalServer:
 
 
 def describe_namespace(address: str) -> None:
-    """Ask a server for the default namespace. Raises NotReady."""
+    """Ask a server for the default namespace. Raises NotReady, and NoSignOfLife."""
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
-            channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=2)
+            channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=_SECONDS)
         except grpc.RpcError as error:
-            raise NotReady(f"no namespace {NAMESPACE} at {address} ({error})") from error
+            if silent := why_silent(error):
+                raise NoSignOfLife(f"no answer from {address} ({silent})") from error
+            told = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotReady(f"{address} has no namespace {NAMESPACE} ({told})") from error
 
 
 def _version(numbers: list[int]) -> tuple[int, int]:

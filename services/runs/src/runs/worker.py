@@ -119,10 +119,12 @@ async def _run_until_signal(worker: Worker) -> None:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    lag = asyncio.create_task(telemetry.watch_loop_lag())
     async with worker:
         _log.info("working", extra={"task_queue": worker.task_queue})
         await asked.wait()
         _log.info("finishing")
+    lag.cancel()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_local import files
 from nagaya_local.envoy.bootstrap import Address, bootstrap
-from nagaya_local.errors import NotReady, PreflightFailed
+from nagaya_local.errors import NoSignOfLife, NotReady, PreflightFailed
 from nagaya_local.health import grpc_serving
 from nagaya_local.programs import Command, Stopping
 
@@ -54,16 +54,19 @@ class EnvoyServer:
         """Return when every service answers through its listener."""
         await asyncio.to_thread(self._ask_admin)
         for front in self._fronts:
-            await grpc_serving(f"{front.listen.host}:{front.listen.port}", front.name)
+            try:
+                await grpc_serving(f"{front.listen.host}:{front.listen.port}", front.name)
+            except NoSignOfLife as silence:  # the service's, and not Envoy's own
+                raise NotReady(str(silence)) from silence
 
     def _ask_admin(self) -> None:
-        connection = http.client.HTTPConnection(self._admin.host, self._admin.port, timeout=2)
+        connection = http.client.HTTPConnection(self._admin.host, self._admin.port, timeout=5)
         try:
             connection.request("GET", "/ready")
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace").strip()
         except (OSError, http.client.HTTPException) as error:
-            raise NotReady(f"no answer on port {self._admin.port} ({error})") from error
+            raise NoSignOfLife(f"no answer on port {self._admin.port} ({error})") from error
         finally:
             connection.close()
         if answer.status != http.client.OK:

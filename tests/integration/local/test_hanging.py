@@ -1,0 +1,184 @@
+"""Parts that live and say nothing: they are killed and started again, and nobody else is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.fixtures.scripts import Beating
+
+from nagaya_local import processes
+from nagaya_local.choices import Choices
+from nagaya_local.doctor import describe
+from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.health import TickingLoop
+from nagaya_local.layout import Layout
+from nagaya_local.names import PARTS, PORTS
+from nagaya_local.parts import Part
+from nagaya_local.ports import PortBook, free_port
+from nagaya_local.processes import Incarnation
+from nagaya_local.running import start
+from nagaya_local.services import PythonProgram
+from nagaya_local.silence import Silence
+from nagaya_local.stack import Stack
+from nagaya_local.state import Board, PartState, PartStatus, Phase, StackState
+from nagaya_local.supervisor import Supervisor
+from nagaya_local.temporal_binary import TemporalFinder
+from nagaya_local.tokens import renew_tokens
+from nagaya_local.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+_STARTS_A_CHILD = """
+import subprocess
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"],
+                         start_new_session=True)
+with open(os.path.join(folder, f"child-{os.getpid()}"), "w") as file:
+    file.write(str(child.pid))
+"""
+_LOOP_THAT_CAN_BE_STOPPED = """
+import asyncio, signal, sys, time
+from prometheus_client import start_http_server
+from servicekit import telemetry
+
+async def main():
+    start_http_server(int(sys.argv[1]), addr="127.0.0.1")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, time.sleep, 600)
+    await telemetry.watch_loop_lag()
+
+asyncio.run(main())
+"""
+
+
+@contextlib.asynccontextmanager
+async def _supervised(layout: Layout, parts: Sequence[Part]) -> AsyncGenerator[Board]:
+    """Run parts until all are ready; stop them at the end of the block."""
+    board = Board(layout, StackState(Phase.STARTING, Incarnation.of(os.getpid()), time.time()))
+    board.admit((PartStatus(part.name) for part in parts), (), "")
+    supervisor = Supervisor(parts, layout, board)
+    keeping = asyncio.create_task(supervisor.run())
+    assert await until(lambda: board.state.phase is Phase.RUNNING or keeping.done(), 90)
+    try:
+        yield board
+    finally:
+        supervisor.stop()
+        await keeping
+
+
+def _freeze(board: Board, *names: str) -> None:
+    for name in names:
+        process = board.part(name).process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+
+
+def _are_back(board: Board, names: Sequence[str]) -> bool:
+    parts = [board.part(name) for name in names]
+    return all(part.restarts == 1 and part.state is PartState.READY for part in parts)
+
+
+@pytest.mark.timeout(240)
+async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    ports, _ = PortBook(layout.ports).assign(PORTS)
+    stack = Stack(layout, Choices.read({}, {}), ports, TemporalFinder())
+    stack.prepare()
+    renew_tokens(layout)
+    parts = [replace(part, silent_seconds=3.0) for part in stack.parts()]
+    async with _supervised(layout, parts) as board:
+        _freeze(board, "tenant")
+        assert await until(lambda: _are_back(board, ["tenant"]), 60)
+        restarts = {part.name: part.restarts for part in board.state.parts}
+        assert restarts == dict.fromkeys(PARTS, 0) | {"tenant": 1}
+
+        others = [name for name in PARTS if name != "tenant"]
+        _freeze(board, *others)
+        assert await until(lambda: _are_back(board, others), 90), "\n".join(describe(layout))
+        assert board.part("tenant").restarts == 1
+
+
+async def test_the_status_says_why_a_part_was_started_again(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    part = Part("one", Beating("one", tmp_path), silent_seconds=1.0)
+    async with _supervised(layout, [part]) as board:
+        _freeze(board, "one")
+        assert await until(lambda: _are_back(board, ["one"]), 30)
+
+        shown = "\n".join(describe(layout))
+        assert "restarts 1" in shown
+        assert "started again, because it gave no sign of life for " in shown
+        assert "s: no heartbeat" in shown
+
+
+async def test_what_a_hanging_part_has_started_is_killed_too(tmp_path: Path) -> None:
+    part = Part("one", Beating("one", tmp_path, _STARTS_A_CHILD), silent_seconds=1.0)
+    async with _supervised(Layout(tmp_path), [part]) as board:
+        process = board.part("one").process
+        assert process is not None
+        child = Incarnation.of(int((tmp_path / f"child-{process.pid}").read_text()))
+        assert child.alive
+        _freeze(board, "one")
+
+        assert await until(lambda: _are_back(board, ["one"]), 30)
+        assert not child.alive
+
+
+async def test_a_part_that_says_what_it_lacks_is_left_alone(tmp_path: Path) -> None:
+    class Lacking(Beating):
+        lacks = asyncio.Event()
+        asked = 0
+
+        async def probe(self) -> None:
+            if self.lacks.is_set():
+                self.asked += 1
+                raise NotReady("its database is away")
+            await super().probe()
+
+    lacking = Lacking("one", tmp_path)
+    async with _supervised(Layout(tmp_path), [Part("one", lacking, silent_seconds=0.5)]) as board:
+        lacking.lacks.set()
+        assert await until(lambda: lacking.asked == 4, 30)  # three seconds, six times too long
+        assert board.part("one").state is PartState.UNREADY
+        assert board.part("one").restarts == 0
+        lacking.lacks.clear()
+        assert await until(lambda: board.part("one").state is PartState.READY, 30)
+
+
+def test_time_in_which_nobody_ran_does_not_count() -> None:
+    silence = Silence(longest_look=0.1)
+    assert silence.go_on() == 0.0
+    time.sleep(0.5)
+    assert silence.go_on() == 0.1
+    silence.end()
+    assert silence.go_on() == 0.0
+
+
+async def test_a_loop_that_stands_still_is_noticed_though_its_metrics_answer(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ticking.py").write_text(_LOOP_THAT_CAN_BE_STOPPED)
+    port = free_port()
+    asks = TickingLoop(port)
+    settings = {"PYTHONPATH": str(tmp_path)}
+    program = PythonProgram("ticking", tmp_path, settings, asks, (str(port),))
+    process = await start(program, tmp_path / "ticking.log")
+    try:
+        for _ in range(3):  # as long as it goes on, however often it is asked
+            await asyncio.sleep(1)
+            await asks()
+        process.send_signal(signal.SIGUSR1)
+        await asyncio.sleep(1)  # it is told between two ticks, or after one that came late
+        await asks()
+        await asyncio.sleep(3)
+        with pytest.raises(NoSignOfLife, match="event loop has stood still"):
+            await asks()
+    finally:
+        await processes.stop(process, program.stopping)
