@@ -169,3 +169,31 @@ def test_a_file_that_cannot_be_written_is_no_defect(
     assert run(["artifact", "get", path, "--to", str(target)]) == 2
     assert "No such file or directory" in capsys.readouterr().err
     assert api.heard == []
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    ("arguments", "settings", "told"),
+    [
+        (["up"], {"TEMPORAL_ADDRESS": "nonsense"}, "error: TEMPORAL_ADDRESS is not HOST:PORT\n"),
+        (["up"], {"S3_ENDPOINT": "http://s3:9000"}, "S3_ENDPOINT is set without S3_ACCESS_KEY"),
+        (["logs", "moon"], {}, "error: there is no log of 'moon'\n"),
+    ],
+    ids=["address", "keys", "part"],
+)
+def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
+    arguments: list[str],
+    settings: dict[str, str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_ENDPOINT", "TEMPORAL_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    assert run(["dev", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert "hint: " in printed

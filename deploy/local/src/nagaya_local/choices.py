@@ -6,9 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from nagaya_local.errors import PreflightFailed
+from nagaya_local.addresses import elsewhere
+from nagaya_local.errors import EnvironmentInvalid
 from servicekit.settings import Environment
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Choices:
         """Read the environment.
 
         Addresses of the stack's own parts do not count: a shell into which `endpoints.env` was
-        read holds them. Raises PreflightFailed when an S3 server is given without its keys.
+        read holds them. Raises EnvironmentInvalid when one is no address, or an S3 server is given
+        without its keys.
         """
         return cls.from_environment(Environment(environment), own_ports, parts)
 
@@ -77,9 +78,9 @@ class Choices:
             for provider, name in _PROVIDER_KEYS.items()
         }
         return cls(
-            pg_url=_elsewhere(pg_url, own_ports.get("postgres")),
+            pg_url=elsewhere("NAGAYA_PG_URL", pg_url, own_ports.get("postgres")),
             s3=_s3(environment, own_ports.get("s3")),
-            temporal_address=_elsewhere(temporal, own_ports.get("temporal")),
+            temporal_address=elsewhere("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
             provider_keys={provider: key for provider, key in keys.items() if key},
             parts=tuple(sorted(parts)),
         )
@@ -92,19 +93,12 @@ class Choices:
 
 def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:
     values = [environment.text(name, meaning, default="") for name, meaning in _S3.items()]
-    if _elsewhere(values[0], own_port) is None:
+    if elsewhere("S3_ENDPOINT", values[0], own_port) is None:
         return None
     missing = [name for name, value in zip(_S3, values, strict=True) if not value]
     if missing:
-        raise PreflightFailed(
+        raise EnvironmentInvalid(
             f"S3_ENDPOINT is set without {' and '.join(missing)}",
             "Set all three, or none for the embedded S3 server.",
         )
     return S3Choice(*values)
-
-
-def _elsewhere(address: str, own_port: int | None) -> str | None:
-    """Return an address that was given, unless it is that of the stack's own part."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    is_own = own_port is not None and (parts.hostname, parts.port) == ("127.0.0.1", own_port)
-    return None if is_own else address or None

@@ -23,7 +23,7 @@ def main() -> int:
     except LocalError as error:
         for line in (*error.log_tail, f"error: {error.message}", f"what helps: {error.remedy}"):
             sys.stderr.write(f"{line}\n")
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
 

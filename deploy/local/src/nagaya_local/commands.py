@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.choices import Choices
 from nagaya_local.endpoints import Endpoints
-from nagaya_local.errors import LocalError, StackBusy, SupervisorGone
+from nagaya_local.errors import StackBusy, SupervisorGone, UsageInvalid
 from nagaya_local.following import follow_logs, follow_start
 from nagaya_local.leftovers import end, find_leftovers
 from nagaya_local.locks import Lock, is_held
@@ -109,12 +109,12 @@ async def logs(
 ) -> None:
     """Report the last lines of a part's log, or of all; with `follow` until cancelled.
 
-    Raises LocalError when there is no such part.
+    Raises UsageInvalid when there is no such part.
     """
     found = {path.stem: path for path in sorted(layout.log("x").parent.glob("*.log"))}
     if part is not None and part not in found:
         known = ", ".join(found) or "none yet"
-        raise LocalError(f"there is no log of {part!r}", f"There are logs of: {known}.")
+        raise UsageInvalid(f"there is no log of {part!r}", f"There are logs of: {known}.")
     chosen = found if part is None else {part: found[part]}
     await follow_logs(chosen, report, lines=lines, follow=follow)
 

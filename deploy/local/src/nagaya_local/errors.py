@@ -1,8 +1,13 @@
 """What can go wrong with the stack, and what to do about it.
 
 LocalError
+├── UsageInvalid
+├── TenantUnknown
+├── StackDown
 ├── PreflightFailed
+│   └── EnvironmentInvalid
 ├── PartFailed
+│   └── PartUnreachable
 ├── StartFailed
 │   └── SupervisorGone
 ├── StackBusy
@@ -23,8 +28,11 @@ class NoSignOfLife(NotReady):
 class LocalError(Exception):
     """The stack cannot do what was asked; `remedy` says what helps.
 
-    `log_tail` holds the last lines of whatever failed, if it wrote any.
+    `log_tail` holds the last lines of whatever failed, if it wrote any. `exit_code` is what a
+    command ends with, as `nagaya --help` lists them.
     """
+
+    exit_code: int = 1
 
     def __init__(self, message: str, remedy: str, log_tail: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -33,12 +41,42 @@ class LocalError(Exception):
         self.log_tail = log_tail
 
 
+class UsageInvalid(LocalError):
+    """What was asked for makes no sense."""
+
+    exit_code = 2
+
+
+class TenantUnknown(LocalError):
+    """There is no such tenant."""
+
+    exit_code = 3
+
+
+class StackDown(LocalError):
+    """What was asked for needs the running stack."""
+
+    exit_code = 6
+
+
 class PreflightFailed(LocalError):
     """This machine lacks something the stack needs."""
 
 
+class EnvironmentInvalid(PreflightFailed):
+    """What the environment says makes no sense."""
+
+    exit_code = 2
+
+
 class PartFailed(LocalError):
     """A part cannot start."""
+
+
+class PartUnreachable(PartFailed):
+    """A part that somebody else runs cannot be used."""
+
+    exit_code = 6
 
 
 class StartFailed(LocalError):
@@ -51,6 +89,8 @@ class SupervisorGone(StartFailed):
 
 class StackBusy(LocalError):
     """Another command is working on the same stack."""
+
+    exit_code = 5
 
 
 class TemporalMissing(LocalError):

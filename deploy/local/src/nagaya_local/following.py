@@ -82,7 +82,9 @@ def _tell(
 
 def _failed(layout: Layout, failure: Failure | None) -> StartFailed:
     if failure is not None:
-        return StartFailed(failure.message, failure.remedy, failure.log_tail)
+        failed = StartFailed(failure.message, failure.remedy, failure.log_tail)
+        failed.exit_code = failure.exit_code
+        return failed
     return SupervisorGone(
         "the supervisor ended without a word",
         f"Read {layout.log('supervisor')}; `nagaya dev up` starts it anew.",

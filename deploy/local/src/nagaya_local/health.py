@@ -64,7 +64,7 @@ def why_silent(error: grpc.RpcError) -> str:
     if code is not grpc.StatusCode.UNAVAILABLE:
         return ""
     # Such as: failed to connect to all addresses; … connect: Connection refused (111)
-    return str(error.details()).rpartition(": ")[2]
+    return str(error.details()).rpartition(": ")[2].rstrip("]")
 
 
 def _ask_grpc(address: str, name: str) -> None:
@@ -78,7 +78,7 @@ def _ask_grpc(address: str, name: str) -> None:
             answer = check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
         except grpc.RpcError as error:
             if silent := why_silent(error):
-                raise NoSignOfLife(f"no answer from {name} at {address} ({silent})") from error
+                raise NoSignOfLife(f"{name} at {address} does not answer ({silent})") from error
             told = error.details() if isinstance(error, grpc.Call) else str(error)
             raise NotReady(f"{name} at {address}: {told}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:

@@ -8,7 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nagaya_local import files, processes
-from nagaya_local.errors import LocalError, NoSignOfLife, NotReady, PartFailed
+from nagaya_local.errors import (
+    LocalError,
+    NoSignOfLife,
+    NotReady,
+    PartFailed,
+    PartUnreachable,
+)
+from nagaya_local.parts import External
 from nagaya_local.processes import Incarnation
 from nagaya_local.silence import Silence
 from nagaya_local.state import PartState
@@ -157,7 +164,8 @@ class Keeper:
         self._show(PartState.FAILED, message)
         helps = remedy or self._part.remedy or f"Read {self._log}."
         tail = files.tail(self._log, _LOG_LINES, self._logged)
-        return PartFailed(f"{self._part.name}: {message}", helps, tail)
+        kind = PartUnreachable if isinstance(self._part.program, External) else PartFailed
+        return kind(f"{self._part.name}: {message}", helps, tail)
 
     def _show(self, state: PartState, detail: str = "", ready_after: float | None = None) -> None:
         before = self._board.part(self._part.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nagaya_local.errors import LocalError
+from nagaya_local.errors import UsageInvalid
 
 SERVICES = ("tenant", "artifacts", "llm-gateway", "runs")
 WORKER = "runs-worker"
@@ -19,9 +19,9 @@ PORTS = (
 
 
 def check_parts(names: tuple[str, ...]) -> None:
-    """Raises LocalError when there is no part of one of the names."""
+    """Raises UsageInvalid when there is no part of one of the names."""
     unknown = [name for name in names if name not in PARTS]
     if unknown:
-        raise LocalError(
+        raise UsageInvalid(
             f"there is no part {', '.join(unknown)}", f"The parts are {', '.join(PARTS)}."
         )

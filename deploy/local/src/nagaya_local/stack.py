@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from nagaya_local import keys, providers, tokens
 from nagaya_local.catalogue import place_providers
@@ -11,7 +11,7 @@ from nagaya_local.endpoints import Endpoints
 from nagaya_local.envoy.bootstrap import Address, Front
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.envoy.server import EnvoyServer
-from nagaya_local.external import ask_postgres, ask_s3, ask_temporal
+from nagaya_local.external import ask_postgres, ask_s3, ask_temporal, without_password
 from nagaya_local.health import TickingLoop, grpc_serving, http_answering
 from nagaya_local.names import BASIS, SERVICES, WORKER
 from nagaya_local.parts import External, Part
@@ -53,10 +53,7 @@ class Stack:
     def parts(self) -> tuple[Part, ...]:
         """Return every part, those first that others need."""
         return (
-            self._postgres_part(),
-            self._s3_part(),
-            self._temporal_part(),
-            self._stub_part(),
+            *self._basis(),
             *(self._service_part(name) for name in SERVICES),
             self._worker_part(),
             self._envoy_part(),
@@ -85,22 +82,34 @@ class Stack:
             llmstub_url=f"http://{self._address('llmstub')}",
         )
 
+    def _basis(self) -> tuple[Part, ...]:
+        parts = (
+            self._postgres_part(),
+            self._s3_part(),
+            self._temporal_part(),
+            self._stub_part(),
+        )
+        # Asked first, so that nothing has been started when an address is wrong.
+        given = tuple(part.name for part in parts if isinstance(part.program, External))
+        return tuple(part if part.name in given else replace(part, needs=given) for part in parts)
+
     def _postgres_part(self) -> Part:
         url = self._choices.pg_url
         if url is not None:
-            return _external("postgres", _without_password(url), lambda: ask_postgres(url))
+            shown = without_password(url)
+            return _external("postgres", "NAGAYA_PG_URL", shown, lambda: ask_postgres(url))
         return Part("postgres", self._postgres, self._address("postgres"))
 
     def _s3_part(self) -> Part:
         choice = self._choices.s3
         if choice is not None:
-            return _external("s3", choice.endpoint, lambda: ask_s3(choice.endpoint))
+            return _external("s3", "S3_ENDPOINT", choice.endpoint, lambda: ask_s3(choice))
         return Part("s3", self._s3, self._address("s3"))
 
     def _temporal_part(self) -> Part:
         address = self._choices.temporal_address
         if address is not None:
-            return _external("temporal", address, lambda: ask_temporal(address))
+            return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: ask_temporal(address))
         server = TemporalServer(
             self._finder,
             self._layout.temporal,
@@ -201,16 +210,11 @@ class Stack:
         return f"127.0.0.1:{self._ports[name]}"
 
 
-def _external(name: str, address: str, ask: Callable[[], Awaitable[None]]) -> Part:
+def _external(name: str, variable: str, address: str, ask: Callable[[], Awaitable[None]]) -> Part:
     return Part(
         name,
         External(ask),
         f"{address} (given)",
-        ready_seconds=6.0,
-        remedy="Correct the address in the environment, or unset it for the embedded part.",
+        ready_seconds=4.0,
+        remedy=f"Start what {variable} names, correct it, or unset it for the embedded part.",
     )
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 5432}{parts.path}"

@@ -61,6 +61,7 @@ class Failure:
     message: str
     remedy: str
     log_tail: tuple[str, ...] = ()
+    exit_code: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
         await end(leftovers)
         await _run(layout, board, names)
     except LocalError as error:
-        board.fail(Failure(error.message, error.remedy, error.log_tail))
+        board.fail(Failure(error.message, error.remedy, error.log_tail, error.exit_code))
         return 1
     board.enter(Phase.STOPPED)
     return 0

@@ -32,7 +32,7 @@ _DYNAMIC_CONFIG = {
     "limit.blobSize.error": "131072",
     "limit.historySize.error": "10485760",
 }
-_SECONDS = 4.0
+_SECONDS = 5.0
 _PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 _DESCRIBE_NAMESPACE = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace"
@@ -92,14 +92,14 @@ class TemporalServer:
         await asyncio.to_thread(describe_namespace, self.address)
 
 
-def describe_namespace(address: str) -> None:
+def describe_namespace(address: str, seconds: float = _SECONDS) -> None:
     """Ask a server for the default namespace. Raises NotReady, and NoSignOfLife."""
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
-            channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=_SECONDS)
+            channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=seconds)
         except grpc.RpcError as error:
             if silent := why_silent(error):
-                raise NoSignOfLife(f"no answer from {address} ({silent})") from error
+                raise NoSignOfLife(f"{address} does not answer ({silent})") from error
             told = error.details() if isinstance(error, grpc.Call) else str(error)
             raise NotReady(f"{address} has no namespace {NAMESPACE} ({told})") from error
 

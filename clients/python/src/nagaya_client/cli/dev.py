@@ -49,7 +49,7 @@ def locally(call: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
         except LocalError as error:
             for line in error.log_tail:
                 click.echo(line, err=True)
-            raise NagayaError(error.message, error.remedy) from None
+            raise failures.StackFailed(error.message, error.remedy, error.exit_code) from None
 
     return command
 

@@ -49,6 +49,14 @@ class Ended(Exception):
         self.code = code
 
 
+class StackFailed(NagayaError):
+    """The local stack cannot do what was asked; `exit_code` is what the command ends with."""
+
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
 def report(error: BaseException) -> int:
     """Tell what went wrong on stderr, and return the exit code. Raises what nobody expected."""
     match error:
@@ -92,6 +100,8 @@ def exit_code_of(error: NagayaError) -> int:
     match error:
         case ApiError():
             return EXIT_CODES[error.code.name]
+        case StackFailed():
+            return error.exit_code
         case SettingsInvalid():
             return USAGE
         case BytesCorrupt():
