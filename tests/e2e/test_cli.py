@@ -159,7 +159,24 @@ def test_refusals_end_with_the_promised_code(
     assert "request id: " in refused.err
 
 
+def test_a_token_is_for_a_tenant_that_there_is(shell: Shell) -> None:
+    issued = shell.run("dev", "token", shell.tenant)
+    assert issued.status == 0, issued.err
+    assert Path(issued.out.strip()).read_text().count(".") == 2
+
+    refused = shell.run("dev", "token", "nosuch")
+
+    assert (refused.status, refused.out) == (3, "")
+    assert refused.err == (
+        "error: there is no tenant nosuch\n"
+        "hint: `nagaya tenant list` shows those that there are; "
+        "`nagaya tenant create nosuch` creates it.\n"
+    )
+    assert not Path(issued.out.strip()).with_name("nosuch.jwt").exists()
+
+
 def test_another_tenants_token_is_denied(article: Shell) -> None:
+    article.run("tenant", "create", "somebody-else")
     issued = article.run("dev", "token", "somebody-else")
     token = {"NAGAYA_TOKEN_FILE": issued.out.strip()}
 

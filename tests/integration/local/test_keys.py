@@ -10,10 +10,11 @@ import jwt
 import pytest
 
 from nagaya_local.choices import Choices
-from nagaya_local.errors import LocalError, PreflightFailed
+from nagaya_local.errors import LocalError, PreflightFailed, StackDown
 from nagaya_local.keys import ISSUER, WORKLOADS, Keys
 from nagaya_local.layout import Layout
 from nagaya_local.providers import keys_file, read_providers, write_providers
+from nagaya_local.tenants import issue_known_tenant_token
 from nagaya_local.tokens import issue_operator_token, issue_tenant_token, renew_tokens
 from servicekit.errors import TokenInvalid
 from servicekit.identity import Verifier, WorkloadSigner
@@ -79,6 +80,36 @@ def test_keys_stay_and_tokens_are_renewed(layout: Layout, verifier: Verifier) ->
 def test_a_token_file_lies_where_tokens_lie(layout: Layout, tenant_id: str) -> None:
     with pytest.raises(LocalError):
         issue_tenant_token(layout, tenant_id)
+
+
+async def test_while_the_stack_is_down_no_token_is_issued_for_who_may_not_exist(
+    layout: Layout,
+) -> None:
+    with pytest.raises(StackDown, match="nobody can say whether there is a tenant acme") as down:
+        await issue_known_tenant_token(layout, "acme")
+
+    assert down.value.exit_code == 6
+    assert "nagaya dev up" in down.value.remedy
+    assert not layout.tokens.exists()
+
+
+async def test_a_token_that_there_is_can_be_renewed_while_the_stack_is_down(
+    layout: Layout, verifier: Verifier
+) -> None:
+    path = issue_tenant_token(layout, "acme")
+    path.write_text("a token of last year")
+
+    assert await issue_known_tenant_token(layout, "acme") == path
+    assert verifier.verify(path.read_text().strip()).covers("acme")
+
+
+def test_a_file_among_the_tokens_that_is_nobodys_stays_as_it_is(layout: Layout) -> None:
+    issue_operator_token(layout)
+    stray = layout.tokens / "My notes.jwt"
+    stray.write_text("not ours")
+    renew_tokens(layout)
+
+    assert stray.read_text() == "not ours"
 
 
 def test_the_sealing_key_has_32_bytes(layout: Layout) -> None:

@@ -12,7 +12,7 @@ from nagaya_local import commands
 from nagaya_local.doctor import describe, doctor
 from nagaya_local.errors import LocalError
 from nagaya_local.layout import Layout
-from nagaya_local.tokens import issue_tenant_token
+from nagaya_local.tenants import issue_known_tenant_token
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ async def _run(options: argparse.Namespace, layout: Layout) -> int:
         case "doctor":
             await doctor(layout, _say)
         case "token":
-            _say(str(issue_tenant_token(layout, options.tenant)))
+            _say(str(await issue_known_tenant_token(layout, options.tenant)))
         case _:
             return 0 if await commands.clean(layout, _say, _agreed) else 1
     return 0

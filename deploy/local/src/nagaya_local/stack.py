@@ -61,7 +61,7 @@ class Stack:
 
     async def finish(self) -> None:
         """Do what needs the running services. Raises LocalError."""
-        token = (self._layout.tokens / f"{tokens.OPERATOR}.jwt").read_text().strip()
+        token = tokens.operator_token(self._layout)
         await place_providers(
             self.endpoints.llm_gateway, token, providers.read_providers(self._layout)
         )

@@ -26,7 +26,7 @@ try:
     from nagaya_local.errors import LocalError
     from nagaya_local.layout import Layout
     from nagaya_local.providers import read_providers
-    from nagaya_local.tokens import issue_tenant_token
+    from nagaya_local.tenants import issue_known_tenant_token
 except ModuleNotFoundError as missing:
     raise NagayaError(
         f"the local stack is not installed ({missing})",
@@ -123,7 +123,7 @@ async def clean(*, yes: bool) -> None:
 @locally
 async def token(*, tenant: str) -> None:
     """Write a token for a person of a tenant, and print where: for NAGAYA_TOKEN_FILE."""
-    click.echo(issue_tenant_token(_layout(), tenant))
+    click.echo(await issue_known_tenant_token(_layout(), tenant))
 
 
 @group.command()
