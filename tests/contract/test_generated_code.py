@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import protovalidate
 import pytest
@@ -14,6 +15,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 
 from nagaya.options.v1 import method_policy_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from google.protobuf.descriptor import FileDescriptor
 
 CLONE = Path(__file__).resolve().parents[2]
 CONTRACTS = CLONE / "protos" / "nagaya"
@@ -33,6 +39,19 @@ def _methods() -> list[MethodDescriptor]:
         services = descriptor_pool.Default().FindFileByName(name).services_by_name.values()
         found.extend(method for service in services for method in service.methods)
     return found
+
+
+def _files() -> Iterator[FileDescriptor]:
+    for file in sorted(CONTRACTS.glob("*/v1/*.proto")):
+        name = file.relative_to(CLONE / "protos").as_posix()
+        importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+        yield descriptor_pool.Default().FindFileByName(name)
+
+
+def _messages(found: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    for message in found:
+        yield message
+        yield from _messages(message.nested_types)
 
 
 def _policy(method: MethodDescriptor) -> method_policy_pb2.MethodPolicy:
@@ -139,4 +158,21 @@ def test_the_rules_of_the_contracts_hold_for_generated_messages() -> None:
 
     with pytest.raises(protovalidate.ValidationError) as refused:
         protovalidate.validate(tenant_service_pb2.GetTenantRequest(tenant_id="Not an id"))
-    assert [violation.proto.rule_id for violation in refused.value.violations] == ["string.pattern"]
+    (violation,) = refused.value.violations
+    assert violation.proto.rule_id == "string.tenant_id"
+    assert violation.proto.message == (
+        "must be 3 to 40 lower-case letters, digits and hyphens, the first a letter, "
+        "the last no hyphen"
+    )
+
+
+def test_the_form_of_a_text_is_told_in_words_and_not_as_a_regular_expression() -> None:
+    """By text_rules.proto; a bare `pattern` is repeated to whoever breaks it."""
+    bare = [
+        field.full_name
+        for file in _files()
+        for message in _messages(file.message_types_by_name.values())
+        for field in message.fields
+        if "pattern:" in str(field.GetOptions())
+    ]
+    assert bare == []

@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.artifacts.v1 import artifact_pb2 as nagaya_dot_artifacts_dot_v1_dot_artifact__pb2
 from nagaya.artifacts.v1 import upload_pb2 as nagaya_dot_artifacts_dot_v1_dot_upload__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/artifacts/v1/upload_service.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a nagaya/artifacts/v1/upload.proto\x1a%nagaya/options/v1/method_policy.proto\"\xd5\x01\n\x13\x43reateUploadRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x39\n\x05\x64raft\x18\x02 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\x12\"\n\nsize_bytes\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\x80\x80\x80\x80 (\x00\x12%\n\x06\x64igest\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"\x83\x01\n\x14\x43reateUploadResponse\x12-\n\x06upload\x18\x01 \x01(\x0b\x32\x1b.nagaya.artifacts.v1.UploadH\x00\x12\x31\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x42\t\n\x07outcome2\xad\x01\n\rUploadService\x12\x9b\x01\n\x0c\x43reateUpload\x12(.nagaya.artifacts.v1.CreateUploadRequest\x1a).nagaya.artifacts.v1.CreateUploadResponse\"6\x90\x02\x02\x8a\xb5\x18/\n\x0f\x61rtifacts.write\x12\ttenant_id\"\x04runs\"\x0bllm-gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/artifacts/v1/upload_service.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a nagaya/artifacts/v1/upload.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xad\x01\n\x13\x43reateUploadRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x39\n\x05\x64raft\x18\x02 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\x12\"\n\nsize_bytes\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\x80\x80\x80\x80 (\x00\x12\x19\n\x06\x64igest\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xc0\xb5\x18\x01\"\x83\x01\n\x14\x43reateUploadResponse\x12-\n\x06upload\x18\x01 \x01(\x0b\x32\x1b.nagaya.artifacts.v1.UploadH\x00\x12\x31\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x42\t\n\x07outcome2\xad\x01\n\rUploadService\x12\x9b\x01\n\x0c\x43reateUpload\x12(.nagaya.artifacts.v1.CreateUploadRequest\x1a).nagaya.artifacts.v1.CreateUploadResponse\"6\x90\x02\x02\x8a\xb5\x18/\n\x0f\x61rtifacts.write\x12\ttenant_id\"\x04runs\"\x0bllm-gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,19 +37,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.artifacts.v1.upload_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_CREATEUPLOADREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['draft']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['draft']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['size_bytes']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['size_bytes']._serialized_options = b'\272H\013\"\t\030\200\200\200\200\200 (\000'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['digest']._loaded_options = None
-  _globals['_CREATEUPLOADREQUEST'].fields_by_name['digest']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['digest']._serialized_options = b'\272H\006r\004\300\265\030\001'
   _globals['_UPLOADSERVICE'].methods_by_name['CreateUpload']._loaded_options = None
   _globals['_UPLOADSERVICE'].methods_by_name['CreateUpload']._serialized_options = b'\220\002\002\212\265\030/\n\017artifacts.write\022\ttenant_id\"\004runs\"\013llm-gateway'
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=204
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=417
-  _globals['_CREATEUPLOADRESPONSE']._serialized_start=420
-  _globals['_CREATEUPLOADRESPONSE']._serialized_end=551
-  _globals['_UPLOADSERVICE']._serialized_start=554
-  _globals['_UPLOADSERVICE']._serialized_end=727
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=240
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=413
+  _globals['_CREATEUPLOADRESPONSE']._serialized_start=416
+  _globals['_CREATEUPLOADRESPONSE']._serialized_end=547
+  _globals['_UPLOADSERVICE']._serialized_start=550
+  _globals['_UPLOADSERVICE']._serialized_end=723
 # @@protoc_insertion_point(module_scope)

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from nagaya.llm_gateway.v1 import model_pb2 as nagaya_dot_llm__gateway_dot_v1_dot_model__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/llm_gateway/v1/call.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!nagaya/llm_gateway/v1/model.proto\"\xa1\x01\n\x07\x43\x61llKey\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\x04step\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x19\n\x04item\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x19\n\x05visit\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x18\n\x04\x63\x61ll\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\"\x97\x04\n\x04\x43\x61ll\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKey\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallState\x12\x35\n\nresolution\x18\x03 \x01(\x0b\x32!.nagaya.llm_gateway.v1.Resolution\x12\x16\n\x0erequest_digest\x18\x04 \x01(\t\x12+\n\x05usage\x18\x05 \x01(\x0b\x32\x1c.nagaya.llm_gateway.v1.Usage\x12\x16\n\x0e\x63ost_micro_usd\x18\x06 \x01(\x03\x12:\n\rfinish_reason\x18\x07 \x01(\x0e\x32#.nagaya.llm_gateway.v1.FinishReason\x12\x13\n\x0boutput_path\x18\x08 \x01(\t\x12\x15\n\routput_digest\x18\t \x01(\t\x12\x0f\n\x07summary\x18\n \x01(\t\x12\x34\n\x08\x61ttempts\x18\x0b \x03(\x0b\x32\".nagaya.llm_gateway.v1.CallAttempt\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x0e \x01(\t\"\xc9\x02\n\x0b\x43\x61llAttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallState\x12\x1b\n\x13provider_request_id\x18\x03 \x01(\t\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12+\n\x05usage\x18\x06 \x01(\x0b\x32\x1c.nagaya.llm_gateway.v1.Usage\x12\x16\n\x0e\x63ost_micro_usd\x18\x07 \x01(\x03\x12\x11\n\testimated\x18\x08 \x01(\x08\x12\x31\n\rdispatch_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03*\xa2\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_STATE_RESERVED\x10\x01\x12\x19\n\x15\x43\x41LL_STATE_DISPATCHED\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_SETTLED\x10\x03\x12\x15\n\x11\x43\x41LL_STATE_FAILED\x10\x04\x12\x16\n\x12\x43\x41LL_STATE_UNKNOWN\x10\x05*\xa4\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12(\n$FINISH_REASON_TRUNCATED_BY_REASONING\x10\x03\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/llm_gateway/v1/call.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x8c\x01\n\x07\x43\x61llKey\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x19\n\x04item\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x19\n\x05visit\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x18\n\x04\x63\x61ll\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\"\x97\x04\n\x04\x43\x61ll\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKey\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallState\x12\x35\n\nresolution\x18\x03 \x01(\x0b\x32!.nagaya.llm_gateway.v1.Resolution\x12\x16\n\x0erequest_digest\x18\x04 \x01(\t\x12+\n\x05usage\x18\x05 \x01(\x0b\x32\x1c.nagaya.llm_gateway.v1.Usage\x12\x16\n\x0e\x63ost_micro_usd\x18\x06 \x01(\x03\x12:\n\rfinish_reason\x18\x07 \x01(\x0e\x32#.nagaya.llm_gateway.v1.FinishReason\x12\x13\n\x0boutput_path\x18\x08 \x01(\t\x12\x15\n\routput_digest\x18\t \x01(\t\x12\x0f\n\x07summary\x18\n \x01(\t\x12\x34\n\x08\x61ttempts\x18\x0b \x03(\x0b\x32\".nagaya.llm_gateway.v1.CallAttempt\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x0e \x01(\t\"\xc9\x02\n\x0b\x43\x61llAttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallState\x12\x1b\n\x13provider_request_id\x18\x03 \x01(\t\x12\x13\n\x0bhttp_status\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12+\n\x05usage\x18\x06 \x01(\x0b\x32\x1c.nagaya.llm_gateway.v1.Usage\x12\x16\n\x0e\x63ost_micro_usd\x18\x07 \x01(\x03\x12\x11\n\testimated\x18\x08 \x01(\x08\x12\x31\n\rdispatch_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03*\xa2\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_STATE_RESERVED\x10\x01\x12\x19\n\x15\x43\x41LL_STATE_DISPATCHED\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_SETTLED\x10\x03\x12\x15\n\x11\x43\x41LL_STATE_FAILED\x10\x04\x12\x16\n\x12\x43\x41LL_STATE_UNKNOWN\x10\x05*\xa4\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12(\n$FINISH_REASON_TRUNCATED_BY_REASONING\x10\x03\x12\x19\n\x15\x46INISH_REASON_REFUSAL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLKEY'].fields_by_name['run_id']._loaded_options = None
   _globals['_CALLKEY'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CALLKEY'].fields_by_name['step']._loaded_options = None
-  _globals['_CALLKEY'].fields_by_name['step']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_CALLKEY'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_CALLKEY'].fields_by_name['item']._loaded_options = None
   _globals['_CALLKEY'].fields_by_name['item']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
   _globals['_CALLKEY'].fields_by_name['visit']._loaded_options = None
   _globals['_CALLKEY'].fields_by_name['visit']._serialized_options = b'\272H\007\032\005\030\220N(\001'
   _globals['_CALLKEY'].fields_by_name['call']._loaded_options = None
   _globals['_CALLKEY'].fields_by_name['call']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
-  _globals['_CALLSTATE']._serialized_start=1327
-  _globals['_CALLSTATE']._serialized_end=1489
-  _globals['_FINISHREASON']._serialized_start=1492
-  _globals['_FINISHREASON']._serialized_end=1656
-  _globals['_CALLKEY']._serialized_start=157
-  _globals['_CALLKEY']._serialized_end=318
-  _globals['_CALL']._serialized_start=321
-  _globals['_CALL']._serialized_end=856
-  _globals['_CALLATTEMPT']._serialized_start=859
-  _globals['_CALLATTEMPT']._serialized_end=1188
-  _globals['_USAGE']._serialized_start=1191
-  _globals['_USAGE']._serialized_end=1324
+  _globals['_CALLSTATE']._serialized_start=1342
+  _globals['_CALLSTATE']._serialized_end=1504
+  _globals['_FINISHREASON']._serialized_start=1507
+  _globals['_FINISHREASON']._serialized_end=1671
+  _globals['_CALLKEY']._serialized_start=193
+  _globals['_CALLKEY']._serialized_end=333
+  _globals['_CALL']._serialized_start=336
+  _globals['_CALL']._serialized_end=871
+  _globals['_CALLATTEMPT']._serialized_start=874
+  _globals['_CALLATTEMPT']._serialized_end=1203
+  _globals['_USAGE']._serialized_start=1206
+  _globals['_USAGE']._serialized_end=1339
 # @@protoc_insertion_point(module_scope)

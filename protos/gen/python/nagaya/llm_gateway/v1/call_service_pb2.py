@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.llm_gateway.v1 import call_pb2 as nagaya_dot_llm__gateway_dot_v1_dot_call__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/llm_gateway/v1/call_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a%nagaya/options/v1/method_policy.proto\"\x7f\n\x0eGetCallRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0fGetCallResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\"\x96\x02\n\x10ListCallsRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12P\n\x06run_id\x18\x02 \x01(\tB@\xbaH=r;\x18$27^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"X\n\x11ListCallsResponse\x12*\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x94\x02\n\x0b\x43\x61llService\x12~\n\x07GetCall\x12%.nagaya.llm_gateway.v1.GetCallRequest\x1a&.nagaya.llm_gateway.v1.GetCallResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x84\x01\n\tListCalls\x12\'.nagaya.llm_gateway.v1.ListCallsRequest\x1a(.nagaya.llm_gateway.v1.ListCallsResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/llm_gateway/v1/call_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"c\n\x0eGetCallRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0fGetCallResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\"\xc5\x01\n\x10ListCallsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"X\n\x11ListCallsResponse\x12*\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x94\x02\n\x0b\x43\x61llService\x12~\n\x07GetCall\x12%.nagaya.llm_gateway.v1.GetCallRequest\x1a&.nagaya.llm_gateway.v1.GetCallResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x84\x01\n\tListCalls\x12\'.nagaya.llm_gateway.v1.ListCallsRequest\x1a(.nagaya.llm_gateway.v1.ListCallsResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +36,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.llm_gateway.v1.call_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETCALLREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_GETCALLREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_GETCALLREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETCALLREQUEST'].fields_by_name['key']._loaded_options = None
   _globals['_GETCALLREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_LISTCALLSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_LISTCALLSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['run_id']._loaded_options = None
-  _globals['_LISTCALLSREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H=r;\030$27^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$'
+  _globals['_LISTCALLSREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['state']._loaded_options = None
   _globals['_LISTCALLSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -52,14 +53,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLSERVICE'].methods_by_name['GetCall']._serialized_options = b'\220\002\001\212\265\030\035\n\ncalls.read\022\ttenant_id\"\004runs'
   _globals['_CALLSERVICE'].methods_by_name['ListCalls']._loaded_options = None
   _globals['_CALLSERVICE'].methods_by_name['ListCalls']._serialized_options = b'\220\002\001\212\265\030\035\n\ncalls.read\022\ttenant_id\"\004runs'
-  _globals['_GETCALLREQUEST']._serialized_start=169
-  _globals['_GETCALLREQUEST']._serialized_end=296
-  _globals['_GETCALLRESPONSE']._serialized_start=298
-  _globals['_GETCALLRESPONSE']._serialized_end=358
-  _globals['_LISTCALLSREQUEST']._serialized_start=361
-  _globals['_LISTCALLSREQUEST']._serialized_end=639
-  _globals['_LISTCALLSRESPONSE']._serialized_start=641
-  _globals['_LISTCALLSRESPONSE']._serialized_end=729
-  _globals['_CALLSERVICE']._serialized_start=732
-  _globals['_CALLSERVICE']._serialized_end=1008
+  _globals['_GETCALLREQUEST']._serialized_start=205
+  _globals['_GETCALLREQUEST']._serialized_end=304
+  _globals['_GETCALLRESPONSE']._serialized_start=306
+  _globals['_GETCALLRESPONSE']._serialized_end=366
+  _globals['_LISTCALLSREQUEST']._serialized_start=369
+  _globals['_LISTCALLSREQUEST']._serialized_end=566
+  _globals['_LISTCALLSRESPONSE']._serialized_start=568
+  _globals['_LISTCALLSRESPONSE']._serialized_end=656
+  _globals['_CALLSERVICE']._serialized_start=659
+  _globals['_CALLSERVICE']._serialized_end=935
 # @@protoc_insertion_point(module_scope)

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.runs.v1 import pipeline_pb2 as nagaya_dot_runs_dot_v1_dot_pipeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/runs/v1/pipeline_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\x1dnagaya/runs/v1/pipeline.proto\"\x87\x01\n\x17ValidatePipelineRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"3\n\x18ValidatePipelineResponse\x12\x17\n\x0fplan_size_bytes\x18\x01 \x01(\x05\"\xdd\x01\n\x1c\x43reatePipelineVersionRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x30\n\x08pipeline\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"Z\n\x1d\x43reatePipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\xa1\x01\n\x19GetPipelineVersionRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x30\n\x08pipeline\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"W\n\x1aGetPipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\xc9\x01\n\x1bListPipelineVersionsRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x33\n\x08pipeline\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^([a-z][a-z0-9_-]{0,62})?$\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"s\n\x1cListPipelineVersionsResponse\x12:\n\x11pipeline_versions\x18\x01 \x03(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf4\x04\n\x0fPipelineService\x12\x89\x01\n\x10ValidatePipeline\x12\'.nagaya.runs.v1.ValidatePipelineRequest\x1a(.nagaya.runs.v1.ValidatePipelineResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\xaa\x01\n\x15\x43reatePipelineVersion\x12,.nagaya.runs.v1.CreatePipelineVersionRequest\x1a-.nagaya.runs.v1.CreatePipelineVersionResponse\"4\x90\x02\x02\x8a\xb5\x18-\n\x0fpipelines.write\x12\ttenant_id\x1a\x0fpipeline.create\x12\x8f\x01\n\x12GetPipelineVersion\x12).nagaya.runs.v1.GetPipelineVersionRequest\x1a*.nagaya.runs.v1.GetPipelineVersionResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\x95\x01\n\x14ListPipelineVersions\x12+.nagaya.runs.v1.ListPipelineVersionsRequest\x1a,.nagaya.runs.v1.ListPipelineVersionsResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/runs/v1/pipeline_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/runs/v1/pipeline.proto\"k\n\x17ValidatePipelineRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"3\n\x18ValidatePipelineResponse\x12\x17\n\x0fplan_size_bytes\x18\x01 \x01(\x05\"\xac\x01\n\x1c\x43reatePipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08pipeline\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"Z\n\x1d\x43reatePipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"p\n\x19GetPipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x08pipeline\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"W\n\x1aGetPipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\x98\x01\n\x1bListPipelineVersionsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1e\n\x08pipeline\x18\x02 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"s\n\x1cListPipelineVersionsResponse\x12:\n\x11pipeline_versions\x18\x01 \x03(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf4\x04\n\x0fPipelineService\x12\x89\x01\n\x10ValidatePipeline\x12\'.nagaya.runs.v1.ValidatePipelineRequest\x1a(.nagaya.runs.v1.ValidatePipelineResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\xaa\x01\n\x15\x43reatePipelineVersion\x12,.nagaya.runs.v1.CreatePipelineVersionRequest\x1a-.nagaya.runs.v1.CreatePipelineVersionResponse\"4\x90\x02\x02\x8a\xb5\x18-\n\x0fpipelines.write\x12\ttenant_id\x1a\x0fpipeline.create\x12\x8f\x01\n\x12GetPipelineVersion\x12).nagaya.runs.v1.GetPipelineVersionRequest\x1a*.nagaya.runs.v1.GetPipelineVersionResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\x95\x01\n\x14ListPipelineVersions\x12+.nagaya.runs.v1.ListPipelineVersionsRequest\x1a,.nagaya.runs.v1.ListPipelineVersionsResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,27 +36,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.runs.v1.pipeline_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VALIDATEPIPELINEREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_VALIDATEPIPELINEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_VALIDATEPIPELINEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_VALIDATEPIPELINEREQUEST'].fields_by_name['spec']._loaded_options = None
   _globals['_VALIDATEPIPELINEREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._loaded_options = None
-  _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['spec']._loaded_options = None
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._loaded_options = None
-  _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['pipeline']._loaded_options = None
-  _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\036r\0342\032^([a-z][a-z0-9_-]{0,62})?$'
+  _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\tr\004\220\265\030\001\330\001\001'
   _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_LISTPIPELINEVERSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -68,22 +69,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIPELINESERVICE'].methods_by_name['GetPipelineVersion']._serialized_options = b'\220\002\001\212\265\030\033\n\016pipelines.read\022\ttenant_id'
   _globals['_PIPELINESERVICE'].methods_by_name['ListPipelineVersions']._loaded_options = None
   _globals['_PIPELINESERVICE'].methods_by_name['ListPipelineVersions']._serialized_options = b'\220\002\001\212\265\030\033\n\016pipelines.read\022\ttenant_id'
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=157
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=292
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=294
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=345
-  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_start=348
-  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_end=569
-  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_start=571
-  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_end=661
-  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_start=664
-  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_end=825
-  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_start=827
-  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_end=914
-  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_start=917
-  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_end=1118
-  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_start=1120
-  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_end=1235
-  _globals['_PIPELINESERVICE']._serialized_start=1238
-  _globals['_PIPELINESERVICE']._serialized_end=1866
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=192
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=299
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=301
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=352
+  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_start=355
+  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_end=527
+  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_start=529
+  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_end=619
+  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_start=621
+  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_end=733
+  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_start=735
+  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_end=822
+  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_start=825
+  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_end=977
+  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_start=979
+  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_end=1094
+  _globals['_PIPELINESERVICE']._serialized_start=1097
+  _globals['_PIPELINESERVICE']._serialized_end=1725
 # @@protoc_insertion_point(module_scope)

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.runs.v1 import prompt_pb2 as nagaya_dot_runs_dot_v1_dot_prompt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nagaya/runs/v1/prompt_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\x1bnagaya/runs/v1/prompt.proto\"\xc1\x01\n\x1a\x43reatePromptVersionRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12,\n\x04step\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x1c\n\x07\x63ontent\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"T\n\x1b\x43reatePromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\"\x9b\x01\n\x17GetPromptVersionRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12,\n\x04step\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"Q\n\x18GetPromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\"\xc0\x01\n\x19ListPromptVersionsRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12,\n\x04step\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"m\n\x1aListPromptVersionsResponse\x12\x36\n\x0fprompt_versions\x18\x01 \x03(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x1c\x41\x63tivatePromptVersionRequest\x12\x38\n\ttenant_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[a-z][a-z0-9-]{1,38}[a-z0-9]$\x12,\n\x04step\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"V\n\x1d\x41\x63tivatePromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion2\xf7\x04\n\rPromptService\x12\xa0\x01\n\x13\x43reatePromptVersion\x12*.nagaya.runs.v1.CreatePromptVersionRequest\x1a+.nagaya.runs.v1.CreatePromptVersionResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rprompts.write\x12\ttenant_id\x1a\rprompt.create\x12\x87\x01\n\x10GetPromptVersion\x12\'.nagaya.runs.v1.GetPromptVersionRequest\x1a(.nagaya.runs.v1.GetPromptVersionResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0cprompts.read\x12\ttenant_id\x12\x8d\x01\n\x12ListPromptVersions\x12).nagaya.runs.v1.ListPromptVersionsRequest\x1a*.nagaya.runs.v1.ListPromptVersionsResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0cprompts.read\x12\ttenant_id\x12\xa8\x01\n\x15\x41\x63tivatePromptVersion\x12,.nagaya.runs.v1.ActivatePromptVersionRequest\x1a-.nagaya.runs.v1.ActivatePromptVersionResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rprompts.write\x12\ttenant_id\x1a\x0fprompt.activateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nagaya/runs/v1/prompt_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1bnagaya/runs/v1/prompt.proto\"\x90\x01\n\x1a\x43reatePromptVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x17\n\x04step\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x1c\n\x07\x63ontent\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"T\n\x1b\x43reatePromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\"j\n\x17GetPromptVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"Q\n\x18GetPromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\"\x8f\x01\n\x19ListPromptVersionsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"m\n\x1aListPromptVersionsResponse\x12\x36\n\x0fprompt_versions\x18\x01 \x03(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x1c\x41\x63tivatePromptVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"V\n\x1d\x41\x63tivatePromptVersionResponse\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion2\xf7\x04\n\rPromptService\x12\xa0\x01\n\x13\x43reatePromptVersion\x12*.nagaya.runs.v1.CreatePromptVersionRequest\x1a+.nagaya.runs.v1.CreatePromptVersionResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rprompts.write\x12\ttenant_id\x1a\rprompt.create\x12\x87\x01\n\x10GetPromptVersion\x12\'.nagaya.runs.v1.GetPromptVersionRequest\x1a(.nagaya.runs.v1.GetPromptVersionResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0cprompts.read\x12\ttenant_id\x12\x8d\x01\n\x12ListPromptVersions\x12).nagaya.runs.v1.ListPromptVersionsRequest\x1a*.nagaya.runs.v1.ListPromptVersionsResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0cprompts.read\x12\ttenant_id\x12\xa8\x01\n\x15\x41\x63tivatePromptVersion\x12,.nagaya.runs.v1.ActivatePromptVersionRequest\x1a-.nagaya.runs.v1.ActivatePromptVersionResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rprompts.write\x12\ttenant_id\x1a\x0fprompt.activateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,31 +36,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.runs.v1.prompt_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['step']._loaded_options = None
-  _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['content']._loaded_options = None
   _globals['_CREATEPROMPTVERSIONREQUEST'].fields_by_name['content']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['step']._loaded_options = None
-  _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_GETPROMPTVERSIONREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['step']._loaded_options = None
-  _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['step']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPROMPTVERSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\"r 2\036^[a-z][a-z0-9-]{1,38}[a-z0-9]$'
+  _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['step']._loaded_options = None
-  _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\033r\0312\027^[a-z][a-z0-9_-]{0,62}$'
+  _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_ACTIVATEPROMPTVERSIONREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_PROMPTSERVICE'].methods_by_name['CreatePromptVersion']._loaded_options = None
@@ -70,22 +71,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPTSERVICE'].methods_by_name['ListPromptVersions']._serialized_options = b'\220\002\001\212\265\030\031\n\014prompts.read\022\ttenant_id'
   _globals['_PROMPTSERVICE'].methods_by_name['ActivatePromptVersion']._loaded_options = None
   _globals['_PROMPTSERVICE'].methods_by_name['ActivatePromptVersion']._serialized_options = b'\220\002\002\212\265\030+\n\rprompts.write\022\ttenant_id\032\017prompt.activate'
-  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_start=153
-  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_end=346
-  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_start=348
-  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_end=432
-  _globals['_GETPROMPTVERSIONREQUEST']._serialized_start=435
-  _globals['_GETPROMPTVERSIONREQUEST']._serialized_end=590
-  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_start=592
-  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_end=673
-  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_start=676
-  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_end=868
-  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_start=870
-  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_end=979
-  _globals['_ACTIVATEPROMPTVERSIONREQUEST']._serialized_start=982
-  _globals['_ACTIVATEPROMPTVERSIONREQUEST']._serialized_end=1142
-  _globals['_ACTIVATEPROMPTVERSIONRESPONSE']._serialized_start=1144
-  _globals['_ACTIVATEPROMPTVERSIONRESPONSE']._serialized_end=1230
-  _globals['_PROMPTSERVICE']._serialized_start=1233
-  _globals['_PROMPTSERVICE']._serialized_end=1864
+  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_start=189
+  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_end=333
+  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_start=335
+  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_end=419
+  _globals['_GETPROMPTVERSIONREQUEST']._serialized_start=421
+  _globals['_GETPROMPTVERSIONREQUEST']._serialized_end=527
+  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_start=529
+  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_end=610
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_start=613
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_end=756
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_start=758
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_end=867
+  _globals['_ACTIVATEPROMPTVERSIONREQUEST']._serialized_start=869
+  _globals['_ACTIVATEPROMPTVERSIONREQUEST']._serialized_end=980
+  _globals['_ACTIVATEPROMPTVERSIONRESPONSE']._serialized_start=982
+  _globals['_ACTIVATEPROMPTVERSIONRESPONSE']._serialized_end=1068
+  _globals['_PROMPTSERVICE']._serialized_start=1071
+  _globals['_PROMPTSERVICE']._serialized_end=1702
 # @@protoc_insertion_point(module_scope)

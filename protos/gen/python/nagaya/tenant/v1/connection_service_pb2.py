@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.tenant.v1 import connection_pb2 as nagaya_dot_tenant_dot_v1_dot_connection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/tenant/v1/connection_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a!nagaya/tenant/v1/connection.proto\"W\n\x18ResolveConnectionRequest\x12;\n\ttenant_id\x18\x01 \x01(\tB(\xbaH%r#2!^([a-z][a-z0-9-]{1,38}[a-z0-9])?$\"M\n\x19ResolveConnectionResponse\x12\x30\n\nconnection\x18\x01 \x01(\x0b\x32\x1c.nagaya.tenant.v1.Connection2\xb4\x01\n\x11\x43onnectionService\x12\x9e\x01\n\x11ResolveConnection\x12*.nagaya.tenant.v1.ResolveConnectionRequest\x1a+.nagaya.tenant.v1.ResolveConnectionResponse\"0\x90\x02\x01\x8a\xb5\x18)\x12\ttenant_id\"\x04runs\"\tartifacts\"\x0bllm-gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/tenant/v1/connection_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a!nagaya/tenant/v1/connection.proto\";\n\x18ResolveConnectionRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\"M\n\x19ResolveConnectionResponse\x12\x30\n\nconnection\x18\x01 \x01(\x0b\x32\x1c.nagaya.tenant.v1.Connection2\xb4\x01\n\x11\x43onnectionService\x12\x9e\x01\n\x11ResolveConnection\x12*.nagaya.tenant.v1.ResolveConnectionRequest\x1a+.nagaya.tenant.v1.ResolveConnectionResponse\"0\x90\x02\x01\x8a\xb5\x18)\x12\ttenant_id\"\x04runs\"\tartifacts\"\x0bllm-gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +36,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.connection
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H%r#2!^([a-z][a-z0-9-]{1,38}[a-z0-9])?$'
+  _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
   _globals['_CONNECTIONSERVICE'].methods_by_name['ResolveConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['ResolveConnection']._serialized_options = b'\220\002\001\212\265\030)\022\ttenant_id\"\004runs\"\tartifacts\"\013llm-gateway'
-  _globals['_RESOLVECONNECTIONREQUEST']._serialized_start=166
-  _globals['_RESOLVECONNECTIONREQUEST']._serialized_end=253
-  _globals['_RESOLVECONNECTIONRESPONSE']._serialized_start=255
-  _globals['_RESOLVECONNECTIONRESPONSE']._serialized_end=332
-  _globals['_CONNECTIONSERVICE']._serialized_start=335
-  _globals['_CONNECTIONSERVICE']._serialized_end=515
+  _globals['_RESOLVECONNECTIONREQUEST']._serialized_start=202
+  _globals['_RESOLVECONNECTIONREQUEST']._serialized_end=261
+  _globals['_RESOLVECONNECTIONRESPONSE']._serialized_start=263
+  _globals['_RESOLVECONNECTIONRESPONSE']._serialized_end=340
+  _globals['_CONNECTIONSERVICE']._serialized_start=343
+  _globals['_CONNECTIONSERVICE']._serialized_end=523
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/schema.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\tMigration\x12\x1a\n\x06number\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x01\x12+\n\x04name\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12=\n\x06target\x18\x03 \x01(\x0e\x32!.nagaya.tenant.v1.MigrationTargetB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x42\n\x08requires\x18\x04 \x03(\x0b\x32&.nagaya.tenant.v1.MigrationRequirementB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x18\n\x03sql\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"\\\n\x14MigrationRequirement\x12+\n\x07service\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[a-z][a-z-]{0,30}$\x12\x17\n\x06number\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"\xa5\x01\n\x0cSchemaStatus\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x16\n\x0e\x61pplied_number\x18\x03 \x01(\x05\x12\x18\n\x10published_number\x18\x04 \x01(\x05\x12.\n\napply_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t*q\n\x0fMigrationTarget\x12 \n\x1cMIGRATION_TARGET_UNSPECIFIED\x10\x00\x12\x1f\n\x1bMIGRATION_TARGET_MANAGEMENT\x10\x01\x12\x1b\n\x17MIGRATION_TARGET_TENANT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/schema.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xdd\x01\n\tMigration\x12\x1a\n\x06number\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x01\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x98\xb5\x18\x01\x12=\n\x06target\x18\x03 \x01(\x0e\x32!.nagaya.tenant.v1.MigrationTargetB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x42\n\x08requires\x18\x04 \x03(\x0b\x32&.nagaya.tenant.v1.MigrationRequirementB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x18\n\x03sql\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"K\n\x14MigrationRequirement\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xb8\xb5\x18\x01\x12\x17\n\x06number\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"\xa5\x01\n\x0cSchemaStatus\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x16\n\x0e\x61pplied_number\x18\x03 \x01(\x05\x12\x18\n\x10published_number\x18\x04 \x01(\x05\x12.\n\napply_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t*q\n\x0fMigrationTarget\x12 \n\x1cMIGRATION_TARGET_UNSPECIFIED\x10\x00\x12\x1f\n\x1bMIGRATION_TARGET_MANAGEMENT\x10\x01\x12\x1b\n\x17MIGRATION_TARGET_TENANT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MIGRATION'].fields_by_name['number']._loaded_options = None
   _globals['_MIGRATION'].fields_by_name['number']._serialized_options = b'\272H\007\032\005\030\217N(\001'
   _globals['_MIGRATION'].fields_by_name['name']._loaded_options = None
-  _globals['_MIGRATION'].fields_by_name['name']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9_]{0,62}$'
+  _globals['_MIGRATION'].fields_by_name['name']._serialized_options = b'\272H\006r\004\230\265\030\001'
   _globals['_MIGRATION'].fields_by_name['target']._loaded_options = None
   _globals['_MIGRATION'].fields_by_name['target']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_MIGRATION'].fields_by_name['requires']._loaded_options = None
@@ -44,15 +45,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MIGRATION'].fields_by_name['sql']._loaded_options = None
   _globals['_MIGRATION'].fields_by_name['sql']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_MIGRATIONREQUIREMENT'].fields_by_name['service']._loaded_options = None
-  _globals['_MIGRATIONREQUIREMENT'].fields_by_name['service']._serialized_options = b'\272H\027r\0252\023^[a-z][a-z-]{0,30}$'
+  _globals['_MIGRATIONREQUIREMENT'].fields_by_name['service']._serialized_options = b'\272H\006r\004\270\265\030\001'
   _globals['_MIGRATIONREQUIREMENT'].fields_by_name['number']._loaded_options = None
   _globals['_MIGRATIONREQUIREMENT'].fields_by_name['number']._serialized_options = b'\272H\004\032\002(\001'
-  _globals['_MIGRATIONTARGET']._serialized_start=619
-  _globals['_MIGRATIONTARGET']._serialized_end=732
-  _globals['_MIGRATION']._serialized_start=114
-  _globals['_MIGRATION']._serialized_end=355
-  _globals['_MIGRATIONREQUIREMENT']._serialized_start=357
-  _globals['_MIGRATIONREQUIREMENT']._serialized_end=449
-  _globals['_SCHEMASTATUS']._serialized_start=452
-  _globals['_SCHEMASTATUS']._serialized_end=617
+  _globals['_MIGRATIONTARGET']._serialized_start=618
+  _globals['_MIGRATIONTARGET']._serialized_end=731
+  _globals['_MIGRATION']._serialized_start=150
+  _globals['_MIGRATION']._serialized_end=371
+  _globals['_MIGRATIONREQUIREMENT']._serialized_start=373
+  _globals['_MIGRATIONREQUIREMENT']._serialized_end=448
+  _globals['_SCHEMASTATUS']._serialized_start=451
+  _globals['_SCHEMASTATUS']._serialized_end=616
 # @@protoc_insertion_point(module_scope)

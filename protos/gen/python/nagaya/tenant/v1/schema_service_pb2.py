@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
+from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.tenant.v1 import schema_pb2 as nagaya_dot_tenant_dot_v1_dot_schema__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/schema_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\x1dnagaya/tenant/v1/schema.proto\"X\n\x18PublishMigrationsRequest\x12<\n\nmigrations\x18\x01 \x03(\x0b\x32\x1b.nagaya.tenant.v1.MigrationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"m\n\x19PublishMigrationsResponse\x12\x17\n\x0fpublished_count\x18\x01 \x01(\x05\x12\x1c\n\x14\x63urrent_tenant_count\x18\x02 \x01(\x05\x12\x19\n\x11\x62\x65hind_tenant_ids\x18\x03 \x03(\t\"\x92\x01\n\x16GetSchemaStatusRequest\x12;\n\ttenant_id\x18\x01 \x01(\tB(\xbaH%r#2!^([a-z][a-z0-9-]{1,38}[a-z0-9])?$\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"d\n\x17GetSchemaStatusResponse\x12\x30\n\x08statuses\x18\x01 \x03(\x0b\x32\x1e.nagaya.tenant.v1.SchemaStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x02\n\rSchemaService\x12\xa6\x01\n\x11PublishMigrations\x12*.nagaya.tenant.v1.PublishMigrationsRequest\x1a+.nagaya.tenant.v1.PublishMigrationsResponse\"8\x90\x02\x02\x8a\xb5\x18\x31\x1a\x0eschema.publish\"\x04runs\"\tartifacts\"\x0bllm-gateway(\xd8\x04\x12|\n\x0fGetSchemaStatus\x12(.nagaya.tenant.v1.GetSchemaStatusRequest\x1a).nagaya.tenant.v1.GetSchemaStatusResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/schema_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/tenant/v1/schema.proto\"X\n\x18PublishMigrationsRequest\x12<\n\nmigrations\x18\x01 \x03(\x0b\x32\x1b.nagaya.tenant.v1.MigrationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"m\n\x19PublishMigrationsResponse\x12\x17\n\x0fpublished_count\x18\x01 \x01(\x05\x12\x1c\n\x14\x63urrent_tenant_count\x18\x02 \x01(\x05\x12\x19\n\x11\x62\x65hind_tenant_ids\x18\x03 \x03(\t\"v\n\x16GetSchemaStatusRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"d\n\x17GetSchemaStatusResponse\x12\x30\n\x08statuses\x18\x01 \x03(\x0b\x32\x1e.nagaya.tenant.v1.SchemaStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x02\n\rSchemaService\x12\xa6\x01\n\x11PublishMigrations\x12*.nagaya.tenant.v1.PublishMigrationsRequest\x1a+.nagaya.tenant.v1.PublishMigrationsResponse\"8\x90\x02\x02\x8a\xb5\x18\x31\x1a\x0eschema.publish\"\x04runs\"\tartifacts\"\x0bllm-gateway(\xd8\x04\x12|\n\x0fGetSchemaStatus\x12(.nagaya.tenant.v1.GetSchemaStatusRequest\x1a).nagaya.tenant.v1.GetSchemaStatusResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHMIGRATIONSREQUEST'].fields_by_name['migrations']._loaded_options = None
   _globals['_PUBLISHMIGRATIONSREQUEST'].fields_by_name['migrations']._serialized_options = b'\272H\010\222\001\005\010\001\020\364\003'
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H%r#2!^([a-z][a-z0-9-]{1,38}[a-z0-9])?$'
+  _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -46,14 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEMASERVICE'].methods_by_name['PublishMigrations']._serialized_options = b'\220\002\002\212\265\0301\032\016schema.publish\"\004runs\"\tartifacts\"\013llm-gateway(\330\004'
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaStatus']._loaded_options = None
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaStatus']._serialized_options = b'\220\002\001\212\265\030\r\n\013schema.read'
-  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_start=158
-  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_end=246
-  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_start=248
-  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_end=357
-  _globals['_GETSCHEMASTATUSREQUEST']._serialized_start=360
-  _globals['_GETSCHEMASTATUSREQUEST']._serialized_end=506
-  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_start=508
-  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_end=608
-  _globals['_SCHEMASERVICE']._serialized_start=611
-  _globals['_SCHEMASERVICE']._serialized_end=921
+  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_start=194
+  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_end=282
+  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_start=284
+  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_end=393
+  _globals['_GETSCHEMASTATUSREQUEST']._serialized_start=395
+  _globals['_GETSCHEMASTATUSREQUEST']._serialized_end=513
+  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_start=515
+  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_end=615
+  _globals['_SCHEMASERVICE']._serialized_start=618
+  _globals['_SCHEMASERVICE']._serialized_end=928
 # @@protoc_insertion_point(module_scope)
