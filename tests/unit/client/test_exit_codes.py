@@ -57,7 +57,7 @@ def test_a_refusal_ends_with_its_code_and_says_why(
     assert status == PROMISED[code]
     assert printed.out == ""
     assert printed.err.splitlines() == [
-        "error: there is no such tenant. List them with ListTenants.",
+        "error: there is no such tenant. List them with `nagaya tenant list`.",
         "reason: ERROR_REASON_TEST",
         f"request id: {REQUEST_ID}",
     ]
@@ -74,6 +74,32 @@ def test_field_violations_are_listed(api: Api, capsys: pytest.CaptureFixture[str
     assert run(["tenant", "create", "A"]) == 2
     told = capsys.readouterr().err
     assert "  tenant_id: does not match the pattern\n  name: is too short\n" in told
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("violations", "told"),
+    [
+        ([("name", "is long")], ["error: name: is long"]),
+        (
+            [("name", "is long"), ("tenant_id", "is short")],
+            ["error: 2 fields are wrong", "  name: is long", "  tenant_id: is short"],
+        ),
+    ],
+    ids=["one", "two"],
+)
+def test_a_wrong_field_is_told_once(
+    api: Api,
+    violations: list[tuple[str, str]],
+    told: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = "name: is long. Each wrong field is listed in the details of the status."
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    api.on("CreateTenant", Refusal(code, message, violations=tuple(violations)))
+
+    assert run(["tenant", "create", "A"]) == 2
+    assert capsys.readouterr().err.splitlines()[:-2] == told
 
 
 @pytest.mark.usefixtures("here")

@@ -12,6 +12,7 @@ import click
 
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya_client.cli import failures
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
 from nagaya_client.errors import ApiError, BytesCorrupt
 from nagaya_client.paging import first, pages
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """The files that runs leave behind."""
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListArtifacts",))
 @click.argument("run_id")
 @click.option("--step", default="", help="Only this step's files.")
 @tenant_option
@@ -42,7 +43,7 @@ async def list_artifacts(
     return await first(session.client.artifacts.ListArtifacts, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("GetArtifact",))
 @click.argument("path")
 @click.option("--to", "target", type=_FILE, help="Fetch the file, verified, to here.")
 @answers
@@ -56,7 +57,7 @@ async def get(session: Session, path: str, target: Path | None) -> Message:
     return await session.client.artifacts.GetArtifact(request)
 
 
-@group.command()
+@group.command(rpcs=("CreateUpload", "UploadArtifact"))
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--run", "run_id", required=True, help="The run that it belongs to.")
 @click.option("--step", default="input", show_default=True, help="Where people may write.")
@@ -83,7 +84,7 @@ async def put(
     return pb.GetArtifactResponse(artifact=artifact)
 
 
-@group.command()
+@group.command(rpcs=("DownloadArtifact",))
 @click.argument("path")
 @answers
 async def cat(session: Session, path: str) -> None:

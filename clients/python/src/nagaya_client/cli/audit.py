@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.tenant.v1 import audit_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
 from nagaya_client.paging import first
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """The audit logs."""
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListAuditLogs",))
 @tenant_option
 @limit_option
 @answers

@@ -8,6 +8,7 @@ import click
 
 from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.llm_gateway.v1 import call_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
     answers,
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """The ledger of calls to models."""
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListCalls",))
 @click.option("--run", "run_id", default="", help="Only calls of this run.")
 @click.option("--state", type=choice_of(call_pb2.CallState), help="Only calls in this state.")
 @tenant_option
@@ -43,7 +44,7 @@ async def list_calls(
     return await first(session.client.calls.ListCalls, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("GetCall",))
 @click.argument("run_id")
 @click.argument("step")
 @click.option("--item", default=0, show_default=True, help="Which element of a map.")

@@ -10,6 +10,7 @@ import click
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import model_pb2
+from nagaya_client.cli.command import Command
 from nagaya_client.cli.session import Session, answers, choice_of, chosen
 from nagaya_client.paging import pages
 
@@ -45,7 +46,7 @@ class Dollars(click.ParamType[int]):
         return int(micro)
 
 
-@click.command("set")
+@click.command("set", cls=Command, rpcs=("SetModel",))
 @click.argument("model_id")
 @click.option("--provider", "provider_id", help="The provider's id.")
 @click.option("--name", "model_name", help="The model's name at the provider.")
@@ -67,7 +68,7 @@ async def set_model(session: Session, model_id: str, **given: str | int | None) 
     return await session.client.catalog.SetModel(pb.SetModelRequest(model=model))
 
 
-@click.command("set-provider")
+@click.command("set-provider", cls=Command, rpcs=("SetProvider",))
 @click.argument("provider_id")
 @click.option("--name", "display_name", help="The name shown to people.")
 @click.option("--base-url", "api_base_url", help="Where its API is; '' for its own address.")
@@ -87,7 +88,7 @@ async def set_provider(
     return await session.client.catalog.SetProvider(pb.SetProviderRequest(provider=provider))
 
 
-@click.command("set-price")
+@click.command("set-price", cls=Command, rpcs=("SetPrice",))
 @click.argument("model_id")
 @click.option(
     "--input-usd", "input_micro_usd", type=Dollars(), required=True, help="For input read anew."

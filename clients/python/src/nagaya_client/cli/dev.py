@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 from nagaya_client.cli import failures
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.output import Printer
 from nagaya_client.cli.session import output_options
 from nagaya_client.client import Client
@@ -54,7 +55,7 @@ def locally(call: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """The whole of Nagaya on this machine."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from nagaya_client.cli import hints
 from nagaya_client.errors import (
     ApiError,
     BytesCorrupt,
@@ -75,7 +76,7 @@ def report(error: BaseException) -> int:
             return USAGE
         case PipelineFileInvalid():
             for line in error.lines():
-                _say(line)
+                _say(hints.in_commands(line))
             return USAGE
         case NagayaError():
             return _report_ours(error)
@@ -85,15 +86,24 @@ def report(error: BaseException) -> int:
 
 def describe(error: NagayaError) -> list[str]:
     """Return the lines that a person is told."""
-    lines = [f"error: {error.message}"]
-    if isinstance(error, ApiError):
-        lines += [f"  {v.field}: {v.description}" for v in error.violations]
-        lines.append(f"reason: {error.reason or error.code.name}")
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    if isinstance(error, ApiError) and error.request_id:
-        lines.append(f"request id: {error.request_id}")
-    return lines
+    if not isinstance(error, ApiError):
+        return [f"error: {error.message}", *_hint(error.hint)]
+    violations = [f"{violation.field}: {violation.description}" for violation in error.violations]
+    first = error.message.startswith(violations[0]) if violations else False
+    if first and len(violations) == 1:
+        lines = [f"error: {violations[0]}"]
+    elif first:
+        lines = [f"error: {len(violations)} fields are wrong", *map("  {}".format, violations)]
+    else:
+        message = hints.in_commands(error.message, error.metadata)
+        lines = [f"error: {message}", *map("  {}".format, violations)]
+    lines.append(f"reason: {error.reason or error.code.name}")
+    lines += _hint(error.hint or hints.BY_REASON.get(error.reason, ""))
+    return [*lines, f"request id: {error.request_id}"] if error.request_id else lines
+
+
+def _hint(text: str) -> list[str]:
+    return [f"hint: {text}"] if text else []
 
 
 def exit_code_of(error: NagayaError) -> int:

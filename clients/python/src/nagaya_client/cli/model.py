@@ -9,6 +9,7 @@ import click
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2, model_pb2
 from nagaya_client.cli import catalog
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
 from nagaya_client.paging import first
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """The catalogue: providers, models, prices, and which step uses which."""
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListModels",))
 @limit_option
 @answers
 async def list_models(session: Session, limit: int) -> Message:
@@ -29,7 +30,7 @@ async def list_models(session: Session, limit: int) -> Message:
     return await first(session.client.catalog.ListModels, pb.ListModelsRequest(), limit)
 
 
-@group.command()
+@group.command(rpcs=("ListProviders",))
 @limit_option
 @answers
 async def providers(session: Session, limit: int) -> Message:
@@ -37,7 +38,7 @@ async def providers(session: Session, limit: int) -> Message:
     return await first(session.client.catalog.ListProviders, pb.ListProvidersRequest(), limit)
 
 
-@group.command()
+@group.command(rpcs=("ListPrices",))
 @click.argument("model_id")
 @limit_option
 @answers
@@ -47,7 +48,7 @@ async def prices(session: Session, model_id: str, limit: int) -> Message:
     return await first(session.client.catalog.ListPrices, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("ListStepDefaults",))
 @limit_option
 @answers
 async def defaults(session: Session, limit: int) -> Message:
@@ -56,7 +57,7 @@ async def defaults(session: Session, limit: int) -> Message:
     return await first(session.client.catalog.ListStepDefaults, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("SetStepDefault",))
 @click.argument("step")
 @click.argument("provider_id", metavar="PROVIDER")
 @click.argument("model_class", metavar="CLASS")
@@ -69,7 +70,7 @@ async def set_default(session: Session, step: str, provider_id: str, model_class
     return await session.client.catalog.SetStepDefault(request)
 
 
-@group.command()
+@group.command(rpcs=("ListTenantStepOverrides",))
 @tenant_option
 @limit_option
 @answers
@@ -79,7 +80,7 @@ async def overrides(session: Session, tenant: str, limit: int) -> Message:
     return await first(session.client.catalog.ListTenantStepOverrides, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("SetTenantStepOverride",))
 @click.argument("step")
 @click.argument("provider_id", metavar="PROVIDER")
 @click.argument("model_class", metavar="CLASS")
@@ -95,7 +96,7 @@ async def set_override(
     return await session.client.catalog.SetTenantStepOverride(request)
 
 
-@group.command()
+@group.command(rpcs=("DeleteTenantStepOverride",))
 @click.argument("step")
 @tenant_option
 @answers
@@ -105,7 +106,7 @@ async def delete_override(session: Session, step: str, tenant: str) -> Message:
     return await session.client.catalog.DeleteTenantStepOverride(request)
 
 
-@group.command()
+@group.command(rpcs=("Resolve",))
 @click.argument("step")
 @click.option("--model", metavar="MODEL|PROVIDER/CLASS", help="As if the request had chosen this.")
 @click.option("--run-model", metavar="MODEL|PROVIDER/CLASS", help="As if the run had chosen this.")

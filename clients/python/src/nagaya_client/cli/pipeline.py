@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.runs.v1 import pipeline_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
 from nagaya_client.errors import ApiError
 from nagaya_client.paging import first
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Pipelines: which steps a run goes through, in versions."""
 
 
-@group.command()
+@group.command(rpcs=("ValidatePipeline",))
 @click.argument("file", type=_FILE)
 @tenant_option
 @answers
@@ -40,7 +41,7 @@ async def validate(session: Session, file: Path, tenant: str) -> Message:
         return await session.client.pipelines.ValidatePipeline(request)
 
 
-@group.command()
+@group.command(rpcs=("CreatePipelineVersion",))
 @click.argument("file", type=_FILE)
 @click.option("--name", help="The pipeline's name, instead of what the file says.")
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
@@ -64,7 +65,7 @@ async def create(
         return await session.client.pipelines.CreatePipelineVersion(request)
 
 
-@group.command()
+@group.command(rpcs=("GetPipelineVersion",))
 @click.argument("pipeline")
 @click.option("--version", type=int, default=0, help="The newest when absent.")
 @tenant_option
@@ -75,7 +76,7 @@ async def get(session: Session, pipeline: str, version: int, tenant: str) -> Mes
     return await session.client.pipelines.GetPipelineVersion(request)
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListPipelineVersions",))
 @click.argument("pipeline", default="")
 @tenant_option
 @limit_option

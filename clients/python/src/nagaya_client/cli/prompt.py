@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from nagaya.runs.v1 import prompt_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
 from nagaya_client.paging import first
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Prompts: what a step sends to its model, in versions."""
 
 
-@group.command()
+@group.command(rpcs=("CreatePromptVersion",))
 @click.argument("step")
 @click.option(
     "-f",
@@ -57,7 +58,7 @@ async def create(
     return await _activate(session, tenant, step, created.prompt_version.version)
 
 
-@group.command()
+@group.command(rpcs=("GetPromptVersion",))
 @click.argument("step")
 @click.argument("version", type=int)
 @tenant_option
@@ -68,7 +69,7 @@ async def get(session: Session, step: str, version: int, tenant: str) -> Message
     return await session.client.prompts.GetPromptVersion(request)
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListPromptVersions",))
 @click.argument("step")
 @tenant_option
 @limit_option
@@ -79,7 +80,7 @@ async def list_versions(session: Session, step: str, tenant: str, limit: int) ->
     return await first(session.client.prompts.ListPromptVersions, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("ActivatePromptVersion",))
 @click.argument("step")
 @click.argument("version", type=int)
 @tenant_option

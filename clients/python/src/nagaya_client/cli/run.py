@@ -14,6 +14,7 @@ from google.protobuf import json_format, struct_pb2
 from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya_client.cli import catalog
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
     answers,
@@ -67,12 +68,12 @@ class StepModel(click.ParamType["tuple[str, model_pb2.ModelChoice]"]):
         return step, catalog.choice(model)
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Runs: start, watch, look at, cancel."""
 
 
-@group.command()
+@group.command(rpcs=("CreateRun", "StartRun"))
 @click.argument("pipeline")
 @click.option("-i", "--input", "given", type=JsonFile(), required=True, help="What it is given.")
 @click.option("--version", type=int, default=0, help="Of the pipeline; the newest when absent.")
@@ -113,7 +114,7 @@ async def start(
     return await _watched(session, tenant, run.run_id)
 
 
-@group.command()
+@group.command(rpcs=("GetRun",))
 @click.argument("run_id")
 @tenant_option
 @answers
@@ -122,7 +123,7 @@ async def get(session: Session, run_id: str, tenant: str) -> Message:
     return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant, run_id=run_id))
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListRuns",))
 @click.option("--pipeline", default="", help="Only runs of this pipeline.")
 @click.option("--state", type=choice_of(run_pb2.RunState), help="Only runs in this state.")
 @tenant_option
@@ -138,7 +139,7 @@ async def list_runs(
     return await first(session.client.runs.ListRuns, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("WatchRun",))
 @click.argument("run_id")
 @click.option("--after", type=click.IntRange(0), default=0, help="The last event you have seen.")
 @tenant_option
@@ -152,7 +153,7 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
     return await _watched(session, tenant, run_id, after)
 
 
-@group.command()
+@group.command(rpcs=("ListRunSteps",))
 @click.argument("run_id")
 @tenant_option
 @limit_option
@@ -163,7 +164,7 @@ async def steps(session: Session, run_id: str, tenant: str, limit: int) -> Messa
     return await first(session.client.runs.ListRunSteps, request, limit)
 
 
-@group.command()
+@group.command(rpcs=("CancelRun",))
 @click.argument("run_id")
 @tenant_option
 @answers

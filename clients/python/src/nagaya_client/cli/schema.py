@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.tenant.v1 import schema_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option
 from nagaya_client.paging import first
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """How far each database has come with its migrations."""
 
 
-@group.command()
+@group.command(rpcs=("GetSchemaStatus",))
 @click.option("-t", "--tenant", "only", metavar="ID", default="", help="Only this tenant.")
 @limit_option
 @answers

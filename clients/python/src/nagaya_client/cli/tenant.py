@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
+from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, answers, limit_option
 from nagaya_client.paging import first
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Customers, each with a database of its own."""
 
 
-@group.command()
+@group.command(rpcs=("CreateTenant",))
 @click.argument("tenant_id")
 @click.option("--name", help="The name shown to people; the id when absent.")
 @click.option("--request-id", help="The key of this creation: repeat it to finish one.")
@@ -38,7 +39,7 @@ async def create(
     )
 
 
-@group.command()
+@group.command(rpcs=("GetTenant",))
 @click.argument("tenant_id")
 @answers
 async def get(session: Session, tenant_id: str) -> Message:
@@ -46,7 +47,7 @@ async def get(session: Session, tenant_id: str) -> Message:
     return await session.client.tenants.GetTenant(pb.GetTenantRequest(tenant_id=tenant_id))
 
 
-@group.command("list")
+@group.command("list", rpcs=("ListTenants",))
 @limit_option
 @answers
 async def list_tenants(session: Session, limit: int) -> Message:
@@ -54,7 +55,7 @@ async def list_tenants(session: Session, limit: int) -> Message:
     return await first(session.client.tenants.ListTenants, pb.ListTenantsRequest(), limit)
 
 
-@group.command()
+@group.command(rpcs=("SuspendTenant",))
 @click.argument("tenant_id")
 @answers
 async def suspend(session: Session, tenant_id: str) -> Message:
@@ -63,7 +64,7 @@ async def suspend(session: Session, tenant_id: str) -> Message:
     return await session.client.tenants.SuspendTenant(request)
 
 
-@group.command()
+@group.command(rpcs=("ResumeTenant",))
 @click.argument("tenant_id")
 @answers
 async def resume(session: Session, tenant_id: str) -> Message:

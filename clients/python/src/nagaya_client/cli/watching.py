@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya_client.cli import board as boards
-from nagaya_client.cli import failures
+from nagaya_client.cli import failures, hints
 from nagaya_client.cli.board import Board
 from nagaya_client.cli.output import json_line
 
@@ -31,7 +31,7 @@ async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -
         await follow(session.client, board, tenant_id, run_id, hear, after=after)
     if not board.completed:
         if board.run.error.message:
-            click.echo(f"error: {board.run.error.message}", err=True)
+            click.echo(f"error: {hints.in_commands(board.run.error.message)}", err=True)
             click.echo(f"reason: {board.run.error.reason}", err=True)
         raise failures.Ended(failures.FAILED)
 
