@@ -179,7 +179,7 @@ def test_the_callers_deadline_reaches_the_service(backend: Backend, call: Call) 
     call(_GET, timeout=5)
 
     assert backend.seconds_left is not None
-    assert 3 < backend.seconds_left <= 5
+    assert 3 < backend.seconds_left <= 5.01  # gRPC rounds it up to 10 ms on the wire
 
 
 @pytest.mark.usefixtures("backend")
