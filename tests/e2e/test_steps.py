@@ -46,6 +46,16 @@ def function(step: str, name: str, *needs: str, **more: object) -> dict[str, obj
     return {"step": step, "needs": list(needs), "function": kind, **more}
 
 
+async def create_pipeline_that_writes(client: Client, tenant_id: str, **llm: object) -> None:
+    """Create a pipeline whose one step asks a model what the run's input says."""
+    await create_prompt(client, tenant_id, "write", "{{marker}}")
+    bind = {"variable": "marker", "output": {"step": "input", "jsonPointer": ""}}
+    # A default for this step is not in the catalogue: the pipeline names its model.
+    model = {"modelClass": {"providerId": "claude", "modelClass": "standard"}}
+    step = {"step": "write", "needs": ["input"], "llm": {"bindings": [bind], "model": model, **llm}}
+    await create_pipeline(client, tenant_id, "test", {"steps": [step]})
+
+
 async def run_steps(
     client: Client, tenant_id: str, *steps: dict[str, object], value: object = None
 ) -> tuple[run_pb2.Run, dict[tuple[str, int], run_pb2.RunStep]]:
@@ -200,16 +210,30 @@ async def test_a_held_run_begins_once_its_input_is_uploaded_and_it_is_started(
     assert run.input.output_digest == hashlib.sha256(committed).hexdigest()
 
 
+async def test_a_step_whose_reply_was_cut_off_is_not_tried_and_paid_again(
+    house: House, client: Client, tenant_id: str
+) -> None:
+    await create_pipeline_that_writes(client, tenant_id, outputSchema={"type": "object"})
+    marker = f"cut-{secrets.token_hex(8)}"
+    await add_rule(house, marker, {"kind": "reply", "text": '{"title": "Cra', "finish": "length"})
+    run_id = await create_run(client, tenant_id, "test", marker)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_FAILED
+    assert (run.error.step, run.error.reason) == ("write", "REPLY_CUT")
+    assert "cut off after" in run.error.message
+    assert "Raise max_output_tokens" in run.error.message
+    (written,) = await list_steps(client, tenant_id, run_id)
+    assert written.retry_count == 0
+    assert written.cost_micro_usd > 0
+    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    assert len(asked) == 1
+
+
 async def test_a_history_does_not_grow_with_the_bodies(
     house: House, client: Client, tenant_id: str
 ) -> None:
-    await create_prompt(client, tenant_id, "write", "{{marker}}")
-    bind = {"variable": "marker", "output": {"step": "input", "jsonPointer": ""}}
-    # A default for this step is not in the catalogue: the pipeline names its model.
-    model = {"modelClass": {"providerId": "claude", "modelClass": "standard"}}
-    llm = {"bindings": [bind], "model": model}
-    step = {"step": "write", "needs": ["input"], "llm": llm}
-    await create_pipeline(client, tenant_id, "test", {"steps": [step]})
+    await create_pipeline_that_writes(client, tenant_id)
     temporal = await Temporal.connect(house.endpoints.temporal, data_converter=data_converter())
     sizes: list[int] = []
     for size in (1_000, 5_000_000):

@@ -13,6 +13,7 @@ from llm_gateway.errors import (
     ProviderLimited,
     ProviderRefused,
     ProviderUnavailable,
+    ReplyCut,
     ReplyInvalid,
 )
 from llm_gateway.providers.wire_format import Fault, ProviderFault
@@ -45,7 +46,7 @@ def test_what_nobody_paid_for_is_tried_three_times(fault: Fault) -> None:
     assert delay(fault, tried=3) is None
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXHAUSTED, Fault.MALFORMED])
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXHAUSTED, Fault.MALFORMED, Fault.CUT])
 def test_what_will_not_help_is_not_tried(fault: Fault) -> None:
     assert delay(fault, policy=REDO) is None
 
@@ -91,6 +92,7 @@ def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
         (Fault.UNAVAILABLE, FAIL, ProviderUnavailable),
         (Fault.NEVER_SENT, FAIL, ProviderUnavailable),
         (Fault.MALFORMED, FAIL, ReplyInvalid),
+        (Fault.CUT, FAIL, ReplyCut),
         (Fault.LOST, FAIL, CallOutcomeUnknown),
         (Fault.LOST, REDO, ProviderUnavailable),
     ],

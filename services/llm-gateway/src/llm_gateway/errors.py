@@ -5,7 +5,8 @@ DomainError
 │   ├── BaseUrlRefused
 │   ├── CapabilityMissing
 │   ├── InputTooLarge
-│   └── ProviderRefused
+│   ├── ProviderRefused
+│   └── ReplyCut
 ├── NotFound
 │   ├── CallNotFound
 │   ├── ModelNotFound
@@ -72,6 +73,14 @@ class InputTooLarge(InvalidInput):
 class ProviderRefused(InvalidInput):
     reason = "ERROR_REASON_PROVIDER_REFUSED"
     hint = "Trying again will not help; the call's attempts tell more."
+
+
+class ReplyCut(InvalidInput):
+    reason = "ERROR_REASON_REPLY_CUT"
+    hint = (
+        "Raise max_output_tokens, take a model that may say more, or ask for less;"
+        " the same request is not sent again."
+    )
 
 
 class CallNotFound(NotFound):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llm_gateway.app.flights import Flight
     from llm_gateway.domain.calls import Plan
     from llm_gateway.domain.requests import GenerationSpec, Prompt
+    from llm_gateway.domain.schemas import OutputSchema
     from llm_gateway.providers.exchange import Exchange
     from llm_gateway.providers.http import Line
     from llm_gateway.routing.rules import Route
@@ -87,17 +88,41 @@ async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
         structured=spec.output_schema is not None,
     )
     if spec.output_schema is not None:
-        try:
-            await asyncio.to_thread(spec.output_schema.check, parse(reply.text))
-        except NotJson:
-            raise _unusable(f"the reply is no JSON ({reply.finish_reason})", exchange) from None
-        except SchemaMismatch as error:
-            raise _unusable(f"the reply does not fit the schema: {error}", exchange) from None
+        problem = await asyncio.to_thread(_misfit, spec.output_schema, reply)
+        if problem and reply.finish_reason.cut_off:
+            raise _cut(reply, spec, journey, exchange)
+        if problem:
+            raise ProviderFault(Fault.MALFORMED, problem, status=exchange.status)
     return reply
 
 
-def _unusable(words: str, exchange: Exchange) -> ProviderFault:
-    return ProviderFault(Fault.MALFORMED, words, status=exchange.status)
+def _misfit(schema: OutputSchema, reply: Reply) -> str:
+    """Return why a reply does not fit a schema; empty when it does."""
+    try:
+        schema.check(parse(reply.text))
+    except NotJson:
+        return f"the reply is no JSON ({reply.finish_reason})"
+    except SchemaMismatch as error:
+        return f"the reply does not fit the schema: {error}"
+    return ""
+
+
+def _cut(reply: Reply, spec: GenerationSpec, journey: Journey, exchange: Exchange) -> ProviderFault:
+    """Return the fault of a reply that is no use because a limit cut it off."""
+    usage, limit = reply.usage, journey.prompt.max_output_tokens
+    can = journey.route.model.capabilities
+    if reply.finish_reason is FinishReason.TRUNCATED_BY_REASONING:
+        why = f"reasoning used {usage.reasoning_tokens:,} of the {limit:,} that were allowed"
+    elif limit < can.max_output_tokens:
+        why = f"max_output_tokens is {spec.max_output_tokens:,}"
+        why += f", and {limit - spec.max_output_tokens:,} more were allowed for reasoning"
+    else:
+        why = f"the model may say no more than {limit:,}"
+    tokens = usage.output_tokens + usage.reasoning_tokens
+    words = f"the reply was cut off after {tokens:,} tokens: {why}"
+    fault = ProviderFault(Fault.CUT, words, status=exchange.status)
+    fault.cut_at_tokens = limit
+    return fault
 
 
 def _finish_reason(
@@ -144,6 +169,7 @@ def _failure(
         state=CallState.UNKNOWN if lost else CallState.FAILED,
         estimated=not complete,
         error=fault.words[:500],
+        cut_at_tokens=fault.cut_at_tokens,
     )
 
 

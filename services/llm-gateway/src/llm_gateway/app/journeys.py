@@ -60,4 +60,5 @@ class Journeys:
         prompt = await self._inputs.join(order.tenant_id, spec, route.model)
         usage = Usage(input_tokens=estimated_tokens(prompt.utf8_bytes))
         cost = route.price(now(), usage).rates.cost(usage)
-        return Journey(route, line, prompt, Plan(route.resolution, usage.input_tokens, cost))
+        plan = Plan(route.resolution, prompt.max_output_tokens, usage.input_tokens, cost)
+        return Journey(route, line, prompt, plan)

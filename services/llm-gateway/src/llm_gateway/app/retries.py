@@ -12,6 +12,7 @@ from llm_gateway.errors import (
     ProviderLimited,
     ProviderRefused,
     ProviderUnavailable,
+    ReplyCut,
     ReplyInvalid,
 )
 from llm_gateway.providers.wire_format import Fault, ProviderFault
@@ -28,6 +29,7 @@ _KINDS: dict[Fault, type[DomainError]] = {
     Fault.LIMITED: ProviderLimited,
     Fault.EXHAUSTED: ProviderLimited,
     Fault.MALFORMED: ReplyInvalid,
+    Fault.CUT: ReplyCut,
 }
 
 
@@ -95,6 +97,8 @@ def error_of(
     error = _KINDS.get(fault.fault, ProviderUnavailable)(f"{provider_id}: {fault.words}")
     error.metadata |= {"provider_id": provider_id, "http_status": str(fault.status)}
     error.metadata |= {"attempt": str(number), "attempts": str(tried)}
+    if fault.cut_at_tokens is not None:
+        error.metadata["limit_tokens"] = str(fault.cut_at_tokens)
     if fault.retry_after is not None:
         error.metadata["retry_after_ms"] = str(round(fault.retry_after * 1000))
     return error

@@ -72,13 +72,17 @@ class Attempt:
     estimated: bool
     dispatched_at: datetime
     ended_at: datetime | None
+    cut_at_tokens: int | None = None
+    """The limit on output tokens that cut the reply off, where that made it useless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the next attempt would be made: the model, and what its input is estimated at."""
+    """How the next attempt would be made: model and limit, and what its input is estimated at."""
 
     resolution: Resolution
+    max_output_tokens: int
+    """Reasoning included."""
     estimated_tokens: int
     estimated_micro_usd: int
 
@@ -96,6 +100,8 @@ class Ending:
     provider_request_id: str = ""
     error: str = ""
     """In the gateway's own words; never the provider's body."""
+    cut_at_tokens: int | None = None
+    """The limit on output tokens that cut the reply off, where that made it useless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,17 @@ class Call:
     def unknown_attempt(self) -> int:
         """The number of the latest attempt whose outcome nobody knows; 0 when there is none."""
         return self._last_in(CallState.UNKNOWN)
+
+    def cut_attempt(self, plan: Plan) -> Attempt | None:
+        """Return an attempt whose reply was cut off where a planned one's would be too."""
+        cut = [
+            a
+            for a in self.attempts
+            if a.cut_at_tokens is not None
+            and a.model_id == plan.resolution.model_id
+            and a.cut_at_tokens >= plan.max_output_tokens
+        ]
+        return cut[-1] if cut else None
 
     def _last_in(self, state: CallState) -> int:
         return max((a.number for a in self.attempts if a.state is state), default=0)

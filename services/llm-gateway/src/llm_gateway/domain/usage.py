@@ -17,6 +17,11 @@ class FinishReason(StrEnum):
     TRUNCATED_BY_REASONING = "truncated_by_reasoning"
     REFUSAL = "refusal"
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether a limit on output tokens ended the reply."""
+        return self in (FinishReason.LENGTH, FinishReason.TRUNCATED_BY_REASONING)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -144,7 +144,10 @@ class Outcomes:
         if call is None:
             return None
         if ending is not None:
-            await self._attempts.end(connection, call.id, *ending)
+            number, how = ending
+            await self._attempts.end(connection, call.id, number, how)
+            if how.cut_at_tokens is not None:
+                await self._attempts.mark_cut(connection, call.id, number, how.cut_at_tokens)
             await self._transitions.add_up(connection, call.id)
         ours = call.lease_owner == lease.owner
         forsaken = call.lease_owner is None and call.state is CallState.UNKNOWN

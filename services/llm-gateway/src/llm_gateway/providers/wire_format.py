@@ -29,6 +29,8 @@ class Fault(StrEnum):
     """The request itself is refused."""
     MALFORMED = "malformed"
     """A whole answer that cannot be read, or does not fit the schema."""
+    CUT = "cut"
+    """A whole answer that a limit on output tokens cut off, so that it does not fit the schema."""
     LOST = "lost"
     """Sent, and the answer broke off: what became of it, nobody here knows."""
 
@@ -50,6 +52,8 @@ class ProviderFault(Exception):
         """Seconds, where the provider said so."""
         self.final = False
         """Whether the provider asks not to be tried again."""
+        self.cut_at_tokens: int | None = None
+        """The limit on output tokens that cut the reply off."""
 
     @property
     def retryable(self) -> bool:

@@ -60,6 +60,17 @@ class AttemptStore:
             *(getattr(ending.usage, name) for name in USAGE_FIELDS),
         )
 
+    async def mark_cut(
+        self, connection: Connection, call_id: int, number: int, limit_tokens: int
+    ) -> None:
+        """Record the limit that cut an attempt's reply off, and made it useless."""
+        await connection.execute(
+            "UPDATE llm_call_attempts SET cut_at_tokens = $3 WHERE call_id = $1 AND attempt = $2",
+            call_id,
+            number,
+            limit_tokens,
+        )
+
     async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
         """Record that nobody knows what became of an attempt; its estimate stays."""
         await connection.execute(
@@ -96,4 +107,5 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         estimated=row["estimated"],
         dispatched_at=datetime.fromisoformat(row["dispatched_at"]),
         ended_at=None if ended_at is None else datetime.fromisoformat(ended_at),
+        cut_at_tokens=row.get("cut_at_tokens"),  # none yet where the migration is still to come
     )

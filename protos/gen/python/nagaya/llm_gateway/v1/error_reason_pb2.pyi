@@ -64,6 +64,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such run. `run_id` holds it."""
     ERROR_REASON_CALL_IN_FLIGHT: _ErrorReason.ValueType  # 20
     """The call is in flight in a process that cannot be reached; try again. `retry_after_ms` tells when."""
+    ERROR_REASON_REPLY_CUT: _ErrorReason.ValueType  # 21
+    """The reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema. `attempt` is the attempt's number,
+    `limit_tokens` the limit, reasoning included.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -110,4 +114,8 @@ ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 19
 """There is no such run. `run_id` holds it."""
 ERROR_REASON_CALL_IN_FLIGHT: ErrorReason.ValueType  # 20
 """The call is in flight in a process that cannot be reached; try again. `retry_after_ms` tells when."""
+ERROR_REASON_REPLY_CUT: ErrorReason.ValueType  # 21
+"""The reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema. `attempt` is the attempt's number,
+`limit_tokens` the limit, reasoning included.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

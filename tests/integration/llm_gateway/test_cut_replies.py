@@ -1,0 +1,138 @@
+"""Replies that a limit on output tokens cut off, where a schema was asked for: paid once, final."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.llm_gateway.asking import Refused, by_id, struct
+from tests.integration.llm_gateway.cataloguing import model, new_name, price, set_model, set_price
+from tests.integration.llm_gateway.test_money import recounted, told, used
+
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
+from servicekit.times import now
+
+if TYPE_CHECKING:
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+    from nagaya.llm_gateway.v1 import generation_pb2
+
+SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
+# What each wire format says of a reply that its limit ended.
+WORDS = {
+    "claude-sonnet-5-5": "max_tokens",
+    "gpt-6.2-sol": "max_output_tokens",
+    "gemini-3.8-flash": "MAX_TOKENS",
+}
+# 25,000 tokens, more than a step of 100 and its headroom of 8,192: the stub cuts by the limit.
+LONG = {"kind": "reply", "text": '{"title": "' + "cranes and herons " * 5_600 + '"}'}
+ENDED = {"kind": "reply", "text": '{"title": "Cra', "finish": "length"}
+ALWAYS = {"times": 100}
+
+
+async def refusal(asking: Asking, spec: generation_pb2.GenerationSpec) -> Refused:
+    with pytest.raises(Refused) as refused:
+        await asking.ask(spec)
+    return refused.value
+
+
+@pytest.mark.parametrize("model_id", WORDS)
+async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_asked_for(
+    house: House, asking: Asking, model_id: str
+) -> None:
+    house.stub.script(asking.word, LONG, **ALWAYS)
+    spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
+    other = await asking.through(house.gateways[1])
+
+    refusals = [await refusal(through, spec) for through in (asking, other, asking)]
+    call = await asking.call()
+
+    (sent,) = asking.sent()
+    assert sent["finish_reason"] == WORDS[model_id]
+    assert {str(refused) for refused in refusals} == {str(refusals[0])}
+    assert {refused.reason for refused in refusals} == {"REPLY_CUT"}
+    assert {refused.code.name for refused in refusals} == {"INVALID_ARGUMENT"}
+    assert "cut off after" in str(refusals[0])
+    assert "max_output_tokens is 100" in str(refusals[0])
+    assert refusals[0].metadata["limit_tokens"] == refusals[2].metadata["limit_tokens"] == "8292"
+    _, cost = await recounted(house, model_id, sent)
+    assert call.state == call_pb2.CALL_STATE_FAILED
+    assert (told(call.usage), call.cost_micro_usd) == (used(sent), cost)
+    assert [attempt.estimated for attempt in call.attempts] == [False]
+    listed = await asking.list(
+        call_service_pb2.ListCallsRequest(
+            tenant_id="acme", run_id=asking.run_id, state=call_pb2.CALL_STATE_FAILED
+        )
+    )
+    assert list(listed.calls) == [call]
+
+
+@pytest.mark.parametrize("model_id", WORDS)
+async def test_reasoning_that_left_nothing_for_the_reply_is_named(
+    house: House, asking: Asking, model_id: str
+) -> None:
+    house.stub.script(asking.word, ENDED | {"reasoning_tokens": 8_200}, **ALWAYS)
+    spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
+
+    refused = await refusal(asking, spec)
+
+    assert refused.reason == "REPLY_CUT"
+    assert "reasoning used 8,200 of the 8,292 that were allowed" in str(refused)
+    assert len(asking.sent()) == 1
+
+
+async def test_a_model_that_may_say_no_more_is_named(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, ENDED)
+
+    refused = await refusal(asking, asking.spec(output_schema=SCHEMA))
+
+    assert "the model may say no more than" in str(refused)
+
+
+async def test_a_larger_limit_is_another_request_and_goes_under_the_next_call_number(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, ENDED, times=1)
+    await refusal(asking, asking.spec(output_schema=SCHEMA, max_output_tokens=100))
+    more: dict[str, Any] = {"output_schema": SCHEMA, "max_output_tokens": 1_000}
+
+    reused = await refusal(asking, asking.spec(**more))
+    done = await asking.ask(asking.spec(call=2, **more))
+
+    assert reused.reason == "CALL_KEY_REUSED"
+    assert done.call.state == call_pb2.CALL_STATE_SETTLED
+    assert len(asking.sent()) == 2
+
+
+async def test_the_same_request_goes_on_once_its_model_may_say_more(
+    house: House, asking: Asking
+) -> None:
+    short = model(new_name("m"), "claude", new_name("c"))
+    short.capabilities.json_schema = True
+    await set_model(asking, short)
+    await set_price(asking, price(short.model_id, now(), 1_000_000))
+    house.stub.script(asking.word, ENDED, times=1)
+    spec = asking.spec(output_schema=SCHEMA, model=by_id(short.model_id))
+    assert [(await refusal(asking, spec)).reason for _ in range(2)] == ["REPLY_CUT"] * 2
+
+    short.capabilities.max_output_tokens = 2_000
+    await set_model(asking, short)
+    done = await asking.ask(spec)
+
+    assert [attempt.state for attempt in done.call.attempts] == [
+        call_pb2.CALL_STATE_FAILED,
+        call_pb2.CALL_STATE_SETTLED,
+    ]
+    assert len(asking.sent()) == 2
+
+
+async def test_a_reply_that_is_whole_when_its_limit_ends_it_is_settled(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, ENDED | {"text": '{"title": "Cranes"}'})
+
+    done = await asking.ask(asking.spec(output_schema=SCHEMA))
+
+    assert done.call.finish_reason == call_pb2.FINISH_REASON_LENGTH
+    assert (await asking.files.reply(done.call))["content"] == {"title": "Cranes"}
