@@ -26,7 +26,7 @@ from nagaya.llm_gateway.v1 import (
 from servicekit.status import DETAILS_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import asyncpg
     from tests.integration.llm_gateway.house import House, Server
@@ -144,7 +144,7 @@ class Asking:
         *,
         offset: int = 0,
         seconds: float = 60.0,
-    ) -> AsyncIterator[generation_service_pb2.StreamGenerateResponse]:
+    ) -> AsyncGenerator[generation_service_pb2.StreamGenerateResponse]:
         """Ask through StreamGenerate. Raises Refused."""
         request = generation_service_pb2.StreamGenerateRequest(
             tenant_id=self.tenant_id, spec=spec or self.spec(), offset=offset
@@ -155,6 +155,8 @@ class Asking:
                 yield event
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
+        finally:
+            stream.cancel()  # for whoever stops listening
 
     async def call(self, number: int = 1, step: str = "draft") -> call_pb2.Call:
         """Return a call as CallService tells of it. Raises Refused."""

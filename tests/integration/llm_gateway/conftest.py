@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.llm_gateway.asking import Asking
-from tests.integration.llm_gateway.house import ROOT, House
+from tests.integration.llm_gateway.house import ROOT, House, running
 
 from dataplane import migrations
 from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
@@ -54,6 +54,14 @@ async def asking(house: House) -> AsyncIterator[Asking]:
         yield asking
     finally:
         await asking.close()
+
+
+@pytest.fixture
+async def victim(house: House, asking: Asking) -> AsyncIterator[Asking]:
+    """The test's run, asked about through a process that the test may harm."""
+    with running(house.gateway("victim")) as gateway:
+        through = await asking.through(gateway)
+        yield through
 
 
 @pytest.fixture

@@ -7,17 +7,16 @@ import os
 import random
 import secrets
 import signal
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import FAIL, REDO, Asking, Refused
-from tests.integration.llm_gateway.house import running
+from tests.integration.llm_gateway.asking import FAIL, REDO, Refused
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+    from tests.integration.llm_gateway.asking import Asking
     from tests.integration.llm_gateway.house import House, Server
 
 SETTLED, FAILED, UNKNOWN, DISPATCHED = (
@@ -26,14 +25,6 @@ SETTLED, FAILED, UNKNOWN, DISPATCHED = (
     call_pb2.CALL_STATE_UNKNOWN,
     call_pb2.CALL_STATE_DISPATCHED,
 )
-
-
-@pytest.fixture
-async def victim(house: House, asking: Asking) -> AsyncIterator[Asking]:
-    """The test's run, asked about through a process that the test may harm."""
-    with running(house.gateway("victim")) as gateway:
-        through = await asking.through(gateway)
-        yield through
 
 
 @pytest.mark.parametrize("after_chunks", [None, 3])
@@ -159,6 +150,29 @@ async def test_a_process_told_to_stop_says_what_it_gave_up(
 
     assert call.state == UNKNOWN
     assert [attempt.state for attempt in call.attempts] == [UNKNOWN]
+
+
+async def test_a_process_told_to_stop_books_what_it_had_heard(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    said = "cranes " * 4_000
+    action = {"kind": "reply", "text": said, "chunks": 40}
+    slow = {"first_token_ms": 0, "chunk_ms": 200}
+    house.stub.script(asking.word, action, latency=slow)
+    heard = 0
+    async with aclosing(victim.stream()) as events:
+        async for event in events:
+            heard += len(event.delta.text)
+            if heard > 4_000:
+                break
+    await asyncio.to_thread(victim.gateway.stop)
+
+    call = await asking.call()
+
+    (attempt,) = call.attempts
+    assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
+    assert heard // 4 <= attempt.usage.output_tokens <= len(said) // 4
+    assert call.cost_micro_usd == attempt.cost_micro_usd
 
 
 async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llm_gateway.providers.http import Line
     from llm_gateway.routing.rules import Route
 
+GIVEN_UP = "the gateway gave it up"
 _log = logging.getLogger(__name__)
 
 
@@ -70,8 +71,13 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
         reply = await _reply(flight, journey, exchange)
     except ProviderFault as fault:
         outcome = Failed(fault, _failure(flight, journey, exchange, fault, begun))
+    except BaseException:
+        lost = ProviderFault(Fault.LOST, GIVEN_UP, status=exchange.status)
+        flight.ending = _failure(flight, journey, exchange, lost, begun)
+        raise
     else:
         outcome = Heard(reply, _ending(journey, exchange, reply.usage, begun))
+    flight.ending = outcome.ending
     _report(journey, outcome, begun)
     return outcome
 

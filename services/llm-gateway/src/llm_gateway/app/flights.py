@@ -20,7 +20,7 @@ from servicekit.errors import DomainError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
-    from llm_gateway.domain.calls import Call, CallKey
+    from llm_gateway.domain.calls import Call, CallKey, Ending
     from llm_gateway.domain.requests import GenerationSpec
     from llm_gateway.ledger.outcomes import Outcomes
 
@@ -71,6 +71,8 @@ class Flight:
         """Whether the ledger holds the key for this request, and no other."""
         self.dispatched = False
         """Whether an attempt is recorded as sent, and nothing yet of what became of it."""
+        self.ending: Ending | None = None
+        """What became of the attempt, as far as it is known; None while it is on its way."""
         self._pieces: list[str] = []
         self._starts: list[int] = []
         self._length = 0
@@ -84,8 +86,13 @@ class Flight:
 
     def granted(self, call_id: int) -> None:
         """Note that the key is taken, and an attempt recorded."""
-        self.call_id, self.key_is_ours, self.dispatched = call_id, True, True
+        self.call_id, self.key_is_ours = call_id, True
         self.elsewhere = False
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Note that an attempt is recorded, and about to be sent."""
+        self.dispatched, self.ending = True, None
 
     def wait(self) -> None:
         """Note that another process is at work. Raises CallInFlight when nobody waits any more."""

@@ -55,7 +55,7 @@ class Gateway:
         self.journeys = Journeys(
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )
-        recovery = Recovery(claims, outcomes, replies, self.cache)
+        recovery = Recovery(outcomes, replies, self.cache)
         work = Work(claims, outcomes, self.journeys, replies, recovery, retries)
         self.generations = Generations(self.flights, work, replies)
         self.changes = CatalogChanges(

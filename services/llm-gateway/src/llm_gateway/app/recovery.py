@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from llm_gateway.app.flights import Flight
     from llm_gateway.app.replies import Found, Replies
     from llm_gateway.domain.calls import Attempt, Call
-    from llm_gateway.ledger.claims import Claims
     from llm_gateway.ledger.outcomes import Outcomes
     from llm_gateway.routing.cache import CatalogCache
 
@@ -20,26 +19,20 @@ _DIED = "the process that sent it died before its reply was stored"
 
 
 class Recovery:
-    def __init__(
-        self, claims: Claims, outcomes: Outcomes, replies: Replies, cache: CatalogCache
-    ) -> None:
-        self._claims = claims
+    def __init__(self, outcomes: Outcomes, replies: Replies, cache: CatalogCache) -> None:
         self._outcomes = outcomes
         self._replies = replies
         self._cache = cache
 
-    async def recover(self, flight: Flight) -> Call | None:
-        """Find out what became of a call whose process has died.
+    async def recover(self, flight: Flight, call: Call) -> Call | None:
+        """Find out what became of a call that nobody is at work on, before anything is sent again.
 
-        Its stored reply settles it. None when there is none, and the attempt is recorded as
-        unknown, or when another process is quicker.
+        Its stored reply settles it, whichever attempt it came from. None when there is none; an
+        attempt that was still open is then recorded as unknown.
         """
         order = flight.order
-        call = await self._claims.adopt(order.tenant_id, order.key, flight.lease)
-        if call is None:
-            return None
         settled = await self.settle(flight, call)
-        if settled is None:
+        if settled is None and call.open_attempt:
             ends = order.spec.unknown_policy is UnknownPolicy.FAIL
             await self._outcomes.lose_attempt(
                 order.tenant_id, order.key, flight.lease, _DIED, call_ends=ends

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llm_gateway.app.attempts import Failed, make
+from llm_gateway.app.attempts import GIVEN_UP, Failed, make
 from llm_gateway.app.patience import patiently
 from llm_gateway.app.retries import error_of
 from llm_gateway.domain.calls import CallState
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.2
 _STORE_SECONDS = 600.0  # what has been paid for is not given up lightly
 _GIVE_UP_SECONDS = 2.0
-_DEFECT = "the gateway gave it up"
 _log = logging.getLogger(__name__)
 
 
@@ -84,15 +83,15 @@ class Work:
                 flight.key_is_ours = True
                 if call.state is CallState.SETTLED:
                     return call
-                if call.lease_owner != flight.lease.owner:
-                    if call.lease_live:
-                        flight.wait()
-                        await asyncio.sleep(_POLL_SECONDS)
-                        continue
+                if call.held_against(flight.lease):
+                    flight.wait()
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
+                if not call.held_by(flight.lease):
+                    settled = await self._recovery.recover(flight, call)
+                    if settled is not None:
+                        return settled
                     if call.open_attempt:
-                        settled = await self._recovery.recover(flight)
-                        if settled is not None:
-                            return settled
                         continue
                 refuse_unknown(call, order.spec.unknown_policy)
             journey = journey or await self._journeys.prepare(order, override)
@@ -151,7 +150,7 @@ class Work:
             )
         except LeaseLost:
             return False
-        flight.dispatched = True
+        flight.dispatch()
         return True
 
     async def _land(self, flight: Flight, number: int, heard: Heard) -> Call | None:
@@ -185,7 +184,7 @@ class Work:
                 ending,
                 output,
                 flight.lease,
-                call_id=flight.call_id,
+                call_id=flight.call_id if number == 1 else None,
             ),
             _STORE_SECONDS,
         )
@@ -216,17 +215,24 @@ class Work:
         flight.dispatched = False
 
     async def _give_up(self, flight: Flight) -> None:
-        order = flight.order
         try:
-            await patiently(
-                "giving a call up",
-                lambda: self._outcomes.lose_attempt(
-                    order.tenant_id, order.key, flight.lease, _DEFECT, call_ends=True
-                ),
-                _GIVE_UP_SECONDS,
-            )
+            await patiently("giving a call up", lambda: self._lose(flight), _GIVE_UP_SECONDS)
         except DomainError as error:  # the lease runs out, which says the same
             _log.warning("a call could not be given up", extra={"reason": error.reason})
+
+    async def _lose(self, flight: Flight) -> None:
+        """Record what is known of an attempt that this process does not bring to its end."""
+        order, ending = flight.order, flight.ending
+        if ending is None:
+            await self._outcomes.lose_attempt(
+                order.tenant_id, order.key, flight.lease, GIVEN_UP, call_ends=True
+            )
+            return
+        if ending.state is CallState.SETTLED:  # heard, but nobody knows whether it was stored
+            ending = replace(ending, state=CallState.UNKNOWN, error=GIVEN_UP)
+        await self._outcomes.end_attempt(
+            order.tenant_id, order.key, flight.attempt, ending, flight.lease, call_ends=True
+        )
 
 
 def _detached() -> ServedCall:

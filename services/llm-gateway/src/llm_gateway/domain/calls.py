@@ -142,6 +142,19 @@ class Call:
     ended_at: datetime | None
     attempts: tuple[Attempt, ...]
 
+    def held_by(self, lease: Lease) -> bool:
+        """Whether a piece of work holds the call, however long ago its lease ran out."""
+        return self.lease_owner == lease.owner
+
+    def held_against(self, lease: Lease) -> bool:
+        """Whether another piece of work is at work on it, or was a moment ago."""
+        return self.lease_live and not self.held_by(lease)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it has no reply, and nobody to get it one."""
+        return self.lease_owner is None and self.state is not CallState.SETTLED
+
     @property
     def reply_attempt(self) -> int:
         """The number of the attempt whose reply is stored; 0 when none is."""

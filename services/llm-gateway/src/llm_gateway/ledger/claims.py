@@ -89,26 +89,13 @@ class Claims:
                 return Held()  # whoever had it has just been rolled back
             return await self._take(connection, call, request, plan, lease)
 
-    async def adopt(self, tenant_id: str, key: CallKey, lease: Lease) -> Call | None:
-        """Take the lease of a call whose process has died with an attempt open.
-
-        None when it has not, or when another process has been quicker.
-        """
-        async with self._tenants.transaction(tenant_id) as connection:
-            call = await self._calls.lock(connection, key)
-            if call is None or call.lease_live or not call.open_attempt:
-                return None
-            await self._transitions.adopt(connection, call.id, lease)
-            return call
-
     async def _take(
         self, connection: Connection, call: Call, request: Request, plan: Plan, lease: Lease
     ) -> Claim:
         refuse_another_request(call, request.digest)
         if call.state is CallState.SETTLED:
             return Stored(call)
-        ours = call.lease_owner == lease.owner
-        if not ours and (call.lease_live or call.open_attempt):
+        if not call.held_by(lease) and (call.lease_live or call.open_attempt):
             return Held()
         if call.open_attempt:  # the answer to our first claim was lost, and nothing was sent
             return Granted(call.id, call.open_attempt)
@@ -127,8 +114,9 @@ def refuse_another_request(call: Call, digest: str) -> None:
 
 def refuse_unknown(call: Call, policy: UnknownPolicy) -> None:
     """Raise CallOutcomeUnknown if an attempt may have been paid and the policy is to fail."""
-    if call.unknown_attempt and policy is UnknownPolicy.FAIL:
-        raise CallOutcomeUnknown(call.unknown_attempt)
+    paid = call.unknown_attempt or call.reply_attempt
+    if paid and policy is UnknownPolicy.FAIL:
+        raise CallOutcomeUnknown(paid)
 
 
 def _refuse_cut(call: Call, plan: Plan) -> None:

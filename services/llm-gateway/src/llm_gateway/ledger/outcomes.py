@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from llm_gateway.store.transitions import CallTransitions
 
 
+_FORESTALLED = "the process that sent it died; the reply of another attempt was stored"
+
+
 class LeaseLost(Exception):
     """Another process has taken the call over; what we know of our attempt has been recorded."""
 
@@ -42,11 +45,13 @@ class Outcomes:
     ) -> None:
         """Record another attempt about to be sent. Raises LeaseLost."""
         async with self._tenants.transaction(tenant_id) as connection:
-            call = await self._held(connection, key, lease)
-            if call is None:
+            call = await self._calls.lock(connection, key)
+            if call is None or not call.held_by(lease):
                 raise LeaseLost
-            if call.last_attempt >= number:
+            if call.open_attempt == number:  # the answer to our first try was lost
                 return
+            if call.last_attempt >= number:  # another process's, from when it held the call
+                raise LeaseLost
             await self._transitions.dispatch(connection, call.id, plan.resolution, lease)
             await self._attempts.insert(connection, call.id, number, plan)
 
@@ -60,21 +65,33 @@ class Outcomes:
         *,
         call_ends: bool,
     ) -> None:
-        """Record an attempt that gave no reply; the call ends with it, or is held for another."""
+        """Record an attempt that gave no reply; the call ends with it, or is held for another.
+
+        A call that another process took over is left to it, or to what it left behind.
+        """
         async with self._tenants.transaction(tenant_id) as connection:
-            call = await self._held(connection, key, lease, ending=(number, ending))
-            if call is not None and call_ends:
-                await self._transitions.end(connection, call.id, ending.state)
-            elif call is not None:
+            call = await self._calls.lock(connection, key)
+            if call is None:
+                return
+            await self._record(connection, call, number, ending)
+            held = call.held_by(lease)
+            if held and not call_ends:
                 await self._transitions.keep(connection, call.id, lease)
+            elif held or call.given_up:
+                others = [a.state for a in call.attempts if a.number != number]
+                state = CallState.UNKNOWN if CallState.UNKNOWN in others else ending.state
+                await self._transitions.end(connection, call.id, state)
 
     async def lose_attempt(
         self, tenant_id: str, key: CallKey, lease: Lease, why: str, *, call_ends: bool
     ) -> None:
-        """Record that nobody knows what became of the open attempt; its estimate stays."""
+        """Record that nobody knows what became of the open attempt; its estimate stays.
+
+        Nothing is changed while another process is at work on the call.
+        """
         async with self._tenants.transaction(tenant_id) as connection:
-            call = await self._held(connection, key, lease)
-            if call is None or not call.open_attempt:
+            call = await self._calls.lock(connection, key)
+            if call is None or not call.open_attempt or call.held_against(lease):
                 return
             await self._attempts.lose(connection, call.id, call.open_attempt, why)
             await self._transitions.add_up(connection, call.id)
@@ -96,12 +113,12 @@ class Outcomes:
     ) -> Call | None:
         """Record an attempt whose reply is stored, and settle its call with it.
 
-        None when another process holds the call now: it will find the stored reply. To know the
-        call's id saves time.
+        None when another process is at work on the call: it will find the stored reply. To know the
+        id of a call whose first attempt this is saves time.
         """
         async with self._tenants.transaction(tenant_id) as connection:
-            quickly = call_id is not None and await self._transitions.settle_held(
-                connection, call_id, number, ending, output, lease
+            quickly = call_id is not None and await self._transitions.settle_first(
+                connection, call_id, ending, output, lease
             )
             if not (quickly or await self._settle(connection, key, number, ending, output, lease)):
                 return await self._settled(connection, key)
@@ -118,40 +135,29 @@ class Outcomes:
         output: Output,
         lease: Lease,
     ) -> bool:
-        call = await self._held(connection, key, lease, ending=(number, ending))
-        if call is not None:
-            await self._transitions.settle(connection, call.id, output, ending.price_id)
-        return call is not None
+        call = await self._calls.lock(connection, key)
+        if call is None:
+            return False
+        await self._record(connection, call, number, ending)
+        if call.state is CallState.SETTLED or call.held_against(lease):
+            return False
+        if call.open_attempt not in (0, number):
+            await self._attempts.lose(connection, call.id, call.open_attempt, _FORESTALLED)
+        await self._transitions.settle(connection, call.id, output, ending.price_id)
+        return True
 
     async def renew(self, tenant_id: str, call_ids: Sequence[int], lease: Lease) -> None:
         """Extend the leases of calls that this process still holds."""
         async with self._tenants.connection(tenant_id) as connection:
             await self._transitions.renew(connection, call_ids, lease)
 
-    async def _held(
-        self,
-        connection: Connection,
-        key: CallKey,
-        lease: Lease,
-        *,
-        ending: tuple[int, Ending] | None = None,
-    ) -> Call | None:
-        """Take a call's row, record an attempt's ending; None when the call is not ours any more.
-
-        A call given up as unknown by another process is ours again as long as nobody has taken it.
-        """
-        call = await self._calls.lock(connection, key)
-        if call is None:
-            return None
-        if ending is not None:
-            number, how = ending
-            await self._attempts.end(connection, call.id, number, how)
-            if how.cut_at_tokens is not None:
-                await self._attempts.mark_cut(connection, call.id, number, how.cut_at_tokens)
-            await self._transitions.add_up(connection, call.id)
-        ours = call.lease_owner == lease.owner
-        forsaken = call.lease_owner is None and call.state is CallState.UNKNOWN
-        return call if ours or forsaken else None
+    async def _record(
+        self, connection: Connection, call: Call, number: int, ending: Ending
+    ) -> None:
+        await self._attempts.end(connection, call.id, number, ending)
+        if ending.cut_at_tokens is not None:
+            await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)
+        await self._transitions.add_up(connection, call.id)
 
     async def _settled(self, connection: Connection, key: CallKey) -> Call | None:
         call = await self._calls.find(connection, key)

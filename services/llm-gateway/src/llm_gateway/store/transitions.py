@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 _COUNTS = (*USAGE_FIELDS, "cost_micro_usd")
 _TOTALS = ", ".join(f"{name} = total.{name}" for name in _COUNTS)
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in _COUNTS)
-_MORE = ", ".join(f"{name} = others.{name} + ${n}" for n, name in enumerate(_COUNTS, 11))
-_COUNTED = ", ".join(f"{name} = ${n}" for n, name in enumerate(_COUNTS, 11))
-_OTHERS = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in _COUNTS)
+_COUNTED = ", ".join(f"{name} = ${n}" for n, name in enumerate(_COUNTS, 10))
 
 # The usual beginning of a call in one statement.
 _RESERVE = f"""
@@ -46,26 +44,25 @@ _RESERVE = f"""
     RETURNING call_id
 """
 
-# The usual end of a call in one statement. The call's row is locked first, as everywhere.
-_SETTLE_HELD = f"""
+# The usual end of a call in one statement: its first attempt is its only one. The call's row is
+# locked first, as everywhere.
+_SETTLE_FIRST = f"""
     WITH held AS (
         SELECT id FROM llm_calls
          WHERE id = $1 AND state = 'dispatched' AND lease_owner = $2
            FOR UPDATE
     ), ended AS (
         UPDATE llm_call_attempts
-           SET state = 'settled', price_id = $4, http_status = $5, provider_request_id = $6,
+           SET state = 'settled', price_id = $3, http_status = $4, provider_request_id = $5,
                error = '', estimated = false, ended_at = clock_timestamp(), {_COUNTED}
           FROM held
-         WHERE call_id = held.id AND attempt = $3
-    ), others AS (
-        SELECT {_OTHERS} FROM llm_call_attempts WHERE call_id = $1 AND attempt <> $3
+         WHERE call_id = held.id AND attempt = 1
     )
     UPDATE llm_calls
-       SET state = 'settled', ended_at = clock_timestamp(), price_id = $4,
-           finish_reason = $7, output_path = $8, output_digest = $9, summary = $10,
-           lease_owner = NULL, owner_endpoint = NULL, lease_expires = NULL, {_MORE}
-      FROM held, others
+       SET state = 'settled', ended_at = clock_timestamp(), price_id = $3,
+           finish_reason = $6, output_path = $7, output_digest = $8, summary = $9,
+           lease_owner = NULL, owner_endpoint = NULL, lease_expires = NULL, {_COUNTED}
+      FROM held
      WHERE llm_calls.id = held.id
     RETURNING true
 """
@@ -115,18 +112,6 @@ class CallTransitions:
             call_id,
             *_lease_values(lease),
             *_resolution_values(resolution),
-        )
-
-    async def adopt(self, connection: Connection, call_id: int, lease: Lease) -> None:
-        """Take the lease of a call whose holder has died; its state stays."""
-        await connection.execute(
-            """
-            UPDATE llm_calls
-               SET lease_owner = $2, owner_endpoint = $3, lease_expires = clock_timestamp() + $4
-             WHERE id = $1
-            """,
-            call_id,
-            *_lease_values(lease),
         )
 
     async def renew(self, connection: Connection, call_ids: Sequence[int], lease: Lease) -> None:
@@ -198,24 +183,19 @@ class CallTransitions:
             price_id,
         )
 
-    async def settle_held(
-        self,
-        connection: Connection,
-        call_id: int,
-        number: int,
-        ending: Ending,
-        output: Output,
-        lease: Lease,
+    async def settle_first(
+        self, connection: Connection, call_id: int, ending: Ending, output: Output, lease: Lease
     ) -> bool:
-        """Record an attempt whose reply is stored, and settle its call with it.
+        """Record a first attempt whose reply is stored, and settle its call with it.
 
-        False, and nothing is changed, when the call is not being sent under this lease.
+        False, and nothing is changed, when the call is not being sent under this lease. For later
+        attempts it would not do: what another process books of an earlier one while the statement
+        waits for the row would be left out of the call's sum.
         """
         done = await connection.fetchval(
-            _SETTLE_HELD,
+            _SETTLE_FIRST,
             call_id,
             lease.owner,
-            number,
             ending.price_id,
             ending.http_status,
             ending.provider_request_id,
