@@ -143,11 +143,12 @@ class Asking:
         spec: generation_pb2.GenerationSpec | None = None,
         *,
         offset: int = 0,
+        attempt: int = 0,
         seconds: float = 60.0,
     ) -> AsyncGenerator[generation_service_pb2.StreamGenerateResponse]:
         """Ask through StreamGenerate. Raises Refused."""
         request = generation_service_pb2.StreamGenerateRequest(
-            tenant_id=self.tenant_id, spec=spec or self.spec(), offset=offset
+            tenant_id=self.tenant_id, spec=spec or self.spec(), offset=offset, attempt=attempt
         )
         stream = self.generation.StreamGenerate(request, timeout=seconds, metadata=self._as_runs())
         try:

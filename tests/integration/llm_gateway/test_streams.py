@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +130,35 @@ async def test_a_reply_that_broke_off_begins_again_with_its_next_attempt(
     assert sorted(pieces) == [1, 2]
     digest = hashlib.sha256("".join(pieces[2]).encode()).hexdigest()
     assert digest == asking.sent()[1]["reply_digest"]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["in flight", "stored"])
+async def test_a_stream_resumed_when_another_attempt_speaks_is_told_from_its_beginning(
+    house: House, asking: Asking, *, stored: bool
+) -> None:
+    house.stub.script(asking.word, {"kind": "drop", "after_bytes": 2500}, nth=1)
+    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 6}, nth=2)
+    spec = asking.spec(unknown_policy=REDO)
+    async with aclosing(asking.stream(spec)) as events:
+        broken = (await anext(events)).delta
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    if stored:
+        house.stub.release(rule)
+        await asking.ask(spec)
+    offset, texts = len(broken.text), dict[int, str]()
+
+    async for event in asking.stream(spec, offset=offset, attempt=broken.attempt):
+        house.stub.release(rule)
+        if event.WhichOneof("event") == "delta":
+            text = texts.setdefault(event.delta.attempt, "")
+            assert event.delta.offset == len(text)
+            texts[event.delta.attempt] = text + event.delta.text
+    rest = [e.delta.text async for e in asking.stream(spec, offset=offset, attempt=2)]
+
+    digest = asking.sent()[1]["reply_digest"]
+    assert texts.keys() == {2}
+    assert hashlib.sha256(texts[2].encode()).hexdigest() == digest
+    assert "".join(rest) == texts[2][offset:]
 
 
 async def test_another_process_tells_the_reply_when_it_is_stored(

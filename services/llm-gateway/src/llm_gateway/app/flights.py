@@ -46,10 +46,16 @@ class Order:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a reader of a reply has come; attempt 0 has not begun."""
+    """How far a reader of a reply has come, and in which attempt's text; 0 for whichever speaks."""
 
     offset: int
     attempt: int = 0
+
+    def enter(self, attempt: int) -> None:
+        """Go on in an attempt's text: from its beginning, when the reader comes from another's."""
+        if self.attempt not in (0, attempt):
+            self.offset = 0
+        self.attempt = attempt
 
 
 class Flight:
@@ -138,11 +144,10 @@ class Flight:
                 waiting.cancel()
 
     def _next(self, cursor: Cursor) -> Delta | None:
-        if cursor.attempt != self.attempt:
-            if cursor.attempt:
-                cursor.offset = 0
-            cursor.attempt = self.attempt
-        if not self.attempt or cursor.offset >= self._length:
+        if not self.attempt:
+            return None
+        cursor.enter(self.attempt)
+        if cursor.offset >= self._length:
             return None
         index = bisect_right(self._starts, cursor.offset) - 1
         begin = cursor.offset - self._starts[index]

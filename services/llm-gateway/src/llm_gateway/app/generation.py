@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_gateway.app.flights import ANSWER_SECONDS, Cursor, Order
+from llm_gateway.app.flights import ANSWER_SECONDS, Order
 from llm_gateway.domain.calls import Call, Delta
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import CallInFlight, CallKeyReused, CallOutcomeUnknown
@@ -16,7 +16,7 @@ from servicekit.call import current_call, current_principal
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from llm_gateway.app.flights import Flight, Flights
+    from llm_gateway.app.flights import Cursor, Flight, Flights
     from llm_gateway.app.replies import Replies
     from llm_gateway.app.work import Work
     from llm_gateway.domain.requests import GenerationSpec
@@ -51,17 +51,18 @@ class Generations:
                 return Generated(call, replayed=not (started and flight.paid))
 
     async def stream(
-        self, tenant_id: str, spec: GenerationSpec, offset: int
+        self, tenant_id: str, spec: GenerationSpec, cursor: Cursor
     ) -> AsyncGenerator[Delta | Call]:
-        """Ask, and yield the reply from `offset` on as it grows, then the call."""
-        order, deadline, cursor = _order(tenant_id, spec), _deadline(), Cursor(offset)
-        call = None
-        while call is None:
+        """Ask, and yield the reply from the cursor on as it grows, then the call."""
+        order, deadline = _order(tenant_id, spec), _deadline()
+        while True:
             flight, _ = await self._board(order, deadline)
             async for delta in flight.deltas(cursor, deadline - ANSWER_SECONDS):
                 yield delta
             call = await self._landed(flight, order, deadline)
-        if cursor.attempt != call.reply_attempt:  # its text has not been heard in this process
+            if call is not None:
+                break
+        if flight.attempt != call.reply_attempt:  # its text has not been heard in this process
             async for delta in self._stored(order, call, cursor):
                 yield delta
         yield call
@@ -99,7 +100,8 @@ class Generations:
             return
         structured = order.spec.output_schema is not None
         text = await self._replies.text(order.tenant_id, call.output, structured=structured)
-        begin = cursor.offset if not cursor.attempt else 0
+        cursor.enter(call.reply_attempt)
+        begin = cursor.offset
         for piece in _pieces(text, begin):
             yield Delta(call.reply_attempt, begin, piece)
             begin += len(piece)

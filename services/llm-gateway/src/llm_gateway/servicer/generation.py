@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llm_gateway.app.flights import Cursor
 from llm_gateway.wire.calls import call
 from llm_gateway.wire.models import choice_of, resolution
 from llm_gateway.wire.requests import spec_of, streamed
@@ -30,8 +31,8 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        spec = spec_of(request.spec)
-        async for event in self._generations.stream(request.tenant_id, spec, request.offset):
+        spec, cursor = spec_of(request.spec), Cursor(request.offset, request.attempt)
+        async for event in self._generations.stream(request.tenant_id, spec, cursor):
             yield streamed(event)
 
     async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:

@@ -78,10 +78,13 @@ class StreamGenerateRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that pays."""
     offset: _builtins.int
     """How many characters (Unicode code points) of the reply the caller has already."""
+    attempt: _builtins.int
+    """The attempt that these characters belong to, as the last delta said; 0 for whichever there is. The offset counts in no other attempt's text."""
     @_builtins.property
     def spec(self) -> _generation_pb2.GenerationSpec:
         """What is asked."""
@@ -92,10 +95,11 @@ class StreamGenerateRequest(_message.Message):
         tenant_id: _builtins.str = ...,
         spec: _generation_pb2.GenerationSpec | None = ...,
         offset: _builtins.int = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offset", b"offset", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
