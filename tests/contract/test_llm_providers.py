@@ -74,7 +74,7 @@ async def stub() -> AsyncIterator[LlmStub]:
 async def providers(tmp_path: Path) -> AsyncIterator[Providers]:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(dict.fromkeys(PROVIDERS.values(), "k")))
-    async with Providers(Addresses(["127.0.0.1"]), ProviderKeys(keys), 5.0) as providers:
+    async with Providers(Addresses(["127.0.0.1"]), ProviderKeys(keys), 5.0, 60.0) as providers:
         yield providers
 
 

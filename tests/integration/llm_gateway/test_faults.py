@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.llm_gateway.asking import FAIL, REDO, Refused, by_id
+from tests.integration.llm_gateway.house import running
 
 from nagaya.llm_gateway.v1 import (
     call_pb2,
@@ -149,6 +150,23 @@ def check_money(call: call_pb2.Call) -> None:
             assert attempt.cost_micro_usd > 0
         if attempt.state == FAILED and attempt.http_status != 200:
             assert attempt.cost_micro_usd == 0
+
+
+async def test_a_provider_that_never_ends_is_given_up_after_the_time_for_a_reply(
+    house: House, asking: Asking
+) -> None:
+    action = {"kind": "reply", "text": "cranes " * 4_000, "chunks": 40}
+    house.stub.script(asking.word, action, latency={"first_token_ms": 0, "chunk_ms": 250})
+
+    with running(house.gateway("hasty", NAGAYA_PROVIDER_REPLY_SECONDS="2")) as gateway:
+        hasty = await asking.through(gateway)
+        reason = await reason_of(hasty, asking.spec(), 30)
+    call = await asking.call()
+
+    assert reason == "CALL_OUTCOME_UNKNOWN"
+    assert "the time for a reply was over" in call.attempts[0].error
+    assert call.attempts[0].usage.output_tokens > 0
+    check_money(call)
 
 
 async def test_retry_after_is_a_floor(house: House, asking: Asking) -> None:

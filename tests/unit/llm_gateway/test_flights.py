@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.app.flights import Cursor, Flight, Order
+from llm_gateway.app.flights import Cursor, Flight, Flights, Order
 from llm_gateway.domain.calls import Call, CallKey, Delta, Lease
+from servicekit.errors import TooManyCalls
+from servicekit.guard.admission import TenantLimit
 
 if TYPE_CHECKING:
     from llm_gateway.domain.requests import GenerationSpec
+    from llm_gateway.ledger.outcomes import Outcomes
 
 KEY = CallKey(UUID(int=1), "draft", 0, 1, 1)
+
+
+@dataclass(frozen=True)
+class SpecOf:
+    """As much of a request as a flight looks at."""
+
+    key: CallKey
 
 
 def flight() -> Flight:
@@ -99,3 +111,25 @@ async def test_one_piece_too_long_for_a_message_is_cut() -> None:
     await land(flown)
 
     assert "".join(delta.text for delta in await heard(flown, 10)) == "x" * 99_990
+
+
+async def test_a_tenant_has_only_so_many_flights_whoever_still_waits_for_them() -> None:
+    nobody_renews = cast("Outcomes", None)
+    flights = Flights(nobody_renews, Lease("p", "here", 15.0), TenantLimit(2))
+    landing = asyncio.Event()
+
+    async def fly(_: Flight) -> Call:
+        await landing.wait()
+        return cast("Call", None)
+
+    def start(tenant_id: str, call: int) -> Flight:
+        spec = cast("GenerationSpec", SpecOf(replace(KEY, call=call)))
+        return flights.start(Order(tenant_id, spec, "d", "ada"), time.monotonic() + 60, fly)
+
+    flown = [start("acme", 1), start("acme", 2), start("globex", 1)]
+    with pytest.raises(TooManyCalls):
+        start("acme", 3)
+    landing.set()
+    await asyncio.wait([each.task for each in flown])
+
+    assert start("acme", 3).order.key.call == 3

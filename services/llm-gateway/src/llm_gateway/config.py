@@ -21,6 +21,7 @@ class ProviderConfig:
     keys_file: Path
     http_hosts: tuple[str, ...]
     idle_seconds: float
+    reply_seconds: float
     retry_reserve: int
 
     @classmethod
@@ -38,6 +39,11 @@ class ProviderConfig:
             http_hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
             idle_seconds=environment.seconds(
                 "NAGAYA_PROVIDER_IDLE_SECONDS", "how long a provider may be silent", default=120.0
+            ),
+            reply_seconds=environment.seconds(
+                "NAGAYA_PROVIDER_REPLY_SECONDS",
+                "how long a provider may take for one reply, however busy it looks",
+                default=3600.0,
             ),
             retry_reserve=environment.integer(
                 "NAGAYA_RETRY_RESERVE",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llm_gateway.domain.calls import Call, CallKey, Ending
     from llm_gateway.domain.requests import GenerationSpec
     from llm_gateway.ledger.outcomes import Outcomes
+    from servicekit.guard.admission import TenantLimit
 
 ANSWER_SECONDS = 0.5
 """How long before a caller's deadline it is told that another process is still at work."""
@@ -169,9 +170,10 @@ class Flight:
 class Flights:
     """All flights of this process, one at most for a key; their leases are renewed together."""
 
-    def __init__(self, outcomes: Outcomes, process: Lease) -> None:
+    def __init__(self, outcomes: Outcomes, process: Lease, limit: TenantLimit) -> None:
         self._outcomes = outcomes
         self._process = process
+        self._limit = limit
         self._flights: dict[tuple[str, CallKey], Flight] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
         self._count = 0
@@ -182,7 +184,8 @@ class Flights:
     def start(
         self, order: Order, deadline: float, fly: Callable[[Flight], Coroutine[None, None, Call]]
     ) -> Flight:
-        """Start a flight for a key that has none."""
+        """Start a flight for a key that has none. Raises TooManyCalls."""
+        self._limit.enter(order.tenant_id)
         self._count += 1
         owner = f"{self._process.owner}/{self._count}"
         lease = Lease(owner, self._process.endpoint, self._process.seconds)
@@ -216,6 +219,7 @@ class Flights:
 
     def _landed(self, place: tuple[str, CallKey], task: asyncio.Task[Call]) -> None:
         del self._flights[place]
+        self._limit.leave(place[0])
         if not task.cancelled():
             task.exception()  # has been told to whoever waits, if anybody still does
 

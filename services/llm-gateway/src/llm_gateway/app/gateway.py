@@ -23,6 +23,7 @@ from llm_gateway.providers.addresses import Addresses
 from llm_gateway.providers.http import Providers
 from llm_gateway.providers.keys import ProviderKeys
 from llm_gateway.routing.cache import CatalogCache
+from servicekit.guard.admission import TenantLimit
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from llm_gateway.config import Config
     from llm_gateway.peers.artifacts import Artifacts
     from llm_gateway.store.stores import Stores
+
+
+# More than a tenant may have callers at once: what is over it has been left by its callers, and
+# keeps its prompt in memory until its provider is done.
+_FLIGHTS_PER_TENANT = 1024
 
 
 class Gateway:
@@ -46,12 +52,13 @@ class Gateway:
         replies = Replies(artifacts)
         retries = Retries(RetryBudget(config.providers.retry_reserve))
         self._landing_seconds = config.landing_seconds
-        self._providers = Providers(addresses, keys, config.providers.idle_seconds)
+        self._providers = Providers(
+            addresses, keys, config.providers.idle_seconds, config.providers.reply_seconds
+        )
         self._inside = AsyncExitStack()
         self.cache = CatalogCache(data.management, stores.snapshots)
-        self.flights = Flights(
-            outcomes, Lease(config.process, config.endpoint, config.lease_seconds)
-        )
+        process = Lease(config.process, config.endpoint, config.lease_seconds)
+        self.flights = Flights(outcomes, process, TenantLimit(_FLIGHTS_PER_TENANT))
         self.journeys = Journeys(
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )

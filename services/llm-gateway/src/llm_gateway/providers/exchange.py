@@ -93,8 +93,10 @@ class Exchange:
             raise ProviderFault(Fault.NEVER_SENT, "the provider cannot be reached") from None
         except aiohttp.InvalidURL:
             raise ProviderFault(Fault.NEVER_SENT, "the provider's address is not one") from None
-        except (TimeoutError, aiohttp.SocketTimeoutError):
+        except aiohttp.SocketTimeoutError:
             raise self._lost("nothing came for too long") from None
+        except TimeoutError:
+            raise self._lost("the time for a reply was over") from None
         except (aiohttp.ClientError, OSError):
             raise self._lost("the connection broke") from None
 
@@ -161,5 +163,5 @@ async def _to_end(response: aiohttp.ClientResponse) -> None:
         async with asyncio.timeout(_AFTERWARDS_SECONDS):
             async for _ in response.content.iter_any():
                 pass
-    except (TimeoutError, aiohttp.ClientError):
+    except (TimeoutError, aiohttp.ClientError, OSError):
         response.close()

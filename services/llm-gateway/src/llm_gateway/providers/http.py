@@ -69,11 +69,13 @@ class Line:
 class Providers:
     """Opens lines. Close it when nothing is in flight any more."""
 
-    def __init__(self, addresses: Addresses, keys: ProviderKeys, idle_seconds: float) -> None:
+    def __init__(
+        self, addresses: Addresses, keys: ProviderKeys, idle_seconds: float, reply_seconds: float
+    ) -> None:
         self._addresses = addresses
         self._keys = keys
         self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
+            total=reply_seconds, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
         )
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
