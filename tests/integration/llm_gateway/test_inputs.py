@@ -34,6 +34,16 @@ def pointer(file: artifact_pb2.Artifact, json_pointer: str = "") -> artifact_pb2
     )
 
 
+async def test_half_a_character_in_a_file_is_sent_as_a_replacement(asking: Asking) -> None:
+    file = await asking.files.write(b'{"title": "half \\ud83e here", "whole": "\\ud83e\\udda9"}')
+    parts = (pointer(file, "/title"), "|", pointer(file, "/whole"))
+
+    await asking.ask(asking.spec(messages=[message(asking, *parts)]))
+
+    (sent,) = asking.sent()
+    assert sent["prompt"] == f"{asking.word} half \ufffd here|🦩"
+
+
 async def test_strings_join_as_their_text_and_other_values_as_json(asking: Asking) -> None:
     plan = await asking.files.write(json.dumps(PLAN).encode())
     said = await asking.files.write(b'"a \\"string\\"\\n"', step="review")

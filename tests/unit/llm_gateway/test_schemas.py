@@ -84,6 +84,11 @@ def test_a_schema_that_asks_for_endless_work_is_cut_short(width: int) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_a_number_too_large_to_be_checked_is_a_mismatch() -> None:
+    with pytest.raises(SchemaMismatch):
+        OutputSchema.parse({"multipleOf": 0.1}).check(10**400)
+
+
 def test_a_schema_that_refers_to_itself_alone_is_a_mismatch() -> None:
     with pytest.raises(SchemaMismatch):
         OutputSchema.parse({"$ref": "#"}).check(1)

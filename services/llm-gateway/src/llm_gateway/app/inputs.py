@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import NothingThere, NotJson, at, compact, parse
+from llm_gateway.domain.documents import (
+    NothingThere,
+    NotJson,
+    at,
+    compact,
+    parse,
+    scalar_text,
+)
 from llm_gateway.domain.files import INPUT_LIMIT, File
 from llm_gateway.domain.requests import Pointer, Prompt, Text, Turn
 from llm_gateway.domain.usage import BYTES_PER_TOKEN
@@ -95,7 +102,7 @@ def _text_at(pointer: Pointer, content: bytes) -> str:
         raise _invalid("it is no JSON", pointer) from None
     except NothingThere:
         raise _invalid(f"nothing is at {pointer.json_pointer}", pointer) from None
-    return value if isinstance(value, str) else compact(value)
+    return scalar_text(value if isinstance(value, str) else compact(value))
 
 
 def _holds_a_string(pointer: Pointer, content: bytes) -> bool:

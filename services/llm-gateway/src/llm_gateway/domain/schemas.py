@@ -72,6 +72,8 @@ class OutputSchema:
             error = next(_validator(self.definition).iter_errors(value), None)
         except RecursionError:
             raise SchemaMismatch("the reply or the schema is nested too deeply") from None
+        except ArithmeticError:
+            raise SchemaMismatch("a number is too large to be checked") from None
         if error is not None:
             raise SchemaMismatch(_place(error))
 
