@@ -156,6 +156,25 @@ async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
     assert again.call.cost_micro_usd == sum(a.cost_micro_usd for a in again.call.attempts)
 
 
+async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
+    asking: Asking,
+) -> None:
+    await asking.files.write(b"{}", step="draft", name="artifacts/0-1/call-1.json")
+
+    refused: list[Refused] = []
+    for _ in range(2):
+        with pytest.raises(Refused) as each:
+            await asking.ask()
+        refused.append(each.value)
+    call = await asking.call()
+
+    assert {each.reason for each in refused} == {"REPLY_INVALID"}
+    assert "another file lies where the reply belongs" in str(refused[1])
+    assert call.state == call_pb2.CALL_STATE_FAILED
+    assert [a.state for a in call.attempts] == [call_pb2.CALL_STATE_FAILED]
+    assert len(asking.sent()) == 1
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

@@ -29,6 +29,7 @@ DomainError
 │   └── ProviderUnavailable
 └── DataLoss
     └── ReplyInvalid
+        └── ReplyDisplaced
 """
 
 from __future__ import annotations
@@ -206,3 +207,10 @@ class ProviderUnavailable(Unavailable):
 class ReplyInvalid(DataLoss):
     reason = "ERROR_REASON_REPLY_INVALID"
     hint = "The same key may be tried again, which is paid again."
+
+
+class ReplyDisplaced(ReplyInvalid):
+    hint = "Use the next call number; nothing more is sent for this one."
+
+    def __init__(self) -> None:
+        super().__init__("another file lies where the reply belongs")

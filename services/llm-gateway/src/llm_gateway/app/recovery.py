@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.domain.calls import CallState, Ending
 from llm_gateway.domain.requests import UnknownPolicy
-from llm_gateway.errors import ModelUnpriced
+from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
 
 if TYPE_CHECKING:
     from llm_gateway.app.flights import Flight
@@ -28,19 +28,30 @@ class Recovery:
         """Find out what became of a call that nobody is at work on, before anything is sent again.
 
         Its stored reply settles it, whichever attempt it came from. None when there is none; an
-        attempt that was still open is then recorded as unknown.
+        attempt that was still open is then recorded as unknown. Raises ReplyDisplaced.
         """
-        order = flight.order
-        settled = await self.settle(flight, call)
-        if settled is None and call.open_attempt:
-            ends = order.spec.unknown_policy is UnknownPolicy.FAIL
-            await self._outcomes.lose_attempt(
-                order.tenant_id, order.key, flight.lease, _DIED, call_ends=ends
-            )
+        try:
+            settled = await self.settle(flight, call)
+        except ReplyDisplaced:
+            await self._bury(flight, call, call_ends=True)
+            raise
+        if settled is None:
+            policy = flight.order.spec.unknown_policy
+            await self._bury(flight, call, call_ends=policy is UnknownPolicy.FAIL)
         return settled
 
+    async def _bury(self, flight: Flight, call: Call, *, call_ends: bool) -> None:
+        order = flight.order
+        if call.open_attempt:
+            await self._outcomes.lose_attempt(
+                order.tenant_id, order.key, flight.lease, _DIED, call_ends=call_ends
+            )
+
     async def settle(self, flight: Flight, call: Call) -> Call | None:
-        """Settle a call from its stored reply; None when there is none."""
+        """Settle a call from its stored reply; None when there is none.
+
+        Raises ReplyDisplaced when the file is none of the call's.
+        """
         order = flight.order
         found = await self._replies.find(
             order.tenant_id,
@@ -48,9 +59,11 @@ class Recovery:
             order.digest,
             structured=order.spec.output_schema is not None,
         )
-        sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
-        if found is None or not sent:
+        if found is None:
             return None
+        sent = [a for a in call.attempts if a.number == found.file.attempt]
+        if not sent:
+            raise ReplyDisplaced
         return await self._outcomes.settle(
             order.tenant_id,
             order.key,

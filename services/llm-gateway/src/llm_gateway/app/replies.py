@@ -11,6 +11,7 @@ from llm_gateway.domain.calls import Output
 from llm_gateway.domain.documents import NotJson
 from llm_gateway.domain.files import File, ReplyDraft
 from llm_gateway.domain.replies import read
+from llm_gateway.errors import ReplyDisplaced
 
 if TYPE_CHECKING:
     from llm_gateway.domain.calls import CallKey
@@ -68,16 +69,18 @@ class Replies:
     ) -> Found | None:
         """Return the stored reply to a request; None when there is none.
 
-        A file that no gateway wrote for this request is none.
+        Raises ReplyDisplaced when a file lies there that no gateway wrote for this request.
         """
         file = await self._artifacts.find(tenant_id, key.path(tenant_id))
-        if file is None or file.request_digest != request_digest or file.attempt < 1:
+        if file is None:
             return None
+        if file.request_digest != request_digest:
+            raise ReplyDisplaced
         content = await self._content(tenant_id, File(file.path, file.digest))
         try:
             return Found(file, read(content, structured=structured))
         except NotJson:
-            return None
+            raise ReplyDisplaced from None
 
     async def text(self, tenant_id: str, output: Output, *, structured: bool) -> str:
         """Return a stored reply's text, character for character as it was streamed."""

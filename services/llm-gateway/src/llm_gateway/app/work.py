@@ -17,7 +17,7 @@ from llm_gateway.app.attempts import GIVEN_UP, Failed, make
 from llm_gateway.app.patience import patiently
 from llm_gateway.app.retries import error_of
 from llm_gateway.domain.calls import CallState
-from llm_gateway.errors import ReplyInvalid
+from llm_gateway.errors import ReplyDisplaced
 from llm_gateway.ledger.claims import (
     Held,
     Request,
@@ -84,6 +84,7 @@ class Work:
                 if call.state is CallState.SETTLED:
                     return call
                 if call.held_against(flight.lease):
+                    journey = None  # it may be out of date by the time that it is wanted
                     flight.wait()
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
@@ -193,15 +194,17 @@ class Work:
 
     async def _yield_to_stored(self, flight: Flight, number: int, ending: Ending) -> Call:
         """Settle with the reply of an earlier attempt, which was stored after all."""
-        words = "the reply of another attempt had been stored before"
-        await self._end(flight, number, _unstored(ending, words), call_ends=False)
-        order = flight.order
-        call, _ = await self._claims.look(order.tenant_id, order.key)
-        settled = None if call is None else await self._recovery.settle(flight, call)
-        if settled is not None:
-            return settled
-        await self._end(flight, number, _unstored(ending, words), call_ends=True)
-        raise ReplyInvalid("another file lies where the reply belongs", attempt=str(number))
+        order, ended = flight.order, _unstored(ending, "another reply had been stored before")
+        await self._end(flight, number, ended, call_ends=False)
+        try:
+            call, _ = await self._claims.look(order.tenant_id, order.key)
+            settled = None if call is None else await self._recovery.settle(flight, call)
+            if settled is None:
+                raise ReplyDisplaced
+        except DomainError:
+            await self._end(flight, number, ended, call_ends=True)
+            raise
+        return settled
 
     async def _end(self, flight: Flight, number: int, ending: Ending, *, call_ends: bool) -> None:
         order = flight.order
