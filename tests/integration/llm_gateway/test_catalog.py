@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tests.integration.llm_gateway.cataloguing import (
     set_override,
     set_price,
 )
+from tests.integration.llm_gateway.house import ROOT
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import model_pb2
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     import asyncpg
     from tests.integration.llm_gateway.house import House
+
+MIGRATIONS = ROOT / "services" / "llm-gateway" / "migrations"
 
 
 async def test_prices_are_added_and_never_changed(asking: Asking) -> None:
@@ -53,6 +57,34 @@ async def test_prices_are_added_and_never_changed(asking: Asking) -> None:
     with pytest.raises(Refused) as unknown:
         await asking.administer("ListPrices", pb.ListPricesRequest(model_id="nothing"))
     assert unknown.value.reason == "MODEL_NOT_FOUND"
+
+
+async def test_delivered_limits_are_corrected_where_nobody_has_set_them(house: House) -> None:
+    name = f"scratch_{secrets.token_hex(4)}"
+    await house.postgres.create_management_database(name)
+    scratch = await house.database(name)
+    try:
+        await scratch.execute((MIGRATIONS / "0001_catalog.sql").read_text())
+        await scratch.execute(
+            """
+            UPDATE llm_models SET max_input_tokens = 7, set_in_version = 2
+             WHERE id = 'gpt-6.2-sol'
+            """
+        )
+        await scratch.execute((MIGRATIONS / "0002_model_limits.sql").read_text())
+        limits = await scratch.fetch(
+            "SELECT id, max_input_tokens, max_output_tokens FROM llm_models"
+        )
+        version = await scratch.fetchval("SELECT version FROM llm_catalog")
+    finally:
+        await scratch.close()
+
+    found = {row["id"]: (row["max_input_tokens"], row["max_output_tokens"]) for row in limits}
+    assert found["gpt-6.2-sol"] == (7, 128_000)
+    assert found["gpt-6.2-astra"] == (922_000, 128_000)
+    assert found["claude-sonnet-5-5"] == (1_000_000, 128_000)
+    assert sum(found["gemini-4-argon"]) == 1_048_576
+    assert version == 2
 
 
 @pytest.mark.parametrize(
