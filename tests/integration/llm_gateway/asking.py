@@ -173,11 +173,9 @@ class Asking:
         """Return one page of calls. Raises Refused."""
         return await self._told(self.calls.ListCalls(request, metadata=self._as_runs()))
 
-    async def resolve(self, step: str, **choices: model_pb2.ModelChoice) -> model_pb2.Resolution:
-        """Return which model a step would use. Raises Refused."""
-        request = generation_service_pb2.ResolveRequest(
-            tenant_id=self.tenant_id, step=step, **choices
-        )
+    async def resolve(self, step: str, **more: Fields) -> model_pb2.Resolution:
+        """Return which model a step would use; `more` are fields of the request. Raises Refused."""
+        request = generation_service_pb2.ResolveRequest(tenant_id=self.tenant_id, step=step, **more)
         found = await self._told(self.generation.Resolve(request, metadata=self._as_runs()))
         return found.resolution
 

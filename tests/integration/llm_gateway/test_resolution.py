@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.llm_gateway.asking import Asking, Refused, by_id, of_class
@@ -22,7 +22,7 @@ from tests.integration.llm_gateway.cataloguing import (
 )
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
-from nagaya.llm_gateway.v1 import model_pb2
+from nagaya.llm_gateway.v1 import generation_service_pb2, model_pb2
 
 if TYPE_CHECKING:
     import asyncpg
@@ -204,3 +204,44 @@ async def test_an_unpriced_model_is_resolved_and_not_called(asking: Asking) -> N
     assert (resolved.model_id, resolved.price_id) == (name, "")
     assert refused.value.reason == "MODEL_UNPRICED"
     assert asking.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("needs", "priced", "reason"),
+    [
+        ({}, False, "MODEL_UNPRICED"),
+        ({"json_schema": True}, True, "CAPABILITY_MISSING"),
+        ({"temperature": True}, True, "CAPABILITY_MISSING"),
+        ({"max_output_tokens": 1001}, True, "CAPABILITY_MISSING"),
+    ],
+)
+async def test_what_a_call_would_be_refused_for_is_told_without_one(
+    asking: Asking, needs: dict[str, Any], reason: str, *, priced: bool
+) -> None:
+    name = new_name("m")
+    await set_model(asking, model(name, "claude", new_name("c")))
+    if priced:
+        await set_price(asking, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
+        plain = generation_service_pb2.ModelNeeds(max_output_tokens=1000)
+        found = await asking.resolve("draft", model=by_id(name), needs=plain)
+        assert found.model_id == name
+
+    needed = generation_service_pb2.ModelNeeds(**needs)
+    with pytest.raises(Refused) as refused:
+        await asking.resolve("draft", model=by_id(name), needs=needed)
+    assert refused.value.reason == reason
+    assert asking.sent() == []
+
+
+async def test_a_provider_without_a_key_is_told_without_a_call(asking: Asking) -> None:
+    provider_id, name = new_name("p"), new_name("m")
+    format_ = model_pb2.WIRE_FORMAT_OPENAI_CHAT
+    await asking.set_provider(provider_id, "https://models.example", format_)
+    await set_model(asking, model(name, provider_id, "pro"))
+    await set_price(asking, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
+    assert (await asking.resolve("draft", model=by_id(name))).model_id == name
+
+    needs = generation_service_pb2.ModelNeeds()
+    with pytest.raises(Refused) as refused:
+        await asking.resolve("draft", model=by_id(name), needs=needs)
+    assert refused.value.reason == "PROVIDER_KEY_MISSING"

@@ -108,10 +108,10 @@ def test_what_a_model_cannot_do_is_refused(
 ) -> None:
     known = catalog(replace(PRO, capabilities=replace(CAN, **lacks)))
     route = resolve(known, "draft", NOBODY, NOW)
-    check(resolve(catalog(), "draft", NOBODY, NOW), replace(SPEC, **asks))
+    check(resolve(catalog(), "draft", NOBODY, NOW), replace(SPEC, **asks).needs())
 
     with pytest.raises(CapabilityMissing) as refused:
-        check(route, replace(SPEC, **asks))
+        check(route, replace(SPEC, **asks).needs())
 
     assert refused.value.metadata["capability"] == capability
 
@@ -120,7 +120,7 @@ def test_a_model_without_a_price_is_refused() -> None:
     known = catalog(replace(PRO, id="free"))
 
     with pytest.raises(ModelUnpriced):
-        check(resolve(known, "draft", NOBODY, NOW), SPEC)
+        check(resolve(known, "draft", NOBODY, NOW), SPEC.needs())
 
 
 @pytest.mark.parametrize(("visible", "limit"), [(0, 1000), (100, 400), (900, 1000)])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from llm_gateway.app.flights import Order
     from llm_gateway.app.inputs import Inputs
     from llm_gateway.domain.models import ModelChoice, ModelClass
-    from llm_gateway.providers.http import Providers
+    from llm_gateway.domain.requests import ModelNeeds
+    from llm_gateway.providers.http import Line, Providers
     from llm_gateway.routing.cache import CatalogCache
     from llm_gateway.routing.rules import Route
     from llm_gateway.store.overrides import OverrideStore
@@ -38,13 +39,25 @@ class Journeys:
         self._providers = providers
 
     async def resolve(
-        self, tenant_id: str, step: str, model: ModelChoice | None, run_model: ModelChoice | None
+        self,
+        tenant_id: str,
+        step: str,
+        model: ModelChoice | None,
+        run_model: ModelChoice | None,
+        needs: ModelNeeds | None,
     ) -> Route:
-        """Return the model that a step uses now. Raises ModelUnresolved, ModelUnavailable."""
+        """Return the model that a step uses now. Raises ModelUnresolved, ModelUnavailable.
+
+        With `needs` it raises ModelUnpriced, CapabilityMissing, ProviderKeyMissing and
+        BaseUrlRefused too.
+        """
         async with self._tenants.connection(tenant_id) as connection:
             override = await self._overrides.find(connection, step)
         choices = Choices(model, run_model, override)
-        return rules.resolve(self._cache.current, step, choices, now())
+        route = rules.resolve(self._cache.current, step, choices, now())
+        if needs is not None:
+            self._check(route, needs)
+        return route
 
     async def prepare(self, order: Order, override: ModelClass | None) -> Journey:
         """Choose the model, check it, read the input; `override` is the tenant's for the step.
@@ -55,10 +68,14 @@ class Journeys:
         spec = order.spec
         choices = Choices(spec.model, spec.run_model, override)
         route = rules.resolve(self._cache.current, spec.key.step, choices, now())
-        rules.check(route, spec)
-        line = self._providers.line(route.provider)
+        line = self._check(route, spec.needs())
         prompt = await self._inputs.join(order.tenant_id, spec, route.model)
         usage = Usage(input_tokens=estimated_tokens(prompt.utf8_bytes))
         cost = route.price(now(), usage).rates.cost(usage)
         plan = Plan(route.resolution, prompt.max_output_tokens, usage.input_tokens, cost)
         return Journey(route, line, prompt, plan)
+
+    def _check(self, route: Route, needs: ModelNeeds) -> Line:
+        """Return the way to the provider, if the model can do what is needed and has a price."""
+        rules.check(route, needs)
+        return self._providers.line(route.provider)

@@ -60,6 +60,16 @@ class UnknownPolicy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNeeds:
+    """What a request asks of its model, apart from its text."""
+
+    max_output_tokens: int
+    """Of the visible reply; 0 for the model's own limit."""
+    json_schema: bool
+    temperature: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSpec:
     """A request for one reply."""
 
@@ -91,6 +101,13 @@ class GenerationSpec:
             "output_schema": None if schema is None else schema.definition,
         }
         return hashlib.sha256(canonical(asked).encode()).hexdigest()
+
+    def needs(self) -> ModelNeeds:
+        return ModelNeeds(
+            self.max_output_tokens,
+            json_schema=self.output_schema is not None,
+            temperature=self.temperature is not None,
+        )
 
     def parts(self) -> Iterator[Part]:
         """Yield every part, in the order in which a model reads them."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llm_gateway.domain.catalog import Catalog
     from llm_gateway.domain.models import Model, ModelChoice, ModelClass, Provider
     from llm_gateway.domain.prices import Price
-    from llm_gateway.domain.requests import GenerationSpec
+    from llm_gateway.domain.requests import ModelNeeds
     from llm_gateway.domain.usage import Usage
 
 
@@ -69,16 +69,16 @@ def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> 
     return Route(resolution, catalog.providers[model.provider_id], model, catalog)
 
 
-def check(route: Route, spec: GenerationSpec) -> None:
+def check(route: Route, needs: ModelNeeds) -> None:
     """Refuse what the model cannot do. Raises CapabilityMissing, ModelUnpriced."""
     if not route.resolution.price_id:
         raise ModelUnpriced(route.model.id)
     can = route.model.capabilities
-    if spec.output_schema is not None and not can.json_schema:
+    if needs.json_schema and not can.json_schema:
         raise CapabilityMissing(route.model.id, "json_schema")
-    if spec.temperature is not None and not can.temperature:
+    if needs.temperature and not can.temperature:
         raise CapabilityMissing(route.model.id, "temperature")
-    if spec.max_output_tokens > can.max_output_tokens:
+    if needs.max_output_tokens > can.max_output_tokens:
         raise CapabilityMissing(route.model.id, "max_output_tokens")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_gateway.app.flights import Cursor
 from llm_gateway.wire.calls import call
 from llm_gateway.wire.models import choice_of, resolution
-from llm_gateway.wire.requests import spec_of, streamed
+from llm_gateway.wire.requests import needs_of, spec_of, streamed
 from nagaya.llm_gateway.v1 import generation_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 
@@ -41,5 +41,6 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
             request.step,
             choice_of(request.model),
             choice_of(request.run_model),
+            needs_of(request.needs) if request.HasField("needs") else None,
         )
         return pb.ResolveResponse(resolution=resolution(route.resolution))

@@ -9,6 +9,7 @@ from llm_gateway.domain.calls import Delta
 from llm_gateway.domain.requests import (
     GenerationSpec,
     Message,
+    ModelNeeds,
     Pointer,
     Role,
     Text,
@@ -46,6 +47,14 @@ def spec_of(message: pb.GenerationSpec) -> GenerationSpec:
         temperature=round(message.temperature, _DECIMALS) if has_temperature else None,
         output_schema=_schema(message.output_schema) if has_schema else None,
         unknown_policy=UnknownPolicy.REDO if redo else UnknownPolicy.FAIL,
+    )
+
+
+def needs_of(message: service_pb.ModelNeeds) -> ModelNeeds:
+    return ModelNeeds(
+        message.max_output_tokens,
+        json_schema=message.json_schema,
+        temperature=message.temperature,
     )
 
 

@@ -173,6 +173,7 @@ class ResolveRequest(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     RUN_MODEL_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant for which to resolve."""
     step: _builtins.str
@@ -185,6 +186,10 @@ class ResolveRequest(_message.Message):
     def run_model(self) -> _model_pb2.ModelChoice:
         """The run's choice, as it would be given to Generate."""
 
+    @_builtins.property
+    def needs(self) -> Global___ModelNeeds:
+        """What the step will ask of its model. Without it the model is told even if a call would be refused."""
+
     def __init__(
         self,
         *,
@@ -192,14 +197,45 @@ class ResolveRequest(_message.Message):
         step: _builtins.str = ...,
         model: _model_pb2.ModelChoice | None = ...,
         run_model: _model_pb2.ModelChoice | None = ...,
+        needs: Global___ModelNeeds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "run_model", b"run_model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "needs", b"needs", "run_model", b"run_model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "run_model", b"run_model", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "needs", b"needs", "run_model", b"run_model", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
+
+@_typing.final
+class ModelNeeds(_message.Message):
+    """What a request asks of its model, apart from its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    max_output_tokens: _builtins.int
+    """The most tokens that the visible reply may have; the model's own limit when 0."""
+    json_schema: _builtins.bool
+    """Whether the reply must fit a JSON schema."""
+    temperature: _builtins.bool
+    """Whether a sampling temperature is given."""
+    def __init__(
+        self,
+        *,
+        max_output_tokens: _builtins.int = ...,
+        json_schema: _builtins.bool = ...,
+        temperature: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_schema", b"json_schema", "max_output_tokens", b"max_output_tokens", "temperature", b"temperature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelNeeds: _TypeAlias = ModelNeeds  # noqa: Y015
 
 @_typing.final
 class ResolveResponse(_message.Message):

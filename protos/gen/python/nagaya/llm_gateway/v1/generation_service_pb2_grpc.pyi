@@ -54,9 +54,15 @@ class GenerationServiceStub:
     Resolve: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ResolveRequest, _generation_service_pb2.ResolveResponse]
     """Tells which model a step would use now, and by which rule. Nothing is recorded or sent.
 
+    With `needs` it refuses whatever Generate would refuse before it reads the input.
+
     Errors:
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNRESOLVED`: the step has neither a choice, nor an override, nor a default.
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
+    - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: with `needs`, the model has no price today.
+    - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: with `needs`, no key is configured for the provider.
+    - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: with `needs`, the model cannot do what is needed.
+    - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: with `needs`, the gateway's configuration no longer allows the provider's address.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -117,9 +123,15 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_generation_service_pb2.ResolveResponse]:
         """Tells which model a step would use now, and by which rule. Nothing is recorded or sent.
 
+        With `needs` it refuses whatever Generate would refuse before it reads the input.
+
         Errors:
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNRESOLVED`: the step has neither a choice, nor an override, nor a default.
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
+        - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: with `needs`, the model has no price today.
+        - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: with `needs`, no key is configured for the provider.
+        - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: with `needs`, the model cannot do what is needed.
+        - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: with `needs`, the gateway's configuration no longer allows the provider's address.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _aio.Server) -> None: ...
