@@ -12,19 +12,20 @@ import asyncpg
 import pytest
 from tests.fixtures.databases import PASSWORD, create_database
 from tests.integration.runs.house import NOWHERE, House, launcher_at
-from tests.integration.runs.served import Client, FileServicer
+from tests.integration.runs.served import Client, FileServicer, ModelServicer
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.pools import Target
 from dataplane.tenants import ManagementPool, TenantPools
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
+from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 from runs.servicer.bindings import bindings
 from runs.store.stores import Stores
 from runs.watch import Patience, Watch
 from servicekit.call import acting_as
 from servicekit.errors import PermissionDenied
 from servicekit.identity import Principal
-from servicekit.server import bind
+from servicekit.server import Binding, bind
 from servicekit.testing import Keys, Served, serve
 
 if TYPE_CHECKING:
@@ -175,22 +176,35 @@ def files() -> FileServicer:
 
 
 @pytest.fixture
+def models() -> ModelServicer:
+    return ModelServicer()  # pyright: ignore[reportAbstractUsage] - one of its methods is served
+
+
+@pytest.fixture
 async def served(
     keys: Keys,
     files: FileServicer,
+    models: ModelServicer,
     tenants: TenantPools,
     management: ManagementPool,
     launcher: Launcher,
 ) -> AsyncGenerator[Served]:
-    add = artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server
-    binding = bind(add, files, "nagaya.artifacts.v1.ArtifactService")
-    only = {"GetArtifact": binding.handlers["GetArtifact"]}
-    async with serve(keys, replace(binding, handlers=only)) as peer:
+    add_files = artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server
+    add_models = generation_service_pb2_grpc.add_GenerationServiceServicer_to_server
+    peers = (
+        _only("GetArtifact", bind(add_files, files, "nagaya.artifacts.v1.ArtifactService")),
+        _only("Resolve", bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService")),
+    )
+    async with serve(keys, *peers) as peer:
         house = House(tenants, management, launcher, peer.workload_channel("runs"))
         stores = house.stores
         watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
         async with serve(keys, *bindings(tenants, stores, house.runs, watch)) as served:
             yield served
+
+
+def _only(method: str, binding: Binding) -> Binding:
+    return replace(binding, handlers={method: binding.handlers[method]})
 
 
 @pytest.fixture

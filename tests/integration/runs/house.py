@@ -16,6 +16,7 @@ from runs.app.runs import Runs
 from runs.config import TemporalConfig
 from runs.launcher import Launcher, connect
 from runs.peers.artifacts import Artifacts
+from runs.peers.llm_gateway import LlmGateway
 from runs.relay.visits import Relay
 from runs.store.stores import Stores
 from runs.wire import pipelines as wire
@@ -42,7 +43,7 @@ class House:
         tenants: TenantPools,
         management: ManagementPool,
         launcher: Launcher,
-        artifacts: grpc.aio.Channel | None = None,
+        peers: grpc.aio.Channel | None = None,
     ) -> None:
         self.tenants = tenants
         self.management = management
@@ -50,10 +51,10 @@ class House:
         self.stores = stores = Stores()
         self.prompts = Prompts(tenants, stores.prompts)
         self.pipelines = Pipelines(tenants, stores.pipelines, stores.prompts)
-        files = Artifacts(artifacts or open_channel(NOWHERE, None))
-        directory = TenantDirectory(open_channel(NOWHERE, None))
-        self.data = DataPlane(tenants, management, directory)
-        self.runs = Runs(self.data, stores, files, launcher)
+        nowhere = open_channel(NOWHERE, None)
+        self.data = DataPlane(tenants, management, TenantDirectory(nowhere))
+        files, gateway = Artifacts(peers or nowhere), LlmGateway(peers or nowhere)
+        self.runs = Runs(self.data, stores, files, gateway, launcher)
 
     def reaching(self, launcher: Launcher) -> House:
         """Make a replica with another way to Temporal."""

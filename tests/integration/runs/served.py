@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
+from nagaya.llm_gateway.v1 import generation_service_pb2, generation_service_pb2_grpc
 from nagaya.runs.v1 import (
     pipeline_pb2,
     pipeline_service_pb2,
@@ -44,6 +46,26 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
             metrics={"characters": 2},
         )
         return artifact_service_pb2.GetArtifactResponse(artifact=artifact)
+
+
+class ModelServicer(generation_service_pb2_grpc.GenerationServiceServicer):
+    """The one method of llm-gateway that this side of the service calls."""
+
+    def __init__(self) -> None:
+        self.asked: list[generation_service_pb2.ResolveRequest] = []
+        self.refusals: dict[str, DomainError] = {}
+        """By step."""
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def Resolve(
+        self, request: generation_service_pb2.ResolveRequest, context: Context
+    ) -> generation_service_pb2.ResolveResponse:
+        self.asked.append(request)
+        await self.answering.wait()
+        if request.step in self.refusals:
+            raise self.refusals[request.step]
+        return generation_service_pb2.ResolveResponse()
 
 
 class Client:

@@ -119,7 +119,7 @@ def test_equal_requests_have_equal_digests() -> None:
     )
 
     assert one.digest == again.digest
-    assert one.steps_with_models == {"draft", "review"}
+    assert one.step_models.keys() == {"draft", "review"}
 
 
 @pytest.mark.parametrize(

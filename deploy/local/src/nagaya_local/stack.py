@@ -147,7 +147,6 @@ class Stack:
     def _worker_part(self) -> Part:
         port = self._ports[f"{WORKER}-metrics"]
         settings = self._common(WORKER) | self._own_settings("runs")
-        settings["NAGAYA_LLM_GATEWAY_ADDRESS"] = self._address("llm-gateway")
         program = PythonProgram("runs.worker", self._layout.data, settings, TickingLoop(port))
         return Part(WORKER, program, needs=BASIS, ready_seconds=120.0)
 
@@ -203,6 +202,7 @@ class Stack:
                 return {
                     peers["tenant"]: self._address("tenant"),
                     peers["artifacts"]: self._address("artifacts"),
+                    peers["llm-gateway"]: self._address("llm-gateway"),
                     "TEMPORAL_ADDRESS": self.endpoints.temporal,
                 }
 

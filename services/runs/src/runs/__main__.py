@@ -8,6 +8,7 @@ from runs.app.runs import Runs
 from runs.config import MIGRATIONS, Config
 from runs.launcher import Launcher, connect
 from runs.peers.artifacts import Artifacts
+from runs.peers.llm_gateway import LlmGateway
 from runs.relay.visits import Relay
 from runs.servicer.bindings import bindings
 from runs.store.stores import Stores
@@ -27,9 +28,10 @@ async def serve(config: Config) -> None:
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
+        open_channel(config.llm_gateway_address, signer) as gateway,
         connect_data_plane(tenant, "runs", config.connections) as data,
     ):
-        runs = Runs(data, stores, Artifacts(artifacts), launcher)
+        runs = Runs(data, stores, Artifacts(artifacts), LlmGateway(gateway), launcher)
         watch = Watch(data.tenants, stores.runs, stores.events)
         relay = Relay(data, stores, launcher)
 

@@ -42,6 +42,7 @@ class Config:
     temporal: TemporalConfig
     tenant_address: str
     artifacts_address: str
+    llm_gateway_address: str
     connections: int
 
     @classmethod
@@ -57,6 +58,9 @@ class Config:
             tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
             artifacts_address=environment.text(
                 "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+            ),
+            llm_gateway_address=environment.text(
+                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
             ),
             connections=_connections(environment),
         )

@@ -5,7 +5,8 @@ DomainError
 │   ├── PromptTemplateInvalid
 │   ├── PipelineInvalid
 │   ├── PlanTooLarge
-│   └── InputInvalid
+│   ├── InputInvalid
+│   └── ModelUnusable
 ├── NotFound
 │   ├── PromptVersionNotFound
 │   ├── PipelineNotFound
@@ -62,6 +63,24 @@ class PlanTooLarge(InvalidInput):
 class InputInvalid(InvalidInput):
     reason = "ERROR_REASON_INPUT_INVALID"
     hint = "Give at most 64 KiB inline, or point to a committed file by its path and its sha256."
+
+
+class ModelUnusable(InvalidInput):
+    reason = "ERROR_REASON_MODEL_UNUSABLE"
+    hint = (
+        "Each step is listed in the details of the status. Choose models for the run in "
+        "step_models, or mend the catalogue with the llm-gateway's CatalogService."
+    )
+
+    def __init__(self, violations: Sequence[Violation], *, step: str, gateway_reason: str) -> None:
+        first = violations[0]
+        others = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(
+            f"{first.field}: {first.description}{others}",
+            violations=violations,
+            step=step,
+            gateway_reason=gateway_reason,
+        )
 
 
 class PromptVersionNotFound(NotFound):

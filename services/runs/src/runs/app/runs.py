@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dataplane import audit
+from runs.app.models import Models
 from runs.app.pending_work import PendingWork
 from runs.app.pipelines import check_prompts
 from runs.domain.inputs import input_path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run, RunDraft
     from runs.launcher import Launcher
     from runs.peers.artifacts import Artifacts
+    from runs.peers.llm_gateway import LlmGateway
     from runs.store.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -47,35 +49,32 @@ class Runs:
         data: DataPlane,
         stores: Stores,
         artifacts: Artifacts,
+        gateway: LlmGateway,
         launcher: Launcher,
     ) -> None:
         self._tenants = data.tenants
         self._stores = stores
         self._pending_work = PendingWork(data.management, stores.pending_work)
         self._artifacts = artifacts
+        self._models = Models(gateway)
         self._launcher = launcher
 
     async def create(self, tenant_id: str, draft: RunDraft) -> Run:
         """Record a run, and start it unless it is held.
 
         A repeated `request_id` returns what its first call created, or raises RequestIdReused if
-        the content differs. Raises PipelineNotFound, PromptUnusable, InputInvalid and
-        RequestInvalid.
+        the content differs. Raises PipelineNotFound, PromptUnusable, ModelUnusable, InputInvalid
+        and RequestInvalid.
         """
-        if draft.pointer is not None:
+        try:
+            facts, versions = await self._checked(tenant_id, draft)
+        except DomainError:
             before = await self._before(tenant_id, draft)
-            if before is not None:
-                return before
-            await self._check_pointer(tenant_id, draft.pointer)
+            if before is None:
+                raise
+            return before  # what the request refers to has changed since
         await self._pending_work.note(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
-            try:
-                facts, versions = await self._pinned(connection, draft)
-            except DomainError:
-                found = await self._stores.runs.find_by_request(connection, draft.request_id)
-                if found is None:
-                    raise
-                return _same(found, draft)  # the pipeline or a prompt has changed since
             user_id = current_principal().user_id
             created = await self._stores.runs.insert(connection, draft, facts, versions, user_id)
             if created is None:
@@ -90,23 +89,27 @@ class Runs:
     async def start(self, tenant_id: str, run_id: str) -> Run:
         """Start a held run whose input has been uploaded; one that was started stays as it is.
 
-        Raises RunNotFound, RunFinished and InputMissing.
+        Raises RunNotFound, RunFinished, InputMissing and ModelUnusable.
         """
         async with self._tenants.connection(tenant_id) as connection:
             run = _unfinished(await self._stores.runs.find(connection, run_id), run_id)
-        if not run.held:
-            return run
+            if not run.held:
+                return run
+            facts = await self._facts(connection, run.pipeline, run.pipeline_version)
+            setup = await self._stores.runs.find_setup(connection, run_id)
         path = input_path(tenant_id, run.run_id)
         file = await self._artifacts.find(tenant_id, path)
         if file is None:
             raise InputMissing(path)
+        await self._models.check(
+            tenant_id, facts.models, {} if setup is None else setup.step_models
+        )
         await self._pending_work.note(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
             released = await self._stores.transitions.release(connection, run_id, file)
             if released is None:  # somebody was faster
                 return _unfinished(await self._stores.runs.find(connection, run_id), run_id)
             await self._stores.outbox.add(connection, run_id, "start")
-            facts = await self._facts(connection, run.pipeline, run.pipeline_version)
             await audit.append(connection, "run.start", "run", run.run_id)
         await self._launch(tenant_id, run.run_id, facts)
         return released
@@ -155,19 +158,23 @@ class Runs:
             raise PipelineNotFound(pipeline, version)
         return facts
 
-    async def _pinned(
-        self, connection: Connection, draft: RunDraft
+    async def _checked(
+        self, tenant_id: str, draft: RunDraft
     ) -> tuple[PipelineFacts, dict[str, int]]:
         """Return the pipeline's version and each step's prompt's, fixed from now on.
 
-        Raises PipelineNotFound, PromptUnusable and RequestInvalid.
+        Raises what `create` does. No connection is held while peers are asked.
         """
-        facts = await self._facts(connection, draft.pipeline, draft.version)
-        _check_models(draft, facts)
-        active = [need for need in facts.prompts if need.version == ACTIVE]
-        found = await self._stores.prompts.facts(connection, active) if active else {}
+        async with self._tenants.connection(tenant_id) as connection:
+            facts = await self._facts(connection, draft.pipeline, draft.version)
+            active = [need for need in facts.prompts if need.version == ACTIVE]
+            found = await self._stores.prompts.facts(connection, active) if active else {}
+        _check_choices(draft, facts)
         check_prompts(active, found)  # versions that are named were checked with the pipeline
         versions = {need.step: need.version or found[need.step].version for need in facts.prompts}
+        if draft.pointer is not None:
+            await self._check_pointer(tenant_id, draft.pointer)
+        await self._models.check(tenant_id, facts.models, draft.step_models)
         return facts, versions
 
     async def _launch(self, tenant_id: str, run_id: str, facts: PipelineFacts) -> None:
@@ -188,11 +195,11 @@ class Runs:
             await self._stores.outbox.remove(connection, run_id, "cancel")
 
 
-def _check_models(draft: RunDraft, facts: PipelineFacts) -> None:
+def _check_choices(draft: RunDraft, facts: PipelineFacts) -> None:
     """Raise RequestInvalid if a model is chosen for what is no llm step."""
     faults = [
         Violation(f'step_models["{step}"]', f"{step} is no llm step of the pipeline")
-        for step in sorted(draft.steps_with_models - {need.step for need in facts.prompts})
+        for step in sorted(draft.step_models.keys() - {need.step for need in facts.prompts})
     ]
     if faults:
         raise RequestInvalid(f"{faults[0].field}: {faults[0].description}", violations=faults)

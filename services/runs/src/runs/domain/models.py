@@ -27,6 +27,28 @@ class ModelById:
 ModelChoice = ModelClass | ModelById
 
 
+@dataclass(frozen=True, slots=True)
+class ModelNeed:
+    """What an llm step asks of its model."""
+
+    step: str
+    model: ModelChoice | None
+    """The pipeline's own choice for the step."""
+    max_output_tokens: int
+    """Of the reply; 0 for the model's own limit."""
+    json_schema: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFault:
+    """Why a step gets no model that can do its work."""
+
+    step: str
+    reason: str
+    """The llm-gateway's."""
+    description: str
+
+
 def model_json(choice: ModelChoice) -> dict[str, str]:
     return asdict(choice)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from runs.domain.models import ModelChoice
+    from runs.domain.models import ModelChoice, ModelNeed
     from runs.domain.values import JsonObject
 
 INPUT = "input"
@@ -152,5 +152,6 @@ class PipelineFacts:
     version: int
     steps: frozenset[str]
     prompts: tuple[PromptNeed, ...]
+    models: tuple[ModelNeed, ...]
     plan: list[Any]
     """The plan as Plan.compact returns it."""

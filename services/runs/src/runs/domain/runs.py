@@ -97,7 +97,8 @@ class RunDraft:
     held: bool
     pointer: Pointer | None
     """Where the input lies, when it is given as a file."""
-    steps_with_models: frozenset[str]
+    step_models: Mapping[str, ModelChoice]
+    """The run's own models, by step."""
     config: JsonObject
     """What is kept with the run: the input, the models by step, the creator's settings."""
 
@@ -122,7 +123,7 @@ class RunDraft:
             version=pipeline[1],
             held=isinstance(given, Held),
             pointer=given if isinstance(given, Pointer) else None,
-            steps_with_models=frozenset(step_models),
+            step_models=step_models,
             config=config,
         )
 

@@ -15,16 +15,19 @@ from nagaya.llm_gateway.v1 import (
     model_pb2,
 )
 from runs.domain.generation import Answer, Question, Spent, Usage
+from runs.domain.models import ModelFault
 from runs.domain.outputs import CONTENT, FilePointer
 from runs.wire.models import model_choice_message
 from runs.wire.structs import struct
-from servicekit.errors import NotFound
+from servicekit.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     import grpc
 
+    from runs.domain.models import ModelChoice, ModelNeed
     from runs.domain.work import Work
 
+_DOMAIN = "llm_gateway.nagaya.dev"
 _CALL = 1
 """A step asks once; each of its attempts asks with the same key."""
 
@@ -43,6 +46,31 @@ class LlmGateway:
         call = response.call
         reply = FilePointer(call.output_path, call.output_digest, CONTENT)
         return Answer(reply, _spent(call))
+
+    async def find_fault(
+        self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None
+    ) -> ModelFault | None:
+        """Tell why a step would get no model that can do its work; None when it would get one.
+
+        `chosen` is the run's own choice.
+        """
+        request = generation_service_pb2.ResolveRequest(
+            tenant_id=tenant_id,
+            step=need.step,
+            model=None if need.model is None else model_choice_message(need.model),
+            run_model=None if chosen is None else model_choice_message(chosen),
+            needs=generation_service_pb2.ModelNeeds(
+                max_output_tokens=need.max_output_tokens, json_schema=need.json_schema
+            ),
+        )
+        try:
+            await self._generations.Resolve(request)
+        except (Conflict, InvalidInput) as error:
+            if isinstance(error, Conflict) and error.domain != _DOMAIN:
+                raise  # it says nothing about models: the tenant is suspended
+            sentence, _, _ = error.message.partition(". ")  # a hint follows, the same for each step
+            return ModelFault(need.step, error.reason, sentence)
+        return None
 
     async def spent(self, work: Work) -> Spent | None:
         """Return what a piece of work has spent, whatever came of it; None if it asked nobody."""

@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dataplane import paging
+from runs.domain.models import ModelNeed
 from runs.domain.pipelines import PipelineFacts, PipelineVersion
 from runs.domain.prompts import PromptNeed
 from runs.wire import pipelines as wire
+from runs.wire.models import model_choice_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +80,16 @@ class PipelineStore:
         """Return what creating a run needs of a version, or of the newest when it is 0."""
         row = await connection.fetchrow(
             """
-            SELECT pipeline, version, plan, prompts
+            SELECT pipeline, version, plan, prompts, CASE WHEN prompts <> '{}' THEN (
+                       SELECT jsonb_agg(jsonb_build_object(
+                                  'step', step -> 'step',
+                                  'model', step #> '{llm,model}',
+                                  'max_output_tokens', step #> '{llm,max_output_tokens}',
+                                  'json_schema', step -> 'llm' ? 'output_schema'
+                              ))
+                         FROM jsonb_array_elements(spec -> 'steps') AS step
+                        WHERE step ? 'llm'
+                   ) END AS models
               FROM pipelines
              WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
              ORDER BY version DESC
@@ -145,5 +156,15 @@ def _facts(row: asyncpg.Record) -> PipelineFacts:
             PromptNeed(step, need["version"], tuple(need["variables"]))
             for step, need in prompts.items()
         ),
+        models=tuple(map(_model_need, json.loads(row["models"] or "[]"))),
         plan=plan,
+    )
+
+
+def _model_need(need: dict[str, Any]) -> ModelNeed:
+    return ModelNeed(
+        step=need["step"],
+        model=model_choice_from_document(need["model"]) if need["model"] else None,
+        max_output_tokens=need["max_output_tokens"] or 0,
+        json_schema=need["json_schema"],
     )

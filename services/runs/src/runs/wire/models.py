@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from google.protobuf.json_format import ParseDict
+
 from nagaya.llm_gateway.v1 import model_pb2
 from runs.domain.models import ModelById, ModelChoice, ModelClass
+
+if TYPE_CHECKING:
+    from runs.domain.values import JsonObject
 
 
 def model_choice(message: model_pb2.ModelChoice) -> ModelChoice:
     if message.WhichOneof("choice") == "model_id":
         return ModelById(message.model_id)
     return ModelClass(message.model_class.provider_id, message.model_class.model_class)
+
+
+def model_choice_from_document(content: JsonObject) -> ModelChoice:
+    """Return the choice of a pipeline's stored document."""
+    return model_choice(ParseDict(dict(content), model_pb2.ModelChoice()))
 
 
 def model_choice_message(choice: ModelChoice) -> model_pb2.ModelChoice:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/runs/v1/error_reason.proto\x12\x0enagaya.runs.v1*\xae\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_PROMPT_TEMPLATE_INVALID\x10\x01\x12)\n%ERROR_REASON_PROMPT_VERSION_NOT_FOUND\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12!\n\x1d\x45RROR_REASON_PIPELINE_INVALID\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_PLAN_TOO_LARGE\x10\x05\x12#\n\x1f\x45RROR_REASON_PIPELINE_NOT_FOUND\x10\x06\x12 \n\x1c\x45RROR_REASON_PROMPT_UNUSABLE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x08\x12\x1d\n\x19\x45RROR_REASON_RUN_FINISHED\x10\t\x12\x1e\n\x1a\x45RROR_REASON_INPUT_INVALID\x10\n\x12\x1e\n\x1a\x45RROR_REASON_INPUT_MISSING\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/runs/v1/error_reason.proto\x12\x0enagaya.runs.v1*\xcf\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_PROMPT_TEMPLATE_INVALID\x10\x01\x12)\n%ERROR_REASON_PROMPT_VERSION_NOT_FOUND\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12!\n\x1d\x45RROR_REASON_PIPELINE_INVALID\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_PLAN_TOO_LARGE\x10\x05\x12#\n\x1f\x45RROR_REASON_PIPELINE_NOT_FOUND\x10\x06\x12 \n\x1c\x45RROR_REASON_PROMPT_UNUSABLE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x08\x12\x1d\n\x19\x45RROR_REASON_RUN_FINISHED\x10\t\x12\x1e\n\x1a\x45RROR_REASON_INPUT_INVALID\x10\n\x12\x1e\n\x1a\x45RROR_REASON_INPUT_MISSING\x10\x0b\x12\x1f\n\x1b\x45RROR_REASON_MODEL_UNUSABLE\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.runs.v1.error_reason
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=54
-  _globals['_ERRORREASON']._serialized_end=484
+  _globals['_ERRORREASON']._serialized_end=517
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The input is too large, or its file is missing or has another digest. `size_bytes` and `limit_bytes`, or `path`, tell which."""
     ERROR_REASON_INPUT_MISSING: _ErrorReason.ValueType  # 11
     """The run's input has not been uploaded. `path` tells where it belongs."""
+    ERROR_REASON_MODEL_UNUSABLE: _ErrorReason.ValueType  # 12
+    """Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
+    llm-gateway's reason for it.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the runs service refused. The `domain` of the ErrorInfo is `runs.nagaya.dev`."""
@@ -74,4 +78,8 @@ ERROR_REASON_INPUT_INVALID: ErrorReason.ValueType  # 10
 """The input is too large, or its file is missing or has another digest. `size_bytes` and `limit_bytes`, or `path`, tell which."""
 ERROR_REASON_INPUT_MISSING: ErrorReason.ValueType  # 11
 """The run's input has not been uploaded. `path` tells where it belongs."""
+ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 12
+"""Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
+llm-gateway's reason for it.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -76,6 +76,8 @@ class PipelineServiceServicer:
         The same `request_id` with the same content returns the version that the first call created. Each fault is a field violation whose field
         is a path such as `spec.steps[3].needs[0]`.
 
+        Which models the steps get is not looked at: the catalogue changes, a version does not. CreateRun looks.
+
         Errors:
         - INVALID_ARGUMENT `ERROR_REASON_PIPELINE_INVALID`: a cycle, an unknown step, a name used twice, a binding to a step that is not needed, a
         condition that is no CEL.

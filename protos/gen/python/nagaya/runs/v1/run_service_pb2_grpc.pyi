@@ -21,9 +21,14 @@ class RunServiceStub:
 
     The same `request_id` with the same content returns the run that the first call created.
 
+    The llm-gateway is asked whether each llm step gets a model. When it does not answer within 2 seconds the run is created all the same, and
+    a step that gets none fails once it begins.
+
     Errors:
     - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
     - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+    - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: steps get no model, or one that is unknown, inactive, unpriced, has no key, or cannot do
+      what the step asks; each is listed as a violation of `step_models`.
     - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     """
@@ -35,6 +40,7 @@ class RunServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     - FAILED_PRECONDITION `ERROR_REASON_INPUT_MISSING`: the input has not been uploaded.
+    - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, if the catalogue has changed since; the run stays held.
     - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
@@ -83,9 +89,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The same `request_id` with the same content returns the run that the first call created.
 
+        The llm-gateway is asked whether each llm step gets a model. When it does not answer within 2 seconds the run is created all the same, and
+        a step that gets none fails once it begins.
+
         Errors:
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+        - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: steps get no model, or one that is unknown, inactive, unpriced, has no key, or cannot do
+          what the step asks; each is listed as a violation of `step_models`.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         """
@@ -103,6 +114,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - FAILED_PRECONDITION `ERROR_REASON_INPUT_MISSING`: the input has not been uploaded.
+        - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, if the catalogue has changed since; the run stays held.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
         """
 
