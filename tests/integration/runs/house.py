@@ -53,8 +53,8 @@ class House:
         self.pipelines = Pipelines(tenants, stores.pipelines, stores.prompts)
         nowhere = open_channel(NOWHERE, None)
         self.data = DataPlane(tenants, management, TenantDirectory(nowhere))
-        files, gateway = Artifacts(peers or nowhere), LlmGateway(peers or nowhere)
-        self.runs = Runs(self.data, stores, files, gateway, launcher)
+        self.files, gateway = Artifacts(peers or nowhere), LlmGateway(peers or nowhere)
+        self.runs = Runs(self.data, stores, self.files, gateway, launcher)
 
     def reaching(self, launcher: Launcher) -> House:
         """Make a replica with another way to Temporal."""

@@ -100,7 +100,7 @@ class Launcher:
                 return
 
     async def cancel(self, tenant_id: str, run_id: str) -> None:
-        """Ask a run's workflow to stop; nothing happens if there is none, or it has ended."""
+        """Ask a run's workflow to stop; nothing happens, and nothing is told, without one."""
         async with self._reaching():
             try:
                 await self._handle(tenant_id, run_id).cancel(rpc_timeout=_CALL)

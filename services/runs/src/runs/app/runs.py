@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dataplane import audit
+from runs.app.endings import Endings
 from runs.app.models import Models
 from runs.app.pending_work import PendingWork
 from runs.app.pipelines import check_prompts
@@ -58,6 +59,7 @@ class Runs:
         self._artifacts = artifacts
         self._models = Models(gateway)
         self._launcher = launcher
+        self._endings = Endings(data.tenants, stores, launcher)
 
     async def create(self, tenant_id: str, draft: RunDraft) -> Run:
         """Record a run, and start it unless it is held.
@@ -117,7 +119,8 @@ class Runs:
     async def cancel(self, tenant_id: str, run_id: str) -> Run:
         """Cancel a pending run at once, and ask a running one to stop.
 
-        Raises RunNotFound and RunFinished.
+        A running one that Temporal has no workflow for any more ends at once too. Raises
+        RunNotFound and RunFinished.
         """
         await self._pending_work.note(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
@@ -135,9 +138,9 @@ class Runs:
             else:
                 await self._stores.outbox.add(connection, run_id, "cancel")
             await audit.append(connection, "run.cancel", "run", run.run_id)
-        if run.status is not RunStatus.CANCELLED:
-            await self._stop(tenant_id, run.run_id)
-        return run
+        if run.status is RunStatus.CANCELLED:
+            return run
+        return await self._stop(tenant_id, run.run_id, epoch) or run
 
     async def _before(self, tenant_id: str, draft: RunDraft) -> Run | None:
         """Return what the request created when it was made before. Raises RequestIdReused."""
@@ -184,15 +187,13 @@ class Runs:
         except TemporalUnavailable as error:
             _log.info("a relay will start the run", extra={"run_id": run_id, "why": error.message})
 
-    async def _stop(self, tenant_id: str, run_id: str) -> None:
-        """Cancel the workflow, or leave it to a relay."""
+    async def _stop(self, tenant_id: str, run_id: str, epoch: int) -> Run | None:
+        """Cancel the workflow, or leave it to a relay; return the run if that ended it."""
         try:
-            await self._launcher.cancel(tenant_id, run_id)
+            return await self._endings.cancel(tenant_id, run_id, epoch)
         except TemporalUnavailable as error:
             _log.info("a relay will cancel the run", extra={"run_id": run_id, "why": error.message})
-            return
-        async with self._tenants.connection(tenant_id) as connection:
-            await self._stores.outbox.remove(connection, run_id, "cancel")
+            return None
 
 
 def _check_choices(draft: RunDraft, facts: PipelineFacts) -> None:

@@ -10,6 +10,7 @@ from runs.domain.plan import RunStart
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from runs.app.endings import Endings
     from runs.launcher import Launcher
     from runs.store.outbox import Message, OutboxStore
 
@@ -22,10 +23,13 @@ _AT_ONCE = 16
 class Messenger:
     """Tells Temporal what a tenant's outbox holds."""
 
-    def __init__(self, tenants: TenantPools, outbox: OutboxStore, launcher: Launcher) -> None:
+    def __init__(
+        self, tenants: TenantPools, outbox: OutboxStore, launcher: Launcher, endings: Endings
+    ) -> None:
         self._tenants = tenants
         self._outbox = outbox
         self._launcher = launcher
+        self._endings = endings
 
     async def deliver(self, tenant_id: str) -> None:
         """Deliver all that is due. Raises TemporalUnavailable; what is left is due after RETRY."""
@@ -47,10 +51,10 @@ class Messenger:
         self, tenant_id: str, message: Message, at_once: asyncio.Semaphore
     ) -> None:
         async with at_once:
-            if message.kind == "start":
-                start = RunStart(tenant_id, message.run_id, message.epoch, message.plan)
-                await self._launcher.start(start)
-            else:
-                await self._launcher.cancel(tenant_id, message.run_id)
+            if message.kind == "cancel":
+                await self._endings.cancel(tenant_id, message.run_id, message.epoch)
+                return
+            start = RunStart(tenant_id, message.run_id, message.epoch, message.plan)
+            await self._launcher.start(start)
             async with self._tenants.connection(tenant_id) as connection:
                 await self._outbox.remove(connection, message.run_id, message.kind)

@@ -8,6 +8,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from runs.app.endings import Endings
 from runs.errors import TemporalUnavailable
 from runs.relay.messages import RETRY, Messenger
 from runs.relay.reconciler import SILENCE, Reconciler
@@ -37,8 +38,9 @@ class Relay:
     ) -> None:
         self._data = data
         self._stores = stores
-        self._messenger = Messenger(data.tenants, stores.outbox, launcher)
-        self._reconciler = Reconciler(data.tenants, stores, launcher, silence)
+        endings = Endings(data.tenants, stores, launcher)
+        self._messenger = Messenger(data.tenants, stores.outbox, launcher, endings)
+        self._reconciler = Reconciler(data.tenants, stores, launcher, endings, silence)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

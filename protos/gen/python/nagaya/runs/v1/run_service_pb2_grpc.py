@@ -144,7 +144,7 @@ class RunServiceServicer:
     def CancelRun(self, request, context):
         """Asks a run to stop: nothing new begins, and what is in flight is cancelled. The run's state tells when it has stopped.
 
-        Cancelling a cancelled run changes nothing.
+        Cancelling a cancelled run changes nothing. A run that has not begun, or whose workflow is lost, is cancelled at once.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.

@@ -63,7 +63,7 @@ class RunServiceStub:
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
     """Asks a run to stop: nothing new begins, and what is in flight is cancelled. The run's state tells when it has stopped.
 
-    Cancelling a cancelled run changes nothing.
+    Cancelling a cancelled run changes nothing. A run that has not begun, or whose workflow is lost, is cancelled at once.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
@@ -161,7 +161,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_run_service_pb2.CancelRunResponse]:
         """Asks a run to stop: nothing new begins, and what is in flight is cancelled. The run's state tells when it has stopped.
 
-        Cancelling a cancelled run changes nothing.
+        Cancelling a cancelled run changes nothing. A run that has not begun, or whose workflow is lost, is cancelled at once.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.

@@ -1,0 +1,179 @@
+"""Cancelling runs whose workflow is gone, has ended, or has not arrived yet."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from tests.integration.runs.house import make_due
+from tests.integration.runs.worker_of_notes import WORKFLOWS, Notes
+
+from runs.activities.runs import RunActivities
+from runs.activities.setups import Setups
+from runs.config import TemporalConfig
+from runs.domain.plan import RunStart, workflow_id
+from runs.domain.runs import RunStatus
+from runs.launcher import Launcher, connect
+from runs.relay.reconciler import SILENCE
+from runs.store.steps import StepStore
+
+if TYPE_CHECKING:
+    import asyncpg
+    from temporalio.client import Client
+    from tests.integration.runs.house import House
+
+    from nagaya_local.temporal import TemporalServer
+    from runs.domain.runs import Run
+
+ENDED = [
+    (1, "run", "pending"),
+    (2, "run", "running"),
+    (3, "step", "running"),
+    (4, "step", "cancelled"),
+    (5, "run", "cancelled"),
+]
+
+
+@pytest.fixture
+async def client(temporal: TemporalServer) -> Client:
+    return await connect(TemporalConfig(temporal.address, "default", ""), lazy=False)
+
+
+async def begun(house: House, database: asyncpg.Connection) -> Run:
+    """Create a run that is at its first step."""
+    await house.pipeline()
+    run = await house.run()
+    await house.begin(run.run_id)
+    row_id = await database.fetchval(
+        "INSERT INTO steps (run_id, step, status) VALUES ($1, 'copy', 'running') RETURNING id",
+        UUID(run.run_id),
+    )
+    async with house.tenants.transaction("acme") as connection:
+        await house.stores.events.append_step(connection, run.run_id, row_id)
+    return run
+
+
+async def lose(client: Client, house: House, run: Run) -> None:
+    """Have Temporal forget a workflow, as it does when its retention has passed."""
+    execution = WorkflowExecution(workflow_id=workflow_id("acme", run.run_id))
+    request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
+    await client.workflow_service.delete_workflow_execution(request)
+    async with asyncio.timeout(20):
+        while True:
+            if await house.launcher.describe("acme", run.run_id) is None:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def events(database: asyncpg.Connection) -> list[tuple[int, str, str]]:
+    rows = await database.fetch(
+        "SELECT seq, kind, payload ->> 'status' AS status FROM run_events ORDER BY seq"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_a_run_whose_workflow_is_lost_is_cancelled_at_once(
+    house: House, client: Client, database: asyncpg.Connection
+) -> None:
+    run = await begun(house, database)
+    await lose(client, house, run)
+    cancelled = await house.runs.cancel("acme", run.run_id)
+    again = await house.runs.cancel("acme", run.run_id)
+
+    assert (cancelled.status, cancelled.error) == (RunStatus.CANCELLED, None)
+    assert again == cancelled == await house.find(run.run_id)
+    assert await events(database) == ENDED
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+    actions = await database.fetch("SELECT action, resource_id FROM audit_logs ORDER BY id")
+    assert [tuple(row) for row in actions[-2:]] == [
+        ("run.create", run.run_id),
+        ("run.cancel", run.run_id),
+    ]
+
+
+async def test_a_run_that_was_cancelled_while_temporal_was_away_ends_with_the_relay(
+    house: House,
+    client: Client,
+    stranded: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
+) -> None:
+    run = await begun(house, database)
+    await lose(client, house, run)
+    asked = await house.reaching(stranded).runs.cancel("acme", run.run_id)
+    assert asked.status is RunStatus.RUNNING
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+
+    assert (await house.find(run.run_id)).status is RunStatus.CANCELLED
+    assert await events(database) == ENDED
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_a_run_whose_workflow_was_terminated_is_told_so_when_it_is_cancelled(
+    house: House, client: Client, database: asyncpg.Connection
+) -> None:
+    run = await begun(house, database)
+    await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
+    ended = await house.runs.cancel("acme", run.run_id)
+
+    assert ended.status is RunStatus.FAILED
+    assert ended.error is not None
+    assert ended.error.reason == "WORKFLOW_TERMINATED"
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+class SlowLauncher(Launcher):
+    """Starts a workflow only once it may."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        super().__init__(client, task_queue)
+        self.asked = asyncio.Event()
+        self.may_start = asyncio.Event()
+
+    async def start(self, start: RunStart) -> None:
+        self.asked.set()
+        await self.may_start.wait()
+        await super().start(start)
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_start_that_comes_after_the_cancellation_does_nothing(
+    house: House, client: Client, database: asyncpg.Connection, *, has_begun: bool
+) -> None:
+    queue = f"late-{secrets.token_hex(4)}"
+    slow = SlowLauncher(client, queue)
+    house = house.reaching(slow)
+    await house.pipeline()
+    creating = asyncio.create_task(house.run())
+    await asyncio.wait_for(slow.asked.wait(), 10)
+    run_id = str(await database.fetchval("SELECT id FROM runs"))
+    if has_begun:  # by an earlier start, whose workflow was lost since
+        await house.begin(run_id)
+    cancelled = await house.runs.cancel("acme", run_id)
+    assert cancelled.status is RunStatus.CANCELLED
+    slow.may_start.set()
+    await creating
+
+    stores, notes = house.stores, Notes()
+    setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
+    runs = RunActivities(house.tenants, setups, stores.transitions, StepStore(), house.files)
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=WORKFLOWS,
+        activities=[runs.begin_run, runs.end_run, notes.run_step],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    async with worker:
+        await client.get_workflow_handle(workflow_id("acme", run_id)).result()
+
+    assert notes.done == []
+    assert await house.find(run_id) == cancelled
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
