@@ -139,6 +139,24 @@ async def test_a_tenant_is_forgotten_once_nothing_is_left_and_its_note_is_old(
     assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 0
 
 
+async def test_a_run_is_started_soon_although_its_tenant_was_noted_and_visited_before_it(
+    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    await house.pipeline()
+    run = await house.run()
+    await house.begin(run.run_id)
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+    noted = await registry.fetchval("SELECT noted_at FROM runs_pending_work")
+    away = house.reaching(stranded)
+    away.runs._pending_work = house.runs._pending_work  # the same process, and Temporal has gone
+    await away.run()
+
+    assert await registry.fetchval("SELECT noted_at FROM runs_pending_work") == noted
+    soon = timedelta(seconds=16)
+    assert await registry.fetchval("SELECT due_at - now() < $1 FROM runs_pending_work", soon)
+
+
 async def test_a_tenant_with_an_open_run_is_not_forgotten(
     house: House, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:

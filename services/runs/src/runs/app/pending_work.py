@@ -8,13 +8,13 @@ from contextvars import Context
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from runs.store.pending_work import RENEWED
 from servicekit.errors import Unavailable
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
     from runs.store.pending_work import PendingWorkStore
 
-_RENEWED_SECONDS = 10.0
 _GOOD_SECONDS = 60.0
 _DELAY = timedelta(seconds=5)
 
@@ -34,7 +34,7 @@ class PendingWork:
         Raises Unavailable when the management database is away for longer than a minute.
         """
         age = time.monotonic() - self._noted.get(tenant_id, float("-inf"))
-        if age < _RENEWED_SECONDS:
+        if age < RENEWED.total_seconds():
             return
         writing = self._writing.get(tenant_id)
         if writing is None:

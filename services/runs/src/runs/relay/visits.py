@@ -96,8 +96,7 @@ class Relay:
             async with self._data.management.connection() as connection:
                 if delay is None:
                     await self._stores.pending_work.forget(connection, tenant_id)
-                else:
-                    await self._stores.pending_work.come_back(connection, tenant_id, delay)
+                await self._stores.pending_work.come_back(connection, tenant_id, delay or _LEASE)
         except DomainError as error:
             _log.info("a visit broke off", extra=_about(tenant_id, error))
         except Exception:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 _KIND = "runs"
 
+RENEWED = timedelta(seconds=10)
+"""For how long a note is relied on before it is written anew."""
+
+_LAST_DUE = RENEWED + timedelta(seconds=5)
+"""When what relies on a note is due at the latest, counted from the note."""
+
 KEPT = timedelta(minutes=3)
 """How long a note is kept at least: longer than it is relied on, and a call may take."""
 
@@ -55,15 +61,20 @@ class PendingWorkStore:
         return tuple(row["tenant_id"] for row in rows)
 
     async def come_back(self, connection: Connection, tenant_id: str, delay: timedelta) -> None:
-        """Have a tenant looked at again after `delay`, or when it was noted for meanwhile."""
+        """Have a tenant looked at again after `delay`, or sooner: when it was noted for meanwhile,
+        and once when all that relies on its note is due.
+        """
         await connection.execute(
             """
-            UPDATE runs_pending_work SET due_at = least(due_at, now() + $3)
+            UPDATE runs_pending_work
+               SET due_at = least(due_at, now() + $3,
+                                  CASE WHEN noted_at + $4 > now() THEN noted_at + $4 END)
              WHERE tenant_id = $1 AND kind = $2
             """,
             tenant_id,
             _KIND,
             delay,
+            _LAST_DUE,
         )
 
     async def forget(self, connection: Connection, tenant_id: str) -> None:
