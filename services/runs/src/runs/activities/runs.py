@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from runs.domain.failures import RunClosed
+from runs.activities.edge import told
+from runs.activities.patience import patiently
+from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.inputs import Inline, Pointer
 from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
 from runs.domain.pipelines import INPUT
+from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import Failure, RunStatus
 from runs.domain.values import shortest
 from runs.domain.work import RunEnd, RunRef
@@ -42,13 +45,20 @@ class RunActivities:
 
     @activity.defn
     async def begin_run(self, run: RunRef) -> bool:
-        """Commit the run's input and make it running; False if there is nothing to do."""
+        """Commit the run's input and make it running; False if there is nothing to do.
+
+        An input that cannot be had fails the run.
+        """
         try:
             setup = await self._setups.read(run)
         except RunClosed:
             return False
         with calling(tenant_id=run.tenant_id, user_id=setup.run.user_id):
-            file = setup.run.input_file or await self._input(run, setup.run)
+            try:
+                file = setup.run.input_file or await patiently(lambda: self._input(run, setup.run))
+            except StepFailed as failure:
+                final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
+                raise told(failure, final=final) from None
         async with self._tenants.transaction(run.tenant_id) as connection:
             await self._transitions.set_input(connection, run.run_id, file)
             status = await self._transitions.begin(connection, run.run_id, run.epoch)

@@ -1,0 +1,49 @@
+"""Runs whose input is a value inside a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+from tests.e2e.house import create_pipeline, create_run, create_tenant, finish, list_steps
+
+from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+COLLECT = {"step": "collect", "needs": ["input"], "function": {"function": "collect"}}
+
+
+async def test_an_input_is_a_value_inside_another_runs_output_or_the_run_fails(
+    house: House, client: Client
+) -> None:
+    tenant_id = await create_tenant(client, "inputs")
+    await create_pipeline(client, tenant_id, "collect", {"steps": [COLLECT]})
+    first = await create_run(client, tenant_id, "collect", {"chapters": ["one", "two"]})
+    source = (await finish(client, tenant_id, first)).input
+
+    async def run(json_pointer: str) -> run_pb2.Run:
+        pointer = artifact_pb2.ArtifactPointer(
+            path=source.output_path, digest=source.output_digest, json_pointer=json_pointer
+        )
+        request = run_service_pb2.CreateRunRequest(
+            tenant_id=tenant_id, request_id=uuid.uuid4().hex, pipeline="collect", pointer=pointer
+        )
+        run_id = (await client.runs.CreateRun(request)).run.run_id
+        async with asyncio.timeout(15):
+            return await finish(client, tenant_id, run_id)
+
+    found = await run("/chapters/1")
+    (step,) = await list_steps(client, tenant_id, found.run_id)
+    assert json.loads(house.file(step.output.output_path).read_text()) == {"input": "two"}
+
+    missing = await run("/chapters/2")
+    assert missing.state == run_pb2.RUN_STATE_FAILED
+    assert missing.error.reason == "POINTER_INVALID"
+    assert await list_steps(client, tenant_id, missing.run_id) == []
