@@ -13,6 +13,7 @@ from servicekit.errors import (
     DomainError,
     Internal,
     LimitExceeded,
+    TenantNotActive,
     Unavailable,
 )
 
@@ -48,6 +49,8 @@ async def patiently(do: Callable[[], Awaitable[T]]) -> T:
 
 def passes(error: DomainError) -> bool:
     """Tell whether an error says nothing about the step: something is away, busy or slow."""
+    if error.reason == TenantNotActive.reason:
+        return True  # suspended: whoever resumes it wants its runs to go on
     if isinstance(error, LimitExceeded):
         return error.reason == _TOO_BUSY
     return isinstance(error, (Unavailable, DeadlineExceeded)) and error.reason not in _PROVIDER

@@ -1,0 +1,48 @@
+"""What a tenant's suspension does to its runs: they wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.e2e.house import create_pipeline, create_run, create_tenant, finish
+
+from nagaya.runs.v1 import run_pb2
+from nagaya.tenant.v1 import tenant_service_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+STEPS = 60
+
+
+async def test_a_run_waits_while_its_tenant_is_suspended_and_goes_on_afterwards(
+    house: House, client: Client
+) -> None:
+    tenant_id = await create_tenant(client, "pause")
+    constant = {"function": "constant"}
+    chain = [
+        {"step": f"s{n:02}", "needs": [f"s{n - 1:02}"] if n else [], "function": constant}
+        for n in range(STEPS)
+    ]
+    await create_pipeline(client, tenant_id, "chain", {"steps": chain})
+    run_id = await create_run(client, tenant_id, "chain", None)
+    async for event in client.watch_run(tenant_id, run_id):
+        if event.step.step == "s02":
+            break
+    log = house.layout.data / "logs" / "runs-worker.log"
+    before = log.stat().st_size
+    await client.tenants.SuspendTenant(tenant_service_pb2.SuspendTenantRequest(tenant_id=tenant_id))
+    async with asyncio.timeout(20):
+        while True:  # nothing else tells that a step has met the closed door
+            if b"TENANT_NOT_ACTIVE" in log.read_bytes()[before:]:
+                break
+            await asyncio.sleep(0.1)
+    await client.tenants.ResumeTenant(tenant_service_pb2.ResumeTenantRequest(tenant_id=tenant_id))
+    async with asyncio.timeout(60):
+        run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert run.totals.completed_steps == STEPS
