@@ -172,7 +172,7 @@ def keys(tmp_path: Path) -> Keys:
 
 @pytest.fixture
 def files() -> FileServicer:
-    return FileServicer()  # pyright: ignore[reportAbstractUsage] - one of its methods is served
+    return FileServicer()  # pyright: ignore[reportAbstractUsage] - two of its methods are served
 
 
 @pytest.fixture
@@ -181,30 +181,41 @@ def models() -> ModelServicer:
 
 
 @pytest.fixture
+async def peers(
+    keys: Keys, files: FileServicer, models: ModelServicer
+) -> AsyncGenerator[grpc.aio.Channel]:
+    """A channel to a server that plays artifacts and llm-gateway."""
+    add_files = artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server
+    add_models = generation_service_pb2_grpc.add_GenerationServiceServicer_to_server
+    played = (
+        _only(
+            bind(add_files, files, "nagaya.artifacts.v1.ArtifactService"),
+            "GetArtifact",
+            "BatchPutArtifacts",
+        ),
+        _only(bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService"), "Resolve"),
+    )
+    async with serve(keys, *played) as served:
+        yield served.workload_channel("runs")
+
+
+def _only(binding: Binding, *methods: str) -> Binding:
+    return replace(binding, handlers={name: binding.handlers[name] for name in methods})
+
+
+@pytest.fixture
 async def served(
     keys: Keys,
-    files: FileServicer,
-    models: ModelServicer,
+    peers: grpc.aio.Channel,
     tenants: TenantPools,
     management: ManagementPool,
     launcher: Launcher,
 ) -> AsyncGenerator[Served]:
-    add_files = artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server
-    add_models = generation_service_pb2_grpc.add_GenerationServiceServicer_to_server
-    peers = (
-        _only("GetArtifact", bind(add_files, files, "nagaya.artifacts.v1.ArtifactService")),
-        _only("Resolve", bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService")),
-    )
-    async with serve(keys, *peers) as peer:
-        house = House(tenants, management, launcher, peer.workload_channel("runs"))
-        stores = house.stores
-        watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
-        async with serve(keys, *bindings(tenants, stores, house.runs, watch)) as served:
-            yield served
-
-
-def _only(method: str, binding: Binding) -> Binding:
-    return replace(binding, handlers={method: binding.handlers[method]})
+    house = House(tenants, management, launcher, peers)
+    stores = house.stores
+    watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
+    async with serve(keys, *bindings(tenants, stores, house.runs, watch)) as served:
+        yield served
 
 
 @pytest.fixture

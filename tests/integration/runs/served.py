@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,25 @@ if TYPE_CHECKING:
 
 
 class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
-    """The one method of artifacts that this side of the service calls."""
+    """Of artifacts, what the tests need: small files are taken, and looked up."""
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
+        """Digests by path."""
+        self.refusal: DomainError | None = None
+        """What is answered to whoever wants to commit a file."""
+
+    async def BatchPutArtifacts(
+        self, request: artifact_service_pb2.BatchPutArtifactsRequest, context: Context
+    ) -> artifact_service_pb2.BatchPutArtifactsResponse:
+        if self.refusal is not None:
+            raise self.refusal
+        (item,) = request.items
+        path = f"storage/acme/{item.draft.run_id}/{item.draft.step}/{item.draft.name}"
+        digest = self.files.setdefault(path, hashlib.sha256(item.data).hexdigest())
+        artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
+        result = artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact)
+        return artifact_service_pb2.BatchPutArtifactsResponse(results=[result])
 
     async def GetArtifact(
         self, request: artifact_service_pb2.GetArtifactRequest, context: Context

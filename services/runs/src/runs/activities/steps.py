@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from temporalio import activity
 
 from runs.activities.edge import told
 from runs.activities.patience import patiently
 from runs.conditions import holds
-from runs.domain.failures import RunClosed, StepImpossible
+from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
@@ -22,6 +23,9 @@ from runs.store.outcomes import Outcome
 from servicekit.call import calling
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.activities.errors import ErrorFiles
     from runs.activities.function import FunctionSteps
@@ -29,10 +33,13 @@ if TYPE_CHECKING:
     from runs.activities.setups import Setup, Setups
     from runs.activities.sources import SourceFinder, Sources
     from runs.domain.pipelines import StepSpec
+    from runs.domain.runs import OutputFile
     from runs.domain.steps import RunStep
     from runs.domain.values import JsonValue
     from runs.peers.artifacts import Artifacts
     from runs.store.steps import Attempt, StepStore
+
+T = TypeVar("T")
 
 _MOST_LOST = 20
 """A piece of work that ends its worker this often is given up."""
@@ -114,29 +121,38 @@ class StepActivities:
     async def close_map(self, work: Work) -> StepResult:
         """End a mapped step: its output is the list of its items' outputs."""
         setup = await self._setup(work)
+        spec = setup.spec.step(work.step)
         with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
             async with self._tenants.connection(work.tenant_id) as connection:
                 items = await self._steps.items(connection, work.run_id, work.step)
                 attempt = await self._steps.current(connection, work)
             if attempt is None:
                 return await self._settled(work)
-            manifest = {
-                "items": [
-                    {
-                        "path": item.output_path,
-                        "digest": item.output_digest,
-                        "summary": item.summary,
-                        "metrics": dict(item.metrics),
-                    }
-                    for item in items
-                ]
-            }
-            summary = f"{len(items):,} items"
-            metrics = {"items": len(items)}
-            draft = FileDraft(work.run_id, work.step, OUTPUT, summary=summary, metrics=metrics)
-            output = await self._artifacts.put(work.tenant_id, draft, shortest(manifest))
-            await self._complete(work, attempt, Outcome(output))
-            return _result(Outcome(output))
+            try:
+                outcome = Outcome(await patiently(lambda: self._put_manifest(work, items)))
+            except Exception as error:
+                attempt = replace(attempt, failed_before=activity.info().attempt - 1)
+                raise await self._failed(spec, work, attempt, error) from None
+            if not await patiently(lambda: self._complete(work, attempt, outcome)):
+                return await self._settled(work)
+            return _result(outcome)
+
+    async def _put_manifest(self, work: Work, items: Sequence[OutputFile]) -> OutputFile:
+        manifest = {
+            "items": [
+                {
+                    "path": item.output_path,
+                    "digest": item.output_digest,
+                    "summary": item.summary,
+                    "metrics": dict(item.metrics),
+                }
+                for item in items
+            ]
+        }
+        summary = f"{len(items):,} items"
+        metrics = {"items": len(items)}
+        draft = FileDraft(work.run_id, work.step, OUTPUT, summary=summary, metrics=metrics)
+        return await self._artifacts.put(work.tenant_id, draft, shortest(manifest))
 
     async def _setup(self, work: Work) -> Setup:
         try:
@@ -145,16 +161,23 @@ class StepActivities:
             raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True) from None
 
     async def _begin(self, work: Work) -> Attempt | None:
-        async with self._tenants.transaction(work.tenant_id) as connection:
-            return await self._steps.begin(connection, work)
+        return await self._move(work, lambda to: self._steps.begin(to, work))
 
     async def _complete(self, work: Work, attempt: Attempt, outcome: Outcome) -> bool:
-        async with self._tenants.transaction(work.tenant_id) as connection:
-            return await self._steps.complete(connection, work, attempt, outcome)
+        done = await self._move(work, lambda to: self._steps.complete(to, work, attempt, outcome))
+        return done is True
 
     async def _complete_at_once(self, work: Work, outcome: Outcome) -> bool:
-        async with self._tenants.transaction(work.tenant_id) as connection:
-            return await self._steps.complete_at_once(connection, work, outcome)
+        done = await self._move(work, lambda to: self._steps.complete_at_once(to, work, outcome))
+        return done is True
+
+    async def _move(self, work: Work, move: Callable[[Connection], Awaitable[T]]) -> T | None:
+        """Move a piece of work in a transaction of its own; None if the run ends meanwhile."""
+        try:
+            async with self._tenants.transaction(work.tenant_id) as connection:
+                return await move(connection)
+        except RunClosed:
+            return None
 
     async def _attempt(self, setup: Setup, spec: StepSpec, work: Work, attempt: Attempt) -> Outcome:
         try:
@@ -199,21 +222,29 @@ class StepActivities:
         asked = final and isinstance(spec.kind, LlmStep)
         spent = await self._llm.spent(work) if asked else None
 
-        async def record() -> None:
-            async with self._tenants.transaction(work.tenant_id) as connection:
-                await self._steps.fail(connection, work, attempt, failure, spent, final=final)
-
-        await patiently(record)
+        await patiently(
+            lambda: self._move(
+                work,
+                lambda to: self._steps.fail(to, work, attempt, failure, spent, final=final),
+            )
+        )
         return told(failure, final=final)
 
     async def _settled(self, work: Work) -> StepResult:
-        """Return what an earlier attempt left behind."""
+        """Return what an earlier attempt left behind.
+
+        Temporal is to try again if another attempt is at it: it may be one that was given up, whose
+        worker nobody hears any more.
+        """
 
         async def find() -> RunStep | None:
             async with self._tenants.connection(work.tenant_id) as connection:
                 return await self._steps.find(connection, work)
 
         row = await patiently(find)
+        if row is not None and row.status is StepStatus.RUNNING:
+            replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")
+            raise told(replaced, final=False)
         if row is None or row.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
             raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True)
         return _result(Outcome(row.output))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.events import RunEvent
+from runs.domain.failures import RunClosed
 from runs.store import rows
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from dataplane.pools import Connection
+
+# Written as the index `runs_open` has it.
+OPEN = "status IN ('pending', 'running', 'paused')"
 
 RUN_EVENT = """
     INSERT INTO run_events (run_id, seq, kind, payload, created_at)
@@ -82,7 +86,8 @@ class EventStore:
 
         A run that was stuck is so no longer. Returns the event's number. Call it after the
         statement that changes the row, in the same transaction, and keep that transaction short:
-        it holds the run's row.
+        it holds the run's row. Raises RunClosed if the run has got its final status meanwhile: then
+        the change must not be committed.
         """
         number = await connection.fetchval(
             f"""
@@ -94,7 +99,7 @@ class EventStore:
                        output_tokens = output_tokens + $5,
                        cost_micro_usd = cost_micro_usd + $6,
                        completed_steps = completed_steps + $7
-                 WHERE id = $1
+                 WHERE id = $1 AND {OPEN}
                 RETURNING id, last_seq
             )
             {_STEP_EVENT}
@@ -107,6 +112,8 @@ class EventStore:
             progress.cost_micro_usd,
             progress.completed_steps,
         )
+        if number is None:
+            raise RunClosed
         return int(number)
 
     async def after(

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.runs import RunStatus
-from runs.store.events import RUN_EVENT
+from runs.store.events import OPEN, RUN_EVENT
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from dataplane.pools import Connection
-
-# Written as the index `runs_open` has it.
-_OPEN = "status IN ('pending', 'running', 'paused')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class OpenRunStore:
             f"""
             WITH silent AS (
                 SELECT id FROM runs
-                 WHERE {_OPEN} AND NOT held
+                 WHERE {OPEN} AND NOT held
                    AND greatest(updated_at, checked_at) < now() - $1::interval
                  ORDER BY created_at, id
                  LIMIT $2
@@ -61,7 +58,7 @@ class OpenRunStore:
             WITH moved AS (
                 UPDATE runs
                    SET stuck_reason = nullif($2, ''), last_seq = last_seq + 1
-                 WHERE id = $1 AND {_OPEN} AND coalesce(stuck_reason, '') <> $2
+                 WHERE id = $1 AND {OPEN} AND coalesce(stuck_reason, '') <> $2
                 RETURNING *
             )
             {RUN_EVENT}
@@ -75,7 +72,7 @@ class OpenRunStore:
         return bool(
             await connection.fetchval(
                 f"""
-                SELECT EXISTS (SELECT FROM runs WHERE {_OPEN} AND NOT held)
+                SELECT EXISTS (SELECT FROM runs WHERE {OPEN} AND NOT held)
                     OR EXISTS (SELECT FROM outbox)
                 """
             )

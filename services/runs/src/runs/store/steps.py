@@ -1,7 +1,8 @@
 """The tables `steps` and `step_attempts`: how a piece of work moves through its life.
 
 Every move is guarded by the run's epoch and status and by the attempt, so an attempt that was given
-up and wakes late changes nothing. Each move leaves an event in the same transaction.
+up and wakes late changes nothing. Each move leaves an event in the same transaction, and raises
+RunClosed if the run has got its final status at this very moment: then nothing may be committed.
 """
 
 from __future__ import annotations
@@ -148,6 +149,7 @@ class StepStore:
                 ON CONFLICT (run_id, step, item, visit) DO UPDATE
                    SET status = EXCLUDED.status, completed_at = now(), error = NULL,
                        error_message = NULL, epoch = EXCLUDED.epoch, attempt = steps.attempt + 1,
+                       retry_count = steps.retry_count + 1,
                        output_path = EXCLUDED.output_path, output_digest = EXCLUDED.output_digest,
                        summary = EXCLUDED.summary, metrics = EXCLUDED.metrics
                  WHERE steps.status = 'running' AND steps.epoch <= EXCLUDED.epoch

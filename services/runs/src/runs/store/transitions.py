@@ -12,14 +12,12 @@ from uuid import UUID
 
 from runs.domain.runs import RunStatus
 from runs.store import rows
-from runs.store.events import RUN_EVENT
+from runs.store.events import OPEN, RUN_EVENT
 from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
     from runs.domain.runs import Failure, OutputFile, Run
-
-_OPEN = "status IN ('pending', 'running', 'paused')"
 
 
 class RunTransitions:
@@ -99,6 +97,7 @@ class RunTransitions:
         Returns None if the run has a final status already, or another epoch.
         """
         if status is not RunStatus.COMPLETED:
+            await self._lock(connection, run_id)
             await self._close_steps(connection, run_id, epoch, status)
         row = await connection.fetchrow(
             f"""
@@ -106,7 +105,7 @@ class RunTransitions:
                 UPDATE runs
                    SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
                        stuck_reason = NULL, held = false, last_seq = last_seq + 1
-                 WHERE id = $1 AND epoch = $2 AND {_OPEN}
+                 WHERE id = $1 AND epoch = $2 AND {OPEN}
                 RETURNING *
             ), told AS (
                 DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id
@@ -120,6 +119,21 @@ class RunTransitions:
         )
         return None if row is None else rows.run(row)
 
+    async def _lock(self, connection: Connection, run_id: str) -> None:
+        """Keep the run's steps as they are, and new ones from beginning.
+
+        In the order in which a step that moves takes its locks: its own row, then the run's.
+        """
+        await connection.execute(
+            """
+            SELECT FROM steps WHERE run_id = $1 AND status = 'running'
+             ORDER BY id
+               FOR NO KEY UPDATE
+            """,
+            UUID(run_id),
+        )
+        await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
+
     async def _close_steps(
         self, connection: Connection, run_id: str, epoch: int, status: RunStatus
     ) -> None:
@@ -130,7 +144,7 @@ class RunTransitions:
                 UPDATE steps
                    SET status = $3, completed_at = now()
                   FROM runs
-                 WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{_OPEN}
+                 WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
                    AND steps.run_id = runs.id AND steps.status = 'running'
                 RETURNING steps.*
             ), attempts AS (

@@ -1,0 +1,270 @@
+"""Pieces of work on a real database: attempts that get lost or come late, runs that end meanwhile.
+
+The activities are called as Temporal calls them; artifacts is played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+from tests.integration.runs.house import House
+
+from runs.activities.errors import ErrorFiles
+from runs.activities.function import FunctionSteps
+from runs.activities.llm import LlmSteps
+from runs.activities.setups import Setups
+from runs.activities.sources import SourceFinder
+from runs.activities.steps import StepActivities
+from runs.domain.runs import RunStatus
+from runs.domain.work import StepResult, Work
+from runs.functions import Functions
+from runs.peers.llm_gateway import LlmGateway
+from runs.store.outcomes import Outcome
+from runs.store.steps import StepStore
+from servicekit.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+    import grpc
+    from tests.integration.runs.served import FileServicer
+
+    from dataplane.tenants import ManagementPool, TenantPools
+    from runs.domain.values import JsonValue
+    from runs.functions import StepContext
+    from runs.launcher import Launcher
+    from servicekit.identity import Principal
+
+COPY = {"step": "copy", "function": {"function": "copy"}}
+SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
+MAPPED = {**COPY, "map": {"step": "input"}}
+
+
+class Desk:
+    """The steps of a run that has begun, and what its function does."""
+
+    def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
+        self.house = house
+        self.store = StepStore()
+        self.does: Callable[[], Awaitable[JsonValue]] = _nothing
+        self.work = Work("acme", "", 1, "copy")
+        stores = house.stores
+        setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
+        self.steps = StepActivities(
+            house.tenants,
+            setups,
+            self.store,
+            SourceFinder(self.store),
+            house.files,
+            LlmSteps(setups, LlmGateway(peers), house.files),
+            FunctionSteps(Functions({"copy": self._copy}), house.files),
+            ErrorFiles(house.files),
+        )
+
+    async def begin(self, step: dict[str, Any]) -> Work:
+        """Create a run of one step, and do what its first activity does."""
+        await self.house.pipeline(step)
+        run = await self.house.run()
+        await self.house.begin(run.run_id)
+        self.work = Work("acme", run.run_id, 1, "copy")
+        return self.work
+
+    async def late_begin(self) -> None:
+        """Do what an attempt does first; its worker was given up and has come back."""
+        async with self.house.tenants.transaction("acme") as connection:
+            assert await self.store.begin(connection, self.work) is not None
+
+    async def finish(self, status: RunStatus) -> None:
+        async with self.house.tenants.transaction("acme") as connection:
+            transitions = self.house.stores.transitions
+            assert await transitions.finish(connection, self.work.run_id, 1, status) is not None
+
+    async def run(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.run_step, self.work)
+
+    async def run_short(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.run_short_step, self.work)
+
+    async def close_map(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.close_map, self.work)
+
+    async def _copy(self, context: StepContext) -> JsonValue:
+        return await self.does()
+
+
+async def _nothing() -> JsonValue:
+    return None
+
+
+@pytest.fixture
+def desk(
+    tenants: TenantPools,
+    management: ManagementPool,
+    launcher: Launcher,
+    peers: grpc.aio.Channel,
+    ada: Principal,
+) -> Desk:
+    return Desk(House(tenants, management, launcher, peers), peers)
+
+
+async def steps_of(database: asyncpg.Connection) -> list[tuple[str, int]]:
+    rows = await database.fetch("SELECT status, retry_count FROM steps ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def events_of(database: asyncpg.Connection) -> list[tuple[str, str]]:
+    rows = await database.fetch(
+        "SELECT kind, payload ->> 'status' AS status FROM run_events ORDER BY seq"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_what_is_done_is_not_done_again(desk: Desk, database: asyncpg.Connection) -> None:
+    await desk.begin(COPY)
+    done: list[int] = []
+
+    async def note() -> JsonValue:
+        done.append(1)
+        return "text"
+
+    desk.does = note
+    assert await desk.run() == await desk.run()
+    assert done == [1]
+    assert await steps_of(database) == [("completed", 0)]
+
+
+async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    work = await desk.begin(COPY)
+    async with desk.house.tenants.transaction("acme") as connection:
+        given_up = await desk.store.begin(connection, work)
+    assert given_up is not None
+    result = await desk.run()
+    async with desk.house.tenants.transaction("acme") as connection:
+        assert not await desk.store.complete(connection, work, given_up, Outcome())
+
+    assert await steps_of(database) == [("completed", 1)]
+    attempts = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
+    assert [tuple(row) for row in attempts] == [("failed", "LOST"), ("completed", None)]
+    assert await desk.run() == result
+
+
+async def test_an_attempt_that_another_one_has_replaced_is_tried_again(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    await desk.begin(COPY)
+    desk.does = desk.late_begin
+    with pytest.raises(ApplicationError) as replaced:
+        await desk.run()
+    assert not replaced.value.non_retryable
+    assert await steps_of(database) == [("running", 1)]
+
+    desk.does = _nothing
+    await desk.run()
+    assert await steps_of(database) == [("completed", 2)]
+
+
+@pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED])
+async def test_nothing_begins_in_a_run_that_ends_at_the_same_time(
+    desk: Desk, database: asyncpg.Connection, status: RunStatus
+) -> None:
+    work = await desk.begin(COPY)
+    tenants, transitions = desk.house.tenants, desk.house.stores.transitions
+    async with tenants.transaction("acme") as ending:
+        assert await transitions.finish(ending, work.run_id, 1, status) is not None
+        beginning = asyncio.create_task(desk.run())
+        await blocked(database)
+    with pytest.raises(ApplicationError, match="the run is over") as refusal:
+        await beginning
+
+    assert refusal.value.type == "RUN_CLOSED"
+    assert await steps_of(database) == []
+    assert (await events_of(database))[-1] == ("run", status)
+
+
+@pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED])
+async def test_what_has_just_begun_ends_with_its_run(
+    desk: Desk, database: asyncpg.Connection, status: RunStatus
+) -> None:
+    work = await desk.begin(COPY)
+    async with desk.house.tenants.transaction("acme") as beginning:
+        assert await desk.store.begin(beginning, work) is not None
+        ending = asyncio.create_task(desk.finish(status))
+        await blocked(database)
+    await ending
+
+    assert await steps_of(database) == [(status, 0)]
+    assert (await events_of(database))[-2:] == [("step", status), ("run", status)]
+
+
+async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    work = await desk.begin(SHORT)
+    tenants, transitions = desk.house.tenants, desk.house.stores.transitions
+    async with tenants.transaction("acme") as ending:
+        assert await transitions.finish(ending, work.run_id, 1, RunStatus.CANCELLED) is not None
+        doing = asyncio.create_task(desk.run_short())
+        await blocked(database)
+    with pytest.raises(ApplicationError, match="the run is over"):
+        await doing
+
+    assert await steps_of(database) == []
+    assert (await events_of(database))[-1] == ("run", "cancelled")
+
+
+async def blocked(database: asyncpg.Connection) -> None:
+    """Wait until somebody waits for a lock in the tenant's database."""
+    async with asyncio.timeout(10):
+        while True:
+            waiting = await database.fetchval(
+                """
+                SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'
+                """
+            )
+            if waiting:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_short_step_counts_the_attempts_that_failed(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    await desk.begin(SHORT)
+
+    async def fail() -> JsonValue:
+        raise ValueError
+
+    desk.does = fail
+    for _ in range(2):
+        with pytest.raises(ApplicationError):
+            await desk.run_short()
+    desk.does = _nothing
+    await desk.run_short()
+
+    assert await steps_of(database) == [("completed", 2)]
+
+
+class TooLarge(InvalidInput):
+    reason = "ERROR_REASON_BATCH_TOO_LARGE"
+
+
+async def test_a_map_whose_manifest_cannot_be_committed_fails(
+    desk: Desk, files: FileServicer, database: asyncpg.Connection
+) -> None:
+    work = await desk.begin(MAPPED)
+    async with desk.house.tenants.transaction("acme") as connection:
+        await desk.store.begin(connection, work)
+    files.refusal = TooLarge("the manifest is too large")
+    with pytest.raises(ApplicationError) as refusal:
+        await desk.close_map()
+
+    assert (refusal.value.type, refusal.value.non_retryable) == ("BATCH_TOO_LARGE", True)
+    assert await steps_of(database) == [("failed", 0)]
