@@ -74,3 +74,10 @@ def test_a_server_s_settings_name_what_is_missing_and_what_it_means() -> None:
         "NAGAYA_TOKEN_ISSUER is not set: who issues people's tokens: their `iss`",
         "NAGAYA_WORKLOAD_KEY_FILE is not set: the private key of this workload, in PEM",
     ]
+
+
+def test_a_log_level_that_does_not_exist_is_a_problem_like_any_other() -> None:
+    with pytest.raises(SettingsInvalid) as told:
+        read(ServerConfig.from_environment, {"NAGAYA_LOG_LEVEL": "chatty"})
+
+    assert "NAGAYA_LOG_LEVEL=chatty: not debug, info, warning or error" in told.value.problems

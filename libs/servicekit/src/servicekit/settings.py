@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LEVELS = ("debug", "info", "warning", "error")
+
 
 class SettingsInvalid(StartRefused):
     """The environment does not hold what the service needs; the message lists every problem."""
@@ -152,6 +154,11 @@ class ServerConfig:
     ) -> ServerConfig:
         """Read what all processes have in common; `listen` is where one listens by default."""
         read = environment
+        level = read.text(
+            "NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info"
+        )
+        if level.lower() not in _LEVELS:
+            read.refuse(f"NAGAYA_LOG_LEVEL={level}: not debug, info, warning or error")
         host, port = read.address(
             "NAGAYA_LISTEN", "`host:port` of the API; the metrics are on its host", default=listen
         )
@@ -180,9 +187,7 @@ class ServerConfig:
             ),
             otlp_endpoint=read.text("NAGAYA_OTLP_ENDPOINT", "where spans go, by gRPC", default="")
             or None,
-            log_level=read.text(
-                "NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info"
-            ),
+            log_level=level,
         )
 
 
