@@ -1,7 +1,8 @@
 """The workflow of a run: it walks the plan, and leaves everything else to activities.
 
 It runs unsandboxed, so it must be deterministic by itself: no time, no chance, no I/O, nothing
-but its argument and what activities answer. Tests replay the histories that they make.
+but its argument and what activities answer. Each activity is named after what it does: a replay
+compares names and types, never arguments. Tests replay the histories that a release has left.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class PipelineRun:
     async def run(self, start: RunStart) -> None:
         run = RunRef(start.tenant_id, start.run_id, start.epoch)
         try:
-            if await _local(RunActivities.begin_run, run):
+            if await _local("begin", RunActivities.begin_run, run):
                 steps = StepRunner(run)
                 await walk(Plan.parse(start.plan), steps.do)
                 _heed_cancellation()
@@ -104,12 +105,13 @@ class StepRunner:
         if step.map_step is None:
             await self._piece(step, 0)
             return
-        listing = await _local(StepActivities.open_map, self._work(step, 0))
+        work = self._work(step, 0)
+        listing = await _local(f"open {work.name}", StepActivities.open_map, work)
         _heed_cancellation()
         if listing.skipped:
             return
         await self._map(step, listing)
-        await _local(StepActivities.close_map, self._work(step, 0))
+        await _local(f"close {work.name}", StepActivities.close_map, work)
 
     async def items(self, step: PlanStep, first: int, last: int) -> None:
         """Do some items of a mapped step together."""
@@ -146,6 +148,7 @@ class StepRunner:
             await workflow.execute_local_activity_method(
                 StepActivities.run_short_step,
                 work,
+                activity_id=work.name,
                 start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
                 retry_policy=retry,
             )
@@ -153,6 +156,7 @@ class StepRunner:
         await workflow.execute_activity_method(
             StepActivities.run_step,
             work,
+            activity_id=work.name,
             start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
             heartbeat_timeout=_HEARTBEAT,
             retry_policy=retry,
@@ -164,9 +168,13 @@ class StepRunner:
         return Work(self._run.tenant_id, self._run.run_id, self._run.epoch, step.step, item)
 
 
-async def _local(method: Callable[[S, P], Awaitable[R]], argument: P) -> R:
+async def _local(name: str, method: Callable[[S, P], Awaitable[R]], argument: P) -> R:
     return await workflow.execute_local_activity_method(
-        method, argument, start_to_close_timeout=_SHORT, retry_policy=_PATIENT
+        method,
+        argument,
+        activity_id=name,
+        start_to_close_timeout=_SHORT,
+        retry_policy=_PATIENT,
     )
 
 
@@ -190,7 +198,7 @@ async def _end(run: RunRef, status: RunStatus, failure: ApplicationError | None 
             reason=failure.type or "",
             message=failure.message,
         )
-    await _local(RunActivities.end_run, end)
+    await _local("end", RunActivities.end_run, end)
 
 
 def _failure(error: Exception) -> ApplicationError:

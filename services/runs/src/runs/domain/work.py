@@ -29,6 +29,11 @@ class Work:
     def run(self) -> RunRef:
         return RunRef(self.tenant_id, self.run_id, self.epoch)
 
+    @property
+    def name(self) -> str:
+        """Return what the piece of work is called within its run."""
+        return f"{self.step} {self.item}-{self.visit}"
+
     def __str__(self) -> str:
         element = f" #{self.item}" if self.item else ""
         return f"{self.step}{element}"
