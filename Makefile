@@ -7,7 +7,7 @@ IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
-	protos protos-baseline docs bench clean install lock
+	protos protos-baseline docs histories bench clean install lock
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release
 
 docs: $(INSTALLED) ## generate docs/errors.md and docs/settings.md from contracts and code
 	@$(BIN)/python docs/generate.py
+
+histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
+	@$(BIN)/python -m tests.contract.record_histories
 
 bench: $(INSTALLED) ## measure, each figure beside its baseline
 	@$(BIN)/python -m bench

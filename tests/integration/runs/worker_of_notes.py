@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle, WorkflowHistory
 
 WORKFLOWS = [PipelineRun, MapPartRun]
+NOTHING = StepResult()
 RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters", {"characters": 1})
 
 
@@ -32,8 +33,8 @@ RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters"
 class Notes:
     """What was asked for.
 
-    Steps called `broken` fail, those called `endless` wait for their end, and those called `deaf`
-    end well when they are let go, whoever cancels them.
+    Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
+    end, and those called `deaf` end well when they are let go, whoever cancels them.
     """
 
     list_length: int = 3
@@ -60,9 +61,9 @@ class Notes:
         if work.step == "deaf":
             self.deaf_began.set()
             await self.deaf_may_end.wait()
-        if work.step == "endless":
+        if work.step.startswith("endless"):
             await self._wait()
-        return RESULT
+        return NOTHING if work.step == "skipped" else RESULT
 
     @activity.defn
     async def run_short_step(self, work: Work) -> StepResult:
@@ -72,6 +73,8 @@ class Notes:
     @activity.defn
     async def open_map(self, work: Work) -> Listing:
         self.done.append((f"open {work.step}", 0))
+        if work.step == "skipped-map":
+            return Listing(skipped=True)
         return Listing("0" * 64, self.list_length)
 
     @activity.defn
@@ -91,10 +94,10 @@ class Notes:
 
 
 @asynccontextmanager
-async def worker(address: str, notes: Notes) -> AsyncGenerator[Client]:
+async def worker(address: str, notes: Notes, queue: str = "") -> AsyncGenerator[Client]:
     """Run a worker on a task queue of its own, which the client's `identity` names."""
-    queue = f"notes-{uuid.uuid4().hex[:8]}"
-    client = await Client.connect(address, data_converter=data_converter(), identity=queue)
+    queue = queue or f"notes-{uuid.uuid4().hex[:8]}"
+    client = await connect(address, queue)
     activities = [notes.begin_run, notes.end_run, notes.run_step, notes.run_short_step]
     async with Worker(
         client,
@@ -105,6 +108,11 @@ async def worker(address: str, notes: Notes) -> AsyncGenerator[Client]:
         max_heartbeat_throttle_interval=timedelta(seconds=1),
     ):
         yield client
+
+
+async def connect(address: str, queue: str) -> Client:
+    """Make a client that starts runs on a task queue, and bears its name."""
+    return await Client.connect(address, data_converter=data_converter(), identity=queue)
 
 
 async def start(client: Client, plan: Plan, epoch: int = 1) -> WorkflowHandle[PipelineRun, None]:
