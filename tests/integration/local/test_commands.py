@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -14,7 +15,7 @@ import pytest
 
 from nagaya_local import commands
 from nagaya_local.doctor import doctor
-from nagaya_local.errors import LocalError, StartFailed
+from nagaya_local.errors import LocalError, StackBusy, StartFailed
 from nagaya_local.layout import Layout
 from nagaya_local.leftovers import find_leftovers
 from nagaya_local.processes import marked
@@ -135,6 +136,29 @@ async def test_a_killed_part_comes_back_on_its_port_with_its_data(clone: Layout)
     await (await asyncpg.connect(endpoints.pg_url)).close()
 
 
+async def test_up_waits_for_a_part_that_is_being_started_again(clone: Layout) -> None:
+    endpoints = await commands.up(clone, _unheard, _PARTS)
+    os.kill(_pids(clone)["postgres"], signal.SIGKILL)
+    assert await until(lambda: observe(clone).parts[0].state is not PartState.READY, 10)
+    heard: list[str] = []
+
+    await commands.up(clone, heard.append, _PARTS)
+
+    await (await asyncpg.connect(endpoints.pg_url)).close()
+    assert heard[-1] == "everything runs already"
+    assert any(line.startswith("postgres     ready in ") for line in heard)
+
+
+async def test_up_says_that_another_command_stopped_the_stack(clone: Layout) -> None:
+    heard: list[str] = []
+    starting = asyncio.create_task(commands.up(clone, heard.append, ("s3", "llmstub")))
+    assert await until(lambda: bool(heard), 30)  # one is ready; the stub takes half a second more
+    await commands.down(clone, _unheard)
+
+    with pytest.raises(StackBusy, match="another command stopped the stack"):
+        await starting
+
+
 async def test_a_port_taken_while_the_stack_was_down_is_told_and_replaced(clone: Layout) -> None:
     first = await commands.up(clone, _unheard, _PARTS)
     await commands.down(clone, _unheard)
@@ -223,3 +247,31 @@ async def test_clean_asks_first(clone: Layout) -> None:
     assert clone.endpoints.exists()
     assert await commands.clean(clone, _unheard, lambda _: True)
     assert not clone.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [("ctrl-c", 130), ("nobody", 1), ("n\n", 1)], ids=["ctrl-c", "eof", "no"]
+)
+async def test_clean_that_is_not_agreed_to_deletes_nothing(
+    clone: Layout, answer: str, status: int
+) -> None:
+    clone.data.mkdir(parents=True)
+    nagaya = (sys.executable, "-m", "nagaya_client.cli.main", "dev", "clean")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *nagaya, cwd=clone.root, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdout.readuntil(b"[y/N]: ")
+    if answer == "ctrl-c":
+        process.send_signal(signal.SIGINT)
+    elif answer == "nobody":
+        process.stdin.close()
+    else:
+        process.stdin.write(answer.encode())
+    _, told = await process.communicate()
+
+    assert process.returncode == status
+    assert b"Traceback" not in told
+    assert clone.data.exists()

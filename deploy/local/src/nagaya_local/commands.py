@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nagaya_local.choices import Choices
 from nagaya_local.endpoints import Endpoints
 from nagaya_local.errors import StackBusy, SupervisorGone, UsageInvalid
-from nagaya_local.following import follow_logs, follow_start
+from nagaya_local.following import follow_logs, follow_recovery, follow_start
 from nagaya_local.leftovers import end, find_leftovers
 from nagaya_local.locks import Lock, is_held
 from nagaya_local.names import check_parts
@@ -52,6 +52,7 @@ async def up(
     check_machine(layout, choices)
     await _let_finish(layout, choices, report)
     if observe(layout).phase is Phase.RUNNING:
+        await follow_recovery(layout, report)
         report("everything runs already")
         return Endpoints.read(layout.endpoints)
     started = None if is_held(layout.lock) else _start_supervisor(layout, parts)
@@ -126,7 +127,8 @@ async def clean(
     if not layout.data.exists():
         report("there is nothing to delete")
         return True
-    if not agreed(f"Delete {layout.data} with every tenant's database, object and key?"):
+    question = f"Delete {layout.data} with every tenant's database, object and key?"
+    if not _asked(agreed, question):
         report("nothing was deleted")
         return False
     await down(layout, report)
@@ -135,6 +137,15 @@ async def clean(
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=folder == elsewhere)
     report(f"{layout.data} is gone")
     return True
+
+
+def _asked(agreed: Callable[[str], bool], question: str) -> bool:
+    """Ask with Ctrl-C as it is elsewhere: an event loop would only make a note of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return agreed(question)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _let_finish(layout: Layout, choices: Choices, report: Callable[[str], None]) -> None:

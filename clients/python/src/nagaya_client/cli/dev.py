@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -114,7 +115,7 @@ async def doctor() -> None:
 @locally
 async def clean(*, yes: bool) -> None:
     """End everything and delete all data; asks first."""
-    agreed = await commands.clean(_layout(), click.echo, lambda text: yes or click.confirm(text))
+    agreed = await commands.clean(_layout(), click.echo, lambda text: yes or _confirmed(text))
     if not agreed:
         raise failures.Ended(failures.FAILED)
 
@@ -132,6 +133,14 @@ async def token(*, tenant: str) -> None:
 async def demo() -> None:
     """Run two customers' article pipelines to the end and show what they left behind."""
     await show_demo(_layout())
+
+
+def _confirmed(question: str) -> bool:
+    click.echo(f"{question} [y/N]: ", nl=False)
+    answer = sys.stdin.readline()
+    if not answer:
+        click.echo("\nnobody answers here; --yes does (`make clean YES=1`)", err=True)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _layout() -> Layout:
