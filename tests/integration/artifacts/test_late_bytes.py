@@ -36,14 +36,16 @@ class Road:
     def __init__(self, store: StoreConfig) -> None:
         self._store = urlsplit(store.endpoint)
         self._late: list[bytes] = []
+        self._travellers: set[asyncio.Task[None]] = set()
         self.closed = False
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[str]:
         """Yield the address where it begins."""
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            await asyncio.gather(*self._travellers)
 
     async def deliver(self) -> int:
         """Let what has been waiting arrive, one after another; return how many."""
@@ -51,16 +53,19 @@ class Road:
             reader, writer = await self._connect()
             writer.write(request)
             assert (await reader.readline()).split()[1] == b"200"
-            writer.close()
+            await _close(writer)
         return len(self._late)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._store.hostname, self._store.port)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._travellers.add(asyncio.create_task(self._travel(reader, writer)))
+
+    async def _travel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.closed:
             self._late.append(await reader.read())
-            writer.close()
+            await _close(writer)
             return
         from_store, to_store = await self._connect()
         await asyncio.gather(_pump(reader, to_store), _pump(from_store, writer))
@@ -71,7 +76,13 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
+    await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.fixture
