@@ -34,8 +34,8 @@ class Files:
         self._channel = grpc.aio.insecure_channel(house.artifacts.address)
         self._files = artifact_service_pb2_grpc.ArtifactServiceStub(self._channel)
         self._uploads = upload_service_pb2_grpc.UploadServiceStub(self._channel)
-        token = house.keys.signer("runs").token(tenant_id, "ada")
-        self._metadata = [("authorization", f"Bearer {token}")]
+        self._keys = house.keys
+        self._metadata = self._as("runs")
 
     async def close(self) -> None:
         await self._channel.close()
@@ -55,15 +55,20 @@ class Files:
         return result.data
 
     async def write(
-        self, data: bytes, *, step: str = "outline", name: str = "output.json"
+        self,
+        data: bytes,
+        *,
+        step: str = "outline",
+        name: str = "output.json",
+        writer: str = "runs",
     ) -> artifact_pb2.Artifact:
-        """Commit a file of this run."""
+        """Commit a file of this run, as a workload."""
         draft = artifact_pb2.ArtifactDraft(run_id=self._run_id, step=step, name=name, visit=1)
         item = artifact_service_pb2.BatchPutArtifactsRequest.Item(draft=draft, data=data)
         request = artifact_service_pb2.BatchPutArtifactsRequest(
             tenant_id=self._tenant_id, items=[item]
         )
-        response = await self._files.BatchPutArtifacts(request, metadata=self._metadata)
+        response = await self._files.BatchPutArtifacts(request, metadata=self._as(writer))
         (result,) = response.results
         assert result.WhichOneof("outcome") == "artifact", result
         return result.artifact
@@ -104,3 +109,7 @@ class Files:
                     await asyncio.sleep(0.02)  # another process's files are nothing to wait on
                 else:
                     return
+
+    def _as(self, workload: str) -> list[tuple[str, str]]:
+        token = self._keys.signer(workload).token(self._tenant_id, "ada")
+        return [("authorization", f"Bearer {token}")]

@@ -159,7 +159,8 @@ async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
 async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
     asking: Asking,
 ) -> None:
-    await asking.files.write(b"{}", step="draft", name="artifacts/0-1/call-1.json")
+    place = {"step": "draft", "name": "artifacts/0-1/call-1.json"}
+    await asking.files.write(b"{}", writer="llm-gateway", **place)
 
     refused: list[Refused] = []
     for _ in range(2):

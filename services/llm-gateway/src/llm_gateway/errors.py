@@ -212,5 +212,5 @@ class ReplyInvalid(DataLoss):
 class ReplyDisplaced(ReplyInvalid):
     hint = "Use the next call number; nothing more is sent for this one."
 
-    def __init__(self) -> None:
-        super().__init__("another file lies where the reply belongs")
+    def __init__(self, attempt: int) -> None:
+        super().__init__("another file lies where the reply belongs", attempt=str(attempt))

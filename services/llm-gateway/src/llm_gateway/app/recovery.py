@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llm_gateway.app.replies import AnotherFile
 from llm_gateway.domain.calls import CallState, Ending
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
@@ -53,17 +54,16 @@ class Recovery:
         Raises ReplyDisplaced when the file is none of the call's.
         """
         order = flight.order
-        found = await self._replies.find(
-            order.tenant_id,
-            order.key,
-            order.digest,
-            structured=order.spec.output_schema is not None,
-        )
-        if found is None:
+        structured = order.spec.output_schema is not None
+        try:
+            found = await self._replies.find(
+                order.tenant_id, order.key, order.digest, structured=structured
+            )
+        except AnotherFile:
+            raise ReplyDisplaced(call.last_attempt) from None
+        sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
+        if found is None or not sent:
             return None
-        sent = [a for a in call.attempts if a.number == found.file.attempt]
-        if not sent:
-            raise ReplyDisplaced
         return await self._outcomes.settle(
             order.tenant_id,
             order.key,

@@ -11,7 +11,6 @@ from llm_gateway.domain.calls import Output
 from llm_gateway.domain.documents import NotJson
 from llm_gateway.domain.files import File, ReplyDraft
 from llm_gateway.domain.replies import read
-from llm_gateway.errors import ReplyDisplaced
 
 if TYPE_CHECKING:
     from llm_gateway.domain.calls import CallKey
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 _LIMIT_BYTES = 256 << 20
 _AT_ONCE = 256 << 10
+
+
+class AnotherFile(Exception):
+    """Where a reply belongs lies a file that is none of the request's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,18 @@ class Replies:
     ) -> Found | None:
         """Return the stored reply to a request; None when there is none.
 
-        Raises ReplyDisplaced when a file lies there that no gateway wrote for this request.
+        Raises AnotherFile when one lies there that no gateway wrote for this request.
         """
         file = await self._artifacts.find(tenant_id, key.path(tenant_id))
         if file is None:
             return None
         if file.request_digest != request_digest:
-            raise ReplyDisplaced
+            raise AnotherFile
         content = await self._content(tenant_id, File(file.path, file.digest))
         try:
             return Found(file, read(content, structured=structured))
         except NotJson:
-            raise ReplyDisplaced from None
+            raise AnotherFile from None
 
     async def text(self, tenant_id: str, output: Output, *, structured: bool) -> str:
         """Return a stored reply's text, character for character as it was streamed."""

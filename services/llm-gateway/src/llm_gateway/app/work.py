@@ -200,7 +200,7 @@ class Work:
             call, _ = await self._claims.look(order.tenant_id, order.key)
             settled = None if call is None else await self._recovery.settle(flight, call)
             if settled is None:
-                raise ReplyDisplaced
+                raise ReplyDisplaced(number)
         except DomainError:
             await self._end(flight, number, ended, call_ends=True)
             raise
