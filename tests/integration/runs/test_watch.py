@@ -143,8 +143,13 @@ async def test_all_watchers_of_a_tenant_share_one_poller_and_leave_nothing_behin
 ) -> None:
     runs = [run, *[await house.run() for _ in range(9)]]
     watchers = [asyncio.create_task(sequences(watch, each)) for each in runs for _ in range(3)]
-    await asyncio.sleep(0.2)
-    assert len(watch._pollers) == 1
+    async with asyncio.timeout(20):
+        while True:
+            subscribed = [len(poller._subscriptions) for poller in watch._pollers.values()]
+            if sum(subscribed) == len(watchers):
+                break
+            await asyncio.sleep(0.01)
+    assert len(subscribed) == 1
 
     for each in runs:
         await finish(house, each)
