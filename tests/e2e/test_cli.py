@@ -175,6 +175,22 @@ def test_a_token_is_for_a_tenant_that_there_is(shell: Shell) -> None:
     assert not Path(issued.out.strip()).with_name("nosuch.jwt").exists()
 
 
+def test_a_server_of_another_kind_is_named(shell: Shell) -> None:
+    address = shell.house.endpoints.s3_endpoint.removeprefix("http://")
+
+    refused = shell.run("tenant", "list", "--address", address)
+
+    assert (refused.status, refused.out) == (6, "")
+    assert f"error: {address} is no Nagaya: it answers with HTTP status 400\n" in refused.err
+
+
+def test_an_id_of_a_wrong_form_is_told_in_words(shell: Shell) -> None:
+    refused = shell.run("tenant", "create", "Bad Id")
+    assert refused.status == 2
+    assert "error: tenant_id: must be 3 to 40 lower-case letters, digits" in refused.err
+    assert "regex" not in refused.err
+
+
 def test_another_tenants_token_is_denied(article: Shell) -> None:
     article.run("tenant", "create", "somebody-else")
     issued = article.run("dev", "token", "somebody-else")

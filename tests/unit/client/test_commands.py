@@ -30,6 +30,16 @@ def test_every_command_says_what_it_does(
     assert rest.split("\n\n")[0].strip().endswith(".")
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_summary_fits_a_terminal(
+    group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([group, "--help"]) == 0
+    shown = capsys.readouterr().out.partition("Commands:")[2]
+    assert "..." not in shown
+
+
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_option_says_what_it_is_for(command: list[str]) -> None:
     group, verb = command

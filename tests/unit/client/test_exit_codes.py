@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from typing import TYPE_CHECKING
 
 import grpc
@@ -134,6 +136,9 @@ def test_without_any_nagaya_the_ways_to_one_are_told(capsys: pytest.CaptureFixtu
         ["artifact", "cat", "not/a/path"],
         ["model", "set-price", "gpt-6", "--input-usd", "cheap", "--output-usd", "1"],
         ["pipeline", "create", "missing.yaml", "--tenant", "acme"],
+        ["prompt", "create", "draft", "--file", "missing.md", "--tenant", "acme"],
+        ["prompt", "create", "draft", "--file", sys.executable, "--tenant", "acme"],
+        ["tenant", "list", "--address", "example"],
     ],
     ids=" ".join,
 )
@@ -158,6 +163,22 @@ def test_watching_ends_as_the_run_does(
     api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event)])
 
     assert run(["run", "watch", RUN_ID, "--tenant", "acme"]) == status
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_failed_is_printed_all_the_same(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_FAILED)
+    failed.error.step, failed.error.message = "draft", "too long"
+    event = run_pb2.RunEvent(sequence=1, run=failed)
+    api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event)])
+    api.on("GetRun", run_service_pb2.GetRunResponse(run=failed))
+
+    assert run(["run", "watch", RUN_ID, "--tenant", "acme", "-o", "json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["run"]["state"] == "RUN_STATE_FAILED"
+    assert printed.err.startswith("error: step draft: too long\n")
 
 
 @pytest.mark.usefixtures("here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -104,21 +105,67 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
     assert ("\x1b[32m" in shown) is (not environment)
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("columns", "model"), [(80, "claude/claude-sonnet-…"), (60, "")])
+def test_a_narrow_terminal_cuts_names_and_no_numbers(api: Api, columns: int, model: str) -> None:
+    done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)
+    told = events(step("outline", 0, COMPLETED), done)
+    api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event) for event in told])
+
+    shown = on_a_terminal(
+        ["run", "watch", RUN_ID, "-t", "acme"], {"COLUMNS": str(columns)}, lambda _: None
+    )
+
+    plain = [re.split(r"\s{2,}", line.strip()) for line in _CODES.sub("", shown).splitlines()]
+    named = [model] if model else []
+    assert ["outline", "completed", *named, "1,200", "$0.0040", "2.0"] in plain
+
+
+@pytest.mark.usefixtures("here")
+def test_a_watch_that_is_interrupted_says_that_the_run_goes_on(api: Api) -> None:
+    never = threading.Event()
+    started = run_pb2.RunEvent(sequence=1, run=run_pb2.Run(state=run_pb2.RUN_STATE_RUNNING))
+    api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=started), never])
+
+    shown = on_a_terminal(
+        ["run", "watch", RUN_ID, "-t", "acme"],
+        {"COLUMNS": "200"},
+        lambda text: never.set() if "interrupted" in text else None,
+        interrupted_at="running",
+    )
+
+    plain = _CODES.sub("", shown)
+    assert f"`nagaya run watch {RUN_ID} --tenant acme` shows it again" in plain
+    assert f"`nagaya run cancel {RUN_ID} --tenant acme` stops it" in plain
+
+
 def on_a_terminal(
-    arguments: list[str], environment: dict[str, str], seen: Callable[[str], None]
+    arguments: list[str],
+    environment: dict[str, str],
+    seen: Callable[[str], None],
+    *,
+    interrupted_at: str = "",
 ) -> str:
-    """Run the command on a terminal of its own; `seen` is called with all that it has shown."""
+    """Run the command on a terminal of its own; `seen` is called with all that it has shown.
+
+    When it has shown the text `interrupted_at`, it is interrupted.
+    """
     main, side = pty.openpty()
     command = [sys.executable, "-m", "nagaya_client.cli.main", *arguments]
     settings = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"} | environment
     with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=settings) as process:
         os.close(side)
-        shown = b""
+        shown, expected = b"", 0
         while chunk := _read(main):
             shown += chunk
-            seen(shown.decode(errors="replace"))
+            text = shown.decode(errors="replace")
+            seen(text)
+            if interrupted_at and interrupted_at in text and "interrupted" not in text:
+                process.send_signal(signal.SIGINT)
+                interrupted_at = ""
+                expected = 130
     os.close(main)
-    assert process.returncode == 0, shown.decode()
+    assert process.returncode == expected, shown.decode()
     return shown.decode()
 
 

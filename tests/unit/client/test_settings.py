@@ -96,7 +96,20 @@ def test_the_local_token_is_not_sent_to_another_machine(place: Place) -> None:
     place.stack()
     with pytest.raises(SettingsInvalid, match="no token found"):
         place.read({"address": "nagaya.example.com:443"})
-    assert place.read({"runs_address": "localhost:9"}).token.read() == "operator"
+    for here in ("localhost:9", "https://127.0.0.1:9", "[::1]:9"):
+        assert place.read({"runs_address": here}).token.read() == "operator"
+
+
+def test_why_the_local_token_is_not_sent_is_told(place: Place) -> None:
+    place.stack()
+    with pytest.raises(SettingsInvalid) as refused:
+        place.read({"address": "nagaya.example.com:443"})
+    assert "sent to this machine only" in refused.value.hint
+
+
+def test_an_address_without_a_port_is_named(place: Place) -> None:
+    with pytest.raises(SettingsInvalid, match="the address example is not HOST:PORT"):
+        place.read({"address": "example"}, NAGAYA_TOKEN="t")
 
 
 def test_one_address_stands_for_all_services(place: Place) -> None:
@@ -147,6 +160,14 @@ def test_a_configuration_that_is_no_toml_is_named(place: Place) -> None:
 def test_a_missing_token_file_is_named_when_it_is_needed(place: Place) -> None:
     settings = place.read({"runs_address": "x:1", "token_file": "/no/such/file"})
     with pytest.raises(SettingsInvalid, match="/no/such/file cannot be read: No such file"):
+        settings.token.read()
+
+
+def test_an_empty_token_file_is_named(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "empty.jwt"
+    file.write_text("\n")
+    settings = place.read({"runs_address": "x:1", "token_file": str(file)})
+    with pytest.raises(SettingsInvalid, match=r"empty\.jwt is empty"):
         settings.token.read()
 
 

@@ -55,12 +55,14 @@ class Token:
         if self.file is None:
             return self.text
         try:
-            return self.file.read_text().strip()
+            if text := self.file.read_text().strip():
+                return text
         except OSError as error:
             raise SettingsInvalid(
                 f"the token file {self.file} cannot be read: {error.strerror}",
                 "Set NAGAYA_TOKEN_FILE to a file that holds your token.",
             ) from None
+        raise SettingsInvalid(f"the token file {self.file} is empty", "Write your token into it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,9 @@ def local_stack_settings(folder: Path) -> Settings:
 
 def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     found = {service: _nearest(layers, f"{service}_address") for service in SERVICES}
+    for address in found.values():
+        if address and ":" not in address:
+            raise SettingsInvalid(f"the address {address} is not HOST:PORT", "Add the port.")
     return {service: address for service, address in found.items() if address}
 
 
@@ -144,11 +149,18 @@ def _token(
         if layer.get("token_file"):
             return Token(file=Path(layer["token_file"]).expanduser())
     # The local stack's token goes nowhere but to this machine.
-    if local and all(address.rpartition(":")[0] in _LOOPBACK for address in addresses):
+    if local and all(_host(address) in _LOOPBACK for address in addresses):
         return Token(file=Path(local["token_file"]))
+    only_here = "The local stack's own token is sent to this machine only. " if local else ""
     raise SettingsInvalid(
-        "no token found", "Set NAGAYA_TOKEN_FILE to a file that holds your token, or NAGAYA_TOKEN."
+        "no token found",
+        f"{only_here}Set NAGAYA_TOKEN_FILE to a file that holds your token, or NAGAYA_TOKEN.",
     )
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.removeprefix("https://").rpartition(":")
+    return host if colon else port
 
 
 def _spread(said: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID_KEY = "x-request-id"
+_STRANGE = re.compile(r"Received http2 header with status: (\d+)")
 _HINTS = {
-    grpc.StatusCode.UNAVAILABLE: "Is it running? `nagaya dev status` tells of a local stack.",
+    grpc.StatusCode.UNAVAILABLE: "Is it running? `nagaya dev status` tells of a local stack, "
+    "`nagaya dev up` starts it.",
     grpc.StatusCode.UNIMPLEMENTED: "The server is older than this client, or is another one.",
 }
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -27,12 +30,13 @@ def decode(error: grpc.aio.AioRpcError, address: str, request_id: str) -> ApiErr
     raw = trailers.get(_DETAILS_KEY)
     status = status_pb2.Status.FromString(raw) if isinstance(raw, bytes) else status_pb2.Status()
     answered = trailers.get(_REQUEST_ID_KEY)
-    message = error.details() or "the server gave no message"
-    if not status.details and error.code() is grpc.StatusCode.UNAVAILABLE:
+    code, message = error.code(), error.details() or "the server gave no message"
+    if not status.details and (strange := _STRANGE.search(message)):
+        code = grpc.StatusCode.UNAVAILABLE  # what gRPC makes of an HTTP status says less
+        message = f"{address} is no Nagaya: it answers with HTTP status {strange[1]}"
+    elif not status.details and code is grpc.StatusCode.UNAVAILABLE:
         message = f"{address} cannot be reached: {message.rpartition(': ')[2]}"
-    return _api_error(
-        error.code(), message, status, answered if isinstance(answered, str) else request_id
-    )
+    return _api_error(code, message, status, answered if isinstance(answered, str) else request_id)
 
 
 def of_item(status: status_pb2.Status, request_id: str = "") -> ApiError:

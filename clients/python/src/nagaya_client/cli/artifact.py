@@ -88,7 +88,7 @@ async def put(
 @click.argument("path")
 @answers
 async def cat(session: Session, path: str) -> None:
-    """Write a file to standard output; fails at its end if its sha256 does not agree."""
+    """Write a file to standard output; fails if its sha256 is another."""
     out = sys.stdout.buffer
     reading = session.client.read(tenant_of(path), path)
     async with aclosing(reading.chunks()) as chunks:

@@ -64,7 +64,7 @@ def group() -> None:
 @group.command()
 @locally
 async def up() -> None:
-    """Start everything and wait until it is ready; data of the last time is kept."""
+    """Start everything and wait until it is ready; data is kept."""
     layout = _layout()
     await commands.up(layout, click.echo)
     async with Client.connect(local_stack_settings(layout.root)) as client:
@@ -106,7 +106,7 @@ async def logs(*, part: str | None, follow: bool, lines: int) -> None:
 @group.command()
 @locally
 async def doctor() -> None:
-    """Print a report on this machine and stack, to be pasted into a question."""
+    """Print a report on this machine and stack, for a question."""
     await report_on(_layout(), click.echo)
 
 
@@ -124,14 +124,17 @@ async def clean(*, yes: bool) -> None:
 @click.argument("tenant")
 @locally
 async def token(*, tenant: str) -> None:
-    """Write a token for a person of a tenant, and print where: for NAGAYA_TOKEN_FILE."""
+    """Write a token for a person of a tenant, and print its file.
+
+    For NAGAYA_TOKEN_FILE; it is good for 30 days.
+    """
     click.echo(await issue_known_tenant_token(_layout(), tenant))
 
 
 @group.command()
 @locally
 async def demo() -> None:
-    """Run two customers' article pipelines to the end and show what they left behind."""
+    """Run two customers' pipelines, and show what they leave behind."""
     await show_demo(_layout())
 
 

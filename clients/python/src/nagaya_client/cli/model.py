@@ -43,7 +43,7 @@ async def providers(session: Session, limit: int) -> Message:
 @limit_option
 @answers
 async def prices(session: Session, model_id: str, limit: int) -> Message:
-    """List a model's prices, the latest first, for a million tokens."""
+    """List a model's prices for a million tokens, latest first."""
     request = pb.ListPricesRequest(model_id=model_id)
     return await first(session.client.catalog.ListPrices, request, limit)
 
@@ -63,7 +63,7 @@ async def defaults(session: Session, limit: int) -> Message:
 @click.argument("model_class", metavar="CLASS")
 @answers
 async def set_default(session: Session, step: str, provider_id: str, model_class: str) -> Message:
-    """Set the provider and class (pro, standard) that a step uses."""
+    """Set the provider and class (pro, standard) of a step."""
     chosen = model_pb2.ModelClass(provider_id=provider_id, model_class=model_class)
     default = model_pb2.StepDefault(step=step, model_class=chosen)
     request = pb.SetStepDefaultRequest(step_default=default)
@@ -89,7 +89,7 @@ async def overrides(session: Session, tenant: str, limit: int) -> Message:
 async def set_override(
     session: Session, step: str, provider_id: str, model_class: str, tenant: str
 ) -> Message:
-    """Set the provider and class that a step uses for one tenant."""
+    """Set the provider and class of a step for one tenant."""
     chosen = model_pb2.ModelClass(provider_id=provider_id, model_class=model_class)
     override = model_pb2.TenantStepOverride(step=step, model_class=chosen)
     request = pb.SetTenantStepOverrideRequest(tenant_id=tenant, override=override)
@@ -101,7 +101,7 @@ async def set_override(
 @tenant_option
 @answers
 async def delete_override(session: Session, step: str, tenant: str) -> Message:
-    """Remove a tenant's override, so that the default counts again."""
+    """Remove a tenant's override: the default counts again."""
     request = pb.DeleteTenantStepOverrideRequest(tenant_id=tenant, step=step)
     return await session.client.catalog.DeleteTenantStepOverride(request)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
+class Text(click.ParamType[str]):
+    """A file's text; `-` is standard input. Read before anything waits, so that Ctrl-C counts."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            with click.open_file(value, encoding="utf-8") as file:
+                return file.read()
+        except UnicodeDecodeError:
+            self.fail(f"{value} is no UTF-8", param, ctx)
+        except OSError as error:
+            self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
+
+
 @click.group(cls=Group)
 def group() -> None:
     """Prompts: what a step sends to its model, in versions."""
@@ -26,8 +41,8 @@ def group() -> None:
 @click.option(
     "-f",
     "--file",
-    "source",
-    type=click.File(encoding="utf-8"),
+    "content",
+    type=Text(),
     default="-",
     help="The template; standard input when absent.",
 )
@@ -39,7 +54,7 @@ async def create(
     session: Session,
     *,
     step: str,
-    source: TextIO,
+    content: str,
     activate: bool,
     request_id: str | None,
     tenant: str,
@@ -50,7 +65,7 @@ async def create(
             tenant_id=tenant,
             request_id=request_id or str(uuid.uuid4()),
             step=step,
-            content=source.read(),
+            content=content,
         )
     )
     if not activate:

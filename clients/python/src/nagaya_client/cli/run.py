@@ -13,7 +13,7 @@ from google.protobuf import json_format, struct_pb2
 
 from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
-from nagaya_client.cli import catalog
+from nagaya_client.cli import catalog, failures, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
@@ -109,9 +109,11 @@ async def start(
     for step, choice in models:
         request.step_models[step].CopyFrom(choice)
     run = await _create(session.client, request, given)
-    if not wait:
-        return pb.CreateRunResponse(run=run)
-    return await _watched(session, tenant, run.run_id)
+    if wait:
+        return await _watched(session, tenant, run.run_id)
+    if session.on_terminal:
+        click.echo(hints.in_commands("WatchRun shows it", {"run_id": run.run_id}), err=True)
+    return pb.CreateRunResponse(run=run)
 
 
 @group.command(rpcs=("GetRun",))
@@ -188,11 +190,13 @@ async def _create(client: Client, request: pb.CreateRunRequest, given: bytes) ->
     return (await client.runs.StartRun(started)).run
 
 
-async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> Message | None:
-    await watch_to_the_end(session, tenant_id, run_id, after)
-    if session.asked_format not in ("json", "yaml"):
-        return None
-    return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id))
+async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:
+    completed = await watch_to_the_end(session, tenant_id, run_id, after)
+    if session.asked_format in ("json", "yaml"):
+        request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
+        session.printer.show(await session.client.runs.GetRun(request))
+    if not completed:
+        raise failures.Ended(failures.FAILED)
 
 
 def _config(given: bytes | None) -> struct_pb2.Struct | None:

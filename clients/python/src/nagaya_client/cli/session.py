@@ -80,6 +80,7 @@ def limit_option(command: Decorated) -> Decorated:
     return click.option(
         "--limit",
         type=click.IntRange(1),
+        metavar="COUNT",
         default=50,
         show_default=True,
         help="How many to show at most.",
@@ -115,7 +116,10 @@ def _connection_options(command: Decorated) -> Decorated:
         ),
         click.option("--token-file", metavar="FILE", help="The file that holds your token."),
         click.option(
-            "--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for one call."
+            "--timeout",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            help="How long one call may take.",
         ),
     ):
         command = option(command)

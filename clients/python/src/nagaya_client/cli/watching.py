@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya_client.cli import board as boards
-from nagaya_client.cli import failures, hints
+from nagaya_client.cli import hints
 from nagaya_client.cli.board import Board
 from nagaya_client.cli.output import json_line
 
@@ -24,16 +25,22 @@ if TYPE_CHECKING:
     Hear = Callable[[Board, run_pb2.RunEvent], None]
 
 
-async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:
-    """Show a run to its end. Raises Ended when it did not complete, and ApiError."""
+async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -> bool:
+    """Show a run to its end, and say why if it fails; whether it completed. Raises ApiError."""
     board = Board(f"{tenant_id}/{run_id}")
-    async with _view(session, board) as hear:
-        await follow(session.client, board, tenant_id, run_id, hear, after=after)
-    if not board.completed:
-        if board.run.error.message:
-            click.echo(f"error: {hints.in_commands(board.run.error.message)}", err=True)
-            click.echo(f"reason: {board.run.error.reason}", err=True)
-        raise failures.Ended(failures.FAILED)
+    try:
+        async with _view(session, board) as hear:
+            await follow(session.client, board, tenant_id, run_id, hear, after=after)
+    except asyncio.CancelledError:
+        goes_on = "the run goes on: WatchRun shows it again, CancelRun stops it"
+        click.echo(hints.in_commands(goes_on, {"run_id": run_id}), err=True)
+        raise
+    error = board.run.error
+    if error.message:
+        step = f"step {error.step}: " if error.step else ""
+        click.echo(f"error: {step}{hints.in_commands(error.message)}", err=True)
+        click.echo(f"reason: {error.reason}", err=True)
+    return board.completed
 
 
 async def follow(

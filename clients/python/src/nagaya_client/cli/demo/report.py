@@ -13,7 +13,7 @@ import click
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2
 from nagaya.runs.v1 import run_service_pb2
 from nagaya.tenant.v1 import audit_service_pb2
-from nagaya_client.cli import board, values
+from nagaya_client.cli import board, hints, values
 from nagaya_client.errors import BytesCorrupt
 from nagaya_client.paging import first, pages
 from nagaya_client.transfer import measure
@@ -45,7 +45,8 @@ class Reporter:
         state = board.Board("", run).state
         click.echo(f"\n{self.tenant.name} ({self._tenant_id}): run {run.run_id} {state}")
         if run.error.message:
-            click.echo(f"  {run.error.step}: {run.error.message} ({run.error.reason})")
+            told = hints.in_commands(run.error.message)
+            click.echo(f"  {run.error.step}: {told} ({run.error.reason})")
         await self._steps(run)
         await self._files()
         await self._audit()
