@@ -7,7 +7,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from servicekit.errors import DeadlineExceeded, LimitExceeded, Unavailable
+from servicekit.errors import (
+    DeadlineExceeded,
+    DomainError,
+    LimitExceeded,
+    TenantNotActive,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,21 +22,25 @@ T = TypeVar("T")
 
 _FIRST_DELAY = 0.1
 _LAST_DELAY = 5.0
+_AWAY = (Unavailable, LimitExceeded, DeadlineExceeded)
 _log = logging.getLogger(__name__)
 
 
-async def patiently(what: str, action: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def patiently(
+    what: str, action: Callable[[], Awaitable[T]], seconds: float, *, paid: bool = False
+) -> T:
     """Do something that may be done twice; again for so many seconds while its means are away.
 
-    Raises what it raised last.
+    What has been `paid` for waits for a suspended tenant too. Raises what it raised last.
     """
     until = time.monotonic() + seconds
     delay = _FIRST_DELAY
     while True:
         try:
             return await action()
-        except (Unavailable, LimitExceeded, DeadlineExceeded) as error:
-            if time.monotonic() + delay > until:
+        except DomainError as error:
+            passes = isinstance(error, _AWAY) or (paid and error.reason == TenantNotActive.reason)
+            if not passes or time.monotonic() + delay > until:
                 raise
             _log.warning(f"{what} must wait", extra={"reason": error.reason})
         await asyncio.sleep(delay)

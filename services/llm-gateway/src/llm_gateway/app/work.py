@@ -169,6 +169,7 @@ class Work:
                     ending.provider_request_id,
                 ),
                 _STORE_SECONDS,
+                paid=True,
             )
         except DomainError as error:
             words = f"the reply could not be stored: {error.reason}"
@@ -188,6 +189,7 @@ class Work:
                 call_id=flight.call_id if number == 1 else None,
             ),
             _STORE_SECONDS,
+            paid=True,
         )
         flight.dispatched = False
         return settled
@@ -214,6 +216,7 @@ class Work:
                 order.tenant_id, order.key, number, ending, flight.lease, call_ends=call_ends
             ),
             _STORE_SECONDS,
+            paid=True,
         )
         flight.dispatched = False
 
