@@ -59,6 +59,21 @@ async def test_prices_are_added_and_never_changed(asking: Asking) -> None:
     assert unknown.value.reason == "MODEL_NOT_FOUND"
 
 
+@pytest.mark.parametrize(
+    ("year", "micro_usd"), [(1, 1), (9999, 1), (2026, 10**12 + 1)], ids=["old", "far", "dear"]
+)
+async def test_a_price_that_nobody_could_count_with_is_refused(
+    asking: Asking, year: int, micro_usd: int
+) -> None:
+    moment = datetime(year, 1, 1, tzinfo=UTC)
+
+    with pytest.raises(Refused) as refused:
+        await set_price(asking, price("gemini-3.8-flash", moment, micro_usd))
+
+    assert refused.value.reason == "REQUEST_INVALID"
+    assert (await asking.resolve("draft", model=by_id("gemini-3.8-flash"))).price_id
+
+
 async def test_delivered_limits_are_corrected_where_nobody_has_set_them(house: House) -> None:
     name = f"scratch_{secrets.token_hex(4)}"
     await house.postgres.create_management_database(name)

@@ -80,6 +80,16 @@ async def test_a_long_list_goes_to_child_workflows(temporal: TemporalServer) -> 
     await replay(history)
 
 
+async def test_a_long_list_leaves_room_for_the_runs_of_others(temporal: TemporalServer) -> None:
+    notes = Notes(list_length=3 * ITEMS_IN_WORKFLOW)
+    plan = Plan((PlanStep("a"), PlanStep("slow", needs=("a",), map_step="a")))
+    async with worker(temporal.address, notes) as client:
+        await (await start(client, plan)).result()
+
+    assert len(notes.done) == 3 * ITEMS_IN_WORKFLOW + 3
+    assert 1 < notes.most_in_flight <= ITEMS_IN_WORKFLOW
+
+
 async def test_a_failing_step_cancels_its_neighbours_and_fails_the_run(
     temporal: TemporalServer,
 ) -> None:

@@ -38,6 +38,8 @@ class Notes:
     """
 
     list_length: int = 3
+    in_flight: int = 0
+    most_in_flight: int = 0
     done: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     ends: list[RunEnd] = field(default_factory=list[RunEnd])
     deaf_began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,6 +65,11 @@ class Notes:
             await self.deaf_may_end.wait()
         if work.step.startswith("endless"):
             await self._wait()
+        if work.step == "slow":
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            await asyncio.sleep(0.05)
+            self.in_flight -= 1
         return NOTHING if work.step == "skipped" else RESULT
 
     @activity.defn

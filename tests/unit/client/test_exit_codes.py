@@ -244,3 +244,25 @@ def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
     printed = capsys.readouterr().err
     assert told in printed
     assert "hint: " in printed
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("[" * 200 + "]" * 200, "the JSON cannot be sent"),
+        ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
+        ('["\\ud800"]', "is no JSON"),
+    ],
+    ids=["too deep to be sent", "too deep to be read", "half a character"],
+)
+def test_an_input_that_cannot_be_sent_is_wrong_usage(
+    tmp_path: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "input.json"
+    file.write_text(given)
+
+    status = run(["run", "start", "article", "--tenant", "acme", "--input", str(file)])
+
+    assert status == 2
+    assert said in capsys.readouterr().err

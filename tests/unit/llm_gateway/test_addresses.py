@@ -34,6 +34,8 @@ def test_a_base_url_keeps_its_own_version(base: str, path: str, url: str) -> Non
         "http://127.0.0.1.evil.com",
         "ftp://127.0.0.1",
         "https://",
+        "http://[::1",
+        "https://xn--\u2100..a/",
         "",
     ],
 )

@@ -88,6 +88,8 @@ def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
         {"aud": "other"},
         {"sub": "workload:runs"},
         {"sub": ""},
+        {"sub": "\ud800"},
+        {"sub": "a" * 257},
     ],
 )
 def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[str, Any]) -> None:

@@ -55,13 +55,19 @@ class Token:
         if self.file is None:
             return self.text
         try:
-            if text := self.file.read_text().strip():
-                return text
-        except OSError as error:
+            text = self.file.read_text().strip()
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it holds no text"
             raise SettingsInvalid(
-                f"the token file {self.file} cannot be read: {error.strerror}",
+                f"the token file {self.file} cannot be read: {why}",
                 "Set NAGAYA_TOKEN_FILE to a file that holds your token.",
             ) from None
+        if text and not (text.isascii() and text.isprintable()):
+            raise SettingsInvalid(
+                f"the token file {self.file} holds no token", "A token is one line of ASCII."
+            )
+        if text:
+            return text
         raise SettingsInvalid(f"the token file {self.file} is empty", "Write your token into it.")
 
 

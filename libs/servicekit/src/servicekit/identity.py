@@ -29,6 +29,7 @@ _ALGORITHMS = ["ES256", "EdDSA"]
 _LEEWAY_SECONDS = 30
 _WORKLOAD_SECONDS = 300
 _CACHED_TOKENS = 10_000
+_SUBJECT_LENGTH = 256
 _RECHECK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -141,25 +142,33 @@ def _is_workload(kid: str) -> bool:
 
 
 def _person(claims: Mapping[str, Any]) -> Principal:
-    user_id = str(claims["sub"])
+    user_id = _subject(claims)
     tenants: list[str] = list(claims.get("tenants", []))
-    if not user_id or user_id.startswith(WORKLOAD_PREFIX):
+    if user_id.startswith(WORKLOAD_PREFIX):
         raise jwt.InvalidTokenError("sub names no person")
     scope = str(claims.get("scope", "")).split()
     return Principal(user_id, None, frozenset(tenants), frozenset(scope))
 
 
 def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
-    name, user_id = kid.removeprefix(_WORKLOAD_KEY_PREFIX), str(claims["sub"])
+    name, user_id = kid.removeprefix(_WORKLOAD_KEY_PREFIX), _subject(claims)
     if claims["act"]["sub"] != name:
         raise jwt.InvalidTokenError("the key belongs to another workload")
-    if not user_id or (user_id.startswith(WORKLOAD_PREFIX) and user_id != WORKLOAD_PREFIX + name):
+    if user_id.startswith(WORKLOAD_PREFIX) and user_id != WORKLOAD_PREFIX + name:
         raise jwt.InvalidTokenError("a workload cannot act for another one")
     if claims["exp"] > time.time() + _WORKLOAD_SECONDS + _LEEWAY_SECONDS:
         raise jwt.InvalidTokenError("a workload's token lives for 5 minutes at most")
     tenant = claims.get("tenant")
     tenants = () if tenant is None else (str(tenant),)
     return Principal(user_id, name, frozenset(tenants), frozenset())
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    """Return who is meant: it is written into every audit entry, so it must be writable."""
+    subject = str(claims["sub"])
+    if not 0 < len(subject) <= _SUBJECT_LENGTH or not subject.isprintable():
+        raise jwt.InvalidTokenError(f"sub is no name of 1 to {_SUBJECT_LENGTH} characters")
+    return subject
 
 
 def _why(error: Exception) -> str:

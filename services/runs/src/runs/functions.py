@@ -7,7 +7,6 @@ output, a JSON value.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
 from runs.domain.outputs import FileDraft, FilePointer
-from runs.domain.values import JsonValue
+from runs.domain.values import JsonValue, parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -42,9 +41,9 @@ class StepContext:
     artifacts: Artifacts
 
     async def read(self, pointer: FilePointer) -> JsonValue:
-        """Return a JSON value, verified, of at most 3 MiB."""
+        """Return a JSON value, verified, of at most 3 MiB. Raises StepImpossible for others."""
         (data,) = await self.artifacts.read(self.work.tenant_id, [pointer])
-        return json.loads(data)
+        return parsed(data)
 
     def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
         """Send a whole file, verified, in pieces of at most 1 MiB."""

@@ -90,7 +90,10 @@ class MapPartRun:
     @workflow.run
     async def run(self, part: MapPart) -> None:
         (step,) = Plan.parse(part.step).steps
-        await StepRunner(part.run).items(step, part.first, part.last)
+        # All children together do no more at once than the run's own workflow: else a long list
+        # would fill the workers, and other tenants' runs would wait behind it.
+        at_once = ITEMS_IN_WORKFLOW // _CHILDREN_AT_ONCE
+        await StepRunner(part.run).items(step, part.first, part.last, at_once)
 
 
 class StepRunner:
@@ -113,9 +116,17 @@ class StepRunner:
         await self._map(step, listing)
         await _local(f"close {work.name}", StepActivities.close_map, work)
 
-    async def items(self, step: PlanStep, first: int, last: int) -> None:
-        """Do some items of a mapped step together."""
-        await _together([self._piece(step, item) for item in range(first, last + 1)])
+    async def items(
+        self, step: PlanStep, first: int, last: int, at_once: int = ITEMS_IN_WORKFLOW
+    ) -> None:
+        """Do some items of a mapped step, so many at once."""
+        gate = asyncio.Semaphore(at_once)
+
+        async def piece(item: int) -> None:
+            async with gate:
+                await self._piece(step, item)
+
+        await _together([piece(item) for item in range(first, last + 1)])
 
     async def _map(self, step: PlanStep, listing: Listing) -> None:
         if listing.count <= ITEMS_IN_WORKFLOW:

@@ -80,6 +80,12 @@ def report(error: BaseException) -> int:
             return USAGE
         case NagayaError():
             return _report_ours(error)
+        case UnicodeError():
+            _say("error: what was given is not all text: it holds bytes or half characters")
+            return USAGE
+        case RecursionError():
+            _say("error: what was given is nested too deeply")
+            return USAGE
         case _:
             raise error
 

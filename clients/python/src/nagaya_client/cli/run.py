@@ -47,11 +47,13 @@ class JsonFile(click.ParamType[bytes]):
         try:
             with click.open_file(value, encoding="utf-8") as file:
                 content = json.load(file, parse_constant=_refuse)
+            return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         except ValueError as error:
             self.fail(f"{value} is no JSON: {error}", param, ctx)
+        except RecursionError:
+            self.fail(f"{value} is nested too deeply", param, ctx)
         except OSError as error:
             self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class StepModel(click.ParamType["tuple[str, model_pb2.ModelChoice]"]):
@@ -178,7 +180,7 @@ async def cancel(session: Session, run_id: str, tenant: str) -> Message:
 
 async def _create(client: Client, request: pb.CreateRunRequest, given: bytes) -> run_pb2.Run:
     if len(given) <= _INLINE_BYTES:
-        json_format.Parse(given, request.inline)
+        _parse(given, request.inline)
         return (await client.runs.CreateRun(request)).run
     request.hold = True
     run = (await client.runs.CreateRun(request)).run
@@ -204,7 +206,16 @@ def _config(given: bytes | None) -> struct_pb2.Struct | None:
         return None
     if not given.startswith(b"{"):
         raise click.UsageError("--config is not a JSON object")
-    return json_format.Parse(given, struct_pb2.Struct())
+    config = struct_pb2.Struct()
+    _parse(given, config)
+    return config
+
+
+def _parse(given: bytes, message: Message) -> None:
+    try:
+        json_format.Parse(given, message)
+    except json_format.ParseError as error:
+        raise click.UsageError(f"the JSON cannot be sent: {error}") from None
 
 
 def _refuse(constant: str) -> NoReturn:

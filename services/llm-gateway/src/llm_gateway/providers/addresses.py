@@ -23,8 +23,11 @@ class Addresses:
 
     def check(self, base_url: str) -> None:
         """Raise BaseUrlRefused if a provider's base URL may not be used."""
-        parsed = urlsplit(base_url)
-        host = parsed.hostname or ""
+        try:
+            parsed = urlsplit(base_url)
+            host = parsed.hostname or ""
+        except ValueError:  # no such address can be
+            raise BaseUrlRefused("") from None
         secure = parsed.scheme == "https" and host
         if not secure and (parsed.scheme != "http" or host not in self._http_hosts):
             raise BaseUrlRefused(host)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from runs.activities.patience import patiently
@@ -10,6 +9,7 @@ from runs.domain.failures import StepFailed
 from runs.domain.generation import Question
 from runs.domain.outputs import FileDraft, FilePointer, output_name
 from runs.domain.pointers import number
+from runs.domain.values import parsed
 from runs.rendering import render
 from runs.store.outcomes import Outcome
 
@@ -83,7 +83,7 @@ class LlmSteps:
             found = await self._artifacts.read(work.tenant_id, pointers)
             for name, data in zip(spec.metrics, found, strict=True):
                 try:
-                    metrics[name] = number(json.loads(data), name)
+                    metrics[name] = number(parsed(data), name)
                 except KeyError:
                     raise StepFailed(
                         "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +16,7 @@ from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
-from runs.domain.values import shortest
+from runs.domain.values import parsed, shortest
 from runs.domain.work import Listing, StepResult, Work
 from runs.store.outcomes import Outcome
 from servicekit.call import calling
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
     from runs.domain.steps import RunStep
-    from runs.domain.values import JsonValue
     from runs.peers.artifacts import Artifacts
     from runs.store.steps import Attempt, StepStore
 
@@ -208,7 +206,7 @@ class StepActivities:
     async def _list(self, sources: Sources, work: Work) -> Listing:
         pointer = sources.list_pointer()
         (data,) = await self._artifacts.read(work.tenant_id, [pointer])
-        value: JsonValue = json.loads(data)
+        value = parsed(data)
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise StepImpossible("MAP_NOT_A_LIST", f"there is no list at {pointer.json_pointer!r}")
         return Listing(pointer.digest, len(value))

@@ -40,4 +40,6 @@ def _syntax_fault(message: str) -> str:
     if place is None:
         return "it is no CEL"
     column, what = place.groups()
+    if "ParseError {" in what:  # the parser's own words for programmers
+        what = "it cannot be read from here on; is it nested too deeply?"
     return f"it is no CEL: column {column}: {what[:120]}"

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from runs.domain.failures import StepImpossible
+
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
 
@@ -14,6 +16,15 @@ def shortest(value: JsonValue) -> bytes:
     """Encode a value without spaces, with sorted names, as UTF-8: equal values, equal bytes."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return text.encode()
+
+
+def parsed(data: bytes) -> JsonValue:
+    """Return the value that a file holds. Raises StepImpossible when it holds none."""
+    try:
+        value: JsonValue = json.loads(data)
+    except (ValueError, RecursionError):
+        raise StepImpossible("NOT_JSON", "a file holds no JSON value that can be read") from None
+    return value
 
 
 def digest(value: JsonValue) -> str:

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/llm_gateway/v1/model.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"w\n\x0bModelChoice\x12\x38\n\x0bmodel_class\x18\x01 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassH\x00\x12\x1d\n\x08model_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01H\x00\x42\x0f\n\x06\x63hoice\x12\x05\xbaH\x02\x08\x01\"L\n\nModelClass\x12\x1e\n\x0bprovider_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1e\n\x0bmodel_class\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\"\xbc\x01\n\nResolution\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x13\n\x0bmodel_class\x18\x04 \x01(\t\x12\x33\n\x04rule\x18\x05 \x01(\x0e\x32%.nagaya.llm_gateway.v1.ResolutionRule\x12\x10\n\x08price_id\x18\x06 \x01(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x07 \x01(\x03\"\xc6\x01\n\x08Provider\x12\x1e\n\x0bprovider_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12%\n\x0c\x61pi_base_url\x18\x03 \x01(\tB\x0f\xbaH\x0cr\x07\x18\xf4\x03\xe0\xb5\x18\x01\xd8\x01\x01\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x42\n\x0bwire_format\x18\x05 \x01(\x0e\x32!.nagaya.llm_gateway.v1.WireFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\xdc\x01\n\x05Model\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01\x12\x1e\n\x0bprovider_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1e\n\nmodel_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1e\n\x0bmodel_class\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x46\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32(.nagaya.llm_gateway.v1.ModelCapabilitiesB\x06\xbaH\x03\xc8\x01\x01\"\xbe\x01\n\x11ModelCapabilities\x12\'\n\x11max_output_tokens\x18\x01 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x01\x12&\n\x10max_input_tokens\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xc2\xd7/(\x01\x12\x13\n\x0bjson_schema\x18\x03 \x01(\x08\x12\x13\n\x0btemperature\x18\x04 \x01(\x08\x12.\n\x19reasoning_headroom_tokens\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\"\xa9\x02\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\x1b\n\x08model_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01\x12:\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10min_input_tokens\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0finput_micro_usd\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12%\n\x14\x63\x61\x63he_read_micro_usd\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12&\n\x15\x63\x61\x63he_write_micro_usd\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12!\n\x10output_micro_usd\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"f\n\x0bStepDefault\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12>\n\x0bmodel_class\x18\x02 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassB\x06\xbaH\x03\xc8\x01\x01\"\x9e\x01\n\x12TenantStepOverride\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12>\n\x0bmodel_class\x18\x02 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xae\x01\n\x0eResolutionRule\x12\x1f\n\x1bRESOLUTION_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESOLUTION_RULE_REQUEST\x10\x01\x12\x17\n\x13RESOLUTION_RULE_RUN\x10\x02\x12#\n\x1fRESOLUTION_RULE_TENANT_OVERRIDE\x10\x03\x12 \n\x1cRESOLUTION_RULE_STEP_DEFAULT\x10\x04*\xb2\x01\n\nWireFormat\x12\x1b\n\x17WIRE_FORMAT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWIRE_FORMAT_CLAUDE_MESSAGES\x10\x01\x12 \n\x1cWIRE_FORMAT_OPENAI_RESPONSES\x10\x02\x12\x1b\n\x17WIRE_FORMAT_OPENAI_CHAT\x10\x03\x12\'\n#WIRE_FORMAT_GEMINI_GENERATE_CONTENT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/llm_gateway/v1/model.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"w\n\x0bModelChoice\x12\x38\n\x0bmodel_class\x18\x01 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassH\x00\x12\x1d\n\x08model_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01H\x00\x42\x0f\n\x06\x63hoice\x12\x05\xbaH\x02\x08\x01\"L\n\nModelClass\x12\x1e\n\x0bprovider_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1e\n\x0bmodel_class\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\"\xbc\x01\n\nResolution\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x13\n\x0bmodel_class\x18\x04 \x01(\t\x12\x33\n\x04rule\x18\x05 \x01(\x0e\x32%.nagaya.llm_gateway.v1.ResolutionRule\x12\x10\n\x08price_id\x18\x06 \x01(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x07 \x01(\x03\"\xc6\x01\n\x08Provider\x12\x1e\n\x0bprovider_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12%\n\x0c\x61pi_base_url\x18\x03 \x01(\tB\x0f\xbaH\x0cr\x07\x18\xf4\x03\xe0\xb5\x18\x01\xd8\x01\x01\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x42\n\x0bwire_format\x18\x05 \x01(\x0e\x32!.nagaya.llm_gateway.v1.WireFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\xdc\x01\n\x05Model\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01\x12\x1e\n\x0bprovider_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1e\n\nmodel_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1e\n\x0bmodel_class\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x46\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32(.nagaya.llm_gateway.v1.ModelCapabilitiesB\x06\xbaH\x03\xc8\x01\x01\"\xbe\x01\n\x11ModelCapabilities\x12\'\n\x11max_output_tokens\x18\x01 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x01\x12&\n\x10max_input_tokens\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xc2\xd7/(\x01\x12\x13\n\x0bjson_schema\x18\x03 \x01(\x08\x12\x13\n\x0btemperature\x18\x04 \x01(\x08\x12.\n\x19reasoning_headroom_tokens\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\"\xde\x02\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\x1b\n\x08model_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xa8\xb5\x18\x01\x12M\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xae\x99\xa4\x0f\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\x12\'\n\x10min_input_tokens\x18\x04 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x12\'\n\x0finput_micro_usd\x18\x05 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12,\n\x14\x63\x61\x63he_read_micro_usd\x18\x06 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12-\n\x15\x63\x61\x63he_write_micro_usd\x18\x07 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12(\n\x10output_micro_usd\x18\x08 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\"f\n\x0bStepDefault\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12>\n\x0bmodel_class\x18\x02 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassB\x06\xbaH\x03\xc8\x01\x01\"\x9e\x01\n\x12TenantStepOverride\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12>\n\x0bmodel_class\x18\x02 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelClassB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xae\x01\n\x0eResolutionRule\x12\x1f\n\x1bRESOLUTION_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESOLUTION_RULE_REQUEST\x10\x01\x12\x17\n\x13RESOLUTION_RULE_RUN\x10\x02\x12#\n\x1fRESOLUTION_RULE_TENANT_OVERRIDE\x10\x03\x12 \n\x1cRESOLUTION_RULE_STEP_DEFAULT\x10\x04*\xb2\x01\n\nWireFormat\x12\x1b\n\x17WIRE_FORMAT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWIRE_FORMAT_CLAUDE_MESSAGES\x10\x01\x12 \n\x1cWIRE_FORMAT_OPENAI_RESPONSES\x10\x02\x12\x1b\n\x17WIRE_FORMAT_OPENAI_CHAT\x10\x03\x12\'\n#WIRE_FORMAT_GEMINI_GENERATE_CONTENT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,17 +69,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRICE'].fields_by_name['model_id']._loaded_options = None
   _globals['_PRICE'].fields_by_name['model_id']._serialized_options = b'\272H\006r\004\250\265\030\001'
   _globals['_PRICE'].fields_by_name['effective_time']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['effective_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PRICE'].fields_by_name['effective_time']._serialized_options = b'\272H\026\262\001\020\032\006\010\200\256\231\244\0172\006\010\200\207\265\303\003\310\001\001'
   _globals['_PRICE'].fields_by_name['min_input_tokens']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['min_input_tokens']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICE'].fields_by_name['min_input_tokens']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\000'
   _globals['_PRICE'].fields_by_name['input_micro_usd']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['input_micro_usd']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICE'].fields_by_name['input_micro_usd']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_PRICE'].fields_by_name['cache_read_micro_usd']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['cache_read_micro_usd']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICE'].fields_by_name['cache_read_micro_usd']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_PRICE'].fields_by_name['cache_write_micro_usd']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['cache_write_micro_usd']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICE'].fields_by_name['cache_write_micro_usd']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_PRICE'].fields_by_name['output_micro_usd']._loaded_options = None
-  _globals['_PRICE'].fields_by_name['output_micro_usd']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICE'].fields_by_name['output_micro_usd']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_STEPDEFAULT'].fields_by_name['step']._loaded_options = None
   _globals['_STEPDEFAULT'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_STEPDEFAULT'].fields_by_name['model_class']._loaded_options = None
@@ -88,10 +88,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTSTEPOVERRIDE'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_TENANTSTEPOVERRIDE'].fields_by_name['model_class']._loaded_options = None
   _globals['_TENANTSTEPOVERRIDE'].fields_by_name['model_class']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_RESOLUTIONRULE']._serialized_start=1731
-  _globals['_RESOLUTIONRULE']._serialized_end=1905
-  _globals['_WIREFORMAT']._serialized_start=1908
-  _globals['_WIREFORMAT']._serialized_end=2086
+  _globals['_RESOLUTIONRULE']._serialized_start=1784
+  _globals['_RESOLUTIONRULE']._serialized_end=1958
+  _globals['_WIREFORMAT']._serialized_start=1961
+  _globals['_WIREFORMAT']._serialized_end=2139
   _globals['_MODELCHOICE']._serialized_start=158
   _globals['_MODELCHOICE']._serialized_end=277
   _globals['_MODELCLASS']._serialized_start=279
@@ -105,9 +105,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELCAPABILITIES']._serialized_start=973
   _globals['_MODELCAPABILITIES']._serialized_end=1163
   _globals['_PRICE']._serialized_start=1166
-  _globals['_PRICE']._serialized_end=1463
-  _globals['_STEPDEFAULT']._serialized_start=1465
-  _globals['_STEPDEFAULT']._serialized_end=1567
-  _globals['_TENANTSTEPOVERRIDE']._serialized_start=1570
-  _globals['_TENANTSTEPOVERRIDE']._serialized_end=1728
+  _globals['_PRICE']._serialized_end=1516
+  _globals['_STEPDEFAULT']._serialized_start=1518
+  _globals['_STEPDEFAULT']._serialized_end=1620
+  _globals['_TENANTSTEPOVERRIDE']._serialized_start=1623
+  _globals['_TENANTSTEPOVERRIDE']._serialized_end=1781
 # @@protoc_insertion_point(module_scope)

@@ -325,16 +325,16 @@ class Price(_message.Message):
     min_input_tokens: _builtins.int
     """The prompt length in tokens from which on the row counts, for the whole request; 0 for every request."""
     input_micro_usd: _builtins.int
-    """Millionths of a US dollar for a million input tokens read anew."""
+    """Millionths of a US dollar for a million input tokens read anew, at most a million dollars."""
     cache_read_micro_usd: _builtins.int
-    """Millionths of a US dollar for a million input tokens read from the cache."""
+    """Millionths of a US dollar for a million input tokens read from the cache, at most a million dollars."""
     cache_write_micro_usd: _builtins.int
-    """Millionths of a US dollar for a million input tokens written to the cache."""
+    """Millionths of a US dollar for a million input tokens written to the cache, at most a million dollars."""
     output_micro_usd: _builtins.int
-    """Millionths of a US dollar for a million output tokens, reasoning included."""
+    """Millionths of a US dollar for a million output tokens, reasoning included, at most a million dollars."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on the price counts."""
+        """From when on the price counts: from 2000 to 2099."""
 
     def __init__(
         self,
