@@ -88,6 +88,18 @@ async def test_down_ends_what_a_killed_supervisor_left(clone: Layout) -> None:
     assert (await commands.status(clone)).phase is Phase.STOPPED
 
 
+async def test_down_ends_a_stack_whose_processes_are_stopped(clone: Layout) -> None:
+    await commands.up(clone, _unheard, _PARTS)
+    pids = _pids(clone)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+
+    async with asyncio.timeout(30):  # far less than it takes until they would be killed
+        await commands.down(clone, _unheard)
+
+    assert find_leftovers(clone) == ()
+
+
 async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
     await commands.up(clone, _unheard, _PARTS)
     supervisor = observe(clone).supervisor

@@ -66,6 +66,16 @@ def test_help_lists_every_group_and_every_exit_code(capsys: pytest.CaptureFixtur
     assert all(f"  {code}  " in shown for code in range(8))
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"), [(["rnu", "list"], "run"), (["run", "strat"], "start")], ids=str
+)
+def test_a_misspelt_command_suggests_the_right_one(
+    said: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(said) == 2
+    assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+
+
 def test_help_loads_neither_grpc_nor_protobuf_nor_rich() -> None:
     program = (
         "import sys\n"

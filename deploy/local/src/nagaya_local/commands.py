@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nagaya_local.choices import Choices
@@ -23,6 +22,7 @@ from nagaya_local.names import check_parts
 from nagaya_local.ports import PortBook
 from nagaya_local.postgres_account import ServerAccount
 from nagaya_local.preflight import check_machine
+from nagaya_local.processes import tell
 from nagaya_local.state import Phase, StackState, forget_processes, observe, read_state
 from nagaya_local.waiting import until
 
@@ -183,7 +183,6 @@ async def _end_supervisor(layout: Layout) -> None:
         if supervisor is not None and supervisor.alive:
             late = time.monotonic() > deadline
             if late or supervisor.pid != told:
-                with suppress(ProcessLookupError):
-                    os.kill(supervisor.pid, signal.SIGKILL if late else signal.SIGTERM)
+                tell(supervisor.pid, signal.SIGKILL if late else signal.SIGTERM)
             told = supervisor.pid
         await asyncio.sleep(_POLL_SECONDS)

@@ -89,9 +89,17 @@ async def stop(process: subprocess.Popen[bytes], stopping: Stopping) -> None:
     """Ask a child to end, kill it and its group when it does not, and reap it."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(stopping.signal)
+        process.send_signal(signal.SIGCONT)  # a stopped one hears nothing else
     await until(lambda: process.poll() is not None, stopping.seconds)
     _kill_group(process.pid)
     process.wait()
+
+
+def tell(pid: int, number: signal.Signals) -> None:
+    """Send a process that is no child of ours a signal; a stopped one goes on, to hear it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
 
 
 async def kill(process: subprocess.Popen[bytes]) -> None:
@@ -110,8 +118,7 @@ async def end(incarnation: Incarnation, stopping: Stopping) -> None:
     """End a process that is not our child, if it is still the one that is meant."""
     if not incarnation.alive:
         return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(incarnation.pid, stopping.signal)
+    tell(incarnation.pid, stopping.signal)
     if not await until(lambda: not incarnation.alive, stopping.seconds):
         _kill_group(incarnation.pid)
         await until(lambda: not incarnation.alive)
