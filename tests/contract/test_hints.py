@@ -11,7 +11,8 @@ import click
 import pytest
 from google.protobuf import descriptor_pool
 
-from nagaya_client.cli.hints import in_commands
+from nagaya.options.v1 import error_reason_pb2
+from nagaya_client.cli.hints import BY_REASON, in_commands
 from nagaya_client.cli.main import nagaya
 from servicekit.errors import DomainError
 
@@ -65,3 +66,7 @@ def test_a_call_in_a_hint_is_told_as_a_command(error: str, hint: str) -> None:
     assert CALLS.isdisjoint(_WORD.findall(told)), error
     named = [word for word in _WORD.findall(hint) if word in CALLS]
     assert told.count("`nagaya ") == len(named)
+
+
+def test_what_is_added_to_a_reason_is_added_to_one_that_there_is() -> None:
+    assert set(BY_REASON) <= set(error_reason_pb2.ErrorReason.keys())

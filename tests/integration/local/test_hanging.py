@@ -92,7 +92,7 @@ async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Pat
     stack = Stack(layout, Choices.read({}, {}), ports, TemporalFinder())
     stack.prepare()
     renew_tokens(layout)
-    parts = [replace(part, silent_seconds=3.0) for part in stack.parts()]
+    parts = [replace(part, silent_seconds=6.0) for part in stack.parts()]
     async with _supervised(layout, parts) as board:
         _freeze(board, "tenant")
         assert await until(lambda: _are_back(board, ["tenant"]), 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -117,6 +118,21 @@ def test_a_tenant_of_the_settings_need_not_be_said_again(
 
     assert run(["run", "get", RUN_ID]) == 3
     assert "List the tenant's runs with `nagaya run list`.\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_word_that_is_no_call_is_no_trouble_without_the_local_stack(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [
+        name for name in sys.modules if name.startswith(("nagaya_local", "nagaya_client.cli.d"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nagaya_local", None)
+    api.on("GetTenant", Refusal(grpc.StatusCode.NOT_FOUND, "Ask OpenFeature."))
+
+    assert run(["tenant", "get", "acme"]) == 3
+    assert capsys.readouterr().err.startswith("error: Ask OpenFeature.\n")
 
 
 @pytest.mark.usefixtures("here")
