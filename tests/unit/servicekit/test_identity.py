@@ -89,6 +89,7 @@ def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
         {"sub": "workload:runs"},
         {"sub": ""},
         {"sub": "\ud800"},
+        {"sub": "a\0"},
         {"sub": "a" * 257},
     ],
 )

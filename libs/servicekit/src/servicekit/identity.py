@@ -29,7 +29,7 @@ _ALGORITHMS = ["ES256", "EdDSA"]
 _LEEWAY_SECONDS = 30
 _WORKLOAD_SECONDS = 300
 _CACHED_TOKENS = 10_000
-_SUBJECT_LENGTH = 256
+_SUBJECT_BYTES = 256
 _RECHECK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -164,10 +164,10 @@ def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    """Return who is meant: it is written into every audit entry, so it must be writable."""
+    """Return who is meant. Raises ValueError for what no audit entry could hold."""
     subject = str(claims["sub"])
-    if not 0 < len(subject) <= _SUBJECT_LENGTH or not subject.isprintable():
-        raise jwt.InvalidTokenError(f"sub is no name of 1 to {_SUBJECT_LENGTH} characters")
+    if not 0 < len(subject.encode()) <= _SUBJECT_BYTES or "\0" in subject:
+        raise jwt.InvalidTokenError(f"sub is no name of 1 to {_SUBJECT_BYTES} bytes")
     return subject
 
 
