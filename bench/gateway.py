@@ -54,7 +54,7 @@ class Bench:
         """Create a tenant and a run, and let the stub answer our prompts at once."""
         await self._nagaya.tenants.CreateTenant(
             tenant_service_pb2.CreateTenantRequest(
-                tenant_id=TENANT, request_id="bench", name="Benchmark"
+                tenant_id=TENANT, request_id=TENANT, name="Benchmark"
             )
         )
         step = pipeline_pb2.StepSpec(

@@ -107,7 +107,7 @@ async def _run(nagaya: Client) -> None:
 async def _prepare(nagaya: Client) -> None:
     await nagaya.tenants.CreateTenant(
         tenant_service_pb2.CreateTenantRequest(
-            tenant_id=TENANT, request_id="bench", name="Benchmark"
+            tenant_id=TENANT, request_id=TENANT, name="Benchmark"
         )
     )
     steps = [
