@@ -35,7 +35,10 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 ITEMS_IN_WORKFLOW = 50
-"""The most items of a map that the run's own workflow does; more go to child workflows."""
+"""The most items of a map that the run's own workflow does; more go to child workflows.
+
+It is also the most that are done at once, wherever they are done.
+"""
 
 ITEMS_IN_CHILD = 200
 _CHILDREN_AT_ONCE = 4

@@ -219,7 +219,6 @@ class StepActivities:
         final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
         asked = final and isinstance(spec.kind, LlmStep)
         spent = await self._llm.spent(work) if asked else None
-
         await patiently(
             lambda: self._move(
                 work,
