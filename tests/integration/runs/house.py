@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from google.protobuf.json_format import ParseDict
 
@@ -14,10 +15,12 @@ from runs.app.pipelines import Pipelines
 from runs.app.prompts import Prompts
 from runs.app.runs import Runs
 from runs.config import TemporalConfig
+from runs.domain.runs import OutputFile
 from runs.launcher import Launcher, connect
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.relay.visits import Relay
+from runs.store.events import RUN_EVENT
 from runs.store.stores import Stores
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
     import asyncpg
     import grpc
 
+    from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool, TenantPools
     from runs.domain.pipelines import PipelineVersion
     from runs.domain.runs import Run
 
 NOWHERE = "127.0.0.1:1"
 COPY = {"step": "copy", "function": {"function": "copy"}}
+INPUT_FILE = OutputFile("storage/acme/x/input/output.json", "0" * 64, "9 characters", {"bytes": 9})
 
 
 class House:
@@ -73,7 +78,19 @@ class House:
     async def begin(self, run_id: str) -> None:
         """Do what the first activity of a run's workflow does."""
         async with self.tenants.transaction("acme") as connection:
-            await self.stores.transitions.begin(connection, run_id, 1)
+            await self.stores.transitions.begin(connection, run_id, 1, INPUT_FILE)
+
+    async def append_event(self, connection: Connection, run_id: str) -> None:
+        """Record a run as its row is, as each of its moves does."""
+        await connection.execute(
+            f"""
+            WITH moved AS (
+                UPDATE runs SET last_seq = last_seq + 1 WHERE id = $1 RETURNING *
+            )
+            {RUN_EVENT}
+            """,
+            UUID(run_id),
+        )
 
     async def pipeline(self, *steps: dict[str, Any], name: str = "article") -> PipelineVersion:
         """Create a pipeline's next version, by default of one step that copies."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
@@ -19,6 +18,7 @@ from runs.activities.setups import Setups
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
+from runs.domain.work import Work
 from runs.launcher import Launcher, connect
 from runs.relay.reconciler import SILENCE
 from runs.store.steps import StepStore
@@ -50,12 +50,8 @@ async def begun(house: House, database: asyncpg.Connection) -> Run:
     await house.pipeline()
     run = await house.run()
     await house.begin(run.run_id)
-    row_id = await database.fetchval(
-        "INSERT INTO steps (run_id, step, status) VALUES ($1, 'copy', 'running') RETURNING id",
-        UUID(run.run_id),
-    )
-    async with house.tenants.transaction("acme") as connection:
-        await house.stores.events.append_step(connection, run.run_id, row_id)
+    async with house.tenants.connection("acme") as connection:
+        assert await StepStore().begin(connection, Work("acme", run.run_id, 1, "copy")) is not None
     return run
 
 

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from tests.integration.runs.house import INPUT_FILE
 from tests.integration.runs.served import Client, reason
 
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, run_service_pb2
-from runs.domain.runs import RunStatus
-from runs.store.events import Progress
+from runs.domain.generation import Spent, Usage
+from runs.domain.runs import OutputFile
+from runs.domain.work import Work
+from runs.store.outcomes import Outcome
+from runs.store.steps import StepStore
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -127,25 +131,14 @@ async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
 ) -> None:
     await client.pipeline()
     run = await client.run(inline=1)
-    async with tenants.transaction("acme") as connection:
-        await stores.transitions.begin(connection, run.run_id, 1)
+    output = OutputFile("storage/x", "0" * 64, "", {"characters": 9})
+    spent = Spent("openai/gpt-5", "rule", Usage(5, 7, 0, 0, 0), 11)
+    async with tenants.connection("acme") as connection:
+        await stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item in (2, 1, 3):
-            row_id = await connection.fetchval(
-                """
-                INSERT INTO steps (run_id, step, item, status, token_usage, metrics, output_path,
-                                   output_digest, started_at, completed_at, llm_model)
-                VALUES ($1::text::uuid, 'copy', $2, 'completed',
-                        '{"input_tokens": 5, "output_tokens": 7}', '{"characters": 9}', 'storage/x',
-                        $3, now(), now(), 'openai/gpt-5')
-                RETURNING id
-                """,
-                run.run_id,
-                item,
-                "0" * 64,
-            )
-            progress = Progress("copy", 5, 7, 11, 1)
-            await stores.events.append_step(connection, run.run_id, row_id, progress)
-        await stores.transitions.finish(connection, run.run_id, 1, RunStatus.COMPLETED)
+            work = Work("acme", run.run_id, 1, "copy", item)
+            assert await StepStore().complete_at_once(connection, work, Outcome(output, spent))
+        await stores.transitions.complete(connection, run.run_id, 1)
 
     request = run_service_pb2.ListRunStepsRequest(tenant_id="acme", run_id=run.run_id, page_size=2)
     first = await client.runs.ListRunSteps(request)

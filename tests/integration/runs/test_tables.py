@@ -8,8 +8,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from tests.integration.runs.house import INPUT_FILE
 
-from runs.domain.runs import Failure, OutputFile, RunStatus
+from runs.domain.runs import Failure, RunStatus
 
 if TYPE_CHECKING:
     from tests.integration.runs.house import House
@@ -134,7 +135,7 @@ async def run(house: House) -> Run:
 async def test_a_run_begins_once(house: House, run: Run, database: asyncpg.Connection) -> None:
     async def begin(epoch: int = 1) -> RunStatus | None:
         async with house.tenants.transaction("acme") as connection:
-            return await house.stores.transitions.begin(connection, run.run_id, epoch)
+            return await house.stores.transitions.begin(connection, run.run_id, epoch, INPUT_FILE)
 
     statuses = await asyncio.gather(*(begin() for _ in range(5)))
     assert statuses == [RunStatus.RUNNING] * 5
@@ -162,7 +163,7 @@ async def test_a_run_that_was_cancelled_does_not_begin(house: House, run: Run) -
     await house.runs.cancel("acme", run.run_id)
 
     async with house.tenants.transaction("acme") as connection:
-        begun = await house.stores.transitions.begin(connection, run.run_id, 1)
+        begun = await house.stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
     assert begun is RunStatus.CANCELLED
 
 
@@ -170,7 +171,7 @@ async def test_the_steps_of_a_cancelled_run_end_with_it(
     house: House, run: Run, database: asyncpg.Connection
 ) -> None:
     async with house.tenants.transaction("acme") as connection:
-        await house.stores.transitions.begin(connection, run.run_id, 1)
+        await house.stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item, status in ((1, "completed"), (2, "running"), (3, "running")):
             row_id = await connection.fetchval(
                 """
@@ -207,12 +208,11 @@ async def test_the_steps_of_a_cancelled_run_end_with_it(
 async def test_what_a_run_is_done_with_is_read_as_it_was_given(house: House) -> None:
     await house.pipeline()
     run = await house.run(inline={"topic": "cranes"})
-    file = OutputFile("storage/acme/x/input/output.json", "0" * 64, "9 characters", {"bytes": 9})
-    async with house.tenants.transaction("acme") as connection:
-        await house.stores.transitions.set_input(connection, run.run_id, file)
+    await house.begin(run.run_id)
+    async with house.tenants.connection("acme") as connection:
         setup = await house.stores.runs.find_setup(connection, run.run_id)
         assert await house.stores.runs.find_setup(connection, str(UUID(int=0))) is None
 
     assert setup is not None
-    assert (setup.status, setup.epoch, setup.user_id) == (RunStatus.PENDING, 1, "ada")
-    assert setup.input_file == file
+    assert (setup.status, setup.epoch, setup.user_id) == (RunStatus.RUNNING, 1, "ada")
+    assert setup.input_file == INPUT_FILE

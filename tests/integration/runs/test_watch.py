@@ -38,7 +38,7 @@ async def run(house: House) -> Run:
 
 async def append(house: House, run: Run) -> None:
     async with house.tenants.transaction("acme") as connection:
-        await house.stores.events.append_run(connection, run.run_id)
+        await house.append_event(connection, run.run_id)
 
 
 async def finish(house: House, run: Run) -> None:
@@ -108,7 +108,7 @@ async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
     async def write() -> None:
         for _ in range(10):
             async with house.tenants.transaction("acme") as connection:
-                await house.stores.events.append_run(connection, run.run_id)
+                await house.append_event(connection, run.run_id)
                 await asyncio.sleep(0)  # so that transactions overlap
 
     watchers = [asyncio.create_task(sequences(watch, run)) for _ in range(2)]
@@ -129,7 +129,7 @@ async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
         other = asyncio.create_task(sequences(watch, run))
         async with house.tenants.transaction("acme") as connection:
             for _ in range(1_000):
-                await house.stores.events.append_run(connection, run.run_id)
+                await house.append_event(connection, run.run_id)
         await finish(house, run)
         everything = list(range(1, 1_003))
         assert await other == everything

@@ -59,9 +59,8 @@ class RunActivities:
             except StepFailed as failure:
                 final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
                 raise told(failure, final=final) from None
-        async with self._tenants.transaction(run.tenant_id) as connection:
-            await self._transitions.set_input(connection, run.run_id, file)
-            status = await self._transitions.begin(connection, run.run_id, run.epoch)
+        async with self._tenants.connection(run.tenant_id) as connection:
+            status = await self._transitions.begin(connection, run.run_id, run.epoch, file)
         self._setups.remember(run, replace(setup, run=replace(setup.run, input_file=file)))
         return status is not None and not status.final
 
@@ -70,13 +69,19 @@ class RunActivities:
         """Give the run its final status, with the first failure of its steps if it failed."""
         run = RunRef(end.tenant_id, end.run_id, end.epoch)
         status = RunStatus(end.status)
+        if status is RunStatus.COMPLETED:
+            async with self._tenants.connection(run.tenant_id) as connection:
+                await self._transitions.complete(connection, run.run_id, run.epoch)
+        else:
+            await self._finish(run, status, Failure(end.reason, end.message))
+        self._setups.forget(run)
+
+    async def _finish(self, run: RunRef, status: RunStatus, reported: Failure) -> None:
         async with self._tenants.transaction(run.tenant_id) as connection:
             error: Failure | None = None
             if status is RunStatus.FAILED:
-                error = await self._steps.find_failure(connection, run)
-                error = error or Failure(end.reason, end.message)
+                error = await self._steps.find_failure(connection, run) or reported
             await self._transitions.finish(connection, run.run_id, run.epoch, status, error)
-        self._setups.forget(run)
 
     async def _input(self, run: RunRef, setup: RunSetup) -> OutputFile:
         draft = FileDraft(run.run_id, INPUT, OUTPUT)

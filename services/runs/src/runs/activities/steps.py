@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from temporalio import activity
 
@@ -22,9 +22,6 @@ from runs.store.outcomes import Outcome
 from servicekit.call import calling
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.activities.errors import ErrorFiles
     from runs.activities.function import FunctionSteps
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from runs.domain.steps import RunStep
     from runs.peers.artifacts import Artifacts
     from runs.store.steps import Attempt, StepStore
-
-T = TypeVar("T")
 
 _MOST_LOST = 20
 """A piece of work that ends its worker this often is given up."""
@@ -159,23 +154,16 @@ class StepActivities:
             raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True) from None
 
     async def _begin(self, work: Work) -> Attempt | None:
-        return await self._move(work, lambda to: self._steps.begin(to, work))
+        async with self._tenants.connection(work.tenant_id) as connection:
+            return await self._steps.begin(connection, work)
 
     async def _complete(self, work: Work, attempt: Attempt, outcome: Outcome) -> bool:
-        done = await self._move(work, lambda to: self._steps.complete(to, work, attempt, outcome))
-        return done is True
+        async with self._tenants.connection(work.tenant_id) as connection:
+            return await self._steps.complete(connection, work, attempt, outcome)
 
     async def _complete_at_once(self, work: Work, outcome: Outcome) -> bool:
-        done = await self._move(work, lambda to: self._steps.complete_at_once(to, work, outcome))
-        return done is True
-
-    async def _move(self, work: Work, move: Callable[[Connection], Awaitable[T]]) -> T | None:
-        """Move a piece of work in a transaction of its own; None if the run ends meanwhile."""
-        try:
-            async with self._tenants.transaction(work.tenant_id) as connection:
-                return await move(connection)
-        except RunClosed:
-            return None
+        async with self._tenants.connection(work.tenant_id) as connection:
+            return await self._steps.complete_at_once(connection, work, outcome)
 
     async def _attempt(self, setup: Setup, spec: StepSpec, work: Work, attempt: Attempt) -> Outcome:
         try:
@@ -219,12 +207,12 @@ class StepActivities:
         final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
         asked = final and isinstance(spec.kind, LlmStep)
         spent = await self._llm.spent(work) if asked else None
-        await patiently(
-            lambda: self._move(
-                work,
-                lambda to: self._steps.fail(to, work, attempt, failure, spent, final=final),
-            )
-        )
+
+        async def record() -> None:
+            async with self._tenants.connection(work.tenant_id) as connection:
+                await self._steps.fail(connection, work, attempt, failure, spent, final=final)
+
+        await patiently(record)
         return told(failure, final=final)
 
     async def _settled(self, work: Work) -> StepResult:

@@ -76,14 +76,12 @@ class Runs:
                 raise
             return before  # what the request refers to has changed since
         await self._pending_work.note(tenant_id)
-        async with self._tenants.transaction(tenant_id) as connection:
+        async with self._tenants.connection(tenant_id) as connection:
             user_id = current_principal().user_id
             created = await self._stores.runs.insert(connection, draft, facts, versions, user_id)
             if created is None:
                 found = await self._stores.runs.find_by_request(connection, draft.request_id)
                 return _same(found, draft)
-            details = {"pipeline": facts.pipeline, "version": facts.version}
-            await audit.append(connection, "run.create", "run", created.run_id, details)
         if not created.held:
             await self._launch(tenant_id, created.run_id, facts)
         return created

@@ -2,16 +2,15 @@
 
 An event takes its number by an UPDATE of its run's row in its own transaction. The row stays
 locked until that transaction ends, so numbers become visible in their order and without a gap.
+A move is one statement, so that nobody waits for this lock while a client thinks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.events import RunEvent
-from runs.domain.failures import RunClosed
 from runs.store import rows
 
 if TYPE_CHECKING:
@@ -34,88 +33,44 @@ RUN_EVENT = """
 """
 """The event of a run that a WITH clause `moved` has updated, `last_seq` included."""
 
-_STEP_EVENT = """
-    INSERT INTO run_events (run_id, seq, kind, payload, created_at)
-    SELECT moved.id, moved.last_seq, 'step', jsonb_strip_nulls(to_jsonb(steps)), clock_timestamp()
-      FROM moved, steps
-     WHERE steps.id = $2 AND steps.run_id = moved.id
-    RETURNING seq
+
+def _step_event(current_step: str) -> str:
+    return f"""
+    moved AS (
+        UPDATE runs
+           SET last_seq = last_seq + 1, updated_at = now(), stuck_reason = NULL,
+               current_step = {current_step},
+               input_tokens = input_tokens
+                   + coalesce((piece.token_usage ->> 'input_tokens')::bigint, 0),
+               output_tokens = output_tokens
+                   + coalesce((piece.token_usage ->> 'output_tokens')::bigint, 0),
+               cost_micro_usd = runs.cost_micro_usd + piece.cost_micro_usd,
+               completed_steps = completed_steps
+                   + (piece.status IN ('completed', 'skipped'))::int
+          FROM piece
+         WHERE runs.id = piece.run_id
+        RETURNING runs.id, runs.last_seq
+    ), event AS (
+        INSERT INTO run_events (run_id, seq, kind, payload, created_at)
+        SELECT moved.id, moved.last_seq, 'step', jsonb_strip_nulls(to_jsonb(piece)),
+               clock_timestamp()
+          FROM moved, piece
+    )
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a piece of work adds to its run."""
+STEP_BEGUN = _step_event("piece.step")
+"""The event of the row of `steps` that a WITH clause `piece` has changed, and its run's new totals.
 
-    current_step: str | None = None
-    """The step that begins; None when none does."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micro_usd: int = 0
-    completed_steps: int = 0
+A row has tokens and costs only once it has ended. The clause must have locked the run before it
+changed the row: all moves take their locks in this order, and see whether the run is still open.
+"""
 
-
-_NOTHING = Progress()
+STEP_ENDED = _step_event("current_step")
+"""The same, where nothing has begun."""
 
 
 class EventStore:
-    async def append_run(self, connection: Connection, run_id: str) -> int:
-        """Record the run as its row is now; return the event's number."""
-        number = await connection.fetchval(
-            f"""
-            WITH moved AS (
-                UPDATE runs SET last_seq = last_seq + 1, updated_at = now()
-                 WHERE id = $1
-                RETURNING *
-            )
-            {RUN_EVENT}
-            RETURNING seq
-            """,
-            UUID(run_id),
-        )
-        return int(number)
-
-    async def append_step(
-        self,
-        connection: Connection,
-        run_id: str,
-        step_row_id: int,
-        progress: Progress = _NOTHING,
-    ) -> int:
-        """Record a piece of work as its row is now, and add `progress` to its run.
-
-        A run that was stuck is so no longer. Returns the event's number. Call it after the
-        statement that changes the row, in the same transaction, and keep that transaction short:
-        it holds the run's row. Raises RunClosed if the run has got its final status meanwhile: then
-        the change must not be committed.
-        """
-        number = await connection.fetchval(
-            f"""
-            WITH moved AS (
-                UPDATE runs
-                   SET last_seq = last_seq + 1, updated_at = now(), stuck_reason = NULL,
-                       current_step = coalesce($3, current_step),
-                       input_tokens = input_tokens + $4,
-                       output_tokens = output_tokens + $5,
-                       cost_micro_usd = cost_micro_usd + $6,
-                       completed_steps = completed_steps + $7
-                 WHERE id = $1 AND {OPEN}
-                RETURNING id, last_seq
-            )
-            {_STEP_EVENT}
-            """,
-            UUID(run_id),
-            step_row_id,
-            progress.current_step,
-            progress.input_tokens,
-            progress.output_tokens,
-            progress.cost_micro_usd,
-            progress.completed_steps,
-        )
-        if number is None:
-            raise RunClosed
-        return int(number)
-
     async def after(
         self, connection: Connection, sequences: Mapping[str, int], limit: int
     ) -> tuple[RunEvent, ...]:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from runs.domain.steps import StepStatus
-from runs.store.events import Progress
 
 if TYPE_CHECKING:
     from runs.domain.generation import Spent
@@ -40,10 +39,6 @@ class Outcome:
             None if prompt is None else prompt.digest,
         )
 
-    def progress(self, current_step: str | None = None) -> Progress:
-        """Return what the outcome adds to its run."""
-        return progress(self.spent, current_step, completed_steps=1)
-
 
 def spending(spent: Spent | None) -> tuple[object, ...]:
     """Return the values of llm_model, model_rule, token_usage and cost_micro_usd."""
@@ -51,18 +46,3 @@ def spending(spent: Spent | None) -> tuple[object, ...]:
         return (None, None, None, 0)
     usage = json.dumps(asdict(spent.usage))
     return (spent.llm_model, spent.model_rule, usage, spent.cost_micro_usd)
-
-
-def progress(
-    spent: Spent | None, current_step: str | None = None, completed_steps: int = 0
-) -> Progress:
-    """Return what a piece of work adds to its run."""
-    if spent is None:
-        return Progress(current_step, completed_steps=completed_steps)
-    return Progress(
-        current_step,
-        input_tokens=spent.usage.input_tokens,
-        output_tokens=spent.usage.output_tokens,
-        cost_micro_usd=spent.cost_micro_usd,
-        completed_steps=completed_steps,
-    )

@@ -36,9 +36,9 @@ class RunStore:
         prompt_versions: Mapping[str, int],
         user_id: str,
     ) -> Run | None:
-        """Record a pending run, its first event and that it is to be started, unless it is held.
+        """Record a pending run, its first event, an audit entry, and that it is to be started.
 
-        Returns None if the request's id has been used before.
+        A held one is not started. Returns None if the request's id has been used before.
         """
         row = await connection.fetchrow(
             f"""
@@ -52,7 +52,11 @@ class RunStore:
                 INSERT INTO outbox (run_id, kind, due_at)
                 SELECT id, 'start', now() + interval '5 seconds' FROM moved WHERE NOT held
             ), event AS ({RUN_EVENT})
-            SELECT {COLUMNS} FROM moved
+            SELECT {COLUMNS},
+                   audit_append(
+                       user_id, 'run.create', 'run', id::text,
+                       jsonb_build_object('pipeline', pipeline, 'version', pipeline_version))
+              FROM moved
             """,
             json.dumps(draft.config, ensure_ascii=False),
             facts.pipeline,

@@ -1,8 +1,8 @@
 """The tables `steps` and `step_attempts`: how a piece of work moves through its life.
 
 Every move is guarded by the run's epoch and status and by the attempt, so an attempt that was given
-up and wakes late changes nothing. Each move leaves an event in the same transaction, and raises
-RunClosed if the run has got its final status at this very moment: then nothing may be committed.
+up and wakes late changes nothing. Each move is one statement, its event included: it locks the run
+first, so that a run that gets its final status at this very moment gets nothing afterwards.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.store import rows
-from runs.store.events import EventStore, Progress
-from runs.store.outcomes import Outcome, progress, spending
+from runs.store.events import OPEN, STEP_BEGUN, STEP_ENDED
+from runs.store.outcomes import Outcome, spending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,15 @@ _COLUMNS = """
 """
 
 
+_RUN = """
+    run AS (
+        SELECT id, epoch FROM runs
+         WHERE id = $1 AND epoch = $2 AND status IN ('running', 'paused')
+           FOR NO KEY UPDATE
+    )
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """An attempt at a piece of work that has begun."""
@@ -46,48 +55,41 @@ class Attempt:
 
 
 class StepStore:
-    def __init__(self) -> None:
-        self._events = EventStore()
-
     async def begin(self, connection: Connection, work: Work) -> Attempt | None:
         """Begin an attempt; None if the work is done, or the run is closed for it."""
         row = await connection.fetchrow(
-            """
-            WITH begun AS (
+            f"""
+            WITH {_RUN}, piece AS (
                 INSERT INTO steps (run_id, step, item, visit, epoch, status, started_at)
-                SELECT id, $3, $4, $5, epoch, 'running', now() FROM runs
-                 WHERE id = $1 AND epoch = $2 AND status IN ('running', 'paused')
+                SELECT id, $3, $4, $5, epoch, 'running', now() FROM run
                 ON CONFLICT (run_id, step, item, visit) DO UPDATE
                    SET status = 'running', epoch = EXCLUDED.epoch,
                        attempt = steps.attempt + 1, retry_count = steps.retry_count + 1
                  WHERE steps.status = 'running' AND steps.epoch <= EXCLUDED.epoch
-                RETURNING id, epoch, attempt
+                RETURNING *
             ), lost AS (
                 UPDATE step_attempts
                    SET status = 'failed', reason = 'LOST', completed_at = now()
-                  FROM begun
-                 WHERE step_id = begun.id AND status = 'running'
+                  FROM piece
+                 WHERE step_id = piece.id AND step_attempts.status = 'running'
                 RETURNING step_id
             ), attempted AS (
                 INSERT INTO step_attempts (step_id, epoch, attempt, status)
-                SELECT id, epoch, attempt, 'running' FROM begun
-            )
-            SELECT begun.id, begun.attempt,
+                SELECT id, epoch, attempt, 'running' FROM piece
+            ), {STEP_BEGUN}
+            SELECT piece.id, piece.attempt,
                    count(past.*) FILTER (WHERE past.reason <> 'LOST') AS failed_before,
                    count(past.*) FILTER (WHERE past.reason = 'LOST')
                        + (SELECT count(*) FROM lost) AS lost_before
-              FROM begun
+              FROM piece
               LEFT JOIN step_attempts AS past
-                ON past.step_id = begun.id AND past.status = 'failed'
-             GROUP BY begun.id, begun.attempt
+                ON past.step_id = piece.id AND past.status = 'failed'
+             GROUP BY piece.id, piece.attempt
             """,
             *_key(work),
         )
         if row is None:
             return None
-        await self._events.append_step(
-            connection, work.run_id, row["id"], Progress(current_step=work.step)
-        )
         return Attempt(row["id"], row["attempt"], row["failed_before"], row["lost_before"])
 
     async def current(self, connection: Connection, work: Work) -> Attempt | None:
@@ -105,47 +107,47 @@ class StepStore:
     async def complete(
         self, connection: Connection, work: Work, attempt: Attempt, outcome: Outcome
     ) -> bool:
-        """Record that an attempt has done its work; False if another attempt has taken over."""
-        row_id = await connection.fetchval(
-            """
-            WITH done AS (
+        """Record that an attempt has done its work.
+
+        False if another attempt has taken over, or the run is closed.
+        """
+        return await connection.fetchval(
+            f"""
+            WITH run AS (
+                SELECT id FROM runs WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE
+            ), piece AS (
                 UPDATE steps
-                   SET status = $3, completed_at = now(), error = NULL, error_message = NULL,
-                       output_path = $4, output_digest = $5, summary = $6, metrics = $7::jsonb,
-                       llm_model = $8, model_rule = $9, token_usage = $10::jsonb,
-                       cost_micro_usd = $11, prompt_version = $12, prompt_digest = $13
-                 WHERE id = $1 AND attempt = $2 AND status = 'running'
-                RETURNING id, attempt
+                   SET status = $4, completed_at = now(), error = NULL, error_message = NULL,
+                       output_path = $5, output_digest = $6, summary = $7, metrics = $8::jsonb,
+                       llm_model = $9, model_rule = $10, token_usage = $11::jsonb,
+                       cost_micro_usd = $12, prompt_version = $13, prompt_digest = $14
+                  FROM run
+                 WHERE steps.id = $2 AND run_id = run.id AND attempt = $3 AND status = 'running'
+                RETURNING steps.*
             ), attempted AS (
                 UPDATE step_attempts
-                   SET status = $3, completed_at = now()
-                  FROM done
-                 WHERE step_id = done.id AND step_attempts.attempt = done.attempt
-            )
-            SELECT id FROM done
+                   SET status = $4, completed_at = now()
+                  FROM piece
+                 WHERE step_id = piece.id AND step_attempts.attempt = piece.attempt
+            ), {STEP_ENDED}
+            SELECT EXISTS (SELECT FROM piece)
             """,
-            attempt.row_id,
-            attempt.attempt,
+            *_row(work, attempt),
             *outcome.columns(),
         )
-        if row_id is None:
-            return False
-        await self._events.append_step(connection, work.run_id, row_id, outcome.progress())
-        return True
 
     async def complete_at_once(self, connection: Connection, work: Work, outcome: Outcome) -> bool:
         """Record a short step as begun and done; False if it is done, or the run closed for it."""
-        row_id = await connection.fetchval(
-            """
-            WITH done AS (
+        return await connection.fetchval(
+            f"""
+            WITH {_RUN}, piece AS (
                 INSERT INTO steps (run_id, step, item, visit, epoch, started_at, completed_at,
                                    status, output_path, output_digest, summary, metrics, llm_model,
                                    model_rule, token_usage, cost_micro_usd, prompt_version,
                                    prompt_digest)
                 SELECT id, $3, $4, $5, epoch, now(), now(),
                        $6, $7, $8, $9, $10::jsonb, $11, $12, $13::jsonb, $14, $15, $16
-                  FROM runs
-                 WHERE id = $1 AND epoch = $2 AND status IN ('running', 'paused')
+                  FROM run
                 ON CONFLICT (run_id, step, item, visit) DO UPDATE
                    SET status = EXCLUDED.status, completed_at = now(), error = NULL,
                        error_message = NULL, epoch = EXCLUDED.epoch, attempt = steps.attempt + 1,
@@ -153,21 +155,16 @@ class StepStore:
                        output_path = EXCLUDED.output_path, output_digest = EXCLUDED.output_digest,
                        summary = EXCLUDED.summary, metrics = EXCLUDED.metrics
                  WHERE steps.status = 'running' AND steps.epoch <= EXCLUDED.epoch
-                RETURNING id, epoch, attempt, status
+                RETURNING *
             ), attempted AS (
                 INSERT INTO step_attempts (step_id, epoch, attempt, status, completed_at)
-                SELECT id, epoch, attempt, status, now() FROM done
-            )
-            SELECT id FROM done
+                SELECT id, epoch, attempt, status, now() FROM piece
+            ), {STEP_BEGUN}
+            SELECT EXISTS (SELECT FROM piece)
             """,
             *_key(work),
             *outcome.columns(),
         )
-        if row_id is None:
-            return False
-        progress = outcome.progress(current_step=work.step)
-        await self._events.append_step(connection, work.run_id, row_id, progress)
-        return True
 
     async def fail(
         self,
@@ -181,32 +178,34 @@ class StepStore:
     ) -> None:
         """Record that an attempt failed, and when it was the last, that the work did.
 
-        `spent` is what the work has spent by then. Nothing changes if another attempt took over.
+        `spent` is what the work has spent by then. Nothing changes if another attempt took over, or
+        the run is closed.
         """
-        row_id = await connection.fetchval(
-            """
-            WITH failed AS (
+        await connection.execute(
+            f"""
+            WITH run AS (
+                SELECT id FROM runs WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE
+            ), piece AS (
                 UPDATE steps
-                   SET status = CASE WHEN $7 THEN 'failed' ELSE status END,
-                       completed_at = CASE WHEN $7 THEN now() END, error_message = $4,
-                       error = $5::jsonb, llm_model = $8, model_rule = $9,
-                       token_usage = $10::jsonb, cost_micro_usd = $11
-                 WHERE id = $1 AND attempt = $2 AND status = 'running'
-                RETURNING id, attempt
+                   SET status = CASE WHEN $8 THEN 'failed' ELSE status END,
+                       completed_at = CASE WHEN $8 THEN now() END, error_message = $5,
+                       error = $6::jsonb, llm_model = $9, model_rule = $10,
+                       token_usage = $11::jsonb, cost_micro_usd = $12
+                  FROM run
+                 WHERE steps.id = $2 AND run_id = run.id AND attempt = $3 AND status = 'running'
+                RETURNING steps.*
             ), attempted AS (
                 UPDATE step_attempts
-                   SET status = 'failed', reason = $3, error_path = $6, completed_at = now()
-                  FROM failed
-                 WHERE step_id = failed.id AND step_attempts.attempt = failed.attempt
-            )
-            SELECT id FROM failed
+                   SET status = 'failed', reason = $4, error_path = $7, completed_at = now()
+                  FROM piece
+                 WHERE step_id = piece.id AND step_attempts.attempt = piece.attempt
+            ), {STEP_ENDED}
+            SELECT FROM piece
             """,
-            *(attempt.row_id, attempt.attempt, failure.reason, failure.message),
+            *(*_row(work, attempt), failure.reason, failure.message),
             *(_error(work, failure), failure.error_path or None, final),
             *spending(spent),
         )
-        if row_id is not None:
-            await self._events.append_step(connection, work.run_id, row_id, progress(spent))
 
     async def find(self, connection: Connection, work: Work) -> RunStep | None:
         row = await connection.fetchrow(
@@ -265,6 +264,11 @@ class StepStore:
 def _key(work: Work) -> tuple[UUID, int, str, int, int]:
     """Return the values of run_id, epoch, step, item and visit."""
     return UUID(work.run_id), work.epoch, work.step, work.item, work.visit
+
+
+def _row(work: Work, attempt: Attempt) -> tuple[UUID, int, int]:
+    """Return the values of run_id, and of id and attempt of the row of `steps`."""
+    return UUID(work.run_id), attempt.row_id, attempt.attempt
 
 
 def _error(work: Work, failure: StepFailed) -> str:

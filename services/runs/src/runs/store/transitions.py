@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 class RunTransitions:
-    async def begin(self, connection: Connection, run_id: str, epoch: int) -> RunStatus | None:
-        """Make a pending run running; the outbox forgets its start.
+    async def begin(
+        self, connection: Connection, run_id: str, epoch: int, file: OutputFile
+    ) -> RunStatus | None:
+        """Make a pending run running, with the input that was committed; no outbox starts it now.
 
         Returns the run's status afterwards, None if there is no such run of this epoch. A status
         other than RUNNING or PAUSED tells the workflow that it has nothing to do.
@@ -32,7 +34,8 @@ class RunTransitions:
             WITH moved AS (
                 UPDATE runs
                    SET status = 'running', started_at = now(), updated_at = now(),
-                       stuck_reason = NULL, last_seq = last_seq + 1
+                       stuck_reason = NULL, last_seq = last_seq + 1, input_path = $3,
+                       input_digest = $4, input_summary = $5, input_metrics = $6::jsonb
                  WHERE id = $1 AND epoch = $2 AND status = 'pending'
                 RETURNING *
             ), told AS (
@@ -42,6 +45,7 @@ class RunTransitions:
             """,
             UUID(run_id),
             epoch,
+            *_input(file),
         )
         if begun is None:
             sql = "SELECT status FROM runs WHERE id = $1 AND epoch = $2"
@@ -62,27 +66,16 @@ class RunTransitions:
             SELECT {COLUMNS} FROM moved
             """,
             UUID(run_id),
-            file.output_path,
-            file.output_digest,
-            file.summary,
-            json.dumps(dict(file.metrics)),
+            *_input(file),
         )
         return None if row is None else rows.run(row)
 
-    async def set_input(self, connection: Connection, run_id: str, file: OutputFile) -> None:
-        """Note where the run's input was committed. It leaves no event of its own."""
-        await connection.execute(
-            """
-            UPDATE runs
-               SET input_path = $2, input_digest = $3, input_summary = $4, input_metrics = $5::jsonb
-             WHERE id = $1
-            """,
-            UUID(run_id),
-            file.output_path,
-            file.output_digest,
-            file.summary,
-            json.dumps(dict(file.metrics)),
-        )
+    async def complete(self, connection: Connection, run_id: str, epoch: int) -> Run | None:
+        """Record that an open run has done all its steps.
+
+        Returns None if the run has a final status already, or another epoch.
+        """
+        return await self._end(connection, run_id, epoch, RunStatus.COMPLETED)
 
     async def finish(
         self,
@@ -92,13 +85,24 @@ class RunTransitions:
         status: RunStatus,
         error: Failure | None = None,
     ) -> Run | None:
-        """Give an open run its final status, and end what is left of its steps and its outbox.
+        """Give an open run a final status, and end the steps that it leaves unfinished.
 
-        Returns None if the run has a final status already, or another epoch.
+        In a transaction. Returns None if the run has a final status already, or another epoch.
         """
-        if status is not RunStatus.COMPLETED:
-            await self._lock(connection, run_id)
-            await self._close_steps(connection, run_id, epoch, status)
+        # No step begins or ends from now on; the next statement sees those that have.
+        await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
+        await self._close_steps(connection, run_id, epoch, status)
+        return await self._end(connection, run_id, epoch, status, error)
+
+    async def _end(
+        self,
+        connection: Connection,
+        run_id: str,
+        epoch: int,
+        status: RunStatus,
+        error: Failure | None = None,
+    ) -> Run | None:
+        """Write the final status and its event, and end what is left of the run's outbox."""
         row = await connection.fetchrow(
             f"""
             WITH moved AS (
@@ -118,21 +122,6 @@ class RunTransitions:
             None if error is None else _failure(error),
         )
         return None if row is None else rows.run(row)
-
-    async def _lock(self, connection: Connection, run_id: str) -> None:
-        """Keep the run's steps as they are, and new ones from beginning.
-
-        In the order in which a step that moves takes its locks: its own row, then the run's.
-        """
-        await connection.execute(
-            """
-            SELECT FROM steps WHERE run_id = $1 AND status = 'running'
-             ORDER BY id
-               FOR NO KEY UPDATE
-            """,
-            UUID(run_id),
-        )
-        await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
 
     async def _close_steps(
         self, connection: Connection, run_id: str, epoch: int, status: RunStatus
@@ -167,6 +156,11 @@ class RunTransitions:
             epoch,
             "cancelled" if status is RunStatus.CANCELLED else "failed",
         )
+
+
+def _input(file: OutputFile) -> tuple[str, str, str, str]:
+    """Return the values of input_path, input_digest, input_summary and input_metrics."""
+    return file.output_path, file.output_digest, file.summary, json.dumps(dict(file.metrics))
 
 
 def _failure(error: Failure) -> str:
