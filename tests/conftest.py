@@ -59,7 +59,7 @@ def management_url(postgres: PostgresServer) -> str:
 @pytest.fixture(scope="session")
 def s3(parts_folder: Path) -> Iterator[S3Server]:
     """An S3 server with the bucket `storage`."""
-    server = S3Server(parts_folder / "s3", parts_folder / "s3-keys.json", free_port())
+    server = S3Server(parts_folder / "s3", parts_folder / "s3-keys.json", free_port(), stale_ms=100)
     with running_from_sync(server, parts_folder / "s3.log"):
         yield server
 
