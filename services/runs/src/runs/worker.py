@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _GRACE = timedelta(seconds=20)
 _HEARTBEAT_INTERVAL = timedelta(seconds=1)
 _RECONNECT_SECONDS = 1.0
+_WORKFLOW_THREADS = 2  # they only compute, and more would fight for the interpreter's lock
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +75,7 @@ async def work(config: WorkerConfig) -> None:
                 steps.close_map,
             ],
             workflow_runner=UnsandboxedWorkflowRunner(),
+            workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
             interceptors=[Edge()],
             max_concurrent_activities=config.steps_at_once,
             max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
