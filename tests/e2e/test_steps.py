@@ -230,6 +230,27 @@ async def test_a_step_whose_reply_was_cut_off_is_not_tried_and_paid_again(
     assert len(asked) == 1
 
 
+async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
+    house: House, client: Client, tenant_id: str
+) -> None:
+    await create_pipeline_that_writes(client, tenant_id, outputSchema={"type": "object"})
+    marker = f"refused-{secrets.token_hex(8)}"
+    declined = {"kind": "reply", "text": "I would rather not.", "finish": "filtered"}
+    await add_rule(house, marker, declined)
+    run_id = await create_run(client, tenant_id, "test", marker)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_FAILED
+    assert (run.error.step, run.error.reason) == ("write", "REPLY_REFUSED")
+    assert "declined" in run.error.message
+    assert "Take a model of another provider" in run.error.message
+    (written,) = await list_steps(client, tenant_id, run_id)
+    assert written.retry_count == 0
+    assert written.cost_micro_usd > 0
+    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    assert len(asked) == 1
+
+
 async def test_a_history_does_not_grow_with_the_bodies(
     house: House, client: Client, tenant_id: str
 ) -> None:

@@ -15,6 +15,7 @@ from llm_gateway.errors import (
     ProviderUnavailable,
     ReplyCut,
     ReplyInvalid,
+    ReplyRefused,
 )
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
@@ -46,7 +47,9 @@ def test_what_nobody_paid_for_is_tried_three_times(fault: Fault) -> None:
     assert delay(fault, tried=3) is None
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXHAUSTED, Fault.MALFORMED, Fault.CUT])
+@pytest.mark.parametrize(
+    "fault", [Fault.REFUSED, Fault.EXHAUSTED, Fault.MALFORMED, Fault.CUT, Fault.DECLINED]
+)
 def test_what_will_not_help_is_not_tried(fault: Fault) -> None:
     assert delay(fault, policy=REDO) is None
 
@@ -93,6 +96,7 @@ def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
         (Fault.NEVER_SENT, FAIL, ProviderUnavailable),
         (Fault.MALFORMED, FAIL, ReplyInvalid),
         (Fault.CUT, FAIL, ReplyCut),
+        (Fault.DECLINED, FAIL, ReplyRefused),
         (Fault.LOST, FAIL, CallOutcomeUnknown),
         (Fault.LOST, REDO, ProviderUnavailable),
     ],

@@ -86,6 +86,33 @@ def test_a_declined_response_is_a_refusal_with_its_words() -> None:
     assert reader.end().finish_reason is FinishReason.REFUSAL
 
 
+def test_a_declined_chat_reply_is_a_refusal_though_it_ends_like_any_other() -> None:
+    reader = ChatReader()
+    said = hear(
+        reader,
+        {"choices": [{"delta": {"content": None, "refusal": "I would "}}]},
+        {"choices": [{"delta": {"refusal": "rather not."}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+    )
+
+    assert said == "I would rather not."
+    assert reader.end().finish_reason is FinishReason.REFUSAL
+
+
+def test_claude_that_stops_in_the_middle_refuses() -> None:
+    reader = ClaudeReader()
+    delta = {"stop_reason": "refusal"}
+    said = hear(
+        reader,
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": '{"title'}},
+        {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    )
+
+    assert said == '{"title'
+    assert reader.end().finish_reason is FinishReason.REFUSAL
+
+
 def test_an_incomplete_response_tells_why() -> None:
     reader = ResponsesReader()
     details = {"incomplete_details": {"reason": "max_output_tokens"}, "status": "incomplete"}
@@ -138,6 +165,16 @@ def test_gemini_says_text_and_not_thoughts() -> None:
 def test_gemini_that_blocks_the_prompt_refuses() -> None:
     reader = GeminiReader()
     hear(reader, {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}})
+
+    assert reader.end().finish_reason is FinishReason.REFUSAL
+
+
+@pytest.mark.parametrize(
+    "reason", ["SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"]
+)
+def test_gemini_that_blocks_the_reply_refuses(reason: str) -> None:
+    reader = GeminiReader()
+    hear(reader, {"candidates": [{"finishReason": reason}]})
 
     assert reader.end().finish_reason is FinishReason.REFUSAL
 

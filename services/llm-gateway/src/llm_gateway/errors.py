@@ -6,7 +6,8 @@ DomainError
 │   ├── CapabilityMissing
 │   ├── InputTooLarge
 │   ├── ProviderRefused
-│   └── ReplyCut
+│   ├── ReplyCut
+│   └── ReplyRefused
 ├── NotFound
 │   ├── CallNotFound
 │   ├── ModelNotFound
@@ -81,6 +82,14 @@ class ReplyCut(InvalidInput):
     hint = (
         "Raise max_output_tokens, take a model that may say more, or ask for less;"
         " the same request is not sent again."
+    )
+
+
+class ReplyRefused(InvalidInput):
+    reason = "ERROR_REASON_REPLY_REFUSED"
+    hint = (
+        "Take a model of another provider, or change what is asked;"
+        " the same request is not sent again to the same model."
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llm_gateway.routing.rules import Route
 
 GIVEN_UP = "the gateway gave it up"
+DECLINED = "the model or its provider declined, and the reply does not fit the schema"
 _log = logging.getLogger(__name__)
 
 
@@ -97,6 +98,8 @@ async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
         problem = await asyncio.to_thread(_misfit, spec.output_schema, reply)
         if problem and reply.finish_reason.cut_off:
             raise _cut(reply, spec, journey, exchange)
+        if problem and reply.finish_reason is FinishReason.REFUSAL:
+            raise ProviderFault(Fault.DECLINED, DECLINED, status=exchange.status)
         if problem:
             raise ProviderFault(Fault.MALFORMED, problem, status=exchange.status)
     return reply
@@ -176,6 +179,7 @@ def _failure(
         estimated=not complete,
         error=fault.words[:500],
         cut_at_tokens=fault.cut_at_tokens,
+        reply_refused=fault.fault is Fault.DECLINED,
     )
 
 

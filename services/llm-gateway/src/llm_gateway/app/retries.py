@@ -14,6 +14,7 @@ from llm_gateway.errors import (
     ProviderUnavailable,
     ReplyCut,
     ReplyInvalid,
+    ReplyRefused,
 )
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
@@ -30,6 +31,7 @@ _KINDS: dict[Fault, type[DomainError]] = {
     Fault.EXHAUSTED: ProviderLimited,
     Fault.MALFORMED: ReplyInvalid,
     Fault.CUT: ReplyCut,
+    Fault.DECLINED: ReplyRefused,
 }
 
 

@@ -74,6 +74,15 @@ class Attempt:
     ended_at: datetime | None
     cut_at_tokens: int | None = None
     """The limit on output tokens that cut the reply off, where that made it useless."""
+    reply_refused: bool = False
+    """Whether the model or the provider declined, where that made the reply useless."""
+
+    def useless_again(self, plan: Plan) -> bool:
+        """Whether a planned attempt would be paid for a reply of no use, as this one was."""
+        if self.model_id != plan.resolution.model_id:
+            return False
+        cut_at = self.cut_at_tokens
+        return self.reply_refused or (cut_at is not None and cut_at >= plan.max_output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,8 @@ class Ending:
     """In the gateway's own words; never the provider's body."""
     cut_at_tokens: int | None = None
     """The limit on output tokens that cut the reply off, where that made it useless."""
+    reply_refused: bool = False
+    """Whether the model or the provider declined, where that made the reply useless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +186,10 @@ class Call:
         """The number of the latest attempt whose outcome nobody knows; 0 when there is none."""
         return self._last_in(CallState.UNKNOWN)
 
-    def cut_attempt(self, plan: Plan) -> Attempt | None:
-        """Return an attempt whose reply was cut off where a planned one's would be too."""
-        cut = [
-            a
-            for a in self.attempts
-            if a.cut_at_tokens is not None
-            and a.model_id == plan.resolution.model_id
-            and a.cut_at_tokens >= plan.max_output_tokens
-        ]
-        return cut[-1] if cut else None
+    def useless_attempt(self, plan: Plan) -> Attempt | None:
+        """Return the latest attempt whose reply was of no use, as a planned one's would be."""
+        useless = [attempt for attempt in self.attempts if attempt.useless_again(plan)]
+        return useless[-1] if useless else None
 
     def _last_in(self, state: CallState) -> int:
         return max((a.number for a in self.attempts if a.state is state), default=0)

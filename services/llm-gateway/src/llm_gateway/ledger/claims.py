@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llm_gateway.domain.calls import CallState
 from llm_gateway.domain.requests import UnknownPolicy
-from llm_gateway.errors import CallKeyReused, CallOutcomeUnknown, ReplyCut
+from llm_gateway.errors import CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyRefused
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -74,7 +74,7 @@ class Claims:
         """Take a key, and record the attempt that is about to be sent.
 
         The same claim again, by the same lease owner, finds what the first one left. Raises
-        RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut.
+        RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyRefused.
         """
         key, digest = request.key, request.digest
         async with self._tenants.connection(tenant_id) as connection:
@@ -100,7 +100,7 @@ class Claims:
         if call.open_attempt:  # the answer to our first claim was lost, and nothing was sent
             return Granted(call.id, call.open_attempt)
         refuse_unknown(call, request.policy)
-        _refuse_cut(call, plan)
+        _refuse_useless(call, plan)
         await self._transitions.dispatch(connection, call.id, plan.resolution, lease)
         await self._attempts.insert(connection, call.id, call.last_attempt + 1, plan)
         return Granted(call.id, call.last_attempt + 1)
@@ -119,14 +119,16 @@ def refuse_unknown(call: Call, policy: UnknownPolicy) -> None:
         raise CallOutcomeUnknown(paid)
 
 
-def _refuse_cut(call: Call, plan: Plan) -> None:
-    """Raise ReplyCut if a reply of this model was paid for and useless, its limit no smaller."""
-    cut = call.cut_attempt(plan)
-    if cut is not None:
-        raise ReplyCut(
-            f"{plan.resolution.provider_id}: {cut.error}",
-            provider_id=plan.resolution.provider_id,
-            http_status=str(cut.http_status),
-            attempt=str(cut.number),
-            limit_tokens=str(cut.cut_at_tokens),
-        )
+def _refuse_useless(call: Call, plan: Plan) -> None:
+    """Raise ReplyCut or ReplyRefused if the reply would be paid for and of no use once more."""
+    attempt = call.useless_attempt(plan)
+    if attempt is None:
+        return
+    provider_id, cut_at = plan.resolution.provider_id, attempt.cut_at_tokens
+    kind = ReplyRefused if cut_at is None else ReplyCut
+    error = kind(f"{provider_id}: {attempt.error}")
+    error.metadata |= {"provider_id": provider_id, "http_status": str(attempt.http_status)}
+    error.metadata["attempt"] = str(attempt.number)
+    if cut_at is not None:
+        error.metadata["limit_tokens"] = str(cut_at)
+    raise error

@@ -157,6 +157,8 @@ class Outcomes:
         await self._attempts.end(connection, call.id, number, ending)
         if ending.cut_at_tokens is not None:
             await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)
+        if ending.reply_refused:
+            await self._attempts.mark_refused(connection, call.id, number)
         await self._transitions.add_up(connection, call.id)
 
     async def _settled(self, connection: Connection, key: CallKey) -> Call | None:

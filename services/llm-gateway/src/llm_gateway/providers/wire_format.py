@@ -31,6 +31,8 @@ class Fault(StrEnum):
     """A whole answer that cannot be read, or does not fit the schema."""
     CUT = "cut"
     """A whole answer that a limit on output tokens cut off, so that it does not fit the schema."""
+    DECLINED = "declined"
+    """A whole answer in which the model or the provider declines, so that it fits no schema."""
     LOST = "lost"
     """Sent, and the answer broke off: what became of it, nobody here knows."""
 

@@ -71,6 +71,14 @@ class AttemptStore:
             limit_tokens,
         )
 
+    async def mark_refused(self, connection: Connection, call_id: int, number: int) -> None:
+        """Record that an attempt's reply is of no use, because the model declined."""
+        await connection.execute(
+            "UPDATE llm_call_attempts SET reply_refused = true WHERE call_id = $1 AND attempt = $2",
+            call_id,
+            number,
+        )
+
     async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
         """Record that nobody knows what became of an attempt; its estimate stays."""
         await connection.execute(
@@ -107,5 +115,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         estimated=row["estimated"],
         dispatched_at=datetime.fromisoformat(row["dispatched_at"]),
         ended_at=None if ended_at is None else datetime.fromisoformat(ended_at),
-        cut_at_tokens=row.get("cut_at_tokens"),  # none yet where the migration is still to come
+        # Neither is there where the migration is still to come.
+        cut_at_tokens=row.get("cut_at_tokens"),
+        reply_refused=row.get("reply_refused", False),
     )

@@ -37,7 +37,7 @@ class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.V
     """The reply is stored and paid. Terminal."""
     CALL_STATE_FAILED: _CallState.ValueType  # 4
     """No reply and nothing more will be tried for this attempt. A failed call may be tried again with the same key, unless its
-    reply was cut off by a limit on output tokens that is still the same.
+    reply was cut off by a limit on output tokens that is still the same, or refused by a model that is still the same.
     """
     CALL_STATE_UNKNOWN: _CallState.ValueType  # 5
     """The gateway died after sending; whether the provider charged is not known."""
@@ -55,7 +55,7 @@ CALL_STATE_SETTLED: CallState.ValueType  # 3
 """The reply is stored and paid. Terminal."""
 CALL_STATE_FAILED: CallState.ValueType  # 4
 """No reply and nothing more will be tried for this attempt. A failed call may be tried again with the same key, unless its
-reply was cut off by a limit on output tokens that is still the same.
+reply was cut off by a limit on output tokens that is still the same, or refused by a model that is still the same.
 """
 CALL_STATE_UNKNOWN: CallState.ValueType  # 5
 """The gateway died after sending; whether the provider charged is not known."""

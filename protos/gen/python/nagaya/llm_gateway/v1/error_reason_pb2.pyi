@@ -68,6 +68,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema. `attempt` is the attempt's number,
     `limit_tokens` the limit, reasoning included.
     """
+    ERROR_REASON_REPLY_REFUSED: _ErrorReason.ValueType  # 22
+    """The reply was paid, but the model or the provider declined in it, so that it does not fit the schema. `provider_id` names the provider,
+    `attempt` is the attempt's number.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -117,5 +121,9 @@ ERROR_REASON_CALL_IN_FLIGHT: ErrorReason.ValueType  # 20
 ERROR_REASON_REPLY_CUT: ErrorReason.ValueType  # 21
 """The reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema. `attempt` is the attempt's number,
 `limit_tokens` the limit, reasoning included.
+"""
+ERROR_REASON_REPLY_REFUSED: ErrorReason.ValueType  # 22
+"""The reply was paid, but the model or the provider declined in it, so that it does not fit the schema. `provider_id` names the provider,
+`attempt` is the attempt's number.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

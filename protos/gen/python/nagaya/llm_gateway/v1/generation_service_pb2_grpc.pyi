@@ -20,8 +20,8 @@ class GenerationServiceStub:
     """Asks a model and returns when the reply is stored.
 
     The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-    is tried again, unless its reply was cut off: the same request to the same model would be cut off again. Cancelling the RPC does not undo what
-    was sent.
+    is tried again, unless its reply was cut off or refused: the same request to the same model would be so again. Cancelling the RPC does not
+    undo what was sent.
 
     Errors:
     - ALREADY_EXISTS `ERROR_REASON_CALL_KEY_REUSED`: the key was used for another request.
@@ -37,6 +37,8 @@ class GenerationServiceStub:
     - INVALID_ARGUMENT `ERROR_REASON_PROVIDER_REFUSED`: the provider refused the request as it is; trying again will not help.
     - INVALID_ARGUMENT `ERROR_REASON_REPLY_CUT`: the reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema;
       raise `max_output_tokens`, take a model that may say more, or ask for less.
+    - INVALID_ARGUMENT `ERROR_REASON_REPLY_REFUSED`: the reply was paid, but the model or the provider declined, so that it does not fit the
+      schema; take a model of another provider, or change what is asked. Without a schema such a reply is settled, its `finish_reason` REFUSAL.
     - RESOURCE_EXHAUSTED `ERROR_REASON_PROVIDER_LIMITED`: the provider limits the rate or the spend.
     - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: the gateway's configuration no longer allows the provider's address.
     - UNAVAILABLE `ERROR_REASON_PROVIDER_UNAVAILABLE`: the provider failed, and the attempts are used up.
@@ -77,8 +79,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks a model and returns when the reply is stored.
 
         The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-        is tried again, unless its reply was cut off: the same request to the same model would be cut off again. Cancelling the RPC does not undo what
-        was sent.
+        is tried again, unless its reply was cut off or refused: the same request to the same model would be so again. Cancelling the RPC does not
+        undo what was sent.
 
         Errors:
         - ALREADY_EXISTS `ERROR_REASON_CALL_KEY_REUSED`: the key was used for another request.
@@ -94,6 +96,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_PROVIDER_REFUSED`: the provider refused the request as it is; trying again will not help.
         - INVALID_ARGUMENT `ERROR_REASON_REPLY_CUT`: the reply was paid, but a limit on output tokens cut it off, so that it does not fit the schema;
           raise `max_output_tokens`, take a model that may say more, or ask for less.
+        - INVALID_ARGUMENT `ERROR_REASON_REPLY_REFUSED`: the reply was paid, but the model or the provider declined, so that it does not fit the
+          schema; take a model of another provider, or change what is asked. Without a schema such a reply is settled, its `finish_reason` REFUSAL.
         - RESOURCE_EXHAUSTED `ERROR_REASON_PROVIDER_LIMITED`: the provider limits the rate or the spend.
         - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: the gateway's configuration no longer allows the provider's address.
         - UNAVAILABLE `ERROR_REASON_PROVIDER_UNAVAILABLE`: the provider failed, and the attempts are used up.
