@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from nagaya.llm_gateway.v1 import call_pb2, generation_pb2, generation_service_pb2
+from nagaya.llm_gateway.v1 import call_pb2, generation_pb2, generation_service_pb2, model_pb2
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
@@ -37,6 +37,7 @@ AT_ONCE = 16
 CALLS_AT_ONCE = 800
 PROMPT_CHARACTERS = 600
 REPLY = "A short paragraph about cranes, as a model would write it. " * 30
+MODEL = "claude-sonnet-5-5"
 PARTS = ("llm-gateway", "artifacts")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -87,7 +88,7 @@ class Bench:
         """Ask the stub; return the seconds."""
         self._count += 1
         body = {
-            "model": "claude-sonnet-5-5",
+            "model": MODEL,
             "max_tokens": 2000,
             "messages": [{"role": "user", "content": f"{self._prompt}{self._count}"}],
             "stream": True,
@@ -105,10 +106,15 @@ class Bench:
         self._count += 1
         part = generation_pb2.Part(text=f"{self._prompt}{self._count}")
         message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[part])
-        key = call_pb2.CallKey(run_id=self._run_id, step="draft", item=self._count, visit=1, call=1)
+        key = call_pb2.CallKey(run_id=self._run_id, step="input", item=self._count, visit=1, call=1)
         request = generation_service_pb2.GenerateRequest(
             tenant_id=TENANT,
-            spec=generation_pb2.GenerationSpec(key=key, messages=[message], max_output_tokens=2000),
+            spec=generation_pb2.GenerationSpec(
+                key=key,
+                messages=[message],
+                model=model_pb2.ModelChoice(model_id=MODEL),
+                max_output_tokens=2000,
+            ),
         )
         began = time.perf_counter()
         await self._nagaya.generations.Generate(request)

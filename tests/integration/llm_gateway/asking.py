@@ -62,6 +62,8 @@ class Asking:
         self.run_id = run_id
         self.word = f"word-{secrets.token_hex(6)}"
         """Stands in every prompt, so that the stub's script can be told of this run only."""
+        self.scope: str | None = None
+        """What a person's token allows; None where the workload runs asks."""
         # No channel of servicekit's: nothing may be sent again behind a test's back.
         options = [("grpc.enable_retries", 0)]
         self._channel = grpc.aio.insecure_channel(gateway.address, options=options)
@@ -95,6 +97,12 @@ class Asking:
         self._others.append(other)
         other.database = await self.house.database(self.house.databases[self.tenant_id])
         return other
+
+    async def as_person(self, scope: str) -> Asking:
+        """Return the same run, asked about by a person; it closes with this one."""
+        person = await self.through(self.gateway)
+        person.scope = scope
+        return person
 
     async def for_tenant(self, tenant_id: str) -> Asking:
         """Return a run of another tenant; it closes with this one."""
@@ -135,7 +143,7 @@ class Asking:
             tenant_id=self.tenant_id, spec=spec or self.spec()
         )
         return await self._told(
-            self.generation.Generate(request, timeout=seconds, metadata=self._as_runs())
+            self.generation.Generate(request, timeout=seconds, metadata=self._credentials())
         )
 
     async def stream(
@@ -150,7 +158,9 @@ class Asking:
         request = generation_service_pb2.StreamGenerateRequest(
             tenant_id=self.tenant_id, spec=spec or self.spec(), offset=offset, attempt=attempt
         )
-        stream = self.generation.StreamGenerate(request, timeout=seconds, metadata=self._as_runs())
+        stream = self.generation.StreamGenerate(
+            request, timeout=seconds, metadata=self._credentials()
+        )
         try:
             async for event in stream:
                 yield event
@@ -164,19 +174,19 @@ class Asking:
         request = call_service_pb2.GetCallRequest(
             tenant_id=self.tenant_id, key=self.key(number, step)
         )
-        found = await self._told(self.calls.GetCall(request, metadata=self._as_runs()))
+        found = await self._told(self.calls.GetCall(request, metadata=self._credentials()))
         return found.call
 
     async def list(
         self, request: call_service_pb2.ListCallsRequest
     ) -> call_service_pb2.ListCallsResponse:
         """Return one page of calls. Raises Refused."""
-        return await self._told(self.calls.ListCalls(request, metadata=self._as_runs()))
+        return await self._told(self.calls.ListCalls(request, metadata=self._credentials()))
 
     async def resolve(self, step: str, **more: Fields) -> model_pb2.Resolution:
         """Return which model a step would use; `more` are fields of the request. Raises Refused."""
         request = generation_service_pb2.ResolveRequest(tenant_id=self.tenant_id, step=step, **more)
-        found = await self._told(self.generation.Resolve(request, metadata=self._as_runs()))
+        found = await self._told(self.generation.Resolve(request, metadata=self._credentials()))
         return found.resolution
 
     async def administer(self, method: str, request: Fields) -> Fields:
@@ -207,8 +217,11 @@ class Asking:
                     return call
                 await asyncio.sleep(0.02)  # another process's ledger is nothing to wait on
 
-    def _as_runs(self) -> list[tuple[str, str]]:
-        token = self.house.keys.signer("runs").token(self.tenant_id, "ada")
+    def _credentials(self) -> list[tuple[str, str]]:
+        if self.scope is None:
+            token = self.house.keys.signer("runs").token(self.tenant_id, "ada")
+        else:
+            token = self.house.keys.token("ada", scope=self.scope, tenants=[self.tenant_id])
         return [("authorization", f"Bearer {token}")]
 
     async def _told(self, call: Awaitable[Fields]) -> Fields:

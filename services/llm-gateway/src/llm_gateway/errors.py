@@ -8,6 +8,8 @@ DomainError
 │   ├── ProviderRefused
 │   ├── ReplyCut
 │   └── ReplyRefused
+├── Forbidden
+│   └── KeyReserved
 ├── NotFound
 │   ├── CallNotFound
 │   ├── ModelNotFound
@@ -39,6 +41,7 @@ from servicekit.errors import (
     AlreadyExists,
     Conflict,
     DataLoss,
+    Forbidden,
     InvalidInput,
     LimitExceeded,
     NotFound,
@@ -91,6 +94,14 @@ class ReplyRefused(InvalidInput):
         "Take a model of another provider, or change what is asked;"
         " the same request is not sent again to the same model."
     )
+
+
+class KeyReserved(Forbidden):
+    reason = "ERROR_REASON_KEY_RESERVED"
+    hint = "People ask under step `input` of a run, and name the model; other steps ask themselves."
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"only the workload runs asks under step {step}", step=step)
 
 
 class CallNotFound(NotFound):

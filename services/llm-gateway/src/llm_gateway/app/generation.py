@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.flights import ANSWER_SECONDS, Order
+from llm_gateway.domain.callers import check_caller
 from llm_gateway.domain.calls import Call, Delta
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import CallInFlight, CallKeyReused, CallOutcomeUnknown
@@ -34,7 +35,7 @@ class Generated:
 
 
 class Generations:
-    """Raises what Work raises; CallKeyReused where a key in flight is for another request."""
+    """Raises KeyReserved, what Work raises, and CallKeyReused for a key in flight."""
 
     def __init__(self, flights: Flights, work: Work, replies: Replies) -> None:
         self._flights = flights
@@ -108,7 +109,9 @@ class Generations:
 
 
 def _order(tenant_id: str, spec: GenerationSpec) -> Order:
-    return Order(tenant_id, spec, spec.digest(), current_principal().user_id)
+    principal = current_principal()
+    check_caller(spec.key, principal.workload)
+    return Order(tenant_id, spec, spec.digest(), principal.user_id)
 
 
 def _deadline() -> float:

@@ -107,7 +107,7 @@ class CallKey(_message.Message):
     run_id: _builtins.str
     """The run that the call belongs to."""
     step: _builtins.str
-    """The step that makes the call."""
+    """The step that makes the call; `input` for calls that people make."""
     item: _builtins.int
     """Which element of a map; 0 when there is none."""
     visit: _builtins.int

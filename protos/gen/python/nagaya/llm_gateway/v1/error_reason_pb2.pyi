@@ -72,6 +72,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The reply was paid, but the model or the provider declined in it, so that it does not fit the schema. `provider_id` names the provider,
     `attempt` is the attempt's number.
     """
+    ERROR_REASON_KEY_RESERVED: _ErrorReason.ValueType  # 23
+    """The key belongs to a step of a run, and only the workload runs asks under it. `step` names the step."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -126,4 +128,6 @@ ERROR_REASON_REPLY_REFUSED: ErrorReason.ValueType  # 22
 """The reply was paid, but the model or the provider declined in it, so that it does not fit the schema. `provider_id` names the provider,
 `attempt` is the attempt's number.
 """
+ERROR_REASON_KEY_RESERVED: ErrorReason.ValueType  # 23
+"""The key belongs to a step of a run, and only the workload runs asks under it. `step` names the step."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -63,6 +63,9 @@ class GenerationServiceServicer:
         is tried again, unless its reply was cut off or refused: the same request to the same model would be so again. Cancelling the RPC does not
         undo what was sent.
 
+        The workload runs asks under the keys of steps. A person asks under step `input` of a run, a name that no step has, with any item, visit and
+        call number; for `input` a model must be chosen, unless it is given a default.
+
         Errors:
         - ALREADY_EXISTS `ERROR_REASON_CALL_KEY_REUSED`: the key was used for another request.
         - FAILED_PRECONDITION `ERROR_REASON_CALL_OUTCOME_UNKNOWN`: an earlier attempt may have been charged, and `unknown_policy` is FAIL.
@@ -79,6 +82,7 @@ class GenerationServiceServicer:
         raise `max_output_tokens`, take a model that may say more, or ask for less.
         - INVALID_ARGUMENT `ERROR_REASON_REPLY_REFUSED`: the reply was paid, but the model or the provider declined, so that it does not fit the
         schema; take a model of another provider, or change what is asked. Without a schema such a reply is settled, its `finish_reason` REFUSAL.
+        - PERMISSION_DENIED `ERROR_REASON_KEY_RESERVED`: a person asks under the key of a step; whatever there is under it, nothing is told of it.
         - RESOURCE_EXHAUSTED `ERROR_REASON_PROVIDER_LIMITED`: the provider limits the rate or the spend.
         - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: the gateway's configuration no longer allows the provider's address.
         - UNAVAILABLE `ERROR_REASON_PROVIDER_UNAVAILABLE`: the provider failed, and the attempts are used up.
