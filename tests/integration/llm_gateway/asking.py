@@ -205,9 +205,11 @@ class Asking:
         request = catalog_service_pb2.SetProviderRequest(provider=provider)
         await self.administer("SetProvider", request)
 
-    async def until(self, condition: Callable[[call_pb2.Call], bool]) -> call_pb2.Call:
+    async def until(
+        self, condition: Callable[[call_pb2.Call], bool], seconds: float = 20
+    ) -> call_pb2.Call:
         """Return the first call when the ledger says of it what is waited for."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             while True:
                 try:
                     call = await self.call()

@@ -7,11 +7,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.catalog import CatalogChanges, Overrides
+from llm_gateway.app.collector import PATIENCE, Collector
 from llm_gateway.app.flights import Flights
 from llm_gateway.app.generation import Generations
 from llm_gateway.app.inputs import Inputs
 from llm_gateway.app.journeys import Journeys
 from llm_gateway.app.patience import patiently
+from llm_gateway.app.pending_work import PendingWork
 from llm_gateway.app.recovery import Recovery
 from llm_gateway.app.replies import Replies
 from llm_gateway.app.retries import Retries, RetryBudget
@@ -40,7 +42,7 @@ _FLIGHTS_PER_TENANT = 1024
 
 
 class Gateway:
-    """All of it, for one process. Inside its block the catalogue is followed, leases are kept."""
+    """All of it, for one process. Inside its block leases are kept."""
 
     def __init__(
         self, config: Config, stores: Stores, data: DataPlane, artifacts: Artifacts
@@ -63,7 +65,11 @@ class Gateway:
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )
         recovery = Recovery(outcomes, replies, self.cache)
-        work = Work(claims, outcomes, self.journeys, replies, recovery, retries)
+        self._collector = Collector(data, stores, outcomes, recovery, process)
+        # A call that begins now, and whose process dies at once, is left behind by then.
+        left_behind = (1 + PATIENCE) * process.seconds
+        pending_work = PendingWork(data.management, stores.pending_work, left_behind)
+        work = Work(pending_work, claims, outcomes, self.journeys, replies, recovery, retries)
         self.generations = Generations(self.flights, work, replies)
         self.changes = CatalogChanges(
             data.management, stores.catalog, stores.prices, stores.snapshots, addresses, self.cache
@@ -85,6 +91,7 @@ class Gateway:
         await self._inside.aclose()
 
     async def ready(self) -> None:
-        """Read the catalogue, however long that takes, and follow it from now on."""
+        """Read the catalogue, however long that takes; follow it and collect from now on."""
         await patiently("reading the catalogue", self.cache.refresh, inf)
         await self._inside.enter_async_context(self.cache.followed())
+        await self._inside.enter_async_context(self._collector.working())

@@ -10,13 +10,12 @@ from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
 
 if TYPE_CHECKING:
-    from llm_gateway.app.flights import Flight
     from llm_gateway.app.replies import Found, Replies
-    from llm_gateway.domain.calls import Attempt, Call
+    from llm_gateway.domain.calls import Attempt, Call, Lease
     from llm_gateway.ledger.outcomes import Outcomes
     from llm_gateway.routing.cache import CatalogCache
 
-_DIED = "the process that sent it died before its reply was stored"
+DIED = "the process that sent it died before its reply was stored"
 
 
 class Recovery:
@@ -25,52 +24,46 @@ class Recovery:
         self._replies = replies
         self._cache = cache
 
-    async def recover(self, flight: Flight, call: Call) -> Call | None:
+    async def recover(
+        self, tenant_id: str, call: Call, lease: Lease, policy: UnknownPolicy
+    ) -> Call | None:
         """Find out what became of a call that nobody is at work on, before anything is sent again.
 
         Its stored reply settles it, whichever attempt it came from. None when there is none; an
         attempt that was still open is then recorded as unknown. Raises ReplyDisplaced.
         """
         try:
-            settled = await self.settle(flight, call)
+            settled = await self.settle(tenant_id, call, lease)
         except ReplyDisplaced:
-            await self._bury(flight, call, call_ends=True)
+            await self._bury(tenant_id, call, lease, call_ends=True)
             raise
         if settled is None:
-            policy = flight.order.spec.unknown_policy
-            await self._bury(flight, call, call_ends=policy is UnknownPolicy.FAIL)
+            await self._bury(tenant_id, call, lease, call_ends=policy is UnknownPolicy.FAIL)
         return settled
 
-    async def _bury(self, flight: Flight, call: Call, *, call_ends: bool) -> None:
-        order = flight.order
+    async def _bury(self, tenant_id: str, call: Call, lease: Lease, *, call_ends: bool) -> None:
         if call.open_attempt:
-            await self._outcomes.lose_attempt(
-                order.tenant_id, order.key, flight.lease, _DIED, call_ends=call_ends
-            )
+            await self._outcomes.lose_attempt(tenant_id, call.key, lease, DIED, call_ends=call_ends)
 
-    async def settle(self, flight: Flight, call: Call) -> Call | None:
+    async def settle(self, tenant_id: str, call: Call, lease: Lease) -> Call | None:
         """Settle a call from its stored reply; None when there is none.
 
         Raises ReplyDisplaced when the file is none of the call's.
         """
-        order = flight.order
-        structured = order.spec.output_schema is not None
         try:
-            found = await self._replies.find(
-                order.tenant_id, order.key, order.digest, structured=structured
-            )
+            found = await self._replies.find(tenant_id, call.key, call.request_digest)
         except AnotherFile:
             raise ReplyDisplaced(call.last_attempt) from None
         sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
         if found is None or not sent:
             return None
         return await self._outcomes.settle(
-            order.tenant_id,
-            order.key,
+            tenant_id,
+            call.key,
             found.file.attempt,
             self._ending(found, sent[0]),
             found.output(),
-            flight.lease,
+            lease,
         )
 
     def _ending(self, found: Found, attempt: Attempt) -> Ending:

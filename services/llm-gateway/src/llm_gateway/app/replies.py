@@ -67,9 +67,7 @@ class Replies:
         file = await self._artifacts.put(tenant_id, key, draft)
         return None if file is None else Output(file.path, digest, summary, reply.finish_reason)
 
-    async def find(
-        self, tenant_id: str, key: CallKey, request_digest: str, *, structured: bool
-    ) -> Found | None:
+    async def find(self, tenant_id: str, key: CallKey, request_digest: str) -> Found | None:
         """Return the stored reply to a request; None when there is none.
 
         Raises AnotherFile when one lies there that no gateway wrote for this request.
@@ -81,7 +79,7 @@ class Replies:
             raise AnotherFile
         content = await self._content(tenant_id, File(file.path, file.digest))
         try:
-            return Found(file, read(content, structured=structured))
+            return Found(file, read(content, structured=False))  # nobody asks for its text
         except NotJson:
             raise AnotherFile from None
 

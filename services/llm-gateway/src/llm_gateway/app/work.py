@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from llm_gateway.app.attempts import Heard, Journey
     from llm_gateway.app.flights import Flight
     from llm_gateway.app.journeys import Journeys
+    from llm_gateway.app.pending_work import PendingWork
     from llm_gateway.app.recovery import Recovery
     from llm_gateway.app.replies import Replies
     from llm_gateway.app.retries import Retries
-    from llm_gateway.domain.calls import Call, Ending
-    from llm_gateway.ledger.claims import Claims
+    from llm_gateway.domain.calls import Call, Ending, Lease, Plan
+    from llm_gateway.ledger.claims import Claim, Claims
     from llm_gateway.ledger.outcomes import Outcomes
 
 _POLL_SECONDS = 0.2
@@ -50,6 +51,7 @@ _log = logging.getLogger(__name__)
 class Work:
     def __init__(
         self,
+        pending_work: PendingWork,
         claims: Claims,
         outcomes: Outcomes,
         journeys: Journeys,
@@ -57,6 +59,7 @@ class Work:
         recovery: Recovery,
         retries: Retries,
     ) -> None:
+        self._pending_work = pending_work
         self._claims = claims
         self._outcomes = outcomes
         self._journeys = journeys
@@ -89,7 +92,9 @@ class Work:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 if not call.held_by(flight.lease):
-                    settled = await self._recovery.recover(flight, call)
+                    settled = await self._recovery.recover(
+                        order.tenant_id, call, flight.lease, order.spec.unknown_policy
+                    )
                     if settled is not None:
                         return settled
                     if call.open_attempt:
@@ -106,7 +111,7 @@ class Work:
         request = Request(order.key, order.digest, order.spec.unknown_policy, order.user_id)
         claim = await patiently(
             "taking a key",
-            lambda: self._claims.claim(order.tenant_id, request, journey.plan, flight.lease),
+            lambda: self._take(order.tenant_id, request, journey.plan, flight.lease),
             flight.deadline - time.monotonic(),
         )
         if isinstance(claim, Stored):
@@ -117,6 +122,10 @@ class Work:
             return None
         flight.granted(claim.call_id)
         return await self._send(flight, journey, claim.attempt)
+
+    async def _take(self, tenant_id: str, request: Request, plan: Plan, lease: Lease) -> Claim:
+        await self._pending_work.note(tenant_id)
+        return await self._claims.claim(tenant_id, request, plan, lease)
 
     async def _send(self, flight: Flight, journey: Journey, number: int) -> Call | None:
         """Make attempts until one is heard or no more may follow. Raises DomainError."""
@@ -200,7 +209,9 @@ class Work:
         await self._end(flight, number, ended, call_ends=False)
         try:
             call, _ = await self._claims.look(order.tenant_id, order.key)
-            settled = None if call is None else await self._recovery.settle(flight, call)
+            settled = None
+            if call is not None:
+                settled = await self._recovery.settle(order.tenant_id, call, flight.lease)
             if settled is None:
                 raise ReplyDisplaced(number)
         except DomainError:

@@ -100,6 +100,22 @@ class Outcomes:
             else:
                 await self._transitions.keep(connection, call.id, lease)
 
+    async def give_up(self, tenant_id: str, key: CallKey, why: str) -> None:
+        """End a call whose lease has run out; an attempt of it that is still open is unknown.
+
+        Nothing is changed when nobody held it any more, or when somebody does again.
+        """
+        async with self._tenants.transaction(tenant_id) as connection:
+            call = await self._calls.lock(connection, key)
+            if call is None or call.lease_owner is None or call.lease_live:
+                return
+            if call.open_attempt:
+                await self._attempts.lose(connection, call.id, call.open_attempt, why)
+                await self._transitions.add_up(connection, call.id)
+            unknown = call.open_attempt or call.unknown_attempt
+            state = CallState.UNKNOWN if unknown else CallState.FAILED
+            await self._transitions.end(connection, call.id, state)
+
     async def settle(
         self,
         tenant_id: str,

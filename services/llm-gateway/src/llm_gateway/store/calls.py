@@ -67,6 +67,31 @@ class CallStore:
         )
         return await self.find(connection, key)
 
+    async def left_behind(
+        self, connection: Connection, seconds: float, after: int, size: int
+    ) -> tuple[Call, ...]:
+        """Return open calls whose lease ran out so many seconds ago, by id, `after` one of them."""
+        rows = await connection.fetch(
+            f"""
+            {_SELECT}
+             WHERE lease_owner IS NOT NULL
+               AND lease_expires < clock_timestamp() - make_interval(secs => $1)
+               AND id > $2
+             ORDER BY id
+             LIMIT $3
+            """,
+            seconds,
+            after,
+            size,
+        )
+        return tuple(map(_call, rows))
+
+    async def any_open(self, connection: Connection) -> bool:
+        """Tell whether some process holds calls, or held them when it died."""
+        return await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM llm_calls WHERE lease_owner IS NOT NULL)"
+        )
+
     async def page(
         self,
         connection: Connection,

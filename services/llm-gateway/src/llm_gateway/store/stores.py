@@ -8,6 +8,7 @@ from llm_gateway.store.attempts import AttemptStore
 from llm_gateway.store.calls import CallStore
 from llm_gateway.store.catalog import CatalogStore
 from llm_gateway.store.overrides import OverrideStore
+from llm_gateway.store.pending_work import PendingWorkStore
 from llm_gateway.store.prices import PriceStore
 from llm_gateway.store.snapshot import SnapshotStore
 from llm_gateway.store.transitions import CallTransitions
@@ -23,4 +24,5 @@ class Stores:
     catalog: CatalogStore = field(default_factory=CatalogStore)
     overrides: OverrideStore = field(default_factory=OverrideStore)
     prices: PriceStore = field(default_factory=PriceStore)
+    pending_work: PendingWorkStore = field(default_factory=PendingWorkStore)
     snapshots: SnapshotStore = field(default_factory=SnapshotStore)

@@ -1,0 +1,215 @@
+"""Calls that a dead process left behind, and nobody asks for again: the ledger does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.llm_gateway.asking import Refused
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    import asyncpg
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+RESERVED, DISPATCHED, SETTLED, FAILED, UNKNOWN = (
+    call_pb2.CALL_STATE_RESERVED,
+    call_pb2.CALL_STATE_DISPATCHED,
+    call_pb2.CALL_STATE_SETTLED,
+    call_pb2.CALL_STATE_FAILED,
+    call_pb2.CALL_STATE_UNKNOWN,
+)
+LEASE = 2.0
+LEFT_BEHIND = 4 * LEASE  # its own length, and three times as long
+NOTICED = 40.0
+WORK = "SELECT due_at - now() FROM llm_gateway_pending_work WHERE tenant_id = $1"
+DAY = 86_400
+
+
+def states(call: call_pb2.Call) -> list[int]:
+    return [attempt.state for attempt in call.attempts]
+
+
+def is_ended(call: call_pb2.Call) -> bool:
+    return call.HasField("end_time")
+
+
+async def held(house: House, asking: Asking, call: int = 1) -> tuple[asyncio.Task[object], str]:
+    """Ask, and return when the stub holds the request; with the rule that holds it."""
+    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(asking.ask(asking.spec(call=call)))
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    return asked, rule
+
+
+async def visit(management: asyncpg.Connection, tenant_id: str = "acme") -> float:
+    """Have a tenant visited now; return in how many seconds it is due again."""
+    await management.execute(
+        "UPDATE llm_gateway_pending_work SET due_at = now() WHERE tenant_id = $1", tenant_id
+    )
+    async with asyncio.timeout(20):
+        while True:
+            due = (await management.fetchval(WORK, tenant_id)).total_seconds()
+            if due > 0 and not 500 < due <= 600:  # neither waiting nor being visited
+                return due
+            await asyncio.sleep(0.05)  # another process's work is nothing to wait on
+
+
+async def test_a_call_that_nobody_asks_for_again_is_unknown_some_time_after_its_process_died(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    asked, _ = await held(house, victim)
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    call = await asking.until(is_ended, NOTICED)
+
+    assert (call.state, states(call)) == (UNKNOWN, [UNKNOWN])
+    (attempt,) = call.attempts
+    assert (attempt.estimated, attempt.HasField("end_time")) == (True, True)
+    assert attempt.error == "the process that sent it died before its reply was stored"
+    assert call.cost_micro_usd == attempt.cost_micro_usd > 0
+    with pytest.raises(Refused) as refused:
+        await asking.ask()
+    assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
+    assert len(asking.sent()) == 1
+
+
+async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    asked, rule = await held(house, victim)
+    async with asking.database.transaction():  # so that settling must wait
+        await asking.database.execute(
+            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", asking.run_id
+        )
+        house.stub.release(rule)
+        await asking.files.until_stored()
+        victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    call = await asking.until(is_ended, NOTICED)
+
+    (sent,) = asking.sent()
+    assert (call.state, states(call)) == (SETTLED, [SETTLED])
+    assert call.usage.output_tokens == sent["output_tokens"]
+    assert call.attempts[0].provider_request_id == sent["request_id"]
+    told = await asking.database.fetch(
+        "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{asking.run_id}/%"
+    )
+    assert [tuple(row) for row in told] == [("workload:llm-gateway", "call.settle")]
+    assert (await asking.ask()).replayed
+
+
+async def test_a_call_that_waited_between_two_attempts_has_failed(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    status = {"kind": "status", "status": 429, "headers": {"retry-after": "50"}}
+    house.stub.script(asking.word, status, times=1)
+    asked = asyncio.create_task(victim.ask())
+    await asking.until(lambda call: call.state == RESERVED)
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    call = await asking.until(is_ended, NOTICED)
+
+    assert (call.state, states(call)) == (FAILED, [FAILED])
+    assert states((await asking.ask()).call) == [FAILED, SETTLED]
+
+
+async def test_a_call_that_a_living_process_works_on_is_left_to_it(
+    house: House, asking: Asking, management: asyncpg.Connection
+) -> None:
+    asked, rule = await held(house, asking)
+    async with asyncio.timeout(60):  # for longer than a dead process's call would be left
+        while (await age_of(asking)) < LEFT_BEHIND + LEASE:
+            await visit(management)
+            assert (await asking.call()).state == DISPATCHED
+    house.stub.release(rule)
+    await asked
+
+    assert states(await asking.call()) == [SETTLED]
+    assert len(asking.sent()) == 1
+
+
+async def test_a_process_that_stands_still_for_two_leases_keeps_its_call(
+    house: House, asking: Asking, victim: Asking, management: asyncpg.Connection
+) -> None:
+    asked, rule = await held(house, victim)
+    os.kill(victim.gateway.pid, signal.SIGSTOP)
+    frozen_at = await age_of(asking)
+    while (await age_of(asking)) < frozen_at + 2 * LEASE:
+        await visit(management)
+        assert (await asking.call()).state == DISPATCHED
+    os.kill(victim.gateway.pid, signal.SIGCONT)
+    house.stub.release(rule)
+    await asked
+
+    assert states(await asking.call()) == [SETTLED]
+    assert len(asking.sent()) == 1
+
+
+async def test_a_process_that_wakes_up_after_its_call_was_given_up_settles_it(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    asked, rule = await held(house, victim)
+    os.kill(victim.gateway.pid, signal.SIGSTOP)
+    given_up = await asking.until(is_ended, NOTICED)
+    house.stub.release(rule)
+    os.kill(victim.gateway.pid, signal.SIGCONT)
+    await asked
+    call = await asking.call()
+
+    assert (given_up.state, states(given_up)) == (UNKNOWN, [UNKNOWN])
+    assert (call.state, states(call)) == (SETTLED, [SETTLED])
+    assert not call.attempts[0].estimated
+    assert len(asking.sent()) == 1
+
+
+async def test_a_tenant_is_visited_daily_once_nothing_of_it_is_open_or_about_to_be(
+    house: House, asking: Asking, management: asyncpg.Connection
+) -> None:
+    other = await asking.for_tenant("globex")
+    await other.ask()
+    noted_just_now = await visit(management, "globex")
+    asked, rule = await held(house, other, call=2)
+    with_a_call = await visit(management, "globex")
+    house.stub.release(rule)
+    await asked
+    await management.execute(
+        "UPDATE llm_gateway_pending_work SET noted_at = noted_at - interval '1 hour'"
+        " WHERE tenant_id = 'globex'"
+    )
+    at_rest = await visit(management, "globex")
+
+    assert LEFT_BEHIND < noted_just_now <= 120
+    assert with_a_call <= LEFT_BEHIND
+    assert DAY - 60 < at_rest <= DAY
+
+
+async def test_no_call_waits_long_for_what_the_collector_is_to_be_told(
+    victim: Asking, management: asyncpg.Connection
+) -> None:
+    async with management.transaction():
+        await management.execute("LOCK TABLE llm_gateway_pending_work")
+        done = await victim.ask(seconds=10)
+
+    assert done.call.state == SETTLED
+    assert len(victim.sent()) == 1
+
+
+async def age_of(asking: Asking) -> float:
+    """Return for how many seconds the first call has been in the ledger, by its own clock."""
+    age = await asking.database.fetchval(
+        "SELECT clock_timestamp() - created_at FROM llm_calls WHERE run_id = $1::text::uuid",
+        asking.run_id,
+    )
+    return age.total_seconds()
