@@ -29,9 +29,9 @@ from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
-from nagaya_local.endpoints import Endpoints
-from nagaya_local.layout import Layout
-from nagaya_local.ports import PortBook
+from nagaya_local.clone.endpoints import Endpoints
+from nagaya_local.clone.layout import Layout
+from nagaya_local.machine.ports import PortBook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -24,7 +24,7 @@ from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
-from nagaya_local.endpoints import Endpoints
+from nagaya_local.clone.endpoints import Endpoints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -23,7 +23,7 @@ import llm_gateway.config
 import runs.config
 import tenant.config
 from nagaya_client.settings import KEYS
-from nagaya_local.choices import Choices
+from nagaya_local.clone.choices import Choices
 from servicekit.errors import DomainError
 from servicekit.settings import Environment, ServerConfig, Setting
 from servicekit.status import code_of

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nagaya_local.ports import free_port
-from nagaya_local.postgres import PostgresServer
-from nagaya_local.running import running_from_sync
-from nagaya_local.s3 import S3Server
-from nagaya_local.temporal import TemporalServer
-from nagaya_local.temporal_binary import TemporalFinder
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.postgres import PostgresServer
+from nagaya_local.parts.s3 import S3Server
+from nagaya_local.parts.temporal import TemporalServer
+from nagaya_local.parts.temporal_binary import TemporalFinder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,10 @@ from temporalio.client import WorkflowFailureError
 from tests.integration.runs.worker_of_notes import Notes, connect, start, worker
 
 from nagaya.runs.v1 import pipeline_pb2
-from nagaya_local.ports import free_port
-from nagaya_local.running import running
-from nagaya_local.temporal import TemporalServer
-from nagaya_local.temporal_binary import TemporalFinder
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running
+from nagaya_local.parts.temporal import TemporalServer
+from nagaya_local.parts.temporal_binary import TemporalFinder
 from runs.domain.plan import Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
 from runs.workflows import ITEMS_IN_CHILD

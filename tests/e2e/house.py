@@ -24,14 +24,14 @@ from nagaya.runs.v1 import (
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
+from nagaya_local.clone.layout import Layout
 from nagaya_local.commands import down, up
-from nagaya_local.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from nagaya_local.endpoints import Endpoints
+    from nagaya_local.clone.endpoints import Endpoints
 
 FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
 from tests.e2e.house import create_tenant
 
-from nagaya_local.tokens import issue_tenant_token
+from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
     from tests.e2e.house import House

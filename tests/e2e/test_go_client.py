@@ -17,7 +17,7 @@ from tests.e2e.house import create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
 from nagaya_client.transfer import Place
-from nagaya_local.tokens import issue_tenant_token
+from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

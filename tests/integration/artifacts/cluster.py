@@ -21,7 +21,7 @@ from nagaya.tenant.v1 import tenant_pb2
 from servicekit.channel import open_channel
 
 if TYPE_CHECKING:
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
 
 TENANTS = ("acme", "globex")
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataplane.tenants import DataPlane
-    from nagaya_local.postgres import PostgresServer
-    from nagaya_local.s3 import S3Server
+    from nagaya_local.parts.postgres import PostgresServer
+    from nagaya_local.parts.s3 import S3Server
 
 COLLECTING = CollectorConfig(upload_seconds=3600, grace_seconds=60, interval_seconds=3600)
 

@@ -22,7 +22,7 @@ from tests.integration.artifacts.house import (
     reason_of,
 )
 
-from nagaya_local.ports import free_port
+from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError, NotFound
 from servicekit.testing import ISSUER, Keys

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from nagaya_local.ports import free_port
+from nagaya_local.machine.ports import free_port
 from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:

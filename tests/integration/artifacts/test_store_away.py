@@ -18,10 +18,10 @@ from artifacts.blobs.probe import wait_for_store
 from artifacts.blobs.store import Blobs
 from artifacts.config import StoreConfig
 from artifacts.servicer.bindings import bindings
-from nagaya_local import processes
-from nagaya_local.ports import free_port
-from nagaya_local.running import start
-from nagaya_local.s3 import S3Server
+from nagaya_local.machine import processes
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import start
+from nagaya_local.parts.s3 import S3Server
 from servicekit.errors import Unavailable
 from servicekit.testing import serve
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.integration.llm_gateway.house import Server
 
-    from nagaya_local.postgres import PostgresServer
-    from nagaya_local.s3 import S3Server
+    from nagaya_local.parts.postgres import PostgresServer
+    from nagaya_local.parts.s3 import S3Server
 
 TENANTS = ("acme", "globex")
 

@@ -29,8 +29,8 @@ from servicekit.testing import ISSUER, Keys, free_port
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from nagaya_local.postgres import PostgresServer
-    from nagaya_local.s3 import S3Server
+    from nagaya_local.parts.postgres import PostgresServer
+    from nagaya_local.parts.s3 import S3Server
 
 ROOT = Path(__file__).parents[3]
 PROVIDER_KEYS = {name: f"key-of-{name}-CANARY" for name in ("claude", "gemini", "openai")}

@@ -14,14 +14,14 @@ import asyncpg
 import pytest
 
 from nagaya_local import commands
-from nagaya_local.doctor import doctor
+from nagaya_local.clone.layout import Layout
+from nagaya_local.clone.tokens import issue_tenant_token
+from nagaya_local.commands.doctor import doctor
 from nagaya_local.errors import LocalError, StackBusy, StartFailed
-from nagaya_local.layout import Layout
-from nagaya_local.leftovers import find_leftovers
-from nagaya_local.processes import marked
-from nagaya_local.state import PartState, Phase, observe
-from nagaya_local.tokens import issue_tenant_token
-from nagaya_local.waiting import until
+from nagaya_local.machine.processes import marked
+from nagaya_local.machine.waiting import until
+from nagaya_local.supervisor.leftovers import find_leftovers
+from nagaya_local.supervisor.state import PartState, Phase, observe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -16,10 +16,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from nagaya_local.envoy.bootstrap import Address, Front, bootstrap
 from nagaya_local.envoy.contracts import Method, methods_of
 from nagaya_local.envoy.routes import virtual_host
-from nagaya_local.envoy.server import EnvoyServer, packaged_envoy
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
 from nagaya_local.names import SERVICES
-from nagaya_local.ports import free_port
-from nagaya_local.running import running_from_sync
+from nagaya_local.parts.envoy import EnvoyServer, packaged_envoy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

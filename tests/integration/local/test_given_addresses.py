@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nagaya_local import commands
-from nagaya_local.choices import Choices
+from nagaya_local.clone.choices import Choices
+from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import EnvironmentInvalid, NotReady, StartFailed
-from nagaya_local.external import ask_s3
-from nagaya_local.layout import Layout
-from nagaya_local.leftovers import find_leftovers
+from nagaya_local.parts.external import ask_s3
+from nagaya_local.supervisor.leftovers import find_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from nagaya_local.s3 import S3Server
+    from nagaya_local.parts.s3 import S3Server
 
 _FORMS = {
     "NAGAYA_PG_URL": "postgresql://somebody:secret@{}/nagaya",

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.fixtures.scripts import Beating
 
-from nagaya_local import processes
-from nagaya_local.choices import Choices
-from nagaya_local.doctor import describe
+from nagaya_local.clone.choices import Choices
+from nagaya_local.clone.layout import Layout
+from nagaya_local.clone.tokens import renew_tokens
+from nagaya_local.commands.doctor import describe
 from nagaya_local.errors import NoSignOfLife, NotReady
-from nagaya_local.health import TickingLoop
-from nagaya_local.layout import Layout
+from nagaya_local.machine import processes
+from nagaya_local.machine.ports import PortBook, free_port
+from nagaya_local.machine.processes import Incarnation
+from nagaya_local.machine.running import start
+from nagaya_local.machine.waiting import until
 from nagaya_local.names import PARTS, PORTS
-from nagaya_local.parts import Part
-from nagaya_local.ports import PortBook, free_port
-from nagaya_local.processes import Incarnation
-from nagaya_local.running import start
-from nagaya_local.services import PythonProgram
-from nagaya_local.silence import Silence
-from nagaya_local.stack import Stack
-from nagaya_local.state import Board, PartState, PartStatus, Phase, StackState
-from nagaya_local.supervisor import Supervisor
-from nagaya_local.temporal_binary import TemporalFinder
-from nagaya_local.tokens import renew_tokens
-from nagaya_local.waiting import until
+from nagaya_local.parts.health import TickingLoop
+from nagaya_local.parts.part import Part
+from nagaya_local.parts.services import PythonProgram
+from nagaya_local.parts.temporal_binary import TemporalFinder
+from nagaya_local.supervisor.silence import Silence
+from nagaya_local.supervisor.stack import Stack
+from nagaya_local.supervisor.state import Board, PartState, PartStatus, Phase, StackState
+from nagaya_local.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from nagaya_local.choices import Choices
+from nagaya_local.clone.choices import Choices
+from nagaya_local.clone.keys import ISSUER, WORKLOADS, Keys
+from nagaya_local.clone.layout import Layout
+from nagaya_local.clone.providers import keys_file, read_providers, write_providers
+from nagaya_local.clone.tokens import issue_operator_token, issue_tenant_token, renew_tokens
+from nagaya_local.commands.tenants import issue_known_tenant_token
 from nagaya_local.errors import LocalError, PreflightFailed, StackDown
-from nagaya_local.keys import ISSUER, WORKLOADS, Keys
-from nagaya_local.layout import Layout
-from nagaya_local.providers import keys_file, read_providers, write_providers
-from nagaya_local.tenants import issue_known_tenant_token
-from nagaya_local.tokens import issue_operator_token, issue_tenant_token, renew_tokens
 from servicekit.errors import TokenInvalid
 from servicekit.identity import Verifier, WorkloadSigner
 

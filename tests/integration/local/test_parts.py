@@ -12,9 +12,9 @@ from temporalio.client import Client
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nagaya_local.postgres import PostgresServer
-    from nagaya_local.s3 import S3Server
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.postgres import PostgresServer
+    from nagaya_local.parts.s3 import S3Server
+    from nagaya_local.parts.temporal import TemporalServer
 
 
 async def test_the_provisioner_may_create_databases_and_roles_and_is_no_superuser(

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from nagaya_local.ports import PortBook, free_port, is_free
+from nagaya_local.machine.ports import PortBook, free_port, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Generator

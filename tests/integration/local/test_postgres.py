@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from nagaya_local import postgres_account
 from nagaya_local.errors import PreflightFailed
-from nagaya_local.ports import free_port
-from nagaya_local.postgres import PostgresServer
-from nagaya_local.postgres_account import ServerAccount
-from nagaya_local.running import running, start
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running, start
+from nagaya_local.parts import postgres_account
+from nagaya_local.parts.postgres import PostgresServer
+from nagaya_local.parts.postgres_account import ServerAccount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

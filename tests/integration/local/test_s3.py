@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nagaya_local.ports import free_port
-from nagaya_local.s3 import S3Server
+from nagaya_local.machine.ports import free_port
+from nagaya_local.parts.s3 import S3Server
 
 if TYPE_CHECKING:
     from pathlib import Path

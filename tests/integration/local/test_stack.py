@@ -9,11 +9,11 @@ import pytest
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya_local import commands
-from nagaya_local.health import grpc_serving
-from nagaya_local.layout import Layout
-from nagaya_local.leftovers import find_leftovers
+from nagaya_local.clone.layout import Layout
 from nagaya_local.names import PARTS
-from nagaya_local.state import PartState, observe
+from nagaya_local.parts.health import grpc_serving
+from nagaya_local.supervisor.leftovers import find_leftovers
+from nagaya_local.supervisor.state import PartState, observe
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.fixtures.scripts import READY_AND_WAIT, Script
 
+from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import PartFailed
-from nagaya_local.layout import Layout
-from nagaya_local.parts import Part, in_order
-from nagaya_local.state import Board, PartState, PartStatus, Phase, StackState, read_state
-from nagaya_local.supervisor import Supervisor
-from nagaya_local.waiting import until
+from nagaya_local.machine.waiting import until
+from nagaya_local.parts.part import Part, in_order
+from nagaya_local.supervisor.state import (
+    Board,
+    PartState,
+    PartStatus,
+    Phase,
+    StackState,
+    read_state,
+)
+from nagaya_local.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -13,11 +13,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from nagaya_local.errors import TemporalMissing
-from nagaya_local.ports import free_port
-from nagaya_local.running import running
-from nagaya_local.temporal import TemporalServer
-from nagaya_local.temporal_binary import TemporalFinder
-from nagaya_local.watched import Silent, run_watched
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running
+from nagaya_local.machine.watched import Silent, run_watched
+from nagaya_local.parts.temporal import TemporalServer
+from nagaya_local.parts.temporal_binary import TemporalFinder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from nagaya_local.postgres import PostgresServer
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.postgres import PostgresServer
+    from nagaya_local.parts.temporal import TemporalServer
     from runs.launcher import Launcher
 
 

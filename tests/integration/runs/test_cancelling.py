@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
     from tests.integration.runs.house import House
 
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
 
 ENDED = [

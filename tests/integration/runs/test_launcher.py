@@ -20,7 +20,7 @@ from runs.launcher import WORKFLOW, Launcher, connect
 from servicekit import telemetry
 
 if TYPE_CHECKING:
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.temporal import TemporalServer
 
 
 _A_MINUTE = timedelta(minutes=1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
     from tests.integration.runs.house import House
 
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.temporal import TemporalServer
     from runs.relay.visits import Relay
 
 NEVER_SILENT = timedelta(0)

@@ -12,7 +12,7 @@ from runs.domain.plan import Plan, PlanStep
 from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_WORKFLOW
 
 if TYPE_CHECKING:
-    from nagaya_local.temporal import TemporalServer
+    from nagaya_local.parts.temporal import TemporalServer
 
 
 def chain(length: int, *, short: bool = False) -> Plan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from dataplane.tenants import DataPlane
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from servicekit.server import Context
 
 TENANT_SERVICE = "nagaya.tenant.v1.TenantService"

@@ -13,7 +13,7 @@ import pytest
 from dataplane import audit
 
 if TYPE_CHECKING:
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.domain.tenants import Tenant
 

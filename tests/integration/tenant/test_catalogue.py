@@ -9,7 +9,7 @@ from tests.integration.tenant.harness import RUNS, migration
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.config import Config
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.config import Config
     from tenant.domain.databases import Database
     from tenant.domain.tenants import Tenant

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from nagaya_local.postgres_account import ServerAccount
+from nagaya_local.parts.postgres_account import ServerAccount
 from tenant.domain.sealing import SealBroken
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.config import Config
 

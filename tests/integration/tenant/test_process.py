@@ -20,7 +20,7 @@ from nagaya.tenant.v1 import (
     tenant_service_pb2_grpc,
 )
 from nagaya_local.errors import NotReady
-from nagaya_local.health import grpc_serving
+from nagaya_local.parts.health import grpc_serving
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
 from servicekit.testing import ISSUER, free_port

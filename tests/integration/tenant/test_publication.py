@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
 
 DRAFTS = migration("runs", 2, "CREATE TABLE drafts (id INT); INSERT INTO drafts VALUES (1)")

@@ -21,7 +21,7 @@ from tenant.domain.migrations import Target
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.config import Config
     from tenant.domain.tenants import Tenant

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from dataplane.pools import Connection
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.config import Config
     from tenant.store.stores import Stores

@@ -12,7 +12,7 @@ from tenant.domain.databases import SERVICES, Database
 from tenant.domain.passwords import scram_verifier
 
 if TYPE_CHECKING:
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.app.service import Service
     from tenant.config import Config
 

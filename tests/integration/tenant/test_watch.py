@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from nagaya_local.postgres import PostgresServer
+    from nagaya_local.parts.postgres import PostgresServer
     from servicekit.testing import Keys, Served
     from tenant.app.service import Service
     from tenant.config import Config

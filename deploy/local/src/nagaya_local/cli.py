@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from nagaya_local import commands
-from nagaya_local.doctor import describe, doctor
+from nagaya_local.clone.layout import Layout
+from nagaya_local.commands.doctor import describe, doctor
+from nagaya_local.commands.tenants import issue_known_tenant_token
 from nagaya_local.errors import LocalError
-from nagaya_local.layout import Layout
-from nagaya_local.tenants import issue_known_tenant_token
 
 
 def main() -> int:

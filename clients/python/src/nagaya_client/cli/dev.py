@@ -23,12 +23,12 @@ try:
     from nagaya_client.cli.demo.show import show_demo
     from nagaya_client.cli.providers import point_providers
     from nagaya_local import commands
-    from nagaya_local.doctor import describe
-    from nagaya_local.doctor import doctor as report_on
+    from nagaya_local.clone.layout import Layout
+    from nagaya_local.clone.providers import read_providers
+    from nagaya_local.commands.doctor import describe
+    from nagaya_local.commands.doctor import doctor as report_on
+    from nagaya_local.commands.tenants import issue_known_tenant_token
     from nagaya_local.errors import LocalError
-    from nagaya_local.layout import Layout
-    from nagaya_local.providers import read_providers
-    from nagaya_local.tenants import issue_known_tenant_token
 except ModuleNotFoundError as missing:
     raise NagayaError(
         f"the local stack is not installed ({missing})",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nagaya_client.client import Client
-    from nagaya_local.providers import Provider
+    from nagaya_local.clone.providers import Provider
 
 
 async def point_providers(client: Client, wanted: Iterable[Provider]) -> bool:

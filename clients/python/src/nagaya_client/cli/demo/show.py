@@ -23,16 +23,16 @@ from nagaya_client.client import Client
 from nagaya_client.errors import NagayaError
 from nagaya_client.settings import Token, local_stack_settings
 from nagaya_local import commands
-from nagaya_local.providers import read_providers
-from nagaya_local.tokens import issue_tenant_token
+from nagaya_local.clone.providers import read_providers
+from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nagaya.tenant.v1 import tenant_pb2
     from nagaya_client.cli.demo.scene import Customer
-    from nagaya_local.layout import Layout
-    from nagaya_local.state import PartStatus
+    from nagaya_local.clone.layout import Layout
+    from nagaya_local.supervisor.state import PartStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nagaya.runs.v1 import pipeline_pb2, run_pb2
     from nagaya_client.cli.demo.scene import Customer, Example
     from nagaya_client.client import Client
-    from nagaya_local.providers import Provider
+    from nagaya_local.clone.providers import Provider
 
 # What the catalogue promises: a change counts for every call that begins this much later.
 _CATALOG_SECONDS = 2.0

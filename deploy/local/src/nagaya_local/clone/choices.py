@@ -1,0 +1,104 @@
+"""What the caller's environment replaces: embedded parts by real ones, the stub by providers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from nagaya_local.clone.addresses import elsewhere
+from nagaya_local.errors import EnvironmentInvalid
+from servicekit.settings import Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROVIDER_KEYS = {
+    "claude": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+}
+_S3 = {
+    "S3_ENDPOINT": "a real S3 server, instead of the embedded one; the bucket is `storage`",
+    "S3_ACCESS_KEY": "the key pair of that server",
+    "S3_SECRET_KEY": "its secret half",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Choice:
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Addresses and keys that were given; None where the embedded part is to run."""
+
+    pg_url: str | None
+    s3: S3Choice | None
+    temporal_address: str | None
+    provider_keys: Mapping[str, str]
+    """By provider id (`claude`, `openai`, `gemini`): whose models are really called."""
+    parts: tuple[str, ...] = ()
+    """The only parts to run; all when empty."""
+
+    @classmethod
+    def read(
+        cls,
+        environment: Mapping[str, str],
+        own_ports: Mapping[str, int],
+        parts: tuple[str, ...] = (),
+    ) -> Choices:
+        """Read the environment.
+
+        Addresses of the stack's own parts do not count: a shell into which `endpoints.env` was
+        read holds them. Raises EnvironmentInvalid when one is no address, or an S3 server is given
+        without its keys.
+        """
+        return cls.from_environment(Environment(environment), own_ports, parts)
+
+    @classmethod
+    def from_environment(
+        cls, environment: Environment, own_ports: Mapping[str, int], parts: tuple[str, ...]
+    ) -> Choices:
+        pg_url = environment.text(
+            "NAGAYA_PG_URL",
+            "a management database on a real PostgreSQL, instead of the embedded one: the address "
+            "of its owner, a role with CREATEDB and CREATEROLE",
+            default="",
+        )
+        temporal = environment.text(
+            "TEMPORAL_ADDRESS", "a real Temporal, instead of the embedded one", default=""
+        )
+        keys = {
+            provider: environment.text(name, f"the models of {provider} are real", default="")
+            for provider, name in _PROVIDER_KEYS.items()
+        }
+        return cls(
+            pg_url=elsewhere("NAGAYA_PG_URL", pg_url, own_ports.get("postgres")),
+            s3=_s3(environment, own_ports.get("s3")),
+            temporal_address=elsewhere("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
+            provider_keys={provider: key for provider, key in keys.items() if key},
+            parts=tuple(sorted(parts)),
+        )
+
+    @property
+    def digest(self) -> str:
+        """A digest that changes when something else is chosen; tells no key."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:
+    values = [environment.text(name, meaning, default="") for name, meaning in _S3.items()]
+    if elsewhere("S3_ENDPOINT", values[0], own_port) is None:
+        return None
+    missing = [name for name, value in zip(_S3, values, strict=True) if not value]
+    if missing:
+        raise EnvironmentInvalid(
+            f"S3_ENDPOINT is set without {' and '.join(missing)}",
+            "Set all three, or none for the embedded S3 server.",
+        )
+    return S3Choice(*values)

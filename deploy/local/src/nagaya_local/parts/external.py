@@ -1,0 +1,94 @@
+"""Asking parts that somebody else runs whether they can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from nagaya_local.errors import NotReady
+from nagaya_local.parts.s3 import BUCKET
+from nagaya_local.parts.temporal import describe_namespace
+
+if TYPE_CHECKING:
+    from nagaya_local.clone.choices import S3Choice
+
+# Short, so that an address which leads nowhere is told within 10 s.
+_SECONDS = 3.0
+
+
+async def ask_postgres(url: str) -> None:
+    """Return when the server takes the address and may be provisioned. Raises NotReady."""
+    leads = f"NAGAYA_PG_URL does not lead to a database: {without_password(url)}"
+    try:
+        connection = await asyncpg.connect(url, timeout=_SECONDS)
+    except (OSError, TimeoutError) as error:
+        raise NotReady(f"{leads} does not answer ({_why(error)})") from error
+    except (ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        raise NotReady(f"{leads} refuses ({error})") from error
+    try:
+        allowed = await connection.fetchval(
+            "SELECT rolcreatedb AND rolcreaterole FROM pg_roles WHERE rolname = current_user"
+        )
+    finally:
+        await connection.close()
+    if not allowed:
+        raise NotReady("the role in NAGAYA_PG_URL has not both CREATEDB and CREATEROLE")
+
+
+async def ask_temporal(address: str) -> None:
+    """Return when the server has the default namespace. Raises NotReady."""
+    try:
+        await asyncio.to_thread(describe_namespace, address, _SECONDS)
+    except NotReady as lack:
+        raise NotReady(f"TEMPORAL_ADDRESS does not lead to Temporal: {lack}") from lack
+
+
+async def ask_s3(choice: S3Choice) -> None:
+    """Return when the server takes the keys; artifacts finds out what it can. Raises NotReady."""
+    await asyncio.to_thread(_ask_s3, choice)
+
+
+def without_password(url: str) -> str:
+    """Return where a database is, for people."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+
+
+def _ask_s3(choice: S3Choice) -> None:
+    import urllib3  # noqa: PLC0415 - these two take most of a second, and few have an S3 of theirs
+    from minio import Minio, S3Error  # noqa: PLC0415
+    from minio.error import MinioException  # noqa: PLC0415
+
+    leads = f"S3_ENDPOINT does not lead to an S3 server: {choice.endpoint}"
+    parts = urlsplit(choice.endpoint)
+    pool = urllib3.PoolManager(timeout=_SECONDS, retries=False)
+    secure = parts.scheme == "https"
+    keys = (choice.access_key, choice.secret_key)
+    client = Minio(parts.netloc, *keys, secure=secure, http_client=pool)
+    try:
+        next(client.list_objects(BUCKET), None)
+    except MinioException as error:
+        told = str(error.code if isinstance(error, S3Error) else error)
+        if told == "NoSuchBucket":  # artifacts makes it
+            return
+        if not isinstance(error, S3Error) and "Response code: 403" not in told:
+            raise NotReady(f"{leads} answers something else") from error
+        refused = "S3_ACCESS_KEY and S3_SECRET_KEY do not open the S3 server at"
+        raise NotReady(f"{refused} {choice.endpoint}") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise NotReady(f"{leads} does not answer ({_why(error)})") from error
+
+
+def _why(error: Exception) -> str:
+    """Say why nothing answers, without the names of exceptions and the like."""
+    if isinstance(error, TimeoutError) or not str(error):
+        return f"nothing came for {_SECONDS:.0f} s"
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    # Such as: HTTPConnection(…): Failed to establish a new connection: [Errno 111] Connection …
+    return str(error).rpartition(": ")[2].rpartition("] ")[2]

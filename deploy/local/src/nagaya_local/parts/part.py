@@ -1,0 +1,76 @@
+"""A part of the stack: a program, what it needs first, and what helps when it does not start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nagaya_local.machine.programs import Command, Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from nagaya_local.machine.programs import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    name: str
+    program: Program
+    address: str = ""
+    """Where it is reached, for people."""
+    needs: tuple[str, ...] = ()
+    """The parts that must be ready before this one starts for the first time."""
+    ready_seconds: float = 60.0
+    silent_seconds: float = 30.0
+    """For how long it may give no sign of life until it is killed and started again.
+
+    A machine under load makes a healthy part late by seconds; a person waits for half a minute.
+    """
+    remedy: str = ""
+
+
+class External:
+    """A program that somebody else runs: it is only asked whether it is there."""
+
+    stopping = Stopping()
+
+    def __init__(self, ask: Callable[[], Awaitable[None]]) -> None:
+        self._ask = ask
+
+    async def prepare(self) -> None:
+        pass
+
+    def command(self) -> Command | None:
+        return None
+
+    async def probe(self) -> None:
+        await self._ask()
+
+
+def only(parts: Sequence[Part], names: Collection[str]) -> tuple[Part, ...]:
+    """Choose parts by name, all when none is named; what is left out is not needed either."""
+    chosen = set(names) or {part.name for part in parts}
+    return tuple(
+        replace(part, needs=tuple(need for need in part.needs if need in chosen))
+        for part in parts
+        if part.name in chosen
+    )
+
+
+def in_order(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
+    """Group parts into waves: every part's needs lie in the waves before it.
+
+    Raises ValueError when they need each other in a circle, or a part that is not there.
+    """
+    waves: list[tuple[Part, ...]] = []
+    placed: set[str] = set()
+    left = list(parts)
+    while left:
+        wave = tuple(part for part in left if placed.issuperset(part.needs))
+        if not wave:
+            raise ValueError("needs cannot be met: " + ", ".join(part.name for part in left))
+        waves.append(wave)
+        placed.update(part.name for part in wave)
+        left = [part for part in left if part.name not in placed]
+    return tuple(waves)

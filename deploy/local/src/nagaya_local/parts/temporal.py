@@ -1,0 +1,113 @@
+"""The Temporal development server, tuned: with its defaults every step costs 50 ms and more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import grpc
+
+from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.machine.programs import Command, Stopping
+from nagaya_local.parts.health import CHANNEL_OPTIONS, why_silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nagaya_local.parts.temporal_binary import TemporalBinary, TemporalFinder
+
+NAMESPACE = "default"
+
+# A default server reads the transfer queue 20 times a second, so that three activities take 350 ms.
+_DYNAMIC_CONFIG = {
+    "history.transferProcessorMaxPollRPS": "2000",
+    "history.timerProcessorMaxPollRPS": "2000",
+    "system.enableActivityEagerExecution": "true",
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
+    # The last fence against bodies in histories. Not tighter: the server's own workflows
+    # (schedules, batches) live in the same namespace.
+    "limit.blobSize.warn": "65536",
+    "limit.blobSize.error": "131072",
+    "limit.historySize.error": "10485760",
+}
+_SECONDS = 5.0
+_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
+
+_DESCRIBE_NAMESPACE = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace"
+# DescribeNamespaceRequest(namespace="default"), serialised: importing the SDK for it takes 1.3 s.
+_DESCRIBE_DEFAULT = b"\x0a" + bytes([len(NAMESPACE)]) + NAMESPACE.encode()
+
+
+class TemporalServer:
+    """A server whose histories lie in `folder`; with `ui_port` it shows them in a browser."""
+
+    def __init__(
+        self, finder: TemporalFinder, folder: Path, port: int, ui_port: int | None = None
+    ) -> None:
+        self._finder = finder
+        self._binary: TemporalBinary | None = None
+        self._folder = folder
+        self._port = port
+        self._ui_port = ui_port
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def database(self) -> Path:
+        return self._folder / "temporal.db"
+
+    @property
+    def stopping(self) -> Stopping:
+        return Stopping(seconds=20.0)
+
+    async def prepare(self) -> None:
+        """Find the binary, if need be by download or build. Raises TemporalMissing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        note = self._folder / "server-version.json"
+        written_by = _version(json.loads(note.read_text())) if self.database.exists() else None
+        self._binary = await self._finder.find(written_by)
+        note.write_text(json.dumps(self._binary.server))
+
+    def command(self) -> Command:
+        assert self._binary is not None, "prepare() finds the binary"  # noqa: S101
+        interface = ("--headless",) if self._ui_port is None else ("--ui-port", str(self._ui_port))
+        return Command(
+            (
+                str(self._binary.path), "server", "start-dev",
+                "--ip", "127.0.0.1", "--port", str(self._port), *interface,
+                "--db-filename", str(self.database),
+                *_repeated("--sqlite-pragma", _PRAGMAS),
+                *_repeated("--dynamic-config-value", _DYNAMIC_CONFIG),
+                "--log-level", "error", "--log-format", "json",
+            ),
+            self._folder,
+            {"TEMPORAL_CONFIG_FILE": "/dev/null"},
+        )  # fmt: skip
+
+    async def probe(self) -> None:
+        await asyncio.to_thread(describe_namespace, self.address)
+
+
+def describe_namespace(address: str, seconds: float = _SECONDS) -> None:
+    """Ask a server for the default namespace. Raises NotReady, and NoSignOfLife."""
+    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+        try:
+            channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=seconds)
+        except grpc.RpcError as error:
+            if silent := why_silent(error):
+                raise NoSignOfLife(f"{address} does not answer ({silent})") from error
+            told = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotReady(f"{address} has no namespace {NAMESPACE} ({told})") from error
+
+
+def _version(numbers: list[int]) -> tuple[int, int]:
+    major, minor = numbers
+    return major, minor
+
+
+def _repeated(flag: str, values: dict[str, str]) -> tuple[str, ...]:
+    return tuple(word for name, value in values.items() for word in (flag, f"{name}={value}"))

@@ -1,0 +1,220 @@
+"""The stack as data: every part of it, with its settings and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nagaya_local.clone import keys, providers, tokens
+from nagaya_local.clone.endpoints import Endpoints
+from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.contracts import methods_of
+from nagaya_local.names import BASIS, SERVICES, WORKER
+from nagaya_local.parts.envoy import EnvoyServer
+from nagaya_local.parts.external import ask_postgres, ask_s3, ask_temporal, without_password
+from nagaya_local.parts.health import TickingLoop, grpc_serving, http_answering
+from nagaya_local.parts.part import External, Part
+from nagaya_local.parts.postgres import PostgresServer
+from nagaya_local.parts.s3 import S3Server
+from nagaya_local.parts.services import PythonProgram
+from nagaya_local.parts.temporal import TemporalServer
+from nagaya_local.supervisor.catalogue import place_providers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from nagaya_local.clone.choices import Choices
+    from nagaya_local.clone.layout import Layout
+    from nagaya_local.parts.temporal_binary import TemporalFinder
+
+
+class Stack:
+    """All parts of one clone's stack on these ports, and where clients find them."""
+
+    def __init__(
+        self, layout: Layout, choices: Choices, ports: Mapping[str, int], finder: TemporalFinder
+    ) -> None:
+        self._layout = layout
+        self._choices = choices
+        self._ports = ports
+        self._finder = finder
+        self._keys = keys.Keys(layout.keys)
+        self._postgres = PostgresServer(layout.postgres, ports["postgres"])
+        self._s3 = S3Server(layout.s3, layout.keys / "s3.json", ports["s3"])
+        self.endpoints = self._endpoints()
+
+    def prepare(self) -> None:
+        """Write keys and settings that several parts read."""
+        self._keys.make()
+        providers.write_providers(
+            self._layout, self.endpoints.llmstub_url, self._choices.provider_keys
+        )
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return every part, those first that others need."""
+        return (
+            *self._basis(),
+            *(self._service_part(name) for name in SERVICES),
+            self._worker_part(),
+            self._envoy_part(),
+        )
+
+    async def finish(self) -> None:
+        """Do what needs the running services. Raises LocalError."""
+        token = tokens.operator_token(self._layout)
+        await place_providers(
+            self.endpoints.llm_gateway, token, providers.read_providers(self._layout)
+        )
+
+    def _endpoints(self) -> Endpoints:
+        own = self._s3.keys
+        s3 = self._choices.s3
+        return Endpoints(
+            tenant=self._address("envoy-tenant"),
+            runs=self._address("envoy-runs"),
+            artifacts=self._address("envoy-artifacts"),
+            llm_gateway=self._address("envoy-llm-gateway"),
+            pg_url=self._choices.pg_url or self._postgres.url,
+            s3_endpoint=s3.endpoint if s3 else self._s3.endpoint,
+            s3_access_key=s3.access_key if s3 else own.access_key,
+            s3_secret_key=s3.secret_key if s3 else own.secret_key,
+            temporal=self._choices.temporal_address or self._address("temporal"),
+            llmstub_url=f"http://{self._address('llmstub')}",
+        )
+
+    def _basis(self) -> tuple[Part, ...]:
+        parts = (
+            self._postgres_part(),
+            self._s3_part(),
+            self._temporal_part(),
+            self._stub_part(),
+        )
+        # Asked first, so that nothing has been started when an address is wrong.
+        given = tuple(part.name for part in parts if isinstance(part.program, External))
+        return tuple(part if part.name in given else replace(part, needs=given) for part in parts)
+
+    def _postgres_part(self) -> Part:
+        url = self._choices.pg_url
+        if url is not None:
+            shown = without_password(url)
+            return _external("postgres", "NAGAYA_PG_URL", shown, lambda: ask_postgres(url))
+        return Part("postgres", self._postgres, self._address("postgres"))
+
+    def _s3_part(self) -> Part:
+        choice = self._choices.s3
+        if choice is not None:
+            return _external("s3", "S3_ENDPOINT", choice.endpoint, lambda: ask_s3(choice))
+        return Part("s3", self._s3, self._address("s3"))
+
+    def _temporal_part(self) -> Part:
+        address = self._choices.temporal_address
+        if address is not None:
+            return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: ask_temporal(address))
+        server = TemporalServer(
+            self._finder,
+            self._layout.temporal,
+            self._ports["temporal"],
+            self._ports["temporal-ui"],
+        )
+        shown = f"{server.address}, in a browser http://{self._address('temporal-ui')}"
+        return Part("temporal", server, shown)
+
+    def _stub_part(self) -> Part:
+        port = self._ports["llmstub"]
+        program = PythonProgram(
+            "llmstub",
+            self._layout.llmstub,
+            {},
+            lambda: http_answering(port),
+            (
+                "--listen",
+                self._address("llmstub"),
+                "--calls-file",
+                str(self._layout.llmstub / "calls.jsonl"),
+            ),
+        )
+        return Part("llmstub", program, self.endpoints.llmstub_url)
+
+    def _service_part(self, name: str) -> Part:
+        address = self._address(name)
+        settings = self._common(name) | {"NAGAYA_LISTEN": address} | self._own_settings(name)
+        module = name.replace("-", "_")
+        program = PythonProgram(
+            module, self._layout.data, settings, lambda: grpc_serving(address, name)
+        )
+        return Part(name, program, address, needs=BASIS, ready_seconds=120.0)
+
+    def _worker_part(self) -> Part:
+        port = self._ports[f"{WORKER}-metrics"]
+        settings = self._common(WORKER) | self._own_settings("runs")
+        program = PythonProgram("runs.worker", self._layout.data, settings, TickingLoop(port))
+        return Part(WORKER, program, needs=BASIS, ready_seconds=120.0)
+
+    def _envoy_part(self) -> Part:
+        fronts = [
+            Front(
+                name,
+                Address("127.0.0.1", self._ports[f"envoy-{name}"]),
+                (Address("127.0.0.1", self._ports[name]),),
+                methods_of(f"nagaya.{name.replace('-', '_')}.v1"),
+            )
+            for name in SERVICES
+        ]
+        server = EnvoyServer(self._layout.envoy, fronts, self._ports["envoy-admin"])
+        return Part("envoy", server, self._address("envoy-admin"), needs=(*SERVICES, WORKER))
+
+    def _common(self, name: str) -> dict[str, str]:
+        workload = "runs" if name == WORKER else name
+        return {
+            "NAGAYA_METRICS_PORT": str(self._ports[f"{name}-metrics"]),
+            "NAGAYA_DRAIN_SECONDS": "0",  # there is no second server to move to
+            "NAGAYA_REFLECTION": "true",
+            "NAGAYA_JWKS_FILE": str(self._keys.jwks),
+            "NAGAYA_TOKEN_ISSUER": keys.ISSUER,
+            "NAGAYA_WORKLOAD_KEY_FILE": str(self._keys.workload(workload)),
+        }
+
+    def _own_settings(self, name: str) -> dict[str, str]:
+        """What a service needs beside the common; peers are called directly, not through Envoy."""
+        peers = {name: f"NAGAYA_{name.replace('-', '_').upper()}_ADDRESS" for name in SERVICES}
+        match name:
+            case "tenant":
+                return {
+                    "NAGAYA_PG_URL": self.endpoints.pg_url,
+                    "NAGAYA_KEYRING_FILE": str(self._keys.keyring),
+                }
+            case "artifacts":
+                return {
+                    peers["tenant"]: self._address("tenant"),
+                    "S3_ENDPOINT": self.endpoints.s3_endpoint,
+                    "S3_ACCESS_KEY": self.endpoints.s3_access_key,
+                    "S3_SECRET_KEY": self.endpoints.s3_secret_key,
+                }
+            case "llm-gateway":
+                return {
+                    peers["tenant"]: self._address("tenant"),
+                    peers["artifacts"]: self._address("artifacts"),
+                    "NAGAYA_PROVIDER_KEYS_FILE": str(providers.keys_file(self._layout)),
+                    "NAGAYA_PROVIDER_HTTP_HOSTS": "127.0.0.1",  # the stub's
+                    "NAGAYA_LANDING_SECONDS": "10",
+                }
+            case _:
+                return {
+                    peers["tenant"]: self._address("tenant"),
+                    peers["artifacts"]: self._address("artifacts"),
+                    peers["llm-gateway"]: self._address("llm-gateway"),
+                    "TEMPORAL_ADDRESS": self.endpoints.temporal,
+                }
+
+    def _address(self, name: str) -> str:
+        return f"127.0.0.1:{self._ports[name]}"
+
+
+def _external(name: str, variable: str, address: str, ask: Callable[[], Awaitable[None]]) -> Part:
+    return Part(
+        name,
+        External(ask),
+        f"{address} (given)",
+        ready_seconds=4.0,
+        remedy=f"Start what {variable} names, correct it, or unset it for the embedded part.",
+    )

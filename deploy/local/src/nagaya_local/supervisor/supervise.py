@@ -1,0 +1,88 @@
+"""The detached process behind `up`: `python -m nagaya_local.supervisor.supervise <root> [part …]`.
+
+It writes what it does to `var/dev/state.json`, holds a lock as long as it lives, and ends
+everything it started on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from nagaya_local.clone.choices import Choices
+from nagaya_local.clone.layout import Layout
+from nagaya_local.clone.tokens import renew_tokens
+from nagaya_local.errors import LocalError
+from nagaya_local.machine.locks import Lock
+from nagaya_local.machine.ports import PortBook
+from nagaya_local.machine.processes import Incarnation
+from nagaya_local.names import PORTS
+from nagaya_local.parts.part import External, Part, only
+from nagaya_local.parts.temporal_binary import TemporalFinder
+from nagaya_local.supervisor.leftovers import end, find_leftovers
+from nagaya_local.supervisor.stack import Stack
+from nagaya_local.supervisor.state import Board, Failure, PartStatus, Phase, StackState
+from nagaya_local.supervisor.supervisor import Supervisor
+
+BUSY = 3
+"""Exit status when another supervisor has the stack."""
+
+_LOCK_SECONDS = 2.0
+
+
+async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
+    """Run the stack, or the named parts of it, until told to stop; returns the exit status."""
+    began = time.time()
+    lock = Lock(layout.lock)
+    if not await lock.take_within(_LOCK_SECONDS) or _another_ran(layout, began):
+        return BUSY
+    leftovers = find_leftovers(layout)
+    itself = Incarnation.of(os.getpid())
+    board = Board(layout, StackState(Phase.STARTING, itself, time.time()))
+    try:
+        await end(leftovers)
+        await _run(layout, board, names)
+    except LocalError as error:
+        board.fail(Failure(error.message, error.remedy, error.log_tail, error.exit_code))
+        return 1
+    board.enter(Phase.STOPPED)
+    return 0
+
+
+def _another_ran(layout: Layout, began: float) -> bool:
+    """Whether another supervisor had the stack while this one waited: it was told to end it."""
+    return layout.state.exists() and layout.state.stat().st_mtime > began
+
+
+async def _run(layout: Layout, board: Board, names: tuple[str, ...]) -> None:
+    book = PortBook(layout.ports)
+    choices = Choices.read(os.environ, book.known, names)
+    ports, moved = book.assign(PORTS)
+    finder = TemporalFinder(
+        report=lambda text: board.show(replace(board.part("temporal"), detail=text))
+    )
+    stack = Stack(layout, choices, ports, finder)
+    stack.prepare()
+    renew_tokens(layout)
+    stack.endpoints.write(layout.endpoints)
+    parts = only(stack.parts(), names)
+    board.admit(map(_status, parts), moved, choices.digest)
+    supervisor = Supervisor(parts, layout, board, None if names else stack.finish)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+    await supervisor.run()
+
+
+def _status(part: Part) -> PartStatus:
+    external = isinstance(part.program, External)
+    return PartStatus(part.name, address=part.address, external=external)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(supervise(Layout(Path(sys.argv[1])), tuple(sys.argv[2:]))))
