@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from nagaya_local.commands.starting import clean, down, logs, status, up
+from nagaya_local.commands.ending import clean, down
+from nagaya_local.commands.following import logs, status
+from nagaya_local.commands.starting import up
 
 __all__ = ["clean", "down", "logs", "status", "up"]

@@ -1,4 +1,4 @@
-"""Telling a person what the supervisor does, while it does it."""
+"""Telling a person what the supervisor does, while it does it, and what the parts write."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from nagaya_local.errors import (
     StackBusy,
     StartFailed,
     SupervisorGone,
+    UsageInvalid,
 )
 from nagaya_local.machine import files
 from nagaya_local.machine.locks import is_held
-from nagaya_local.supervisor.state import Failure, PartState, PartStatus, Phase, read_state
+from nagaya_local.supervisor.state import (
+    Failure,
+    PartState,
+    PartStatus,
+    Phase,
+    StackState,
+    observe,
+    read_state,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -76,19 +85,44 @@ async def follow_recovery(layout: Layout, report: Callable[[str], None]) -> None
                 _tell(part, told, report)
 
 
-async def follow_logs(
-    logs: dict[str, Path], report: Callable[[str], None], *, lines: int, follow: bool
+async def status(layout: Layout) -> StackState:
+    """Return the stack's state as it is now."""
+    return observe(layout)
+
+
+async def logs(
+    layout: Layout,
+    report: Callable[[str], None],
+    part: str | None = None,
+    *,
+    lines: int = 50,
+    follow: bool = False,
+) -> None:
+    """Report the last lines of a part's log, or of all; with `follow` until cancelled.
+
+    Raises UsageInvalid when there is no such part.
+    """
+    found = {path.stem: path for path in sorted(layout.log("x").parent.glob("*.log"))}
+    if part is not None and part not in found:
+        known = ", ".join(found) or "none yet"
+        raise UsageInvalid(f"there is no log of {part!r}", f"There are logs of: {known}.")
+    chosen = found if part is None else {part: found[part]}
+    await _follow_logs(chosen, report, lines=lines, follow=follow)
+
+
+async def _follow_logs(
+    paths: dict[str, Path], report: Callable[[str], None], *, lines: int, follow: bool
 ) -> None:
     """Report the last lines of each log and, with `follow`, the new ones until cancelled."""
-    prefixed = len(logs) > 1
+    prefixed = len(paths) > 1
     positions: dict[str, int] = {}
-    for name, path in logs.items():
+    for name, path in paths.items():
         positions[name] = files.size(path)
         for line in files.tail(path, lines):
             report(f"{name} | {line}" if prefixed else line)
     while follow:
         await asyncio.sleep(_POLL_SECONDS)
-        for name, path in logs.items():
+        for name, path in paths.items():
             fresh, positions[name] = files.read_on(path, positions[name])
             for line in fresh:
                 report(f"{name} | {line}" if prefixed else line)

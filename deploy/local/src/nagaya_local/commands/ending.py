@@ -1,0 +1,91 @@
+"""Ending the stack, and deleting what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from nagaya_local.errors import StackBusy
+from nagaya_local.machine.locks import Lock, is_held
+from nagaya_local.machine.processes import tell
+from nagaya_local.parts.postgres_account import ServerAccount
+from nagaya_local.supervisor.leftovers import end, find_leftovers
+from nagaya_local.supervisor.state import forget_processes, read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nagaya_local.clone.layout import Layout
+
+_POLL_SECONDS = 0.05
+_STOP_SECONDS = 120.0
+_LOCK_SECONDS = 5.0
+
+
+async def down(layout: Layout, report: Callable[[str], None]) -> None:
+    """End everything of the stack, also what a killed supervisor left. Data is kept.
+
+    Raises StackBusy when somebody starts it at the same time.
+    """
+    if not layout.data.exists():
+        report("nothing runs")
+        return
+    if is_held(layout.lock):
+        report("stopping")
+        await _end_supervisor(layout)
+    lock = Lock(layout.lock)
+    try:
+        if not await lock.take_within(_LOCK_SECONDS):
+            raise StackBusy("another command starts the stack", "Wait for it, then try again.")
+        leftovers = find_leftovers(layout)
+        if leftovers:
+            report(f"ending {len(leftovers)} processes that their supervisor left behind")
+        await end(leftovers)
+        forget_processes(layout)
+    finally:
+        lock.close()
+    report("nothing runs")
+
+
+async def clean(
+    layout: Layout, report: Callable[[str], None], agreed: Callable[[str], bool]
+) -> bool:
+    """Stop the stack and delete all its data, if `agreed` says yes; whether it did."""
+    if not layout.data.exists():
+        report("there is nothing to delete")
+        return True
+    question = f"Delete {layout.data} with every tenant's database, object and key?"
+    if not _asked(agreed, question):
+        report("nothing was deleted")
+        return False
+    await down(layout, report)
+    elsewhere = ServerAccount.choose(layout.postgres).folder
+    for folder in {layout.data, elsewhere}:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=folder == elsewhere)
+    report(f"{layout.data} is gone")
+    return True
+
+
+async def _end_supervisor(layout: Layout) -> None:
+    deadline = time.monotonic() + _STOP_SECONDS
+    told: int | None = None
+    while is_held(layout.lock):
+        supervisor = read_state(layout).supervisor
+        if supervisor is not None and supervisor.alive:
+            late = time.monotonic() > deadline
+            if late or supervisor.pid != told:
+                tell(supervisor.pid, signal.SIGKILL if late else signal.SIGTERM)
+            told = supervisor.pid
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _asked(agreed: Callable[[str], bool], question: str) -> bool:
+    """Ask with Ctrl-C as it is elsewhere: an event loop would only make a note of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return agreed(question)
+    finally:
+        signal.signal(signal.SIGINT, before)
