@@ -268,7 +268,7 @@ async def test_clean_that_is_not_agreed_to_deletes_nothing(
     clone: Layout, answer: str, status: int
 ) -> None:
     clone.data.mkdir(parents=True)
-    nagaya = (sys.executable, "-m", "nagaya_client.cli.main", "dev", "clean")
+    nagaya = (sys.executable, "-m", "nagaya_client.cli", "dev", "clean")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *nagaya, cwd=clone.root, stdin=pipe, stdout=pipe, stderr=pipe

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -97,6 +100,25 @@ def test_an_interrupted_command_ends_with_130(
     monkeypatch.setattr(nagaya, "invoke", interrupt)
     assert run(["tenant", "list"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_a_command_that_is_interrupted_while_it_is_loaded_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("nagaya"), "dev", "status"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+
+    assert (process.returncode, told) == (130, "")
 
 
 def test_without_the_local_stack_its_commands_say_how_to_get_it(

@@ -151,7 +151,7 @@ def on_a_terminal(
     When it has shown the text `interrupted_at`, it is interrupted.
     """
     main, side = pty.openpty()
-    command = [sys.executable, "-m", "nagaya_client.cli.main", *arguments]
+    command = [sys.executable, "-m", "nagaya_client.cli", *arguments]
     settings = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"} | environment
     with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=settings) as process:
         os.close(side)

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -95,13 +95,3 @@ def run(arguments: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         return failures.report(error)
     return code if isinstance(code, int) else 0
-
-
-def main() -> NoReturn:
-    # gRPC's own log tells of every connection that was made anew; errors reach us as exceptions.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - gRPC has no other switch
-    sys.exit(run(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()
