@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`, `logs` and `clean`, with the supervisor detached as in real life."""
+"""`up`, `status` and `logs`, with the supervisor detached as in real life."""
 
 from __future__ import annotations
 
@@ -7,38 +7,23 @@ import json
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from nagaya_local import commands
-from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import issue_tenant_token
 from nagaya_local.commands.doctor import doctor
 from nagaya_local.errors import LocalError, StackBusy, StartFailed
-from nagaya_local.machine.processes import marked
 from nagaya_local.machine.waiting import until
 from nagaya_local.supervisor.leftovers import find_leftovers
 from nagaya_local.supervisor.state import PartState, Phase, observe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
+    from nagaya_local.clone.layout import Layout
 
 _PARTS = ("postgres", "s3")
-
-
-@pytest.fixture
-async def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Layout]:
-    """A folder with a space in its name, whose stack is down again afterwards."""
-    for name in ("NAGAYA_PG_URL", "S3_ENDPOINT", "TEMPORAL_ADDRESS", "ANTHROPIC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    layout = Layout(tmp_path / "a clone")
-    layout.root.mkdir()
-    yield layout
-    await commands.down(layout, _unheard)
 
 
 def _unheard(_: str) -> None:
@@ -59,45 +44,6 @@ async def test_a_second_up_starts_nothing(clone: Layout) -> None:
     assert heard == ["everything runs already"]
     assert _pids(clone) == before
     assert set(before) == {"postgres", "s3", "supervisor"}
-
-
-async def test_down_leaves_nothing_running_and_keeps_the_data(clone: Layout) -> None:
-    endpoints = await commands.up(clone, _unheard, _PARTS)
-    connection = await asyncpg.connect(endpoints.pg_url)
-    await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
-    await connection.close()
-    await commands.down(clone, _unheard)
-
-    assert find_leftovers(clone) == ()
-    assert marked(clone.root) == ()
-    assert _pids(clone) == {}
-    again = await commands.up(clone, _unheard, _PARTS)
-    assert again == endpoints
-    connection = await asyncpg.connect(again.pg_url)
-    assert await connection.fetchval("SELECT number FROM kept") == 7
-    await connection.close()
-
-
-async def test_down_ends_what_a_killed_supervisor_left(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
-    processes = [part.process for part in (await commands.status(clone)).parts]
-    os.kill(_pids(clone)["supervisor"], signal.SIGKILL)
-    await commands.down(clone, _unheard)
-
-    assert not [process for process in processes if process is not None and process.alive]
-    assert (await commands.status(clone)).phase is Phase.STOPPED
-
-
-async def test_down_ends_a_stack_whose_processes_are_stopped(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
-    pids = _pids(clone)
-    for pid in pids.values():
-        os.kill(pid, signal.SIGSTOP)
-
-    async with asyncio.timeout(30):  # far less than it takes until they would be killed
-        await commands.down(clone, _unheard)
-
-    assert find_leftovers(clone) == ()
 
 
 async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
@@ -250,40 +196,3 @@ async def test_logs_and_doctor_tell_no_password(clone: Layout) -> None:
     assert "PostgreSQL) 18" in text
     assert endpoints.s3_secret_key not in text
     assert endpoints.pg_url.split("@")[0] not in text
-
-
-async def test_clean_asks_first(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
-
-    assert not await commands.clean(clone, _unheard, lambda _: False)
-    assert clone.endpoints.exists()
-    assert await commands.clean(clone, _unheard, lambda _: True)
-    assert not clone.data.exists()
-
-
-@pytest.mark.parametrize(
-    ("answer", "status"), [("ctrl-c", 130), ("nobody", 1), ("n\n", 1)], ids=["ctrl-c", "eof", "no"]
-)
-async def test_clean_that_is_not_agreed_to_deletes_nothing(
-    clone: Layout, answer: str, status: int
-) -> None:
-    clone.data.mkdir(parents=True)
-    nagaya = (sys.executable, "-m", "nagaya_client.cli", "dev", "clean")
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *nagaya, cwd=clone.root, stdin=pipe, stdout=pipe, stderr=pipe
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    await process.stdout.readuntil(b"[y/N]: ")
-    if answer == "ctrl-c":
-        process.send_signal(signal.SIGINT)
-    elif answer == "nobody":
-        process.stdin.close()
-    else:
-        process.stdin.write(answer.encode())
-    _, told = await process.communicate()
-
-    assert process.returncode == status
-    assert b"Traceback" not in told
-    assert clone.data.exists()

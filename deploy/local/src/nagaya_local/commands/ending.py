@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import time
 from typing import TYPE_CHECKING
 
 from nagaya_local.errors import StackBusy
 from nagaya_local.machine.locks import Lock, is_held
 from nagaya_local.machine.processes import tell
+from nagaya_local.machine.waiting import until
 from nagaya_local.parts.postgres_account import ServerAccount
 from nagaya_local.supervisor.leftovers import end, find_leftovers
-from nagaya_local.supervisor.state import forget_processes, read_state
+from nagaya_local.supervisor.state import Phase, forget_processes, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nagaya_local.clone.layout import Layout
+    from nagaya_local.machine.processes import Incarnation
 
 _POLL_SECONDS = 0.05
+# It does nothing that takes longer without going on listening.
+_REACTION_SECONDS = 15.0
 _STOP_SECONDS = 120.0
 _LOCK_SECONDS = 5.0
 
 
 async def down(layout: Layout, report: Callable[[str], None]) -> None:
     """End everything of the stack, also what a killed supervisor left. Data is kept.
+
+    A supervisor that hangs is killed, and its parts are ended one by one.
 
     Raises StackBusy when somebody starts it at the same time.
     """
@@ -35,7 +40,7 @@ async def down(layout: Layout, report: Callable[[str], None]) -> None:
         return
     if is_held(layout.lock):
         report("stopping")
-        await _end_supervisor(layout)
+        await _end_supervisor(layout, report)
     lock = Lock(layout.lock)
     try:
         if not await lock.take_within(_LOCK_SECONDS):
@@ -69,17 +74,29 @@ async def clean(
     return True
 
 
-async def _end_supervisor(layout: Layout) -> None:
-    deadline = time.monotonic() + _STOP_SECONDS
-    told: int | None = None
+async def _end_supervisor(layout: Layout, report: Callable[[str], None]) -> None:
+    """Tell the supervisor to end everything in order; kill one that hangs."""
     while is_held(layout.lock):
         supervisor = read_state(layout).supervisor
-        if supervisor is not None and supervisor.alive:
-            late = time.monotonic() > deadline
-            if late or supervisor.pid != told:
-                tell(supervisor.pid, signal.SIGKILL if late else signal.SIGTERM)
-            told = supervisor.pid
-        await asyncio.sleep(_POLL_SECONDS)
+        if supervisor is None or not supervisor.alive:  # the next one has not said who it is
+            await asyncio.sleep(_POLL_SECONDS)
+            continue
+        tell(supervisor.pid, signal.SIGTERM)
+        if not await until(lambda one=supervisor: _reacts(layout, one), _REACTION_SECONDS):
+            report(
+                f"the supervisor, process {supervisor.pid}, has not reacted for "
+                f"{_REACTION_SECONDS:.0f} s: killing it, and ending its parts without it"
+            )
+        elif await until(lambda one=supervisor: not one.alive, _STOP_SECONDS):
+            continue
+        tell(supervisor.pid, signal.SIGKILL)
+        await until(lambda one=supervisor: not one.alive)
+
+
+def _reacts(layout: Layout, supervisor: Incarnation) -> bool:
+    """Whether a supervisor that was told to end has begun to."""
+    working = (Phase.STARTING, Phase.RUNNING)
+    return not supervisor.alive or read_state(layout).phase not in working
 
 
 def _asked(agreed: Callable[[str], bool], question: str) -> bool:

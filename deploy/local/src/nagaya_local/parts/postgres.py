@@ -5,6 +5,7 @@ That API creates a system user and changes the modes of parent folders.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import shutil
@@ -116,12 +117,7 @@ class PostgresServer:
 
     async def prepare(self) -> None:
         """Make the cluster if there is none. Raises LocalError with initdb's own words."""
-        self._account.prepare()
-        if not self._data.exists():
-            self._create()
-        self._write("postgresql.conf", self._settings())
-        self._write("pg_hba.conf", _HBA.format(superuser=SUPERUSER, provisioner=PROVISIONER))
-        self._forget_dead_postmaster()
+        await asyncio.to_thread(self._prepare)
 
     def command(self) -> Command:
         argv = self._account.argv("postgres", "-D", str(self._data), "-p", str(self._port))
@@ -149,6 +145,14 @@ class PostgresServer:
         finally:
             await connection.close()
         return self.provisioner_url(name)
+
+    def _prepare(self) -> None:
+        self._account.prepare()
+        if not self._data.exists():
+            self._create()
+        self._write("postgresql.conf", self._settings())
+        self._write("pg_hba.conf", _HBA.format(superuser=SUPERUSER, provisioner=PROVISIONER))
+        self._forget_dead_postmaster()
 
     def _create(self) -> None:
         passwords = self._passwords()
