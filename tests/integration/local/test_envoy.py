@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from nagaya_local.envoy.bootstrap import Address, Front, bootstrap
 from nagaya_local.envoy.contracts import Method, methods_of
 from nagaya_local.envoy.routes import virtual_host
+from nagaya_local.errors import NoSignOfLife
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
 from nagaya_local.names import SERVICES
@@ -90,7 +92,14 @@ def listen() -> Address:
 
 
 @pytest.fixture(scope="module")
-def started(listen: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+def admin_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def started(
+    listen: Address, admin_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
     """A backend with Envoy in front of it."""
     folder = tmp_path_factory.mktemp("an envoy")
     server = Address("127.0.0.1", free_port())
@@ -98,7 +107,7 @@ def started(listen: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     front = Front("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), unsafe))
     backend = Backend(server.port)
     backend.start()
-    with running_from_sync(EnvoyServer(folder, (front,), free_port()), folder / "envoy.log"):
+    with running_from_sync(EnvoyServer(folder, (front,), admin_port), folder / "envoy.log"):
         yield backend
     backend.stop()
 
@@ -210,6 +219,18 @@ def test_an_open_stream_is_fed_until_the_caller_leaves(listen: Address) -> None:
 
         assert [next(watch) for _ in range(5)] == [_ANSWER] * 5
         watch.cancel()
+
+
+@pytest.mark.usefixtures("backend")
+async def test_an_envoy_whose_listener_is_silent_hangs_though_its_admin_answers(
+    admin_port: int, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:  # as a worker that stands still
+        listen = Address(*nobody.getsockname())
+        envoy = EnvoyServer(tmp_path, (Front("runs", listen, (listen,), ()),), admin_port)
+
+        with pytest.raises(NoSignOfLife, match=r"its listener at .* does not answer"):
+            await envoy.probe()
 
 
 def test_envoy_accepts_the_configuration_of_all_services(tmp_path: Path) -> None:

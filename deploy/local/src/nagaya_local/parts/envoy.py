@@ -13,7 +13,7 @@ from nagaya_local.envoy.bootstrap import Address, bootstrap
 from nagaya_local.errors import NoSignOfLife, NotReady, PreflightFailed
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import grpc_serving
+from nagaya_local.parts.health import grpc_answering, grpc_serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,11 @@ class EnvoyServer:
         """Return when every service answers through its listener."""
         await asyncio.to_thread(self._ask_admin)
         for front in self._fronts:
+            address = f"{front.listen.host}:{front.listen.port}"
+            # Answered by Envoy itself, in the thread that carries calls; the admin's is another.
+            await grpc_answering(address, "its listener")
             try:
-                await grpc_serving(f"{front.listen.host}:{front.listen.port}", front.name)
+                await grpc_serving(address, front.name)
             except NoSignOfLife as silence:  # the service's, and not Envoy's own
                 raise NotReady(str(silence)) from silence
 

@@ -15,6 +15,7 @@ from nagaya_local.errors import NoSignOfLife, NotReady
 # A caller's proxy is not the way to 127.0.0.1.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
 _SECONDS = 5.0
+_NO_METHOD = "/nagaya.Nothing/Ask"
 _TICKS = re.compile(r"^event_loop_lag_seconds_count (\S+)$", re.MULTILINE)
 _TICK_SECONDS = 2.0  # four of them
 
@@ -23,6 +24,14 @@ async def grpc_serving(address: str, name: str) -> None:
     """Return when a gRPC server calls itself SERVING. Raises NotReady, and NoSignOfLife."""
     # In a thread and not on grpc.aio, which wants one event loop in a process's whole life.
     await asyncio.to_thread(_ask_grpc, address, name)
+
+
+async def grpc_answering(address: str, name: str) -> None:
+    """Return when a gRPC server answers anything at all, such as that it has no such method.
+
+    Raises NoSignOfLife.
+    """
+    await asyncio.to_thread(_ask_for_nothing, address, name)
 
 
 async def http_answering(port: int, path: str = "/") -> None:
@@ -84,6 +93,15 @@ def _ask_grpc(address: str, name: str) -> None:
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         raise NotReady(f"{name} at {address} is {status}")
+
+
+def _ask_for_nothing(address: str, name: str) -> None:
+    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+        try:
+            channel.unary_unary(_NO_METHOD)(b"", timeout=_SECONDS)
+        except grpc.RpcError as error:
+            if silent := why_silent(error):
+                raise NoSignOfLife(f"{name} at {address} does not answer ({silent})") from error
 
 
 def _ask_http(port: int, path: str) -> str:
