@@ -6,13 +6,12 @@ The activities are called as Temporal calls them; artifacts is played.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
-from tests.integration.runs.house import INPUT_FILE, House
+from tests.integration.runs.house import House
 
 from runs.activities.errors import ErrorFiles
 from runs.activities.function import FunctionSteps
@@ -20,7 +19,6 @@ from runs.activities.llm import LlmSteps
 from runs.activities.setups import Setups
 from runs.activities.sources import SourceFinder
 from runs.activities.steps import StepActivities
-from runs.domain.generation import Spent, Usage
 from runs.domain.runs import RunStatus
 from runs.domain.work import StepResult, Work
 from runs.functions import Functions
@@ -219,37 +217,6 @@ async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(
 
     assert await steps_of(database) == []
     assert (await events_of(database))[-1] == ("run", "cancelled")
-
-
-async def test_pieces_of_work_that_end_at_once_leave_numbers_without_a_gap(
-    desk: Desk, database: asyncpg.Connection
-) -> None:
-    work = await desk.begin(COPY)
-    spent = Spent("openai/gpt-5", "rule", Usage(5, 7, 0, 0, 0), 11)
-    outcome = Outcome(INPUT_FILE, spent)
-
-    async def long(item: int) -> None:
-        piece = replace(work, item=item)
-        async with desk.house.tenants.connection("acme") as connection:
-            attempt = await desk.store.begin(connection, piece)
-        assert attempt is not None
-        async with desk.house.tenants.connection("acme") as connection:
-            assert await desk.store.complete(connection, piece, attempt, outcome)
-
-    async def short(item: int) -> None:
-        async with desk.house.tenants.connection("acme") as connection:
-            assert await desk.store.complete_at_once(
-                connection, replace(work, item=item), Outcome(INPUT_FILE)
-            )
-
-    await asyncio.gather(*map(long, range(1, 26)), *map(short, range(26, 51)))
-
-    numbers = await database.fetch("SELECT seq FROM run_events ORDER BY seq")
-    assert [row["seq"] for row in numbers] == list(range(1, 2 + 50 + 25 + 1))
-    totals = await database.fetchrow(
-        "SELECT completed_steps, input_tokens, output_tokens, cost_micro_usd FROM runs"
-    )
-    assert tuple(totals or ()) == (50, 125, 175, 275)
 
 
 async def blocked(database: asyncpg.Connection) -> None:
