@@ -61,14 +61,14 @@ class Cluster:
         return DataPlane(TenantPools(databases), ManagementPool(databases), directory)
 
     async def create_run(self, tenant_id: str) -> str:
-        """Insert a run, which files can belong to; return its id."""
+        """Insert a run that is held, which files can belong to; return its id."""
         run_id = str(uuid4())
         connection = await asyncpg.connect(self.url(tenant_id))
         await connection.execute(
             """
-            INSERT INTO runs (id, status, pipeline, pipeline_version, user_id, request_id,
+            INSERT INTO runs (id, status, held, pipeline, pipeline_version, user_id, request_id,
                               request_digest)
-            VALUES ($1::uuid, 'running', 'article', 1, 'ada', $2, '')
+            VALUES ($1::uuid, 'pending', true, 'article', 1, 'ada', $2, '')
             """,
             run_id,
             run_id,

@@ -80,7 +80,7 @@ async def served(service: Service, keys: Keys) -> AsyncGenerator[Served]:
 
 @pytest.fixture
 async def run_id(cluster: Cluster) -> str:
-    """A run of acme's."""
+    """A run of acme's that waits for its input."""
     return await cluster.create_run("acme")
 
 
@@ -100,7 +100,7 @@ async def gateway(served: Served, objects: Path, run_id: str) -> AsyncGenerator[
 
 @pytest.fixture
 async def person(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
-    """The service as acme's Ada sees it, with a run that waits for its input."""
+    """The service as acme's Ada sees it, where she may write."""
     async with served.channel(tenants=["acme"], scope="artifacts.*") as channel:
         yield House(channel, objects, "acme", run_id, step="input")
 

@@ -52,7 +52,9 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
             "SELECT FROM artifact_writes WHERE file_path = $1 FOR UPDATE", wishes[20].key.path
         )
         backwards = [file.submission for file in reversed(files)]
-        committing = asyncio.create_task(stores.artifacts.commit(first, writer, "ada", backwards))
+        committing = asyncio.create_task(
+            stores.artifacts.commit(first, writer, "ada", backwards, only_held=False)
+        )
         await _waiting(database, 1)
         taking = asyncio.create_task(stores.writes.take(second, uuid4(), wishes))
         await _waiting(database, 2)

@@ -8,16 +8,14 @@ from uuid import uuid4
 
 import pytest
 from tests.integration.artifacts.house import MEBIBYTE, reason_of
+from tests.integration.artifacts.traces import RESERVED, authors, reserved, traces
 
 from servicekit.errors import Conflict, Forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     import asyncpg
     from tests.integration.artifacts.house import House
 
-RESERVED = "ERROR_REASON_PATH_RESERVED"
 REPLY = "artifacts/0-1/call-1.json"
 OF_RUNS = [
     ("draft", "output.json", "runs"),
@@ -36,8 +34,8 @@ OF_GATEWAY = [
 async def test_a_person_cannot_announce_what_a_workload_writes(
     person: House, database: asyncpg.Connection, step: str, name: str, writer: str
 ) -> None:
-    await _reserved(person.announce(person.draft(name, step), b"forged"), writer)
-    assert await _traces(database, person) == {}
+    await reserved(person.announce(person.draft(name, step), b"forged"), writer)
+    assert await traces(database, person) == {}
 
 
 @pytest.mark.parametrize("size", [3, 12 * MEBIBYTE])
@@ -55,12 +53,12 @@ async def test_a_person_cannot_send_what_a_workload_has_announced(
     body, workload = os.urandom(size), house if writer == "runs" else gateway
     upload_id = (await workload.announce(workload.draft(name), body)).upload.upload_id
 
-    await _reserved(person.send(upload_id, body), writer)
-    assert await _traces(database, person) == {"uploads": 1}
+    await reserved(person.send(upload_id, body), writer)
+    assert await traces(database, person) == {"uploads": 1}
 
     committed = await workload.send(upload_id, body)
     assert await workload.download(committed.path) == body
-    await _reserved(person.send(upload_id, body), writer)
+    await reserved(person.send(upload_id, body), writer)
 
 
 @pytest.mark.parametrize("json_pointer", ["", "/content"])
@@ -75,10 +73,10 @@ async def test_a_person_cannot_copy_to_where_a_workload_writes(
     json_pointer: str,
 ) -> None:
     source = await person.put_one(b'{"content": "forged"}', person.draft())
-    before = await _traces(database, person)
+    before = await traces(database, person)
 
-    await _reserved(person.copy(source, person.draft(name, step), json_pointer), writer)
-    assert await _traces(database, person) == before
+    await reserved(person.copy(source, person.draft(name, step), json_pointer), writer)
+    assert await traces(database, person) == before
 
 
 async def test_of_a_persons_batch_what_workloads_write_is_refused_alone(
@@ -91,7 +89,7 @@ async def test_of_a_persons_batch_what_workloads_write_is_refused_alone(
 
     assert results[0].artifact.path == person.path()
     assert [reason_of(result.status) for result in results[1:]] == [RESERVED] * len(reserved)
-    assert await _traces(database, person) == {"artifacts": 1, "audit_logs": 1, "objects": 1}
+    assert await traces(database, person) == {"artifacts": 1, "audit_logs": 1, "objects": 1}
 
 
 async def test_not_even_the_committed_bytes_are_taken_from_a_person(
@@ -100,7 +98,7 @@ async def test_not_even_the_committed_bytes_are_taken_from_a_person(
     await house.put_one(b"tea", house.draft())
     draft = person.draft(step="draft")
 
-    await _reserved(person.announce(draft, b"tea"), "runs")
+    await reserved(person.announce(draft, b"tea"), "runs")
     assert reason_of((await person.put((draft, b"tea")))[0].status) == RESERVED
 
 
@@ -120,7 +118,7 @@ async def test_people_give_a_run_its_input_in_every_way(
         assert path.startswith(f"storage/acme/{person.run_id}/input/")
         assert person.on_disk(path).read_bytes() == body
         assert await person.download(path) == body
-    assert await _authors(database, person) == {path: "ada" for path in files}
+    assert await authors(database, person) == {path: "ada" for path in files}
 
 
 async def test_runs_and_the_gateway_write_what_is_theirs_in_every_way(
@@ -147,23 +145,23 @@ async def test_runs_and_the_gateway_write_what_is_theirs_in_every_way(
 
     for path, body in files.items():
         assert house.on_disk(path).read_bytes() == body
-    assert await _authors(database, house) == {path: "ada" for path in files}
+    assert await authors(database, house) == {path: "ada" for path in files}
 
 
 async def test_neither_workload_writes_what_is_the_others(
     house: House, gateway: House, person: House, database: asyncpg.Connection
 ) -> None:
     source = await person.put_one(b'{"content": "tea"}', person.draft())
-    before = await _traces(database, person)
+    before = await traces(database, person)
 
     for workload, theirs in ((house, OF_GATEWAY), (gateway, OF_RUNS)):
         for step, name, writer in theirs:
             draft = workload.draft(name, step)
-            await _reserved(workload.announce(draft, b"tea"), writer)
-            await _reserved(workload.copy(source, draft), writer)
+            await reserved(workload.announce(draft, b"tea"), writer)
+            await reserved(workload.copy(source, draft), writer)
             assert reason_of((await workload.put((draft, b"tea")))[0].status) == RESERVED
-    await _reserved(gateway.announce(gateway.draft(step="input"), b"tea"), "runs")
-    assert await _traces(database, person) == before
+    await reserved(gateway.announce(gateway.draft(step="input"), b"tea"), "runs")
+    assert await traces(database, person) == before
 
 
 async def test_after_a_refused_forgery_the_place_is_free_for_its_writer(
@@ -185,7 +183,7 @@ async def test_the_input_of_a_run_that_does_not_exist_is_refused_as_before(
     person: House, neighbour: House, database: asyncpg.Connection
 ) -> None:
     source = await person.put_one(b'"a brief"', person.draft())
-    before = await _traces(database, person)
+    before = await traces(database, person)
 
     for run_id in (str(uuid4()), neighbour.run_id):
         draft = person.draft(run_id=run_id)
@@ -196,38 +194,4 @@ async def test_the_input_of_a_run_that_does_not_exist_is_refused_as_before(
         refusal = (await person.put((draft, b"tea")))[0].status
         assert reason_of(refusal) == "ERROR_REASON_RUN_NOT_FOUND"
         assert not (person.objects / "storage" / "acme" / run_id).exists()
-    assert await _traces(database, person) == before
-
-
-async def _reserved(attempt: Awaitable[object], writer: str) -> None:
-    """Fail the test unless the path is another's to write, and the refusal says whose."""
-    with pytest.raises(Forbidden) as refused:
-        await attempt
-    assert refused.value.reason == RESERVED
-    assert refused.value.metadata["writer"] == writer
-    assert f"only the workload {writer} writes storage/acme/" in refused.value.message
-
-
-async def _traces(database: asyncpg.Connection, house: House) -> dict[str, int]:
-    """Count what there is of a run, in the database and in the bucket."""
-    folder = f"storage/acme/{house.run_id}"
-    of_run = ("uploads", "artifact_writes", "artifacts")
-    counts: dict[str, int] = {
-        table: await database.fetchval(
-            f"SELECT count(*) FROM {table} WHERE run_id = $1::uuid", house.run_id
-        )
-        for table in of_run
-    }
-    counts["audit_logs"] = len(await _authors(database, house))
-    counts["objects"] = sum(file.is_file() for file in house.on_disk(folder).rglob("*"))
-    return {what: count for what, count in counts.items() if count}
-
-
-async def _authors(database: asyncpg.Connection, house: House) -> dict[str, str]:
-    """Return who made which file of a run, by what the audit log says."""
-    rows = await database.fetch(
-        "SELECT resource_id, user_id FROM audit_logs"
-        " WHERE resource_type = 'artifact' AND resource_id LIKE $1",
-        f"storage/acme/{house.run_id}/%",
-    )
-    return {row["resource_id"]: row["user_id"] for row in rows}
+    assert await traces(database, person) == before

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from artifacts.domain.keys import KeySpace
-from artifacts.domain.writers import check_writer
+from artifacts.domain.writers import check_writer, needs_held_run, refused_input
 from artifacts.errors import PathReserved
 
 KEYS = KeySpace("storage")
@@ -59,6 +59,14 @@ def test_a_refusal_says_where_and_who_writes_there() -> None:
     with pytest.raises(PathReserved) as refused:
         check_writer(key, PERSON)
     assert refused.value.metadata == {"path": key.path, "writer": "llm-gateway"}
+
+
+def test_only_for_people_it_matters_whether_the_run_is_held() -> None:
+    assert [who for who in (PERSON, "runs", "llm-gateway") if needs_held_run(who)] == [PERSON]
+
+    refusal = refused_input(KEYS.key("acme", RUN, "input", "output.json"))
+    assert refusal.metadata["writer"] == "runs"
+    assert "the run is not held" in refusal.message
 
 
 def _writers(step: str, name: str) -> set[str | None]:

@@ -103,10 +103,16 @@ class ValueTooLarge(InvalidInput):
 
 class PathReserved(Forbidden):
     reason = "ERROR_REASON_PATH_RESERVED"
-    hint = "People write into step `input` of a run; everything else is what the run leaves behind."
+    hint = (
+        "People write into step `input` of a run that is held, until it is started; "
+        "everything else is what the run leaves behind."
+    )
 
-    def __init__(self, path: str, writer: str) -> None:
-        super().__init__(f"only the workload {writer} writes {path}", path=path, writer=writer)
+    def __init__(self, path: str, writer: str, why: str = "") -> None:
+        because = f": {why}" if why else ""
+        super().__init__(
+            f"only the workload {writer} writes {path}{because}", path=path, writer=writer
+        )
 
 
 class ArtifactNotFound(NotFound):

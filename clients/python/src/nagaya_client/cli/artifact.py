@@ -60,7 +60,9 @@ async def get(session: Session, path: str, target: Path | None) -> Message:
 @group.command(rpcs=("CreateUpload", "UploadArtifact"))
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--run", "run_id", required=True, help="The run that it belongs to.")
-@click.option("--step", default="input", show_default=True, help="Where people may write.")
+@click.option(
+    "--step", default="input", show_default=True, help="People write there, while the run is held."
+)
 @click.option("--name", help="`output.json` or `artifacts/...`; artifacts/FILE when absent.")
 @click.option("--file-type", default="application/json", show_default=True, help="Its media type.")
 @click.option("--summary", default="", help="A short fact about it; counted when absent.")

@@ -19,6 +19,7 @@ from artifacts.app.leases import Lease, Pauses
 from artifacts.blobs.store import BlobDamaged
 from artifacts.domain.facts import described, facts_of
 from artifacts.domain.files import Artifact, Content, ContentHash, Submission
+from artifacts.domain.writers import needs_held_run
 from artifacts.errors import PutUnsettled, StoreUnavailable
 from artifacts.store.writes import Wish
 from servicekit.call import current_principal
@@ -118,8 +119,8 @@ class Commits:
     ) -> Artifact:
         """Commit a file as its bytes come.
 
-        Raises ArtifactConflict, NameInvalid, RunNotFound, SizeMismatch, DigestMismatch,
-        StoreUnavailable, and what `chunks` raises.
+        Raises PathReserved, ArtifactConflict, NameInvalid, RunNotFound, SizeMismatch,
+        DigestMismatch, StoreUnavailable, and what `chunks` raises.
         """
         taken = await self._leases.wait_for(tenant_id, Wish(file.draft.key, file.digest))
         if isinstance(taken, Artifact):
@@ -215,12 +216,17 @@ class Commits:
         self, tenant_id: str, stored: Sequence[tuple[Submission, Lease]]
     ) -> dict[str, Artifact | DomainError]:
         submissions, leases = [s for s, _ in stored], [lease for _, lease in stored]
-        user_id, writer = current_principal().user_id, leases[0].writer
+        caller, writer = current_principal(), leases[0].writer
+        only_held = needs_held_run(caller.workload)
         try:
             async with self._tenants.connection(tenant_id) as connection:
-                committed = await self._artifacts.commit(connection, writer, user_id, submissions)
+                committed = await self._artifacts.commit(
+                    connection, writer, caller.user_id, submissions, only_held=only_held
+                )
+                left = [lease for lease in leases if lease.wish.key.path not in committed]
+                refused = await self._leases.lost(connection, left)
         except DomainError as error:
             await self._leases.release(tenant_id, leases)
             return {submission.path: error for submission in submissions}
-        lost = StoreUnavailable("another writer has taken over the path")
-        return {path: committed.get(path, lost) for path in (s.path for s in submissions)}
+        await self._leases.release(tenant_id, left)
+        return committed | refused

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from artifacts.domain.files import Artifact
+from artifacts.domain.writers import needs_held_run, refused_input
 from artifacts.errors import ArtifactConflict, NameInvalid, RunNotFound, StoreUnavailable
+from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 
     from artifacts.app.pending_work import PendingWork
+    from artifacts.store.runs import RunStore
     from artifacts.store.stores import Stores
     from artifacts.store.writes import Hold, Wish
+    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
 
 _FRESH_SECONDS = 8.0  # with what a small PUT may take, below the 30 s until others take over
@@ -75,6 +79,7 @@ class Leases:
         self._pending = pending
         self._artifacts = stores.artifacts
         self._writes = stores.writes
+        self._runs = stores.runs
 
     async def take(self, tenant_id: str, wishes: Sequence[Wish]) -> Taken:
         """Take what can be taken of these paths, without waiting."""
@@ -82,7 +87,9 @@ class Leases:
         writer, started, taken = uuid4(), time.monotonic(), Taken({}, {}, {})
         held: dict[str, Hold] = {}
         async with self._tenants.connection(tenant_id) as connection:
-            for _, of_run in groupby(sorted(wishes, key=_run), key=_run):
+            closed = await closed_runs(self._runs, connection, wishes)
+            open_for = [wish for wish in wishes if wish.key.run_id not in closed]
+            for _, of_run in groupby(sorted(open_for, key=_run), key=_run):
                 group = list(of_run)
                 try:
                     held |= await self._writes.take(connection, writer, group)
@@ -94,7 +101,7 @@ class Leases:
             )
             for wish in wishes:
                 path = wish.key.path
-                match judge(wish, around):
+                match judge(wish, around, closed):
                     case Artifact() as committed:
                         taken.committed[path] = committed
                     case DomainError() as refusal:
@@ -113,7 +120,7 @@ class Leases:
     async def wait_for(self, tenant_id: str, wish: Wish) -> Lease | Artifact:
         """Take a path as soon as no other writer has it; or return the file that came there.
 
-        Raises ArtifactConflict, NameInvalid, RunNotFound.
+        Raises PathReserved, ArtifactConflict, NameInvalid, RunNotFound.
         """
         path, pauses = wish.key.path, Pauses()
         while True:
@@ -125,6 +132,15 @@ class Leases:
             if path in taken.leases:
                 return taken.leases[path]
             await pauses.next()
+
+    async def lost(self, connection: Connection, leases: Sequence[Lease]) -> dict[str, DomainError]:
+        """Return why files were not committed although their paths had been taken, by path."""
+        closed = await closed_runs(self._runs, connection, [lease.wish for lease in leases])
+        taken_over = StoreUnavailable("another writer has taken over the path")
+        return {
+            key.path: refused_input(key) if key.run_id in closed else taken_over
+            for key in (lease.wish.key for lease in leases)
+        }
 
     async def confirm(self, lease: Lease) -> None:
         """Make sure that a lease is held for a while from now on. Raises StoreUnavailable."""
@@ -169,12 +185,27 @@ class Leases:
                 continue
 
 
-def judge(wish: Wish, around: Mapping[str, Artifact]) -> Artifact | DomainError | None:
+async def closed_runs(
+    runs: RunStore, connection: Connection, wishes: Sequence[Wish]
+) -> frozenset[UUID]:
+    """Return the runs that take nothing from this caller; for a workload it asks nobody."""
+    if not wishes or not needs_held_run(current_principal().workload):
+        return frozenset()
+    return await runs.not_held(connection, {wish.key.run_id for wish in wishes})
+
+
+def judge(
+    wish: Wish, around: Mapping[str, Artifact], closed: Container[UUID]
+) -> Artifact | DomainError | None:
     """Tell what stands where a file is wished: the same file, a hindrance, or nothing."""
     path = wish.key.path
     there = around.get(path)
+    if there is not None and there.digest == wish.digest:
+        return there
+    if wish.key.run_id in closed:
+        return refused_input(wish.key)
     if there is not None:
-        return there if there.digest == wish.digest else ArtifactConflict(path, there.digest)
+        return ArtifactConflict(path, there.digest)
     if any(folder in around for folder in wish.key.folders):
         return NameInvalid(wish.key.name, "a file lies where it needs a folder")
     if any(other.startswith(f"{path}/") for other in around):

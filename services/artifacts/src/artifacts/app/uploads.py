@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from artifacts.app.commits import LargeFile
-from artifacts.app.leases import judge
+from artifacts.app.leases import closed_runs, judge
 from artifacts.domain.files import Upload
 from artifacts.domain.writers import check_writer
 from artifacts.errors import UploadNotFound
@@ -40,6 +40,7 @@ class Uploads:
         self._pending = pending
         self._artifacts = stores.artifacts
         self._uploads = stores.uploads
+        self._runs = stores.runs
         self._commits = commits
         self._upload_seconds = upload_seconds
 
@@ -52,8 +53,10 @@ class Uploads:
         check_writer(key, current_principal().workload)
         await self._pending.note(key.tenant_id)
         async with self._tenants.connection(key.tenant_id) as connection:
+            wish = Wish(key, digest)
             around = await self._artifacts.find_around(connection, key.tenant_id, [key])
-            there = judge(Wish(key, digest), around)
+            closed = await closed_runs(self._runs, connection, [wish])
+            there = judge(wish, around, closed)
             if isinstance(there, DomainError):
                 raise there
             return there or await self._uploads.announce(

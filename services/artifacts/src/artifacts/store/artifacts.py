@@ -111,19 +111,26 @@ class ArtifactStore:
         return [digests[start : start + DIGEST_BYTES] for start in starts]
 
     async def commit(
-        self, connection: Connection, writer: UUID, user_id: str, submissions: Sequence[Submission]
+        self,
+        connection: Connection,
+        writer: UUID,
+        user_id: str,
+        submissions: Sequence[Submission],
+        *,
+        only_held: bool,
     ) -> dict[str, Artifact]:
         """Give files their rows, end their writes and record who did it; return them by path.
 
-        A path that `writer` no longer holds is left out. Raises RunNotFound. It is one statement,
-        audit included, because whoever appends to the audit log holds up all others of the tenant
-        until his transaction ends.
+        A path that `writer` no longer holds is left out; `only_held` also leaves out a file whose
+        run does not wait for its input. Raises RunNotFound. It is one statement, audit included,
+        because whoever appends to the audit log holds up all others of the tenant until his
+        transaction ends.
         """
         tenant_id = submissions[0].draft.key.tenant_id
         ordered = sorted(submissions, key=lambda file: file.path)  # as WriteStore.take locks them
         records = json.dumps([_record(submission) for submission in ordered])
         try:
-            rows = await connection.fetch(_COMMIT, writer, records, user_id)
+            rows = await connection.fetch(_COMMIT, writer, records, user_id, only_held)
         except asyncpg.ForeignKeyViolationError:
             raise RunNotFound(str(submissions[0].draft.key.run_id)) from None
         return self._by_path(tenant_id, rows)
@@ -144,6 +151,7 @@ WITH submission AS MATERIALIZED (
     DELETE FROM artifact_writes
      USING submission
      WHERE artifact_writes.file_path = submission.file_path AND artifact_writes.writer = $1
+       AND (NOT $4 OR run_is_held(submission.run_id))
     RETURNING artifact_writes.file_path
 ), committed AS (
     INSERT INTO artifacts (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.artifacts import ArtifactStore
 from artifacts.store.pending_work import PendingWorkStore
+from artifacts.store.runs import RunStore
 from artifacts.store.uploads import UploadStore
 from artifacts.store.writes import WriteStore
 
@@ -18,4 +19,5 @@ class Stores:
         self.artifacts = ArtifactStore(keys)
         self.uploads = UploadStore(keys)
         self.writes = WriteStore()
+        self.runs = RunStore()
         self.pending_work = PendingWorkStore()

@@ -18,9 +18,10 @@ class ArtifactServiceStub:
     A file is visible only when its bytes are in the store and agree with its digest. The first commit of a path wins: the same digest again
     is no error, another digest is a conflict.
 
-    Each path has its writer. A person writes into step `input` of a run, which is how a held run gets its input. The workload `llm-gateway`
-    writes the replies of its calls, `artifacts/{item}-{visit}/call-{call}.json` of any step, and what would lie in a folder of such a name. The
-    workload `runs` writes everything else.
+    Each path has its writer. A person writes into step `input` of a run that is held, which is how it gets its input: not of one that was
+    created with its input, nor once it is started or cancelled, but for the same file again. The workload `llm-gateway` writes the replies of
+    its calls, `artifacts/{item}-{visit}/call-{call}.json` of any step, and what would lie in a folder of such a name. The workload `runs` writes
+    everything else.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -32,7 +33,8 @@ class ArtifactServiceStub:
 
     Errors:
     - NOT_FOUND `ERROR_REASON_UPLOAD_NOT_FOUND`: there is no such upload, or it has expired.
-    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: the upload is another caller's: only the writer of its path may send it.
+    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: the upload is another caller's: only the writer of its path may send it. Or a person sends
+      the input of a run that is not held, or is started before the last byte has come.
     - FAILED_PRECONDITION `ERROR_REASON_ARTIFACT_CONFLICT`: another file was committed at this path meanwhile.
     - INVALID_ARGUMENT `ERROR_REASON_NAME_INVALID`: a file was committed meanwhile whose path begins with this one as a folder, or the reverse.
     - INVALID_ARGUMENT `ERROR_REASON_STREAM_INVALID`: the first message names no upload, or a later one carries no bytes.
@@ -59,7 +61,7 @@ class ArtifactServiceStub:
     A JSON value is written in its shortest form, UTF-8, in the order of the source.
 
     Errors:
-    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at the new path.
+    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at the new path, or it is a person's in a run that is not held.
     - INVALID_ARGUMENT `ERROR_REASON_PATH_INVALID`: the source's path is malformed or another tenant's; the same answer for both.
     - NOT_FOUND `ERROR_REASON_ARTIFACT_NOT_FOUND`: no file is committed at the source's path.
     - FAILED_PRECONDITION `ERROR_REASON_DIGEST_UNEXPECTED`: the source has another digest than the one asked for.
@@ -101,9 +103,10 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     A file is visible only when its bytes are in the store and agree with its digest. The first commit of a path wins: the same digest again
     is no error, another digest is a conflict.
 
-    Each path has its writer. A person writes into step `input` of a run, which is how a held run gets its input. The workload `llm-gateway`
-    writes the replies of its calls, `artifacts/{item}-{visit}/call-{call}.json` of any step, and what would lie in a folder of such a name. The
-    workload `runs` writes everything else.
+    Each path has its writer. A person writes into step `input` of a run that is held, which is how it gets its input: not of one that was
+    created with its input, nor once it is started or cancelled, but for the same file again. The workload `llm-gateway` writes the replies of
+    its calls, `artifacts/{item}-{visit}/call-{call}.json` of any step, and what would lie in a folder of such a name. The workload `runs` writes
+    everything else.
     """
 
     @_abc_1.abstractmethod
@@ -119,7 +122,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND `ERROR_REASON_UPLOAD_NOT_FOUND`: there is no such upload, or it has expired.
-        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: the upload is another caller's: only the writer of its path may send it.
+        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: the upload is another caller's: only the writer of its path may send it. Or a person sends
+          the input of a run that is not held, or is started before the last byte has come.
         - FAILED_PRECONDITION `ERROR_REASON_ARTIFACT_CONFLICT`: another file was committed at this path meanwhile.
         - INVALID_ARGUMENT `ERROR_REASON_NAME_INVALID`: a file was committed meanwhile whose path begins with this one as a folder, or the reverse.
         - INVALID_ARGUMENT `ERROR_REASON_STREAM_INVALID`: the first message names no upload, or a later one carries no bytes.
@@ -158,7 +162,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         A JSON value is written in its shortest form, UTF-8, in the order of the source.
 
         Errors:
-        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at the new path.
+        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at the new path, or it is a person's in a run that is not held.
         - INVALID_ARGUMENT `ERROR_REASON_PATH_INVALID`: the source's path is malformed or another tenant's; the same answer for both.
         - NOT_FOUND `ERROR_REASON_ARTIFACT_NOT_FOUND`: no file is committed at the source's path.
         - FAILED_PRECONDITION `ERROR_REASON_DIGEST_UNEXPECTED`: the source has another digest than the one asked for.

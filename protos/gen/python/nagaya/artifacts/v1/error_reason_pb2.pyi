@@ -57,7 +57,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STREAM_INVALID: _ErrorReason.ValueType  # 16
     """The messages of an upload are out of order: the first names the upload, the others carry bytes."""
     ERROR_REASON_PATH_RESERVED: _ErrorReason.ValueType  # 17
-    """Another caller writes at this path. `path` holds it, `writer` the workload that does, such as runs for the output of a step."""
+    """Another caller writes at this path. `path` holds it, `writer` the workload that does, such as runs for the output of a step, and for the
+    input of a run that is not held.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the artifacts service refused. The `domain` of the ErrorInfo is `artifacts.nagaya.dev`."""
@@ -97,5 +99,7 @@ ERROR_REASON_VALUE_TOO_LARGE: ErrorReason.ValueType  # 15
 ERROR_REASON_STREAM_INVALID: ErrorReason.ValueType  # 16
 """The messages of an upload are out of order: the first names the upload, the others carry bytes."""
 ERROR_REASON_PATH_RESERVED: ErrorReason.ValueType  # 17
-"""Another caller writes at this path. `path` holds it, `writer` the workload that does, such as runs for the output of a step."""
+"""Another caller writes at this path. `path` holds it, `writer` the workload that does, such as runs for the output of a step, and for the
+input of a run that is not held.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,7 +23,8 @@ class UploadServiceStub:
     same upload.
 
     Errors:
-    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at this path; ArtifactService says who writes where.
+    - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at this path, or it is a person's in a run that is not held;
+      ArtifactService says who writes where.
     - FAILED_PRECONDITION `ERROR_REASON_ARTIFACT_CONFLICT`: another file is committed at this path; `digest` holds its digest.
     - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     - INVALID_ARGUMENT `ERROR_REASON_NAME_INVALID`: a file is committed whose path begins with this one as a folder, or the reverse.
@@ -44,7 +45,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         same upload.
 
         Errors:
-        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at this path; ArtifactService says who writes where.
+        - PERMISSION_DENIED `ERROR_REASON_PATH_RESERVED`: another caller writes at this path, or it is a person's in a run that is not held;
+          ArtifactService says who writes where.
         - FAILED_PRECONDITION `ERROR_REASON_ARTIFACT_CONFLICT`: another file is committed at this path; `digest` holds its digest.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - INVALID_ARGUMENT `ERROR_REASON_NAME_INVALID`: a file is committed whose path begins with this one as a folder, or the reverse.

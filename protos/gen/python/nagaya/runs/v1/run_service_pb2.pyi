@@ -65,7 +65,7 @@ class CreateRunRequest(_message.Message):
     pipeline_version: _builtins.int
     """The pipeline's version; the newest when 0."""
     hold: _builtins.bool
-    """Nothing yet: upload `output.json` of step `input`, then call StartRun. Always true."""
+    """Nothing yet: upload `output.json` of step `input`, then call StartRun. Only a run that is held takes files there. Always true."""
     @_builtins.property
     def inline(self) -> _struct_pb2.Value:
         """A JSON value, at most 64 KiB in its shortest form."""

@@ -97,7 +97,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartRun(self, request, context):
-        """Starts a held run whose input has been uploaded as `output.json` of step `input`.
+        """Starts a held run whose input has been uploaded as `output.json` of step `input`. From then on its input cannot be added to.
 
         Starting a run that was started changes nothing.
 

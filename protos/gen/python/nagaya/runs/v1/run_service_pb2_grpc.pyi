@@ -33,7 +33,7 @@ class RunServiceStub:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     """
     StartRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.StartRunRequest, _run_service_pb2.StartRunResponse]
-    """Starts a held run whose input has been uploaded as `output.json` of step `input`.
+    """Starts a held run whose input has been uploaded as `output.json` of step `input`. From then on its input cannot be added to.
 
     Starting a run that was started changes nothing.
 
@@ -107,7 +107,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.StartRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.StartRunRequest, _abc.Awaitable[_run_service_pb2.StartRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.StartRunResponse]:
-        """Starts a held run whose input has been uploaded as `output.json` of step `input`.
+        """Starts a held run whose input has been uploaded as `output.json` of step `input`. From then on its input cannot be added to.
 
         Starting a run that was started changes nothing.
 
