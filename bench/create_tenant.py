@@ -22,10 +22,11 @@ import asyncpg
 
 from dataplane.migrations import publish, read_migrations
 from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
+from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.postgres import PostgresServer
 from servicekit.channel import open_channel
-from servicekit.testing import ISSUER, Keys, free_port
+from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

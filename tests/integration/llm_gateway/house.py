@@ -23,8 +23,9 @@ import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
-from servicekit.testing import ISSUER, Keys, free_port
+from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -20,10 +20,11 @@ from nagaya.tenant.v1 import (
     tenant_service_pb2_grpc,
 )
 from nagaya_local.errors import NotReady
+from nagaya_local.machine.ports import free_port
 from nagaya_local.parts.health import grpc_serving
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
-from servicekit.testing import ISSUER, free_port
+from servicekit.testing import ISSUER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.servicekit.probe import Answer, Request, Stub, binding, read
 
+from nagaya_local.machine.ports import free_port
 from servicekit import status
 from servicekit.call import calling, current_call, current_principal
 from servicekit.channel import open_channel
@@ -18,7 +19,7 @@ from servicekit.errors import (
     PeerUnavailable,
     Violation,
 )
-from servicekit.testing import Keys, free_port, serve
+from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

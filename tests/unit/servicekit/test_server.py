@@ -15,9 +15,10 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.unit.servicekit.probe import SERVICE, Answer, Request, Stub, binding, echo
 
+from nagaya_local.machine.ports import free_port
 from servicekit.errors import StartRefused
 from servicekit.server import Server
-from servicekit.testing import Keys, free_port, serve
+from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,10 +11,11 @@ import pytest
 from tests.unit.servicekit.probe import Answer, Request, Stub, binding
 from tests.unit.servicekit.wire import Wire
 
+from nagaya_local.machine.ports import free_port
 from servicekit.channel import OPTIONS, Channel, open_channel
 from servicekit.errors import DomainError, Unavailable
 from servicekit.server import Server
-from servicekit.testing import Keys, free_port, serve
+from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     import grpc

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
+from servicekit import settings
 from servicekit.channel import open_channel
 from servicekit.identity import AUDIENCE, Verifier, WorkloadSigner
 from servicekit.server import Server
@@ -43,7 +43,8 @@ class Keys:
         jwks = [_public_jwk(self._person, PERSON_KEY)]
         for name in workloads:
             key = ed25519.Ed25519PrivateKey.generate()
-            self.key_file(name).write_bytes(_pem(key))
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            self.key_file(name).write_bytes(pem)
             self.key_file(name).chmod(0o600)
             jwks.append(_public_jwk(key, f"workload-{name}"))
         self.jwks_file.write_text(json.dumps({"keys": jwks}))
@@ -80,18 +81,14 @@ class Keys:
 
     def config(self, workload: str = "runs") -> ServerConfig:
         """Return a server's configuration: a free port of the loopback, no drain, no metrics."""
-        return ServerConfig(
-            listen_host="127.0.0.1",
-            listen_port=0,
-            metrics_port=0,
-            drain_seconds=0.0,
-            reflection=False,
-            jwks_file=self.jwks_file,
-            issuer=ISSUER,
-            workload_key_file=self.key_file(workload),
-            otlp_endpoint=None,
-            log_level="info",
-        )
+        variables = {
+            "NAGAYA_LISTEN": "127.0.0.1:0",
+            "NAGAYA_DRAIN_SECONDS": "0",
+            "NAGAYA_JWKS_FILE": str(self.jwks_file),
+            "NAGAYA_TOKEN_ISSUER": ISSUER,
+            "NAGAYA_WORKLOAD_KEY_FILE": str(self.key_file(workload)),
+        }
+        return settings.read(ServerConfig.from_environment, variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +137,6 @@ async def serve(
         yield Served(server, f"127.0.0.1:{port}", keys)
     finally:
         await server.stop(0.0)
-
-
-def free_port() -> int:
-    """Return a port of the loopback that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _pem(key: ed25519.Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def _public_jwk(key: PrivateKey, kid: str) -> dict[str, Any]:

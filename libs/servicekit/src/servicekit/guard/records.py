@@ -12,8 +12,6 @@ from opentelemetry import trace
 from servicekit import logs, telemetry
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-
     from servicekit.guard.passage import Passage
 
 _FLUSH_SECONDS = 0.1
@@ -72,13 +70,13 @@ def start_span(tracer: trace.Tracer, passage: Passage, given: str | None) -> Non
     """
     trusted = passage.principal is not None and passage.principal.workload is not None
     outer = telemetry.context_of(given)
-    linked = () if trusted or outer is None else (_link(outer),)
+    links = [trace.Link(trace.get_current_span(outer).get_span_context())] if outer else []
     name = passage.method.path[1:] if passage.method else ""
     span = passage.span = tracer.start_span(
         name,
         context=outer if trusted else None,
         kind=trace.SpanKind.SERVER,
-        links=linked,
+        links=[] if trusted else links,
         attributes={"rpc.system.name": "grpc", "rpc.method": name},
     )
     passage.traceparent = telemetry.traceparent_of(span)
@@ -92,7 +90,3 @@ def end_span(span: trace.Span, passage: Passage) -> None:
         span.set_attribute("error.type", passage.reason or passage.code)
         span.set_status(trace.StatusCode.ERROR)
     span.end()
-
-
-def _link(outer: Context) -> trace.Link:
-    return trace.Link(trace.get_current_span(outer).get_span_context())
