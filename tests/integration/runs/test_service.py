@@ -79,6 +79,28 @@ async def test_the_faults_of_a_pipeline_arrive_with_their_fields(client: Client)
     ]
 
 
+async def test_each_text_that_cannot_be_stored_is_named_as_the_caller_wrote_it(
+    client: Client,
+) -> None:
+    await client.pipeline()
+    with pytest.raises(InvalidInput) as refusal:
+        await client.run(
+            request_id="r\0",
+            inline={"title": "a\0", "chapters": [1, "b", {"\0": None}], "whole": "c"},
+            config={"note": "\0"},
+        )
+
+    assert reason(refusal) == "REQUEST_INVALID"
+    assert {each.field for each in refusal.value.violations} == {
+        "request_id",
+        'inline["title"]',
+        'inline["chapters"][2]["\\u0000"]',
+        'config["note"]',
+    }
+    assert refusal.value.message.startswith("request_id: holds U+0000, which cannot be stored.")
+    assert not (await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id="acme"))).runs
+
+
 async def test_prompts_are_created_activated_and_listed_over_the_wire(client: Client) -> None:
     for n in (1, 2, 3):
         await client.prompts.CreatePromptVersion(

@@ -9,6 +9,7 @@ from tests.integration.servicekit.registry import until
 from servicekit.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
+    TextUnstorable,
     TooManyCalls,
     Unavailable,
 )
@@ -114,6 +115,17 @@ async def test_a_database_that_is_not_there_at_all_is_unavailable(
     with pytest.raises(DatabaseUnavailable):
         async with data.tenants.connection("acme"):
             pass
+
+
+@pytest.mark.parametrize("sql", ["SELECT $1::text", "SELECT ($1::jsonb) ->> 'a'"])
+async def test_a_text_that_cannot_be_stored_is_refused_and_leaves_the_connection_well(
+    data: DataPlane, sql: str
+) -> None:
+    with pytest.raises(TextUnstorable, match=r"U\+0000"):
+        async with data.tenants.transaction("acme") as connection:
+            await connection.fetchval(sql, "\0" if "text" in sql else '{"a": "\\u0000"}')
+    async with data.tenants.connection("acme") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
 
 
 async def test_a_statement_that_takes_too_long_is_ended_by_the_database(data: DataPlane) -> None:

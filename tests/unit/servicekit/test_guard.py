@@ -25,6 +25,7 @@ from servicekit.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
+    TextUnstorable,
     Unauthenticated,
     Unavailable,
 )
@@ -188,6 +189,36 @@ async def test_one_tenant_cannot_take_all_places(keys: Keys) -> None:
 
     assert isinstance(error, LimitExceeded)
     assert error.metadata["retry_after_ms"] == "200"
+
+
+async def test_texts_that_no_database_stores_are_named(keys: Keys) -> None:
+    async def refuse(*_: object) -> Answer:
+        raise TextUnstorable("a text holds U+0000")
+
+    async def refuse_stream(*_: object) -> AsyncIterator[Answer]:
+        raise TextUnstorable("a text holds U+0000")
+        yield Answer()
+
+    parts = [Request(text="a"), Request(text="\0"), Request(parts=[Request(text="b\0")])]
+    request = Request(tenant_id="acme", text="a\0", parts=parts)
+    async with serve(keys, binding(Ask=refuse, Watch=refuse_stream, Send=refuse)) as served:
+        stub = Stub(served.channel())
+        told = [await refused(stub.ask(request)), await refused(read(stub.watch(request)))]
+        unnamed = [await refused(stub.ask(ASKED)), await refused(stub.send(sending(request)))]
+
+    for error in told:
+        assert isinstance(error, InvalidInput)
+        assert error.reason == "ERROR_REASON_REQUEST_INVALID"
+        assert [violation.field for violation in error.violations] == [
+            "text",
+            "parts[1].text",
+            "parts[2].parts[0].text",
+        ]
+        assert error.message.startswith("text: holds U+0000, which cannot be stored. Each wrong")
+    for error in unnamed:
+        assert error.message == (
+            "a text holds U+0000. Leave the character U+0000 out of every text."
+        )
 
 
 async def test_100_refused_uploads_each_learn_why(keys: Keys) -> None:

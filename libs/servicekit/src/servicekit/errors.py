@@ -3,6 +3,7 @@
 DomainError
 ├── InvalidInput        the request itself is wrong
 │   ├── RequestInvalid
+│   │   └── TextUnstorable
 │   └── PageTokenInvalid
 ├── Unauthenticated     who calls is not known
 │   ├── TokenMissing
@@ -79,36 +80,28 @@ class InvalidInput(DomainError):
         self.violations = tuple(violations)
 
 
-class Unauthenticated(DomainError):
-    pass
+class Unauthenticated(DomainError): ...
 
 
-class Forbidden(DomainError):
-    pass
+class Forbidden(DomainError): ...
 
 
-class NotFound(DomainError):
-    pass
+class NotFound(DomainError): ...
 
 
-class AlreadyExists(DomainError):
-    pass
+class AlreadyExists(DomainError): ...
 
 
-class Conflict(DomainError):
-    pass
+class Conflict(DomainError): ...
 
 
-class OutOfRange(DomainError):
-    pass
+class OutOfRange(DomainError): ...
 
 
-class LimitExceeded(DomainError):
-    pass
+class LimitExceeded(DomainError): ...
 
 
-class Unavailable(DomainError):
-    pass
+class Unavailable(DomainError): ...
 
 
 class DeadlineExceeded(SharedError):
@@ -116,8 +109,7 @@ class DeadlineExceeded(SharedError):
     hint = "Allow the call more time, or ask for less."
 
 
-class DataLoss(DomainError):
-    pass
+class DataLoss(DomainError): ...
 
 
 class Internal(SharedError):
@@ -145,6 +137,12 @@ class PermissionDenied(SharedError, Forbidden):
 class RequestInvalid(SharedError, InvalidInput):
     reason = "ERROR_REASON_REQUEST_INVALID"
     hint = "Each wrong field is listed in the details of the status."
+
+
+class TextUnstorable(RequestInvalid):
+    """A database refused a text; the guard names the fields of the request that hold such."""
+
+    hint = "Leave the character U+0000 out of every text."
 
 
 class PageTokenInvalid(SharedError, InvalidInput):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from servicekit.errors import (
     DeadlineExceeded,
@@ -15,11 +17,16 @@ from servicekit.errors import (
     Forbidden,
     Internal,
     PeerUnavailable,
+    RequestInvalid,
+    TextUnstorable,
     Unauthenticated,
+    Violation,
 )
 from servicekit.status import RemoteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from servicekit.guard.passage import Passage
 
 _DRAIN_BYTES = 64 << 20
@@ -27,10 +34,12 @@ _DRAIN_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-def told(error: BaseException, passage: Passage) -> DomainError | None:
+def told(error: BaseException, passage: Passage, request: object) -> DomainError | None:
     """Return what the caller is told of an error; None when the caller has gone."""
     if isinstance(error, asyncio.CancelledError):
         return _told_of_cancellation(passage)
+    if isinstance(error, TextUnstorable) and (found := tuple(_unstorable(request))):
+        return RequestInvalid(f"{found[0].field}: {found[0].description}", violations=found)
     if isinstance(error, DomainError) and not _is_defect(error):
         return error
     error_id = uuid.uuid4().hex[:12]
@@ -54,6 +63,22 @@ def _is_defect(error: DomainError) -> bool:
     return isinstance(error, RemoteError) and isinstance(
         error, (Unauthenticated, Forbidden, Internal)
     )
+
+
+def _unstorable(value: Any, path: str = "") -> Iterator[Violation]:
+    """Find the texts of a request that hold U+0000, the keys of its maps among them."""
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, Message):
+        named = value.DESCRIPTOR.file.package != "google.protobuf"  # a Struct is told as JSON
+        parts = [(f".{field.name}" if named else "", part) for field, part in value.ListFields()]
+    elif hasattr(value, "items"):
+        parts = [(f"[{json.dumps(key)}]", part) for key in value for part in (key, value[key])]
+    elif not isinstance(value, str | bytes) and hasattr(value, "__len__"):
+        parts = [(f"[{index}]", part) for index, part in enumerate(value)]
+    elif isinstance(value, str) and "\0" in value:
+        yield Violation(path.lstrip("."), "holds U+0000, which cannot be stored")
+    for name, part in parts:
+        yield from _unstorable(part, path + name)
 
 
 def code_name(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -77,18 +77,18 @@ class GuardedMethod:
                 return grpc.stream_stream_rpc_method_handler(self._serve_stream)
 
     async def _serve_unary(self, incoming: Any, context: Context) -> bytes:
-        passage = Passage(self._method)
+        passage, request = Passage(self._method), None
         try:
             request = await self._enter(passage, incoming, context)
             response = self._packed(passage, await self._behaviour(request, context))
         except BaseException as error:
-            await self._fail(error, passage, context)
+            await self._fail(error, passage, context, request)
             raise
         self._end(passage, "OK")
         return response
 
     async def _serve_stream(self, incoming: Any, context: Context) -> None:
-        passage = Passage(self._method)
+        passage, request = Passage(self._method), None
         stalls = self._guard.stalls
         try:
             request = await self._enter(passage, incoming, context)
@@ -98,7 +98,7 @@ class GuardedMethod:
                     await context.write(self._packed(passage, response))
                     stalls.stop(passage)
         except BaseException as error:
-            await self._fail(error, passage, context)
+            await self._fail(error, passage, context, request)
             raise
         self._end(passage, "OK")
 
@@ -171,13 +171,15 @@ class GuardedMethod:
         passage.bytes_out += len(raw)
         return raw
 
-    async def _fail(self, error: BaseException, passage: Passage, context: Context) -> None:
+    async def _fail(
+        self, error: BaseException, passage: Passage, context: Context, request: object
+    ) -> None:
         """Tell the caller why: this raises, unless the caller has gone or was told already."""
         self._stop_timers(passage)
         if isinstance(error, grpc.aio.AbortError):
             self._end(passage, code_name(context))
             return
-        refusal = told(error, passage)
+        refusal = told(error, passage, request)
         if refusal is None:
             late = passage.deadline is not None and time.monotonic() >= passage.deadline
             self._end(passage, "DEADLINE_EXCEEDED" if late else "CANCELLED")
