@@ -1,11 +1,13 @@
 """The auditor of histories: proves that no body has entered Temporal.
 
 `python -m runs.auditor [CANARY ...]` walks every history of the namespace and exits with 1 when
-an event holds a canary, or a payload over its limit. The fences keep both out; this looks.
+an event holds a canary, or a payload over its limit, and with 2 when it cannot look. The fences
+keep both out; this looks.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from dataclasses import dataclass
@@ -13,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
+from temporalio.service import RPCError
 
 from runs.config import TemporalConfig
 from runs.fences import START_LIMIT
 from runs.launcher import connect
+from servicekit.errors import StartRefused
+from servicekit.settings import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,8 +89,11 @@ def _messages(value: Any) -> Iterator[Message]:  # noqa: ANN401 - a message, or 
             yield inner
 
 
-async def _main(canaries: Sequence[str]) -> int:
-    client = await connect(TemporalConfig.read(), lazy=False)
+async def _look(config: TemporalConfig, canaries: Sequence[str]) -> int:
+    try:
+        client = await connect(config, lazy=False)
+    except RuntimeError:  # so the SDK says that it cannot connect
+        raise StartRefused(f"Temporal cannot be reached at {config.address}") from None
     findings, histories = await audit(client, canaries)
     for finding in findings:
         sys.stdout.write(f"{finding.workflow_id} event {finding.event_id} {finding.what}\n")
@@ -93,5 +101,25 @@ async def _main(canaries: Sequence[str]) -> int:
     return 1 if findings else 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Look, and tell on standard output what was found. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runs.auditor",
+        description="Walk every history of Temporal's namespace and look for bodies. Exits with 1"
+        " when something is found, with 2 when it cannot look. TEMPORAL_ADDRESS and"
+        " NAGAYA_TEMPORAL_NAMESPACE say where.",
+    )
+    parser.add_argument("canaries", metavar="CANARY", nargs="*", help="what no event may hold")
+    canaries = parser.parse_args(arguments).canaries
+    try:
+        return asyncio.run(_look(TemporalConfig.read(), canaries))
+    except SettingsInvalid as error:
+        why = "; ".join(error.problems)
+    except (StartRefused, RPCError) as error:
+        why = str(error)
+    sys.stderr.write(f"{parser.prog}: {why}\n")
+    return 2
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

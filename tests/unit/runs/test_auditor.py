@@ -1,0 +1,43 @@
+"""The auditor at the command line, before it has seen any history."""
+
+from __future__ import annotations
+
+import pytest
+
+from nagaya_local.machine.ports import free_port
+from runs.auditor import main
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEMPORAL_ADDRESS", "NAGAYA_TEMPORAL_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_it_tells_its_usage_without_any_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+
+    told = capsys.readouterr()
+    assert (ended.value.code, told.err) == (0, "")
+    assert told.out.startswith("usage: python -m runs.auditor [-h] [CANARY ...]\n")
+    assert "TEMPORAL_ADDRESS" in told.out
+
+
+def test_without_an_address_it_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a canary"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "python -m runs.auditor: TEMPORAL_ADDRESS is not set: Temporal's frontend, `host:port`\n",
+    )
+
+
+def test_where_nobody_listens_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+
+    assert main([]) == 2
+    told = f"python -m runs.auditor: Temporal cannot be reached at {address}\n"
+    assert capsys.readouterr() == ("", told)
