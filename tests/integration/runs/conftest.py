@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from tests.fixtures.databases import PASSWORD, create_database
+from tests.integration.runs.desk import Desk
 from tests.integration.runs.house import NOWHERE, House, launcher_at
 from tests.integration.runs.served import Client, FileServicer, ModelServicer
 
@@ -192,11 +193,23 @@ async def peers(
             bind(add_files, files, "nagaya.artifacts.v1.ArtifactService"),
             "GetArtifact",
             "BatchPutArtifacts",
+            "BatchGetArtifacts",
         ),
         _only(bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService"), "Resolve"),
     )
     async with serve(keys, *played) as served:
         yield served.workload_channel("runs")
+
+
+@pytest.fixture
+def desk(
+    tenants: TenantPools,
+    management: ManagementPool,
+    launcher: Launcher,
+    peers: grpc.aio.Channel,
+    ada: Principal,
+) -> Desk:
+    return Desk(House(tenants, management, launcher, peers), peers)
 
 
 def _only(binding: Binding, *methods: str) -> Binding:

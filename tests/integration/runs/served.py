@@ -20,7 +20,8 @@ from nagaya.runs.v1 import (
     run_service_pb2,
     run_service_pb2_grpc,
 )
-from servicekit.errors import DomainError, NotFound
+from servicekit import status
+from servicekit.errors import DomainError, Internal, NotFound
 
 if TYPE_CHECKING:
     import grpc
@@ -37,6 +38,8 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         """Digests by path."""
         self.refusal: DomainError | None = None
         """What is answered to whoever wants to commit a file."""
+        self.unread: DomainError = Internal("no file is kept here")
+        """What is answered to whoever wants to read values of files."""
 
     async def BatchPutArtifacts(
         self, request: artifact_service_pb2.BatchPutArtifactsRequest, context: Context
@@ -49,6 +52,15 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
         result = artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact)
         return artifact_service_pb2.BatchPutArtifactsResponse(results=[result])
+
+    async def BatchGetArtifacts(
+        self, request: artifact_service_pb2.BatchGetArtifactsRequest, context: Context
+    ) -> artifact_service_pb2.BatchGetArtifactsResponse:
+        refusal = status.to_proto(self.unread, "artifacts.nagaya.dev")
+        result = artifact_service_pb2.BatchGetArtifactsResponse.Result(status=refusal)
+        return artifact_service_pb2.BatchGetArtifactsResponse(
+            results=[result] * len(request.pointers)
+        )
 
     async def GetArtifact(
         self, request: artifact_service_pb2.GetArtifactRequest, context: Context

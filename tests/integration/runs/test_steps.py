@@ -6,115 +6,21 @@ The activities are called as Temporal calls them; artifacts is played.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
-from tests.integration.runs.house import House
+from tests.integration.runs.desk import COPY, MAPPED, SHORT, Desk, nothing, steps_of
 
-from runs.activities.errors import ErrorFiles
-from runs.activities.function import FunctionSteps
-from runs.activities.llm import LlmSteps
-from runs.activities.setups import Setups
-from runs.activities.sources import SourceFinder
-from runs.activities.steps import StepActivities
 from runs.domain.runs import RunStatus
-from runs.domain.work import StepResult, Work
-from runs.functions import Functions
-from runs.peers.llm_gateway import LlmGateway
 from runs.store.outcomes import Outcome
-from runs.store.steps import StepStore
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import asyncpg
-    import grpc
     from tests.integration.runs.served import FileServicer
 
-    from dataplane.tenants import ManagementPool, TenantPools
     from runs.domain.values import JsonValue
-    from runs.functions import StepContext
-    from runs.launcher import Launcher
-    from servicekit.identity import Principal
-
-COPY = {"step": "copy", "function": {"function": "copy"}}
-SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
-MAPPED = {**COPY, "map": {"step": "input"}}
-
-
-class Desk:
-    """The steps of a run that has begun, and what its function does."""
-
-    def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
-        self.house = house
-        self.store = StepStore()
-        self.does: Callable[[], Awaitable[JsonValue]] = _nothing
-        self.work = Work("acme", "", 1, "copy")
-        stores = house.stores
-        setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
-        self.steps = StepActivities(
-            house.tenants,
-            setups,
-            self.store,
-            SourceFinder(self.store),
-            house.files,
-            LlmSteps(setups, LlmGateway(peers), house.files),
-            FunctionSteps(Functions({"copy": self._copy}), house.files),
-            ErrorFiles(house.files),
-        )
-
-    async def begin(self, step: dict[str, Any]) -> Work:
-        """Create a run of one step, and do what its first activity does."""
-        await self.house.pipeline(step)
-        run = await self.house.run()
-        await self.house.begin(run.run_id)
-        self.work = Work("acme", run.run_id, 1, "copy")
-        return self.work
-
-    async def late_begin(self) -> None:
-        """Do what an attempt does first; its worker was given up and has come back."""
-        async with self.house.tenants.transaction("acme") as connection:
-            assert await self.store.begin(connection, self.work) is not None
-
-    async def finish(self, status: RunStatus) -> None:
-        async with self.house.tenants.transaction("acme") as connection:
-            transitions = self.house.stores.transitions
-            assert await transitions.finish(connection, self.work.run_id, 1, status) is not None
-
-    async def run(self) -> StepResult:
-        return await ActivityEnvironment().run(self.steps.run_step, self.work)
-
-    async def run_short(self) -> StepResult:
-        return await ActivityEnvironment().run(self.steps.run_short_step, self.work)
-
-    async def close_map(self) -> StepResult:
-        return await ActivityEnvironment().run(self.steps.close_map, self.work)
-
-    async def _copy(self, context: StepContext) -> JsonValue:
-        return await self.does()
-
-
-async def _nothing() -> JsonValue:
-    return None
-
-
-@pytest.fixture
-def desk(
-    tenants: TenantPools,
-    management: ManagementPool,
-    launcher: Launcher,
-    peers: grpc.aio.Channel,
-    ada: Principal,
-) -> Desk:
-    return Desk(House(tenants, management, launcher, peers), peers)
-
-
-async def steps_of(database: asyncpg.Connection) -> list[tuple[str, int]]:
-    rows = await database.fetch("SELECT status, retry_count FROM steps ORDER BY id")
-    return [tuple(row) for row in rows]
 
 
 async def events_of(database: asyncpg.Connection) -> list[tuple[str, str]]:
@@ -165,7 +71,7 @@ async def test_an_attempt_that_another_one_has_replaced_is_tried_again(
     assert not replaced.value.non_retryable
     assert await steps_of(database) == [("running", 1)]
 
-    desk.does = _nothing
+    desk.does = nothing
     await desk.run()
     assert await steps_of(database) == [("completed", 2)]
 
@@ -246,7 +152,7 @@ async def test_a_short_step_counts_the_attempts_that_failed(
     for _ in range(2):
         with pytest.raises(ApplicationError):
             await desk.run_short()
-    desk.does = _nothing
+    desk.does = nothing
     await desk.run_short()
 
     assert await steps_of(database) == [("completed", 2)]

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import FileDraft, FilePointer
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, FilePointer
 from runs.domain.values import JsonValue, parsed
 
 if TYPE_CHECKING:
@@ -50,7 +50,16 @@ class StepContext:
         return self.artifacts.stream(self.work.tenant_id, pointer)
 
     async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
-        """Commit one more file, at most 3 MiB, as `artifacts/{item}-{visit}/{name}`."""
+        """Commit one more file, at most 3 MiB, as `artifacts/{item}-{visit}/{name}`.
+
+        Raises StepImpossible for a larger one.
+        """
+        if len(data) > BYTES_AT_ONCE:
+            raise StepImpossible(
+                "FILE_TOO_LARGE",
+                f"the function writes a file of {len(data):,} bytes, at most {BYTES_AT_ONCE:,} are "
+                "possible: write several",
+            )
         work = self.work
         draft = FileDraft(
             run_id=work.run_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import FileDraft, output_name
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name
 from runs.domain.pointers import number, resolve
 from runs.domain.values import shortest
 from runs.functions import StepContext
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from runs.domain.values import JsonValue
     from runs.functions import Functions
     from runs.peers.artifacts import Artifacts
-
-_OUTPUT_LIMIT = 3 << 20
 
 
 class FunctionSteps:
@@ -55,10 +53,10 @@ def _encoded(value: JsonValue) -> bytes:
         raise StepImpossible(
             "OUTPUT_NOT_JSON", "the function returned what JSON cannot hold"
         ) from None
-    if len(data) > _OUTPUT_LIMIT:
+    if len(data) > BYTES_AT_ONCE:
         raise StepImpossible(
             "OUTPUT_TOO_LARGE",
-            f"the function returned {len(data):,} bytes, at most {_OUTPUT_LIMIT:,} are possible: "
+            f"the function returned {len(data):,} bytes, at most {BYTES_AT_ONCE:,} are possible: "
             "write files with StepContext.write and return what names them",
         )
     return data

@@ -12,8 +12,8 @@ from temporalio import activity
 from runs.activities.edge import told
 from runs.activities.patience import patiently
 from runs.conditions import holds
-from runs.domain.failures import RunClosed, StepFailed, StepImpossible
-from runs.domain.outputs import OUTPUT, FileDraft
+from runs.domain.failures import ReadTooLarge, RunClosed, StepFailed, StepImpossible
+from runs.domain.outputs import BYTES_AT_ONCE, OUTPUT, FileDraft
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
 from runs.domain.values import parsed, shortest
@@ -145,7 +145,14 @@ class StepActivities:
         summary = f"{len(items):,} items"
         metrics = {"items": len(items)}
         draft = FileDraft(work.run_id, work.step, OUTPUT, summary=summary, metrics=metrics)
-        return await self._artifacts.put(work.tenant_id, draft, shortest(manifest))
+        data = shortest(manifest)
+        if len(data) > BYTES_AT_ONCE:
+            raise StepImpossible(
+                "OUTPUT_TOO_LARGE",
+                f"what names the outputs of {len(items):,} elements takes {len(data):,} bytes, at "
+                f"most {BYTES_AT_ONCE:,} are possible: map over fewer",
+            )
+        return await self._artifacts.put(work.tenant_id, draft, data)
 
     async def _setup(self, work: Work) -> Setup:
         try:
@@ -193,7 +200,12 @@ class StepActivities:
 
     async def _list(self, sources: Sources, work: Work) -> Listing:
         pointer = sources.list_pointer()
-        (data,) = await self._artifacts.read(work.tenant_id, [pointer])
+        try:
+            (data,) = await self._artifacts.read(work.tenant_id, [pointer])
+        except ReadTooLarge as error:
+            mend = "let its elements name files, which functions write, instead of holding them"
+            message = f"{error.why}, too much for a list that a step is mapped over: {mend}"
+            raise StepImpossible("LIST_TOO_LARGE", message) from None
         value = parsed(data)
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise StepImpossible("MAP_NOT_A_LIST", f"there is no list at {pointer.json_pointer!r}")

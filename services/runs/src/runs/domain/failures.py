@@ -24,5 +24,14 @@ class StepImpossible(StepFailed):
     final = True
 
 
+class ReadTooLarge(StepImpossible):
+    """A JSON value is more than a piece of work reads at once; `why` says what is too large."""
+
+    def __init__(self, why: str) -> None:
+        mend = "point to a smaller value inside it, or read the whole file with StepContext.stream"
+        super().__init__("READ_TOO_LARGE", f"{why}: {mend}")
+        self.why = why
+
+
 class RunClosed(Exception):
     """The run has its final status, or a later epoch: nothing may be done for it any more."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping  # noqa: TC003 - the default of a field is o
 from dataclasses import dataclass, field
 
 OUTPUT = "output.json"
+BYTES_AT_ONCE = 3 << 20
+"""The most that a piece of work commits as one file, or reads of files, at once."""
+
 CONTENT = "/content"
 """Where in a model's stored reply the content is, as a JSON pointer."""
 

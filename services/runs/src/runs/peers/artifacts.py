@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
+from runs.domain.failures import ReadTooLarge
+from runs.domain.outputs import BYTES_AT_ONCE
 from runs.domain.runs import OutputFile
 from servicekit import status
 from servicekit.errors import Conflict, DomainError, NotFound
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from runs.domain.outputs import FileDraft, FilePointer
 
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
+_TOO_LARGE = "ERROR_REASON_BATCH_TOO_LARGE"
+_FILE_TOO_LARGE = "ERROR_REASON_VALUE_TOO_LARGE"
 
 
 class Artifacts:
@@ -63,14 +67,17 @@ class Artifacts:
         return output_file(response.artifact)
 
     async def read(self, tenant_id: str, pointers: Sequence[FilePointer]) -> tuple[bytes, ...]:
-        """Return JSON values of files, in their shortest form, at most 3 MiB together."""
+        """Return JSON values of files, in their shortest form, at most 3 MiB together.
+
+        Raises ReadTooLarge.
+        """
         request = pb.BatchGetArtifactsRequest(
             tenant_id=tenant_id, pointers=[_pointer(pointer) for pointer in pointers]
         )
         response = await self._stub.BatchGetArtifacts(request)
-        for result in response.results:
+        for pointer, result in zip(pointers, response.results, strict=True):
             if result.WhichOneof("outcome") == "status":
-                raise status.from_proto(result.status)
+                raise _unread(pointer, status.from_proto(result.status))
         return tuple(result.data for result in response.results)
 
     async def stream(self, tenant_id: str, pointer: FilePointer) -> AsyncIterator[bytes]:
@@ -90,6 +97,17 @@ class Artifacts:
         if committed is None:
             raise refusal
         return committed
+
+
+def _unread(pointer: FilePointer, refusal: DomainError) -> DomainError | ReadTooLarge:
+    """Return what a refusal to send a JSON value means to a piece of work."""
+    what = f"the value at {pointer.json_pointer!r}" if pointer.json_pointer else "the file"
+    if refusal.reason == _TOO_LARGE:
+        return ReadTooLarge(f"{what} takes more than {BYTES_AT_ONCE:,} bytes")
+    if refusal.reason == _FILE_TOO_LARGE:
+        limit = int(refusal.metadata["limit_bytes"])
+        return ReadTooLarge(f"{what} lies in a file of more than {limit:,} bytes")
+    return refusal
 
 
 def output_file(artifact: artifact_pb2.Artifact) -> OutputFile:

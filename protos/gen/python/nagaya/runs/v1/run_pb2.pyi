@@ -294,7 +294,9 @@ class RunError(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     ERROR_PATH_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """A short code, such as the reason of the error that a service answered with."""
+    """A short code: why the step failed, such as LIST_TOO_LARGE, or the reason of the error that a service answered with, without ERROR_REASON_.
+    The README of runs lists those of steps.
+    """
     message: _builtins.str
     """What happened, in Nagaya's own words."""
     step: _builtins.str

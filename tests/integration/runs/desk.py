@@ -1,0 +1,100 @@
+"""The steps of one run, called as Temporal calls them; artifacts is played."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from temporalio.testing import ActivityEnvironment
+
+from runs.activities.errors import ErrorFiles
+from runs.activities.function import FunctionSteps
+from runs.activities.llm import LlmSteps
+from runs.activities.setups import Setups
+from runs.activities.sources import SourceFinder
+from runs.activities.steps import StepActivities
+from runs.domain.work import Listing, StepResult, Work
+from runs.functions import Functions
+from runs.peers.llm_gateway import LlmGateway
+from runs.store.steps import StepStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+    import grpc
+    from tests.integration.runs.house import House
+
+    from runs.domain.runs import RunStatus
+    from runs.domain.values import JsonValue
+    from runs.functions import StepContext
+
+COPY = {"step": "copy", "function": {"function": "copy"}}
+SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
+MAPPED = {**COPY, "map": {"step": "input"}}
+
+
+class Desk:
+    """The steps of a run that has begun, and what its function does."""
+
+    def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
+        self.house = house
+        self.store = StepStore()
+        self.does: Callable[[], Awaitable[JsonValue]] = nothing
+        self.context: StepContext | None = None
+        """What the function was called with last."""
+        self.work = Work("acme", "", 1, "copy")
+        stores = house.stores
+        setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
+        self.steps = StepActivities(
+            house.tenants,
+            setups,
+            self.store,
+            SourceFinder(self.store),
+            house.files,
+            LlmSteps(setups, LlmGateway(peers), house.files),
+            FunctionSteps(Functions({"copy": self._copy}), house.files),
+            ErrorFiles(house.files),
+        )
+
+    async def begin(self, step: dict[str, Any]) -> Work:
+        """Create a run of one step, and do what its first activity does."""
+        await self.house.pipeline(step)
+        run = await self.house.run()
+        await self.house.begin(run.run_id)
+        self.work = Work("acme", run.run_id, 1, "copy")
+        return self.work
+
+    async def late_begin(self) -> None:
+        """Do what an attempt does first; its worker was given up and has come back."""
+        async with self.house.tenants.transaction("acme") as connection:
+            assert await self.store.begin(connection, self.work) is not None
+
+    async def finish(self, status: RunStatus) -> None:
+        async with self.house.tenants.transaction("acme") as connection:
+            transitions = self.house.stores.transitions
+            assert await transitions.finish(connection, self.work.run_id, 1, status) is not None
+
+    async def run(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.run_step, self.work)
+
+    async def run_short(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.run_short_step, self.work)
+
+    async def open_map(self) -> Listing:
+        return await ActivityEnvironment().run(self.steps.open_map, self.work)
+
+    async def close_map(self) -> StepResult:
+        return await ActivityEnvironment().run(self.steps.close_map, self.work)
+
+    async def _copy(self, context: StepContext) -> JsonValue:
+        self.context = context
+        return await self.does()
+
+
+async def nothing() -> JsonValue:
+    return None
+
+
+async def steps_of(database: asyncpg.Connection) -> list[tuple[str, int]]:
+    rows = await database.fetch("SELECT status, retry_count FROM steps ORDER BY id")
+    return [tuple(row) for row in rows]

@@ -1,0 +1,136 @@
+"""What is too large for a piece of work is told to the owner of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from tests.integration.runs.desk import COPY, MAPPED, Desk, steps_of
+
+from runs.domain.outputs import BYTES_AT_ONCE, FilePointer
+from servicekit.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import asyncpg
+    from tests.integration.runs.served import FileServicer
+
+    from runs.domain.values import JsonValue
+
+ALL = {**COPY, "map": {"step": "input", "json_pointer": "/all"}}
+
+
+class BatchTooLarge(InvalidInput):
+    reason = "ERROR_REASON_BATCH_TOO_LARGE"
+    hint = "Send fewer at once; large files go by CreateUpload and come by DownloadArtifact."
+
+
+class ValueTooLarge(InvalidInput):
+    reason = "ERROR_REASON_VALUE_TOO_LARGE"
+    hint = "Download the file and take the value out of it yourself."
+
+
+@pytest.mark.parametrize(
+    ("step", "refusal", "why"),
+    [
+        (ALL, BatchTooLarge("too much"), "the value at '/all' takes more than 3,145,728 bytes"),
+        (MAPPED, BatchTooLarge("too much"), "the file takes more than 3,145,728 bytes"),
+        (
+            ALL,
+            ValueTooLarge("too much", limit_bytes="16777216"),
+            "the value at '/all' lies in a file of more than 16,777,216 bytes",
+        ),
+    ],
+)
+async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_good(
+    desk: Desk,
+    files: FileServicer,
+    database: asyncpg.Connection,
+    *,
+    step: dict[str, object],
+    refusal: InvalidInput,
+    why: str,
+) -> None:
+    await desk.begin(step)
+    files.unread = refusal
+    with pytest.raises(ApplicationError) as failed:
+        await desk.open_map()
+
+    message = (
+        f"{why}, too much for a list that a step is mapped over: "
+        "let its elements name files, which functions write, instead of holding them"
+    )
+    assert (failed.value.type, failed.value.message) == ("LIST_TOO_LARGE", message)
+    assert failed.value.non_retryable
+    assert await steps_of(database) == [("failed", 0)]
+    told = await database.fetchrow("SELECT error ->> 'reason', error ->> 'message' FROM steps")
+    assert told is not None
+    assert tuple(told) == ("LIST_TOO_LARGE", message)
+
+
+async def test_a_value_that_is_too_large_to_be_read_fails_the_function_that_reads_it(
+    desk: Desk, files: FileServicer, database: asyncpg.Connection
+) -> None:
+    await desk.begin(COPY)
+    files.unread = BatchTooLarge("too much")
+
+    async def read() -> JsonValue:
+        assert desk.context is not None
+        return await desk.context.read(
+            FilePointer("storage/acme/r/input/output.json", "0" * 64, "/a")
+        )
+
+    desk.does = read
+    with pytest.raises(ApplicationError) as failed:
+        await desk.run()
+
+    assert (failed.value.type, failed.value.non_retryable) == ("READ_TOO_LARGE", True)
+    assert failed.value.message == (
+        "the value at '/a' takes more than 3,145,728 bytes: point to a smaller value inside it, "
+        "or read the whole file with StepContext.stream"
+    )
+    assert await steps_of(database) == [("failed", 0)]
+
+
+async def test_a_file_that_is_too_large_is_not_sent(
+    desk: Desk, files: FileServicer, database: asyncpg.Connection
+) -> None:
+    await desk.begin(COPY)
+    before = dict(files.files)
+
+    async def write() -> JsonValue:
+        assert desk.context is not None
+        await desk.context.write("large", bytes(BYTES_AT_ONCE + 1), "text/plain")
+
+    desk.does = write
+    with pytest.raises(ApplicationError) as failed:
+        await desk.run()
+
+    assert (failed.value.type, failed.value.non_retryable) == ("FILE_TOO_LARGE", True)
+    assert "3,145,729 bytes, at most 3,145,728 are possible: write several" in failed.value.message
+    assert await steps_of(database) == [("failed", 0)]
+    assert files.files == before
+
+
+async def test_a_manifest_that_is_too_large_fails_its_step(
+    desk: Desk, files: FileServicer, database: asyncpg.Connection
+) -> None:
+    work = await desk.begin(MAPPED)
+    async with desk.house.tenants.transaction("acme") as connection:
+        await desk.store.begin(connection, work)
+    await database.execute(
+        """
+        INSERT INTO steps (run_id, step, item, status, output_path, output_digest, summary, metrics)
+        SELECT $1, 'copy', item, 'completed', repeat('p', 200), repeat('0', 64), '', '{}'
+          FROM generate_series(1, 12000) AS item
+        """,
+        work.run_id,
+    )
+    before = dict(files.files)
+    with pytest.raises(ApplicationError) as failed:
+        await desk.close_map()
+
+    assert (failed.value.type, failed.value.non_retryable) == ("OUTPUT_TOO_LARGE", True)
+    assert "the outputs of 12,000 elements" in failed.value.message
+    assert failed.value.message.endswith("at most 3,145,728 are possible: map over fewer")
+    assert files.files == before
