@@ -66,6 +66,20 @@ def test_a_refusal_ends_with_its_code_and_says_why(
 
 
 @pytest.mark.usefixtures("here")
+def test_of_a_defect_it_is_told_what_to_send_to_whom(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message, reason = "internal error 0123456789ab", "ERROR_REASON_INTERNAL"
+    api.on("GetTenant", Refusal(grpc.StatusCode.INTERNAL, message, reason=reason))
+
+    assert run(["tenant", "get", "acme"]) == 1
+    error, named, hint, request_id = capsys.readouterr().err.splitlines()
+    assert (error, named) == (f"error: {message}", f"reason: {reason}")
+    assert hint.startswith("hint: A defect of the service. Send the id of the error to whoever ")
+    assert request_id == f"request id: {REQUEST_ID}"
+
+
+@pytest.mark.usefixtures("here")
 def test_field_violations_are_listed(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     violations = (("tenant_id", "does not match the pattern"), ("name", "is too short"))
     api.on(

@@ -22,6 +22,8 @@ BY_REASON = {
     "ERROR_REASON_TOKEN_INVALID": "--token-file, NAGAYA_TOKEN_FILE or NAGAYA_TOKEN say which "
     "token is sent; for a local stack `nagaya dev token TENANT` writes one.",
     "ERROR_REASON_PERMISSION_DENIED": "`nagaya tenant list` shows the tenants that you may see.",
+    "ERROR_REASON_INTERNAL": "A defect of the service. Send the id of the error to whoever runs "
+    "it: its log tells the cause under that id; for a local stack `nagaya dev logs` shows it.",
 }
 """What a person can do about refusals that any service may answer with."""
 
