@@ -251,6 +251,27 @@ async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(("ending", "reason"), [("length", "CUT"), ("filtered", "REFUSED")])
+async def test_half_a_text_is_no_output(
+    house: House, client: Client, tenant_id: str, ending: str, reason: str
+) -> None:
+    await create_pipeline_that_writes(client, tenant_id)
+    marker = f"half-{secrets.token_hex(8)}"
+    await add_rule(house, marker, {"kind": "reply", "text": "Once upon a", "finish": ending})
+    run_id = await create_run(client, tenant_id, "test", marker)
+    run = await finish(client, tenant_id, run_id)
+
+    assert (run.state, run.error.reason) == (run_pb2.RUN_STATE_FAILED, f"REPLY_{reason}")
+    (written,) = await list_steps(client, tenant_id, run_id)
+    assert (written.retry_count, written.output.output_path) == (0, "")
+    assert written.cost_micro_usd > 0
+    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    assert len(asked) == 1
+    kept = f"storage/{tenant_id}/{run_id}/write/artifacts/0-1/call-1.json"
+    assert kept in run.error.message
+    assert json.loads(house.file(kept).read_text())["content"] == "Once upon a"
+
+
 async def test_a_history_does_not_grow_with_the_bodies(
     house: House, client: Client, tenant_id: str
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.activities.patience import patiently
-from runs.domain.failures import StepFailed
-from runs.domain.generation import Question
+from runs.domain.failures import StepFailed, StepImpossible
+from runs.domain.generation import Ending, Question
 from runs.domain.outputs import FileDraft, FilePointer, output_name
 from runs.domain.pointers import number
 from runs.domain.values import parsed
@@ -51,6 +51,7 @@ class LlmSteps:
                 redo_unknown=step.redo_unknown,
             )
         )
+        _check_whole(answer)
         draft = FileDraft(
             run_id=work.run_id,
             step=work.step,
@@ -85,7 +86,27 @@ class LlmSteps:
                 try:
                     metrics[name] = number(parsed(data), name)
                 except KeyError:
-                    raise StepFailed(
+                    raise StepImpossible(
                         "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
                     ) from None
         return metrics
+
+
+def _check_whole(answer: Answer) -> None:
+    """Raise StepImpossible for half a reply, or none: later steps would work on with it."""
+    kept = f"what there is of it is kept in {answer.reply.path}"
+    match answer.ending:
+        case Ending.CUT:
+            raise StepImpossible(
+                "REPLY_CUT",
+                f"the limit on output tokens cut the reply off, {kept}: raise max_output_tokens, "
+                "take a model that may say more, or ask for less",
+            )
+        case Ending.REFUSED:
+            raise StepImpossible(
+                "REPLY_REFUSED",
+                f"the model or its provider declined, {kept}: take a model of another provider, "
+                "or change what is asked",
+            )
+        case Ending.DONE:
+            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,9 +48,20 @@ class Spent:
     cost_micro_usd: int
 
 
+class Ending(StrEnum):
+    """How a reply ended."""
+
+    DONE = "done"
+    CUT = "cut"
+    """At a limit on output tokens, reasoning included."""
+    REFUSED = "refused"
+    """The model or its provider declined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A settled call: where its reply lies, and what it cost."""
+    """A settled call: where its reply lies, how that ended, and what it cost."""
 
     reply: FilePointer
+    ending: Ending
     spent: Spent

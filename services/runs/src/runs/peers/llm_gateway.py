@@ -14,7 +14,7 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2_grpc,
     model_pb2,
 )
-from runs.domain.generation import Answer, Question, Spent, Usage
+from runs.domain.generation import Answer, Ending, Question, Spent, Usage
 from runs.domain.models import ModelFault
 from runs.domain.outputs import CONTENT, FilePointer
 from runs.wire.models import model_choice_message
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _DOMAIN = "llm_gateway.nagaya.dev"
 _CALL = 1
 """A step asks once; each of its attempts asks with the same key."""
+_ENDINGS = {
+    call_pb2.FINISH_REASON_LENGTH: Ending.CUT,
+    call_pb2.FINISH_REASON_TRUNCATED_BY_REASONING: Ending.CUT,
+    call_pb2.FINISH_REASON_REFUSAL: Ending.REFUSED,
+}
 
 
 class LlmGateway:
@@ -45,7 +50,7 @@ class LlmGateway:
         response = await self._generations.Generate(request)
         call = response.call
         reply = FilePointer(call.output_path, call.output_digest, CONTENT)
-        return Answer(reply, _spent(call))
+        return Answer(reply, _ENDINGS.get(call.finish_reason, Ending.DONE), _spent(call))
 
     async def find_fault(
         self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None

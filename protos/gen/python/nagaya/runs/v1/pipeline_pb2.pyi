@@ -204,7 +204,7 @@ class LlmStep(_message.Message):
     prompt_version: _builtins.int
     """The version of the step's prompt; the active one when the run is created, when 0."""
     max_output_tokens: _builtins.int
-    """The most tokens that the visible reply may have; the model's own limit when 0."""
+    """The most tokens that the visible reply may have; the model's own limit when 0. A reply that is cut off fails the step with REPLY_CUT."""
     unknown_policy: _generation_pb2.UnknownPolicy.ValueType
     """What to do when a call's outcome is unknown; FAIL when unspecified."""
     @_builtins.property
