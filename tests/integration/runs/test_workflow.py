@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 from tests.integration.runs.worker_of_notes import Notes, replay, start, worker
 
 from runs.auditor import examine
@@ -147,6 +148,25 @@ async def test_a_step_that_ends_well_in_spite_of_its_cancellation_does_not_undo_
         history = await handle.fetch_history()
 
     assert notes.done == [("deaf", 0)]
+    assert [end.status for end in notes.ends] == ["cancelled"]
+    await replay(history)
+
+
+@pytest.mark.parametrize("length", [None, 1, ITEMS_IN_WORKFLOW + 1])
+async def test_a_step_that_is_to_be_tried_again_does_not_undo_a_cancellation(
+    temporal: TemporalServer, length: int | None
+) -> None:
+    notes = Notes(list_length=length or 0)
+    plan = Plan((PlanStep("stubborn", map_step=None if length is None else "input"),))
+    async with worker(temporal.address, notes) as client:
+        handle = await start(client, plan)
+        await asyncio.wait_for(notes.endless_began.wait(), 10)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as ended:
+            await handle.result()
+        history = await handle.fetch_history()
+
+    assert isinstance(ended.value.cause, CancelledError)
     assert [end.status for end in notes.ends] == ["cancelled"]
     await replay(history)
 

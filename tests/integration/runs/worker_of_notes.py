@@ -20,7 +20,7 @@ from runs.fences import data_converter
 from runs.workflows import MapPartRun, PipelineRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from temporalio.client import WorkflowHandle, WorkflowHistory
 
@@ -34,7 +34,8 @@ class Notes:
     """What was asked for.
 
     Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
-    end, and those called `deaf` end well when they are let go, whoever cancels them.
+    end, those called `deaf` end well when they are let go, whoever cancels them, and those called
+    `stubborn` want to be tried again when they are cancelled.
     """
 
     list_length: int = 3
@@ -65,6 +66,11 @@ class Notes:
             await self.deaf_may_end.wait()
         if work.step.startswith("endless"):
             await self._wait()
+        if work.step == "stubborn":
+            try:
+                await self._wait()
+            except asyncio.CancelledError:
+                raise ApplicationError("once more", type="BUSY") from None
         if work.step == "slow":
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -89,6 +95,11 @@ class Notes:
         self.done.append((f"close {work.step}", 0))
         return RESULT
 
+    @property
+    def activities(self) -> list[Callable[..., Awaitable[object]]]:
+        runs = [self.begin_run, self.end_run]
+        return [*runs, self.run_step, self.run_short_step, self.open_map, self.close_map]
+
     async def _wait(self) -> None:
         self.endless_began.set()
         try:
@@ -105,12 +116,11 @@ async def worker(address: str, notes: Notes, queue: str = "") -> AsyncGenerator[
     """Run a worker on a task queue of its own, which the client's `identity` names."""
     queue = queue or f"notes-{uuid.uuid4().hex[:8]}"
     client = await connect(address, queue)
-    activities = [notes.begin_run, notes.end_run, notes.run_step, notes.run_short_step]
     async with Worker(
         client,
         task_queue=queue,
         workflows=WORKFLOWS,
-        activities=[*activities, notes.open_map, notes.close_map],
+        activities=notes.activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(seconds=1),
     ):

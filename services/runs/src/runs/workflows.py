@@ -150,7 +150,13 @@ class StepRunner:
             )
 
     async def _piece(self, step: PlanStep, item: int) -> None:
-        await self._piece_done(step, self._work(step, item))
+        try:
+            await self._piece_done(step, self._work(step, item))
+        except ActivityError:
+            # A step that is cancelled while it fails is not tried again: its failure is its end,
+            # and must not become the run's.
+            _heed_cancellation()
+            raise
         _heed_cancellation()
 
     async def _piece_done(self, step: PlanStep, work: Work) -> None:
