@@ -6,10 +6,14 @@ The activities are called as Temporal calls them; artifacts is played.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 from tests.integration.runs.desk import COPY, MAPPED, SHORT, Desk, nothing, steps_of
 
 from runs.domain.runs import RunStatus
@@ -156,6 +160,27 @@ async def test_a_short_step_counts_the_attempts_that_failed(
     await desk.run_short()
 
     assert await steps_of(database) == [("completed", 2)]
+
+
+async def test_the_times_that_a_step_was_handed_back_do_not_lengthen_its_pauses(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    work = await desk.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
+    policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=40, retry_policy=policy)
+
+    async def fail() -> JsonValue:
+        raise ValueError
+
+    desk.does = fail
+    pauses: list[timedelta | None] = []
+    for _ in range(3):
+        with pytest.raises(ApplicationError) as failure:
+            await environment.run(desk.steps.run_step, work)
+        pauses.append(failure.value.next_retry_delay)
+    assert pauses == [timedelta(milliseconds=10), timedelta(milliseconds=20), None]
+    assert await steps_of(database) == [("failed", 2)]
 
 
 class TooLarge(InvalidInput):

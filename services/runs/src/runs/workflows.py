@@ -160,8 +160,11 @@ class StepRunner:
         _heed_cancellation()
 
     async def _piece_done(self, step: PlanStep, work: Work) -> None:
+        # Activities tell themselves how long to wait (`told`): Temporal's count of attempts holds
+        # the times that a step was handed back. The rest is attempts whose worker is gone.
         retry = RetryPolicy(
             initial_interval=timedelta(milliseconds=step.backoff_ms),
+            backoff_coefficient=1.0,
             maximum_interval=timedelta(seconds=60),
         )
         if step.short:

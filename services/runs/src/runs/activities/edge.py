@@ -23,16 +23,26 @@ from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+    from datetime import timedelta
 
     from temporalio.worker import ExecuteActivityInput
 
 _HEARTBEAT_SECONDS = 3.0
+_DOUBLINGS = 16
 _log = logging.getLogger(__name__)
 
 
-def told(failure: StepFailed, *, final: bool) -> ApplicationError:
-    """Return a failure as Temporal is told of it."""
-    return ApplicationError(failure.message, type=failure.reason, non_retryable=final)
+def told(failure: StepFailed, *, final: bool, failures: int | None = None) -> ApplicationError:
+    """Return a failure as Temporal is told of it; `failures` have there been, this one included.
+
+    Temporal's own count, which is used without, holds the times that a step was handed back too.
+    """
+    return ApplicationError(
+        failure.message,
+        type=failure.reason,
+        non_retryable=final,
+        next_retry_delay=None if final else _pause(failures or activity.info().attempt),
+    )
 
 
 class Edge(Interceptor):
@@ -53,7 +63,7 @@ class _ActivityEdge(ActivityInboundInterceptor):
         except StepFailed as failure:
             raise told(failure, final=failure.final) from None
         except DomainError as error:
-            raise ApplicationError(error.message, type=error.reason) from None
+            raise told(StepFailed(error.reason, error.message), final=False) from None
         except Exception as error:
             raise _internal(error) from None
 
@@ -66,7 +76,16 @@ def _internal(error: Exception) -> ApplicationError:
     where = "" if frames is None else f"{frames.tb_frame.f_code.co_qualname}:{frames.tb_lineno}"
     extra = {"error_id": error_id, "type": type(error).__name__, "where": where}
     _log.error("an activity raised an error that is not ours", extra=extra)
-    return ApplicationError(f"internal error {error_id}", type="INTERNAL")
+    return told(StepFailed("INTERNAL", f"internal error {error_id}"), final=False)
+
+
+def _pause(failures: int) -> timedelta | None:
+    """Return how long to wait after so many failures: each time twice as long."""
+    policy = activity.info().retry_policy
+    if policy is None:
+        return None
+    pause = policy.initial_interval * 2 ** min(failures - 1, _DOUBLINGS)
+    return min(pause, policy.maximum_interval or pause)
 
 
 @contextmanager

@@ -225,7 +225,7 @@ class StepActivities:
                 await self._steps.fail(connection, work, attempt, failure, spent, final=final)
 
         await patiently(record)
-        return told(failure, final=final)
+        return told(failure, final=final, failures=attempt.failed_before + 1)
 
     async def _settled(self, work: Work) -> StepResult:
         """Return what an earlier attempt left behind.
