@@ -26,6 +26,9 @@ _DYNAMIC_CONFIG = {
     "system.enableActivityEagerExecution": "true",
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
+    # Tasks of one queue are handed out by turns among tenants: the fairness key of a run's start,
+    # which its activities inherit. Exact with one partition only.
+    "matching.enableFairness": "true",
     # The last fence against bodies in histories. Not tighter: the server's own workflows
     # (schedules, batches) live in the same namespace.
     "limit.blobSize.warn": "65536",
