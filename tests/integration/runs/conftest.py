@@ -45,17 +45,21 @@ class Cluster:
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
-        suffix = secrets.token_hex(4)
-        self.names = {"acme": f"t_{suffix}", MANAGEMENT: f"m_{suffix}"}
+        self._suffix = secrets.token_hex(4)
+        self.names = {MANAGEMENT: f"m_{self._suffix}"}
 
     async def create(self) -> None:
         superuser, owners = self._server.superuser_url(), ("tenant", "runs")
         await asyncio.gather(
-            create_database(superuser, self.names["acme"], "tenant", owners),
+            self.add_tenant("acme"),
             create_database(superuser, self.names[MANAGEMENT], "management", owners),
         )
-        connection = await asyncpg.connect(self.superuser_url("acme"))
-        await connection.execute("INSERT INTO tenant_identity (tenant_id) VALUES ('acme')")
+
+    async def add_tenant(self, tenant_id: str) -> None:
+        name = self.names[tenant_id] = f"t{len(self.names)}_{self._suffix}"
+        await create_database(self._server.superuser_url(), name, "tenant", ("tenant", "runs"))
+        connection = await asyncpg.connect(self.superuser_url(tenant_id))
+        await connection.execute("INSERT INTO tenant_identity (tenant_id) VALUES ($1)", tenant_id)
         await connection.close()
 
     async def drop(self) -> None:

@@ -69,8 +69,8 @@ class House:
         """Make the relay of another replica."""
         return Relay(self.data, self.stores, launcher, silence)
 
-    async def find(self, run_id: str) -> Run:
-        async with self.tenants.connection("acme") as connection:
+    async def find(self, run_id: str, tenant_id: str = "acme") -> Run:
+        async with self.tenants.connection(tenant_id) as connection:
             run = await self.stores.runs.find(connection, run_id)
         assert run is not None
         return run
@@ -92,20 +92,22 @@ class House:
             UUID(run_id),
         )
 
-    async def pipeline(self, *steps: dict[str, Any], name: str = "article") -> PipelineVersion:
+    async def pipeline(
+        self, *steps: dict[str, Any], name: str = "article", tenant_id: str = "acme"
+    ) -> PipelineVersion:
         """Create a pipeline's next version, by default of one step that copies."""
         message = ParseDict({"steps": list(steps or (COPY,))}, pipeline_pb2.PipelineSpec())
         spec = wire.pipeline_spec(message)
         request_id = secrets.token_hex(8)
-        return await self.pipelines.create("acme", request_id, name, spec, wire.document(spec))
+        return await self.pipelines.create(tenant_id, request_id, name, spec, wire.document(spec))
 
-    async def run(self, request_id: str = "", **fields: object) -> Run:
+    async def run(self, request_id: str = "", tenant_id: str = "acme", **fields: object) -> Run:
         """Create a run, by default of the pipeline `article` with an inline input."""
         whole = {"request_id": request_id or secrets.token_hex(8), "pipeline": "article", **fields}
         if not {"inline", "pointer", "hold"} & whole.keys():
             whole["inline"] = {"topic": "cranes"}
         draft = run_draft(ParseDict(whole, run_service_pb2.CreateRunRequest()))
-        return await self.runs.create("acme", draft)
+        return await self.runs.create(tenant_id, draft)
 
 
 async def make_due(database: asyncpg.Connection, registry: asyncpg.Connection) -> None:

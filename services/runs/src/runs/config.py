@@ -76,6 +76,7 @@ class WorkerConfig:
     llm_gateway_address: str
     connections: int
     steps_at_once: int
+    tenant_share: int
 
     @classmethod
     def read(cls) -> WorkerConfig:
@@ -100,6 +101,13 @@ class WorkerConfig:
                 "how many llm steps and long functions this process does at once",
                 default=100,
                 least=1,
+            ),
+            tenant_share=environment.integer(
+                "NAGAYA_TENANT_SHARE",
+                "the most that one tenant may hold of these, in percent of what the others leave",
+                default=75,
+                least=1,
+                most=100,
             ),
         )
 

@@ -20,6 +20,7 @@ from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
+from runs.domain.failures import SHARE_TAKEN
 from runs.domain.plan import workflow_id
 from runs.errors import TemporalUnavailable
 from runs.fences import data_converter
@@ -160,11 +161,12 @@ def _stuck_reason(described: DescribeWorkflowExecutionResponse) -> str:
         if waits and _long_ago(task.scheduled_time):
             return "no worker takes the run's tasks: is a worker running?"
     for activity in described.pending_activities:
-        if activity.attempt >= _FAILING_ATTEMPTS:
-            kind = activity.last_failure.application_failure_info.type or "a timeout"
+        kind = activity.last_failure.application_failure_info.type or "a timeout"
+        untried = activity.attempt == 1 or kind == SHARE_TAKEN
+        if activity.attempt >= _FAILING_ATTEMPTS and not untried:
             return f"a step is tried again and again (attempt {activity.attempt}): {kind}"
         waits = activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        if waits and activity.attempt == 1 and _long_ago(activity.scheduled_time):
+        if waits and untried and _long_ago(activity.scheduled_time):
             return "no worker takes the run's steps: is a worker running?"
     return ""
 

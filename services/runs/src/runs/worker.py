@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dataplane.tenants import connect_data_plane
+from runs.activities.admission import Admission, Slots
 from runs.activities.edge import Edge
 from runs.activities.errors import ErrorFiles
 from runs.activities.function import FunctionSteps
@@ -30,13 +31,15 @@ from runs.store.prompts import PromptStore
 from runs.store.runs import RunStore
 from runs.store.steps import StepStore
 from runs.store.transitions import RunTransitions
-from runs.workflows import MapPartRun, PipelineRun
+from runs.workflows import ITEMS_IN_WORKFLOW, MapPartRun, PipelineRun
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import WorkloadSigner
 from servicekit.process import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import grpc
     from temporalio.client import Client
 
@@ -46,6 +49,7 @@ _GRACE = timedelta(seconds=20)
 _HEARTBEAT_INTERVAL = timedelta(seconds=1)
 _RECONNECT_SECONDS = 1.0
 _WORKFLOW_THREADS = 2  # they only compute, and more would fight for the interpreter's lock
+_WORKFLOW_TASKS = 100  # more of them last so long, when all have work, that Temporal gives them up
 _log = logging.getLogger(__name__)
 
 
@@ -62,29 +66,41 @@ async def work(config: WorkerConfig) -> None:
         await data.directory.ready()
         client = await _client(config)
         runs, steps = _activities(data.tenants, artifacts, gateway)
-        worker = Worker(
-            client,
-            task_queue=config.temporal.task_queue,
-            workflows=[PipelineRun, MapPartRun],
-            activities=[
-                runs.begin_run,
-                runs.end_run,
-                steps.run_step,
-                steps.run_short_step,
-                steps.open_map,
-                steps.close_map,
-            ],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
-            interceptors=[Edge()],
-            max_concurrent_activities=config.steps_at_once,
-            max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
-            graceful_shutdown_timeout=_GRACE,
-        )
+        activities = [
+            runs.begin_run,
+            runs.end_run,
+            steps.run_step,
+            steps.run_short_step,
+            steps.open_map,
+            steps.close_map,
+        ]
+        slots = Slots(config.steps_at_once, config.tenant_share)
+        worker = make_worker(client, config.temporal.task_queue, activities, slots)
         telemetry.start("runs-worker", config.process)
         await _run_until_signal(worker)
     telemetry.stop()
+
+
+def make_worker(
+    client: Client, task_queue: str, activities: Sequence[Callable[..., object]], slots: Slots
+) -> Worker:
+    """Make a worker on which one tenant's work does not keep out another's."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[PipelineRun, MapPartRun],
+        activities=activities,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
+        interceptors=[Admission(slots), Edge()],
+        max_concurrent_activities=slots.count,
+        max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
+        # Whatever these may ask for at once: no one's map keeps out another's begin and end.
+        max_concurrent_local_activities=_WORKFLOW_TASKS * ITEMS_IN_WORKFLOW,
+        max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
+        default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
+        graceful_shutdown_timeout=_GRACE,
+    )
 
 
 def _activities(

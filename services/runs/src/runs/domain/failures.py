@@ -4,6 +4,9 @@ from __future__ import annotations
 
 MESSAGE_LIMIT = 400
 
+SHARE_TAKEN = "TENANT_SHARE_TAKEN"
+"""What Temporal is told of a step that is to wait, because its tenant's others are at it."""
+
 
 class StepFailed(Exception):
     """An attempt at a piece of work failed. It is tried again while attempts are left."""
