@@ -45,6 +45,16 @@ async def test_steps_are_done_after_what_they_need(temporal: TemporalServer) -> 
     assert [end.status for end in notes.ends] == ["completed"]
 
 
+async def test_a_pause_of_an_hour_between_attempts_is_possible(temporal: TemporalServer) -> None:
+    notes = Notes()
+    plan = Plan((PlanStep("a", backoff_ms=3_600_000),))
+    async with worker(temporal.address, notes) as client:
+        async with asyncio.timeout(60):
+            await (await start(client, plan)).result()
+
+    assert [end.status for end in notes.ends] == ["completed"]
+
+
 async def test_a_run_that_is_closed_does_nothing(temporal: TemporalServer) -> None:
     notes = Notes()
     async with worker(temporal.address, notes) as client:

@@ -45,6 +45,7 @@ _CHILDREN_AT_ONCE = 4
 _GRACE = timedelta(seconds=60)
 _HEARTBEAT = timedelta(seconds=10)
 _SHORT = timedelta(seconds=30)
+_LONGEST_PAUSE = timedelta(seconds=60)
 _PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
 )
@@ -162,10 +163,11 @@ class StepRunner:
     async def _piece_done(self, step: PlanStep, work: Work) -> None:
         # Activities tell themselves how long to wait (`told`): Temporal's count of attempts holds
         # the times that a step was handed back. The rest is attempts whose worker is gone.
+        pause = timedelta(milliseconds=step.backoff_ms)
         retry = RetryPolicy(
-            initial_interval=timedelta(milliseconds=step.backoff_ms),
+            initial_interval=pause,
             backoff_coefficient=1.0,
-            maximum_interval=timedelta(seconds=60),
+            maximum_interval=max(pause, _LONGEST_PAUSE),
         )
         if step.short:
             await workflow.execute_local_activity_method(

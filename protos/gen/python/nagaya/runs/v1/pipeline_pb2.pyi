@@ -401,7 +401,7 @@ class RetryPolicy(_message.Message):
     """How many attempts there may be in all; 3 when 0."""
     @_builtins.property
     def backoff(self) -> _duration_pb2.Duration:
-        """How long to wait before the second attempt, doubled for each further one up to a minute; one second when absent."""
+        """How long to wait before the second attempt, doubled for each further one up to a minute, or to this if it is more; one second when absent."""
 
     def __init__(
         self,
