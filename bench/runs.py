@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 CLIENTS = 16
-ROUNDS = 3
-SECONDS = 8.0
+ROUNDS = 7
+SECONDS = 4.0
 TENANT = "bench-runs"
 PIPELINE = "three-short-steps"
 _FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,16 @@ from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text
 from runs.domain.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from dataplane.pools import Connection
     from runs.activities.setups import Setup
     from runs.domain.pipelines import BoundValue, StepSpec
     from runs.domain.runs import OutputFile
-    from runs.domain.steps import RunStep
+    from runs.domain.work import RunRef
     from runs.store.steps import StepStore
+
+_KNOWN_OUTPUTS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,14 @@ class Sources:
 class SourceFinder:
     def __init__(self, steps: StepStore) -> None:
         self._steps = steps
+        self._known: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
+
+    def remember(self, work: Work, output: OutputFile | None) -> None:
+        """Spare the steps that need this one a look into the database: an output never changes."""
+        if (work.item, work.visit) == (0, 1):
+            self._known[work.run, work.step] = output
+        if len(self._known) > _KNOWN_OUTPUTS:
+            self._known.popitem(last=False)
 
     async def find(
         self, connection: Connection, setup: Setup, spec: StepSpec, work: Work
@@ -81,31 +92,40 @@ class SourceFinder:
         wanted = {*spec.needs} - {INPUT}
         if spec.map is not None:
             wanted |= {spec.map.step} - {INPUT}
-        done = await self._steps.done(connection, work.run_id, sorted(wanted)) if wanted else {}
+        done = await self._done(connection, work.run, wanted)
         outputs: dict[str, tuple[FilePointer, ...]] = {}
         whole: dict[str, FilePointer] = {}
         if setup.run.input_file is not None:
             whole[INPUT] = _pointer(setup.run.input_file)
             outputs[INPUT] = (whole[INPUT],)
-        for step, row in done.items():
-            if row.output is not None:
-                whole[step] = _pointer(row.output)
-                outputs[step] = await self._outputs(connection, setup, work, row)
+        for step, output in done.items():
+            whole[step] = _pointer(output)
+            outputs[step] = await self._outputs(connection, setup, work, step, whole[step])
         return Sources(
             work,
             spec,
             outputs,
             await self._same_element(connection, spec, work),
-            {step: row.output.metrics for step, row in done.items() if row.output is not None},
+            {step: output.metrics for step, output in done.items()},
             None if spec.map is None else whole.get(spec.map.step),
         )
 
+    async def _done(
+        self, connection: Connection, run: RunRef, steps: Set[str]
+    ) -> dict[str, OutputFile]:
+        """Return the outputs of those of the steps that are done and were not skipped, by step."""
+        known = {step: self._known.get((run, step)) for step in steps}
+        unknown = sorted(step for step in steps if (run, step) not in self._known)
+        found = await self._steps.done(connection, run.run_id, unknown) if unknown else {}
+        known |= {step: row.output for step, row in found.items()}
+        return {step: output for step, output in known.items() if output is not None}
+
     async def _outputs(
-        self, connection: Connection, setup: Setup, work: Work, row: RunStep
+        self, connection: Connection, setup: Setup, work: Work, step: str, whole: FilePointer
     ) -> tuple[FilePointer, ...]:
-        if setup.spec.step(row.step).map is None:
-            return () if row.output is None else (_pointer(row.output),)
-        items = await self._steps.items(connection, work.run_id, row.step)
+        if setup.spec.step(step).map is None:
+            return (whole,)
+        items = await self._steps.items(connection, work.run_id, step)
         return tuple(map(_pointer, items))
 
     async def _same_element(

@@ -166,11 +166,17 @@ class StepActivities:
 
     async def _complete(self, work: Work, attempt: Attempt, outcome: Outcome) -> bool:
         async with self._tenants.connection(work.tenant_id) as connection:
-            return await self._steps.complete(connection, work, attempt, outcome)
+            done = await self._steps.complete(connection, work, attempt, outcome)
+        if done:
+            self._sources.remember(work, outcome.output)
+        return done
 
     async def _complete_at_once(self, work: Work, outcome: Outcome) -> bool:
         async with self._tenants.connection(work.tenant_id) as connection:
-            return await self._steps.complete_at_once(connection, work, outcome)
+            done = await self._steps.complete_at_once(connection, work, outcome)
+        if done:
+            self._sources.remember(work, outcome.output)
+        return done
 
     async def _attempt(self, setup: Setup, spec: StepSpec, work: Work, attempt: Attempt) -> Outcome:
         try:
