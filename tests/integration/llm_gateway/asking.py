@@ -146,6 +146,14 @@ class Asking:
             self.generation.Generate(request, timeout=seconds, metadata=self._credentials())
         )
 
+    async def refusal(self, spec: generation_pb2.GenerationSpec) -> Refused:
+        """Ask through Generate for what must be refused."""
+        try:
+            await self.ask(spec)
+        except Refused as refused:
+            return refused
+        raise AssertionError("it was answered")
+
     async def stream(
         self,
         spec: generation_pb2.GenerationSpec | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import Refused, by_id, struct
+from tests.integration.llm_gateway.asking import by_id, struct
 from tests.integration.llm_gateway.cataloguing import model, new_name, price, set_model, set_price
 from tests.integration.llm_gateway.test_money import recounted, told, used
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.integration.llm_gateway.asking import Asking
     from tests.integration.llm_gateway.house import House
 
-    from nagaya.llm_gateway.v1 import generation_pb2
 
 SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
 # What each wire format says of a reply that its limit ended.
@@ -31,12 +30,6 @@ ENDED = {"kind": "reply", "text": '{"title": "Cra', "finish": "length"}
 ALWAYS = {"times": 100}
 
 
-async def refusal(asking: Asking, spec: generation_pb2.GenerationSpec) -> Refused:
-    with pytest.raises(Refused) as refused:
-        await asking.ask(spec)
-    return refused.value
-
-
 @pytest.mark.parametrize("model_id", WORDS)
 async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_asked_for(
     house: House, asking: Asking, model_id: str
@@ -45,7 +38,7 @@ async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_a
     spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
     other = await asking.through(house.gateways[1])
 
-    refusals = [await refusal(through, spec) for through in (asking, other, asking)]
+    refusals = [await through.refusal(spec) for through in (asking, other, asking)]
     call = await asking.call()
 
     (sent,) = asking.sent()
@@ -75,7 +68,7 @@ async def test_reasoning_that_left_nothing_for_the_reply_is_named(
     house.stub.script(asking.word, ENDED | {"reasoning_tokens": 8_200}, **ALWAYS)
     spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
 
-    refused = await refusal(asking, spec)
+    refused = await asking.refusal(spec)
 
     assert refused.reason == "REPLY_CUT"
     assert "reasoning used 8,200 of the 8,292 that were allowed" in str(refused)
@@ -85,7 +78,7 @@ async def test_reasoning_that_left_nothing_for_the_reply_is_named(
 async def test_a_model_that_may_say_no_more_is_named(house: House, asking: Asking) -> None:
     house.stub.script(asking.word, ENDED)
 
-    refused = await refusal(asking, asking.spec(output_schema=SCHEMA))
+    refused = await asking.refusal(asking.spec(output_schema=SCHEMA))
 
     assert "the model may say no more than" in str(refused)
 
@@ -94,10 +87,10 @@ async def test_a_larger_limit_is_another_request_and_goes_under_the_next_call_nu
     house: House, asking: Asking
 ) -> None:
     house.stub.script(asking.word, ENDED, times=1)
-    await refusal(asking, asking.spec(output_schema=SCHEMA, max_output_tokens=100))
+    await asking.refusal(asking.spec(output_schema=SCHEMA, max_output_tokens=100))
     more: dict[str, Any] = {"output_schema": SCHEMA, "max_output_tokens": 1_000}
 
-    reused = await refusal(asking, asking.spec(**more))
+    reused = await asking.refusal(asking.spec(**more))
     done = await asking.ask(asking.spec(call=2, **more))
 
     assert reused.reason == "CALL_KEY_REUSED"
@@ -114,7 +107,7 @@ async def test_the_same_request_goes_on_once_its_model_may_say_more(
     await set_price(asking, price(short.model_id, now(), 1_000_000))
     house.stub.script(asking.word, ENDED, times=1)
     spec = asking.spec(output_schema=SCHEMA, model=by_id(short.model_id))
-    assert [(await refusal(asking, spec)).reason for _ in range(2)] == ["REPLY_CUT"] * 2
+    assert [(await asking.refusal(spec)).reason for _ in range(2)] == ["REPLY_CUT"] * 2
 
     short.capabilities.max_output_tokens = 2_000
     await set_model(asking, short)

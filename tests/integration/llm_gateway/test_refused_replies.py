@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.asking import Refused, by_id, struct
+from tests.integration.llm_gateway.asking import by_id, struct
 from tests.integration.llm_gateway.cataloguing import new_name, set_override
 from tests.integration.llm_gateway.test_money import recounted, told, used
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tests.integration.llm_gateway.asking import Asking
     from tests.integration.llm_gateway.house import House
 
-    from nagaya.llm_gateway.v1 import generation_pb2
 
 SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
 # What each wire format says of a reply that the provider refuses.
@@ -28,12 +27,6 @@ DECLINED = {"kind": "reply", "text": "I would rather not.", "finish": "filtered"
 ALWAYS = {"times": 100}
 
 
-async def refusal(asking: Asking, spec: generation_pb2.GenerationSpec) -> Refused:
-    with pytest.raises(Refused) as refused:
-        await asking.ask(spec)
-    return refused.value
-
-
 @pytest.mark.parametrize("model_id", WORDS)
 async def test_a_refused_reply_is_paid_once_however_often_it_is_asked_for(
     house: House, asking: Asking, model_id: str
@@ -42,7 +35,7 @@ async def test_a_refused_reply_is_paid_once_however_often_it_is_asked_for(
     spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA)
     other = await asking.through(house.gateways[1])
 
-    refusals = [await refusal(through, spec) for through in (asking, other, asking)]
+    refusals = [await through.refusal(spec) for through in (asking, other, asking)]
     call = await asking.call()
 
     (sent,) = asking.sent()
@@ -68,7 +61,7 @@ async def test_the_same_request_goes_on_once_its_step_has_another_model(
     await set_override(asking, step, "claude", "standard")
     house.stub.script(asking.word, DECLINED, times=1)
     spec = asking.spec(step=step, output_schema=SCHEMA)
-    assert [(await refusal(asking, spec)).reason for _ in range(2)] == ["REPLY_REFUSED"] * 2
+    assert [(await asking.refusal(spec)).reason for _ in range(2)] == ["REPLY_REFUSED"] * 2
 
     await set_override(asking, step, "gemini", "standard")
     done = await asking.ask(spec)
@@ -86,9 +79,9 @@ async def test_another_request_goes_under_the_next_call_number(
     house: House, asking: Asking
 ) -> None:
     house.stub.script(asking.word, DECLINED, times=1)
-    await refusal(asking, asking.spec(output_schema=SCHEMA))
+    await asking.refusal(asking.spec(output_schema=SCHEMA))
 
-    reused = await refusal(asking, asking.spec("Write about herons.", output_schema=SCHEMA))
+    reused = await asking.refusal(asking.spec("Write about herons.", output_schema=SCHEMA))
     done = await asking.ask(asking.spec("Write about herons.", call=2, output_schema=SCHEMA))
 
     assert reused.reason == "CALL_KEY_REUSED"
@@ -130,7 +123,7 @@ async def test_what_fits_no_schema_and_was_not_refused_may_still_be_tried_again(
     house.stub.script(asking.word, {"kind": "reply", "text": "No JSON."}, times=1)
     spec = asking.spec(output_schema=SCHEMA)
 
-    refused = await refusal(asking, spec)
+    refused = await asking.refusal(spec)
     done = await asking.ask(spec)
 
     assert refused.reason == "REPLY_INVALID"

@@ -26,7 +26,7 @@ _KNOWN_OUTPUTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The outputs that a piece of work may use, found in the database."""
+    """The outputs that a piece of work may use."""
 
     work: Work
     spec: StepSpec

@@ -33,7 +33,8 @@ _COLUMNS = """
 """
 
 
-_RUN = """
+_OPEN_RUN = f"run AS (SELECT id FROM runs WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE)"
+_RUNNING_RUN = """
     run AS (
         SELECT id, epoch FROM runs
          WHERE id = $1 AND epoch = $2 AND status IN ('running', 'paused')
@@ -59,7 +60,7 @@ class StepStore:
         """Begin an attempt; None if the work is done, or the run is closed for it."""
         row = await connection.fetchrow(
             f"""
-            WITH {_RUN}, piece AS (
+            WITH {_RUNNING_RUN}, piece AS (
                 INSERT INTO steps (run_id, step, item, visit, epoch, status, started_at)
                 SELECT id, $3, $4, $5, epoch, 'running', now() FROM run
                 ON CONFLICT (run_id, step, item, visit) DO UPDATE
@@ -113,9 +114,7 @@ class StepStore:
         """
         return await connection.fetchval(
             f"""
-            WITH run AS (
-                SELECT id FROM runs WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE
-            ), piece AS (
+            WITH {_OPEN_RUN}, piece AS (
                 UPDATE steps
                    SET status = $4, completed_at = now(), error = NULL, error_message = NULL,
                        output_path = $5, output_digest = $6, summary = $7, metrics = $8::jsonb,
@@ -140,7 +139,7 @@ class StepStore:
         """Record a short step as begun and done; False if it is done, or the run closed for it."""
         return await connection.fetchval(
             f"""
-            WITH {_RUN}, piece AS (
+            WITH {_RUNNING_RUN}, piece AS (
                 INSERT INTO steps (run_id, step, item, visit, epoch, started_at, completed_at,
                                    status, output_path, output_digest, summary, metrics, llm_model,
                                    model_rule, token_usage, cost_micro_usd, prompt_version,
@@ -183,9 +182,7 @@ class StepStore:
         """
         await connection.execute(
             f"""
-            WITH run AS (
-                SELECT id FROM runs WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE
-            ), piece AS (
+            WITH {_OPEN_RUN}, piece AS (
                 UPDATE steps
                    SET status = CASE WHEN $8 THEN 'failed' ELSE status END,
                        completed_at = CASE WHEN $8 THEN now() END, error_message = $5,
