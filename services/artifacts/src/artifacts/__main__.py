@@ -43,7 +43,6 @@ async def serve(config: Config) -> None:
         await server.start()
         await server.run_until_signal(prepare())
         service.close()
-    telemetry.stop()
 
 
 if __name__ == "__main__":

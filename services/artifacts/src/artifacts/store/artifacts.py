@@ -132,8 +132,10 @@ class ArtifactStore:
         tenant_id = submissions[0].draft.key.tenant_id
         ordered = sorted(submissions, key=lambda file: file.path)  # as WriteStore.take locks them
         records = json.dumps([_record(submission) for submission in ordered])
+        # Their own array, by which the planner sees that they are few, and goes by the index.
+        paths = [submission.path for submission in ordered]
         try:
-            rows = await connection.fetch(_COMMIT, writer, records, user_id, only_held)
+            rows = await connection.fetch(_COMMIT, writer, records, user_id, only_held, paths)
         except asyncpg.ForeignKeyViolationError:
             raise RunNotFound(str(submissions[0].draft.key.run_id)) from None
         return self._by_path(tenant_id, rows)
@@ -152,10 +154,8 @@ WITH submission AS MATERIALIZED (
            json_pointer text)
 ), ended AS (
     DELETE FROM artifact_writes
-     USING submission
-     WHERE artifact_writes.file_path = submission.file_path AND artifact_writes.writer = $1
-       AND (NOT $4 OR run_is_held(submission.run_id))
-    RETURNING artifact_writes.file_path
+     WHERE file_path = ANY($5) AND writer = $1 AND (NOT $4 OR run_is_held(run_id))
+    RETURNING file_path
 ), committed AS (
     INSERT INTO artifacts (
         run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,
