@@ -14,6 +14,8 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from servicekit.process import leave
+
 
 @activity.defn
 async def nothing(step: str) -> str:
@@ -43,3 +45,4 @@ async def main(address: str, queue: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1], sys.argv[2]))
+    leave(0)

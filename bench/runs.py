@@ -24,6 +24,7 @@ from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
 from nagaya_local.clone.endpoints import Endpoints
+from servicekit.process import leave
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,3 +131,4 @@ async def _prepare(nagaya: Client) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    leave(0)

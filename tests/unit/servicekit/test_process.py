@@ -1,4 +1,4 @@
-"""What the processes of all services do when they are started wrongly."""
+"""What the processes of all services do when they are started wrongly, and when they end."""
 
 from __future__ import annotations
 
@@ -75,6 +75,29 @@ def test_a_port_that_is_taken_ends_the_process_with_one_sentence(keys: Keys) -> 
         said = refusal("runs", settings(keys, address))
 
     assert f"runs: cannot listen on {address}: is the port taken?\n" in said
+
+
+WITH_A_THREAD = """
+import asyncio, logging, threading
+from servicekit import logs
+from servicekit.process import run
+
+async def serve():
+    logs.start("probe", "info")
+    threading.Thread(target=threading.Event().wait).start()
+    print("on standard output")
+    logging.getLogger("probe").info("the last line")
+
+run("probe", serve)
+"""
+
+
+def test_a_process_ends_with_all_it_said_whatever_threads_a_library_leaves() -> None:
+    program = [sys.executable, "-c", WITH_A_THREAD]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "on standard output\n")
+    assert '"message": "the last line"' in ended.stderr
 
 
 def settings(keys: Keys, listen: str) -> dict[str, str]:

@@ -125,9 +125,10 @@ async def test_a_port_that_is_taken_is_told(keys: Keys) -> None:
 
 
 PROGRAM = """
-import asyncio, sys, uvloop
+import asyncio, sys
 from pathlib import Path
 from servicekit import telemetry
+from servicekit.process import run
 from servicekit.server import Server
 from servicekit.testing import Keys
 from tests.unit.servicekit.probe import binding, echo
@@ -145,9 +146,8 @@ async def main():
         if sys.argv[2] == "in vain":
             raise RuntimeError("in vain")
     await server.run_until_signal(prepare())
-    telemetry.stop()
 
-uvloop.run(main())
+run("probe", main)
 """
 
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import traceback
-from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any
 
 from servicekit.call import current_call
@@ -120,6 +119,3 @@ def _second(second: int) -> str:
         _seconds.clear()
         known = _seconds[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
     return known
-
-
-__all__ = ["JsonHandler", "LineWriter", "iso", "quote", "start"]

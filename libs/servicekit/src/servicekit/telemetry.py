@@ -10,11 +10,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import REGISTRY, Gauge, Histogram, start_http_server
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from servicekit import logs
@@ -69,9 +65,7 @@ class CallCollector(Collector):
         ended = CounterMetricFamily(
             "rpc_server_calls", "Calls that ended.", labels=[name, "rpc_response_status_code"]
         )
-        inside = GaugeMetricFamily(
-            "rpc_server_calls_in_flight", "Calls being served.", labels=[name]
-        )
+        inside = GaugeMetricFamily("rpc_server_calls_in_flight", "Calls in flight.", labels=[name])
         for method, metrics in list(self._methods.items()):
             inside.add_metric([method], metrics.in_flight)
             seconds.add_metric([method], _cumulative(metrics.buckets), metrics.total_seconds)

@@ -38,7 +38,6 @@ async def serve(config: Config) -> None:
         server = Server(config.server, bindings(gateway, stores, data), verifier)
         await server.start()
         await server.run_until_signal(prepare())
-    telemetry.stop()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ async def serve(config: Config) -> None:
         server = Server(config.server, services, verifier, on_drain=drain)
         await server.start()
         await server.run_until_signal(prepare())
-    telemetry.stop()
 
 
 if __name__ == "__main__":

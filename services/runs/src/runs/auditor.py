@@ -21,6 +21,7 @@ from runs.config import TemporalConfig
 from runs.fences import START_LIMIT
 from runs.launcher import connect
 from servicekit.errors import StartRefused
+from servicekit.process import leave
 from servicekit.settings import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -122,4 +123,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

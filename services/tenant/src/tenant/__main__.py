@@ -24,7 +24,6 @@ async def serve(config: Config) -> None:
         await server.run_until_signal(service.prepare())
     finally:
         await service.close()
-        telemetry.stop()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -28,7 +29,7 @@ class CallLog:
         root = logging.getLogger()
         handler = next((h for h in root.handlers if isinstance(h, logs.JsonHandler)), None)
         self._writer = handler.writer if handler and root.isEnabledFor(logging.INFO) else None
-        self._service = logs.quote(handler.service) if handler else '""'
+        self._service = quote(handler.service) if handler else '""'
         self._epoch = time.time() - time.monotonic()
         self._ended: list[Passage] = []
 
@@ -46,7 +47,7 @@ class CallLog:
             self._ended.clear()
 
     def _line(self, passage: Passage) -> str:
-        quote, principal, method = logs.quote, passage.principal, passage.method
+        principal, method = passage.principal, passage.method
         workload = quote(principal.workload) if principal and principal.workload else "null"
         left = (passage.deadline or 0.0) - passage.started - passage.seconds
         trace_id = f',"trace_id":"{passage.traceparent[3:35]}"' if passage.traceparent else ""
