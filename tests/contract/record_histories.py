@@ -24,7 +24,7 @@ from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
 from nagaya_local.parts.temporal_binary import TemporalFinder
-from runs.domain.plan import Plan, PlanStep
+from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
 from runs.workflows import ITEMS_IN_CHILD
 
@@ -78,14 +78,15 @@ def article() -> Plan:
 
 async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     """Run one run of each kind; send its name and its history."""
-    for name, plan in (
-        ("article", article()),
-        ("short-steps", SHORT_CHAIN),
-        ("skipped", SKIPPED),
-        ("failed", FAILED),
-        ("cancelled", CANCELLED),
+    for name, plan, version in (
+        ("article", article(), WORKFLOW_VERSION),
+        ("short-steps", SHORT_CHAIN, WORKFLOW_VERSION),
+        ("short-steps-begun-apart", SHORT_CHAIN, 1),
+        ("skipped", SKIPPED, WORKFLOW_VERSION),
+        ("failed", FAILED, WORKFLOW_VERSION),
+        ("cancelled", CANCELLED, WORKFLOW_VERSION),
     ):
-        yield name, await _ended(address, plan, cancel=name == "cancelled")
+        yield name, await _ended(address, plan, version, cancel=name == "cancelled")
     notes = Notes(list_length=ITEMS_IN_CHILD + 1)
     async with worker(address, notes, RECORDED) as client:
         handle = await start(client, LONG_MAP)
@@ -96,10 +97,10 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     yield "killed-worker", await _survived(address, KILLED)
 
 
-async def _ended(address: str, plan: Plan, *, cancel: bool) -> WorkflowHistory:
+async def _ended(address: str, plan: Plan, version: int, *, cancel: bool) -> WorkflowHistory:
     notes = Notes()
     async with worker(address, notes, RECORDED) as client:
-        handle = await start(client, plan)
+        handle = await start(client, plan, version=version)
         if cancel:
             await notes.endless_began.wait()
             await handle.cancel()

@@ -1,7 +1,7 @@
 """Today's workflows replay what the release before has left in Temporal.
 
 `make histories` records it anew, for a release: a change that turns this red would leave runs in
-flight unable to go on. Change the workflow so that both can be replayed (`workflow.patched`).
+flight unable to go on. Change the workflow so that both can be replayed (`RunStart.version`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ KINDS = {
     "long-map",
     "long-map-part",
     "short-steps",
+    "short-steps-begun-apart",
     "skipped",
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")

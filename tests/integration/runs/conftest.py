@@ -216,6 +216,14 @@ def desk(
     return Desk(House(tenants, management, launcher, peers), peers)
 
 
+@pytest.fixture
+def other_desk(
+    tenants: TenantPools, management: ManagementPool, launcher: Launcher, peers: grpc.aio.Channel
+) -> Desk:
+    """Another worker."""
+    return Desk(House(tenants, management, launcher, peers), peers)
+
+
 def _only(binding: Binding, *methods: str) -> Binding:
     return replace(binding, handlers={name: binding.handlers[name] for name in methods})
 

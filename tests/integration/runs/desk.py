@@ -9,7 +9,6 @@ from temporalio.testing import ActivityEnvironment
 from runs.activities.errors import ErrorFiles
 from runs.activities.function import FunctionSteps
 from runs.activities.llm import LlmSteps
-from runs.activities.setups import Setups
 from runs.activities.sources import SourceFinder
 from runs.activities.steps import StepActivities
 from runs.domain.work import Listing, StepResult, Work
@@ -43,25 +42,28 @@ class Desk:
         self.context: StepContext | None = None
         """What the function was called with last."""
         self.work = Work("acme", "", 1, "copy")
-        stores = house.stores
-        setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
         self.steps = StepActivities(
             house.tenants,
-            setups,
+            house.beginnings,
             self.store,
             SourceFinder(self.store),
             house.files,
-            LlmSteps(setups, LlmGateway(peers), house.files),
+            LlmSteps(house.setups, LlmGateway(peers), house.files),
             FunctionSteps(Functions({"copy": self._copy}), house.files),
             ErrorFiles(house.files),
         )
 
     async def begin(self, step: dict[str, Any]) -> Work:
-        """Create a run of one step, and do what its first activity does."""
-        await self.house.pipeline(step)
+        """Create a run of one step, and have it running."""
+        work = await self.create(step)
+        await self.house.begin(work.run_id)
+        return work
+
+    async def create(self, *steps: dict[str, Any]) -> Work:
+        """Create a run, which nothing has begun yet."""
+        await self.house.pipeline(*steps)
         run = await self.house.run()
-        await self.house.begin(run.run_id)
-        self.work = Work("acme", run.run_id, 1, "copy")
+        self.work = Work("acme", run.run_id, 1, steps[0]["step"])
         return self.work
 
     async def late_begin(self) -> None:

@@ -1,4 +1,4 @@
-"""The API side of the service, put together on the databases of one test."""
+"""The service, put together on the databases of one test; of its worker, what begins a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from google.protobuf.json_format import ParseDict
 from dataplane.directory import TenantDirectory
 from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
+from runs.activities.beginnings import Beginnings
+from runs.activities.setups import Setups
 from runs.app.pipelines import Pipelines
 from runs.app.prompts import Prompts
 from runs.app.runs import Runs
@@ -60,6 +62,8 @@ class House:
         self.data = DataPlane(tenants, management, TenantDirectory(nowhere))
         self.files, gateway = Artifacts(peers or nowhere), LlmGateway(peers or nowhere)
         self.runs = Runs(self.data, stores, self.files, gateway, launcher)
+        self.setups = Setups(tenants, stores.runs, stores.pipelines, stores.prompts)
+        self.beginnings = Beginnings(tenants, self.setups, stores.transitions, self.files)
 
     def reaching(self, launcher: Launcher) -> House:
         """Make a replica with another way to Temporal."""
@@ -76,7 +80,7 @@ class House:
         return run
 
     async def begin(self, run_id: str) -> None:
-        """Do what the first activity of a run's workflow does."""
+        """Have a run running, without its input."""
         async with self.tenants.transaction("acme") as connection:
             await self.stores.transitions.begin(connection, run_id, 1, INPUT_FILE)
 

@@ -36,8 +36,11 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         """Digests by path."""
+        self.sent: list[str] = []
+        """The paths of all files that came, one after another."""
         self.refusal: DomainError | None = None
         """What is answered to whoever wants to commit a file."""
+        self.refused = asyncio.Event()
         self.unread: DomainError = Internal("no file is kept here")
         """What is answered to whoever wants to read values of files."""
 
@@ -45,9 +48,11 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self, request: artifact_service_pb2.BatchPutArtifactsRequest, context: Context
     ) -> artifact_service_pb2.BatchPutArtifactsResponse:
         if self.refusal is not None:
+            self.refused.set()
             raise self.refusal
         (item,) = request.items
         path = f"storage/acme/{item.draft.run_id}/{item.draft.step}/{item.draft.name}"
+        self.sent.append(path)
         digest = self.files.setdefault(path, hashlib.sha256(item.data).hexdigest())
         artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
         result = artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact)

@@ -20,11 +20,10 @@ from runs.activities.errors import ErrorFiles
 from runs.activities.function import FunctionSteps
 from runs.activities.llm import LlmSteps
 from runs.activities.runs import RunActivities
-from runs.activities.setups import Setups
 from runs.activities.sources import SourceFinder
 from runs.activities.steps import StepActivities
 from runs.config import TemporalConfig
-from runs.domain.plan import Plan, PlanStep, RunStart, workflow_id
+from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep, RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.domain.work import RunRef, StepResult, Work
 from runs.functions import Functions
@@ -63,12 +62,11 @@ class Shop:
         self.most_at_once = 0
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
-        stores, store = house.stores, StepStore()
-        setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
-        runs = RunActivities(house.tenants, setups, stores.transitions, store, house.files)
+        setups, transitions, store = house.setups, house.stores.transitions, StepStore()
+        runs = RunActivities(house.tenants, setups, house.beginnings, transitions, store)
         steps = StepActivities(
             house.tenants,
-            setups,
+            house.beginnings,
             store,
             SourceFinder(store),
             house.files,
@@ -266,8 +264,8 @@ async def test_maps_of_short_steps_keep_no_other_tenant_from_beginning_and_endin
     launcher = Launcher(client, queue)
     maps = Plan((PlanStep("short", "function", short=True, map_step="input"),)).compact()
     plain = Plan((PlanStep("short", "function", short=True),)).compact()
-    starts = [RunStart("acme", secrets.token_hex(8), 1, maps) for _ in range(4)]
-    other = RunStart("bolt", secrets.token_hex(8), 1, plain)
+    starts = [RunStart("acme", secrets.token_hex(8), 1, maps, WORKFLOW_VERSION) for _ in range(4)]
+    other = RunStart("bolt", secrets.token_hex(8), 1, plain, WORKFLOW_VERSION)
     async with make_worker(client, queue, notes.activities, Slots(SLOTS, 75)):
         for start in starts:
             await launcher.start(start)

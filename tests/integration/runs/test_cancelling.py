@@ -14,7 +14,6 @@ from tests.integration.runs.house import make_due
 from tests.integration.runs.worker_of_notes import WORKFLOWS, Notes
 
 from runs.activities.runs import RunActivities
-from runs.activities.setups import Setups
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
@@ -157,9 +156,8 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     slow.may_start.set()
     await creating
 
-    stores, notes = house.stores, Notes()
-    setups = Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts)
-    runs = RunActivities(house.tenants, setups, stores.transitions, StepStore(), house.files)
+    notes, transitions = Notes(), house.stores.transitions
+    runs = RunActivities(house.tenants, house.setups, house.beginnings, transitions, StepStore())
     worker = Worker(
         client,
         task_queue=queue,

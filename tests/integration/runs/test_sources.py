@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.integration.runs.house import COPY, INPUT_FILE
 
-from runs.activities.setups import Setups
 from runs.activities.sources import SourceFinder
 from runs.domain.outputs import FilePointer
 from runs.domain.runs import OutputFile
@@ -24,10 +23,7 @@ OUTPUT = OutputFile("storage/acme/x/copy/output.json", "1" * 64, "9 characters",
 
 
 async def found(house: House, finder: SourceFinder, work: Work) -> Mapping[str, object]:
-    stores = house.stores
-    setup = await Setups(house.tenants, stores.runs, stores.pipelines, stores.prompts).read(
-        work.run
-    )
+    setup = await house.setups.find(work.run)
     async with house.tenants.connection("acme") as connection:
         sources = await finder.find(connection, setup, setup.spec.step(work.step), work)
     return sources.outputs

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from runs.domain.plan import Plan, RunStart
+from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
 from runs.domain.work import Listing, RunEnd, RunRef, StepResult, Work
 from runs.fences import data_converter
 from runs.workflows import MapPartRun, PipelineRun
@@ -132,8 +132,10 @@ async def connect(address: str, queue: str) -> Client:
     return await Client.connect(address, data_converter=data_converter(), identity=queue)
 
 
-async def start(client: Client, plan: Plan, epoch: int = 1) -> WorkflowHandle[PipelineRun, None]:
-    run = RunStart("acme", str(uuid.uuid4()), epoch, plan.compact())
+async def start(
+    client: Client, plan: Plan, epoch: int = 1, version: int = WORKFLOW_VERSION
+) -> WorkflowHandle[PipelineRun, None]:
+    run = RunStart("acme", str(uuid.uuid4()), epoch, plan.compact(), version)
     return await client.start_workflow(
         PipelineRun.run, run, id=run.workflow_id, task_queue=client.identity
     )

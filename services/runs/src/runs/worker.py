@@ -13,6 +13,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dataplane.tenants import connect_data_plane
 from runs.activities.admission import Admission, Slots
+from runs.activities.beginnings import Beginnings
 from runs.activities.edge import Edge
 from runs.activities.errors import ErrorFiles
 from runs.activities.function import FunctionSteps
@@ -78,7 +79,6 @@ async def work(config: WorkerConfig) -> None:
         worker = make_worker(client, config.temporal.task_queue, activities, slots)
         telemetry.start("runs-worker", config.process)
         await _run_until_signal(worker)
-    telemetry.stop()
 
 
 def make_worker(
@@ -108,11 +108,12 @@ def _activities(
 ) -> tuple[RunActivities, StepActivities]:
     artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
     setups = Setups(tenants, RunStore(), PipelineStore(), PromptStore())
-    store = StepStore()
-    runs = RunActivities(tenants, setups, RunTransitions(), store, artifacts)
+    store, transitions = StepStore(), RunTransitions()
+    beginnings = Beginnings(tenants, setups, transitions, artifacts)
+    runs = RunActivities(tenants, setups, beginnings, transitions, store)
     steps = StepActivities(
         tenants,
-        setups,
+        beginnings,
         store,
         SourceFinder(store),
         artifacts,

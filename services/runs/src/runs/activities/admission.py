@@ -114,7 +114,7 @@ class Admission(Interceptor):
     """Lets in what a tenant's share has room for.
 
     Steps that Temporal hands out go back to it. Local activities cannot; those that do short steps
-    wait here, which costs next to nothing. The beginning and the end of a run wait for nothing.
+    wait here, which costs next to nothing. Activities that only begin or end a run do not wait.
     """
 
     def __init__(self, slots: Slots) -> None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from runs.activities.edge import told
-from runs.activities.patience import patiently
-from runs.domain.failures import RunClosed, StepFailed
-from runs.domain.inputs import Inline, Pointer
-from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
-from runs.domain.pipelines import INPUT
-from runs.domain.plan import MAX_ATTEMPTS
+from runs.domain.failures import RunClosed
 from runs.domain.runs import Failure, RunStatus
-from runs.domain.values import shortest
 from runs.domain.work import RunEnd, RunRef
-from servicekit.call import calling
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from runs.activities.beginnings import Beginnings
     from runs.activities.setups import Setups
-    from runs.domain.runs import OutputFile, RunSetup
-    from runs.peers.artifacts import Artifacts
     from runs.store.steps import StepStore
     from runs.store.transitions import RunTransitions
 
@@ -33,36 +23,24 @@ class RunActivities:
         self,
         tenants: TenantPools,
         setups: Setups,
+        beginnings: Beginnings,
         transitions: RunTransitions,
         steps: StepStore,
-        artifacts: Artifacts,
     ) -> None:
         self._tenants = tenants
         self._setups = setups
+        self._beginnings = beginnings
         self._transitions = transitions
         self._steps = steps
-        self._artifacts = artifacts
 
     @activity.defn
     async def begin_run(self, run: RunRef) -> bool:
-        """Commit the run's input and make it running; False if there is nothing to do.
-
-        An input that cannot be had fails the run.
-        """
+        """Begin the run; False if there is nothing to do. An input that cannot be had fails it."""
         try:
-            setup = await self._setups.read(run)
+            await self._beginnings.setup(run)
         except RunClosed:
             return False
-        with calling(tenant_id=run.tenant_id, user_id=setup.run.user_id):
-            try:
-                file = setup.run.input_file or await patiently(lambda: self._input(run, setup.run))
-            except StepFailed as failure:
-                final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
-                raise told(failure, final=final) from None
-        async with self._tenants.connection(run.tenant_id) as connection:
-            status = await self._transitions.begin(connection, run.run_id, run.epoch, file)
-        self._setups.remember(run, replace(setup, run=replace(setup.run, input_file=file)))
-        return status is not None and not status.final
+        return True
 
     @activity.defn
     async def end_run(self, end: RunEnd) -> None:
@@ -82,14 +60,3 @@ class RunActivities:
             if status is RunStatus.FAILED:
                 error = await self._steps.find_failure(connection, run) or reported
             await self._transitions.finish(connection, run.run_id, run.epoch, status, error)
-
-    async def _input(self, run: RunRef, setup: RunSetup) -> OutputFile:
-        draft = FileDraft(run.run_id, INPUT, OUTPUT)
-        match setup.input:
-            case Inline(value):
-                return await self._artifacts.put(run.tenant_id, draft, shortest(value))
-            case Pointer(path, digest, json_pointer):
-                source = FilePointer(path, digest, json_pointer)
-                return await self._artifacts.copy(run.tenant_id, source, draft)
-            case _:
-                raise RunClosed  # a held run is started only once its input is there

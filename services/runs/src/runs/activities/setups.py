@@ -43,29 +43,17 @@ class Setups:
         self._specs: OrderedDict[tuple[str, str, int], PipelineSpec] = OrderedDict()
 
     async def find(self, run: RunRef) -> Setup:
-        """Return what a run that has begun is done with. Raises RunClosed."""
-        known = self._known.get(run)
-        if known is None:
-            known = await self.read(run)
-            if known.run.input_file is not None:
-                self.remember(run, known)
-        return known
+        """Return what a run is done with. Raises RunClosed if it is gone, over or replaced."""
+        return self._known.get(run) or await self._read(run)
 
     def remember(self, run: RunRef, setup: Setup) -> None:
+        """Spare the run's further steps a look into the database."""
         self._known[run] = setup
         if len(self._known) > _KNOWN_RUNS:
             self._known.popitem(last=False)
 
     def forget(self, run: RunRef) -> None:
         self._known.pop(run, None)
-
-    async def read(self, run: RunRef) -> Setup:
-        """Read a run from its database. Raises RunClosed if it is gone, over or replaced."""
-        async with self._tenants.connection(run.tenant_id) as connection:
-            setup = await self._runs.find_setup(connection, run.run_id)
-            if setup is None or setup.epoch != run.epoch or setup.status.final:
-                raise RunClosed
-            return Setup(setup, await self._spec(connection, run.tenant_id, setup))
 
     async def prompt(self, tenant_id: str, step: str, version: int) -> PromptVersion:
         """Return a version of a step's prompt. Raises StepImpossible if it is gone."""
@@ -74,6 +62,13 @@ class Setups:
         if prompt is None:
             raise StepImpossible("PROMPT_UNUSABLE", f"step {step} has no prompt version {version}")
         return prompt
+
+    async def _read(self, run: RunRef) -> Setup:
+        async with self._tenants.connection(run.tenant_id) as connection:
+            setup = await self._runs.find_setup(connection, run.run_id)
+            if setup is None or setup.epoch != run.epoch or setup.status.final:
+                raise RunClosed
+            return Setup(setup, await self._spec(connection, run.tenant_id, setup))
 
     async def _spec(self, connection: Connection, tenant_id: str, run: RunSetup) -> PipelineSpec:
         key = (tenant_id, run.pipeline, run.pipeline_version)

@@ -23,10 +23,11 @@ from servicekit.call import calling
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from runs.activities.beginnings import Beginnings
     from runs.activities.errors import ErrorFiles
     from runs.activities.function import FunctionSteps
     from runs.activities.llm import LlmSteps
-    from runs.activities.setups import Setup, Setups
+    from runs.activities.setups import Setup
     from runs.activities.sources import SourceFinder, Sources
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
@@ -42,7 +43,7 @@ class StepActivities:
     def __init__(
         self,
         tenants: TenantPools,
-        setups: Setups,
+        beginnings: Beginnings,
         steps: StepStore,
         sources: SourceFinder,
         artifacts: Artifacts,
@@ -51,7 +52,7 @@ class StepActivities:
         errors: ErrorFiles,
     ) -> None:
         self._tenants = tenants
-        self._setups = setups
+        self._beginnings = beginnings
         self._steps = steps
         self._sources = sources
         self._artifacts = artifacts
@@ -156,7 +157,7 @@ class StepActivities:
 
     async def _setup(self, work: Work) -> Setup:
         try:
-            return await patiently(lambda: self._setups.find(work.run))
+            return await self._beginnings.setup(work.run)
         except RunClosed:
             raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True) from None
 

@@ -15,7 +15,7 @@ from runs.app.models import Models
 from runs.app.pending_work import PendingWork
 from runs.app.pipelines import check_prompts
 from runs.domain.inputs import input_path
-from runs.domain.plan import FIRST_EPOCH, RunStart
+from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
 from runs.domain.prompts import ACTIVE
 from runs.domain.runs import RunStatus
 from runs.errors import (
@@ -181,7 +181,8 @@ class Runs:
     async def _launch(self, tenant_id: str, run_id: str, facts: PipelineFacts) -> None:
         """Start the workflow, or leave it to a relay. The outbox forgets it once it has begun."""
         try:
-            await self._launcher.start(RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan))
+            start = RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan, WORKFLOW_VERSION)
+            await self._launcher.start(start)
         except TemporalUnavailable as error:
             _log.info("a relay will start the run", extra={"run_id": run_id, "why": error.message})
 

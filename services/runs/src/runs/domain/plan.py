@@ -21,6 +21,9 @@ TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
+WORKFLOW_VERSION = 2
+"""How today's runs are walked. Runs under way keep the version that they were started with."""
+
 FIRST_EPOCH = 1
 """The epoch of a run's first workflow. A later one fences off what an earlier one still does."""
 
@@ -63,6 +66,11 @@ class Plan:
             ordered[free] = _plan_step(step, needs)
         return cls(tuple(ordered.values()))
 
+    @property
+    def begins_short(self) -> bool:
+        """Whether all that is done first is short."""
+        return all(step.short for step in self.steps if not step.needs)
+
     def compact(self) -> list[Any]:
         """Return the plan as JSON values: numbers for names, what is usual left out."""
         numbers = {step.step: number for number, step in enumerate(self.steps)}
@@ -93,6 +101,8 @@ class RunStart:
     epoch: int
     plan: list[Any]
     """The plan as Plan.compact returns it."""
+    version: int = 1
+    """1: an activity of its own begins the run. 2: where short steps are the first, they do."""
 
     @property
     def workflow_id(self) -> str:

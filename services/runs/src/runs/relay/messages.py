@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from runs.domain.plan import RunStart
+from runs.domain.plan import WORKFLOW_VERSION, RunStart
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
@@ -54,7 +54,8 @@ class Messenger:
             if message.kind == "cancel":
                 await self._endings.cancel(tenant_id, message.run_id, message.epoch)
                 return
-            start = RunStart(tenant_id, message.run_id, message.epoch, message.plan)
+            run_id, epoch = message.run_id, message.epoch
+            start = RunStart(tenant_id, run_id, epoch, message.plan, WORKFLOW_VERSION)
             await self._launcher.start(start)
             async with self._tenants.connection(tenant_id) as connection:
                 await self._outbox.remove(connection, message.run_id, message.kind)
