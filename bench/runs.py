@@ -50,8 +50,8 @@ async def main() -> None:
             stdout=subprocess.PIPE,
         )
         try:
-            if raw.stdout is not None:
-                await asyncio.to_thread(raw.stdout.readline)
+            if raw.stdout is None or not await asyncio.to_thread(raw.stdout.readline):
+                raise RuntimeError("the raw worker does not work")
             await _compare(nagaya, await Temporal.connect(temporal), queue)
         finally:
             raw.terminate()
