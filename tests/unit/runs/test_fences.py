@@ -5,7 +5,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
 from runs.domain.plan import PLAN_LIMIT, RunStart
+from runs.domain.work import Listing, RunEnd, RunRef, StepResult, Work
 from runs.fences import MESSAGE_LIMIT, PAYLOAD_TOO_LARGE, START_LIMIT, data_converter
+from runs.workflows import MapPart
 
 CONVERTER = data_converter()
 
@@ -34,6 +36,35 @@ def test_a_larger_value_is_refused_for_good_and_is_not_in_the_refusal(value: obj
 
     assert (refusal.value.type, refusal.value.non_retryable) == (PAYLOAD_TOO_LARGE, True)
     assert "xxx" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        RunRef("acme", "r", 2),
+        Work("acme", "r", 1, "draft", item=3, visit=2),
+        StepResult("storage/acme/r/draft/output.json", "0" * 64, "長い", {"characters": 7}),
+        StepResult(),
+        Listing("0" * 64, 5),
+        Listing(skipped=True),
+        RunEnd("acme", "r", 1, "failed", "INTERNAL", "internal error"),
+        MapPart(RunRef("acme", "r", 1), [["draft", [], {"s": 1}]], 1, 200),
+    ],
+    ids=["run", "work", "result", "nothing", "listing", "skipped", "end", "part of a map"],
+)
+def test_what_workflows_and_activities_tell_each_other_comes_back_as_it_was(value: object) -> None:
+    (payload,) = CONVERTER.payload_converter.to_payloads([value])
+
+    assert CONVERTER.payload_converter.from_payload(payload, type(value)) == value
+
+
+def test_a_value_of_a_newer_release_loses_what_is_not_known_and_of_an_older_gets_the_default() -> (
+    None
+):
+    told = {"tenant_id": "acme", "run_id": "r", "epoch": 1, "step": "draft", "newer": True}
+    (payload,) = CONVERTER.payload_converter.to_payloads([told])
+
+    assert CONVERTER.payload_converter.from_payload(payload, Work) == Work("acme", "r", 1, "draft")
 
 
 def test_the_largest_plan_can_start_a_workflow() -> None:

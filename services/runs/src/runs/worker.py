@@ -97,6 +97,7 @@ def make_worker(
         max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
         # Whatever these may ask for at once: no one's map keeps out another's begin and end.
         max_concurrent_local_activities=_WORKFLOW_TASKS * ITEMS_IN_WORKFLOW,
+        max_workflow_task_external_storage_concurrency=1,  # there is none: spares tasks for it
         max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
         default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
         graceful_shutdown_timeout=_GRACE,
