@@ -41,7 +41,7 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.refusal: DomainError | None = None
         """What is answered to whoever wants to commit a file."""
         self.refused = asyncio.Event()
-        self.unread: DomainError = Internal("no file is kept here")
+        self.values: DomainError | bytes = Internal("no file is kept here")
         """What is answered to whoever wants to read values of files."""
 
     async def BatchPutArtifacts(
@@ -61,8 +61,11 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     async def BatchGetArtifacts(
         self, request: artifact_service_pb2.BatchGetArtifactsRequest, context: Context
     ) -> artifact_service_pb2.BatchGetArtifactsResponse:
-        refusal = status.to_proto(self.unread, "artifacts.nagaya.dev")
-        result = artifact_service_pb2.BatchGetArtifactsResponse.Result(status=refusal)
+        result = artifact_service_pb2.BatchGetArtifactsResponse.Result()
+        if isinstance(self.values, bytes):
+            result.data = self.values
+        else:
+            result.status.CopyFrom(status.to_proto(self.values, "artifacts.nagaya.dev"))
         return artifact_service_pb2.BatchGetArtifactsResponse(
             results=[result] * len(request.pointers)
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.exceptions import ApplicationError
 from tests.integration.runs.desk import COPY, MAPPED, Desk, steps_of
 
-from runs.domain.outputs import BYTES_AT_ONCE, FilePointer
+from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FilePointer
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_goo
     why: str,
 ) -> None:
     await desk.begin(step)
-    files.unread = refusal
+    files.values = refusal
     with pytest.raises(ApplicationError) as failed:
         await desk.open_map()
 
@@ -68,11 +69,29 @@ async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_goo
     assert tuple(told) == ("LIST_TOO_LARGE", message)
 
 
+async def test_a_list_that_is_too_long_to_be_mapped_over_fails_before_anything_is_done(
+    desk: Desk, files: FileServicer, database: asyncpg.Connection
+) -> None:
+    await desk.begin(MAPPED)
+    files.values = json.dumps([0] * MAP_LIMIT).encode()
+    assert (await desk.open_map()).count == MAP_LIMIT
+
+    files.values = json.dumps([0] * (MAP_LIMIT + 1)).encode()
+    with pytest.raises(ApplicationError) as failed:
+        await desk.open_map()
+    assert (failed.value.type, failed.value.non_retryable) == ("LIST_TOO_LONG", True)
+    assert failed.value.message == (
+        "the list has 5,001 elements, a step is mapped over at most 5,000: "
+        "divide it among several steps or runs"
+    )
+    assert await steps_of(database) == [("failed", 1)]
+
+
 async def test_a_value_that_is_too_large_to_be_read_fails_the_function_that_reads_it(
     desk: Desk, files: FileServicer, database: asyncpg.Connection
 ) -> None:
     await desk.begin(COPY)
-    files.unread = BatchTooLarge("too much")
+    files.values = BatchTooLarge("too much")
 
     async def read() -> JsonValue:
         assert desk.context is not None

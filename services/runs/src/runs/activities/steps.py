@@ -13,7 +13,7 @@ from runs.activities.edge import told
 from runs.activities.patience import patiently
 from runs.conditions import holds
 from runs.domain.failures import ReadTooLarge, RunClosed, StepFailed, StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, OUTPUT, FileDraft
+from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
 from runs.domain.values import parsed, shortest
@@ -216,6 +216,12 @@ class StepActivities:
         value = parsed(data)
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise StepImpossible("MAP_NOT_A_LIST", f"there is no list at {pointer.json_pointer!r}")
+        if len(value) > MAP_LIMIT:
+            raise StepImpossible(
+                "LIST_TOO_LONG",
+                f"the list has {len(value):,} elements, a step is mapped over at most "
+                f"{MAP_LIMIT:,}: divide it among several steps or runs",
+            )
         return Listing(pointer.digest, len(value))
 
     async def _failed(

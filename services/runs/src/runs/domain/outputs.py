@@ -9,6 +9,9 @@ OUTPUT = "output.json"
 BYTES_AT_ONCE = 3 << 20
 """The most that a piece of work commits as one file, or reads of files, at once."""
 
+MAP_LIMIT = 5_000
+"""The most elements that a step is mapped over: what names their outputs is one file."""
+
 CONTENT = "/content"
 """Where in a model's stored reply the content is, as a JSON pointer."""
 

@@ -365,7 +365,7 @@ Global___FunctionStep: _TypeAlias = FunctionStep  # noqa: Y015
 
 @_typing.final
 class MapSpec(_message.Message):
-    """Does a step for each element of a list, which takes 3 MiB at most in its shortest form and lies in a file of at most 16 MiB."""
+    """Does a step for each element of a list of at most 5,000, which takes 3 MiB at most in its shortest form and lies in a file of at most 16 MiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
