@@ -1,11 +1,35 @@
-"""The auditor at the command line, before it has seen any history."""
+"""The auditor: what it finds in an event, and its command line before it has seen any history."""
 
 from __future__ import annotations
 
 import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    ActivityTaskCompletedEventAttributes,
+    ActivityTaskFailedEventAttributes,
+    HistoryEvent,
+)
+from temporalio.client import WorkflowHistory
 
 from nagaya_local.machine.ports import free_port
-from runs.auditor import main
+from runs.auditor import Finding, examine, main
+from runs.domain.work import StepResult
+from runs.fences import data_converter
+
+
+@pytest.mark.parametrize("canary", ["a canary", "町家", 'said "no"', "two\nlines"])
+def test_a_canary_is_found_in_a_result_and_in_a_message(canary: str) -> None:
+    result = StepResult(summary=f"holds {canary} inside")
+    completed = ActivityTaskCompletedEventAttributes()
+    completed.result.payloads.extend(data_converter().payload_converter.to_payloads([result]))
+    failed = ActivityTaskFailedEventAttributes(failure=Failure(message=f"holds {canary} inside"))
+    events = [
+        HistoryEvent(event_id=1, activity_task_completed_event_attributes=completed),
+        HistoryEvent(event_id=2, activity_task_failed_event_attributes=failed),
+    ]
+
+    found = list(examine(WorkflowHistory("acme/1", events), [canary, "another canary"]))
+    assert found == [Finding("acme/1", number, "holds a canary") for number in (1, 2)]
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,11 @@ async def audit(client: Client, canaries: Sequence[str] = ()) -> tuple[tuple[Fin
 
 def examine(history: WorkflowHistory, canaries: Sequence[str] = ()) -> Iterator[Finding]:
     """Find what a history should not hold."""
+    forms = [_forms(canary) for canary in canaries]
     for event in history.events:
         data = event.SerializeToString()
-        for canary in canaries:
-            if canary.encode() in data:
+        for canary in forms:
+            if any(form in data for form in canary):
                 yield Finding(history.workflow_id, event.event_id, "holds a canary")
         if len(data) > EVENT_LIMIT:
             what = f"takes {len(data):,} bytes"
@@ -79,6 +81,11 @@ def payloads(message: Message) -> Iterator[Payload]:
             continue
         for inner in _messages(value):
             yield from payloads(inner)
+
+
+def _forms(canary: str) -> tuple[bytes, bytes]:
+    """Return a canary as a failure's message holds it, and as a payload does, which is JSON."""
+    return canary.encode(), json.dumps(canary)[1:-1].encode()
 
 
 def _messages(value: Any) -> Iterator[Message]:  # noqa: ANN401 - a message, or a container of them
