@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,12 @@ from tests.integration.runs.worker_of_notes import Notes, replay, start, worker
 from runs.auditor import examine
 from runs.domain.plan import Plan, PlanStep
 from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_WORKFLOW
+from servicekit.policy import methods_of
 
 if TYPE_CHECKING:
     from nagaya_local.parts.temporal import TemporalServer
+
+ARTIFACTS = "nagaya.artifacts.v1.ArtifactService"
 
 
 def chain(length: int, *, short: bool = False) -> Plan:
@@ -61,6 +65,21 @@ async def test_a_run_that_is_closed_does_nothing(temporal: TemporalServer) -> No
         await (await start(client, chain(2), epoch=0)).result()
 
     assert (notes.done, notes.ends) == ([], [])
+
+
+async def test_what_begins_a_run_has_the_time_that_a_large_input_is_copied_in(
+    temporal: TemporalServer,
+) -> None:
+    notes = Notes(list_length=0)
+    mapped = PlanStep("m", "function", short=True, map_step="input")
+    short = PlanStep("s", "function", short=True, timeout_seconds=1)
+    async with worker(temporal.address, notes) as client:
+        for plan in (chain(1), Plan((mapped,)), Plan((short,))):
+            await (await start(client, plan)).result()
+
+    copying = timedelta(seconds=methods_of(ARTIFACTS)["CopyArtifact"].max_seconds)
+    assert notes.timeouts.keys() == {"begin", "open", "short"}
+    assert all(timeout and timeout > copying for timeout in notes.timeouts.values())
 
 
 async def test_a_mapped_step_is_opened_done_for_each_item_and_closed(

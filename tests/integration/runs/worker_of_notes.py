@@ -42,6 +42,7 @@ class Notes:
     in_flight: int = 0
     most_in_flight: int = 0
     done: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    timeouts: dict[str, timedelta | None] = field(default_factory=dict[str, timedelta | None])
     ends: list[RunEnd] = field(default_factory=list[RunEnd])
     deaf_began: asyncio.Event = field(default_factory=asyncio.Event)
     deaf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +51,7 @@ class Notes:
 
     @activity.defn
     async def begin_run(self, run: RunRef) -> bool:
+        self.timeouts["begin"] = activity.info().start_to_close_timeout
         return run.epoch > 0
 
     @activity.defn
@@ -80,12 +82,14 @@ class Notes:
 
     @activity.defn
     async def run_short_step(self, work: Work) -> StepResult:
+        self.timeouts["short"] = activity.info().start_to_close_timeout
         self.done.append((work.step, work.item))
         return RESULT
 
     @activity.defn
     async def open_map(self, work: Work) -> Listing:
         self.done.append((f"open {work.step}", 0))
+        self.timeouts["open"] = activity.info().start_to_close_timeout
         if work.step == "skipped-map":
             return Listing(skipped=True)
         return Listing("0" * 64, self.list_length)

@@ -45,6 +45,9 @@ _CHILDREN_AT_ONCE = 4
 _GRACE = timedelta(seconds=60)
 _HEARTBEAT = timedelta(seconds=10)
 _SHORT = timedelta(seconds=30)
+_BEGINNING = timedelta(seconds=330)
+"""For what may begin the run: its input is copied, for which artifacts takes up to 300 s."""
+
 _LONGEST_PAUSE = timedelta(seconds=60)
 _PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
@@ -63,7 +66,7 @@ class PipelineRun:
             plan = Plan.parse(start.plan)
             # A short step begins its run itself; others may wait long for a slot of a worker.
             begun_by_steps = start.version >= 2 and plan.begins_short
-            if begun_by_steps or await _local("begin", RunActivities.begin_run, run):
+            if begun_by_steps or await _local("begin", RunActivities.begin_run, run, _BEGINNING):
                 await walk(plan, StepRunner(run).do)
                 _heed_cancellation()
                 await _end(run, RunStatus.COMPLETED)
@@ -115,7 +118,7 @@ class StepRunner:
             await self._piece(step, 0)
             return
         work = self._work(step, 0)
-        listing = await _local(f"open {work.name}", StepActivities.open_map, work)
+        listing = await _local(f"open {work.name}", StepActivities.open_map, work, _BEGINNING)
         _heed_cancellation()
         if listing.skipped:
             return
@@ -172,11 +175,12 @@ class StepRunner:
             maximum_interval=max(pause, _LONGEST_PAUSE),
         )
         if step.short:
+            grace = _GRACE if step.needs else _BEGINNING
             await workflow.execute_local_activity_method(
                 StepActivities.run_short_step,
                 work,
                 activity_id=work.name,
-                start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
+                start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + grace,
                 retry_policy=retry,
             )
             return
@@ -195,12 +199,14 @@ class StepRunner:
         return Work(self._run.tenant_id, self._run.run_id, self._run.epoch, step.step, item)
 
 
-async def _local(name: str, method: Callable[[S, P], Awaitable[R]], argument: P) -> R:
+async def _local(
+    name: str, method: Callable[[S, P], Awaitable[R]], argument: P, longest: timedelta = _SHORT
+) -> R:
     return await workflow.execute_local_activity_method(
         method,
         argument,
         activity_id=name,
-        start_to_close_timeout=_SHORT,
+        start_to_close_timeout=longest,
         retry_policy=_PATIENT,
     )
 
