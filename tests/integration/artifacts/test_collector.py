@@ -3,19 +3,24 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
+from xml.etree.ElementTree import ParseError
 
+from tests.integration.artifacts.conftest import COLLECTING
 from tests.integration.artifacts.house import digest_of, reason_of
 
+from artifacts.app.service import Service
 from artifacts.store.pending_work import RECENT_SECONDS
 
 if TYPE_CHECKING:
     import asyncpg
+    import pytest
     from tests.integration.artifacts.house import House
 
-    from artifacts.app.service import Service
     from artifacts.blobs.store import Blobs
+    from dataplane.tenants import DataPlane
 
 
 async def test_an_expired_upload_is_removed(
@@ -186,6 +191,30 @@ async def test_two_collectors_do_not_visit_one_tenant_at_once(
     claims = await asyncio.gather(*(service.collector._claim() for _ in range(5)))
 
     assert [claim.tenant_id for claim in claims if claim is not None] == ["acme"]
+
+
+async def test_an_answer_that_is_no_list_does_not_end_the_collector(
+    data: DataPlane, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = replace(COLLECTING, interval_seconds=0.01)
+    collector = Service("storage", often, data, blobs).collector
+    visits, came_again = 0, asyncio.Event()
+
+    async def visit_all_due() -> int:
+        nonlocal visits
+        visits += 1
+        if visits == 1:
+            raise ParseError("no element found: line 1, column 0")  # minio does not turn it
+        came_again.set()
+        return 0
+
+    monkeypatch.setattr(collector, "visit_all_due", visit_all_due)
+    collector.start()
+    try:
+        async with asyncio.timeout(5):
+            await came_again.wait()
+    finally:
+        await collector.stop()
 
 
 async def test_every_active_tenant_is_swept_in_time(

@@ -69,6 +69,8 @@ class Collector:
                 await self.visit_all_due()
             except DomainError as error:
                 _log.warning("the collector has to wait", extra={"why": error.message})
+            except Exception:
+                _log.exception("the collector broke off")
 
     async def visit_all_due(self) -> int:
         """Visit the tenants that are due now; return how many objects were removed."""
