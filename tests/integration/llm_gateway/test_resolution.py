@@ -157,6 +157,26 @@ async def test_a_changed_default_counts_in_every_process_within_two_seconds(
             assert done.call.resolution.rule == RULES["default"]
 
 
+async def test_a_catalogue_that_no_statement_could_read_is_followed_again(
+    house: House, asking: Asking, management: asyncpg.Connection
+) -> None:
+    gateway = house.gateways[1]
+    await management.execute("ALTER TABLE llm_catalog RENAME TO llm_catalog_elsewhere")
+    try:
+        async with asyncio.timeout(10):
+            while "the catalogue could not be read" not in gateway.log.read_text():  # noqa: ASYNC110 - another process's log is nothing to wait on
+                await asyncio.sleep(0.05)
+    finally:
+        await management.execute("ALTER TABLE llm_catalog_elsewhere RENAME TO llm_catalog")
+    step = new_name("s")
+    await set_default(asking, step, "claude", "pro")
+    version = (await asking.resolve(step)).catalog_version
+    other = await asking.through(gateway)
+    async with asyncio.timeout(10):
+        while (await other.resolve("draft")).catalog_version < version:  # noqa: ASYNC110 - nor is its cache
+            await asyncio.sleep(0.05)
+
+
 async def test_an_override_counts_at_once_and_for_its_tenant_only(
     house: House, asking: Asking
 ) -> None:

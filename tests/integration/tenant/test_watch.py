@@ -116,6 +116,26 @@ async def test_a_lost_connection_to_the_registry_is_made_again(
         await watch.until(("acme", tenant_pb2.TENANT_STATE_ACTIVE))
 
 
+async def test_a_registry_that_no_statement_could_read_is_followed_again(
+    served: Served, postgres: PostgresServer, config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = await asyncpg.connect(postgres.superuser_url(config.database.database))
+    with watching(served.workload_channel("runs")) as watch:
+        assert await watch.next() == "synced"
+        await registry.execute("ALTER TABLE tenants RENAME TO tenants_elsewhere")
+        await registry.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'tenant directory'"
+        )
+        async with asyncio.timeout(10):
+            while "the registry could not be followed" not in caplog.messages:  # noqa: ASYNC110 - a log is nothing to wait on
+                await asyncio.sleep(0.05)
+        await registry.execute("ALTER TABLE tenants_elsewhere RENAME TO tenants")
+        await tenants(served).CreateTenant(creation("acme"))
+        await watch.until(("acme", tenant_pb2.TENANT_STATE_ACTIVE))
+    await registry.close()
+
+
 async def test_a_watch_ends_when_the_server_drains(served: Served, service: Service) -> None:
     with watching(served.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"

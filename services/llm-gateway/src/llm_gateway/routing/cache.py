@@ -67,4 +67,6 @@ class CatalogCache:
                 if not away:
                     _log.warning("the catalogue cannot be read", extra={"why": error.message})
                 away = True
+            except Exception:
+                _log.exception("the catalogue could not be read")
             await asyncio.sleep(_POLL_SECONDS)

@@ -70,6 +70,8 @@ class Directory:
                 await self._follow_once()
             except (ServerUnavailable, TimeoutError) as error:
                 _log.warning("the registry cannot be heard", extra={"why": str(error)})
+            except Exception:
+                _log.exception("the registry could not be followed")
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def watch(self, covers: Callable[[str], bool]) -> AsyncGenerator[Event]:
