@@ -128,6 +128,25 @@ def test_an_input_over_the_inline_limit_is_uploaded(article: Shell) -> None:
     assert json.loads(kept.out) == brief
 
 
+def test_a_run_whose_input_does_not_arrive_waits_only_for_who_can_repeat_it(shell: Shell) -> None:
+    pipeline = "pipeline: large\nsteps: [{step: a, function: {function: constant}}]\n"
+    file = shell.house.layout.root / "large.yaml"
+    file.write_text(pipeline)
+    assert shell.run("pipeline", "create", str(file)).status == 0
+    start = ("run", "start", "large", "--input", "-")
+    nowhere = ("--address", "artifacts=127.0.0.1:1")
+    given = json.dumps("x" * 70_000)
+
+    assert shell.run(*start, *nowhere, given=given).status == 6
+    (left,) = shell.run("run", "list", "-o", "jsonl").lines
+    assert left["state"] == "RUN_STATE_CANCELLED"
+
+    again = (*start, "--request-id", "mine")
+    assert shell.run(*again, *nowhere, given=given).status == 6
+    done = shell.run(*again, "--wait", given=given)
+    assert done.status == 0, done.err
+
+
 def test_a_pipelines_faults_have_the_lines_of_its_file(article: Shell, tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text((EXAMPLE / "pipeline.yaml").read_text().replace("[input, draft]", "[dratf]"))

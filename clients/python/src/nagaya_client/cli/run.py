@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +25,7 @@ from nagaya_client.cli.session import (
     tenant_option,
 )
 from nagaya_client.cli.watching import watch as watch_to_the_end
+from nagaya_client.errors import ApiError
 from nagaya_client.paging import first
 from nagaya_client.transfer import Place
 
@@ -110,7 +112,7 @@ async def start(
     )
     for step, choice in models:
         request.step_models[step].CopyFrom(choice)
-    run = await _create(session.client, request, given)
+    run = await _create(session.client, request, given, repeatable=request_id is not None)
     if wait:
         return await _watched(session, tenant, run.run_id)
     if session.on_terminal:
@@ -178,17 +180,31 @@ async def cancel(session: Session, run_id: str, tenant: str) -> Message:
     return await session.client.runs.CancelRun(request)
 
 
-async def _create(client: Client, request: pb.CreateRunRequest, given: bytes) -> run_pb2.Run:
+async def _create(
+    client: Client, request: pb.CreateRunRequest, given: bytes, *, repeatable: bool
+) -> run_pb2.Run:
     if len(given) <= _INLINE_BYTES:
         _parse(given, request.inline)
         return (await client.runs.CreateRun(request)).run
     request.hold = True
     run = (await client.runs.CreateRun(request)).run
+    try:
+        return await _supply(client, request.tenant_id, run.run_id, given)
+    except BaseException:  # Ctrl-C as well
+        if not repeatable:  # then nobody can go on with it
+            cancelled = pb.CancelRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
+            with suppress(ApiError):
+                await client.runs.CancelRun(cancelled)
+        raise
+
+
+async def _supply(client: Client, tenant_id: str, run_id: str, given: bytes) -> run_pb2.Run:
+    """Upload the input of a held run, and start it."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "input.json"
         source.write_bytes(given)
-        await client.upload(request.tenant_id, Place(run.run_id, "input"), source)
-    started = pb.StartRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
+        await client.upload(tenant_id, Place(run_id, "input"), source)
+    started = pb.StartRunRequest(tenant_id=tenant_id, run_id=run_id)
     return (await client.runs.StartRun(started)).run
 
 
