@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -75,6 +76,26 @@ def test_a_port_that_is_taken_ends_the_process_with_one_sentence(keys: Keys) -> 
         said = refusal("runs", settings(keys, address))
 
     assert f"runs: cannot listen on {address}: is the port taken?\n" in said
+
+
+def test_a_worker_that_waits_for_the_others_says_so_in_its_log_and_can_be_ended(
+    keys: Keys,
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runs.worker"],
+        env=settings(keys, "127.0.0.1:0"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.terminate()
+    said = process.communicate(timeout=30)[1].splitlines()
+
+    waiting, last = json.loads(first), json.loads(said[-1])
+    assert (waiting["service"], waiting["level"]) == ("runs-worker", "warning")
+    assert last["message"] == "stopped before there was anything to do"
+    assert process.returncode == 0
 
 
 WITH_A_THREAD = """

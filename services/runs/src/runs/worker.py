@@ -39,12 +39,12 @@ from servicekit.identity import WorkloadSigner
 from servicekit.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     import grpc
     from temporalio.client import Client
 
-    from dataplane.tenants import TenantPools
+    from dataplane.tenants import DataPlane, TenantPools
 
 _GRACE = timedelta(seconds=20)
 _HEARTBEAT_INTERVAL = timedelta(seconds=1)
@@ -55,6 +55,10 @@ _log = logging.getLogger(__name__)
 
 
 async def work(config: WorkerConfig) -> None:
+    telemetry.start("runs-worker", config.process)  # first: clients ask it for spans
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
     signer = WorkloadSigner.from_file("runs", config.process.workload_key_file)
     async with (
         open_channel(config.tenant_address, signer, peer="tenant") as tenant,
@@ -64,8 +68,10 @@ async def work(config: WorkerConfig) -> None:
         open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
         connect_data_plane(tenant, "runs", config.connections) as data,
     ):
-        await data.directory.ready()
-        client = await _client(config)
+        client = await _unless(asked, _client(config, data))
+        if client is None:
+            _log.info("stopped before there was anything to do")
+            return
         runs, steps = _activities(data.tenants, artifacts, gateway)
         activities = [
             runs.begin_run,
@@ -77,8 +83,7 @@ async def work(config: WorkerConfig) -> None:
         ]
         slots = Slots(config.steps_at_once, config.tenant_share)
         worker = make_worker(client, config.temporal.task_queue, activities, slots)
-        telemetry.start("runs-worker", config.process)
-        await _run_until_signal(worker)
+        await _run_until(asked, worker)
 
 
 def make_worker(
@@ -125,8 +130,20 @@ def _activities(
     return runs, steps
 
 
-async def _client(config: WorkerConfig) -> Client:
-    """Connect to Temporal, waiting until it is there."""
+async def _unless(asked: asyncio.Event, waiting: Coroutine[None, None, Client]) -> Client | None:
+    """Wait for a client; return None if the process is asked to end before."""
+    client, end = asyncio.create_task(waiting), asyncio.create_task(asked.wait())
+    try:
+        await asyncio.wait((client, end), return_when=asyncio.FIRST_COMPLETED)
+        return client.result() if client.done() else None
+    finally:
+        client.cancel()
+        end.cancel()
+
+
+async def _client(config: WorkerConfig, data: DataPlane) -> Client:
+    """Connect to Temporal, waiting until it is there and the tenants are known."""
+    await data.directory.ready()
     while True:
         try:
             return await connect(config.temporal, lazy=False)
@@ -135,11 +152,8 @@ async def _client(config: WorkerConfig) -> Client:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 
-async def _run_until_signal(worker: Worker) -> None:
+async def _run_until(asked: asyncio.Event, worker: Worker) -> None:
     """Work until SIGTERM or SIGINT; then take nothing new and finish what can be finished."""
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
     lag = asyncio.create_task(telemetry.watch_loop_lag())
     async with worker:
         _log.info("working", extra={"task_queue": worker.task_queue})

@@ -55,9 +55,11 @@ class TickingLoop:
         self._since = time.monotonic()
 
     async def __call__(self) -> None:
-        """Return when the loop goes on. Raises NotReady, and NoSignOfLife."""
+        """Return when the loop is measured and goes on. Raises NotReady, and NoSignOfLife."""
         found = _TICKS.search(await asyncio.to_thread(_ask_http, self._port, "/metrics"))
         ticks = found[1] if found else ""
+        if not float(ticks or 0):
+            raise NotReady("it waits for Temporal, or to hear of the tenants")
         now = time.monotonic()
         if ticks != self._ticks:
             self._ticks, self._since = ticks, now
