@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import grpc
 import pytest
+from google.protobuf.json_format import MessageToDict
 from tests.unit.client.api import Api, Refusal
 
 from nagaya_client.cli.main import run
@@ -103,6 +104,52 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "a text (in quotes where it looks like a number or a yes) is wanted here",
         "p.yaml:13: steps[2].llm.output_schema: a mapping is wanted here",
     ]
+
+
+def test_what_json_does_not_have_is_told_where_it_stands(tmp_path: Path) -> None:
+    text = """\
+        pipeline: p
+        steps:
+          - step: a
+            function:
+              function: f
+              arguments:
+                whole: {1: one, "2": {no: 1, b: !!binary aGk=}}
+                list: [0, {yes: &same {k: 1}, also: *same, k: 2, k: 3}, [!!set {a}]]
+                [x, y]: z
+            metrics: {1: /n}
+    """
+    at = "steps[0].function.arguments"
+    assert faults_of(tmp_path, text) == [
+        f"p.yaml:7: {at}.whole: a key has to be a text (put it in quotes)",
+        f"p.yaml:7: {at}.whole.2: a key has to be a text (put it in quotes)",
+        f"p.yaml:7: {at}.whole.2.b: JSON has no `!!binary`",
+        f"p.yaml:8: {at}.list[1]: a key has to be a text (put it in quotes)",
+        f"p.yaml:8: {at}.list[1]: `k` is given twice (remove one of the two)",
+        f"p.yaml:8: {at}.list[2][0]: JSON has no `!!set`",
+        f"p.yaml:9: {at}: a key has to be a text",
+        "p.yaml:10: steps[0].metrics: a key has to be a text (put it in quotes)",
+    ]
+
+
+def test_parts_of_arguments_may_be_named_and_merged(tmp_path: Path) -> None:
+    text = """
+        pipeline: p
+        steps:
+          - step: a
+            function:
+              function: f
+              arguments: {base: &base {k: 1}, more: {<<: *base, l: 2}, again: *base}
+    """
+    file = tmp_path / "p.yaml"
+    file.write_text(dedent(text))
+    (step,) = read_pipeline(file).spec.steps
+
+    assert MessageToDict(step.function.arguments) == {
+        "base": {"k": 1},
+        "more": {"k": 1, "l": 2},
+        "again": {"k": 1},
+    }
 
 
 @pytest.mark.parametrize(

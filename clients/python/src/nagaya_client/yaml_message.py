@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from nagaya_client.yaml_source import Node, YamlSource
 
-_NULL = "tag:yaml.org,2002:null"
+_TAG = "tag:yaml.org,2002:"
+_NULL, _STR, _MAP, _SEQ = f"{_TAG}null", f"{_TAG}str", f"{_TAG}map", f"{_TAG}seq"
+_KEYS = {_STR, f"{_TAG}merge"}
+_SCALARS = {_NULL, _STR, f"{_TAG}bool", f"{_TAG}int", f"{_TAG}float"}
 _WELL_KNOWN = "google.protobuf."
 _WELL_KNOWN_FORMS = {"Duration": "a time such as `300s`", "Struct": "a mapping"}
 _FORMS = {
@@ -36,6 +39,7 @@ class MessageReader:
     def __init__(self, source: YamlSource) -> None:
         self._source = source
         self._open: set[int] = set()
+        self._checked: set[int] = set()
         self.faults: list[Fault] = []
 
     def fill(self, node: Node, message: Message, path: str, extra: tuple[str, ...] = ()) -> None:
@@ -87,12 +91,42 @@ class MessageReader:
                 self.fill(element, getattr(message, field.name).add(), f"{path}[{index}]")
 
     def _fill_leaf(self, field: FieldDescriptor, node: Node, message: Message, path: str) -> None:
+        known = len(self.faults)
+        self._check_json(node, path)
+        if len(self.faults) > known:
+            return
         try:
             json_format.ParseDict({field.name: self._source.value(node)}, message)
         except json_format.ParseError:
             self._fault(node, path, _wanted(field, node), _enum_hint(field, node))
         except yaml.YAMLError as error:
             self._fault(node, path, str(error).splitlines()[0])
+
+    def _check_json(self, node: Node, path: str) -> None:
+        """Note what JSON does not have: keys that are no texts or come twice, sets, bytes."""
+        if id(node) in self._checked:  # by another name, maybe inside itself
+            return
+        self._checked.add(id(node))
+        if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+            for key, value in self._texts(node, path):
+                self._check_json(value, f"{path}.{key}")
+        elif isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+            for index, element in enumerate(node.value):
+                self._check_json(element, f"{path}[{index}]")
+        elif node.tag not in _SCALARS:
+            self._fault(node, path, f"JSON has no `{node.tag.replace(_TAG, '!!')}`")
+
+    def _texts(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, Node]]:
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if key.tag not in _KEYS:
+                self._fault(key, path, "a key has to be a text", "put it in quotes" if name else "")
+            elif name in seen:
+                self._fault(key, path, f"`{name}` is given twice", "remove one of the two")
+            else:
+                seen.add(name)
+                yield name, value
 
     def _fault(self, node: Node, path: str, message: str, hint: str = "") -> None:
         self.faults.append(Fault(line_of(node), path, message, hint))
