@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +100,24 @@ async def test_each_text_that_cannot_be_stored_is_named_as_the_caller_wrote_it(
     }
     assert refusal.value.message.startswith("request_id: holds U+0000, which cannot be stored.")
     assert not (await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id="acme"))).runs
+
+
+async def test_each_number_that_json_does_not_have_is_named(client: Client) -> None:
+    await client.pipeline()
+    request = run_service_pb2.CreateRunRequest(
+        tenant_id="acme", request_id="r1", pipeline="article"
+    )
+    request.inline.list_value.values.add().number_value = 1.5
+    request.inline.list_value.values.add().number_value = math.inf
+    request.config["temperature"] = math.nan
+    with pytest.raises(InvalidInput) as refusal:
+        await client.runs.CreateRun(request)
+
+    assert reason(refusal) == "REQUEST_INVALID"
+    assert {each.field for each in refusal.value.violations} == {
+        "inline[1]",
+        'config["temperature"]',
+    }
 
 
 async def test_prompts_are_created_activated_and_listed_over_the_wire(client: Client) -> None:

@@ -9,9 +9,9 @@ from tests.integration.servicekit.registry import until
 from servicekit.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
-    TextUnstorable,
     TooManyCalls,
     Unavailable,
+    ValueUnstorable,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def test_a_database_that_is_not_there_at_all_is_unavailable(
 async def test_a_text_that_cannot_be_stored_is_refused_and_leaves_the_connection_well(
     data: DataPlane, sql: str
 ) -> None:
-    with pytest.raises(TextUnstorable, match=r"U\+0000"):
+    with pytest.raises(ValueUnstorable, match=r"U\+0000"):
         async with data.tenants.transaction("acme") as connection:
             await connection.fetchval(sql, "\0" if "text" in sql else '{"a": "\\u0000"}')
     async with data.tenants.connection("acme") as connection:

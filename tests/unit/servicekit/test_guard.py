@@ -25,9 +25,9 @@ from servicekit.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
-    TextUnstorable,
     Unauthenticated,
     Unavailable,
+    ValueUnstorable,
 )
 from servicekit.testing import Keys, serve
 
@@ -193,10 +193,10 @@ async def test_one_tenant_cannot_take_all_places(keys: Keys) -> None:
 
 async def test_texts_that_no_database_stores_are_named(keys: Keys) -> None:
     async def refuse(*_: object) -> Answer:
-        raise TextUnstorable("a text holds U+0000")
+        raise ValueUnstorable("a text holds U+0000")
 
     async def refuse_stream(*_: object) -> AsyncIterator[Answer]:
-        raise TextUnstorable("a text holds U+0000")
+        raise ValueUnstorable("a text holds U+0000")
         yield Answer()
 
     parts = [Request(text="a"), Request(text="\0"), Request(parts=[Request(text="b\0")])]
@@ -217,7 +217,8 @@ async def test_texts_that_no_database_stores_are_named(keys: Keys) -> None:
         assert error.message.startswith("text: holds U+0000, which cannot be stored. Each wrong")
     for error in unnamed:
         assert error.message == (
-            "a text holds U+0000. Leave the character U+0000 out of every text."
+            "a text holds U+0000. "
+            "Leave U+0000 out of every text, and send only numbers that JSON has."
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from dataplane.pools import STATEMENT_SECONDS
-from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, TextUnstorable
+from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, ValueUnstorable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,7 +75,7 @@ class Lease:
         if isinstance(first, _COLLIDED):
             raise DatabaseUnavailable("the transaction collided with another one") from first
         if isinstance(first, _NOT_TEXT):
-            raise TextUnstorable("a text holds U+0000, which cannot be stored") from first
+            raise ValueUnstorable("a text holds U+0000, which cannot be stored") from first
         if error is None and ending is not None:
             raise ending
 

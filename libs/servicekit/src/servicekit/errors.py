@@ -3,7 +3,7 @@
 DomainError
 ├── InvalidInput        the request itself is wrong
 │   ├── RequestInvalid
-│   │   └── TextUnstorable
+│   │   └── ValueUnstorable
 │   └── PageTokenInvalid
 ├── Unauthenticated     who calls is not known
 │   ├── TokenMissing
@@ -139,10 +139,10 @@ class RequestInvalid(SharedError, InvalidInput):
     hint = "Each wrong field is listed in the details of the status."
 
 
-class TextUnstorable(RequestInvalid):
-    """A database refused a text; the guard names the fields of the request that hold such."""
+class ValueUnstorable(RequestInvalid):
+    """A text or number cannot be kept; the guard names the fields of the request that hold such."""
 
-    hint = "Leave the character U+0000 out of every text."
+    hint = "Leave U+0000 out of every text, and send only numbers that JSON has."
 
 
 class PageTokenInvalid(SharedError, InvalidInput):

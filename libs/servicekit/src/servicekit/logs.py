@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from servicekit.call import current_call
@@ -110,12 +111,6 @@ def iso(moment: float) -> str:
     return f"{_second(second)}.{int((moment - second) * 1000):03}Z"
 
 
-_seconds: dict[int, str] = {}
-
-
+@lru_cache(maxsize=1)
 def _second(second: int) -> str:
-    known = _seconds.get(second)
-    if known is None:
-        _seconds.clear()
-        known = _seconds[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return known
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -160,6 +160,7 @@ async def _run_until(asked: asyncio.Event, worker: Worker) -> None:
         await asked.wait()
         _log.info("finishing")
     lag.cancel()
+    _log.info("stopped")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +19,8 @@ from servicekit.errors import (
     Internal,
     PeerUnavailable,
     RequestInvalid,
-    TextUnstorable,
     Unauthenticated,
+    ValueUnstorable,
     Violation,
 )
 from servicekit.status import RemoteError
@@ -38,7 +39,7 @@ def told(error: BaseException, passage: Passage, request: object) -> DomainError
     """Return what the caller is told of an error; None when the caller has gone."""
     if isinstance(error, asyncio.CancelledError):
         return _told_of_cancellation(passage)
-    if isinstance(error, TextUnstorable) and (found := tuple(_unstorable(request))):
+    if isinstance(error, ValueUnstorable) and (found := tuple(_unstorable(request))):
         return RequestInvalid(f"{found[0].field}: {found[0].description}", violations=found)
     if isinstance(error, DomainError) and not _is_defect(error):
         return error
@@ -66,7 +67,7 @@ def _is_defect(error: DomainError) -> bool:
 
 
 def _unstorable(value: Any, path: str = "") -> Iterator[Violation]:
-    """Find the texts of a request that hold U+0000, the keys of its maps among them."""
+    """Find texts of a request that hold U+0000, keys of maps among them, and infinite numbers."""
     parts: list[tuple[str, Any]] = []
     if isinstance(value, Message):
         named = value.DESCRIPTOR.file.package != "google.protobuf"  # a Struct is told as JSON
@@ -77,6 +78,8 @@ def _unstorable(value: Any, path: str = "") -> Iterator[Violation]:
         parts = [(f"[{index}]", part) for index, part in enumerate(value)]
     elif isinstance(value, str) and "\0" in value:
         yield Violation(path.lstrip("."), "holds U+0000, which cannot be stored")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Violation(path.lstrip("."), "is no number that JSON has")
     for name, part in parts:
         yield from _unstorable(part, path + name)
 

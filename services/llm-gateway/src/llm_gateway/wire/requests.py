@@ -20,7 +20,7 @@ from llm_gateway.wire.calls import call, key_of
 from llm_gateway.wire.models import choice_of
 from nagaya.llm_gateway.v1 import generation_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2 as service_pb
-from servicekit.errors import RequestInvalid
+from servicekit.errors import ValueUnstorable
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct, Value
@@ -103,5 +103,5 @@ def _value(value: Value) -> Json:
 
 def _number(number: float) -> Json:
     if not math.isfinite(number):
-        raise RequestInvalid("the output schema holds a number that JSON does not have")
+        raise ValueUnstorable("the output schema holds a number that JSON does not have")
     return int(number) if number.is_integer() else number

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import struct_pb2
 
-from servicekit.errors import RequestInvalid
+from servicekit.errors import ValueUnstorable
 
 if TYPE_CHECKING:
     from runs.domain.values import JsonObject, JsonValue
@@ -16,12 +16,12 @@ _EXACT = 2**53
 
 
 def json_object(message: struct_pb2.Struct) -> JsonObject:
-    """Return the object that a message holds. Raises RequestInvalid if a number is not finite."""
+    """Return the object that a message holds. Raises ValueUnstorable if a number is not finite."""
     return {name: json_value(value) for name, value in message.fields.items()}
 
 
 def json_value(message: struct_pb2.Value) -> JsonValue:
-    """Return the value that a message holds. Raises RequestInvalid if a number is not finite."""
+    """Return the value that a message holds. Raises ValueUnstorable if a number is not finite."""
     match message.WhichOneof("kind"):
         case "struct_value":
             return json_object(message.struct_value)
@@ -46,5 +46,5 @@ def struct(value: JsonObject) -> struct_pb2.Struct:
 def _number(number: float) -> int | float:
     # A message knows only doubles: 3 arrives as 3.0 and is to be 3 again.
     if not math.isfinite(number):
-        raise RequestInvalid(f"{number} is no number of JSON")
+        raise ValueUnstorable(f"{number} is no number of JSON")
     return int(number) if number.is_integer() and abs(number) <= _EXACT else number
