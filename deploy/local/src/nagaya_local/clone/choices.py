@@ -42,6 +42,8 @@ class Choices:
     temporal_address: str | None
     provider_keys: Mapping[str, str]
     """By provider id (`claude`, `openai`, `gemini`): whose models are really called."""
+    otlp_endpoint: str = ""
+    """Where the spans of all services go; nowhere when empty."""
     parts: tuple[str, ...] = ()
     """The only parts to run; all when empty."""
 
@@ -82,6 +84,9 @@ class Choices:
             s3=_s3(environment, own_ports.get("s3")),
             temporal_address=elsewhere("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
             provider_keys={provider: key for provider, key in keys.items() if key},
+            otlp_endpoint=environment.text(
+                "NAGAYA_OTLP_ENDPOINT", "where all services send their spans, by gRPC", default=""
+            ),
             parts=tuple(sorted(parts)),
         )
 

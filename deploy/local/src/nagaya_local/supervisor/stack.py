@@ -172,6 +172,7 @@ class Stack:
             "NAGAYA_JWKS_FILE": str(self._keys.jwks),
             "NAGAYA_TOKEN_ISSUER": keys.ISSUER,
             "NAGAYA_WORKLOAD_KEY_FILE": str(self._keys.workload(workload)),
+            "NAGAYA_OTLP_ENDPOINT": self._choices.otlp_endpoint,
         }
 
     def _own_settings(self, name: str) -> dict[str, str]:
