@@ -232,8 +232,13 @@ async def test_a_service_works_over_its_own_pools(served: Served) -> None:
     await tenants(served).CreateTenant(creation("acme"))
 
     async with connect_data_plane(channel, "llm-gateway") as data:
+        heard = asyncio.Event()
+        data.directory.on_change(lambda _: heard.set())
         await data.ready()
-        assert data.directory.active() == ("acme",)
+        async with asyncio.timeout(10):  # of a tenant made a moment ago one may hear a moment later
+            while data.directory.active() != ("acme",):
+                await heard.wait()
+                heard.clear()
         async with data.tenants.transaction("acme") as connection:
             await connection.execute("INSERT INTO calls DEFAULT VALUES")
             await audit.append(connection, "call.create", "call", "1")
