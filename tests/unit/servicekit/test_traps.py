@@ -168,7 +168,7 @@ async def test_t8_a_deadline_holds_over_three_hops_and_shrinks(keys: Keys) -> No
         took = time.monotonic() - begun
 
     assert took < 1
-    assert 0.5 >= left[0] > left[1] > left[2] > 0
+    assert 0.501 >= left[0] > left[1] > left[2] > 0  # gRPC sends what is left in milliseconds
 
 
 @pytest.mark.parametrize("deadline", [None, 600])
