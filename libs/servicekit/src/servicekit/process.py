@@ -23,16 +23,18 @@ def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
     # What the imports have made stays; and calls make many objects, but few that need collecting.
     gc.freeze()
     gc.set_threshold(_ALLOCATED_BEFORE_COLLECTION)
+    code = 0
     try:
         uvloop.run(serve())
     except (StartRefused, DomainError) as error:
         sys.stderr.write(f"{name}: {error}\n")
-        leave(1)
-    leave(0)
+        code = 1
+    finally:  # after a defect too: its log lines tell of it
+        telemetry.stop()
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
     """End the process as it is: Temporal's threads abort one interpreter in 25 that cleans up."""
-    telemetry.stop()
     sys.stdout.flush()
     os._exit(code)
