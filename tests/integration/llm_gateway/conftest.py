@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.fixtures.scripted_provider import ScriptedProvider
 from tests.integration.llm_gateway.asking import Asking
-from tests.integration.llm_gateway.house import ROOT, House, running
+from tests.integration.llm_gateway.cataloguing import model, price, set_model, set_price
+from tests.integration.llm_gateway.house import ROOT, SCRIPTED, House, running
 
 from dataplane import migrations
+from nagaya.llm_gateway.v1 import model_pb2
 from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
     from nagaya_local.parts.s3 import S3Server
 
 TENANTS = ("acme", "globex")
+SCRIPTED_FORMATS = {
+    "claude": model_pb2.WIRE_FORMAT_CLAUDE_MESSAGES,
+    "responses": model_pb2.WIRE_FORMAT_OPENAI_RESPONSES,
+    "chat": model_pb2.WIRE_FORMAT_OPENAI_CHAT,
+    "gemini": model_pb2.WIRE_FORMAT_GEMINI_GENERATE_CONTENT,
+}
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +65,18 @@ async def asking(house: House) -> AsyncIterator[Asking]:
         yield asking
     finally:
         await asking.close()
+
+
+@pytest.fixture(scope="session")
+def scripted(house: House) -> Iterator[ScriptedProvider]:
+    """A provider of every wire format whose answers a test writes down, byte for byte.
+
+    Ask it by the models in SCRIPTED: `asking.spec(model=by_id(SCRIPTED["chat"]))`. A million tokens
+    cost 3 USD of input, 0.30 read from a cache, 3.75 written to one, 15 of output.
+    """
+    with ScriptedProvider() as provider:
+        asyncio.run(_set_scripted(house, provider.url))
+        yield provider
 
 
 @pytest.fixture
@@ -97,6 +120,28 @@ async def _create_tenants(house: House) -> None:
     try:
         for provider_id, wire_format in (("claude", 1), ("openai", 2), ("gemini", 4)):
             await asking.set_provider(provider_id, house.stub.url, wire_format)
+        version = (await asking.resolve("draft")).catalog_version
+        for gateway in house.gateways:
+            await _has_seen(await asking.through(gateway), version)
+    finally:
+        await asking.close()
+
+
+async def _set_scripted(house: House, url: str) -> None:
+    asking = await Asking.of(house, house.gateways[0])
+    try:
+        for form, provider_id in SCRIPTED.items():
+            await asking.set_provider(provider_id, url, SCRIPTED_FORMATS[form])
+            each = model(provider_id, provider_id, "standard")
+            each.capabilities.max_output_tokens = 100_000
+            each.capabilities.max_input_tokens = 1_000_000
+            each.capabilities.json_schema = each.capabilities.temperature = True
+            each.capabilities.reasoning_headroom_tokens = 1_000
+            await set_model(asking, each)
+            rates = price(provider_id, BEGINNING, 3_000_000)
+            rates.cache_read_micro_usd, rates.cache_write_micro_usd = 300_000, 3_750_000
+            rates.output_micro_usd = 15_000_000
+            await set_price(asking, rates)
         version = (await asking.resolve("draft")).catalog_version
         for gateway in house.gateways:
             await _has_seen(await asking.through(gateway), version)

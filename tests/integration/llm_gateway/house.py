@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from nagaya_local.parts.s3 import S3Server
 
 ROOT = Path(__file__).parents[3]
-PROVIDER_KEYS = {name: f"key-of-{name}-CANARY" for name in ("claude", "gemini", "openai")}
+SCRIPTED = {name: f"scripted-{name}" for name in ("claude", "responses", "chat", "gemini")}
+"""The provider of each wire format that the fixture `scripted` plays; its only model has its id."""
+PROVIDER_KEYS = {
+    name: f"key-of-{name}-CANARY" for name in ("claude", "gemini", "openai", *SCRIPTED.values())
+}
 _START_SECONDS = 30.0
 
 
