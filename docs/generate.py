@@ -22,6 +22,7 @@ import artifacts.config
 import llm_gateway.config
 import runs.config
 import tenant.config
+from nagaya_client.contract import RETRYABLE
 from nagaya_client.settings import KEYS
 from nagaya_local.clone.choices import Choices
 from servicekit.errors import DomainError
@@ -56,6 +57,28 @@ for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
 `google.rpc.BadRequest` where fields are wrong; a `google.rpc.RetryInfo` where the metadata has
 `retry_after_ms`. Which method refuses with which reason stands in its comment in `protos/`, under
 `Errors:`.
+
+## Who may send a call again
+
+A refusal is an answer: nobody between caller and server repeats it. A proxy cannot tell "this
+server is away" from "this server says that its provider is away", and pays for the difference.
+
+- **A proxy or load balancer** sends again what certainly was not handled, by its transport: no
+  connection was made, `REFUSED_STREAM`, a stream behind the last one that a `GOAWAY` names. Never
+  after a status, nor when a stream broke off or a call took long. It does not eject a server for
+  its statuses: gRPC health checks tell whether a server serves.
+- **A client by itself**, such as gRPC's retry policy, sends again after
+  {codes}, where the method's `idempotency_level` is `NO_SIDE_EFFECTS`
+  or `IDEMPOTENT` and its request is one message. Never after another code, nor where the trailers
+  say `grpc-retry-pushback-ms: -1`.
+- **Whoever made the call** may send the same request with the same request id or key, after
+  `retry_after_ms` where there is one. Under a new request id or key it is new work.
+
+In Envoy that is `retry_on: connect-failure,refused-stream` without `outlier_detection`, as in
+[deploy/envoy](../deploy/envoy/README.md); nginx's `grpc_next_upstream` does no more as it is
+delivered. The column "again" says who may repeat a refusal: `client` by itself, or the `caller`
+after the time that it is told. Where it is empty, the same call is refused again until something
+has changed.
 """
 _SETTINGS_HEAD = """\
 # Settings
@@ -85,13 +108,21 @@ class Reason:
         """The keys that the comment names."""
         return tuple(dict.fromkeys(_KEY.findall(self.comment)))
 
+    @property
+    def again(self) -> str:
+        """Who may send a call again that was refused so: client, caller or nobody."""
+        repeated = [kind for kind in self.classes if code_of(kind).name in RETRYABLE]
+        if any(kind.retry_at_once for kind in repeated):
+            return "client"
+        return "caller" if repeated or "retry_after_ms" in self.metadata else ""
+
     def row(self) -> tuple[str, ...]:
         codes = dict.fromkeys(code_of(kind).name for kind in self.classes)
         hints = dict.fromkeys(kind.hint for kind in self.classes)
         keys = ", ".join(f"`{key}`" for key in self.metadata)
         meaning = _STATUS.sub("", self.comment, count=1)
         meaning = meaning[:1].upper() + meaning[1:]
-        return f"`{self.name}`", ", ".join(codes), meaning, keys, " Or: ".join(hints)
+        return f"`{self.name}`", ", ".join(codes), meaning, keys, self.again, " Or: ".join(hints)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,8 +215,9 @@ ALSO = {
 def _errors_page() -> str:
     files = contracts()
     intros = {file.name.split("/")[1]: comments(file)[5, 0] for file in files if _is_enum(file)}
-    head = ("reason", "status", "what it means", "metadata", "what helps")
-    parts = [_ERRORS_HEAD]
+    head = ("reason", "status", "what it means", "metadata", "again", "what helps")
+    codes = " and ".join(f"`{code}`" for code in RETRYABLE)
+    parts = [_ERRORS_HEAD.format(codes=codes)]
     for package, found in reasons(files).items():
         title = "Any service" if package == "options" else package.replace("_", "-")
         rows = (reason.row() for reason in found)

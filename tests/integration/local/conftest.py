@@ -1,16 +1,23 @@
-"""A clone of its own for each test of the stack."""
+"""A clone of its own for each test of the stack, and a server with Envoy in front of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from tests.integration.local.backends import UNSAFE, Backend, Call
 
 from nagaya_local import commands
 from nagaya_local.clone.layout import Layout
+from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.contracts import Method, methods_of
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.envoy import EnvoyServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
 
@@ -23,3 +30,49 @@ async def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
     layout.root.mkdir()
     yield layout
     await commands.down(layout, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def listen() -> Address:
+    return Address("127.0.0.1", free_port())
+
+
+@pytest.fixture(scope="module")
+def admin_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def started(
+    listen: Address, admin_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    """A backend with Envoy in front of it."""
+    folder = tmp_path_factory.mktemp("an envoy")
+    server = Address("127.0.0.1", free_port())
+    unsafe = Method(UNSAFE, streaming=False, repeatable=False, max_seconds=30)
+    front = Front("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), unsafe))
+    backend = Backend(server.port)
+    backend.start()
+    with running_from_sync(EnvoyServer(folder, (front,), admin_port), folder / "envoy.log"):
+        yield backend
+    backend.stop()
+
+
+@pytest.fixture
+def backend(started: Backend) -> Backend:
+    started.failures = 0
+    started.code = grpc.StatusCode.UNAVAILABLE
+    started.calls.clear()
+    return started
+
+
+@pytest.fixture
+def call(listen: Address) -> Iterator[Call]:
+    """Calls a unary method through Envoy."""
+    with grpc.insecure_channel(f"127.0.0.1:{listen.port}") as channel:
+
+        def call(path: str, said: dict[str, str] | None = None, timeout: float = 20.0) -> bytes:
+            metadata = tuple((said or {}).items())
+            return channel.unary_unary(path)(b"", timeout=timeout, metadata=metadata)
+
+        yield call

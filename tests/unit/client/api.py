@@ -32,6 +32,7 @@ class Refusal(Exception):
     reason: str = "ERROR_REASON_TEST"
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[tuple[str, str], ...] = ()
+    retry_at_once: bool = True
 
     def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
         details: list[Message] = []
@@ -55,7 +56,8 @@ class Refusal(Exception):
             packed.Pack(detail)
             status.details.append(packed)
         told = (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
-        return (("x-request-id", REQUEST_ID), *told)
+        push_back = () if self.retry_at_once else (("grpc-retry-pushback-ms", "-1"),)
+        return (("x-request-id", REQUEST_ID), *told, *push_back)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from nagaya.llm_gateway.v1 import generation_service_pb2
 from nagaya.runs.v1 import run_service_pb2
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
 from nagaya_client.client import Client
-from nagaya_client.contract import is_repeatable
+from nagaya_client.contract import RETRYABLE, is_repeatable
 from nagaya_client.errors import ApiError, SettingsInvalid, Violation
 from nagaya_client.paging import pages
 from nagaya_client.settings import SERVICES, Settings, Token
@@ -110,6 +110,26 @@ async def test_what_the_contract_lets_be_repeated_is_repeated(api: Api, client: 
     assert await client.tenants.GetTenant(GET) == GOT
     sent = {call.metadata["x-request-id"] for call in api.heard}
     assert (len(api.heard), len(sent)) == (3, 1)
+
+
+@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
+async def test_only_what_the_page_of_errors_allows_is_repeated(
+    api: Api, client: Client, code: grpc.StatusCode
+) -> None:
+    api.on("GetTenant", Refusal(code))
+    with pytest.raises(ApiError):
+        await client.tenants.GetTenant(GET)
+
+    assert len(api.heard) == (4 if code.name in RETRYABLE else 1)
+
+
+@pytest.mark.parametrize("code", RETRYABLE)
+async def test_a_refusal_that_says_so_is_not_repeated(api: Api, client: Client, code: str) -> None:
+    api.on("GetTenant", Refusal(grpc.StatusCode[code], retry_at_once=False))
+    with pytest.raises(ApiError, match="no"):
+        await client.tenants.GetTenant(GET)
+
+    assert len(api.heard) == 1
 
 
 async def test_an_unreachable_server_is_named_by_its_address(api: Api, client: Client) -> None:

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 _DEFAULT_SECONDS = 30
 _REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+# A server that stops answers CANCELLED to what it has not begun. A refusal that must not come
+# again carries `grpc-retry-pushback-ms: -1`, which gRPC heeds.
+RETRYABLE = ("UNAVAILABLE", "CANCELLED")
+"""The codes after which gRPC may send a repeatable call again by itself."""
+
 _RETRIES = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    # A server that stops answers CANCELLED to what it has not begun.
-    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+    "retryableStatusCodes": RETRYABLE,
 }
 
 

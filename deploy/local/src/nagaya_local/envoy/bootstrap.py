@@ -157,8 +157,9 @@ def _cluster(front: Front) -> _Json:
                 "explicit_http_config": {"http2_protocol_options": _HTTP2_KEPT_ALIVE},
             }
         },
+        # And no outlier detection: it counts UNAVAILABLE as a 503, and would eject a server that
+        # tells the truth about a provider.
         "health_checks": [_HEALTH_CHECK],
-        "outlier_detection": {"consecutive_gateway_failure": 5, "max_ejection_percent": 50},
         "circuit_breakers": {"thresholds": [_THRESHOLD]},
     }
 

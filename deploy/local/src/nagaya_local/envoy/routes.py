@@ -64,13 +64,16 @@ def _common_route(cluster: str, prefix: str) -> _Json:
 
 
 def _retry() -> _Json:
-    """Ride over the restart of a server, some seconds: what died in it and what never reached it.
+    """Ride over the restart of a server, some seconds, by what certainly never reached it.
 
-    The caller's deadline ends it earlier.
+    A status is never tried again: Envoy cannot tell that this server is away from a server that
+    says that its provider is, and it does not heed `grpc-retry-pushback-ms`. The caller's deadline
+    ends it earlier.
     """
     return {
-        # A server that stops answers calls it has not taken CANCELLED.
-        "retry_on": "connect-failure,refused-stream,reset,unavailable,cancelled",
+        # No connection; or the server itself, or its GOAWAY, says that it has not begun. Not
+        # `reset`: a stream that breaks off may have been at work.
+        "retry_on": "connect-failure,refused-stream",
         "num_retries": 12,
         "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"},
         "retry_host_predicate": [

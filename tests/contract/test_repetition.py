@@ -1,0 +1,64 @@
+"""Our clients repeat what docs/errors.md lets a client repeat, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+
+from nagaya_client import contract
+from nagaya_local.envoy.contracts import methods_of
+from servicekit.channel import open_channel
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import ServiceDescriptor
+
+SERVICES = (
+    "nagaya.tenant.v1.TenantService",
+    "nagaya.runs.v1.RunService",
+    "nagaya.artifacts.v1.ArtifactService",
+    "nagaya.llm_gateway.v1.GenerationService",
+)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_services_and_the_client_have_the_same_rules_and_so_has_envoy(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = service.rpartition(".")[0]
+    proxied = {method.path for method in methods_of(package) if method.repeatable}
+    descriptor = descriptor_pool.Default().FindServiceByName(service)
+
+    ours = _retried(json.loads(contract.service_config(descriptor)))
+    assert ours == _retried(await _config_of_a_service(descriptor, monkeypatch))
+    assert ours == {path for path in proxied if path.startswith(f"/{service}/")}
+    assert ours
+
+
+def _retried(config: dict[str, Any]) -> set[str]:
+    """Return the paths that are repeated; the codes after which are checked."""
+    paths = set[str]()
+    for method in config.get("methodConfig", ()):
+        assert method["retryPolicy"]["retryableStatusCodes"] == list(contract.RETRYABLE)
+        paths |= {f"/{name['service']}/{name['method']}" for name in method["name"]}
+    return paths
+
+
+async def _config_of_a_service(
+    service: ServiceDescriptor, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Return the service config with which a service of ours opens its channel to a peer."""
+    told: dict[str, Any] = {}
+    connect = grpc.aio.insecure_channel
+
+    def note(address: str, options: list[tuple[str, Any]]) -> grpc.aio.Channel:
+        told.update(options)
+        return connect(address, options)
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", note)
+    async with open_channel("127.0.0.1:1", None, "a token") as channel:
+        channel.unary_unary(f"/{service.full_name}/{service.methods[0].name}")
+    return json.loads(told["grpc.service_config"])
