@@ -17,7 +17,7 @@ from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.usage import Usage
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
     from llmstub import LlmStub
 
 CLAUDE, RESPONSES, CHAT, GEMINI = (

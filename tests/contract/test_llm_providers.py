@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
 
 SCHEMA: JsonObject = {
     "type": "object",

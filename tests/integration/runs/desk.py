@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import grpc
     from tests.integration.runs.house import House
 
+    from jsonvalues import JsonValue
     from runs.domain.runs import RunStatus
-    from runs.domain.values import JsonValue
     from runs.functions import StepContext
 
 COPY = {"step": "copy", "function": {"function": "copy"}}

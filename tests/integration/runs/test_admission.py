@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from tests.integration.runs.conftest import Cluster
 
     from dataplane.tenants import ManagementPool, TenantPools
+    from jsonvalues import JsonValue
     from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
-    from runs.domain.values import JsonValue
     from runs.functions import StepContext
     from servicekit.identity import Principal
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.integration.runs.served import FileServicer
 
-    from runs.domain.values import JsonValue
+    from jsonvalues import JsonValue
 
 ALL = {**COPY, "map": {"step": "input", "json_pointer": "/all"}}
 

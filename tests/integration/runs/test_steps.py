@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.integration.runs.served import FileServicer
 
-    from runs.domain.values import JsonValue
+    from jsonvalues import JsonValue
 
 
 async def events_of(database: asyncpg.Connection) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.domain.documents import NotJson
+from jsonvalues import NotJson
 from llm_gateway.domain.replies import Reply, read
 from llm_gateway.domain.usage import FinishReason, Usage
 

@@ -11,7 +11,7 @@ from llm_gateway.domain.schemas import OutputSchema, SchemaMismatch
 from servicekit.errors import RequestInvalid
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runs.domain.values import JsonValue
+    from jsonvalues import JsonValue
     from runs.functions import StepContext
 
 

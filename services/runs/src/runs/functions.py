@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from jsonvalues import JsonValue
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, FilePointer
-from runs.domain.values import JsonValue, parsed
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, FilePointer, parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from jsonvalues import JsonMapping
     from runs.domain.runs import OutputFile
-    from runs.domain.values import JsonObject
     from runs.domain.work import Work
     from runs.peers.artifacts import Artifacts
 
@@ -32,7 +32,7 @@ class StepContext:
     """What a function knows of its piece of work, and how it reaches bytes."""
 
     work: Work
-    arguments: JsonObject
+    arguments: JsonMapping
     outputs: Mapping[str, tuple[FilePointer, ...]]
     """The outputs of the steps that this one needs, `input` among them; of a mapped step, one for
     each item."""

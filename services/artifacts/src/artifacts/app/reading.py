@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from artifacts.app.intake import INLINE_BYTES
 from artifacts.blobs.store import BlobDamaged
 from artifacts.domain.files import CHUNK_BYTES
-from artifacts.domain.pointers import Document
 from artifacts.errors import (
     ArtifactCorrupt,
     ArtifactNotFound,
@@ -20,6 +19,7 @@ from artifacts.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from jsonvalues import NothingThere, NotJson, PointerMalformed, at, compact, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from artifacts.store.stores import Stores
     from dataplane import paging
     from dataplane.tenants import TenantPools
+    from jsonvalues import Json
 
 DOCUMENT_LIMIT = 16 << 20
 """The largest file that values are taken out of: it is parsed in memory."""
@@ -180,12 +181,21 @@ def _told(found: Artifact, error: Exception) -> Exception:
 
 
 def _values(body: bytes, json_pointers: Sequence[str]) -> list[bytes | PointerInvalid]:
-    document = Document(body)
+    try:
+        document = parse(body)
+    except NotJson as error:
+        return [PointerInvalid(pointer, f"of the file: {error}") for pointer in json_pointers]
     return [_value(document, json_pointer) for json_pointer in json_pointers]
 
 
-def _value(document: Document, json_pointer: str) -> bytes | PointerInvalid:
+def _value(document: Json, json_pointer: str) -> bytes | PointerInvalid:
+    """Return the value at a pointer in its shortest form, its numbers to the letter."""
     try:
-        return document.value(json_pointer)
-    except PointerInvalid as error:
-        return error
+        # A string may hold half of a surrogate pair, which only an escape can write.
+        return compact(at(document, json_pointer)).encode("utf-8", "backslashreplace")
+    except PointerMalformed:
+        return PointerInvalid(json_pointer, "it begins with / and has ~ only in ~0 and ~1")
+    except NothingThere:
+        return PointerInvalid(json_pointer, "the file holds nothing there")
+    except NotJson as error:
+        return PointerInvalid(json_pointer, f"of the value: {error}")

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jsonvalues import NotJson, parse_strict
 from llm_gateway.domain.calls import CallState, Ending
-from llm_gateway.domain.documents import NotJson, parse
 from llm_gateway.domain.replies import Reply
 from llm_gateway.domain.schemas import SchemaMismatch
 from llm_gateway.domain.usage import FinishReason, Usage, estimated_tokens
@@ -108,7 +108,7 @@ async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
 def _misfit(schema: OutputSchema, reply: Reply) -> str:
     """Return why a reply does not fit a schema; empty when it does."""
     try:
-        schema.check(parse(reply.text))
+        schema.check(parse_strict(reply.text, names_once=False))
     except NotJson:
         return f"the reply is no JSON ({reply.finish_reason})"
     except SchemaMismatch as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import (
+from jsonvalues import (
     NothingThere,
     NotJson,
     at,

@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jsonvalues import NotJson
 from llm_gateway.domain.calls import Output
-from llm_gateway.domain.documents import NotJson
 from llm_gateway.domain.files import File, ReplyDraft
 from llm_gateway.domain.replies import read
 

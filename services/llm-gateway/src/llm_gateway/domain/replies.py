@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import Json, NotJson, compact, parse, parse_object
+from jsonvalues import Json, NotJson, compact, parse, parse_object
 from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason, Usage
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
 
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _PREFIX = '{"content":'

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from llm_gateway.domain.documents import canonical
+from jsonvalues import canonical
 from llm_gateway.domain.models import ModelChoice, ModelClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jsonvalues import Json
     from llm_gateway.domain.calls import CallKey
-    from llm_gateway.domain.documents import Json
     from llm_gateway.domain.schemas import OutputSchema
 
 
@@ -100,7 +100,7 @@ class GenerationSpec:
             "temperature": self.temperature,
             "output_schema": None if schema is None else schema.definition,
         }
-        return hashlib.sha256(canonical(asked).encode()).hexdigest()
+        return hashlib.sha256(canonical(asked, ascii_only=True)).hexdigest()
 
     def needs(self) -> ModelNeeds:
         return ModelNeeds(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jsonschema.protocols import Validator
 
-    from llm_gateway.domain.documents import Json, JsonObject
+    from jsonvalues import Json, JsonObject
 
 _FIELD = "spec.output_schema"
 _MAX_DEPTH = 64

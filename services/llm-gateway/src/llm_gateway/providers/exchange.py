@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from llm_gateway.domain.documents import NotJson, scalar_text
+from jsonvalues import NotJson, scalar_text
 from llm_gateway.providers.refusals import fault_of
 from llm_gateway.providers.sse import EventParser, EventTooLong
 from llm_gateway.providers.wire_format import Fault, ProviderFault
@@ -17,7 +17,7 @@ from llm_gateway.providers.wire_format import Fault, ProviderFault
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
     from llm_gateway.domain.usage import Usage
     from llm_gateway.providers.wire_format import Ended, HttpRequest, WireFormatAdapter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from llm_gateway.domain.documents import JsonObject, parse_object
+from jsonvalues import JsonObject, parse_object
 from llm_gateway.domain.requests import Role
 from llm_gateway.domain.usage import FinishReason, Usage
 from llm_gateway.providers.wire_format import (
@@ -22,7 +22,7 @@ from llm_gateway.providers.wire_format import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_gateway.domain.documents import Json
+    from jsonvalues import Json
     from llm_gateway.domain.requests import Prompt
 
 _ROLES = {Role.USER: "user", Role.ASSISTANT: "model"}

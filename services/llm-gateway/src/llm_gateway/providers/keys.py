@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import NotJson, parse_object
+from jsonvalues import NotJson, parse_object
 from llm_gateway.errors import ProviderKeyMissing
 from servicekit.errors import StartRefused
 

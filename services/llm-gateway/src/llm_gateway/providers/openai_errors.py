@@ -9,7 +9,7 @@ from llm_gateway.providers.wire_format import Fault, ProviderFault, child, text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
 
 HOME = "https://api.openai.com"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import JsonObject, parse_object
+from jsonvalues import JsonObject, parse_object
 from llm_gateway.domain.usage import FinishReason, Usage
 from llm_gateway.providers.openai_errors import HOME, bearer, fault_of, refusal
 from llm_gateway.providers.wire_format import (

@@ -6,13 +6,13 @@ import email.utils
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.documents import NotJson, parse
+from jsonvalues import NotJson, parse
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_gateway.domain.documents import JsonObject
+    from jsonvalues import JsonObject
     from llm_gateway.providers.wire_format import WireFormatAdapter
 
 _WORDS = {

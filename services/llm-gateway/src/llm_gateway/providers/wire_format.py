@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_gateway.domain.documents import Json, JsonObject
+    from jsonvalues import Json, JsonObject
     from llm_gateway.domain.requests import Prompt
     from llm_gateway.domain.usage import FinishReason, Usage
 

@@ -25,8 +25,8 @@ from servicekit.errors import ValueUnstorable
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct, Value
 
+    from jsonvalues import Json, JsonObject
     from llm_gateway.domain.calls import Call
-    from llm_gateway.domain.documents import Json, JsonObject
     from llm_gateway.domain.requests import Part
 
 _ROLES = {pb.ROLE_USER: Role.USER, pb.ROLE_ASSISTANT: Role.ASSISTANT}

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from temporalio import activity
 
+from jsonvalues import canonical
 from runs.activities.edge import told
 from runs.activities.patience import patiently
 from runs.domain.failures import RunClosed, StepFailed
@@ -17,7 +18,6 @@ from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus
-from runs.domain.values import shortest
 from servicekit.call import calling
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Beginnings:
         draft = FileDraft(run.run_id, INPUT, OUTPUT)
         match setup.input:
             case Inline(value):
-                return await self._artifacts.put(run.tenant_id, draft, shortest(value))
+                return await self._artifacts.put(run.tenant_id, draft, canonical(value))
             case Pointer(path, digest, json_pointer):
                 source = FilePointer(path, digest, json_pointer)
                 return await self._artifacts.copy(run.tenant_id, source, draft)

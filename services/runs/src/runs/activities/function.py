@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jsonvalues import NothingThere, NotJson, at, canonical
 from runs.domain.failures import StepImpossible
+from runs.domain.metrics import number
 from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name
-from runs.domain.pointers import number, resolve
-from runs.domain.values import shortest
 from runs.functions import StepContext
 from runs.store.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from jsonvalues import JsonValue
     from runs.activities.sources import Sources
     from runs.domain.pipelines import FunctionStep, StepSpec
-    from runs.domain.values import JsonValue
     from runs.functions import Functions
     from runs.peers.artifacts import Artifacts
 
@@ -35,6 +35,7 @@ class FunctionSteps:
             work, step.arguments, sources.outputs, sources.element(), self._artifacts
         )
         value = await function(context)
+        data = _encoded(value)
         draft = FileDraft(
             run_id=work.run_id,
             step=work.step,
@@ -43,15 +44,15 @@ class FunctionSteps:
             visit=work.visit,
             metrics=_metrics(spec, value),
         )
-        return Outcome(await self._artifacts.put(work.tenant_id, draft, _encoded(value)))
+        return Outcome(await self._artifacts.put(work.tenant_id, draft, data))
 
 
 def _encoded(value: JsonValue) -> bytes:
     try:
-        data = shortest(value)
-    except (TypeError, ValueError):
+        data = canonical(value)
+    except NotJson as error:
         raise StepImpossible(
-            "OUTPUT_NOT_JSON", "the function returned what JSON cannot hold"
+            "OUTPUT_NOT_JSON", f"the function returned what JSON cannot hold: {error}"
         ) from None
     if len(data) > BYTES_AT_ONCE:
         raise StepImpossible(
@@ -66,8 +67,8 @@ def _metrics(spec: StepSpec, value: JsonValue) -> dict[str, int]:
     metrics: dict[str, int] = {}
     for name, pointer in spec.metrics.items():
         try:
-            metrics[name] = number(resolve(value, pointer), name)
-        except KeyError:
+            metrics[name] = round(number(at(value, pointer), name))
+        except (KeyError, NothingThere):
             raise StepImpossible(
                 "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
             ) from None

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from runs.activities.patience import patiently
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import Ending, Question
-from runs.domain.outputs import FileDraft, FilePointer, output_name
-from runs.domain.pointers import number
-from runs.domain.values import parsed
+from runs.domain.metrics import number
+from runs.domain.outputs import FileDraft, FilePointer, output_name, parsed
 from runs.rendering import render
 from runs.store.outcomes import Outcome
 
@@ -84,7 +83,7 @@ class LlmSteps:
             found = await self._artifacts.read(work.tenant_id, pointers)
             for name, data in zip(spec.metrics, found, strict=True):
                 try:
-                    metrics[name] = number(parsed(data), name)
+                    metrics[name] = round(number(parsed(data), name))
                 except KeyError:
                     raise StepImpossible(
                         "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"

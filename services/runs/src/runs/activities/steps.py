@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from jsonvalues import canonical
 from runs.activities.edge import told
 from runs.activities.patience import patiently
 from runs.conditions import holds
 from runs.domain.failures import ReadTooLarge, RunClosed, StepFailed, StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft
+from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft, parsed
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
-from runs.domain.values import parsed, shortest
 from runs.domain.work import Listing, StepResult, Work
 from runs.store.outcomes import Outcome
 from servicekit.call import calling
@@ -146,7 +146,7 @@ class StepActivities:
         summary = f"{len(items):,} items"
         metrics = {"items": len(items)}
         draft = FileDraft(work.run_id, work.step, OUTPUT, summary=summary, metrics=metrics)
-        data = shortest(manifest)
+        data = canonical(manifest)
         if len(data) > BYTES_AT_ONCE:
             raise StepImpossible(
                 "OUTPUT_TOO_LARGE",

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
+    from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineSpec, PipelineVersion
     from runs.domain.prompts import PromptFacts, PromptNeed
-    from runs.domain.values import JsonObject
     from runs.store.pipelines import PipelineStore
     from runs.store.prompts import PromptStore
 
@@ -26,7 +26,7 @@ class Pipelines:
         self._store = store
         self._prompts = prompts
 
-    async def validate(self, tenant_id: str, spec: PipelineSpec, document: JsonObject) -> int:
+    async def validate(self, tenant_id: str, spec: PipelineSpec, document: JsonMapping) -> int:
         """Return the size in bytes of a pipeline's plan.
 
         Raises PipelineInvalid, PlanTooLarge and PromptUnusable.
@@ -42,7 +42,7 @@ class Pipelines:
         request_id: str,
         pipeline: str,
         spec: PipelineSpec,
-        document: JsonObject,
+        document: JsonMapping,
     ) -> PipelineVersion:
         """Create the next version of a pipeline.
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runs.domain import values
+from jsonvalues import canonical
 from runs.domain.pipeline_rules import violations
 from runs.domain.plan import PLAN_LIMIT, Plan
 from runs.errors import PipelineInvalid, PlanTooLarge
 
 if TYPE_CHECKING:
+    from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineSpec
-    from runs.domain.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineDraft:
     pipeline: str
     spec: PipelineSpec
-    document: JsonObject
+    document: JsonMapping
     """The spec as it is stored."""
     digest: str
     plan: Plan
     plan_size_bytes: int
 
     @classmethod
-    def parse(cls, pipeline: str, spec: PipelineSpec, document: JsonObject) -> PipelineDraft:
+    def parse(cls, pipeline: str, spec: PipelineSpec, document: JsonMapping) -> PipelineDraft:
         """Check a spec and make its plan. Raises PipelineInvalid and PlanTooLarge."""
         faults = violations(spec)
         if faults:
@@ -35,4 +36,5 @@ class PipelineDraft:
         size = len(plan.encode())
         if size > PLAN_LIMIT:
             raise PlanTooLarge(size, PLAN_LIMIT)
-        return cls(pipeline, spec, document, values.digest(document), plan, size)
+        digest = hashlib.sha256(canonical(document)).hexdigest()
+        return cls(pipeline, spec, document, digest, plan, size)

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jsonvalues import JsonMapping
     from runs.domain.models import ModelChoice
     from runs.domain.outputs import FilePointer
-    from runs.domain.values import JsonObject
     from runs.domain.work import Work
 
 
@@ -22,7 +22,7 @@ class Question:
     model: ModelChoice | None
     run_model: ModelChoice | None
     max_output_tokens: int
-    output_schema: JsonObject | None
+    output_schema: JsonMapping | None
     redo_unknown: bool
 
 

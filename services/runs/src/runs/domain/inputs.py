@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jsonvalues import JsonValue, canonical
 from runs.domain.pipelines import INPUT
-from runs.domain.values import JsonValue, shortest
 from runs.errors import InputInvalid
 from servicekit.errors import RequestInvalid, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runs.domain.values import JsonObject
+    from jsonvalues import JsonMapping
 
 INLINE_LIMIT = 65_536
 """The most bytes that an inline input may take in its shortest form."""
@@ -73,7 +73,7 @@ def run_input(config: Mapping[str, Any]) -> RunInput:
 
 def check_size(given: RunInput) -> None:
     """Raise InputInvalid if an inline input is too large."""
-    size = len(shortest(given.value)) if isinstance(given, Inline) else 0
+    size = len(canonical(given.value)) if isinstance(given, Inline) else 0
     if size > INLINE_LIMIT:
         raise InputInvalid(
             f"the inline input takes {size:,} bytes, at most {INLINE_LIMIT:,} are possible",
@@ -82,9 +82,9 @@ def check_size(given: RunInput) -> None:
         )
 
 
-def check_settings(settings: JsonObject) -> None:
+def check_settings(settings: JsonMapping) -> None:
     """Raise RequestInvalid if what the creator wants to keep is too large."""
-    size = len(shortest(settings))
+    size = len(canonical(settings))
     if size > SETTINGS_LIMIT:
         fault = f"it takes {size:,} bytes, at most {SETTINGS_LIMIT:,} are possible"
         raise RequestInvalid(f"config: {fault}", violations=[Violation("config", fault)])

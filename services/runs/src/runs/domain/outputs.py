@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - the default of a field is one
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jsonvalues import NotJson, parse
+from runs.domain.failures import StepImpossible
+
+if TYPE_CHECKING:
+    from jsonvalues import JsonValue
 
 OUTPUT = "output.json"
 BYTES_AT_ONCE = 3 << 20
@@ -37,6 +44,15 @@ class FilePointer:
     path: str
     digest: str
     json_pointer: str = ""
+
+
+def parsed(data: bytes) -> JsonValue:
+    """Return the value that a file holds. Raises StepImpossible when it holds none."""
+    try:
+        return parse(data)
+    except NotJson as error:
+        message = f"a file holds no JSON value that can be read: {error}"
+        raise StepImpossible("NOT_JSON", message) from None
 
 
 def output_name(item: int, visit: int) -> str:

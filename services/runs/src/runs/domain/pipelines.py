@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jsonvalues import JsonMapping
     from runs.domain.models import ModelChoice, ModelNeed
-    from runs.domain.values import JsonObject
 
 INPUT = "input"
 """The name of what a run was given; no step has it, every step may need it."""
@@ -67,7 +67,7 @@ class LlmStep:
     """The version of the step's prompt; 0 is the one that is active when a run is created."""
     bindings: tuple[Binding, ...]
     model: ModelChoice | None
-    output_schema: JsonObject | None
+    output_schema: JsonMapping | None
     max_output_tokens: int
     redo_unknown: bool
     """Whether a call is sent again when its outcome is unknown; otherwise the step fails."""
@@ -78,7 +78,7 @@ class FunctionStep:
     """Calls an entry point of the group `nagaya.functions`."""
 
     function: str
-    arguments: JsonObject
+    arguments: JsonMapping
     short: bool
 
 

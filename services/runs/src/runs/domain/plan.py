@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from jsonvalues import canonical
 from runs.domain.pipelines import INPUT, FunctionStep
-from runs.domain.values import shortest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Plan:
 
     def encode(self) -> bytes:
         """Return the plan's bytes: equal plans, equal bytes."""
-        return shortest(self.compact())
+        return canonical(self.compact())
 
     def digest(self) -> str:
         """Return the sha256 of the plan's bytes, 64 lower-case hexadecimal digits."""

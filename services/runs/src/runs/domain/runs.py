@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from jsonvalues import canonical
 from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json
 from runs.domain.models import model_json
-from runs.domain.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jsonvalues import JsonMapping
     from runs.domain.inputs import RunInput
     from runs.domain.models import ModelChoice
-    from runs.domain.values import JsonObject
 
 
 class RunStatus(StrEnum):
@@ -71,7 +72,7 @@ class Run:
     status: RunStatus
     held: bool
     current_step: str
-    settings: JsonObject
+    settings: JsonMapping
     """What the creator wanted to keep with the run."""
     input: OutputFile | None
     totals: RunTotals
@@ -99,7 +100,7 @@ class RunDraft:
     """Where the input lies, when it is given as a file."""
     step_models: Mapping[str, ModelChoice]
     """The run's own models, by step."""
-    config: JsonObject
+    config: JsonMapping
     """What is kept with the run: the input, the models by step, the creator's settings."""
 
     @classmethod
@@ -109,7 +110,7 @@ class RunDraft:
         pipeline: tuple[str, int],
         given: RunInput,
         step_models: Mapping[str, ModelChoice],
-        settings: JsonObject,
+        settings: JsonMapping,
     ) -> RunDraft:
         """Check the sizes and take the digest. Raises InputInvalid and RequestInvalid."""
         check_size(given)
@@ -118,7 +119,7 @@ class RunDraft:
         config = {**input_json(given), "step_models": models, "settings": settings}
         return cls(
             request_id=request_id,
-            digest=digest([*pipeline, config]),
+            digest=hashlib.sha256(canonical([*pipeline, config])).hexdigest(),
             pipeline=pipeline[0],
             version=pipeline[1],
             held=isinstance(given, Held),

@@ -10,7 +10,7 @@ from nagaya.llm_gateway.v1 import model_pb2
 from runs.domain.models import ModelById, ModelChoice, ModelClass
 
 if TYPE_CHECKING:
-    from runs.domain.values import JsonObject
+    from jsonvalues import JsonMapping
 
 
 def model_choice(message: model_pb2.ModelChoice) -> ModelChoice:
@@ -19,7 +19,7 @@ def model_choice(message: model_pb2.ModelChoice) -> ModelChoice:
     return ModelClass(message.model_class.provider_id, message.model_class.model_class)
 
 
-def model_choice_from_document(content: JsonObject) -> ModelChoice:
+def model_choice_from_document(content: JsonMapping) -> ModelChoice:
     """Return the choice of a pipeline's stored document."""
     return model_choice(ParseDict(dict(content), model_pb2.ModelChoice()))
 

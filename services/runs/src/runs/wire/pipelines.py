@@ -29,8 +29,8 @@ from runs.wire.structs import json_object, struct
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
+    from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineVersion
-    from runs.domain.values import JsonObject
 
 
 def pipeline_spec(message: pb.PipelineSpec) -> PipelineSpec:
@@ -48,12 +48,12 @@ def pipeline_version(version: PipelineVersion) -> pb.PipelineVersion:
     )
 
 
-def document(spec: PipelineSpec) -> JsonObject:
+def document(spec: PipelineSpec) -> JsonMapping:
     """Return a spec as JSON: equal specs, equal documents."""
     return MessageToDict(_spec_message(spec), preserving_proto_field_name=True)
 
 
-def from_document(content: JsonObject) -> PipelineSpec:
+def from_document(content: JsonMapping) -> PipelineSpec:
     """Return the spec that `document` was called with."""
     return pipeline_spec(ParseDict(dict(content), pb.PipelineSpec(), ignore_unknown_fields=True))
 

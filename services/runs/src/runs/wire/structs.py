@@ -10,12 +10,12 @@ from google.protobuf import struct_pb2
 from servicekit.errors import ValueUnstorable
 
 if TYPE_CHECKING:
-    from runs.domain.values import JsonObject, JsonValue
+    from jsonvalues import JsonMapping, JsonValue
 
 _EXACT = 2**53
 
 
-def json_object(message: struct_pb2.Struct) -> JsonObject:
+def json_object(message: struct_pb2.Struct) -> JsonMapping:
     """Return the object that a message holds. Raises ValueUnstorable if a number is not finite."""
     return {name: json_value(value) for name, value in message.fields.items()}
 
@@ -37,7 +37,7 @@ def json_value(message: struct_pb2.Value) -> JsonValue:
             return None
 
 
-def struct(value: JsonObject) -> struct_pb2.Struct:
+def struct(value: JsonMapping) -> struct_pb2.Struct:
     message = struct_pb2.Struct()
     message.update(value)
     return message
