@@ -49,6 +49,16 @@ class House:
         path = self.layout.llmstub / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
+    def whole_replies(self) -> set[str]:
+        """Return the attempts whose replies the stub has sent whole, by their names on the wire."""
+        lines = self.calls()
+        names = {line["seq"]: line["idempotency"] for line in lines if line["event"] == "begin"}
+        return {
+            names[line["seq"]] or ""
+            for line in lines
+            if line["event"] == "end" and line["outcome"] == "ok"
+        }
+
     def file(self, path: str) -> Path:
         """Return where the object store keeps a file."""
         return self.layout.s3 / path

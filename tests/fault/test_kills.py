@@ -18,14 +18,13 @@ import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
 from tests.e2e.house import create_run, create_tenant, finish
 from tests.e2e.stub import add_rule, wait_until_held
+from tests.fault.ledger import assert_paid_at_most_once, ledger
 
-from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
+from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.runs.v1 import run_pb2
 
 if TYPE_CHECKING:
     from tests.e2e.house import House
-
-    from nagaya_client.client import Client
 
 PARTS = ("tenant", "artifacts", "llm-gateway", "runs", "runs-worker")
 KILLS = 5
@@ -50,7 +49,7 @@ async def test_runs_end_well_however_often_a_part_is_killed(house: House, part: 
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
         assert kills > 0
-        await _assert_paid_at_most_once(house, client, tenant_id)
+        await assert_paid_at_most_once(house, client, tenant_id)
 
 
 @pytest.mark.timeout(300)
@@ -69,14 +68,14 @@ async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_a
         run = await finish(client, tenant_id, run_id)
 
         assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
-        calls = await _ledger(client, tenant_id)
+        calls = await ledger(client, tenant_id)
         unknown = [
             call
             for call in calls
             if call_pb2.CALL_STATE_UNKNOWN in {attempt.state for attempt in call.attempts}
         ]
         assert [(call.key.step, len(call.attempts)) for call in unknown] == [("outline", 2)]
-        await _assert_paid_at_most_once(house, client, tenant_id)
+        await assert_paid_at_most_once(house, client, tenant_id)
 
 
 async def _kill(house: House, part: str) -> bool:
@@ -89,33 +88,3 @@ async def _kill(house: House, part: str) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def _assert_paid_at_most_once(house: House, client: Client, tenant_id: str) -> None:
-    calls = await _ledger(client, tenant_id)
-    runs = {call.key.run_id for call in calls}
-    begun = [line["idempotency"] or "" for line in house.calls() if line["event"] == "begin"]
-    asked = [name for name in begun if name.partition("/")[0] in runs]
-    recorded = {
-        f"{_name(call.key)}/{attempt.attempt}": attempt.state
-        for call in calls
-        for attempt in call.attempts
-    }
-    assert len(asked) == len(set(asked)), "an attempt was sent twice"
-    assert set(asked) <= recorded.keys()
-    # A gateway that dies between committing an attempt and sending it cannot know whether it did.
-    unsent = {state for name, state in recorded.items() if name not in asked}
-    assert unsent <= {call_pb2.CALL_STATE_UNKNOWN}
-    for call in calls:
-        assert call.state == call_pb2.CALL_STATE_SETTLED
-        spare = [attempt.state for attempt in call.attempts[:-1]]
-        assert set(spare) <= {call_pb2.CALL_STATE_UNKNOWN}, call
-
-
-async def _ledger(client: Client, tenant_id: str) -> list[call_pb2.Call]:
-    request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, page_size=200)
-    return list((await client.calls.ListCalls(request)).calls)
-
-
-def _name(key: call_pb2.CallKey) -> str:
-    return f"{key.run_id}/{key.step}/{key.item}-{key.visit}/{key.call}"

@@ -104,6 +104,32 @@ async def test_parts_end_before_what_they_need(tmp_path: Path) -> None:
     assert (tmp_path / "ends").read_text().split() == ["top", "middle", "base"]
 
 
+async def test_parts_end_before_what_they_ask_and_start_without_it(tmp_path: Path) -> None:
+    slow = f"""
+def end(*_):
+    time.sleep(0.3)
+    with open(os.path.join(folder, "ends"), "a") as file:
+        file.write(name + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+{READY_AND_WAIT}"""
+    quick = _NOTES_ITS_END + READY_AND_WAIT
+    parts = (
+        Part("peer", Script("peer", tmp_path, quick), needs=("base",)),
+        Part("asks", Script("asks", tmp_path, slow), needs=("base",), uses=("peer",)),
+        Part("base", Script("base", tmp_path, quick)),
+    )
+    assert [[part.name for part in wave] for wave in in_order(parts)] == [
+        ["base"],
+        ["peer", "asks"],
+    ]
+
+    async with _run(tmp_path, *parts):
+        pass
+
+    assert (tmp_path / "ends").read_text().split() == ["asks", "peer", "base"]
+
+
 async def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     script = Script("deaf", tmp_path, _HOLDS_ON + READY_AND_WAIT)
 

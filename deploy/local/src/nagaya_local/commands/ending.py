@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from nagaya_local.errors import StackBusy
@@ -13,7 +14,7 @@ from nagaya_local.machine.processes import tell
 from nagaya_local.machine.waiting import until
 from nagaya_local.parts.postgres_account import ServerAccount
 from nagaya_local.supervisor.leftovers import end, find_leftovers
-from nagaya_local.supervisor.state import Phase, forget_processes, read_state
+from nagaya_local.supervisor.state import PartState, Phase, forget_processes, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from nagaya_local.machine.processes import Incarnation
 
 _POLL_SECONDS = 0.05
+_LATE_SECONDS = 1.0
 # It does nothing that takes longer without going on listening.
 _REACTION_SECONDS = 15.0
-_STOP_SECONDS = 120.0
+_STOP_SECONDS = 180.0
 _LOCK_SECONDS = 5.0
 
 
@@ -87,10 +89,29 @@ async def _end_supervisor(layout: Layout, report: Callable[[str], None]) -> None
                 f"the supervisor, process {supervisor.pid}, has not reacted for "
                 f"{_REACTION_SECONDS:.0f} s: killing it, and ending its parts without it"
             )
-        elif await until(lambda one=supervisor: not one.alive, _STOP_SECONDS):
+        elif await _ends(layout, supervisor, report):
             continue
         tell(supervisor.pid, signal.SIGKILL)
         await until(lambda one=supervisor: not one.alive)
+
+
+async def _ends(layout: Layout, supervisor: Incarnation, report: Callable[[str], None]) -> bool:
+    """Wait until a supervisor has stopped its parts, and say which of them takes long, and why."""
+    since, told = time.monotonic(), set[str]()
+    waited: dict[str, float] = {}
+    while supervisor.alive:
+        now = time.monotonic()
+        if now - since > _STOP_SECONDS:
+            return False
+        for part in read_state(layout).parts:
+            if part.state is not PartState.STOPPING:
+                continue
+            late = now - waited.setdefault(part.name, now) > _LATE_SECONDS
+            if late and part.name not in told:
+                told.add(part.name)
+                report(f"waiting for {part.name}: {part.detail}")
+        await asyncio.sleep(_POLL_SECONDS)
+    return True
 
 
 def _reacts(layout: Layout, supervisor: Incarnation) -> bool:

@@ -21,6 +21,13 @@ class Part:
     """Where it is reached, for people."""
     needs: tuple[str, ...] = ()
     """The parts that must be ready before this one starts for the first time."""
+    uses: tuple[str, ...] = ()
+    """The parts that it asks while it works: it is stopped before them, so that it can finish.
+
+    It starts without them: services come up in any order.
+    """
+    finishes: str = ""
+    """What it brings to an end when it is told to stop, for people who wait."""
     ready_seconds: float = 60.0
     silent_seconds: float = 30.0
     """For how long it may give no sign of life until it is killed and started again.
@@ -51,8 +58,12 @@ class External:
 def only(parts: Sequence[Part], names: Collection[str]) -> tuple[Part, ...]:
     """Choose parts by name, all when none is named; what is left out is not needed either."""
     chosen = set(names) or {part.name for part in parts}
+
+    def left(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in chosen)
+
     return tuple(
-        replace(part, needs=tuple(need for need in part.needs if need in chosen))
+        replace(part, needs=left(part.needs), uses=left(part.uses))
         for part in parts
         if part.name in chosen
     )
@@ -74,3 +85,13 @@ def in_order(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
         placed.update(part.name for part in wave)
         left = [part for part in left if part.name not in placed]
     return tuple(waves)
+
+
+def in_order_of_stopping(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
+    """Group parts into stages: whoever needs or uses a part lies in a stage before it.
+
+    Raises ValueError as `in_order` does.
+    """
+    by_name = {part.name: part for part in parts}
+    waves = in_order([replace(part, needs=(*part.needs, *part.uses)) for part in parts])
+    return tuple(tuple(by_name[part.name] for part in wave) for wave in reversed(waves))

@@ -82,7 +82,11 @@ class Keeper:
     async def stop(self) -> None:
         """End the part's process, if it has one."""
         if self._process is not None:
-            await processes.stop(self._process, self._part.program.stopping)
+            stopping = self._part.program.stopping
+            if self._part.finishes and self._process.returncode is None:
+                told = f"it finishes {self._part.finishes}, {stopping.seconds:.0f} s at most"
+                self._show(PartState.STOPPING, told)
+            await processes.stop(self._process, stopping)
         if self._board.part(self._part.name).state is not PartState.FAILED:
             self._show(PartState.STOPPED)
 

@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from nagaya_local.clone.layout import Layout
     from nagaya_local.parts.temporal_binary import TemporalFinder
 
+# Whom each service asks. A reply that has been paid for is stored through these.
+_PEERS: Mapping[str, tuple[str, ...]] = {
+    "tenant": (),
+    "artifacts": ("tenant",),
+    "llm-gateway": ("tenant", "artifacts"),
+    "runs": ("tenant", "artifacts", "llm-gateway"),
+}
+_FINISHES = dict.fromkeys(SERVICES, "the calls under way") | {
+    "llm-gateway": "the calls to providers that are under way"
+}
+
 
 class Stack:
     """All parts of one clone's stack on these ports, and where clients find them."""
@@ -142,13 +153,28 @@ class Stack:
         program = PythonProgram(
             module, self._layout.data, settings, lambda: grpc_serving(address, name)
         )
-        return Part(name, program, address, needs=BASIS, ready_seconds=120.0)
+        return Part(
+            name,
+            program,
+            address,
+            needs=BASIS,
+            uses=_PEERS[name],
+            finishes=_FINISHES[name],
+            ready_seconds=120.0,
+        )
 
     def _worker_part(self) -> Part:
         port = self._ports[f"{WORKER}-metrics"]
         settings = self._common(WORKER) | self._own_settings("runs")
         program = PythonProgram("runs.worker", self._layout.data, settings, TickingLoop(port))
-        return Part(WORKER, program, needs=BASIS, ready_seconds=120.0)
+        return Part(
+            WORKER,
+            program,
+            needs=BASIS,
+            uses=_PEERS["runs"],
+            finishes="the steps under way",
+            ready_seconds=120.0,
+        )
 
     def _envoy_part(self) -> Part:
         fronts = [
@@ -177,7 +203,10 @@ class Stack:
 
     def _own_settings(self, name: str) -> dict[str, str]:
         """What a service needs beside the common; peers are called directly, not through Envoy."""
-        peers = {name: f"NAGAYA_{name.replace('-', '_').upper()}_ADDRESS" for name in SERVICES}
+        peers = {
+            f"NAGAYA_{peer.replace('-', '_').upper()}_ADDRESS": self._address(peer)
+            for peer in _PEERS[name]
+        }
         match name:
             case "tenant":
                 return {
@@ -185,27 +214,19 @@ class Stack:
                     "NAGAYA_KEYRING_FILE": str(self._keys.keyring),
                 }
             case "artifacts":
-                return {
-                    peers["tenant"]: self._address("tenant"),
+                return peers | {
                     "S3_ENDPOINT": self.endpoints.s3_endpoint,
                     "S3_ACCESS_KEY": self.endpoints.s3_access_key,
                     "S3_SECRET_KEY": self.endpoints.s3_secret_key,
                 }
             case "llm-gateway":
-                return {
-                    peers["tenant"]: self._address("tenant"),
-                    peers["artifacts"]: self._address("artifacts"),
+                return peers | {
                     "NAGAYA_PROVIDER_KEYS_FILE": str(providers.keys_file(self._layout)),
                     "NAGAYA_PROVIDER_HTTP_HOSTS": "127.0.0.1",  # the stub's
                     "NAGAYA_LANDING_SECONDS": "10",
                 }
             case _:
-                return {
-                    peers["tenant"]: self._address("tenant"),
-                    peers["artifacts"]: self._address("artifacts"),
-                    peers["llm-gateway"]: self._address("llm-gateway"),
-                    "TEMPORAL_ADDRESS": self.endpoints.temporal,
-                }
+                return peers | {"TEMPORAL_ADDRESS": self.endpoints.temporal}
 
     def _address(self, name: str) -> str:
         return f"127.0.0.1:{self._ports[name]}"

@@ -34,6 +34,7 @@ class PartState(StrEnum):
     READY = "ready"
     UNREADY = "unready"
     RESTARTING = "restarting"
+    STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
     UNWATCHED = "unwatched"

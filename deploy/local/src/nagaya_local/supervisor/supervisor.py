@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from nagaya_local.parts.part import in_order
+from nagaya_local.parts.part import in_order, in_order_of_stopping
 from nagaya_local.supervisor.keeper import Keeper
 from nagaya_local.supervisor.state import Phase
 
@@ -32,6 +32,7 @@ class Supervisor:
         finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._waves = in_order(parts)
+        self._stages = in_order_of_stopping(parts)
         self._board = board
         self._waiters = ThreadPoolExecutor(max_workers=max(1, len(parts)))
         self._keepers = {part.name: Keeper(part, layout, board, self._waiters) for part in parts}
@@ -70,8 +71,8 @@ class Supervisor:
 
     async def _end(self) -> None:
         self._board.enter(Phase.STOPPING)
-        for wave in reversed(self._waves):
-            await asyncio.gather(*(self._keepers[part.name].stop() for part in wave))
+        for stage in self._stages:
+            await asyncio.gather(*(self._keepers[part.name].stop() for part in stage))
         self._waiters.shutdown()
 
 
