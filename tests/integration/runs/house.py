@@ -103,7 +103,7 @@ class House:
         message = ParseDict({"steps": list(steps or (COPY,))}, pipeline_pb2.PipelineSpec())
         spec = wire.pipeline_spec(message)
         request_id = secrets.token_hex(8)
-        return await self.pipelines.create(tenant_id, request_id, name, spec, wire.document(spec))
+        return await self.pipelines.create(tenant_id, request_id, name, spec)
 
     async def run(self, request_id: str = "", tenant_id: str = "acme", **fields: object) -> Run:
         """Create a run, by default of the pipeline `article` with an inline input."""

@@ -41,7 +41,7 @@ async def create(
     pipelines: Pipelines, request_id: str, *steps: dict[str, Any], pipeline: str = "article"
 ) -> PipelineVersion:
     spec = wire.pipeline_spec(ParseDict({"steps": list(steps)}, pipeline_pb2.PipelineSpec()))
-    return await pipelines.create("acme", request_id, pipeline, spec, wire.document(spec))
+    return await pipelines.create("acme", request_id, pipeline, spec)
 
 
 async def test_versions_of_a_pipeline_count_up_from_one(pipelines: Pipelines) -> None:

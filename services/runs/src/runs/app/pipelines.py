@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from dataplane import audit
 from runs.domain.drafts import PipelineDraft
 from runs.errors import PromptUnusable, RequestIdReused
+from runs.wire.pipelines import document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
-    from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineSpec, PipelineVersion
     from runs.domain.prompts import PromptFacts, PromptNeed
     from runs.store.pipelines import PipelineStore
@@ -26,7 +26,7 @@ class Pipelines:
         self._store = store
         self._prompts = prompts
 
-    async def validate(self, tenant_id: str, spec: PipelineSpec, document: JsonMapping) -> int:
+    async def validate(self, tenant_id: str, spec: PipelineSpec) -> int:
         """Return the size in bytes of a pipeline's plan.
 
         Raises PipelineInvalid, PlanTooLarge and PromptUnusable.
@@ -37,12 +37,7 @@ class Pipelines:
         return draft.plan_size_bytes
 
     async def create(
-        self,
-        tenant_id: str,
-        request_id: str,
-        pipeline: str,
-        spec: PipelineSpec,
-        document: JsonMapping,
+        self, tenant_id: str, request_id: str, pipeline: str, spec: PipelineSpec
     ) -> PipelineVersion:
         """Create the next version of a pipeline.
 

@@ -12,6 +12,8 @@ from runs.domain.plan import PLAN_LIMIT, Plan
 from runs.errors import PipelineInvalid, PlanTooLarge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineSpec
 
@@ -27,8 +29,13 @@ class PipelineDraft:
     plan_size_bytes: int
 
     @classmethod
-    def parse(cls, pipeline: str, spec: PipelineSpec, document: JsonMapping) -> PipelineDraft:
-        """Check a spec and make its plan. Raises PipelineInvalid and PlanTooLarge."""
+    def parse(
+        cls, pipeline: str, spec: PipelineSpec, as_json: Callable[[PipelineSpec], JsonMapping]
+    ) -> PipelineDraft:
+        """Check a spec and make its plan. Raises PipelineInvalid and PlanTooLarge.
+
+        `as_json` makes the document that is stored; only of a spec that has been checked.
+        """
         faults = violations(spec)
         if faults:
             raise PipelineInvalid(faults)
@@ -36,5 +43,6 @@ class PipelineDraft:
         size = len(plan.encode())
         if size > PLAN_LIMIT:
             raise PlanTooLarge(size, PLAN_LIMIT)
+        document = as_json(spec)
         digest = hashlib.sha256(canonical(document)).hexdigest()
         return cls(pipeline, spec, document, digest, plan, size)

@@ -1,14 +1,17 @@
-"""What a pipeline must keep to. All faults are found together, each with its field and a hint."""
+"""What a pipeline must keep to. Its faults are found together, each with its field and a hint.
+
+The work is linear in the size of the spec: it is done on the event loop that serves every tenant.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
+from outputschema.rule import SchemaUnusable, check_schema
 from runs.domain.conditions import condition_fault
 from runs.domain.pipelines import (
     INPUT,
@@ -23,8 +26,18 @@ from runs.domain.pipelines import (
 from servicekit.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from jsonvalues import JsonValue
+
+BINDINGS = 1_000
+"""The most bindings that all steps of a pipeline may have together."""
+
+VALUES = 5_000
+"""The most JSON values in all schemas and arguments of a pipeline together."""
+
+_TOLD = 100  # of each kind of fault: more do not fit into an answer
+_GUESSES = 3  # to look for the name that was meant costs more than everything else here
 _POINTER = re.compile(r"(/([^~]|~[01])*)?", re.DOTALL)
 
 COUNTED = frozenset({"bytes", "characters", "input_tokens", "output_tokens"})
@@ -32,29 +45,71 @@ COUNTED = frozenset({"bytes", "characters", "input_tokens", "output_tokens"})
 
 
 def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
-    """Return every fault of a spec, in the order of its steps."""
+    """Return the faults of a spec, in the order of its steps; of very many only the first."""
+    if excess := tuple(_excesses(spec)):
+        return excess
     by_name: dict[str, StepSpec] = {}
     for step in spec.steps:
         by_name.setdefault(step.step, step)
+    faults = (
+        fault
+        for number, step in enumerate(spec.steps)
+        for fault in _step_faults(f"spec.steps[{number}]", step, by_name)
+    )
     found = [
-        *(
-            fault
-            for number, step in enumerate(spec.steps)
-            for fault in _step_faults(f"spec.steps[{number}]", step, by_name)
-        ),
-        *_names_used_twice(spec),
-        *_cycles(spec, by_name),
+        *islice(faults, _TOLD),
+        *islice(_unknown_needs(spec, by_name), _TOLD),
+        *islice(_names_used_twice(spec), _TOLD),
+        *islice(_cycles(spec, by_name), _TOLD),
     ]
     return tuple(sorted(found, key=lambda fault: _place(fault.field)))
+
+
+def _excesses(spec: PipelineSpec) -> Iterator[Violation]:
+    bindings = values = 0
+    for number, step in enumerate(spec.steps):
+        llm = step.kind if isinstance(step.kind, LlmStep) else None
+        bindings += 0 if llm is None else len(llm.bindings)
+        if bindings > BINDINGS:
+            fault = f"up to here the steps have more than {BINDINGS:,} bindings together"
+            yield Violation(f"spec.steps[{number}].llm.bindings", fault)
+            return
+        given = step.kind.output_schema if isinstance(step.kind, LlmStep) else step.kind.arguments
+        values += 0 if given is None else _count(given, VALUES + 1 - values)
+        if values > VALUES:
+            fault = f"up to here schemas and arguments hold more than {VALUES:,} JSON values"
+            yield Violation(f"spec.steps[{number}]", fault)
+            return
+
+
+def _count(value: JsonValue, most: int) -> int:
+    """Return how many JSON values there are in one, itself included; counts to `most`."""
+    left, count = [value], 0
+    while left and count < most:
+        count += 1
+        found = left.pop()
+        if isinstance(found, Mapping):
+            left.extend(found.values())
+        elif isinstance(found, Sequence) and not isinstance(found, str):
+            left.extend(found)
+    return count
+
+
+def _unknown_needs(spec: PipelineSpec, by_name: Mapping[str, StepSpec]) -> Iterator[Violation]:
+    guesses = _GUESSES
+    for number, step in enumerate(spec.steps):
+        for place, needed in enumerate(step.needs):
+            if needed == INPUT or needed in by_name:
+                continue
+            perhaps = _perhaps(needed, by_name) if guesses > 0 else ""
+            guesses -= 1
+            field = f"spec.steps[{number}].needs[{place}]"
+            yield Violation(field, f"there is no step {needed}{perhaps}")
 
 
 def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> Iterator[Violation]:
     if step.step == INPUT:
         yield Violation(f"{at}.step", "`input` is the name of what a run is given; use another")
-    for number, needed in enumerate(step.needs):
-        if needed != INPUT and needed not in by_name:
-            fault = f"there is no step {needed}{_perhaps(needed, by_name)}"
-            yield Violation(f"{at}.needs[{number}]", fault)
     if step.map is not None:
         yield from _reference(f"{at}.map", step.map.step, step.map.json_pointer, step)
     if step.when:
@@ -77,9 +132,10 @@ def _llm_faults(
         bound.add(binding.variable)
         yield from _binding_faults(place, binding, step, by_name)
     if llm.output_schema is not None:
-        fault = _schema_fault(llm.output_schema)
-        if fault is not None:
-            yield Violation(f"{at}.output_schema", fault)
+        try:
+            check_schema(llm.output_schema)
+        except SchemaUnusable as error:
+            yield Violation(f"{at}.output_schema", str(error))
 
 
 def _binding_faults(
@@ -133,15 +189,6 @@ def _metric_faults(at: str, step: StepSpec) -> Iterator[Violation]:
             yield Violation(place, "it is no JSON pointer: write `~` as `~0`")
 
 
-def _schema_fault(schema: Mapping[str, object]) -> str | None:
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = "".join(f"/{part}" for part in error.absolute_path)
-        return f"it is no JSON schema: {place or 'the whole of it'} breaks the rule of schemas"
-    return None
-
-
 def _names_used_twice(spec: PipelineSpec) -> Iterator[Violation]:
     first: dict[str, int] = {}
     for number, step in enumerate(spec.steps):
@@ -154,34 +201,28 @@ def _cycles(spec: PipelineSpec, by_name: Mapping[str, StepSpec]) -> Iterator[Vio
     """Name each cycle once, at the need that closes it."""
     done: set[str] = set()
     for start in spec.steps:
-        path: list[str] = []
-        stack: list[tuple[str, Iterator[str]]] = []
-        _enter(start.step, by_name, done, path, stack)
-        while stack:
-            name, needs = stack[-1]
-            needed = next(needs, None)
+        path: dict[str, Iterator[str]] = {}  # the steps that one is inside of, in their order
+        _enter(start.step, by_name, done, path)
+        while path:
+            name = next(reversed(path))
+            needed = next(path[name], None)
             if needed is None:
-                stack.pop()
-                done.add(path.pop())
+                del path[name]
+                done.add(name)
             elif needed in path:
-                yield _cycle(spec, name, needed, path)
+                yield _cycle(spec, name, needed, tuple(path))
             else:
-                _enter(needed, by_name, done, path, stack)
+                _enter(needed, by_name, done, path)
 
 
 def _enter(
-    name: str,
-    by_name: Mapping[str, StepSpec],
-    done: set[str],
-    path: list[str],
-    stack: list[tuple[str, Iterator[str]]],
+    name: str, by_name: Mapping[str, StepSpec], done: set[str], path: dict[str, Iterator[str]]
 ) -> None:
     if name in by_name and name not in done:
-        path.append(name)
-        stack.append((name, iter(by_name[name].needs)))
+        path[name] = iter(by_name[name].needs)
 
 
-def _cycle(spec: PipelineSpec, name: str, needed: str, path: list[str]) -> Violation:
+def _cycle(spec: PipelineSpec, name: str, needed: str, path: tuple[str, ...]) -> Violation:
     number = next(n for n, step in enumerate(spec.steps) if step.step == name)
     place = spec.steps[number].needs.index(needed)
     around = " needs ".join([*path[path.index(needed) :], needed])

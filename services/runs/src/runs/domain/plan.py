@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,14 +58,26 @@ class Plan:
 
         The order in which the spec lists its steps and their needs makes no difference.
         """
-        waiting = {step.step: step for step in spec.steps}
-        ordered: dict[str, PlanStep] = {}
-        while waiting:
-            free = min(name for name, step in waiting.items() if not waiting.keys() & {*step.needs})
-            step = waiting.pop(free)
-            needs = tuple(name for name in ordered if name in step.needs)
-            ordered[free] = _plan_step(step, needs)
-        return cls(tuple(ordered.values()))
+        steps = {step.step: step for step in spec.steps}
+        missing = {name: {*step.needs} & steps.keys() for name, step in steps.items()}
+        needed_by: dict[str, list[str]] = {name: [] for name in steps}
+        for name, needs in missing.items():
+            for needed in needs:
+                needed_by[needed].append(name)
+        free = [name for name, needs in missing.items() if not needs]
+        heapq.heapify(free)
+        place: dict[str, int] = {}
+        ordered: list[PlanStep] = []
+        while free:
+            name = heapq.heappop(free)
+            place[name] = len(ordered)
+            needs = sorted({*steps[name].needs} & steps.keys(), key=place.__getitem__)
+            ordered.append(_plan_step(steps[name], tuple(needs)))
+            for other in needed_by[name]:
+                missing[other].discard(name)
+                if not missing[other]:
+                    heapq.heappush(free, other)
+        return cls(tuple(ordered))
 
     @property
     def begins_short(self) -> bool:

@@ -93,9 +93,11 @@ class PromptFault:
 
 def _variables(content: str) -> tuple[str, ...]:
     found: dict[str, None] = {}  # a dict keeps the order of first appearance
+    line, counted = 1, 0
     for placeholder in _PLACEHOLDER.finditer(content):
         name, end = placeholder.groups()
-        line = content.count("\n", 0, placeholder.start()) + 1
+        line += content.count("\n", counted, placeholder.start())
+        counted = placeholder.start()
         if not end:
             raise PromptTemplateInvalid(f"line {line}: a variable is not closed", line=str(line))
         if not _NAME.fullmatch(name):

@@ -26,7 +26,7 @@ class PipelineServicer(pipeline_service_pb2_grpc.PipelineServiceServicer):
         self, request: pb.ValidatePipelineRequest, context: Context
     ) -> pb.ValidatePipelineResponse:
         spec = wire.pipeline_spec(request.spec)
-        size = await self._pipelines.validate(request.tenant_id, spec, wire.document(spec))
+        size = await self._pipelines.validate(request.tenant_id, spec)
         return pb.ValidatePipelineResponse(plan_size_bytes=size)
 
     async def CreatePipelineVersion(
@@ -34,7 +34,7 @@ class PipelineServicer(pipeline_service_pb2_grpc.PipelineServiceServicer):
     ) -> pb.CreatePipelineVersionResponse:
         spec = wire.pipeline_spec(request.spec)
         version = await self._pipelines.create(
-            request.tenant_id, request.request_id, request.pipeline, spec, wire.document(spec)
+            request.tenant_id, request.request_id, request.pipeline, spec
         )
         return pb.CreatePipelineVersionResponse(pipeline_version=wire.pipeline_version(version))
 

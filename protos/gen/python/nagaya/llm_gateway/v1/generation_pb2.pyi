@@ -114,7 +114,11 @@ class GenerationSpec(_message.Message):
 
     @_builtins.property
     def output_schema(self) -> _struct_pb2.Struct:
-        """A JSON schema that the reply must fit; free text when absent."""
+        """A JSON schema (draft 2020-12) that the reply must fit; free text when absent.
+
+        It takes at most 64 KiB in its shortest form, holds at most 5,000 JSON values, is nested at most 64 levels deep, and refers to nothing
+        outside itself. `pattern`, `patternProperties`, `unevaluatedProperties` and `unevaluatedItems` are refused.
+        """
 
     def __init__(
         self,

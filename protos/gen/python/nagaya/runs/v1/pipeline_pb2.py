@@ -31,7 +31,7 @@ from nagaya.llm_gateway.v1 import model_pb2 as nagaya_dot_llm__gateway_dot_v1_do
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/runs/v1/pipeline.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xba\x01\n\x0fPipelineVersion\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12*\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpec\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x17\n\x0fplan_size_bytes\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x0cPipelineSpec\x12\x34\n\x05steps\x18\x01 \x03(\x0b\x32\x18.nagaya.runs.v1.StepSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\"\xd4\x03\n\x08StepSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x19\n\x05needs\x18\x02 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10@\x18\x01\x12&\n\x03llm\x18\x03 \x01(\x0b\x32\x17.nagaya.runs.v1.LlmStepH\x00\x12\x30\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.FunctionStepH\x00\x12$\n\x03map\x18\x05 \x01(\x0b\x32\x17.nagaya.runs.v1.MapSpec\x12\x16\n\x04when\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12<\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.RetryPolicy\x12S\n\x07metrics\x18\t \x03(\x0b\x32%.nagaya.runs.v1.StepSpec.MetricsEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xae\x02\n\x07LlmStep\x12\x1f\n\x0eprompt_version\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x33\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.nagaya.runs.v1.BindingB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12.\n\routput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\"\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x46\n\x0eunknown_policy\x18\x06 \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xe2\x01\n\x07\x42inding\x12\x1b\n\x08variable\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x98\xb5\x18\x01\x12\x19\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01H\x00\x12+\n\x06output\x18\x03 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x07\x65lement\x18\x04 \x01(\x0b\x32\x1a.nagaya.runs.v1.ElementRefH\x00\x12\x33\n\x0e\x65lement_output\x18\x05 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x42\x0e\n\x05value\x12\x05\xbaH\x02\x08\x01\"H\n\tOutputRef\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"0\n\nElementRef\x12\"\n\x0cjson_pointer\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"f\n\x0c\x46unctionStep\x12\x1b\n\x08\x66unction\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xb0\xb5\x18\x01\x12*\n\targuments\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05short\x18\x03 \x01(\x08\"F\n\x07MapSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"m\n\x0bRetryPolicy\x12\x1f\n\x0cmax_attempts\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12=\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x03\x08\x90\x1c\x32\x04\x10\xc0\x84=b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/runs/v1/pipeline.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xba\x01\n\x0fPipelineVersion\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12*\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpec\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x17\n\x0fplan_size_bytes\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x0cPipelineSpec\x12\x34\n\x05steps\x18\x01 \x03(\x0b\x32\x18.nagaya.runs.v1.StepSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\"\xd4\x03\n\x08StepSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x19\n\x05needs\x18\x02 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10@\x18\x01\x12&\n\x03llm\x18\x03 \x01(\x0b\x32\x17.nagaya.runs.v1.LlmStepH\x00\x12\x30\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.FunctionStepH\x00\x12$\n\x03map\x18\x05 \x01(\x0b\x32\x17.nagaya.runs.v1.MapSpec\x12\x16\n\x04when\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12<\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.RetryPolicy\x12S\n\x07metrics\x18\t \x03(\x0b\x32%.nagaya.runs.v1.StepSpec.MetricsEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xb6\x02\n\x07LlmStep\x12\x1f\n\x0eprompt_version\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x33\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.nagaya.runs.v1.BindingB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x36\n\routput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\"\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x46\n\x0eunknown_policy\x18\x06 \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xe2\x01\n\x07\x42inding\x12\x1b\n\x08variable\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x98\xb5\x18\x01\x12\x19\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01H\x00\x12+\n\x06output\x18\x03 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x07\x65lement\x18\x04 \x01(\x0b\x32\x1a.nagaya.runs.v1.ElementRefH\x00\x12\x33\n\x0e\x65lement_output\x18\x05 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x42\x0e\n\x05value\x12\x05\xbaH\x02\x08\x01\"H\n\tOutputRef\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"0\n\nElementRef\x12\"\n\x0cjson_pointer\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"n\n\x0c\x46unctionStep\x12\x1b\n\x08\x66unction\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xb0\xb5\x18\x01\x12\x32\n\targuments\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\r\n\x05short\x18\x03 \x01(\x08\"F\n\x07MapSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"m\n\x0bRetryPolicy\x12\x1f\n\x0cmax_attempts\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12=\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x03\x08\x90\x1c\x32\x04\x10\xc0\x84=b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LLMSTEP'].fields_by_name['prompt_version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LLMSTEP'].fields_by_name['bindings']._loaded_options = None
   _globals['_LLMSTEP'].fields_by_name['bindings']._serialized_options = b'\272H\005\222\001\002\020@'
+  _globals['_LLMSTEP'].fields_by_name['output_schema']._loaded_options = None
+  _globals['_LLMSTEP'].fields_by_name['output_schema']._serialized_options = b'\272H\003\330\001\003'
   _globals['_LLMSTEP'].fields_by_name['max_output_tokens']._loaded_options = None
   _globals['_LLMSTEP'].fields_by_name['max_output_tokens']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LLMSTEP'].fields_by_name['unknown_policy']._loaded_options = None
@@ -76,6 +78,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ELEMENTREF'].fields_by_name['json_pointer']._serialized_options = b'\272H\tr\007\030\200\004\310\265\030\001'
   _globals['_FUNCTIONSTEP'].fields_by_name['function']._loaded_options = None
   _globals['_FUNCTIONSTEP'].fields_by_name['function']._serialized_options = b'\272H\006r\004\260\265\030\001'
+  _globals['_FUNCTIONSTEP'].fields_by_name['arguments']._loaded_options = None
+  _globals['_FUNCTIONSTEP'].fields_by_name['arguments']._serialized_options = b'\272H\003\330\001\003'
   _globals['_MAPSPEC'].fields_by_name['step']._loaded_options = None
   _globals['_MAPSPEC'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_MAPSPEC'].fields_by_name['json_pointer']._loaded_options = None
@@ -93,17 +97,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPSPEC_METRICSENTRY']._serialized_start=951
   _globals['_STEPSPEC_METRICSENTRY']._serialized_end=997
   _globals['_LLMSTEP']._serialized_start=1015
-  _globals['_LLMSTEP']._serialized_end=1317
-  _globals['_BINDING']._serialized_start=1320
-  _globals['_BINDING']._serialized_end=1546
-  _globals['_OUTPUTREF']._serialized_start=1548
-  _globals['_OUTPUTREF']._serialized_end=1620
-  _globals['_ELEMENTREF']._serialized_start=1622
-  _globals['_ELEMENTREF']._serialized_end=1670
-  _globals['_FUNCTIONSTEP']._serialized_start=1672
-  _globals['_FUNCTIONSTEP']._serialized_end=1774
-  _globals['_MAPSPEC']._serialized_start=1776
-  _globals['_MAPSPEC']._serialized_end=1846
-  _globals['_RETRYPOLICY']._serialized_start=1848
-  _globals['_RETRYPOLICY']._serialized_end=1957
+  _globals['_LLMSTEP']._serialized_end=1325
+  _globals['_BINDING']._serialized_start=1328
+  _globals['_BINDING']._serialized_end=1554
+  _globals['_OUTPUTREF']._serialized_start=1556
+  _globals['_OUTPUTREF']._serialized_end=1628
+  _globals['_ELEMENTREF']._serialized_start=1630
+  _globals['_ELEMENTREF']._serialized_end=1678
+  _globals['_FUNCTIONSTEP']._serialized_start=1680
+  _globals['_FUNCTIONSTEP']._serialized_end=1790
+  _globals['_MAPSPEC']._serialized_start=1792
+  _globals['_MAPSPEC']._serialized_end=1862
+  _globals['_RETRYPOLICY']._serialized_start=1864
+  _globals['_RETRYPOLICY']._serialized_end=1973
 # @@protoc_insertion_point(module_scope)

@@ -74,7 +74,10 @@ Global___PipelineVersion: _TypeAlias = PipelineVersion  # noqa: Y015
 
 @_typing.final
 class PipelineSpec(_message.Message):
-    """The steps of a pipeline. Each runs once all that it needs is done."""
+    """The steps of a pipeline. Each runs once all that it needs is done.
+
+    All steps together have at most 1,000 bindings, and at most 5,000 JSON values in their schemas and arguments.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,7 +220,7 @@ class LlmStep(_message.Message):
 
     @_builtins.property
     def output_schema(self) -> _struct_pb2.Struct:
-        """A JSON schema that the output must fit; text when absent."""
+        """A JSON schema that the output must fit; text when absent. The llm-gateway's GenerationSpec says what it may hold."""
 
     def __init__(
         self,
