@@ -97,7 +97,8 @@ async def _chat(client: openai.AsyncOpenAI, given: dict[str, Any]) -> tuple[str,
 
 
 async def _gemini(url: str, given: dict[str, Any]) -> tuple[str, Usage]:
-    config = {**given["generationConfig"], "systemInstruction": given["systemInstruction"]}
+    beside = {name: given[name] for name in ("systemInstruction", "serviceTier") if name in given}
+    config = {**given["generationConfig"], **beside}
     options = gemini_types.HttpOptions(
         base_url=url, retry_options=gemini_types.HttpRetryOptions(attempts=1)
     )

@@ -103,7 +103,7 @@ async def hear(
     exchange = line.exchange(asked or prompt(form), "call/1")
     text = "".join([piece async for piece in exchange.texts()])
     ended = exchange.end()
-    return Heard(text, ended.usage, ended.finish_reason, exchange.request_id)
+    return Heard(text, ended.usage.usage, ended.finish_reason, exchange.request_id)
 
 
 async def test_a_reply_is_what_the_sdk_reads(

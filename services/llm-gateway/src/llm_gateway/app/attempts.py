@@ -12,7 +12,7 @@ from jsonvalues import NotJson, parse_strict
 from llm_gateway.domain.calls import CallState, Ending
 from llm_gateway.domain.replies import Reply
 from llm_gateway.domain.schemas import SchemaMismatch
-from llm_gateway.domain.usage import FinishReason, Usage, estimated_tokens
+from llm_gateway.domain.usage import FinishReason, ReportedUsage, Usage, estimated_tokens
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from servicekit import telemetry
 from servicekit.call import current_call
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 GIVEN_UP = "the gateway gave it up"
 DECLINED = "the model or its provider declined, and the reply does not fit the schema"
+_HEARD = (Fault.LOST, Fault.MALFORMED, Fault.CUT, Fault.DECLINED)
+"""Faults of replies, which cost something; the others are refusals, unless usage was told."""
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +79,7 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
         flight.ending = _failure(flight, journey, exchange, lost, begun)
         raise
     else:
-        outcome = Heard(reply, _ending(journey, exchange, reply.usage, begun))
+        outcome = Heard(reply, _ending(journey, exchange, _used(flight, journey, exchange), begun))
     flight.ending = outcome.ending
     _report(journey, outcome, begun)
     return outcome
@@ -86,13 +88,15 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
 async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
     """Return what was heard. Raises ProviderFault when it is not what was asked for."""
     ended, spec = exchange.end(), flight.order.spec
+    used = _used(flight, journey, exchange)
     reply = Reply(
         text=flight.text,
-        finish_reason=_finish_reason(ended.finish_reason, ended.usage, spec, journey.route),
-        usage=ended.usage,
+        finish_reason=_finish_reason(ended.finish_reason, used.usage, spec, journey.route),
+        usage=used.usage,
         provider_id=journey.route.provider.id,
         model_id=journey.route.model.id,
         structured=spec.output_schema is not None,
+        usage_note=used.doubt,
     )
     if spec.output_schema is not None:
         problem = await asyncio.to_thread(_misfit, spec.output_schema, reply)
@@ -143,14 +147,23 @@ def _finish_reason(
     return told
 
 
-def _ending(journey: Journey, exchange: Exchange, usage: Usage, begun: datetime) -> Ending:
-    price = journey.route.price(begun, usage)
+def _used(
+    flight: Flight, journey: Journey, exchange: Exchange, *, whole: bool = True
+) -> ReportedUsage:
+    """Return what was used, estimated where the provider did not say."""
+    heard = estimated_tokens(len(flight.text.encode()))
+    return exchange.usage.completed(journey.plan.estimated_tokens, heard, whole=whole)
+
+
+def _ending(journey: Journey, exchange: Exchange, used: ReportedUsage, begun: datetime) -> Ending:
+    price = journey.route.price(begun, used.usage)
     return Ending(
         state=CallState.SETTLED,
         price_id=price.id,
-        usage=usage,
-        cost_micro_usd=price.rates.cost(usage),
-        estimated=False,
+        usage=used.usage,
+        cost_micro_usd=price.rates.cost(used.usage),
+        estimated=bool(used.doubt),
+        note=used.doubt,
         http_status=exchange.status,
         provider_request_id=exchange.request_id,
     )
@@ -160,27 +173,26 @@ def _failure(
     flight: Flight, journey: Journey, exchange: Exchange, fault: ProviderFault, begun: datetime
 ) -> Ending:
     """Return what a failed attempt cost: as told, and estimated where it was cut short."""
-    usage, complete = exchange.usage, True
-    cut_short = fault.fault in (Fault.LOST, Fault.MALFORMED)
-    if cut_short or usage != Usage():
-        try:
-            exchange.end()
-        except ProviderFault:
-            complete = False
-    if cut_short and not complete:
-        heard = estimated_tokens(len(flight.text.encode()))
-        sent = journey.plan.estimated_tokens
-        usage = usage.completed_by(Usage(input_tokens=sent, output_tokens=heard))
-    ending = _ending(journey, exchange, usage, begun)
+    used = exchange.usage
+    if fault.fault in _HEARD or used.usage != Usage():
+        used = _used(flight, journey, exchange, whole=_is_whole(exchange))
+    ending = _ending(journey, exchange, used, begun)
     lost = fault.fault is Fault.LOST
     return replace(
         ending,
         state=CallState.UNKNOWN if lost else CallState.FAILED,
-        estimated=not complete,
         error=fault.words[:500],
         cut_at_tokens=fault.cut_at_tokens,
         reply_refused=fault.fault is Fault.DECLINED,
     )
+
+
+def _is_whole(exchange: Exchange) -> bool:
+    try:
+        exchange.end()
+    except ProviderFault:
+        return False
+    return True
 
 
 def _report(journey: Journey, outcome: Heard | Failed, begun: datetime) -> None:

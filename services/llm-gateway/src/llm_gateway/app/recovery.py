@@ -78,7 +78,8 @@ class Recovery:
             price_id=price.id,
             usage=usage,
             cost_micro_usd=price.rates.cost(usage),
-            estimated=False,
+            estimated=bool(found.reply.usage_note),
+            note=found.reply.usage_note,
             http_status=200,
             provider_request_id=found.file.provider_request_id,
         )

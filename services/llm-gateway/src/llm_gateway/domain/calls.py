@@ -72,6 +72,8 @@ class Attempt:
     estimated: bool
     dispatched_at: datetime
     ended_at: datetime | None
+    note: str = ""
+    """Why usage or cost are estimates, and what was left out of the request."""
     cut_at_tokens: int | None = None
     """The limit on output tokens that cut the reply off, where that made it useless."""
     reply_refused: bool = False
@@ -109,6 +111,8 @@ class Ending:
     provider_request_id: str = ""
     error: str = ""
     """In the gateway's own words; never the provider's body."""
+    note: str = ""
+    """Why usage or cost are estimates, and what was left out of the request."""
     cut_at_tokens: int | None = None
     """The limit on output tokens that cut the reply off, where that made it useless."""
     reply_refused: bool = False

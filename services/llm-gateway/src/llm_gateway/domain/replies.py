@@ -36,6 +36,8 @@ class Reply:
     model_id: str
     structured: bool
     """Whether the text is a JSON value that a schema was asked for."""
+    usage_note: str = ""
+    """Why the usage or its cost are estimates; empty when they are not."""
 
     def body(self) -> bytes:
         """Return the reply's file: one JSON object.
@@ -49,6 +51,7 @@ class Reply:
             "provider": self.provider_id,
             "model": self.model_id,
             "usage": {name: getattr(self.usage, name) for name in USAGE_FIELDS},
+            **({"usage_note": self.usage_note} if self.usage_note else {}),
         }
         return f"{_PREFIX}{content},{compact(rest)[1:]}".encode()
 
@@ -76,6 +79,7 @@ class StoredReply:
     text: str
     finish_reason: FinishReason
     usage: Usage
+    usage_note: str
 
 
 def read(body: bytes, *, structured: bool) -> StoredReply:
@@ -91,7 +95,13 @@ def read(body: bytes, *, structured: bool) -> StoredReply:
     if not all(type(count) is int for count in counts):
         raise NotJson("not a usage")
     text = _raw_content(body.decode()) if structured else str(content)
-    return StoredReply(text, FinishReason(str(finish)), Usage(*map(_int, counts)))
+    note = fields.get("usage_note")
+    return StoredReply(
+        text,
+        FinishReason(str(finish)),
+        Usage(*map(_int, counts)),
+        note if isinstance(note, str) else "",
+    )
 
 
 def _raw_content(file: str) -> str:

@@ -44,18 +44,47 @@ class Usage:
             *(getattr(self, name) + getattr(other, name) for name in USAGE_FIELDS),
         )
 
-    def completed_by(self, estimate: Usage) -> Usage:
-        """Return what was told, with the estimate for the prompt or the reply where nothing was."""
-        prompt = self if self.prompt_tokens else estimate
-        told_output = self.output_tokens + self.reasoning_tokens
-        reply = self if told_output >= estimate.output_tokens else estimate
+    @property
+    def reply_tokens(self) -> int:
+        """The reply's length, its reasoning included."""
+        return self.output_tokens + self.reasoning_tokens
+
+    def with_prompt_of(self, other: Usage) -> Usage:
         return Usage(
-            prompt.input_tokens,
-            prompt.cache_read_tokens,
-            prompt.cache_write_tokens,
-            reply.output_tokens,
-            reply.reasoning_tokens,
+            other.input_tokens,
+            other.cache_read_tokens,
+            other.cache_write_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedUsage:
+    """What a provider told of a request's tokens."""
+
+    usage: Usage = Usage()
+    """A bucket that nothing was told of is 0."""
+    doubt: str = ""
+    """Why the request's cost may be another than the price list makes of it; empty if it is not."""
+
+    def completed(self, prompt_tokens: int, reply_tokens: int, *, whole: bool) -> ReportedUsage:
+        """Return it with estimates for what was not told, and with that for a doubt.
+
+        A prompt is never empty and a reply with text neither, so that 0 is not told. Of a reply
+        that is not whole the counters may be as old as its beginning.
+        """
+        usage, missing = self.usage, list[str]()
+        if not usage.prompt_tokens:
+            usage, missing = usage.with_prompt_of(Usage(prompt_tokens)), ["the prompt"]
+        least = 1 if whole and reply_tokens else reply_tokens
+        if usage.reply_tokens < least:
+            usage = Usage(output_tokens=reply_tokens).with_prompt_of(usage)
+            missing.append("the reply")
+        why = f"the provider did not tell the tokens of {' and '.join(missing)}" if missing else ""
+        if not whole:
+            why = "the reply broke off before its tokens were told"
+        return ReportedUsage(usage, "; ".join(filter(None, (why, self.doubt))))
 
 
 USAGE_FIELDS = tuple(field.name for field in fields(Usage))

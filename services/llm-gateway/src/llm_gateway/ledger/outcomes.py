@@ -133,8 +133,10 @@ class Outcomes:
         id of a call whose first attempt this is saves time.
         """
         async with self._tenants.transaction(tenant_id) as connection:
-            quickly = call_id is not None and await self._transitions.settle_first(
-                connection, call_id, ending, output, lease
+            quickly = (
+                call_id is not None
+                and not ending.note
+                and await self._transitions.settle_first(connection, call_id, ending, output, lease)
             )
             if not (quickly or await self._settle(connection, key, number, ending, output, lease)):
                 return await self._settled(connection, key)
@@ -175,6 +177,8 @@ class Outcomes:
             await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)
         if ending.reply_refused:
             await self._attempts.mark_refused(connection, call.id, number)
+        if ending.note:
+            await self._attempts.note(connection, call.id, number, ending.note)
         await self._transitions.add_up(connection, call.id)
 
     async def _settled(self, connection: Connection, key: CallKey) -> Call | None:

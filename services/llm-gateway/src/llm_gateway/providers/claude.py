@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jsonvalues import Json, JsonObject, parse_object
-from llm_gateway.domain.usage import FinishReason, Usage
+from jsonvalues import JsonObject, parse_object
+from llm_gateway.domain.usage import FinishReason, ReportedUsage
+from llm_gateway.providers.usage import ClaudeUsage
 from llm_gateway.providers.wire_format import (
     Ended,
     Fault,
     HttpRequest,
     ProviderFault,
     child,
-    count,
     text,
     unfinished,
 )
@@ -49,6 +49,10 @@ class ClaudeMessages:
             "max_tokens": prompt.max_output_tokens,
             "messages": [{"role": turn.role, "content": turn.text} for turn in prompt.turns],
             "stream": True,
+            # Left out, the organisation's and the workspace's own settings would count, which cost
+            # more.
+            "service_tier": "standard_only",
+            "inference_geo": "global",
         }
         if prompt.system:
             body["system"] = prompt.system
@@ -75,11 +79,14 @@ class ClaudeMessages:
 
 class ClaudeReader:
     def __init__(self) -> None:
-        self.usage = Usage()
         self.request_id = ""
         self.done = False
-        self._told: dict[str, Json] = {}
+        self._reports = ClaudeUsage()
         self._reason = ""
+
+    @property
+    def usage(self) -> ReportedUsage:
+        return self._reports.reported()
 
     def read(self, data: str) -> str:
         fields = parse_object(data)
@@ -89,12 +96,12 @@ class ClaudeReader:
             case "message_start":
                 message = child(fields, "message")
                 self.request_id = text(message, "id")
-                self._count(child(message, "usage"))
+                self._reports.add(child(message, "usage"))
             case "content_block_start":
                 return _visible(child(fields, "content_block"), "text")
             case "message_delta":
                 self._reason = text(child(fields, "delta"), "stop_reason") or self._reason
-                self._count(child(fields, "usage"))
+                self._reports.add(child(fields, "usage"))
             case "message_stop":
                 self.done = True
             case "error":
@@ -107,18 +114,6 @@ class ClaudeReader:
         if not self.done or not self._reason:
             raise unfinished()
         return Ended(_FINISH.get(self._reason, FinishReason.UNKNOWN), self.usage)
-
-    def _count(self, usage: JsonObject) -> None:
-        # Each report is cumulative, and leaves out what has not changed.
-        self._told |= {name: value for name, value in usage.items() if value is not None}
-        reasoning = count(child(self._told, "output_tokens_details"), "thinking_tokens")
-        self.usage = Usage(
-            input_tokens=count(self._told, "input_tokens"),
-            cache_read_tokens=count(self._told, "cache_read_input_tokens"),
-            cache_write_tokens=count(self._told, "cache_creation_input_tokens"),
-            output_tokens=max(count(self._told, "output_tokens") - reasoning, 0),
-            reasoning_tokens=reasoning,
-        )
 
 
 def _visible(block: JsonObject, kind: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
     from jsonvalues import JsonObject
-    from llm_gateway.domain.usage import Usage
+    from llm_gateway.domain.usage import ReportedUsage
     from llm_gateway.providers.wire_format import Ended, HttpRequest, WireFormatAdapter
 
 _MAX_ERROR_BYTES = 64 << 10
@@ -61,7 +61,7 @@ class Exchange:
         """The HTTP status; 0 until one has come."""
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> ReportedUsage:
         """What the provider has told so far."""
         return self._reader.usage
 

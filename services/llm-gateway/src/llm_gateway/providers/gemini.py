@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 from jsonvalues import JsonObject, parse_object
 from llm_gateway.domain.requests import Role
-from llm_gateway.domain.usage import FinishReason, Usage
+from llm_gateway.domain.usage import FinishReason, ReportedUsage
+from llm_gateway.providers.usage import GeminiUsage
 from llm_gateway.providers.wire_format import (
     Ended,
     Fault,
     HttpRequest,
     ProviderFault,
     child,
-    count,
     text,
     unfinished,
 )
@@ -55,7 +55,11 @@ class GeminiGenerateContent:
         contents: list[Json] = [
             {"role": _ROLES[turn.role], "parts": [{"text": turn.text}]} for turn in prompt.turns
         ]
-        body: JsonObject = {"contents": contents, "generationConfig": config}
+        body: JsonObject = {
+            "contents": contents,
+            "generationConfig": config,
+            "serviceTier": "standard",
+        }
         if prompt.system:
             body["systemInstruction"] = {"parts": [{"text": prompt.system}]}
         name = quote(prompt.model_name, safe="")
@@ -83,19 +87,22 @@ class GeminiGenerateContent:
 
 class GeminiReader:
     def __init__(self) -> None:
-        self.usage = Usage()
         self.request_id = ""
         self.done = False  # no event is the last one: the stream's end is the reply's
         self._reason = ""
         self._blocked = False
+        self._reports = GeminiUsage()
+
+    @property
+    def usage(self) -> ReportedUsage:
+        return self._reports.reported()
 
     def read(self, data: str) -> str:
         fields = parse_object(data)
         if "error" in fields:
             raise _told_fault(text(child(fields, "error"), "status"))
         self.request_id = text(fields, "responseId") or self.request_id
-        if usage := child(fields, "usageMetadata"):
-            self.usage = _usage(usage)
+        self._reports.add(child(fields, "usageMetadata"))
         self._blocked = self._blocked or bool(text(child(fields, "promptFeedback"), "blockReason"))
         candidates = fields.get("candidates")
         candidate = candidates[0] if isinstance(candidates, list) and candidates else None
@@ -114,17 +121,6 @@ class GeminiReader:
         texts = parts if isinstance(parts, list) else []
         said = [p for p in texts if isinstance(p, dict) and p.get("thought") is not True]
         return "".join(text(part, "text") for part in said)
-
-
-def _usage(told: JsonObject) -> Usage:
-    read = count(told, "cachedContentTokenCount")
-    prompt = count(told, "promptTokenCount") + count(told, "toolUsePromptTokenCount")
-    return Usage(
-        input_tokens=max(prompt - read, 0),
-        cache_read_tokens=read,
-        output_tokens=count(told, "candidatesTokenCount"),
-        reasoning_tokens=count(told, "thoughtsTokenCount"),
-    )
 
 
 def _is_daily(detail: JsonObject) -> bool:

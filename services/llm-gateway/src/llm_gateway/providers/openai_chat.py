@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jsonvalues import JsonObject, parse_object
-from llm_gateway.domain.usage import FinishReason, Usage
+from llm_gateway.domain.usage import FinishReason, ReportedUsage
 from llm_gateway.providers.openai_errors import HOME, bearer, fault_of, refusal
+from llm_gateway.providers.usage import ChatUsage
 from llm_gateway.providers.wire_format import (
     Ended,
     HttpRequest,
     child,
-    count,
     text,
     unfinished,
 )
@@ -42,6 +42,7 @@ class OpenAiChat:
             "max_completion_tokens": prompt.max_output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
+            "service_tier": "default",  # left out, the project's own setting would count
         }
         if prompt.temperature is not None:
             body["temperature"] = prompt.temperature
@@ -68,12 +69,15 @@ class OpenAiChat:
 
 class ChatReader:
     def __init__(self) -> None:
-        self.usage = Usage()
         self.request_id = ""
         self.done = False
         self._reason = ""
-        self._counted = False
         self._declined = False
+        self._reports = ChatUsage()
+
+    @property
+    def usage(self) -> ReportedUsage:
+        return self._reports.reported()
 
     def read(self, data: str) -> str:
         if data == _END:
@@ -83,15 +87,15 @@ class ChatReader:
         if error := child(fields, "error"):
             raise fault_of(text(error, "code"))
         self.request_id = text(fields, "id") or self.request_id
-        if usage := child(fields, "usage"):
-            self.usage, self._counted = _usage(usage), True
         choices = fields.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
+        self._reports.served("service_tier", fields.get("service_tier"))
+        for holder in (fields, child(fields, "x_groq"), choice):  # Groq's, Moonshot's
+            self._reports.add(child(holder, "usage") if isinstance(holder, dict) else {})
         return self._said(choice) if isinstance(choice, dict) else ""
 
     def end(self) -> Ended:
-        # Some servers leave out the mark of the end; a reply without its usage cannot be priced.
-        if not self._reason or not self._counted:
+        if not self._reason:  # some servers leave out the mark of the end
             raise unfinished()
         finish = _FINISH.get(self._reason, FinishReason.UNKNOWN)
         return Ended(FinishReason.REFUSAL if self._declined else finish, self.usage)
@@ -102,16 +106,3 @@ class ChatReader:
         declined = text(delta, "refusal")
         self._declined = self._declined or bool(declined)
         return text(delta, "content") + declined
-
-
-def _usage(told: JsonObject) -> Usage:
-    of_input = child(told, "prompt_tokens_details")
-    reasoning = count(child(told, "completion_tokens_details"), "reasoning_tokens")
-    read, written = count(of_input, "cached_tokens"), count(of_input, "cache_write_tokens")
-    return Usage(
-        input_tokens=max(count(told, "prompt_tokens") - read - written, 0),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        output_tokens=max(count(told, "completion_tokens") - reasoning, 0),
-        reasoning_tokens=reasoning,
-    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jsonvalues import JsonObject, parse_object
-from llm_gateway.domain.usage import FinishReason, Usage
+from llm_gateway.domain.usage import FinishReason, ReportedUsage
 from llm_gateway.providers.openai_errors import HOME, bearer, fault_of, refusal
+from llm_gateway.providers.usage import ResponsesUsage
 from llm_gateway.providers.wire_format import (
     Ended,
     HttpRequest,
     child,
-    count,
     text,
     unfinished,
 )
@@ -40,6 +40,7 @@ class OpenAiResponses:
             "max_output_tokens": max(prompt.max_output_tokens, _LEAST_OUTPUT),
             "store": False,
             "stream": True,
+            "service_tier": "default",  # left out, the project's own setting would count
         }
         if prompt.system:
             body["instructions"] = prompt.system
@@ -68,17 +69,23 @@ class OpenAiResponses:
 
 class ResponsesReader:
     def __init__(self) -> None:
-        self.usage = Usage()
         self.request_id = ""
         self.done = False
         self._finish = FinishReason.UNKNOWN
         self._declined = False
+        self._reports = ResponsesUsage()
+
+    @property
+    def usage(self) -> ReportedUsage:
+        return self._reports.reported()
 
     def read(self, data: str) -> str:
         fields = parse_object(data)
         kind = text(fields, "type")
         response = child(fields, "response")
         self.request_id = text(response, "id") or self.request_id
+        self._reports.add(child(response, "usage"))
+        self._reports.served("service_tier", response.get("service_tier"))
         match kind:
             case "response.output_text.delta":
                 return text(fields, "delta")
@@ -88,7 +95,6 @@ class ResponsesReader:
             case "response.completed" | "response.incomplete":
                 self._finished(response)
             case "response.failed":
-                self.usage = _usage(child(response, "usage"))
                 raise fault_of(text(child(response, "error"), "code"))
             case "error":
                 raise fault_of(text(fields, "code") or text(child(fields, "error"), "code"))
@@ -104,22 +110,8 @@ class ResponsesReader:
 
     def _finished(self, response: JsonObject) -> None:
         self.done = True
-        self.usage = _usage(child(response, "usage"))
         if text(response, "status") == "completed":
             self._finish = FinishReason.STOP
         else:
             reason = text(child(response, "incomplete_details"), "reason")
             self._finish = _INCOMPLETE.get(reason, FinishReason.UNKNOWN)
-
-
-def _usage(told: JsonObject) -> Usage:
-    of_input, of_output = child(told, "input_tokens_details"), child(told, "output_tokens_details")
-    read, written = count(of_input, "cached_tokens"), count(of_input, "cache_write_tokens")
-    reasoning = count(of_output, "reasoning_tokens")
-    return Usage(
-        input_tokens=max(count(told, "input_tokens") - read - written, 0),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        output_tokens=max(count(told, "output_tokens") - reasoning, 0),
-        reasoning_tokens=reasoning,
-    )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.requests import Prompt
-    from llm_gateway.domain.usage import FinishReason, Usage
+    from llm_gateway.domain.usage import FinishReason, ReportedUsage
 
 
 class Fault(StrEnum):
@@ -77,18 +77,21 @@ class Ended:
     """The end of a reply, as the provider told it."""
 
     finish_reason: FinishReason
-    usage: Usage
+    usage: ReportedUsage
 
 
 class ReplyReader(Protocol):
     """Reads one reply, event by event. What it does not know it passes over."""
 
-    usage: Usage
-    """What the provider has told so far."""
     request_id: str
     """The provider's own id of the reply; empty until told."""
     done: bool
     """Whether the terminal event has come."""
+
+    @property
+    def usage(self) -> ReportedUsage:
+        """What the provider has told so far."""
+        ...
 
     def read(self, data: str) -> str:
         """Return the text that an event's data adds. Raises ProviderFault, NotJson."""
@@ -118,12 +121,6 @@ class WireFormatAdapter(Protocol):
     def refusal(self, status: int, body: JsonObject) -> ProviderFault | None:
         """Return what an error body means beyond its status; None when the status says it all."""
         ...
-
-
-def count(fields: Mapping[str, Json], name: str) -> int:
-    """Return a number of tokens; 0 when it is not told."""
-    value = fields.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def text(fields: Mapping[str, Json], name: str) -> str:

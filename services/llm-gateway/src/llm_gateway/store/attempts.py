@@ -6,6 +6,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from llm_gateway.domain.calls import Attempt, CallState
 from llm_gateway.domain.usage import USAGE_FIELDS, Usage
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from llm_gateway.domain.calls import Ending, Plan
+
+
+_NOTE_CHARACTERS = 500
 
 
 class AttemptStore:
@@ -79,6 +84,19 @@ class AttemptStore:
             number,
         )
 
+    async def note(self, connection: Connection, call_id: int, number: int, note: str) -> None:
+        """Record what is to be known of an attempt, its estimates above all."""
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "UPDATE llm_call_attempts SET note = $3 WHERE call_id = $1 AND attempt = $2",
+                    call_id,
+                    number,
+                    note[:_NOTE_CHARACTERS],
+                )
+        except asyncpg.UndefinedColumnError:
+            return  # the migration is still to come, and the attempt itself is worth more
+
     async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
         """Record that nobody knows what became of an attempt; its estimate stays."""
         await connection.execute(
@@ -118,4 +136,5 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         # Neither is there where the migration is still to come.
         cut_at_tokens=row.get("cut_at_tokens"),
         reply_refused=row.get("reply_refused", False),
+        note=row.get("note", ""),
     )

@@ -78,6 +78,7 @@ def attempt(attempt: Attempt) -> pb.CallAttempt:
         usage=usage(attempt.usage),
         cost_micro_usd=attempt.cost_micro_usd,
         estimated=attempt.estimated,
+        note=attempt.note,
         dispatch_time=timestamp(attempt.dispatched_at),
     )
     if attempt.ended_at is not None:

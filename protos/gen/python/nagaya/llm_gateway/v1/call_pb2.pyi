@@ -162,7 +162,8 @@ class Call(_message.Message):
     output_path: _builtins.str
     """The reply's file: `storage/{tenant_id}/{run_id}/{step}/artifacts/{item}-{visit}/call-{call}.json`. Set once settled.
 
-    It holds one JSON object: `content` (a string, or the JSON value when a schema was asked for), `finish_reason`, `provider`, `model`, `usage`.
+    It holds one JSON object: `content` (a string, or the JSON value when a schema was asked for), `finish_reason`, `provider`, `model`, `usage`, and
+    `usage_note` where the usage or its cost are estimates.
     """
     output_digest: _builtins.str
     """The sha256 of the reply's file. Set once settled."""
@@ -236,6 +237,7 @@ class CallAttempt(_message.Message):
     ESTIMATED_FIELD_NUMBER: _builtins.int
     DISPATCH_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """The attempt's number within its key: 1, 2, 3 and so on."""
     state: Global___CallState.ValueType
@@ -249,7 +251,11 @@ class CallAttempt(_message.Message):
     cost_micro_usd: _builtins.int
     """What the attempt cost, in millionths of a US dollar."""
     estimated: _builtins.bool
-    """Whether `usage` is an estimate, because the provider's own figure never arrived."""
+    """Whether `usage` or `cost_micro_usd` are estimates: a figure of the provider's did not arrive or cannot be, or it served the
+    request in a way that the price list does not price. `note` says why.
+    """
+    note: _builtins.str
+    """Why usage or cost are estimates, and what was left out of the request because the model or the provider does not take it."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What was used."""
@@ -275,10 +281,11 @@ class CallAttempt(_message.Message):
         estimated: _builtins.bool = ...,
         dispatch_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch_time", b"dispatch_time", "end_time", b"end_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_micro_usd", b"cost_micro_usd", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "error", b"error", "estimated", b"estimated", "http_status", b"http_status", "provider_request_id", b"provider_request_id", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_micro_usd", b"cost_micro_usd", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "error", b"error", "estimated", b"estimated", "http_status", b"http_status", "note", b"note", "provider_request_id", b"provider_request_id", "state", b"state", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
