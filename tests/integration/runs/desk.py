@@ -14,6 +14,7 @@ from runs.activities.steps import StepActivities
 from runs.domain.work import Listing, StepResult, Work
 from runs.functions import Functions
 from runs.peers.llm_gateway import LlmGateway
+from runs.store.moves import MoveStore
 from runs.store.steps import StepStore
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Desk:
 
     def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
         self.house = house
-        self.store = StepStore()
+        store = StepStore()
+        self.moves = MoveStore()
         self.does: Callable[[], Awaitable[JsonValue]] = nothing
         self.context: StepContext | None = None
         """What the function was called with last."""
@@ -45,8 +47,8 @@ class Desk:
         self.steps = StepActivities(
             house.tenants,
             house.beginnings,
-            self.store,
-            SourceFinder(self.store),
+            store,
+            SourceFinder(store),
             house.files,
             LlmSteps(house.setups, LlmGateway(peers), house.files),
             FunctionSteps(Functions({"copy": self._copy}), house.files),
@@ -69,7 +71,7 @@ class Desk:
     async def late_begin(self) -> None:
         """Do what an attempt does first; its worker was given up and has come back."""
         async with self.house.tenants.transaction("acme") as connection:
-            assert await self.store.begin(connection, self.work) is not None
+            assert await self.moves.begin(connection, [self.work]) != [None]
 
     async def finish(self, status: RunStatus) -> None:
         async with self.house.tenants.transaction("acme") as connection:

@@ -20,6 +20,7 @@ from runs.domain.runs import RunStatus
 from runs.domain.work import Work
 from runs.launcher import Launcher, connect
 from runs.relay.reconciler import SILENCE
+from runs.store.moves import MoveStore
 from runs.store.steps import StepStore
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ async def begun(house: House, database: asyncpg.Connection) -> Run:
     run = await house.run()
     await house.begin(run.run_id)
     async with house.tenants.connection("acme") as connection:
-        assert await StepStore().begin(connection, Work("acme", run.run_id, 1, "copy")) is not None
+        work = Work("acme", run.run_id, 1, "copy")
+        assert await MoveStore().begin(connection, [work]) != [None]
     return run
 
 

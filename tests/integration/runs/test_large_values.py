@@ -136,7 +136,7 @@ async def test_a_manifest_that_is_too_large_fails_its_step(
 ) -> None:
     work = await desk.begin(MAPPED)
     async with desk.house.tenants.transaction("acme") as connection:
-        await desk.store.begin(connection, work)
+        await desk.moves.begin(connection, [work])
     await database.execute(
         """
         INSERT INTO steps (run_id, step, item, status, output_path, output_digest, summary, metrics)

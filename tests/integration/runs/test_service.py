@@ -14,8 +14,8 @@ from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, ru
 from runs.domain.generation import Spent, Usage
 from runs.domain.runs import OutputFile
 from runs.domain.work import Work
+from runs.store.moves import MoveStore
 from runs.store.outcomes import Outcome
-from runs.store.steps import StepStore
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
         await stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item in (2, 1, 3):
             work = Work("acme", run.run_id, 1, "copy", item)
-            assert await StepStore().complete_at_once(connection, work, Outcome(output, spent))
+            assert await MoveStore().complete_at_once(
+                connection, [(work, Outcome(output, spent))]
+            ) == [True]
         await stores.transitions.complete(connection, run.run_id, 1)
 
     request = run_service_pb2.ListRunStepsRequest(tenant_id="acme", run_id=run.run_id, page_size=2)

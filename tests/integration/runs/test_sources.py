@@ -11,6 +11,7 @@ from runs.activities.sources import SourceFinder
 from runs.domain.outputs import FilePointer
 from runs.domain.runs import OutputFile
 from runs.domain.work import Work
+from runs.store.moves import MoveStore
 from runs.store.outcomes import Outcome
 from runs.store.steps import StepStore
 
@@ -39,7 +40,7 @@ async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
     copy, use = (Work("acme", run.run_id, 1, step) for step in ("copy", "use"))
     steps = StepStore()
     async with house.tenants.connection("acme") as connection:
-        assert await steps.complete_at_once(connection, copy, Outcome(output))
+        assert await MoveStore().complete_at_once(connection, [(copy, Outcome(output))]) == [True]
     one, another = SourceFinder(steps), SourceFinder(steps)
     one.remember(copy, output)
 

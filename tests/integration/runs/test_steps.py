@@ -53,11 +53,11 @@ async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
 ) -> None:
     work = await desk.begin(COPY)
     async with desk.house.tenants.transaction("acme") as connection:
-        given_up = await desk.store.begin(connection, work)
+        (given_up,) = await desk.moves.begin(connection, [work])
     assert given_up is not None
     result = await desk.run()
     async with desk.house.tenants.transaction("acme") as connection:
-        assert not await desk.store.complete(connection, work, given_up, Outcome())
+        assert await desk.moves.complete(connection, [(work, given_up, Outcome())]) == [False]
 
     assert await steps_of(database) == [("completed", 1)]
     attempts = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
@@ -104,7 +104,7 @@ async def test_what_has_just_begun_ends_with_its_run(
 ) -> None:
     work = await desk.begin(COPY)
     async with desk.house.tenants.transaction("acme") as beginning:
-        assert await desk.store.begin(beginning, work) is not None
+        assert await desk.moves.begin(beginning, [work]) != [None]
         ending = asyncio.create_task(desk.finish(status))
         await blocked(database)
     await ending
@@ -192,7 +192,7 @@ async def test_a_map_whose_manifest_cannot_be_committed_fails(
 ) -> None:
     work = await desk.begin(MAPPED)
     async with desk.house.tenants.transaction("acme") as connection:
-        await desk.store.begin(connection, work)
+        await desk.moves.begin(connection, [work])
     files.refusal = TooLarge("the manifest is too large")
     with pytest.raises(ApplicationError) as refusal:
         await desk.close_map()

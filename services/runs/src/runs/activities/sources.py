@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from runs.store.steps import StepStore
 
 _KNOWN_OUTPUTS = 2_000
+_KNOWN_MAPS = 20
+"""Of how many mapped steps that are done the outputs of all elements are known: MiB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class SourceFinder:
     def __init__(self, steps: StepStore) -> None:
         self._steps = steps
         self._known: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
+        self._known_items: OrderedDict[tuple[RunRef, str], tuple[FilePointer, ...]] = OrderedDict()
 
     def remember(self, work: Work, output: OutputFile | None) -> None:
         """Spare the steps that need this one a look into the database: an output never changes."""
@@ -125,8 +128,14 @@ class SourceFinder:
     ) -> tuple[FilePointer, ...]:
         if setup.spec.step(step).map is None:
             return (whole,)
+        known = self._known_items.get((work.run, step))
+        if known is not None:  # else each element of a map would read all those of another
+            return known
         items = await self._steps.items(connection, work.run_id, step)
-        return tuple(map(_pointer, items))
+        found = self._known_items[work.run, step] = tuple(map(_pointer, items))
+        while len(self._known_items) > _KNOWN_MAPS:
+            self._known_items.popitem(last=False)
+        return found
 
     async def _same_element(
         self, connection: Connection, spec: StepSpec, work: Work

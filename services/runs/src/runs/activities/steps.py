@@ -11,6 +11,7 @@ from temporalio import activity
 
 from jsonvalues import canonical
 from runs.activities.edge import told
+from runs.activities.moves import StepMoves
 from runs.activities.patience import patiently
 from runs.conditions import holds
 from runs.domain.failures import ReadTooLarge, RunClosed, StepFailed, StepImpossible
@@ -18,6 +19,7 @@ from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft, par
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
 from runs.domain.work import Listing, StepResult, Work
+from runs.store.moves import MoveStore
 from runs.store.outcomes import Outcome
 from servicekit.call import calling
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from runs.domain.runs import OutputFile
     from runs.domain.steps import RunStep
     from runs.peers.artifacts import Artifacts
-    from runs.store.steps import Attempt, StepStore
+    from runs.store.moves import Attempt
+    from runs.store.steps import StepStore
 
 _MOST_LOST = 20
 """A piece of work that ends its worker this often is given up."""
@@ -54,6 +57,7 @@ class StepActivities:
         self._tenants = tenants
         self._beginnings = beginnings
         self._steps = steps
+        self._moves = StepMoves(tenants, MoveStore())
         self._sources = sources
         self._artifacts = artifacts
         self._llm = llm
@@ -66,7 +70,7 @@ class StepActivities:
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
         with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
-            attempt = await patiently(lambda: self._begin(work))
+            attempt = await patiently(lambda: self._moves.begin(work))
             if attempt is None:
                 return await self._settled(work)
             outcome = await self._attempt(setup, spec, work, attempt)
@@ -83,7 +87,7 @@ class StepActivities:
             try:
                 outcome = await self._perform(setup, spec, work)
             except Exception as error:
-                attempt = await patiently(lambda: self._begin(work))
+                attempt = await patiently(lambda: self._moves.begin(work))
                 if attempt is None:
                     return await self._settled(work)
                 raise await self._failed(spec, work, attempt, error) from None
@@ -97,7 +101,7 @@ class StepActivities:
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
         with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
-            attempt = await patiently(lambda: self._begin(work))
+            attempt = await patiently(lambda: self._moves.begin(work))
             if attempt is None and (await self._settled(work)).output_path == "":
                 return Listing(skipped=True)
             if attempt is None:
@@ -161,20 +165,14 @@ class StepActivities:
         except RunClosed:
             raise told(StepImpossible("RUN_CLOSED", "the run is over"), final=True) from None
 
-    async def _begin(self, work: Work) -> Attempt | None:
-        async with self._tenants.connection(work.tenant_id) as connection:
-            return await self._steps.begin(connection, work)
-
     async def _complete(self, work: Work, attempt: Attempt, outcome: Outcome) -> bool:
-        async with self._tenants.connection(work.tenant_id) as connection:
-            done = await self._steps.complete(connection, work, attempt, outcome)
+        done = await self._moves.complete(work, attempt, outcome)
         if done:
             self._sources.remember(work, outcome.output)
         return done
 
     async def _complete_at_once(self, work: Work, outcome: Outcome) -> bool:
-        async with self._tenants.connection(work.tenant_id) as connection:
-            done = await self._steps.complete_at_once(connection, work, outcome)
+        done = await self._moves.complete_at_once(work, outcome)
         if done:
             self._sources.remember(work, outcome.output)
         return done
@@ -232,12 +230,7 @@ class StepActivities:
         final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
         asked = final and isinstance(spec.kind, LlmStep)
         spent = await self._llm.spent(work) if asked else None
-
-        async def record() -> None:
-            async with self._tenants.connection(work.tenant_id) as connection:
-                await self._steps.fail(connection, work, attempt, failure, spent, final=final)
-
-        await patiently(record)
+        await patiently(lambda: self._moves.fail(work, attempt, failure, spent, final=final))
         return told(failure, final=final, failures=attempt.failed_before + 1)
 
     async def _settled(self, work: Work) -> StepResult:

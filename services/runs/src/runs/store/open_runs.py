@@ -37,7 +37,7 @@ class OpenRunStore:
                    AND greatest(updated_at, checked_at) < now() - $1::interval
                  ORDER BY created_at, id
                  LIMIT $2
-                   FOR UPDATE SKIP LOCKED
+                   FOR NO KEY UPDATE SKIP LOCKED
             )
             UPDATE runs SET checked_at = now()
               FROM silent

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from dataplane import paging
 from runs.store import rows
-from runs.store.events import RUN_EVENT
+from runs.store.events import RUN_EVENT, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,7 @@ class RunStore:
 
     async def lock(self, connection: Connection, run_id: str) -> tuple[Run, int] | None:
         """Return a run and its epoch; nothing changes it until the transaction ends."""
+        await take_turn(connection, run_id)
         row = await connection.fetchrow(
             f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
         )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from runs.domain.runs import RunStatus
 from runs.store import rows
-from runs.store.events import OPEN, RUN_EVENT
+from runs.store.events import OPEN, RUN_EVENT, take_turn
 from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class RunTransitions:
         In a transaction. Returns None if the run has a final status already, or another epoch.
         """
         # No step begins or ends from now on; the next statement sees those that have.
+        await take_turn(connection, run_id)
         await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
         await self._close_steps(connection, run_id, epoch, status)
         return await self._end(connection, run_id, epoch, status, error)
