@@ -70,12 +70,21 @@ def test_a_piece_of_work_has_one_line_however_often_it_is_heard_of() -> None:
 def test_a_long_map_is_one_line() -> None:
     board = Board("acme")
     pieces = [step("draft", n, COMPLETED if n % 4 else RUNNING) for n in range(1, 201)]
-    for event in events(*pieces):
+    own_row = step("draft", 0, RUNNING)
+    for event in events(own_row, *pieces):
         board.hear(event)
 
     (line,) = board.lines()
     assert (line.item, line.state) == ("200", "150 completed, 50 running")
     assert (line.tokens, line.cost) == ("180,000", "$0.6000")
+
+
+def test_twelve_elements_are_shown_one_by_one_below_the_map_s_own_row() -> None:
+    board = Board("acme")
+    for event in events(*(step("draft", n, COMPLETED) for n in range(13))):
+        board.hear(event)
+
+    assert [line.item for line in board.lines()] == ["", *map(str, range(1, 13))]
 
 
 @pytest.mark.usefixtures("here")

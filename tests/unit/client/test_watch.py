@@ -150,6 +150,39 @@ def test_piped_a_watch_is_one_event_a_line(api: Api, capsys: pytest.CaptureFixtu
     assert lines[-1]["run"] == {"state": "RUN_STATE_COMPLETED"}
 
 
+async def test_a_watcher_is_told_that_the_line_is_cut_and_that_it_is_back(
+    api: Api, client: Client
+) -> None:
+    Log(api, BROKEN, None, BROKEN)
+    told: list[str] = []
+    watch = client.watch_run(
+        "acme",
+        RUN_ID,
+        on_cut=lambda error: told.append(f"cut: {error.code.name}"),
+        on_resumed=lambda _: told.append("back"),
+    )
+    async for event in watch:
+        told.append(str(event.sequence))  # noqa: PERF401 - in its turn among the others
+
+    cut = ["cut: UNAVAILABLE", "back"]
+    assert [one for one in told if not one.isdecimal()] == cut * 2
+    assert told.index("back") == 4  # after three events and the cut
+
+
+@pytest.mark.usefixtures("here")
+def test_a_piped_watch_tells_of_a_cut_line_beside_the_events(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Log(api, BROKEN)
+
+    assert run_command(["run", "watch", RUN_ID, "-t", "acme"]) == 0
+    out, errors = capsys.readouterr()
+    assert len(out.splitlines()) == LAST
+    cut, back = errors.splitlines()
+    assert cut.startswith(f"acme/{RUN_ID}: the line is cut ({api.address} cannot be reached")
+    assert back.startswith(f"acme/{RUN_ID}: the line is back after ")
+
+
 @pytest.mark.usefixtures("here")
 def test_asked_for_json_a_watch_prints_the_run_at_its_end(
     api: Api, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from nagaya.artifacts.v1 import artifact_pb2
     from nagaya.runs.v1 import run_pb2
+    from nagaya_client.errors import ApiError
     from nagaya_client.settings import Settings
 
 Stub = TypeVar("Stub")
@@ -128,14 +129,31 @@ class Client:
         return self._stub("llm_gateway", catalog_service_pb2.DESCRIPTOR, made)
 
     def watch_run(
-        self, tenant_id: str, run_id: str, after: int = 0, *, patience_seconds: float = 60.0
+        self,
+        tenant_id: str,
+        run_id: str,
+        after: int = 0,
+        *,
+        patience_seconds: float = 60.0,
+        on_cut: Callable[[ApiError], None] | None = None,
+        on_resumed: Callable[[float], None] | None = None,
     ) -> AsyncGenerator[run_pb2.RunEvent]:
         """Yield a run's events after the sequence number `after`, up to its final state.
 
         A connection that breaks is made anew: no event is lost and none comes twice. Raises
         ApiError when the service refuses, or cannot be reached for `patience_seconds` on end.
+        `on_cut` is told why a connection broke, and `on_resumed` after how many seconds the
+        service was heard again.
         """
-        return watch_run(self.runs, tenant_id, run_id, after, patience_seconds=patience_seconds)
+        return watch_run(
+            self.runs,
+            tenant_id,
+            run_id,
+            after,
+            patience_seconds=patience_seconds,
+            on_cut=on_cut,
+            on_resumed=on_resumed,
+        )
 
     async def upload(
         self, tenant_id: str, place: transfer.Place, source: Path

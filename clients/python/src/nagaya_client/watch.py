@@ -13,7 +13,7 @@ from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from nagaya.runs.v1.run_service_pb2_grpc import RunServiceStub
 
@@ -34,11 +34,16 @@ async def watch_run(
     after: int = 0,
     *,
     patience_seconds: float = 60.0,
+    on_cut: Callable[[ApiError], None] | None = None,
+    on_resumed: Callable[[float], None] | None = None,
 ) -> AsyncGenerator[run_pb2.RunEvent]:
     """Yield a run's events after the sequence number `after`, in order, up to its final state.
 
     A stream that breaks is resumed: no event is lost and none comes twice. Raises ApiError when
     the service refuses, or cannot be reached for `patience_seconds` on end.
+
+    `on_cut` is told why a connection broke, once until the service is heard again; then
+    `on_resumed` is told for how many seconds it was not.
     """
     pause = _FIRST_PAUSE_SECONDS
     broken_since: float | None = None
@@ -46,6 +51,8 @@ async def watch_run(
         try:
             async with aclosing(_responses(runs, tenant_id, run_id, after)) as responses:
                 async for response in responses:
+                    if broken_since is not None and on_resumed is not None:
+                        on_resumed(time.monotonic() - broken_since)
                     pause, broken_since = _FIRST_PAUSE_SECONDS, None
                     if response.WhichOneof("part") == "event":
                         after = response.event.sequence
@@ -55,9 +62,12 @@ async def watch_run(
             if await _is_over(runs, tenant_id, run_id, after):
                 return
         except ApiError as error:
-            broken_since = broken_since or time.monotonic()
-            if not error.transient or time.monotonic() - broken_since > patience_seconds:
+            first, now = broken_since is None, time.monotonic()
+            broken_since = broken_since or now
+            if not error.transient or now - broken_since > patience_seconds:
                 raise
+            if first and on_cut is not None:
+                on_cut(error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 

@@ -65,8 +65,9 @@ class Board:
         for step in self._steps.values():
             by_step.setdefault(step.step, []).append(step)
         for name, pieces in by_step.items():
-            if len(pieces) > _MANY:
-                yield _together(name, pieces)
+            counted = [piece for piece in pieces if piece.item] or pieces
+            if len(counted) > _MANY:
+                yield _together(name, pieces, counted)
             else:
                 yield from map(line, sorted(pieces, key=lambda piece: (piece.item, piece.visit)))
 
@@ -84,14 +85,15 @@ def line(step: run_pb2.RunStep) -> Line:
     )
 
 
-def _together(name: str, pieces: list[run_pb2.RunStep]) -> Line:
+def _together(name: str, pieces: list[run_pb2.RunStep], counted: list[run_pb2.RunStep]) -> Line:
+    """One line for what a step did; of a map its elements are counted, not its own row."""
     counts: dict[str, int] = {}
-    for piece in pieces:
+    for piece in counted:
         state = values.name_of(run_pb2.StepState, piece.state)
         counts[state] = counts.get(state, 0) + 1
     return Line(
         step=name,
-        item=f"{len(pieces):,}",
+        item=f"{len(counted):,}",
         state=", ".join(f"{count:,} {state}" for state, count in counts.items()),
         model=", ".join(sorted({piece.llm_model for piece in pieces} - {""})),
         tokens=_tokens(pieces),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nagaya.runs.v1 import run_pb2
     from nagaya_client.cli.session import Session
     from nagaya_client.client import Client
+    from nagaya_client.errors import ApiError
 
     Hear = Callable[[Board, run_pb2.RunEvent], None]
 
@@ -40,6 +41,9 @@ async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -
         step = f"step {error.step}: " if error.step else ""
         click.echo(f"error: {step}{hints.in_commands(error.message)}", err=True)
         click.echo(f"reason: {error.reason}", err=True)
+    elif board.completed and session.on_terminal:
+        files = "ListArtifacts lists its files, DownloadArtifact shows one"
+        click.echo(hints.in_commands(files, {"run_id": run_id}), err=True)
     return board.completed
 
 
@@ -47,7 +51,17 @@ async def follow(
     client: Client, board: Board, tenant_id: str, run_id: str, hear: Hear, *, after: int = 0
 ) -> None:
     """Keep a board up to date to the run's end; `hear` is told after each event."""
-    async with aclosing(client.watch_run(tenant_id, run_id, after)) as events:
+
+    def cut(error: ApiError) -> None:
+        told = f"{board.title}: the line is cut ({error.message})"
+        click.echo(f"{told}; trying for a minute to take it up again", err=True)
+
+    def resumed(seconds: float) -> None:
+        told = f"{board.title}: the line is back after {seconds:.1f} s, no event is lost"
+        click.echo(told, err=True)
+
+    watching = client.watch_run(tenant_id, run_id, after, on_cut=cut, on_resumed=resumed)
+    async with aclosing(watching) as events:
         async for event in events:
             board.hear(event)
             hear(board, event)
