@@ -32,8 +32,11 @@ async def test_services_and_the_client_have_the_same_rules_and_so_has_envoy(
     proxied = {method.path for method in methods_of(package) if method.repeatable}
     descriptor = descriptor_pool.Default().FindServiceByName(service)
 
-    ours = _retried(json.loads(contract.service_config(descriptor)))
-    assert ours == _retried(await _config_of_a_service(descriptor, monkeypatch))
+    config = json.loads(contract.service_config(descriptor))
+    other = await _config_of_a_service(descriptor, monkeypatch)
+    ours = _retried(config)
+    assert ours == _retried(other)
+    assert config["retryThrottling"] == other["retryThrottling"]
     assert ours == {path for path in proxied if path.startswith(f"/{service}/")}
     assert ours
 

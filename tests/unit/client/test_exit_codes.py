@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_written_is_no_defect(
 
     path = f"storage/acme/{RUN_ID}/outline/output.json"
     assert run(["artifact", "get", path, "--to", str(target)]) == 2
-    assert "No such file or directory" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
     assert api.heard == []
 
 

@@ -112,6 +112,23 @@ def test_an_address_without_a_port_is_named(place: Place) -> None:
         place.read({"address": "example"}, NAGAYA_TOKEN="t")
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ftp://example.com:21", "begins with ftp://, and there is no such kind"),
+        ("http://example.com:80", "begins with http://, and there is no such kind"),
+        ("example.com:http", "has no port: http is none"),
+        ("example.com:70000", "has no port: 70000 is none"),
+        (":7000", "is not HOST:PORT"),
+    ],
+)
+def test_an_address_of_no_kind_is_told_before_anything_else(
+    place: Place, address: str, told: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=f"the address {address} {told}"):
+        place.read({"address": address})
+
+
 def test_one_address_stands_for_all_services(place: Place) -> None:
     settings = place.read({"address": "https://nagaya.example.com"}, NAGAYA_TOKEN="t")
     assert set(settings.addresses.values()) == {"https://nagaya.example.com"}

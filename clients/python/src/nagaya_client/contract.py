@@ -26,6 +26,9 @@ _RETRIES = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": RETRYABLE,
 }
+# Room for what is in flight when a server restarts, watches included; a server that stays away is
+# soon asked once.
+_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 
 
 def seconds_by_path(service: ServiceDescriptor) -> dict[str, float]:
@@ -40,7 +43,7 @@ def service_config(service: ServiceDescriptor) -> str:
         for method in service.methods
         if is_repeatable(method)
     ]
-    config: dict[str, object] = {"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}
+    config: dict[str, object] = {"retryThrottling": _THROTTLING}
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRIES}]
     return json.dumps(config)

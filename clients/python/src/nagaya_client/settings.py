@@ -137,9 +137,25 @@ def local_stack_settings(folder: Path) -> Settings:
 def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     found = {service: _nearest(layers, f"{service}_address") for service in SERVICES}
     for address in found.values():
-        if address and ":" not in address:
-            raise SettingsInvalid(f"the address {address} is not HOST:PORT", "Add the port.")
+        if address:
+            _check_address(address)
     return {service: address for service, address in found.items() if address}
+
+
+def _check_address(address: str) -> None:
+    scheme, slashes, rest = address.rpartition("://")
+    if slashes and scheme != "https":
+        raise SettingsInvalid(
+            f"the address {address} begins with {scheme}://, and there is no such kind",
+            "Write HOST:PORT, or https://HOST:PORT for TLS.",
+        )
+    if scheme and ":" not in rest:
+        return  # TLS has a port of its own
+    host, _, port = rest.rpartition(":")
+    if not host:
+        raise SettingsInvalid(f"the address {address} is not HOST:PORT", "Add the port.")
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        raise SettingsInvalid(f"the address {address} has no port: {port} is none", "Correct it.")
 
 
 def _nearest(layers: Sequence[Mapping[str, str]], key: str) -> str:

@@ -19,6 +19,7 @@ _STRANGE = re.compile(r"Received http2 header with status: (\d+)")
 _HINTS = {
     grpc.StatusCode.UNAVAILABLE: "Is it running? `nagaya dev status` tells of a local stack, "
     "`nagaya dev up` starts it.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow it more time with --timeout, or leave that out.",
     grpc.StatusCode.UNIMPLEMENTED: "The server is older than this client, or is another one.",
 }
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

@@ -89,7 +89,7 @@ async def download(
     Raises ApiError, BytesCorrupt, and OSError when `target` cannot be written.
     """
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    file = await asyncio.to_thread(draft.open, "xb")
+    file = await asyncio.to_thread(_create, draft, target)
     reading = Reading(artifacts, tenant_id, path)
     try:
         with file:
@@ -101,6 +101,17 @@ async def download(
         draft.unlink(missing_ok=True)
         raise
     return reading.artifact
+
+
+def _create(draft: Path, target: Path) -> BinaryIO:
+    """Open a new file for writing; what goes wrong is told of `target`. Raises OSError."""
+    try:
+        return draft.open("xb")
+    except FileNotFoundError as error:
+        missing = f"there is no folder {target.parent}"
+        raise FileNotFoundError(error.errno, missing, str(target)) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 class Reading:

@@ -46,14 +46,13 @@ async def watch_run(
     `on_resumed` is told for how many seconds it was not.
     """
     pause = _FIRST_PAUSE_SECONDS
-    broken_since: float | None = None
+    line = _Line(patience_seconds, on_cut, on_resumed)
     while True:
         try:
             async with aclosing(_responses(runs, tenant_id, run_id, after)) as responses:
                 async for response in responses:
-                    if broken_since is not None and on_resumed is not None:
-                        on_resumed(time.monotonic() - broken_since)
-                    pause, broken_since = _FIRST_PAUSE_SECONDS, None
+                    pause = _FIRST_PAUSE_SECONDS
+                    line.heard()
                     if response.WhichOneof("part") == "event":
                         after = response.event.sequence
                         yield response.event
@@ -62,14 +61,39 @@ async def watch_run(
             if await _is_over(runs, tenant_id, run_id, after):
                 return
         except ApiError as error:
-            first, now = broken_since is None, time.monotonic()
-            broken_since = broken_since or now
-            if not error.transient or now - broken_since > patience_seconds:
-                raise
-            if first and on_cut is not None:
-                on_cut(error)
+            line.broke(error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+class _Line:
+    """Whether the service is heard, and since when it is not."""
+
+    def __init__(
+        self,
+        patience_seconds: float,
+        on_cut: Callable[[ApiError], None] | None,
+        on_resumed: Callable[[float], None] | None,
+    ) -> None:
+        self._patience_seconds = patience_seconds
+        self._on_cut = on_cut
+        self._on_resumed = on_resumed
+        self._broken_since: float | None = None
+
+    def heard(self) -> None:
+        if self._broken_since is not None and self._on_resumed is not None:
+            self._on_resumed(time.monotonic() - self._broken_since)
+        self._broken_since = None
+
+    def broke(self, error: ApiError) -> None:
+        """Take note of a break. Raises it when it is no use to wait, or has lasted too long."""
+        now = time.monotonic()
+        first, since = self._broken_since is None, self._broken_since or now
+        self._broken_since = since
+        if not error.transient or now - since > self._patience_seconds:
+            raise error
+        if first and self._on_cut is not None:
+            self._on_cut(error)
 
 
 async def _responses(

@@ -7,10 +7,12 @@ fail at once, so that an absent Temporal does not slow down those who can do wit
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
@@ -18,6 +20,13 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
 from runs.domain.failures import SHARE_TAKEN
@@ -70,9 +79,25 @@ async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
         data_converter=data_converter(),
         interceptors=[] if tracer is None else [TracingInterceptor(tracer)],
         retry_config=_RETRIES if lazy else None,
+        runtime=_runtime(),
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
     )
+
+
+@lru_cache(maxsize=1)
+def _runtime() -> Runtime:
+    """Return the threads below all clients of this process; what they log is a log line of ours."""
+    logger = logging.getLogger("temporal")
+    logger.addFilter(_without_entry)
+    forwarding = LogForwardingConfig(logger, prepend_target_on_message=False)
+    filters = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filters, forwarding)))
+
+
+def _without_entry(record: logging.LogRecord) -> bool:
+    vars(record).pop("temporal_log", None)  # an object of the SDK's, which says the same again
+    return True
 
 
 class Launcher:

@@ -79,7 +79,11 @@ async def put(
     summary: str,
     tenant: str,
 ) -> Message:
-    """Commit a file; its sha256 is checked on both sides."""
+    """Commit a file; its sha256 is checked on both sides.
+
+    People write into runs that are held, as step `input`: `nagaya run start --hold` creates such
+    a run, `nagaya run release` starts it. The file `output.json` is the run's input.
+    """
     name = name or f"artifacts/{source.name}"
     place = Place(run_id, step, name, file_type=file_type, summary=summary)
     artifact = await session.client.upload(tenant, place, source)

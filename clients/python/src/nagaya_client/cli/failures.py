@@ -71,8 +71,12 @@ def report(error: BaseException) -> int:
         case click.UsageError():
             error.show()
             return USAGE
-        case click.ClickException() | OSError():
+        case click.ClickException():
             _say(f"error: {error}")
+            return USAGE
+        case OSError():
+            what = f"{error.filename}: " if error.filename else ""
+            _say(f"error: {what}{error.strerror or error}")
             return USAGE
         case PipelineFileInvalid():
             for line in error.lines():

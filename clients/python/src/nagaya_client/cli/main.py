@@ -33,8 +33,9 @@ Exit codes:
   0  done                          4  not authenticated or not allowed
   1  the run did not complete,     5  conflict, or not possible in this state
      or the server has a defect    6  not reachable, overloaded or too late
-  2  wrong usage or bad input      7  done in part
-  3  not found                     130  interrupted
+  2  wrong usage, bad input, or    7  done in part
+     a file that cannot be used    130  interrupted
+  3  not found
 
 \b
 -o json prints the response as protobuf's own JSON: camelCase names, 64-bit
@@ -88,10 +89,29 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; what went wrong is on stderr."""
     try:
         code = nagaya.main(list(arguments), prog_name="nagaya", standalone_mode=False)
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is to be flushed to them at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:
+        if _is_written():
+            return failures.report(error)
+        return failures.report(OSError(error.errno, error.strerror, "standard output"))
     except (Exception, KeyboardInterrupt) as error:
         return failures.report(error)
     return code if isinstance(code, int) else 0
+
+
+def _is_written() -> bool:
+    """Whether all that was printed has arrived; what has not is forgotten, also at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_output()
+        return False
+    return True
+
+
+def _forget_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

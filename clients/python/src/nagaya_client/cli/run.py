@@ -26,7 +26,7 @@ from nagaya_client.cli.session import (
 )
 from nagaya_client.cli.watching import watch as watch_to_the_end
 from nagaya_client.errors import ApiError
-from nagaya_client.paging import first
+from nagaya_client.paging import first, pages
 from nagaya_client.transfer import Place
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def group() -> None:
     """Runs: start, watch, look at, cancel."""
 
 
-@group.command(rpcs=("CreateRun", "StartRun"))
+@group.command(rpcs=("CreateRun",))
 @click.argument("pipeline")
-@click.option("-i", "--input", "given", type=JsonFile(), required=True, help="What it is given.")
+@click.option("-i", "--input", "given", type=JsonFile(), help="What it is given.")
 @click.option("--version", type=int, default=0, help="Of the pipeline; the newest when absent.")
 @click.option("--model", "models", type=StepModel(), multiple=True, help="Only for this run.")
 @click.option("--config", type=JsonFile(), help="A JSON object to keep with the run.")
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
+@click.option("--hold", is_flag=True, help="It waits for files, and for `run release`.")
 @click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
 @tenant_option
 @answers
@@ -91,18 +92,24 @@ async def start(
     session: Session,
     *,
     pipeline: str,
-    given: bytes,
+    given: bytes | None,
     version: int,
     models: tuple[tuple[str, model_pb2.ModelChoice], ...],
     config: bytes | None,
     request_id: str | None,
+    hold: bool,
     wait: bool,
     tenant: str,
 ) -> Message | None:
     """Start a run of a pipeline.
 
-    An input over 64 KiB is uploaded as a file.
+    An input over 64 KiB is uploaded as a file. With --hold the run is created and waits:
+    `nagaya artifact put` gives it files, as step `input`, and `nagaya run release` starts it.
     """
+    if given is None and not hold:
+        raise click.UsageError("what is it given? --input names a file, --hold lets it wait")
+    if wait and hold:
+        raise click.UsageError("a run that is held does not end: --wait and --hold exclude another")
     request = pb.CreateRunRequest(
         tenant_id=tenant,
         request_id=request_id or str(uuid.uuid4()),
@@ -112,12 +119,29 @@ async def start(
     )
     for step, choice in models:
         request.step_models[step].CopyFrom(choice)
-    run = await _create(session.client, request, given, repeatable=request_id is not None)
+    run = await _create(session.client, request, given, held=hold, repeatable=bool(request_id))
     if wait:
         return await _watched(session, tenant, run.run_id)
     if session.on_terminal:
-        click.echo(hints.in_commands("WatchRun shows it", {"run_id": run.run_id}), err=True)
+        goes_on = (
+            "UploadArtifact gives it files, StartRun starts it" if hold else "WatchRun shows it"
+        )
+        click.echo(hints.in_commands(goes_on, {"run_id": run.run_id}), err=True)
     return pb.CreateRunResponse(run=run)
+
+
+@group.command(rpcs=("StartRun",))
+@click.argument("run_id")
+@click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
+@tenant_option
+@answers
+async def release(session: Session, run_id: str, *, wait: bool, tenant: str) -> Message | None:
+    """Start a run that was held; nobody can give it files after that."""
+    request = pb.StartRunRequest(tenant_id=tenant, run_id=run_id)
+    response = await session.client.runs.StartRun(request)
+    if wait:
+        return await _watched(session, tenant, run_id)
+    return response
 
 
 @group.command(rpcs=("GetRun",))
@@ -161,13 +185,22 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
 
 @group.command(rpcs=("ListRunSteps",))
 @click.argument("run_id")
+@click.option("--failed", is_flag=True, help="Only those that failed, and why.")
 @tenant_option
 @limit_option
 @answers
-async def steps(session: Session, run_id: str, tenant: str, limit: int) -> Message:
+async def steps(session: Session, run_id: str, *, failed: bool, tenant: str, limit: int) -> Message:
     """List a run's pieces of work in the order in which they began."""
     request = pb.ListRunStepsRequest(tenant_id=tenant, run_id=run_id)
-    return await first(session.client.runs.ListRunSteps, request, limit)
+    if not failed:
+        return await first(session.client.runs.ListRunSteps, request, limit)
+    found = pb.ListRunStepsResponse()
+    async for page in pages(session.client.runs.ListRunSteps, request):
+        found.run_steps.extend(
+            step for step in page.run_steps if step.state == run_pb2.STEP_STATE_FAILED
+        )
+    del found.run_steps[limit:]
+    return found
 
 
 @group.command(rpcs=("CancelRun",))
@@ -181,15 +214,26 @@ async def cancel(session: Session, run_id: str, tenant: str) -> Message:
 
 
 async def _create(
-    client: Client, request: pb.CreateRunRequest, given: bytes, *, repeatable: bool
+    client: Client,
+    request: pb.CreateRunRequest,
+    given: bytes | None,
+    *,
+    held: bool,
+    repeatable: bool,
 ) -> run_pb2.Run:
-    if len(given) <= _INLINE_BYTES:
+    if given is not None and len(given) <= _INLINE_BYTES and not held:
         _parse(given, request.inline)
         return (await client.runs.CreateRun(request)).run
     request.hold = True
     run = (await client.runs.CreateRun(request)).run
+    if given is None:
+        return run
     try:
-        return await _supply(client, request.tenant_id, run.run_id, given)
+        await _supply(client, request.tenant_id, run.run_id, given)
+        if held:
+            return run
+        started = pb.StartRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
+        return (await client.runs.StartRun(started)).run
     except BaseException:  # Ctrl-C as well
         if not repeatable:  # then nobody can go on with it
             cancelled = pb.CancelRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
@@ -198,14 +242,12 @@ async def _create(
         raise
 
 
-async def _supply(client: Client, tenant_id: str, run_id: str, given: bytes) -> run_pb2.Run:
-    """Upload the input of a held run, and start it."""
+async def _supply(client: Client, tenant_id: str, run_id: str, given: bytes) -> None:
+    """Upload the input of a held run."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "input.json"
         source.write_bytes(given)
         await client.upload(tenant_id, Place(run_id, "input"), source)
-    started = pb.StartRunRequest(tenant_id=tenant_id, run_id=run_id)
-    return (await client.runs.StartRun(started)).run
 
 
 async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:

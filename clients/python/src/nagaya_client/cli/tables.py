@@ -31,6 +31,10 @@ def _rule(row: Message) -> str:
     return row.model_rule.lower() if isinstance(row, run_pb2.RunStep) else ""
 
 
+def _reason(row: Message) -> str:
+    return row.error.reason.lower() if isinstance(row, run_pb2.RunStep) else ""
+
+
 _KEY: tuple[Column, ...] = (
     ("STEP", "key.step"),
     ("ITEM", "key.item"),
@@ -84,6 +88,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("COST", "cost_micro_usd"),
         ("SECONDS", _step_seconds),
         ("OUTPUT", "output.summary"),
+        ("REASON", _reason),
     ),
     "nagaya.runs.v1.PipelineVersion": (
         ("PIPELINE", "pipeline"),

@@ -1,0 +1,97 @@
+"""`nagaya run`: runs that are held, and what became of a run's steps."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nagaya.artifacts.v1 import artifact_pb2, upload_service_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.cli.main import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.client.api import Api, Heard
+
+RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
+FAILED, COMPLETED = run_pb2.STEP_STATE_FAILED, run_pb2.STEP_STATE_COMPLETED
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def created(_: Heard) -> run_service_pb2.CreateRunResponse:
+    return run_service_pb2.CreateRunResponse(run=run_pb2.Run(run_id=RUN_ID, held=True))
+
+
+def test_a_run_is_created_and_waits(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.on("CreateRun", created)
+
+    assert run(["run", "start", "article", "--hold", "-t", "acme", "-o", "json"]) == 0
+    (sent,) = [call.request for call in api.called("CreateRun")]
+    assert (sent.hold, sent.WhichOneof("input")) == (True, "hold")
+    assert json.loads(capsys.readouterr().out)["run"]["held"] is True
+
+
+def test_a_run_that_is_held_may_have_its_input_already(api: Api, tmp_path: Path) -> None:
+    api.on("CreateRun", created)
+    committed = upload_service_pb2.CreateUploadResponse(artifact=artifact_pb2.Artifact())
+    api.on("CreateUpload", committed)
+    given = tmp_path / "brief.json"
+    given.write_text('{"topic": "cranes"}')
+
+    assert run(["run", "start", "article", "--hold", "-i", str(given), "-t", "acme"]) == 0
+    (put,) = [call.request.draft for call in api.called("CreateUpload")]
+    assert (put.run_id, put.step, put.name) == (RUN_ID, "input", "output.json")
+    assert api.called("StartRun") == []
+
+
+def test_a_run_that_was_held_is_released(api: Api) -> None:
+    api.on("StartRun", run_service_pb2.StartRunResponse(run=run_pb2.Run(run_id=RUN_ID)))
+
+    assert run(["run", "release", RUN_ID, "-t", "acme"]) == 0
+    assert [call.request.run_id for call in api.called("StartRun")] == [RUN_ID]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "--input names a file, --hold lets it wait"),
+        (("--hold", "--wait"), "--wait and --hold"),
+    ],
+    ids=["no input", "held and waited for"],
+)
+def test_a_run_without_input_is_held_and_not_waited_for(
+    api: Api, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "start", "article", *options, "-t", "acme"]) == 2
+    assert told in capsys.readouterr().err
+    assert api.heard == []
+
+
+def pages_of_steps(call: Heard) -> run_service_pb2.ListRunStepsResponse:
+    """Two pages of 100 steps; the 50th of each has failed."""
+    page = int(call.request.page_token or 0)
+    steps: list[Any] = []
+    for number in range(100 * page, 100 * page + 100):
+        fails = number % 100 == 50
+        step = run_pb2.RunStep(step="draft", item=number, state=FAILED if fails else COMPLETED)
+        if fails:
+            step.error.reason = "OUTPUT_NOT_JSON"
+        steps.append(step)
+    token = "1" if page == 0 else ""
+    return run_service_pb2.ListRunStepsResponse(run_steps=steps, next_page_token=token)
+
+
+def test_failed_steps_are_found_wherever_they_are_with_their_reasons(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("ListRunSteps", pages_of_steps)
+
+    assert run(["run", "steps", RUN_ID, "--failed", "-t", "acme"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert "REASON" in header.split()
+    assert [row.split()[:2] for row in rows] == [["draft", "50"], ["draft", "150"]]
+    assert all("output_not_json" in row for row in rows)
