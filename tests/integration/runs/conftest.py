@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from tests.fixtures.databases import PASSWORD, create_database
 from tests.integration.runs.desk import Desk
+from tests.integration.runs.function_house import Host, hosting
 from tests.integration.runs.house import NOWHERE, House, launcher_at
 from tests.integration.runs.served import Client, FileServicer, ModelServicer
 
@@ -168,6 +169,13 @@ def house(
     tenants: TenantPools, management: ManagementPool, launcher: Launcher, ada: Principal
 ) -> House:
     return House(tenants, management, launcher)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncGenerator[Host]:
+    """A pool of processes for functions."""
+    async with hosting(tmp_path) as host:
+        yield host
 
 
 @pytest.fixture

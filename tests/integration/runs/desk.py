@@ -11,7 +11,9 @@ from runs.activities.function import FunctionSteps
 from runs.activities.llm import LlmSteps
 from runs.activities.sources import SourceFinder
 from runs.activities.steps import StepActivities
+from runs.config import FunctionConfig
 from runs.domain.work import Listing, StepResult, Work
+from runs.function_host.pool import FunctionPool
 from runs.functions import Functions
 from runs.peers.llm_gateway import LlmGateway
 from runs.store.moves import MoveStore
@@ -51,7 +53,7 @@ class Desk:
             SourceFinder(store),
             house.files,
             LlmSteps(house.setups, LlmGateway(peers), house.files),
-            FunctionSteps(Functions({"copy": self._copy}), house.files),
+            FunctionSteps(Functions({"copy": self._copy}), no_processes(), house.files),
             ErrorFiles(house.files),
         )
 
@@ -93,6 +95,11 @@ class Desk:
     async def _copy(self, context: StepContext) -> JsonValue:
         self.context = context
         return await self.does()
+
+
+def no_processes() -> FunctionPool:
+    """A pool for tests whose functions run where the test does."""
+    return FunctionPool(FunctionConfig(1, 64, 60.0), 100)
 
 
 async def nothing() -> JsonValue:

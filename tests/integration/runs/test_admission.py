@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio import activity
 from temporalio.client import WorkflowFailureError
+from tests.integration.runs.desk import no_processes
 from tests.integration.runs.house import House
 from tests.integration.runs.worker_of_notes import NOTHING, Notes
 
@@ -71,7 +72,9 @@ class Shop:
             SourceFinder(store),
             house.files,
             LlmSteps(setups, LlmGateway(peers), house.files),
-            FunctionSteps(Functions({"hold": self._hold, "note": self._note}), house.files),
+            FunctionSteps(
+                Functions({"hold": self._hold, "note": self._note}), no_processes(), house.files
+            ),
             ErrorFiles(house.files),
         )
         activities = [

@@ -1,12 +1,18 @@
-"""Functions that every worker has."""
+"""Functions that every worker has. They are ours and bounded, so they run in its own process."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from runs.domain.failures import StepImpossible
+from runs.domain.outputs import BYTES_AT_ONCE, parsed
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jsonvalues import JsonValue
-    from runs.functions import StepContext
+    from runs.functions import Function, StepContext
 
 
 async def constant(context: StepContext) -> JsonValue:
@@ -17,7 +23,22 @@ async def constant(context: StepContext) -> JsonValue:
 async def collect(context: StepContext) -> JsonValue:
     """Return the outputs of the steps that are needed, by step; of a mapped step, as a list."""
     collected: dict[str, JsonValue] = {}
+    size = 0
     for step, pointers in context.outputs.items():
-        values = [await context.read(pointer) for pointer in pointers]
+        values: list[JsonValue] = []
+        for pointer in pointers:
+            data = await context.files.read(pointer)
+            size += len(data)
+            if size > BYTES_AT_ONCE:
+                raise StepImpossible(
+                    "OUTPUT_TOO_LARGE",
+                    f"the outputs that are to be collected take more than {BYTES_AT_ONCE:,} bytes: "
+                    "collect fewer, or let them name files",
+                )
+            values.append(parsed(data))
         collected[step] = values if len(values) != 1 else values[0]
     return collected
+
+
+BUILT_IN: Mapping[str, Function] = MappingProxyType({"collect": collect, "constant": constant})
+"""By the name that a pipeline calls them."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OURS = ("NAGAYA_", "TEMPORAL_")
+_TRACING = ("LANGCHAIN_", "LANGSMITH_")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -67,6 +73,40 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionConfig:
+    """The processes in which functions run."""
+
+    processes: int
+    memory_mib: int
+    seconds: float
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Their environment: all of the worker's but what the worker itself is told by."""
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> FunctionConfig:
+        return cls(
+            processes=environment.integer(
+                "NAGAYA_FUNCTION_PROCESSES",
+                "the most processes at once in which functions run, apart by tenant; of these too "
+                "a tenant holds at most its share",
+                default=16,
+                least=1,
+            ),
+            memory_mib=environment.integer(
+                "NAGAYA_FUNCTION_MEMORY_MIB",
+                "the most memory of such a process, in MiB; on Linux",
+                default=1024,
+                least=64,
+            ),
+            seconds=environment.seconds(
+                "NAGAYA_FUNCTION_SECONDS",
+                "the longest that a function may take, whatever the timeout of its step",
+                default=86_400.0,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConfig:
     process: ServerConfig
     """A worker listens nowhere: of the address only the host counts, for its metrics."""
@@ -77,11 +117,20 @@ class WorkerConfig:
     connections: int
     steps_at_once: int
     tenant_share: int
+    functions: FunctionConfig
 
     @classmethod
     def read(cls) -> WorkerConfig:
-        """Read the process's environment. Raises SettingsInvalid with every problem."""
-        return settings.read(cls.from_environment, os.environ)
+        """Read the process's environment. Raises SettingsInvalid with every problem.
+
+        What LangSmith and LangChain are told by is removed from it first: LangGraph would send
+        traces of runs to another company, or refuse to walk a plan.
+        """
+        for name in [name for name in os.environ if name.startswith(_TRACING)]:
+            del os.environ[name]
+        others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        config = settings.read(cls.from_environment, os.environ)
+        return replace(config, functions=replace(config.functions, variables=others))
 
     @classmethod
     def from_environment(cls, environment: Environment) -> WorkerConfig:
@@ -109,6 +158,7 @@ class WorkerConfig:
                 least=1,
                 most=100,
             ),
+            functions=FunctionConfig.from_environment(environment),
         )
 
 

@@ -9,22 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Protocol
 
-from jsonvalues import JsonValue
+from jsonvalues import JsonValue, NothingThere, NotJson, at, canonical
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, FilePointer, parsed
+from runs.domain.metrics import number
+from runs.domain.outputs import BYTES_AT_ONCE, parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from jsonvalues import JsonMapping
+    from runs.domain.outputs import FilePointer
     from runs.domain.runs import OutputFile
     from runs.domain.work import Work
-    from runs.peers.artifacts import Artifacts
 
 GROUP = "nagaya.functions"
+
+
+class Files(Protocol):
+    """The files that a piece of work may reach."""
+
+    async def read(self, pointer: FilePointer) -> bytes:
+        """Return a JSON value of a file, in its shortest form, of at most 3 MiB."""
+        ...
+
+    def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+        """Send a whole file in pieces of at most 1 MiB."""
+        ...
+
+    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
+        """Commit a file of at most 3 MiB as `artifacts/{item}-{visit}/{name}`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +55,15 @@ class StepContext:
     each item."""
     element: FilePointer | None
     """The element that the step is done for; None without a map."""
-    artifacts: Artifacts
+    files: Files
 
     async def read(self, pointer: FilePointer) -> JsonValue:
         """Return a JSON value, verified, of at most 3 MiB. Raises StepImpossible for others."""
-        (data,) = await self.artifacts.read(self.work.tenant_id, [pointer])
-        return parsed(data)
+        return parsed(await self.files.read(pointer))
 
     def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
         """Send a whole file, verified, in pieces of at most 1 MiB."""
-        return self.artifacts.stream(self.work.tenant_id, pointer)
+        return self.files.stream(pointer)
 
     async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
         """Commit one more file, at most 3 MiB, as `artifacts/{item}-{visit}/{name}`.
@@ -60,37 +76,60 @@ class StepContext:
                 f"the function writes a file of {len(data):,} bytes, at most {BYTES_AT_ONCE:,} are "
                 "possible: write several",
             )
-        work = self.work
-        draft = FileDraft(
-            run_id=work.run_id,
-            step=work.step,
-            name=f"artifacts/{work.item}-{work.visit}/{name}",
-            item=work.item,
-            visit=work.visit,
-            file_type=file_type,
-        )
-        return await self.artifacts.put(work.tenant_id, draft, data)
+        return await self.files.write(name, data, file_type)
 
 
 Function = Callable[[StepContext], Awaitable[JsonValue]]
 
 
-class Functions:
-    """The functions that are installed."""
+@dataclass(frozen=True, slots=True)
+class FunctionResult:
+    """What a function returned, as it is committed: a JSON value in its shortest form."""
 
-    def __init__(self, functions: Mapping[str, Function]) -> None:
-        self._functions = dict(functions)
+    data: bytes
+    metrics: Mapping[str, int]
 
     @classmethod
-    def installed(cls) -> Functions:
-        """Load every entry point of the group. Raises what loading one raises."""
-        return cls({entry.name: entry.load() for entry in entry_points(group=GROUP)})
+    def of(cls, value: JsonValue, metrics: Mapping[str, str]) -> FunctionResult:
+        """Encode a value and take its metrics, given as JSON pointers by name.
+
+        Raises StepImpossible for what cannot be a step's output.
+        """
+        return cls(_encoded(value), _numbers(metrics, value))
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFunction:
+    """A function of a distribution that is installed; it is loaded where it is called."""
+
+    name: str
+    entry: str
+    """`module:attribute`, as the entry point has it."""
+
+    def load(self) -> Function:
+        """Import the function. Raises what its module raises."""
+        return EntryPoint(self.name, self.entry, GROUP).load()
+
+
+class Functions:
+    """The functions that there are: our own by name, and those that are installed."""
+
+    def __init__(
+        self, own: Mapping[str, Function], installed: Mapping[str, InstalledFunction] | None = None
+    ) -> None:
+        self._functions = {**(installed or {}), **own}
+
+    @classmethod
+    def found(cls, own: Mapping[str, Function]) -> Functions:
+        """Find the entry points of the group, without importing anything. Our own names stay."""
+        entries = entry_points(group=GROUP)
+        return cls(own, {one.name: InstalledFunction(one.name, one.value) for one in entries})
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._functions))
 
-    def find(self, name: str) -> Function:
+    def find(self, name: str) -> Function | InstalledFunction:
         """Return a function. Raises StepImpossible if it is not installed."""
         function = self._functions.get(name)
         if function is None:
@@ -100,3 +139,31 @@ class Functions:
                 + (", ".join(self.names) or "none"),
             )
         return function
+
+
+def _encoded(value: JsonValue) -> bytes:
+    try:
+        data = canonical(value)
+    except NotJson as error:
+        raise StepImpossible(
+            "OUTPUT_NOT_JSON", f"the function returned what JSON cannot hold: {error}"
+        ) from None
+    if len(data) > BYTES_AT_ONCE:
+        raise StepImpossible(
+            "OUTPUT_TOO_LARGE",
+            f"the function returned {len(data):,} bytes, at most {BYTES_AT_ONCE:,} are possible: "
+            "write files with StepContext.write and return what names them",
+        )
+    return data
+
+
+def _numbers(metrics: Mapping[str, str], value: JsonValue) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for name, pointer in metrics.items():
+        try:
+            numbers[name] = round(number(at(value, pointer), name))
+        except (KeyError, NothingThere):
+            raise StepImpossible(
+                "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
+            ) from None
+    return numbers

@@ -22,7 +22,9 @@ from runs.activities.runs import RunActivities
 from runs.activities.setups import Setups
 from runs.activities.sources import SourceFinder
 from runs.activities.steps import StepActivities
+from runs.builtin import BUILT_IN
 from runs.config import WorkerConfig
+from runs.function_host.pool import FunctionPool
 from runs.functions import Functions
 from runs.launcher import connect
 from runs.peers.artifacts import Artifacts
@@ -72,7 +74,8 @@ async def work(config: WorkerConfig) -> None:
         if client is None:
             _log.info("stopped before there was anything to do")
             return
-        runs, steps = _activities(data.tenants, artifacts, gateway)
+        pool = FunctionPool(config.functions, config.tenant_share)
+        runs, steps = _activities(data.tenants, artifacts, gateway, pool)
         activities = [
             runs.begin_run,
             runs.end_run,
@@ -83,7 +86,8 @@ async def work(config: WorkerConfig) -> None:
         ]
         slots = Slots(config.steps_at_once, config.tenant_share)
         worker = make_worker(client, config.temporal.task_queue, activities, slots)
-        await _run_until(asked, worker)
+        async with pool.running():
+            await _run_until(asked, worker)
 
 
 def make_worker(
@@ -110,7 +114,10 @@ def make_worker(
 
 
 def _activities(
-    tenants: TenantPools, artifacts_channel: grpc.aio.Channel, gateway_channel: grpc.aio.Channel
+    tenants: TenantPools,
+    artifacts_channel: grpc.aio.Channel,
+    gateway_channel: grpc.aio.Channel,
+    pool: FunctionPool,
 ) -> tuple[RunActivities, StepActivities]:
     artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
     setups = Setups(tenants, RunStore(), PipelineStore(), PromptStore())
@@ -124,7 +131,7 @@ def _activities(
         SourceFinder(store),
         artifacts,
         LlmSteps(setups, gateway, artifacts),
-        FunctionSteps(Functions.installed(), artifacts),
+        FunctionSteps(Functions.found(BUILT_IN), pool, artifacts),
         ErrorFiles(artifacts),
     )
     return runs, steps

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import traceback
 import uuid
 from typing import TYPE_CHECKING
 
 from runs.activities.patience import patiently, step_failure
-from runs.domain.failures import StepFailed
-from runs.domain.outputs import FileDraft, error_name
+from runs.domain.error_texts import ErrorText
+from runs.domain.failures import FunctionRaised, StepFailed
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, error_name
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from runs.domain.work import Work
     from runs.peers.artifacts import Artifacts
 
-_TEXT_LIMIT = 1 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -31,29 +29,27 @@ class ErrorFiles:
         The text of an error that is not ours is committed as a file beside the step's outputs.
         """
         if isinstance(error, StepFailed):
+            if error.text is not None:
+                error.error_path = await self._write(work, attempt, error.text)
             return error
         if isinstance(error, DomainError):
             return step_failure(error)
         if isinstance(error, TimeoutError):
             return StepFailed("STEP_TIMEOUT", "the attempt took longer than the step's timeout")
         failure = StepFailed("INTERNAL", f"internal error {uuid.uuid4().hex[:12]}")
-        failure.error_path = await self._write(work, attempt, error)
+        text = error.text if isinstance(error, FunctionRaised) else ErrorText.of(error)
+        failure.error_path = await self._write(work, attempt, text)
         _log.error(
             "a step raised an error that is not ours",
             extra={
                 "error": failure.message,
-                "type": type(error).__name__,
+                "type": text.type,
                 "path": failure.error_path,
             },
         )
         return failure
 
-    async def _write(self, work: Work, attempt: int, error: Exception) -> str:
-        content = {
-            "type": type(error).__name__,
-            "message": str(error)[:_TEXT_LIMIT],
-            "traceback": "".join(traceback.format_exception(error))[:_TEXT_LIMIT],
-        }
+    async def _write(self, work: Work, attempt: int, text: ErrorText) -> str:
         draft = FileDraft(
             run_id=work.run_id,
             step=work.step,
@@ -62,7 +58,7 @@ class ErrorFiles:
             visit=work.visit,
             summary=f"error of attempt {attempt}",
         )
-        data = json.dumps(content, ensure_ascii=False).encode()
+        data = text.encoded(BYTES_AT_ONCE)
         try:
             file = await patiently(lambda: self._artifacts.put(work.tenant_id, draft, data))
         except StepFailed:  # the failure itself matters more than its text

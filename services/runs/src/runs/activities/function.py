@@ -2,74 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from jsonvalues import NothingThere, NotJson, at, canonical
-from runs.domain.failures import StepImpossible
-from runs.domain.metrics import number
-from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name
-from runs.functions import StepContext
+from runs.domain.outputs import FileDraft, output_name
+from runs.function_host.exchange import FunctionCall
+from runs.functions import FunctionResult, InstalledFunction, StepContext
 from runs.store.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from jsonvalues import JsonValue
+    from collections.abc import AsyncIterator
+
     from runs.activities.sources import Sources
+    from runs.domain.outputs import FilePointer
     from runs.domain.pipelines import FunctionStep, StepSpec
+    from runs.domain.runs import OutputFile
+    from runs.domain.work import Work
+    from runs.function_host.pool import FunctionPool
     from runs.functions import Functions
     from runs.peers.artifacts import Artifacts
 
 
+class WorkFiles:
+    """The files that one piece of work may reach, in artifacts."""
+
+    def __init__(self, artifacts: Artifacts, work: Work) -> None:
+        self._artifacts = artifacts
+        self._work = work
+
+    async def read(self, pointer: FilePointer) -> bytes:
+        (data,) = await self._artifacts.read(self._work.tenant_id, [pointer])
+        return data
+
+    def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+        return self._artifacts.stream(self._work.tenant_id, pointer)
+
+    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
+        work = self._work
+        draft = FileDraft(
+            run_id=work.run_id,
+            step=work.step,
+            name=f"artifacts/{work.item}-{work.visit}/{name}",
+            item=work.item,
+            visit=work.visit,
+            file_type=file_type,
+        )
+        return await self._artifacts.put(work.tenant_id, draft, data)
+
+
 class FunctionSteps:
-    def __init__(self, functions: Functions, artifacts: Artifacts) -> None:
+    """Our own functions run here, the others in processes of their tenant."""
+
+    def __init__(self, functions: Functions, pool: FunctionPool, artifacts: Artifacts) -> None:
         self._functions = functions
+        self._pool = pool
         self._artifacts = artifacts
 
     async def perform(self, spec: StepSpec, step: FunctionStep, sources: Sources) -> Outcome:
         """Call the function and commit what it returns as the step's output.
 
-        Raises StepFailed, what the services refuse, and whatever the function raises.
+        Raises StepFailed, TimeoutError, what the services refuse, and whatever the function raises.
         """
         work = sources.work
-        function = self._functions.find(step.function)
-        context = StepContext(
-            work, step.arguments, sources.outputs, sources.element(), self._artifacts
-        )
-        value = await function(context)
-        data = _encoded(value)
+        result = await self._result(spec, step, sources)
         draft = FileDraft(
             run_id=work.run_id,
             step=work.step,
             name=output_name(work.item, work.visit),
             item=work.item,
             visit=work.visit,
-            metrics=_metrics(spec, value),
+            metrics=result.metrics,
         )
-        return Outcome(await self._artifacts.put(work.tenant_id, draft, data))
+        return Outcome(await self._artifacts.put(work.tenant_id, draft, result.data))
 
-
-def _encoded(value: JsonValue) -> bytes:
-    try:
-        data = canonical(value)
-    except NotJson as error:
-        raise StepImpossible(
-            "OUTPUT_NOT_JSON", f"the function returned what JSON cannot hold: {error}"
-        ) from None
-    if len(data) > BYTES_AT_ONCE:
-        raise StepImpossible(
-            "OUTPUT_TOO_LARGE",
-            f"the function returned {len(data):,} bytes, at most {BYTES_AT_ONCE:,} are possible: "
-            "write files with StepContext.write and return what names them",
-        )
-    return data
-
-
-def _metrics(spec: StepSpec, value: JsonValue) -> dict[str, int]:
-    metrics: dict[str, int] = {}
-    for name, pointer in spec.metrics.items():
-        try:
-            metrics[name] = round(number(at(value, pointer), name))
-        except (KeyError, NothingThere):
-            raise StepImpossible(
-                "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
-            ) from None
-    return metrics
+    async def _result(self, spec: StepSpec, step: FunctionStep, sources: Sources) -> FunctionResult:
+        function = self._functions.find(step.function)
+        work, outputs, element = sources.work, sources.outputs, sources.element()
+        files = WorkFiles(self._artifacts, work)
+        if isinstance(function, InstalledFunction):
+            call = FunctionCall(function, work, step.arguments, outputs, element, spec.metrics)
+            return await self._pool.call(call, files, spec.timeout_seconds)
+        async with asyncio.timeout(spec.timeout_seconds):
+            context = StepContext(work, step.arguments, outputs, element, files)
+            return FunctionResult.of(await function(context), spec.metrics)

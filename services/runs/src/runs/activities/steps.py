@@ -192,10 +192,10 @@ class StepActivities:
             sources = await self._find_sources(setup, spec, work)
             if spec.map is None and not _wanted(spec, sources):
                 return Outcome()
-            async with asyncio.timeout(spec.timeout_seconds):
-                if isinstance(spec.kind, LlmStep):
+            if isinstance(spec.kind, LlmStep):
+                async with asyncio.timeout(spec.timeout_seconds):
                     return await self._llm.perform(setup, spec, spec.kind, sources)
-                return await self._functions.perform(spec, spec.kind, sources)
+            return await self._functions.perform(spec, spec.kind, sources)
 
         return await patiently(once)
 

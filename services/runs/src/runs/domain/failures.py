@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runs.domain.error_texts import ErrorText
+
 MESSAGE_LIMIT = 400
 
 SHARE_TAKEN = "TENANT_SHARE_TAKEN"
@@ -14,10 +19,11 @@ class StepFailed(Exception):
     final = False
     """Whether another attempt would fail in the same way."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, text: ErrorText | None = None) -> None:
         super().__init__(message[:MESSAGE_LIMIT])
         self.reason = reason
         self.message = message[:MESSAGE_LIMIT]
+        self.text = text
         self.error_path = ""
 
 
@@ -34,6 +40,14 @@ class ReadTooLarge(StepImpossible):
         mend = "point to a smaller value inside it, or read the whole file with StepContext.stream"
         super().__init__("READ_TOO_LARGE", f"{why}: {mend}")
         self.why = why
+
+
+class FunctionRaised(Exception):
+    """A function raised an error that is not ours."""
+
+    def __init__(self, text: ErrorText) -> None:
+        super().__init__("a function raised an error")
+        self.text = text
 
 
 class RunClosed(Exception):

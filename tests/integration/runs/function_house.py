@@ -1,0 +1,133 @@
+"""A pool of processes for functions, what it is called with, and what its functions note."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.integration.runs.functions_that_harm import install
+
+from runs.config import FunctionConfig
+from runs.domain.outputs import FilePointer
+from runs.domain.runs import OutputFile
+from runs.domain.work import Work
+from runs.function_host.exchange import FunctionCall
+from runs.function_host.pool import FunctionPool
+from runs.functions import InstalledFunction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+    from jsonvalues import JsonValue
+
+ELEMENT = FilePointer("storage/acme/r/s/output.json", "0" * 64, "/0")
+
+
+@dataclass
+class KeptFiles:
+    """The files of a piece of work, in memory."""
+
+    written: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    refusal: Exception | None = None
+    at_once: int = 0
+    most_at_once: int = 0
+    left: int = 0
+
+    async def read(self, pointer: FilePointer) -> bytes:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.001)
+        self.at_once -= 1
+        if self.refusal is not None:
+            raise self.refusal
+        return json.dumps([pointer.path, pointer.digest, pointer.json_pointer]).encode()
+
+    async def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+        try:
+            for _ in range(3):
+                yield b"x" * (1 << 20)
+        finally:
+            self.left += 1
+
+    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
+        self.written[name] = data
+        return OutputFile(f"storage/acme/r/s/{name}", "1" * 64, file_type, {"bytes": len(data)})
+
+
+@dataclass
+class Host:
+    """A pool, and a folder for what functions note."""
+
+    pool: FunctionPool
+    folder: Path
+    files: KeptFiles = field(default_factory=KeptFiles)
+
+    async def call(
+        self, name: str, tenant_id: str = "acme", limit: float = 60.0, **arguments: JsonValue
+    ) -> Any:  # noqa: ANN401 - whatever a function returns
+        return json.loads((await self.result(name, tenant_id, limit, **arguments)).data)
+
+    async def result(
+        self, name: str, tenant_id: str = "acme", limit: float = 60.0, **arguments: JsonValue
+    ) -> Any:  # noqa: ANN401 - as above
+        function = InstalledFunction(name, f"functions_of_acme:{name}")
+        metrics = {"score": "/score"} if name == "measured" else {}
+        work = Work(tenant_id, "r", 1, "s")
+        call = FunctionCall(function, work, arguments, {"input": (ELEMENT,)}, ELEMENT, metrics)
+        return await self.pool.call(call, self.files, limit)
+
+    def begin(
+        self, name: str, tenant_id: str = "acme", **arguments: JsonValue
+    ) -> asyncio.Task[Any]:
+        """Call a function that notes when it has begun."""
+        return asyncio.create_task(self.call(name, tenant_id, 60.0, **arguments))
+
+    async def noted(self, path: Path, count: int = 1) -> list[tuple[str, int]]:
+        """Wait until functions have noted so many lines; return words and processes."""
+        async with asyncio.timeout(30):
+            while True:
+                lines = noted(path)
+                if len(lines) >= count:
+                    return lines
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def hosting(
+    folder: Path,
+    processes: int = 16,
+    memory_mib: int = 256,
+    seconds: float = 600.0,
+    share: int = 75,
+) -> AsyncGenerator[Host]:
+    install(folder)
+    variables = {**os.environ, "PYTHONPATH": str(folder)}
+    pool = FunctionPool(FunctionConfig(processes, memory_mib, seconds, variables), share)
+    async with pool.running():
+        yield Host(pool, folder)
+
+
+def noted(path: Path) -> list[tuple[str, int]]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(word, int(pid)) for word, pid in map(str.split, lines)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if not is_alive(pid):
+                return
+            await asyncio.sleep(0.01)

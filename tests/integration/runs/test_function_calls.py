@@ -1,0 +1,160 @@
+"""What crosses between the worker and a process of functions, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.runs.function_house import ELEMENT, Host
+from tests.integration.runs.functions_that_harm import install
+
+from runs.config import WorkerConfig
+from runs.domain.failures import FunctionRaised, ReadTooLarge, StepImpossible
+from runs.domain.work import Work
+from runs.function_host.exchange import FunctionCall
+from runs.function_host.pool import FunctionPool
+from runs.functions import InstalledFunction
+from servicekit.errors import Unavailable
+from servicekit.testing import ISSUER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servicekit.testing import Keys
+
+ADDRESSES = (
+    "NAGAYA_TENANT_ADDRESS",
+    "NAGAYA_ARTIFACTS_ADDRESS",
+    "NAGAYA_LLM_GATEWAY_ADDRESS",
+    "TEMPORAL_ADDRESS",
+)
+
+
+async def test_functions_of_a_tenant_share_a_process_and_tenants_do_not(host: Host) -> None:
+    together = await asyncio.gather(*(host.call("meet", count=3) for _ in range(3)))
+    other = await host.call("process", "bolt")
+
+    assert len(set(together)) == 1
+    assert other not in {*together, os.getpid()}
+    assert await host.call("process") == together[0]
+
+
+async def test_a_function_reads_streams_and_writes_through_the_worker(host: Host) -> None:
+    copied = await host.call("copies")
+
+    assert copied == {
+        "value": [ELEMENT.path, ELEMENT.digest, ELEMENT.json_pointer],
+        "size": 3 << 20,
+        "path": "storage/acme/r/s/copy.txt",
+        "digest": "1" * 64,
+    }
+    assert host.files.written == {"copy.txt": b"copied"}
+    assert host.files.left == 2
+
+
+async def test_a_function_that_asks_for_much_at_once_fills_no_memory_of_the_worker(
+    host: Host,
+) -> None:
+    assert await host.call("reads_many") == 100
+    assert host.files.most_at_once <= 8
+
+
+@pytest.mark.parametrize("refusal", [ReadTooLarge("the file is too large"), Unavailable("away")])
+async def test_what_a_request_failed_with_is_what_the_step_fails_with(
+    host: Host, refusal: Exception
+) -> None:
+    host.files.refusal = refusal
+    with pytest.raises(type(refusal)) as failed:
+        await host.call("reads")
+
+    assert failed.value is refusal
+    assert await host.call("gives_up_reading") == "RequestFailed"
+
+
+async def test_the_metrics_of_an_output_are_taken_from_it(host: Host) -> None:
+    result = await host.result("measured")
+
+    assert (result.data, result.metrics) == (b'{"score":7,"text":"x"}', {"score": 7})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("not_json", "OUTPUT_NOT_JSON"),
+        ("cyclic", "OUTPUT_NOT_JSON"),
+        ("too_large", "OUTPUT_TOO_LARGE"),
+        ("refuses", "NO_SUCH_CUSTOMER"),
+    ],
+)
+async def test_a_failure_in_words_that_may_be_told_comes_from_the_process(
+    host: Host, name: str, reason: str
+) -> None:
+    with pytest.raises(StepImpossible) as failed:
+        await host.call(name)
+
+    assert failed.value.reason == reason
+
+
+async def test_an_error_of_a_function_comes_with_its_whole_text(host: Host) -> None:
+    with pytest.raises(FunctionRaised) as raised:
+        await host.call("fails", text="it was " + "あ" * 1_000)
+
+    text = raised.value.text
+    assert (text.type, text.message) == ("ValueError", "it was " + "あ" * 1_000)
+    assert "functions_of_acme.py" in text.traceback
+    assert "あ" not in str(raised.value)
+
+
+async def test_a_function_that_leaves_by_sys_exit_or_is_none_at_all_only_fails(host: Host) -> None:
+    before = await host.call("process")
+    for name, kind in (("leaves", "SystemExit"), ("synchronous", "TypeError")):
+        with pytest.raises(FunctionRaised) as raised:
+            await host.call(name)
+        assert raised.value.text.type == kind
+
+    assert await host.call("process") == before
+
+
+async def test_a_function_whose_module_cannot_be_imported_is_unusable(host: Host) -> None:
+    function = InstalledFunction("licensed", "functions_unusable:licensed")
+    call = FunctionCall(function, Work("acme", "r", 1, "s"), {}, {}, None, {})
+    with pytest.raises(StepImpossible) as failed:
+        await host.pool.call(call, host.files, 60)
+
+    assert failed.value.reason == "FUNCTION_UNUSABLE"
+    assert failed.value.text is not None
+    assert "it needs a licence" in failed.value.text.message
+
+
+async def test_what_functions_write_and_read_neither_holds_them_up_nor_gets_out(
+    host: Host, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert await host.call("shouts") == ""
+    assert await host.call("shouts") == ""
+    assert "xxx" not in "".join(capfd.readouterr())
+
+
+async def test_functions_see_nothing_of_what_the_worker_is_told_by(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "NAGAYA_JWKS_FILE": str(keys.jwks_file),
+        "NAGAYA_TOKEN_ISSUER": ISSUER,
+        "NAGAYA_WORKLOAD_KEY_FILE": str(keys.key_file("runs")),
+        **dict.fromkeys(ADDRESSES, "127.0.0.1:1"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OF_THE_FUNCTION", "its own")
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    install(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config = WorkerConfig.read()
+    pool = FunctionPool(config.functions, config.tenant_share)
+    async with pool.running():
+        seen = await Host(pool, tmp_path).call("environment")
+
+    assert seen["OF_THE_FUNCTION"] == "its own"
+    assert [name for name in seen if name.startswith(("NAGAYA_", "TEMPORAL_", "LANGSMITH_"))] == []

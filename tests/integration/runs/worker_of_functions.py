@@ -1,0 +1,23 @@
+"""A worker that does one function, until it is killed: `NAME NOTE`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from tests.integration.runs.function_house import Host
+
+from runs.config import FunctionConfig
+from runs.function_host.pool import FunctionPool
+
+
+async def main(name: str, note: str) -> None:
+    pool = FunctionPool(FunctionConfig(1, 256, 600.0, dict(os.environ)), 100)
+    async with pool.running():
+        await Host(pool, Path(note).parent).call(name, note=note)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
