@@ -91,6 +91,11 @@ def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
         {"sub": "\ud800"},
         {"sub": "a\0"},
         {"sub": "a" * 257},
+        {"tenants": "*"},
+        {"tenants": "acme"},
+        {"tenants": {"*": True}},
+        {"tenants": ["acme", 7]},
+        {"tenants": None},
     ],
 )
 def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[str, Any]) -> None:
@@ -107,6 +112,10 @@ def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[
         {"exp": time.time() + 3600},
         {"exp": None},
         {"iss": ISSUER},
+        {"tenant": "*"},
+        {"tenant": ""},
+        {"tenant": ["acme"]},
+        {"tenant": "acme globex"},
     ],
 )
 def test_a_workload_s_token_with_a_wrong_claim_is_refused(

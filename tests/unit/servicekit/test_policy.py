@@ -86,3 +86,14 @@ def test_grpc_repeats_no_stream_of_requests_by_itself() -> None:
 async def test_a_servicer_of_the_wrong_shape_is_refused_at_start(keys: Keys) -> None:
     with pytest.raises(TypeError, match="Watch is no async generator"):
         Server(keys.config(), [binding(Watch=echo)], keys.verifier())
+
+
+def test_what_belongs_to_no_tenant_is_changed_by_whoever_may_act_for_all() -> None:
+    catalog = methods_of("nagaya.llm_gateway.v1.CatalogService")
+
+    assert {name for name, method in catalog.items() if method.changes_all} == {
+        "SetProvider",
+        "SetModel",
+        "SetPrice",
+        "SetStepDefault",
+    }

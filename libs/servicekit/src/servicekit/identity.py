@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ _LEEWAY_SECONDS = 30
 _WORKLOAD_SECONDS = 300
 _CACHED_TOKENS = 10_000
 _SUBJECT_BYTES = 256
+_TENANT_ID = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")  # text_rules.proto
 _RECHECK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -50,9 +52,14 @@ class Principal:
         family = permission.partition(".")[0] + ".*"
         return permission in self.scope or family in self.scope or "*" in self.scope
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether the caller may act for all tenants."""
+        return "*" in self.tenants
+
     def covers(self, tenant_id: str) -> bool:
         """Tell whether the caller may act for a tenant; only `*` covers the empty one."""
-        return "*" in self.tenants or (tenant_id != "" and tenant_id in self.tenants)
+        return self.everywhere or (tenant_id != "" and tenant_id in self.tenants)
 
 
 def workload_principal(name: str) -> Principal:
@@ -143,11 +150,13 @@ def _is_workload(kid: str) -> bool:
 
 def _person(claims: Mapping[str, Any]) -> Principal:
     user_id = _subject(claims)
-    tenants: list[str] = list(claims.get("tenants", []))
+    tenants: list[object] = claims.get("tenants", [])
+    if type(tenants) is not list or not all(isinstance(tenant, str) for tenant in tenants):
+        raise jwt.InvalidTokenError("tenants is no list of texts")
     if user_id.startswith(WORKLOAD_PREFIX):
         raise jwt.InvalidTokenError("sub names no person")
     scope = str(claims.get("scope", "")).split()
-    return Principal(user_id, None, frozenset(tenants), frozenset(scope))
+    return Principal(user_id, None, frozenset(map(str, tenants)), frozenset(scope))
 
 
 def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
@@ -159,8 +168,9 @@ def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
     if claims["exp"] > time.time() + _WORKLOAD_SECONDS + _LEEWAY_SECONDS:
         raise jwt.InvalidTokenError("a workload's token lives for 5 minutes at most")
     tenant = claims.get("tenant")
-    tenants = () if tenant is None else (str(tenant),)
-    return Principal(user_id, name, frozenset(tenants), frozenset())
+    if tenant is not None and not (isinstance(tenant, str) and _TENANT_ID.fullmatch(tenant)):
+        raise jwt.InvalidTokenError("a workload's token names one tenant or none")
+    return Principal(user_id, name, frozenset(() if tenant is None else (tenant,)), frozenset())
 
 
 def _subject(claims: Mapping[str, Any]) -> str:

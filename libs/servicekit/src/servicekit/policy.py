@@ -29,8 +29,8 @@ class Method:
 
     `path` is as on the wire: /nagaya.runs.v1.RunService/CreateRun. `domain` is that of the
     service's own reasons: runs.nagaya.dev. `repeatable` says whether gRPC may send a request again
-    by itself. `tenant_of` reads the tenant out of a request; it is None for methods that belong to
-    no tenant.
+    by itself. `changes_all`: it changes what belongs to no tenant. `tenant_of` reads the tenant out
+    of a request; it is None for methods that belong to no tenant.
     """
 
     path: str
@@ -41,6 +41,7 @@ class Method:
     max_seconds: float
     repeatable: bool
     streaming: bool
+    changes_all: bool
     tenant_of: Callable[[Message], str] | None
 
 
@@ -74,6 +75,8 @@ def _method(service_name: str, method: MethodDescriptor) -> Method:
         repeatable=options.idempotency_level != options.IDEMPOTENCY_UNKNOWN
         and not method.client_streaming,
         streaming=method.client_streaming or method.server_streaming,
+        changes_all=not policy.tenant_field
+        and options.idempotency_level != options.NO_SIDE_EFFECTS,
         tenant_of=_tenant_of(method, policy.tenant_field),
     )
 

@@ -13,9 +13,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from interceptor.places import Places
+from interceptor.turns import Turns
 from servicekit import telemetry
 from servicekit.errors import StartRefused
-from servicekit.guard.admission import TenantLimit
 from servicekit.guard.method import Context, Guard, GuardedMethod, Handler
 from servicekit.guard.passage import Timeouts
 from servicekit.guard.records import CallLog
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Binding", "Context", "Server", "bind"]
 
 MEBIBYTE = 1 << 20
-_CALLS_AT_ONCE = 4000  # the last line; load is shed before it comes here
+_ARRIVING = 512  # of one caller at once, before their first message
+_REFUSING = 256
+_TURNS = 32
+_TURNS_OF_ONE = 4
+_TURN_SECONDS = 0.02
+_LARGE_SECONDS = 1.0
+_FIRST_MESSAGE_SECONDS = 10.0
 _STOP_SECONDS = 30.0
 _STALL_SECONDS = 60.0
 _METADATA_BYTES = 16 << 10
@@ -99,17 +106,23 @@ class Server:
         self._log = CallLog()
         guard = Guard(
             verifier=verifier,
-            calls=TenantLimit(calls_per_tenant),
-            streams=TenantLimit(streams_per_tenant),
+            arriving=Places(_ARRIVING),
+            calls=Places(calls_per_tenant),
+            streams=Places(streams_per_tenant),
+            refusing=Places(_REFUSING),
+            turns=Turns(_TURNS, _TURNS_OF_ONE, _TURN_SECONDS),
+            large=Turns(1, 1, _LARGE_SECONDS),
+            silence=Timeouts(
+                _FIRST_MESSAGE_SECONDS, f"no message came for {_FIRST_MESSAGE_SECONDS:g} s"
+            ),
             stalls=Timeouts(_STALL_SECONDS, f"its answers were not read for {_STALL_SECONDS:g} s"),
             log=self._log,
             tracer=telemetry.tracer(),
         )
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
-        self._server = grpc.aio.server(
-            options=_options(largest, streaming), maximum_concurrent_rpcs=_CALLS_AT_ONCE
-        )
+        # No limit for all callers together: it would count calls of nobody, and shut others out.
+        self._server = grpc.aio.server(options=_options(largest, streaming))
         for binding in bindings:
             self._add(binding, guard)
         self._health = health.aio.HealthServicer()

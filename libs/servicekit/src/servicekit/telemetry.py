@@ -3,75 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import REGISTRY, Gauge, Histogram, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
 
+from interceptor.metrics import CallCollector
 from servicekit import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from prometheus_client import Metric
 
     from servicekit.settings import ServerConfig
 
-_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_LABELS = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
 _LAG_SECONDS = 0.5
 _propagator = TraceContextTextMapPropagator()
-
-
-class MethodMetrics:
-    """Numbers of one method: changed by the event loop only, read by a scrape, so without locks."""
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.total_seconds = 0.0
-        self.buckets = [0] * len(_LABELS)
-        self.codes: dict[str, int] = {}
-
-    def end(self, seconds: float, code: str) -> None:
-        """Count a call that has ended."""
-        self.in_flight -= 1
-        self.total_seconds += seconds
-        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
-        self.codes[code] = self.codes.get(code, 0) + 1
-
-
-class CallCollector(Collector):
-    """The metrics of all methods, never by tenant: that is what logs and the ledger are for."""
-
-    def __init__(self) -> None:
-        self._methods: dict[str, MethodMetrics] = {}
-
-    def of(self, method: str) -> MethodMetrics:
-        """Return the metrics of one method, such as `nagaya.runs.v1.RunService/CreateRun`."""
-        return self._methods.setdefault(method, MethodMetrics())
-
-    def collect(self) -> Iterator[Metric]:
-        name = "rpc_method"
-        seconds = HistogramMetricFamily(
-            "rpc_server_call_duration_seconds", "How long calls took.", labels=[name]
-        )
-        ended = CounterMetricFamily(
-            "rpc_server_calls", "Calls that ended.", labels=[name, "rpc_response_status_code"]
-        )
-        inside = GaugeMetricFamily("rpc_server_calls_in_flight", "Calls in flight.", labels=[name])
-        for method, metrics in list(self._methods.items()):
-            inside.add_metric([method], metrics.in_flight)
-            seconds.add_metric([method], _cumulative(metrics.buckets), metrics.total_seconds)
-            for code, count in list(metrics.codes.items()):
-                ended.add_metric([method, code], count)
-        yield from (seconds, ended, inside)
 
 
 CALLS = CallCollector()
@@ -136,13 +85,6 @@ async def watch_loop_lag() -> None:
         due = loop.time() + _LAG_SECONDS
         await asyncio.sleep(_LAG_SECONDS)
         LOOP_LAG.observe(max(0.0, loop.time() - due))
-
-
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
-    sums: list[tuple[str, float]] = []
-    for label, count in zip(_LABELS, buckets, strict=True):
-        sums.append((label, count + (sums[-1][1] if sums else 0)))
-    return sums
 
 
 def _provider(service_name: str, endpoint: str) -> TracerProvider:

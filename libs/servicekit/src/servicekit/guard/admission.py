@@ -7,18 +7,17 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
-import protovalidate
-
+from interceptor import fields
 from servicekit.errors import (
     PermissionDenied,
     RequestInvalid,
+    TokenInvalid,
     TokenMissing,
-    TooManyCalls,
     Violation,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from google.protobuf.message import Message
 
@@ -27,10 +26,24 @@ if TYPE_CHECKING:
     from servicekit.policy import Method
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-_SMALL_BYTES = 16 << 10
-_RETRY_AFTER_MS = "200"
+_METADATA_ENTRIES = 100
 _process = uuid.uuid4().hex[:12]
 _count = itertools.count(1)
+
+
+def metadata_of(entries: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """Return a call's metadata by key. Raises RequestInvalid, TokenInvalid.
+
+    Of two tokens, what stands in front may have looked at the other one.
+    """
+    given = tuple(entries)
+    if len(given) > _METADATA_ENTRIES:
+        problem = f"{len(given)} entries of metadata are more than {_METADATA_ENTRIES}"
+        raise RequestInvalid(problem)
+    found = dict(given)
+    if len(found) < len(given) and sum(key == "authorization" for key, _ in given) > 1:
+        raise TokenInvalid("the call carries more than one token")
+    return found
 
 
 def request_id_of(metadata: Mapping[str, object]) -> str:
@@ -57,9 +70,21 @@ def identify(
         allowed = principal.workload in method.workloads
     else:
         allowed = method.permission != "" and principal.may(method.permission)
+        # What belongs to no tenant is everybody's.
+        allowed = allowed and (not method.changes_all or principal.everywhere)
     if not allowed:
         raise PermissionDenied
     return principal
+
+
+def holder_of(principal: Principal) -> str:
+    """Return who holds a call's place until its tenant is known: the token's tenant if it is one.
+
+    No tenant's id holds a colon.
+    """
+    if len(principal.tenants) == 1 and not principal.everywhere:
+        return next(iter(principal.tenants))
+    return f"user:{principal.user_id}"
 
 
 def check_tenant(call: Call, tenant_id: str) -> None:
@@ -76,46 +101,9 @@ def check_tenant(call: Call, tenant_id: str) -> None:
 
 
 def check_fields(request: Message, size: int) -> None:
-    """Check a request of `size` bytes against the rules of its contract. Raises RequestInvalid.
-
-    Of a large request only the first violation is told: to find them all can take seconds, in
-    which nobody else would be served.
-    """
-    if found := protovalidate.collect_violations(request, fail_fast=size > _SMALL_BYTES):
-        violations = tuple(map(_violation, found))
-        first = violations[0]
-        message = f"{first.field or 'the request'}: {first.description}"
-        raise RequestInvalid(message, violations=violations)
-
-
-class TenantLimit:
-    """How many calls of one tenant may be inside at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside: dict[str, int] = {}
-
-    def enter(self, tenant_id: str) -> None:
-        """Count a call in; `leave` must follow. Raises TooManyCalls."""
-        inside = self._inside.get(tenant_id, 0)
-        if inside >= self._most:
-            raise TooManyCalls(
-                f"{inside} calls of this tenant are being served", retry_after_ms=_RETRY_AFTER_MS
-            )
-        self._inside[tenant_id] = inside + 1
-
-    def leave(self, tenant_id: str) -> None:
-        inside = self._inside[tenant_id] - 1
-        if inside:
-            self._inside[tenant_id] = inside
-        else:
-            del self._inside[tenant_id]
-
-
-def _violation(found: protovalidate.Violation) -> Violation:
-    names: list[str] = []
-    for element in found.proto.field.elements if found.proto.field is not None else ():
-        names.append(element.field_name)
-        if element.subscript is not None:
-            names[-1] += f"[{element.subscript.value}]"
-    return Violation(".".join(names), found.proto.message or found.proto.rule_id)
+    """Check a request of `size` bytes against the rules of its contract. Raises RequestInvalid."""
+    if too_much := fields.excess(request, size):
+        raise RequestInvalid(f"the request is too much at once: {too_much}")
+    if found := fields.faults(request, size):
+        message = f"{found[0].field or 'the request'}: {found[0].description}"
+        raise RequestInvalid(message, violations=tuple(Violation(*fault) for fault in found))

@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
+from interceptor.draining import drain
 from servicekit import status, telemetry
 from servicekit.call import begin
-from servicekit.errors import RequestInvalid, RequestTooLarge
-from servicekit.guard.admission import check_fields, check_tenant, identify, request_id_of
-from servicekit.guard.failures import code_name, drain, told
+from servicekit.errors import RequestInvalid, RequestTooLarge, TooManyCalls
+from servicekit.guard.admission import (
+    check_fields,
+    check_tenant,
+    holder_of,
+    identify,
+    metadata_of,
+    request_id_of,
+)
+from servicekit.guard.failures import code_name, told
 from servicekit.guard.passage import Passage, Timeouts
 from servicekit.guard.records import end_span, start_span
 
@@ -25,7 +33,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-    from servicekit.guard.admission import TenantLimit
+    from interceptor.places import Places
+    from interceptor.turns import Turns
     from servicekit.guard.records import CallLog
     from servicekit.identity import Verifier
     from servicekit.policy import Method
@@ -33,14 +42,27 @@ if TYPE_CHECKING:
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+_RETRY_AFTER_MS = "200"
+_LARGE_BYTES = 16 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What the guarded methods of one server share; `stalls` ends streams that nobody reads."""
+    """What the guarded methods of one server share.
+
+    `arriving` counts calls whose first message has not come, which `silence` ends; `refusing` those
+    that are heard out after a refusal. `stalls` ends streams that nobody reads. A call is worked on
+    in turn; a large one has a turn alone, too.
+    """
 
     verifier: Verifier
-    calls: TenantLimit
-    streams: TenantLimit
+    arriving: Places
+    calls: Places
+    streams: Places
+    refusing: Places
+    turns: Turns
+    large: Turns
+    silence: Timeouts
     stalls: Timeouts
     log: CallLog
     tracer: Tracer | None
@@ -65,16 +87,14 @@ class GuardedMethod:
         self._shape = (bool(handler.request_streaming), bool(handler.response_streaming))
 
     def handler(self) -> Handler:
-        """Return the handler to register. It takes and gives bytes, because the guard parses."""
-        match self._shape:
-            case (False, False):
-                return grpc.unary_unary_rpc_method_handler(self._serve_unary)
-            case (False, True):
-                return grpc.unary_stream_rpc_method_handler(self._serve_stream)
-            case (True, False):
-                return grpc.stream_unary_rpc_method_handler(self._serve_unary)
-            case _:
-                return grpc.stream_stream_rpc_method_handler(self._serve_stream)
+        """Return the handler to register. It takes and gives bytes, because the guard parses.
+
+        As far as gRPC knows, every request is a stream: of others it reads the message before it
+        calls a handler, and waits for ever if none comes.
+        """
+        if self._shape[1]:
+            return grpc.stream_stream_rpc_method_handler(self._serve_stream)
+        return grpc.stream_unary_rpc_method_handler(self._serve_unary)
 
     async def _serve_unary(self, incoming: Any, context: Context) -> bytes:
         passage, request = Passage(self._method), None
@@ -105,11 +125,39 @@ class GuardedMethod:
     async def _enter(self, passage: Passage, incoming: Any, context: Context) -> Any:
         """Check all that can be checked; return the request, or the iterator over its messages."""
         self._admit(passage, context)
-        if not self._shape[0]:
-            return self._opened(passage, incoming)
-        async for raw in incoming:
-            return self._messages(passage, self._opened(passage, raw), incoming)
-        raise RequestInvalid("the stream ended before its first message")
+        raw = await self._first_message(passage, context)
+        passage.bytes_in = size = len(raw)
+        if size > self._max_request_bytes:
+            raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
+        if size > _LARGE_BYTES:
+            request = await self._opened_alone(passage, raw)
+        else:
+            request = await self._opened(passage, raw)
+        return self._messages(passage, request, incoming) if self._shape[0] else request
+
+    async def _first_message(self, passage: Passage, context: Context) -> bytes:
+        guard = self._guard
+        self._take_place(guard.arriving, passage.holder, passage)
+        guard.silence.start(passage)
+        raw = await context.read()
+        guard.silence.stop(passage)
+        self._leave_place(passage)
+        passage.arrived = True
+        if raw is grpc.aio.EOF:
+            raise RequestInvalid("the call ended before its first message")
+        return raw
+
+    def _take_place(self, places: Places, holder: str, passage: Passage) -> None:
+        if not places.enter(holder):
+            taken = places.taken(holder)
+            message = f"{taken} calls of this caller or tenant are being served"
+            raise TooManyCalls(message, retry_after_ms=_RETRY_AFTER_MS)
+        passage.holder, passage.entered = holder, places
+
+    def _leave_place(self, passage: Passage) -> None:
+        if passage.entered is not None:
+            passage.entered.leave(passage.holder)
+            passage.entered = None
 
     def _admit(self, passage: Passage, context: Context) -> None:
         """Do all that can be done without the body."""
@@ -117,7 +165,8 @@ class GuardedMethod:
         passage.task = asyncio.current_task()
         self._metrics.in_flight += 1
         begin(passage)
-        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        passage.request_id = request_id_of({})
+        metadata: dict[str, Any] = metadata_of(context.invocation_metadata() or ())
         passage.request_id = request_id_of(metadata)
         context.set_trailing_metadata((("x-request-id", passage.request_id),))
         left = cast("float | None", context.time_remaining())
@@ -127,28 +176,35 @@ class GuardedMethod:
         else:
             passage.deadline = passage.started + left  # and gRPC watches it
         principal = identify(passage, method, metadata, self._guard.verifier)
+        passage.holder = holder_of(principal)
         given = metadata.get("traceparent")
         if self._guard.tracer is not None:
             start_span(self._guard.tracer, passage, given)
         elif given is not None and principal.workload is not None:
             passage.traceparent = given
 
-    def _opened(self, passage: Passage, raw: bytes) -> Any:
-        """Parse a body, and check what needs it."""
-        request = self._parsed(passage, raw)
-        if self._method.tenant_of is not None:
-            tenant_id = self._method.tenant_of(request)
-            check_tenant(passage, tenant_id)
-            self._limit.enter(tenant_id)
-            passage.entered = True
+    async def _opened_alone(self, passage: Passage, raw: bytes) -> Any:
+        """Do what `_opened` does, with no other large request beside, and let the loop rest."""
+        passage.large = await self._guard.large.take(passage.holder)
+        begun = asyncio.get_running_loop().time()
+        request = await self._opened(passage, raw)
+        await asyncio.sleep(asyncio.get_running_loop().time() - begun)
+        passage.large.end_after_rest()
+        return request
+
+    async def _opened(self, passage: Passage, raw: bytes) -> Any:
+        """Parse a body, check what needs it, and wait for the call's turn."""
+        request = self._parsed(raw)
+        tenant_of = self._method.tenant_of
+        if tenant_of is not None:
+            check_tenant(passage, tenant_of(request))
+        holder = passage.tenant_id or passage.holder
+        self._take_place(self._limit, holder, passage)
+        passage.turn = await self._guard.turns.take(holder)
         check_fields(request, len(raw))
         return request
 
-    def _parsed(self, passage: Passage, raw: bytes) -> Any:
-        size = len(raw)
-        passage.bytes_in += size
-        if size > self._max_request_bytes:
-            raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
+    def _parsed(self, raw: bytes) -> Any:
         try:
             return self._parse(raw)
         except DecodeError:
@@ -160,10 +216,14 @@ class GuardedMethod:
         yield first
         tenant_of = self._method.tenant_of
         async for raw in raws:
-            request = self._parsed(passage, raw)
+            size = len(raw)
+            passage.bytes_in += size
+            if size > self._max_request_bytes:
+                raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
+            request = self._parsed(raw)
             if tenant_of is not None and tenant_of(request) not in ("", passage.tenant_id):
                 raise RequestInvalid("a later message of the stream names another tenant")
-            check_fields(request, len(raw))
+            check_fields(request, size)
             yield request
 
     def _packed(self, passage: Passage, response: Any) -> bytes:
@@ -187,22 +247,35 @@ class GuardedMethod:
         code, message, details = status.encode(refusal, self._method.domain)
         passage.reason = refusal.reason
         self._end(passage, code.name)
-        if self._shape[0]:
-            await drain(context)
+        await self._hear_out(passage, context)
         trailers = [("x-request-id", passage.request_id), (status.DETAILS_KEY, details)]
         if not refusal.retry_at_once:
             trailers.append(("grpc-retry-pushback-ms", "-1"))
         await context.abort(code, message, tuple(trailers))
 
+    async def _hear_out(self, passage: Passage, context: Context) -> None:
+        """Read what is still being sent, of as many refused calls at once as there are places."""
+        if passage.arrived and not self._shape[0]:
+            return
+        holder = passage.holder
+        if self._guard.refusing.enter(holder):
+            try:
+                await drain(context)
+            finally:
+                self._guard.refusing.leave(holder)
+
     def _stop_timers(self, passage: Passage) -> None:
         self._timeouts.stop(passage)
+        self._guard.silence.stop(passage)
         self._guard.stalls.stop(passage)
 
     def _end(self, passage: Passage, code: str) -> None:
         self._stop_timers(passage)
         passage.end(code)
-        if passage.entered:
-            self._limit.leave(passage.tenant_id or "")
+        self._leave_place(passage)
+        for turn in (passage.turn, passage.large):
+            if turn is not None:
+                turn.end()
         self._metrics.end(passage.seconds, code)
         self._guard.log.put(passage)
         if passage.span is not None:

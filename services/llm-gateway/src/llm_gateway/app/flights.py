@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.domain.calls import Delta, Lease
 from llm_gateway.errors import CallInFlight
-from servicekit.errors import DomainError
+from servicekit.errors import DomainError, TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
+    from interceptor.places import Places
     from llm_gateway.domain.calls import Call, CallKey, Ending
     from llm_gateway.domain.requests import GenerationSpec
     from llm_gateway.ledger.outcomes import Outcomes
-    from servicekit.guard.admission import TenantLimit
 
 ANSWER_SECONDS = 0.5
 """How long before a caller's deadline it is told that another process is still at work."""
 _MESSAGE_CHARACTERS = 16_000  # 64 KiB at most
+_RETRY_AFTER_MS = "200"
 _log = logging.getLogger(__name__)
 
 
@@ -170,7 +171,7 @@ class Flight:
 class Flights:
     """All flights of this process, one at most for a key; their leases are renewed together."""
 
-    def __init__(self, outcomes: Outcomes, process: Lease, limit: TenantLimit) -> None:
+    def __init__(self, outcomes: Outcomes, process: Lease, limit: Places) -> None:
         self._outcomes = outcomes
         self._process = process
         self._limit = limit
@@ -185,7 +186,10 @@ class Flights:
         self, order: Order, deadline: float, fly: Callable[[Flight], Coroutine[None, None, Call]]
     ) -> Flight:
         """Start a flight for a key that has none. Raises TooManyCalls."""
-        self._limit.enter(order.tenant_id)
+        if not self._limit.enter(order.tenant_id):
+            flying = self._limit.taken(order.tenant_id)
+            message = f"{flying} calls of this tenant ask models already"
+            raise TooManyCalls(message, retry_after_ms=_RETRY_AFTER_MS)
         self._count += 1
         owner = f"{self._process.owner}/{self._count}"
         lease = Lease(owner, self._process.endpoint, self._process.seconds)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from math import inf
 from typing import TYPE_CHECKING
 
+from interceptor.places import Places
 from llm_gateway.app.catalog import CatalogChanges, Overrides
 from llm_gateway.app.collector import PATIENCE, Collector
 from llm_gateway.app.flights import Flights
@@ -25,7 +26,6 @@ from llm_gateway.providers.addresses import Addresses
 from llm_gateway.providers.http import Providers
 from llm_gateway.providers.keys import ProviderKeys
 from llm_gateway.routing.cache import CatalogCache
-from servicekit.guard.admission import TenantLimit
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -60,7 +60,7 @@ class Gateway:
         self._inside = AsyncExitStack()
         self.cache = CatalogCache(data.management, stores.snapshots)
         process = Lease(config.process, config.endpoint, config.lease_seconds)
-        self.flights = Flights(outcomes, process, TenantLimit(_FLIGHTS_PER_TENANT))
+        self.flights = Flights(outcomes, process, Places(_FLIGHTS_PER_TENANT))
         self.journeys = Journeys(
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )
