@@ -186,6 +186,93 @@ async def test_every_change_is_one_version_and_one_row_in_the_audit_log(
     assert (await asking.resolve(step)).catalog_version == after
 
 
+async def test_what_is_set_as_it_is_already_is_no_change(
+    asking: Asking, management: asyncpg.Connection
+) -> None:
+    step, name, provider_id = new_name("s"), new_name("m"), new_name("p")
+    older = model(name, "claude", new_name("c"))
+    newer = model(new_name("m"), "claude", older.model_class)
+    for each in (older, newer):
+        await set_model(asking, each)
+    await set_default(asking, step, "claude", "pro")
+    await asking.set_provider(provider_id, "https://api.example.com", 3)
+    await set_override(asking, step, "claude", "pro")
+    count = "SELECT (SELECT count(*) FROM audit_logs), (SELECT version FROM llm_catalog)"
+    before = await management.fetchrow(count)
+
+    await set_model(asking, newer)
+    await set_default(asking, step, "claude", "pro")
+    await asking.set_provider(provider_id, "https://api.example.com", 3)
+    assert await management.fetchrow(count) == before
+
+    await set_model(asking, older)  # it is the latest of its class now, and was not before
+    after = await management.fetchrow(count)
+    assert before is not None
+    assert after == (before[0] + 1, before[1] + 1)
+
+
+async def test_an_override_that_is_set_as_it_is_already_is_no_change(
+    asking: Asking,
+) -> None:
+    step = new_name("s")
+    for model_class in ("pro", "pro", "standard", "standard", "pro"):
+        await set_override(asking, step, "claude", model_class)
+
+    entries = await asking.database.fetch(
+        "SELECT action FROM audit_logs WHERE resource_id = $1", step
+    )
+    assert [entry["action"] for entry in entries] == ["override.set"] * 3
+
+
+@pytest.mark.parametrize("nanos", [-1, 1_000_000_000, 2**31 - 1])
+async def test_a_price_s_time_that_is_none_is_refused(asking: Asking, nanos: int) -> None:
+    dated = price("gemini-3.8-flash", datetime(2026, 11, 1, tzinfo=UTC), 5)
+    dated.effective_time.nanos = nanos
+
+    with pytest.raises(Refused) as refused:
+        await set_price(asking, dated)
+
+    assert refused.value.reason == "REQUEST_INVALID"
+
+
+CHANGES_OF_ALL = {
+    "SetProvider": pb.SetProviderRequest(
+        provider=model_pb2.Provider(
+            provider_id="claude",
+            display_name="Mine",
+            active=True,
+            wire_format=model_pb2.WIRE_FORMAT_CLAUDE_MESSAGES,
+        )
+    ),
+    "SetModel": pb.SetModelRequest(model=model("claude-opus-5-5", "claude", "pro")),
+    "SetPrice": pb.SetPriceRequest(
+        price=price("gemini-3.8-flash", datetime(2026, 12, 1, tzinfo=UTC), 0)
+    ),
+    "SetStepDefault": pb.SetStepDefaultRequest(
+        step_default=model_pb2.StepDefault(
+            step="draft",
+            model_class=model_pb2.ModelClass(provider_id="claude", model_class="pro"),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("method", CHANGES_OF_ALL)
+async def test_what_is_everybody_s_is_changed_with_a_token_for_all_tenants_only(
+    house: House, asking: Asking, management: asyncpg.Connection, method: str
+) -> None:
+    before = await management.fetchval("SELECT version FROM llm_catalog")
+    token = house.keys.token("eve", scope="*", tenants=["acme"])
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(asking.catalog, method)(
+            CHANGES_OF_ALL[method], metadata=[("authorization", f"Bearer {token}")]
+        )
+
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert await management.fetchval("SELECT version FROM llm_catalog") == before
+
+
 async def test_only_those_who_may_can_change_the_catalogue(house: House, asking: Asking) -> None:
     token = house.keys.token("eve", scope="catalog.read runs.*")
     request = pb.SetStepDefaultRequest(

@@ -87,6 +87,18 @@ async def test_activating_a_version_that_does_not_exist_changes_nothing(
     assert await database.fetchval("SELECT count(*) FROM audit_logs") == 2
 
 
+async def test_activating_the_active_version_changes_nothing(
+    prompts: Prompts, database: asyncpg.Connection
+) -> None:
+    await prompts.create("acme", "r1", "outline", "Take 1.")
+    first = await prompts.activate("acme", "outline", 1)
+    again = await prompts.activate("acme", "outline", 1)
+
+    assert again == first
+    actions = await database.fetch("SELECT action FROM audit_logs ORDER BY sequence")
+    assert [row["action"] for row in actions] == ["prompt.create", "prompt.activate"]
+
+
 async def test_concurrent_activations_leave_one_version_active(
     prompts: Prompts, database: asyncpg.Connection
 ) -> None:

@@ -47,6 +47,11 @@ MISREAD: dict[str, Callable[[], object]] = {
     "a number for a text": lambda: paging.decode(paging.encode(7), str),
     "one key for two": lambda: paging.decode(paging.encode(7), datetime, UUID),
     "cut": lambda: paging.decode(paging.encode(7)[:-1]),
+    "a number that no bigint holds": lambda: paging.decode(paging.encode(2**63)),
+    "a text with U+0000": lambda: paging.decode(paging.encode("a\0"), str),
+    "half a character": lambda: paging.decode(paging.encode("\ud800"), str),
+    "a time of no zone": lambda: paging.decode(paging.encode("2026-11-23T18:24"), datetime),
+    "a time before all": lambda: paging.decode(paging.encode("0001-01-01T00:00+23:59"), datetime),
     "a text for an id": lambda: paging.decode(paging.encode("acme"), UUID),
     "a text for a time": lambda: paging.decode(paging.encode("acme"), datetime),
 }

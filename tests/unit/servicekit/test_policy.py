@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
 
 from nagaya.artifacts.v1 import artifact_service_pb2
+from nagaya.llm_gateway.v1 import catalog_service_pb2
 from nagaya.options.v1 import method_policy_pb2
 from servicekit.policy import PolicyMissing, methods_of
 from servicekit.server import Server
@@ -89,7 +90,8 @@ async def test_a_servicer_of_the_wrong_shape_is_refused_at_start(keys: Keys) -> 
 
 
 def test_what_belongs_to_no_tenant_is_changed_by_whoever_may_act_for_all() -> None:
-    catalog = methods_of("nagaya.llm_gateway.v1.CatalogService")
+    service = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+    catalog = methods_of(service.full_name)
 
     assert {name for name, method in catalog.items() if method.changes_all} == {
         "SetProvider",

@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_SIZE = 50
+_LARGEST = 2**63 - 1  # of a bigint
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -66,7 +67,9 @@ def decode(token: str, first: type[A], second: type[B], /) -> tuple[A, B] | None
 def decode(token: str, *kinds: type[Any]) -> object:
     """Return the sort key (or keys) in a token of the method being served; None when it is empty.
 
-    `kinds` are the keys' types, int when none is given. Raises PageTokenInvalid.
+    `kinds` are the keys' types, int (a bigint to PostgreSQL) when none is given. A token is no
+    secret and no seal: what it leads to is what its caller may read anyway. Raises
+    PageTokenInvalid for what is no token, or holds what PostgreSQL would not take.
     """
     if not token:
         return None
@@ -74,7 +77,7 @@ def decode(token: str, *kinds: type[Any]) -> object:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         keys: list[object] = json.loads(raw[4:]) if raw[:4] == _mark(raw[4:]) else []
         values = tuple(_key(kind, key) for kind, key in zip(kinds or (int,), keys, strict=True))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise PageTokenInvalid("the page token was not made by this method") from None
     return values if len(kinds) > 1 else values[0]
 
@@ -87,9 +90,20 @@ def _mark(body: bytes) -> bytes:
 
 
 def _key(kind: type[Any], key: object) -> object:
+    """Return a sort key that PostgreSQL takes: whoever makes a token up may write anything."""
     if kind is datetime:
-        return datetime.fromisoformat(str(key))
+        return _moment(datetime.fromisoformat(str(key)))
     value = UUID(str(key)) if kind is UUID else key
     if type(value) is not kind:
         raise TypeError
+    if isinstance(value, str) and "\0" in value.encode().decode():
+        raise ValueError
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise ValueError
     return value
+
+
+def _moment(found: datetime) -> datetime:
+    if found.tzinfo is None:
+        raise ValueError
+    return found.astimezone(UTC)

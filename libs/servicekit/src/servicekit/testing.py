@@ -73,7 +73,7 @@ class Keys:
             "aud": AUDIENCE,
             "sub": user_id,
             "scope": scope,
-            "tenants": list(tenants),
+            "tenants": tenants,
             "exp": int(time.time() + seconds),
         }
         content |= claims

@@ -41,10 +41,13 @@ class CatalogChanges:
         self._cache = cache
 
     async def set_provider(self, provider: Provider) -> Provider:
-        """Create or change a provider. Raises BaseUrlRefused."""
+        """Create or change a provider; the same again changes nothing. Raises BaseUrlRefused."""
         if provider.api_base_url:
             self._addresses.check(provider.api_base_url)
         async with self._management.transaction() as connection:
+            await self._store.begin(connection)
+            if await self._store.stands(connection, provider):
+                return provider
             version = await self._store.advance(connection)
             await self._store.put_provider(connection, provider)
             details = {
@@ -58,8 +61,14 @@ class CatalogChanges:
         return provider
 
     async def set_model(self, model: Model) -> Model:
-        """Create or change a model. Raises ProviderNotFound."""
+        """Create or change a model. Raises ProviderNotFound.
+
+        The same again changes nothing, unless another one of its class was set since.
+        """
         async with self._management.transaction() as connection:
+            await self._store.begin(connection)
+            if await self._store.stands(connection, model):
+                return model
             version = await self._store.advance(connection)
             model = replace(model, set_in_version=version)
             await self._store.put_model(connection, model)
@@ -88,10 +97,16 @@ class CatalogChanges:
         return price
 
     async def set_step_default(self, default: StepDefault) -> StepDefault:
-        """Set a step's default. Raises ProviderNotFound, ModelUnavailable."""
+        """Set a step's default; the same again changes nothing.
+
+        Raises ProviderNotFound, ModelUnavailable.
+        """
         async with self._management.transaction() as connection:
-            version = await self._store.advance(connection)
+            await self._store.begin(connection)
             check_class(await self._snapshots.read(connection), default.model_class)
+            if await self._store.stands(connection, default):
+                return default
+            version = await self._store.advance(connection)
             await self._store.put_step_default(connection, default)
             details = {
                 "provider": default.model_class.provider_id,
@@ -114,10 +129,15 @@ class Overrides:
         self._cache = cache
 
     async def set(self, tenant_id: str, step: str, chosen: ModelClass) -> StepOverride:
-        """Set a step's override. Raises ProviderNotFound, ModelUnavailable."""
+        """Set a step's override; the same again changes nothing.
+
+        Raises ProviderNotFound, ModelUnavailable.
+        """
         check_class(await self._cache.refresh(), chosen)
         async with self._tenants.transaction(tenant_id) as connection:
             override = await self._store.put(connection, step, chosen)
+            if override is None:
+                return await self._store.read(connection, step)
             details = {"provider": chosen.provider_id, "model_class": chosen.model_class}
             await audit.append(connection, "override.set", "step_override", step, details)
         return override

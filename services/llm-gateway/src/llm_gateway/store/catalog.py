@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -30,10 +31,42 @@ DEFAULT = "step, provider_id, model_class"
 
 class CatalogStore:
     async def advance(self, connection: Connection) -> int:
-        """Begin the next version; changes of the catalogue wait for each other here."""
+        """Make the next version."""
         return await connection.fetchval(
             "UPDATE llm_catalog SET version = version + 1 RETURNING version"
         )
+
+    async def begin(self, connection: Connection) -> None:
+        """Wait for changes that are under way, and let others wait until this one is done."""
+        await connection.execute("SELECT FROM llm_catalog FOR UPDATE")
+
+    async def stands(self, connection: Connection, wanted: Provider | Model | StepDefault) -> bool:
+        """Tell whether to set something would change nothing.
+
+        A model that is set again is the latest of its class: that changes what the class means.
+        """
+        match wanted:
+            case Provider():
+                sql, key = f"SELECT {PROVIDER} FROM llm_providers WHERE id = $1", wanted.id
+                row = await connection.fetchrow(sql, key)
+                return row is not None and provider_of(row) == wanted
+            case Model():
+                row = await connection.fetchrow(
+                    f"""
+                    SELECT {MODEL} FROM llm_models AS this
+                     WHERE id = $1 AND NOT EXISTS (
+                           SELECT FROM llm_models AS other
+                            WHERE (other.provider_id, other.model_class)
+                                  = (this.provider_id, this.model_class)
+                              AND (other.set_in_version, other.id) > (this.set_in_version, this.id))
+                    """,
+                    wanted.id,
+                )
+                return row is not None and replace(model_of(row), set_in_version=0) == wanted
+            case StepDefault():
+                sql, key = f"SELECT {DEFAULT} FROM step_llm_defaults WHERE step = $1", wanted.step
+                row = await connection.fetchrow(sql, key)
+                return row is not None and default_of(row) == wanted
 
     async def put_provider(self, connection: Connection, provider: Provider) -> None:
         await connection.execute(

@@ -22,25 +22,32 @@ class OverrideStore:
         )
         return None if row is None else _override(row).model_class
 
-    async def put(self, connection: Connection, step: str, chosen: ModelClass) -> StepOverride:
-        """Set a step's override; the same again keeps its time."""
+    async def read(self, connection: Connection, step: str) -> StepOverride:
+        """Return the override of a step that has one."""
+        row = await connection.fetchrow(
+            f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step
+        )
+        assert row is not None  # noqa: S101 - `put` has locked it
+        return _override(row)
+
+    async def put(
+        self, connection: Connection, step: str, chosen: ModelClass
+    ) -> StepOverride | None:
+        """Set a step's override; None if it is set already."""
         row = await connection.fetchrow(
             f"""
             INSERT INTO step_overrides (step, provider_id, model_class)
             VALUES ($1, $2, $3)
             ON CONFLICT (step) DO UPDATE
-               SET provider_id = $2, model_class = $3,
-                   updated_at = CASE
-                       WHEN (step_overrides.provider_id, step_overrides.model_class) = ($2, $3)
-                       THEN step_overrides.updated_at ELSE now() END
+               SET provider_id = $2, model_class = $3, updated_at = now()
+             WHERE (step_overrides.provider_id, step_overrides.model_class) <> ($2, $3)
             RETURNING {_COLUMNS}
             """,
             step,
             chosen.provider_id,
             chosen.model_class,
         )
-        assert row is not None  # noqa: S101 - an upsert returns its row
-        return _override(row)
+        return None if row is None else _override(row)
 
     async def delete(self, connection: Connection, step: str) -> bool:
         """Remove a step's override; tell whether there was one."""

@@ -16,6 +16,7 @@ from llm_gateway.domain.models import (
 )
 from llm_gateway.domain.prices import Price, Rates
 from nagaya.llm_gateway.v1 import model_pb2 as pb
+from servicekit.errors import RequestInvalid, Violation
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         StepOverride,
     )
 
+_NANOS = 1_000_000_000
 _FORMATS = {pb.WireFormat.Value(f"WIRE_FORMAT_{format_.name}"): format_ for format_ in WireFormat}
 
 
@@ -71,6 +73,13 @@ def model_of(message: pb.Model) -> Model:
 
 
 def price_of(message: pb.Price) -> Price:
+    """Read a price. Raises RequestInvalid for a time that is none."""
+    if not 0 <= message.effective_time.nanos < _NANOS:
+        fault = "must be from 0 to 999,999,999"
+        raise RequestInvalid(
+            f"price.effective_time.nanos {fault}",
+            violations=(Violation("price.effective_time.nanos", fault),),
+        )
     effective_at = message.effective_time.ToDatetime(UTC)
     return Price(
         id=Price.id_of(message.model_id, effective_at, message.min_input_tokens),

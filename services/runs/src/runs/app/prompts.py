@@ -9,6 +9,7 @@ from runs.domain.prompts import PromptDraft
 from runs.errors import PromptVersionNotFound, RequestIdReused
 
 if TYPE_CHECKING:
+    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.domain.prompts import PromptVersion
     from runs.store.prompts import PromptStore
@@ -37,13 +38,22 @@ class Prompts:
             return created
 
     async def activate(self, tenant_id: str, step: str, version: int) -> PromptVersion:
-        """Make a version its step's active one. Raises PromptVersionNotFound."""
+        """Make a version its step's active one; the same again changes nothing.
+
+        Raises PromptVersionNotFound.
+        """
         async with self._tenants.transaction(tenant_id) as connection:
             active = await self._store.activate(connection, step, version)
             if active is None:
-                raise PromptVersionNotFound(step, version)
+                return await self._active(connection, step, version)
             await audit.append(connection, "prompt.activate", "prompt", f"{step}/{version}")
             return active
+
+    async def _active(self, connection: Connection, step: str, version: int) -> PromptVersion:
+        found = await self._store.find(connection, step, version)
+        if found is None:
+            raise PromptVersionNotFound(step, version)
+        return found
 
 
 def _same(existing: PromptVersion | None, draft: PromptDraft, request_id: str) -> PromptVersion:

@@ -111,7 +111,7 @@ class PipelineStore:
             SELECT {_COLUMNS}
               FROM pipelines
              WHERE ($1 = '' OR pipeline = $1)
-               AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3))
+               AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3::bigint))
              ORDER BY pipeline, version DESC
              LIMIT $4
             """,

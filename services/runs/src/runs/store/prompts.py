@@ -84,7 +84,7 @@ class PromptStore:
             f"""
             SELECT {_COLUMNS}
               FROM prompts
-             WHERE step = $1 AND ($2::int IS NULL OR version < $2)
+             WHERE step = $1 AND ($2::bigint IS NULL OR version < $2)
              ORDER BY version DESC
              LIMIT $3
             """,
@@ -97,8 +97,11 @@ class PromptStore:
     async def activate(
         self, connection: Connection, step: str, version: int
     ) -> PromptVersion | None:
-        """Make one version the step's only active one; None if there is no such version."""
+        """Make one version the step's only active one; None if it is that already, or is not."""
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"prompts/{step}")
+        found = await self.find(connection, step, version)
+        if found is None or found.active:
+            return None
         await connection.execute(
             "UPDATE prompts SET is_active = false WHERE step = $1 AND is_active", step
         )
