@@ -21,11 +21,13 @@ from tests.contract.llm_sdks import (
     ask_sdk,
 )
 
+from llm_gateway.domain.ends import finish_reason
 from llm_gateway.domain.models import Provider, WireFormat
 from llm_gateway.domain.requests import Prompt, Role, Turn
 from llm_gateway.domain.schemas import OutputSchema
 from llm_gateway.domain.usage import FinishReason, Usage
 from llm_gateway.providers.addresses import Addresses
+from llm_gateway.providers.exchange import Patience
 from llm_gateway.providers.http import ADAPTERS, Providers
 from llm_gateway.providers.keys import ProviderKeys
 from llm_gateway.providers.wire_format import Fault, ProviderFault
@@ -74,7 +76,9 @@ async def stub() -> AsyncIterator[LlmStub]:
 async def providers(tmp_path: Path) -> AsyncIterator[Providers]:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(dict.fromkeys(PROVIDERS.values(), "k")))
-    async with Providers(Addresses(["127.0.0.1"]), ProviderKeys(keys), 5.0, 60.0) as providers:
+    async with Providers(
+        Addresses(["127.0.0.1"]), ProviderKeys(keys), Patience(5.0, 5.0), 60.0
+    ) as providers:
         yield providers
 
 
@@ -102,8 +106,9 @@ async def hear(
     line = providers.line(Provider(PROVIDERS[form], "", url, active=True, wire_format=form))
     exchange = line.exchange(asked or prompt(form), "call/1")
     text = "".join([piece async for piece in exchange.texts()])
-    ended = exchange.end()
-    return Heard(text, ended.usage.usage, ended.finish_reason, exchange.request_id)
+    ended = exchange.end(text)
+    finish = finish_reason(ended.verdict)
+    return Heard(text, ended.usage.usage, finish, exchange.request_id)
 
 
 async def test_a_reply_is_what_the_sdk_reads(

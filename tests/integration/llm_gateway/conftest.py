@@ -47,7 +47,8 @@ def house(
         house.start(house.tenant)
         asyncio.run(_publish_runs(house))
         house.start(house.artifacts)
-        impatient = house.gateway("impatient", NAGAYA_PROVIDER_IDLE_SECONDS="1")
+        silences = ("NAGAYA_PROVIDER_FIRST_BYTE_SECONDS", "NAGAYA_PROVIDER_IDLE_SECONDS")
+        impatient = house.gateway("impatient", **dict.fromkeys(silences, "1"))
         house.gateways = (house.gateway("patient"), impatient)
         for gateway in house.gateways:
             gateway.start()

@@ -2,28 +2,87 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from llm_gateway.domain.models import WireFormat
 from llm_gateway.errors import BaseUrlRefused
 from llm_gateway.providers.addresses import Addresses
+from llm_gateway.providers.http import ADAPTERS
+
+if TYPE_CHECKING:
+    from llm_gateway.providers.wire_format import WireFormatAdapter
 
 ADDRESSES = Addresses(["127.0.0.1", "Stub.Local"])
 
 
+CLAUDE, RESPONSES, CHAT, GEMINI = (
+    ADAPTERS[form]
+    for form in (
+        WireFormat.CLAUDE_MESSAGES,
+        WireFormat.OPENAI_RESPONSES,
+        WireFormat.OPENAI_CHAT,
+        WireFormat.GEMINI_GENERATE_CONTENT,
+    )
+)
+PATHS = {
+    CLAUDE: "/v1/messages",
+    RESPONSES: "/v1/responses",
+    CHAT: "/v1/chat/completions",
+    GEMINI: "/v1/models/m:streamGenerateContent?alt=sse",
+}
+OF_GEMINI = "/models/m:streamGenerateContent?alt=sse"
+
+
 @pytest.mark.parametrize(
-    ("base", "path", "url"),
+    ("adapter", "base", "url"),
     [
-        ("https://api.anthropic.com", "/v1/messages", "https://api.anthropic.com/v1/messages"),
-        ("https://host/", "/v1/messages", "https://host/v1/messages"),
-        ("http://127.0.0.1:80/claude", "/v1/messages", "http://127.0.0.1:80/claude/v1/messages"),
-        ("http://stub.local:1/openai/v1", "/v1/x", "http://stub.local:1/openai/v1/x"),
-        ("https://host/v1beta", "/v1/models/m", "https://host/v1beta/models/m"),
-        ("https://host/v1beta/", "/v1/models/m", "https://host/v1beta/models/m"),
-        ("https://host/v1x/api", "/v1/m", "https://host/v1x/api/v1/m"),
+        (CLAUDE, "https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
+        (CLAUDE, "https://host/", "https://host/v1/messages"),
+        (CLAUDE, "http://127.0.0.1:80/claude", "http://127.0.0.1:80/claude/v1/messages"),
+        (CLAUDE, "https://host/v1x/api", "https://host/v1x/api/v1/messages"),
+        (CLAUDE, "https://host/v1/messages", "https://host/v1/messages"),
+        (CLAUDE, "https://host/v1/messages/", "https://host/v1/messages"),
+        (CLAUDE, "https://host/messages-api", "https://host/messages-api/v1/messages"),
+        (RESPONSES, "https://host", "https://host/v1/responses"),
+        (RESPONSES, "https://host/v1/responses", "https://host/v1/responses"),
+        (RESPONSES, "https://host/v1/chat/completions", "https://host/v1/responses"),
+        (CHAT, "https://host", "https://host/v1/chat/completions"),
+        (CHAT, "https://host/v1/", "https://host/v1/chat/completions"),
+        (CHAT, "https://host/api/v1", "https://host/api/v1/chat/completions"),
+        (CHAT, "https://host/paas/v4", "https://host/paas/v4/chat/completions"),
+        (CHAT, "https://host/v1beta/openai/", "https://host/v1beta/openai/chat/completions"),
+        (CHAT, "https://host/inference", "https://host/inference/chat/completions"),
+        (CHAT, "https://host/v1/chat/completions", "https://host/v1/chat/completions"),
+        (
+            CHAT,
+            "https://host/inference/chat/completions",
+            "https://host/inference/chat/completions",
+        ),
+        (
+            CHAT,
+            "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2026-06-01",
+            "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2026-06-01",
+        ),
+        (CHAT, "https://host?api-version=1", "https://host/v1/chat/completions?api-version=1"),
+        (GEMINI, "https://host", f"https://host/v1{OF_GEMINI}"),
+        (GEMINI, "https://host/v1beta/", f"https://host/v1beta{OF_GEMINI}"),
+        (GEMINI, "https://host/v1beta/models", f"https://host/v1beta{OF_GEMINI}"),
+        (GEMINI, "https://host/v1beta/models/x:generateContent", f"https://host/v1beta{OF_GEMINI}"),
+        (GEMINI, "https://host/v1beta/openai/", f"https://host/v1beta{OF_GEMINI}"),
+        (GEMINI, "https://host?api-version=1", f"https://host/v1{OF_GEMINI}&api-version=1"),
     ],
 )
-def test_a_base_url_keeps_its_own_version(base: str, path: str, url: str) -> None:
-    assert ADDRESSES.join(base, path) == url
+def test_a_base_url_is_understood_as_people_copy_it(
+    adapter: WireFormatAdapter, base: str, url: str
+) -> None:
+    assert ADDRESSES.join(base, PATHS[adapter], adapter) == url
+
+
+def test_azure_gets_its_key_in_its_own_header() -> None:
+    assert CHAT.authorization("k", "x.openai.azure.com") == {"api-key": "k"}
+    assert CHAT.authorization("k", "azure.com.evil.com") == {"authorization": "Bearer k"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llm_gateway.errors import ProviderKeyMissing
+from llm_gateway.errors import ProviderKeyMissing, ProviderKeyUnusable
 from llm_gateway.providers.keys import KeysFileMalformed, ProviderKeys
 
 if TYPE_CHECKING:
@@ -60,6 +60,23 @@ def test_a_file_that_vanished_changes_nothing(file: Path) -> None:
 def test_a_provider_without_a_key_is_refused(file: Path, provider_id: str) -> None:
     with pytest.raises(ProviderKeyMissing):
         ProviderKeys(file).of(provider_id)
+
+
+@pytest.mark.parametrize("key", ["key\n", " key", "key\r\n", "\tkey "])
+def test_white_space_round_a_key_is_taken_off(file: Path, key: str) -> None:
+    file.write_text(json.dumps({"claude": key}))
+
+    assert ProviderKeys(file).of("claude") == "key"
+
+
+@pytest.mark.parametrize("key", ["k\ney", "k ey", "kéy", "k\0ey", "鍵"])
+def test_a_key_that_no_header_can_carry_is_refused_without_quoting_it(file: Path, key: str) -> None:
+    file.write_text(json.dumps({"claude": key}))
+
+    with pytest.raises(ProviderKeyUnusable) as refused:
+        ProviderKeys(file).of("claude")
+
+    assert key not in str(refused.value)
 
 
 def test_a_malformed_file_is_refused_without_quoting_it(file: Path) -> None:

@@ -20,6 +20,7 @@ class ProviderConfig:
 
     keys_file: Path
     http_hosts: tuple[str, ...]
+    first_byte_seconds: float
     idle_seconds: float
     reply_seconds: float
     retry_reserve: int
@@ -37,8 +38,15 @@ class ProviderConfig:
                 'JSON, `{"claude": "…"}` by provider id; mode 0600; read again when it changes',
             ),
             http_hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
+            first_byte_seconds=environment.seconds(
+                "NAGAYA_PROVIDER_FIRST_BYTE_SECONDS",
+                "how long a provider may think before the first text of a reply",
+                default=600.0,
+            ),
             idle_seconds=environment.seconds(
-                "NAGAYA_PROVIDER_IDLE_SECONDS", "how long a provider may be silent", default=120.0
+                "NAGAYA_PROVIDER_IDLE_SECONDS",
+                "how long a provider may be silent in the middle of a reply",
+                default=120.0,
             ),
             reply_seconds=environment.seconds(
                 "NAGAYA_PROVIDER_REPLY_SECONDS",

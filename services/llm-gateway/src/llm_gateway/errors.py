@@ -7,6 +7,8 @@ DomainError
 │   ├── InputTooLarge
 │   ├── ProviderRefused
 │   ├── ReplyCut
+│   ├── ReplyEmpty
+│   ├── ReplyIncomplete
 │   └── ReplyRefused
 ├── Forbidden
 │   └── KeyReserved
@@ -24,6 +26,7 @@ DomainError
 │   ├── ModelUnresolved
 │   ├── PriceConflict
 │   ├── ProviderKeyMissing
+│   ├── ProviderKeyUnusable
 │   └── RunNotFound
 ├── LimitExceeded
 │   └── ProviderLimited
@@ -93,6 +96,22 @@ class ReplyRefused(InvalidInput):
     hint = (
         "Take a model of another provider, or change what is asked;"
         " the same request is not sent again to the same model."
+    )
+
+
+class ReplyIncomplete(InvalidInput):
+    reason = "ERROR_REASON_REPLY_INCOMPLETE"
+    hint = (
+        "Change what is asked, or take another model;"
+        " the same request is not sent again to the same model."
+    )
+
+
+class ReplyEmpty(InvalidInput):
+    reason = "ERROR_REASON_REPLY_EMPTY"
+    hint = (
+        "Say allow_empty where an empty reply will do, change what is asked, or take another"
+        " model; the same request is not sent again to the same model."
     )
 
 
@@ -193,6 +212,17 @@ class ProviderKeyMissing(Conflict):
 
     def __init__(self, provider_id: str) -> None:
         super().__init__(f"no key is configured for {provider_id}", provider_id=provider_id)
+
+
+class ProviderKeyUnusable(Conflict):
+    reason = "ERROR_REASON_PROVIDER_KEY_UNUSABLE"
+    hint = "Write the key into the file as the provider shows it: letters, digits and signs only."
+
+    def __init__(self, provider_id: str) -> None:
+        super().__init__(
+            f"the key of {provider_id} holds a character that no header can carry",
+            provider_id=provider_id,
+        )
 
 
 class RunNotFound(Conflict):

@@ -23,6 +23,7 @@ from llm_gateway.domain.calls import Lease
 from llm_gateway.ledger.claims import Claims
 from llm_gateway.ledger.outcomes import Outcomes
 from llm_gateway.providers.addresses import Addresses
+from llm_gateway.providers.exchange import Patience
 from llm_gateway.providers.http import Providers
 from llm_gateway.providers.keys import ProviderKeys
 from llm_gateway.routing.cache import CatalogCache
@@ -54,9 +55,8 @@ class Gateway:
         replies = Replies(artifacts)
         retries = Retries(RetryBudget(config.providers.retry_reserve))
         self._landing_seconds = config.landing_seconds
-        self._providers = Providers(
-            addresses, keys, config.providers.idle_seconds, config.providers.reply_seconds
-        )
+        patience = Patience(config.providers.first_byte_seconds, config.providers.idle_seconds)
+        self._providers = Providers(addresses, keys, patience, config.providers.reply_seconds)
         self._inside = AsyncExitStack()
         self.cache = CatalogCache(data.management, stores.snapshots)
         process = Lease(config.process, config.endpoint, config.lease_seconds)

@@ -13,6 +13,8 @@ from llm_gateway.errors import (
     ProviderRefused,
     ProviderUnavailable,
     ReplyCut,
+    ReplyEmpty,
+    ReplyIncomplete,
     ReplyInvalid,
     ReplyRefused,
 )
@@ -32,6 +34,8 @@ _KINDS: dict[Fault, type[DomainError]] = {
     Fault.MALFORMED: ReplyInvalid,
     Fault.CUT: ReplyCut,
     Fault.DECLINED: ReplyRefused,
+    Fault.INCOMPLETE: ReplyIncomplete,
+    Fault.EMPTY: ReplyEmpty,
 }
 
 

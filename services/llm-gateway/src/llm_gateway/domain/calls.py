@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from llm_gateway.domain.provider_errors import ProviderError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +24,13 @@ class CallState(StrEnum):
     SETTLED = "settled"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+class Useless(StrEnum):
+    """Why the reply to a request is of no use, and would be so again."""
+
+    INCOMPLETE = "incomplete"
+    EMPTY = "empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +87,18 @@ class Attempt:
     """The limit on output tokens that cut the reply off, where that made it useless."""
     reply_refused: bool = False
     """Whether the model or the provider declined, where that made the reply useless."""
+    useless: Useless | None = None
+    """Why else the reply is of no use."""
+    told: ProviderError = field(default_factory=ProviderError)
+    """What the provider said of its error, or of an unusual end."""
 
     def useless_again(self, plan: Plan) -> bool:
         """Whether a planned attempt would be paid for a reply of no use, as this one was."""
         if self.model_id != plan.resolution.model_id:
             return False
         cut_at = self.cut_at_tokens
+        if self.useless is not None:
+            return True
         return self.reply_refused or (cut_at is not None and cut_at >= plan.max_output_tokens)
 
 
@@ -117,6 +132,10 @@ class Ending:
     """The limit on output tokens that cut the reply off, where that made it useless."""
     reply_refused: bool = False
     """Whether the model or the provider declined, where that made the reply useless."""
+    useless: Useless | None = None
+    """Why else the reply is of no use."""
+    told: ProviderError = field(default_factory=ProviderError)
+    """What the provider said of its error, or of an unusual end; scrubbed."""
 
 
 @dataclass(frozen=True, slots=True)

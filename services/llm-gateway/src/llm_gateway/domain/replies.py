@@ -23,6 +23,10 @@ _SCALARS: dict[type, str] = {
     type(None): "null",
 }
 _SPACE = " \t\r\n"
+_BYTE_ORDER_MARK = "\ufeff"
+_AROUND = _SPACE + _BYTE_ORDER_MARK
+_FENCE = "```"
+_OPENING = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,29 @@ class Reply:
     """Whether the text is a JSON value that a schema was asked for."""
     usage_note: str = ""
     """Why the usage or its cost are estimates; empty when they are not."""
+    unreadable: int = 0
+    """How many characters came as bytes that are no UTF-8; U+FFFD stands for each."""
+
+    @property
+    def json(self) -> str:
+        """The JSON of a structured reply: its text, without a fence of Markdown round it."""
+        return self._parts()[1]
 
     def body(self) -> bytes:
         """Return the reply's file: one JSON object.
 
         A structured reply's text is taken over as it came, so that a stream resumed from the file
-        counts characters as the live one did.
+        counts characters as the live one did; what stood round its JSON is kept as `around`.
         """
-        content = self.text if self.structured else _quoted(self.text)
+        before, inside, after = self._parts()
+        content = inside if self.structured else _quoted(self.text)
         rest: JsonObject = {
             "finish_reason": self.finish_reason,
             "provider": self.provider_id,
             "model": self.model_id,
             "usage": {name: getattr(self.usage, name) for name in USAGE_FIELDS},
             **({"usage_note": self.usage_note} if self.usage_note else {}),
+            **({"around": [before, after]} if before or after else {}),
         }
         return f"{_PREFIX}{content},{compact(rest)[1:]}".encode()
 
@@ -59,17 +72,27 @@ class Reply:
         """Return a short fact about the reply; never an excerpt."""
         facts = [_count(len(self.text), "character")]
         if self.structured:
-            facts.insert(0, _shape(parse(self.text)))
+            facts.insert(0, _shape(parse(self.json)))
         elif headings := len(_HEADING.findall(self.text)):
             facts.append(_count(headings, "heading"))
         if self.finish_reason is not FinishReason.STOP:
             facts.append(f"ended by {self.finish_reason.replace('_', ' ')}")
+        if self.unreadable:
+            facts.append(f"{_count(self.unreadable, 'character')} unreadable")
         return ", ".join(facts)
 
     def metrics(self) -> dict[str, int]:
         """Return the numbers that are kept with the file."""
         usage = {name: getattr(self.usage, name) for name in USAGE_FIELDS}
-        return {"characters": len(self.text), **usage}
+        unreadable = {"unreadable_characters": self.unreadable} if self.unreadable else {}
+        return {"characters": len(self.text), **usage, **unreadable}
+
+    def _parts(self) -> tuple[str, str, str]:
+        """Return the JSON of a structured reply, and what stands before and after it."""
+        if not self.structured:
+            return "", self.text, ""
+        begin, end = _inside(self.text)
+        return self.text[:begin], self.text[begin:end], self.text[end:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +118,10 @@ def read(body: bytes, *, structured: bool) -> StoredReply:
     if not all(type(count) is int for count in counts):
         raise NotJson("not a usage")
     text = _raw_content(body.decode()) if structured else str(content)
+    around = fields.get("around")
+    if structured and isinstance(around, list):
+        before, after = map(str, around)
+        text = before + text + after
     note = fields.get("usage_note")
     return StoredReply(
         text,
@@ -102,6 +129,21 @@ def read(body: bytes, *, structured: bool) -> StoredReply:
         Usage(*map(_int, counts)),
         note if isinstance(note, str) else "",
     )
+
+
+def _inside(text: str) -> tuple[int, int]:
+    """Return where a JSON text begins and ends inside its fence; all of it where there is none.
+
+    ```json
+    {"a": "fence, as models like to write it"}
+    ```
+    """
+    begin = len(text) - len(text.lstrip(_AROUND))
+    end = len(text.rstrip(_AROUND))
+    if end - begin < 2 * len(_FENCE) or not text.endswith(_FENCE, begin, end):
+        return (begin, len(text)) if text.startswith(_BYTE_ORDER_MARK) else (0, len(text))
+    opening = _OPENING.match(text, begin)
+    return (0, len(text)) if opening is None else (opening.end(), end - len(_FENCE))
 
 
 def _raw_content(file: str) -> str:

@@ -83,6 +83,8 @@ class GenerationSpec:
     temperature: float | None
     output_schema: OutputSchema | None
     unknown_policy: UnknownPolicy
+    allow_empty: bool = False
+    """Whether a reply without a visible character is one."""
 
     def digest(self) -> str:
         """Return the sha256 over everything that is asked.
@@ -99,6 +101,7 @@ class GenerationSpec:
             "max_output_tokens": self.max_output_tokens,
             "temperature": self.temperature,
             "output_schema": None if schema is None else schema.definition,
+            **({"allow_empty": True} if self.allow_empty else {}),
         }
         return hashlib.sha256(canonical(asked, ascii_only=True)).hexdigest()
 

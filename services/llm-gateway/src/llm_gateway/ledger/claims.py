@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from llm_gateway.domain.calls import CallState
+from llm_gateway.domain.calls import CallState, Useless
 from llm_gateway.domain.requests import UnknownPolicy
-from llm_gateway.errors import CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyRefused
+from llm_gateway.errors import (
+    CallKeyReused,
+    CallOutcomeUnknown,
+    ReplyCut,
+    ReplyEmpty,
+    ReplyIncomplete,
+    ReplyRefused,
+)
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
     from llm_gateway.store.attempts import AttemptStore
     from llm_gateway.store.calls import CallStore
     from llm_gateway.store.transitions import CallTransitions
+
+
+_USELESS = {Useless.INCOMPLETE: ReplyIncomplete, Useless.EMPTY: ReplyEmpty}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,8 @@ class Claims:
         """Take a key, and record the attempt that is about to be sent.
 
         The same claim again, by the same lease owner, finds what the first one left. Raises
-        RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyRefused.
+        RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyEmpty, ReplyIncomplete,
+        ReplyRefused.
         """
         key, digest = request.key, request.digest
         async with self._tenants.connection(tenant_id) as connection:
@@ -120,12 +131,15 @@ def refuse_unknown(call: Call, policy: UnknownPolicy) -> None:
 
 
 def _refuse_useless(call: Call, plan: Plan) -> None:
-    """Raise ReplyCut or ReplyRefused if the reply would be paid for and of no use once more."""
+    """Raise what was told before if the reply would be paid for and of no use once more."""
     attempt = call.useless_attempt(plan)
     if attempt is None:
         return
     provider_id, cut_at = plan.resolution.provider_id, attempt.cut_at_tokens
-    kind = ReplyRefused if cut_at is None else ReplyCut
+    if attempt.useless is not None:
+        kind = _USELESS[attempt.useless]
+    else:
+        kind = ReplyRefused if cut_at is None else ReplyCut
     error = kind(f"{provider_id}: {attempt.error}")
     error.metadata |= {"provider_id": provider_id, "http_status": str(attempt.http_status)}
     error.metadata["attempt"] = str(attempt.number)

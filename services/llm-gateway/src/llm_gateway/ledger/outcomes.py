@@ -135,7 +135,7 @@ class Outcomes:
         async with self._tenants.transaction(tenant_id) as connection:
             quickly = (
                 call_id is not None
-                and not ending.note
+                and not (ending.note or ending.told)
                 and await self._transitions.settle_first(connection, call_id, ending, output, lease)
             )
             if not (quickly or await self._settle(connection, key, number, ending, output, lease)):
@@ -177,6 +177,8 @@ class Outcomes:
             await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)
         if ending.reply_refused:
             await self._attempts.mark_refused(connection, call.id, number)
+        if ending.told or ending.useless is not None:
+            await self._attempts.tell(connection, call.id, number, ending)
         if ending.note:
             await self._attempts.note(connection, call.id, number, ending.note)
         await self._transitions.add_up(connection, call.id)

@@ -11,7 +11,9 @@ from llm_gateway.errors import BaseUrlRefused
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_VERSION = re.compile(r"/v\d[a-z0-9]*$")
+    from llm_gateway.providers.wire_format import WireFormatAdapter
+
+_VERSION = re.compile(r"/v\d+((alpha|beta|preview)\d*)?(?=/|$)")
 _OUR_VERSION = "/v1"
 
 
@@ -32,12 +34,19 @@ class Addresses:
         if not secure and (parsed.scheme != "http" or host not in self._http_hosts):
             raise BaseUrlRefused(host)
 
-    def join(self, base_url: str, path: str) -> str:
+    def join(self, base_url: str, path: str, adapter: WireFormatAdapter) -> str:
         """Return the address of a request. Raises BaseUrlRefused.
 
-        A base URL that ends in a version of its own, such as `https://host/openai/v1`, keeps it.
+        The base URL may be what a provider's page shows for a request: its endpoint is taken off.
+        One with a version in its path, such as `https://host/v1beta/openai`, keeps it; another gets
+        the path's, unless it has a path of its own and the provider's SDK would add nothing, as
+        OpenAI's to `https://host/inference`. A query stays at the end.
         """
         self.check(base_url)
-        base = base_url.rstrip("/")
-        has_version = _VERSION.search(urlsplit(base).path) is not None
-        return base + (path.removeprefix(_OUR_VERSION) if has_version else path)
+        base, _, query = base_url.partition("?")
+        base = adapter.endpoint.sub("", base.rstrip("/")).rstrip("/")
+        own = urlsplit(base).path
+        if _VERSION.search(own) or (own and not adapter.versioned):
+            path = path.removeprefix(_OUR_VERSION)
+        joint = "&" if "?" in path else "?"
+        return f"{base}{path}{joint}{query}" if query else base + path

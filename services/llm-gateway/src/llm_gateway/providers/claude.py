@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from jsonvalues import JsonObject, parse_object
-from llm_gateway.domain.usage import FinishReason, ReportedUsage
+from llm_gateway.domain.ends import ToldEnd
+from llm_gateway.domain.models import WireFormat
+from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.providers.usage import ClaudeUsage
-from llm_gateway.providers.wire_format import (
-    Ended,
-    Fault,
-    HttpRequest,
-    ProviderFault,
-    child,
-    text,
-    unfinished,
-)
+from llm_gateway.providers.wire_format import HttpRequest, child, children, second_reply, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jsonvalues import JsonObject
     from llm_gateway.domain.requests import Prompt
+    from llm_gateway.domain.usage import ReportedUsage
 
 _VERSION = "2026-10-21"
-
-_FINISH = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "refusal": FinishReason.REFUSAL,
-}
-_FAULTS = {
-    "overloaded_error": Fault.UNAVAILABLE,
-    "api_error": Fault.UNAVAILABLE,
-    "timeout_error": Fault.UNAVAILABLE,
-    "rate_limit_error": Fault.LIMITED,
-    "billing_error": Fault.EXHAUSTED,
-}
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_TOOL = "tool_use"  # also `server_tool_use`, `mcp_tool_use`
 
 
 class ClaudeMessages:
     home = "https://api.anthropic.com"
+    wire_format = WireFormat.CLAUDE_MESSAGES
+    endpoint = re.compile(r"/messages$")
+    versioned = True
 
     def request(self, prompt: Prompt) -> HttpRequest:
         body: JsonObject = {
@@ -63,63 +49,71 @@ class ClaudeMessages:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return HttpRequest("/v1/messages", body, {"anthropic-version": _VERSION})
 
-    def authorization(self, key: str) -> Mapping[str, str]:
+    def authorization(self, key: str, host: str) -> Mapping[str, str]:
         return {"authorization": f"Bearer {key}"}
 
     def reader(self) -> ClaudeReader:
         return ClaudeReader()
 
-    def refusal(self, status: int, body: JsonObject) -> ProviderFault | None:
-        error = child(body, "error")
-        spent = text(child(error, "details"), "error_code") == "enforced_spend_limit_reached"
-        if spent or text(error, "type") == "billing_error":
-            return ProviderFault(Fault.EXHAUSTED, "the spend limit is reached", status=status)
-        return None
-
 
 class ClaudeReader:
+    """The terminal event is not insisted on, as the provider's own SDK does not."""
+
     def __init__(self) -> None:
         self.request_id = ""
         self.done = False
+        self.end = ToldEnd()
+        self.told = ProviderError()
         self._reports = ClaudeUsage()
-        self._reason = ""
+        self._said = False
 
     @property
     def usage(self) -> ReportedUsage:
         return self._reports.reported()
 
-    def read(self, data: str) -> str:
-        fields = parse_object(data)
+    def read(self, fields: JsonObject) -> str:
         match text(fields, "type"):
-            case "content_block_delta":
-                return _visible(child(fields, "delta"), "text_delta")
             case "message_start":
-                message = child(fields, "message")
-                self.request_id = text(message, "id")
-                self._reports.add(child(message, "usage"))
+                return self._begun(child(fields, "message"))
             case "content_block_start":
-                return _visible(child(fields, "content_block"), "text")
+                return self._block(child(fields, "content_block"))
+            case "content_block_delta":
+                return self._block(child(fields, "delta"))
             case "message_delta":
-                self._reason = text(child(fields, "delta"), "stop_reason") or self._reason
+                self._ended(child(fields, "delta"))
                 self._reports.add(child(fields, "usage"))
             case "message_stop":
-                self.done = True
-            case "error":
-                raise _told_fault(text(child(fields, "error"), "type"))
+                self.done = self.end.told
+            case "message":  # the whole reply
+                return self._begun(fields)
             case _:
                 pass
         return ""
 
-    def end(self) -> Ended:
-        if not self.done or not self._reason:
-            raise unfinished()
-        return Ended(_FINISH.get(self._reason, FinishReason.UNKNOWN), self.usage)
+    def _begun(self, message: JsonObject) -> str:
+        if self._said and not self.end.told:
+            raise second_reply()
+        if self.end.told:
+            self.done = True
+            return ""
+        self.request_id = text(message, "id") or self.request_id
+        self._reports.add(child(message, "usage"))
+        said = "".join([self._block(block) for block in children(message, "content")])
+        self._ended(message)
+        return said
 
+    def _block(self, block: JsonObject) -> str:
+        kind = text(block, "type")
+        if self.end.told:
+            return ""
+        self.end.tool = self.end.tool or kind.endswith(_TOOL)
+        self.end.thought = self.end.thought or kind.removesuffix("_delta") in _THOUGHTS
+        said = text(block, "text") if kind in ("text", "text_delta") else ""
+        self._said = self._said or bool(said)
+        return said
 
-def _visible(block: JsonObject, kind: str) -> str:
-    return text(block, "text") if text(block, "type") == kind else ""
-
-
-def _told_fault(kind: str) -> ProviderFault:
-    fault = _FAULTS.get(kind, Fault.REFUSED)
-    return ProviderFault(fault, f"the provider broke the reply off: {fault}", status=200)
+    def _ended(self, delta: JsonObject) -> None:
+        self.end.word = text(delta, "stop_reason") or self.end.word
+        if details := child(delta, "stop_details"):
+            category, why = text(details, "category"), text(details, "explanation")
+            self.told = ProviderError.of(self.end.word, category, "", why)

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import traceback
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from jsonvalues import NotJson, scalar_text
-from llm_gateway.providers.refusals import fault_of
-from llm_gateway.providers.sse import EventParser, EventTooLong
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.domain.ends import judge
+from llm_gateway.providers.error_bodies import error_in
+from llm_gateway.providers.refusals import fault_in_reply, fault_of
+from llm_gateway.providers.reply_bodies import EndMark, ReplyBody
+from llm_gateway.providers.sse import EventTooLong
+from llm_gateway.providers.wire_format import Ended, Fault, ProviderFault, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from types import SimpleNamespace
 
-    from jsonvalues import JsonObject
+    from jsonvalues import Json, JsonObject
     from llm_gateway.domain.usage import ReportedUsage
-    from llm_gateway.providers.wire_format import Ended, HttpRequest, WireFormatAdapter
+    from llm_gateway.providers.reply_bodies import Told
+    from llm_gateway.providers.wire_format import HttpRequest, WireFormatAdapter
 
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_REPLY_CHARACTERS = 32 << 20
 _AFTERWARDS_SECONDS = 0.25
+_AFTER_END_SECONDS = 10.0
+"""How long the rest of a reply is waited for whose end has come: its usage, its last event."""
 _REQUEST_IDS = ("request-id", "x-request-id", "x-goog-request-id")
 _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}")
 _HEADERS = {
@@ -32,6 +43,21 @@ _HEADERS = {
     "content-type": "application/json",
     "user-agent": "nagaya-llm-gateway",
 }
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a provider may be silent, in seconds."""
+
+    first_byte: float
+    """Before its answer, and before the first text or reasoning of it."""
+    idle: float
+    """Between two pieces of it after that."""
+
+
+class _Silent(TimeoutError):
+    """Nothing came for too long."""
 
 
 class Exchange:
@@ -44,6 +70,7 @@ class Exchange:
         url: str,
         request: HttpRequest,
         headers: Mapping[str, str],
+        patience: Patience,
         *,
         large: bool,
     ) -> None:
@@ -53,12 +80,17 @@ class Exchange:
         self._body = request.body
         self._large = large
         self._headers = {**_HEADERS, **request.headers, **headers}
+        self._patience = patience
         self._reader = adapter.reader()
+        self._reply_body = ReplyBody()
         self._characters = 0
         self._half = ""
+        self._halves = 0
         self._header_id = ""
         self.status = 0
         """The HTTP status; 0 until one has come."""
+        self.sent = False
+        """Whether any of the request may have reached the provider."""
 
     @property
     def usage(self) -> ReportedUsage:
@@ -71,34 +103,53 @@ class Exchange:
         told = self._header_id or self._reader.request_id
         return told if _REQUEST_ID.fullmatch(told) else ""
 
-    def end(self) -> Ended:
-        """Return how the reply ended. Raises ProviderFault when its end never came."""
-        return self._reader.end()
+    @property
+    def ended(self) -> bool:
+        """Whether the reply's end has come: then it is a reply, whatever follows or is missing."""
+        return self._reader.end.told
+
+    @property
+    def unreadable(self) -> int:
+        """How many characters of the reply U+FFFD stands for."""
+        return self._reply_body.unreadable + self._halves
+
+    def end(self, text: str) -> Ended:
+        """Return what the end makes of a reply of this text. Raises ProviderFault if none came."""
+        if not self.ended:
+            raise unfinished()
+        reader = self._reader
+        verdict = judge(self._adapter.wire_format, reader.end, text)
+        word, thought = reader.end.word, reader.end.thought
+        return Ended(verdict, word, thought, reader.usage, reader.told)
 
     async def texts(self) -> AsyncGenerator[str]:
         """Send the request; yield the reply's text as it comes. Raises ProviderFault."""
         body = await self._encoded()
         try:
-            async with self._session.post(
-                self._url, data=body, headers=self._headers, allow_redirects=False
-            ) as response:
+            async with await self._response(body) as response:
                 self.status = response.status
                 names = (n for n in _REQUEST_IDS if n in response.headers)
                 self._header_id = response.headers.get(next(names, ""), "")
-                if response.status != 200:
+                if not 200 <= response.status < 300:
                     raise await self._refusal(response)
                 async for text in self._reply(response):
                     yield text
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise ProviderFault(Fault.NEVER_SENT, "the provider cannot be reached") from None
-        except aiohttp.InvalidURL:
-            raise ProviderFault(Fault.NEVER_SENT, "the provider's address is not one") from None
-        except aiohttp.SocketTimeoutError:
-            raise self._lost("nothing came for too long") from None
-        except TimeoutError:
-            raise self._lost("the time for a reply was over") from None
-        except (aiohttp.ClientError, OSError):
-            raise self._lost("the connection broke") from None
+        except ProviderFault:
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._broken(error) from None
+        except Exception as error:
+            raise self._defect(error) from None
+
+    async def _response(self, body: bytes) -> aiohttp.ClientResponse:
+        async with _silence(self._patience.first_byte):
+            return await self._session.post(
+                self._url,
+                data=body,
+                headers=self._headers,
+                allow_redirects=False,
+                trace_request_ctx=self,
+            )
 
     async def _encoded(self) -> bytes:
         if self._large:
@@ -108,49 +159,131 @@ class Exchange:
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderFault:
         try:
             body = await response.content.read(_MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError):
             body = b""
-        return fault_of(self._adapter, response.status, response.headers, body)
+        return fault_of(response.status, response.headers, body)
 
     async def _reply(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
-        parser = EventParser()
-        if response.content_type == "application/json":
-            body = await response.content.read(_MAX_ERROR_BYTES)
-            self._read([body.decode(errors="replace")])
-            raise ProviderFault(Fault.MALFORMED, "not a stream", status=200)
-        async for piece in response.content.iter_any():
-            text = self._read(self._events(parser, piece))
+        last = False
+        while not (last or self._reader.done):
+            try:
+                async with _silence(self._seconds()):
+                    piece = await response.content.readany()
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                text = self._read(self._left(response))
+                if not self.ended:
+                    raise
+                last = True
+            else:
+                last = not piece
+                body = self._reply_body
+                text = self._read(body.feed(piece) if piece else body.finish())
             if text:
                 yield text
-            if self._reader.done:
-                await _to_end(response)
-                return
-        text = self._read(parser.finish())
-        if text:
-            yield text
+        if not last:
+            await _to_end(response)
 
-    def _events(self, parser: EventParser, piece: bytes) -> Iterator[str]:
+    def _seconds(self) -> float:
+        """Return how long the next piece is waited for."""
+        if self.ended:
+            return _AFTER_END_SECONDS
+        begun = self._characters > 0 or self._reader.end.thought
+        return self._patience.idle if begun else self._patience.first_byte
+
+    def _left(self, response: aiohttp.ClientResponse) -> Iterator[Told]:
+        """Yield what had come before the connection broke, and has not been read."""
+        # A StreamReader that has an exception gives it before the bytes that came earlier.
+        for piece in tuple(getattr(response.content, "_buffer", ())):
+            yield from self._reply_body.feed(piece)
+        if self.ended or self._reply_body.is_document:
+            yield from self._reply_body.finish()
+
+    def _read(self, values: Iterable[Told]) -> str:
+        """Return the text that values add; the half of a character waits for its other half."""
+        text = self._half
         try:
-            yield from parser.feed(piece)
+            for event, value in values:
+                text += self._value(event, value)
+        except EndMark:
+            self._reader.done = True
+        except NotJson:
+            if not self.ended:
+                raise ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200) from None
         except EventTooLong:
             raise ProviderFault(Fault.MALFORMED, "an event is too long", status=200) from None
-
-    def _read(self, events: Iterable[str]) -> str:
-        """Return the text that events add; the half of a character waits for its other half."""
-        try:
-            text = self._half + "".join(map(self._reader.read, events))
-        except NotJson:
-            raise ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200) from None
         cut = -1 if text and "\ud800" <= text[-1] <= "\udbff" else len(text)
-        text, self._half = scalar_text(text[:cut]), text[cut:]
+        whole, self._half = text[:cut], text[cut:]
+        text = scalar_text(whole)
+        if text != whole:
+            self._halves += sum("\ud800" <= each <= "\udfff" for each in whole)
         self._characters += len(text)
         if self._characters > _MAX_REPLY_CHARACTERS:
             raise ProviderFault(Fault.MALFORMED, "the reply is too long", status=200)
         return text
 
-    def _lost(self, words: str) -> ProviderFault:
+    def _value(self, event: str, value: Json) -> str:
+        if isinstance(value, str) and event == "error":
+            value = {"error": value}
+        if value is None:
+            return ""
+        if not isinstance(value, dict):
+            raise NotJson("no object")
+        error, ended = error_in(value, event), self.ended
+        text = self._reader.read(value)  # its usage counts, whatever else it tells
+        if error is not None and not ended:
+            raise fault_in_reply(error)
+        return text
+
+    def _broken(self, error: Exception) -> ProviderFault:
+        """Return the fault of a connection that was not made, or that broke."""
+        if not self.sent:
+            if isinstance(error, aiohttp.InvalidURL):
+                return ProviderFault(Fault.REFUSED, "the provider's address is not one")
+            return ProviderFault(Fault.NEVER_SENT, "the provider cannot be reached")
+        words = "the connection broke"
+        if isinstance(error, TimeoutError):
+            silent = isinstance(error, _Silent)
+            words = "nothing came for too long" if silent else "the time for a reply was over"
         when = "before the reply" if self.status == 0 else "in the middle of the reply"
         return ProviderFault(Fault.LOST, f"{words} {when}", status=self.status)
+
+    def _defect(self, error: Exception) -> ProviderFault:
+        """Return the fault of an error that nobody expected; what it says may quote a body."""
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+        kind = type(error).__name__
+        _log.error("an exchange with a provider failed", extra={"why": kind, "where": where})
+        if not self.sent:
+            return ProviderFault(Fault.REFUSED, f"the request cannot be sent: {kind}")
+        if self.status == 0:
+            return ProviderFault(Fault.LOST, f"the answer cannot be read: {kind}")
+        words = f"the reply cannot be read: {kind}"
+        return ProviderFault(Fault.MALFORMED, words, status=self.status)
+
+
+@asynccontextmanager
+async def _silence(seconds: float) -> AsyncGenerator[None]:
+    """Bound the waiting for what comes next. Raises _Silent."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        raise (_Silent if limit.expired() else TimeoutError) from None
+
+
+def note_sent(config: aiohttp.TraceConfig) -> aiohttp.TraceConfig:
+    """Let a session note when the head of an exchange's request has been written."""
+
+    async def sent(
+        _: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        __: aiohttp.TraceRequestHeadersSentParams,
+    ) -> None:
+        context.trace_request_ctx.sent = True
+
+    config.on_request_headers_sent.append(sent)
+    return config
 
 
 def _encode(body: JsonObject) -> bytes:
@@ -158,7 +291,7 @@ def _encode(body: JsonObject) -> bytes:
 
 
 async def _to_end(response: aiohttp.ClientResponse) -> None:
-    """Read what follows the last event, so that the connection can be used again."""
+    """Read what follows the last event, so that the server sees its answer taken."""
     try:
         async with asyncio.timeout(_AFTERWARDS_SECONDS):
             async for _ in response.content.iter_any():

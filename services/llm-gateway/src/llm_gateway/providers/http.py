@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.providers.claude import ClaudeMessages
-from llm_gateway.providers.exchange import Exchange
+from llm_gateway.providers.exchange import Exchange, Patience, note_sent
 from llm_gateway.providers.gemini import GeminiGenerateContent
 from llm_gateway.providers.openai_chat import OpenAiChat
 from llm_gateway.providers.openai_responses import OpenAiResponses
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llm_gateway.domain.models import Provider
+    from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.requests import Prompt
     from llm_gateway.providers.addresses import Addresses
     from llm_gateway.providers.keys import ProviderKeys
@@ -31,6 +33,7 @@ ADAPTERS: dict[WireFormat, WireFormatAdapter] = {
 
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 512
+_HEADER_BYTES = 64 << 10  # of one header; some servers send long policies and cookies
 _LARGE = 1 << 20  # bytes that take too long to encode between two calls
 
 
@@ -44,7 +47,9 @@ class Line:
         addresses: Addresses,
         base_url: str,
         key: str,
+        patience: Patience,
     ) -> None:
+        self._patience = patience
         self._session = session
         self._adapter = adapter
         self._addresses = addresses
@@ -57,35 +62,46 @@ class Line:
         Providers do not look at the attempt's name; whoever reads both logs can.
         """
         request = self._adapter.request(prompt)
-        url = self._addresses.join(self._base_url, request.path)
+        url = self._addresses.join(self._base_url, request.path, self._adapter)
+        host = urlsplit(url).hostname or ""
         headers = {
-            **self._adapter.authorization(self._key),
+            **self._adapter.authorization(self._key, host),
             "x-nagaya-call": attempt_name,
         }
         large = prompt.utf8_bytes > _LARGE
-        return Exchange(self._session, self._adapter, url, request, headers, large=large)
+        return Exchange(
+            self._session, self._adapter, url, request, headers, self._patience, large=large
+        )
+
+    def scrubbed(self, told: ProviderError, prompt: Prompt, heard: str) -> ProviderError:
+        """Return what may be kept of a provider's words: nothing of the key, prompt or reply."""
+        texts = (prompt.system, *(turn.text for turn in prompt.turns), heard)
+        return told.scrubbed((self._key,), texts)
 
 
 class Providers:
     """Opens lines. Close it when nothing is in flight any more."""
 
     def __init__(
-        self, addresses: Addresses, keys: ProviderKeys, idle_seconds: float, reply_seconds: float
+        self, addresses: Addresses, keys: ProviderKeys, patience: Patience, reply_seconds: float
     ) -> None:
         self._addresses = addresses
         self._keys = keys
-        self._timeout = aiohttp.ClientTimeout(
-            total=reply_seconds, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
-        )
+        self._patience = patience
+        self._timeout = aiohttp.ClientTimeout(total=reply_seconds, sock_connect=_CONNECT_SECONDS)
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     def line(self, provider: Provider) -> Line:
-        """Return the way to ask a provider. Raises ProviderKeyMissing, BaseUrlRefused."""
+        """Return the way to ask a provider.
+
+        Raises ProviderKeyMissing, ProviderKeyUnusable, BaseUrlRefused.
+        """
         adapter = ADAPTERS[provider.wire_format]
         base_url = provider.api_base_url or adapter.home
         self._addresses.check(base_url)
         key = self._keys.of(provider.id)
-        return Line(self._session(provider.id), adapter, self._addresses, base_url, key)
+        session = self._session(provider.id)
+        return Line(session, adapter, self._addresses, base_url, key, self._patience)
 
     async def __aenter__(self) -> Providers:
         return self
@@ -103,7 +119,12 @@ class Providers:
         session = self._sessions.get(provider_id)
         if session is None:
             session = self._sessions[provider_id] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                # A connection serves one request: on a kept one a request may meet the server's
+                # closing it, and then nobody knows whether it was paid for.
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=True),
+                trace_configs=[note_sent(aiohttp.TraceConfig())],
+                max_line_size=_HEADER_BYTES,
+                max_field_size=_HEADER_BYTES,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,

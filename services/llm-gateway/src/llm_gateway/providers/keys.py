@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from jsonvalues import NotJson, parse_object
-from llm_gateway.errors import ProviderKeyMissing
+from llm_gateway.errors import ProviderKeyMissing, ProviderKeyUnusable
 from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_USABLE = re.compile(r"[!-~]+")  # what a header can carry
 _log = logging.getLogger(__name__)
 
 
@@ -29,11 +31,13 @@ class ProviderKeys:
         self._keys = read_keys(file)
 
     def of(self, provider_id: str) -> str:
-        """Return a provider's key. Raises ProviderKeyMissing."""
+        """Return a provider's key. Raises ProviderKeyMissing, ProviderKeyUnusable."""
         self._refresh()
         key = self._keys.get(provider_id, "")
         if not key:
             raise ProviderKeyMissing(provider_id)
+        if not _USABLE.fullmatch(key):
+            raise ProviderKeyUnusable(provider_id)
         return key
 
     def _refresh(self) -> None:
@@ -53,7 +57,8 @@ def read_keys(file: Path) -> Mapping[str, str]:
         found = parse_object(file.read_bytes())
     except NotJson:
         raise KeysFileMalformed(f"{file}: not a JSON object") from None
-    keys = {provider_id: key for provider_id, key in found.items() if isinstance(key, str)}
+    # A key that was mounted as a file of its own often ends in a line feed.
+    keys = {name: key.strip() for name, key in found.items() if isinstance(key, str)}
     if len(keys) < len(found):
         raise KeysFileMalformed(f"{file}: a key is not a string")
     return keys

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from jsonvalues import JsonObject, parse_object
-from llm_gateway.domain.usage import FinishReason, ReportedUsage
-from llm_gateway.providers.openai_errors import HOME, bearer, fault_of, refusal
+from llm_gateway.domain.ends import ToldEnd
+from llm_gateway.domain.models import WireFormat
+from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.providers import openai_keys
 from llm_gateway.providers.usage import ChatUsage
 from llm_gateway.providers.wire_format import (
-    Ended,
     HttpRequest,
     child,
+    first_of,
+    rest_of,
+    second_reply,
     text,
-    unfinished,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jsonvalues import Json, JsonObject
     from llm_gateway.domain.requests import Prompt
-    from llm_gateway.providers.wire_format import ProviderFault
+    from llm_gateway.domain.usage import ReportedUsage
 
-_END = "[DONE]"
-_FINISH = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "content_filter": FinishReason.REFUSAL,
-}
+_REASONING = ("reasoning", "reasoning_content", "thinking")  # OpenRouter and vLLM, DeepSeek
+_TOOLS = ("tool_calls", "function_call")
+_UPSTREAM = "native_finish_reason"
+_TEXTS = ("text", "output_text")
 
 
 class OpenAiChat:
-    home = HOME
+    home = openai_keys.HOME
+    wire_format = WireFormat.OPENAI_CHAT
+    endpoint = re.compile(r"/chat/completions$", re.IGNORECASE)
+    versioned = False
 
     def request(self, prompt: Prompt) -> HttpRequest:
         system: list[JsonObject] = [{"role": "system", "content": prompt.system}]
@@ -57,52 +62,88 @@ class OpenAiChat:
             }
         return HttpRequest("/v1/chat/completions", body, {})
 
-    def authorization(self, key: str) -> Mapping[str, str]:
-        return bearer(key)
+    def authorization(self, key: str, host: str) -> Mapping[str, str]:
+        return openai_keys.authorization(key, host)
 
     def reader(self) -> ChatReader:
         return ChatReader()
 
-    def refusal(self, status: int, body: JsonObject) -> ProviderFault | None:
-        return refusal(status, body)
-
 
 class ChatReader:
+    """The mark of the end is not insisted on: many servers leave it out."""
+
     def __init__(self) -> None:
         self.request_id = ""
         self.done = False
-        self._reason = ""
-        self._declined = False
+        self.end = ToldEnd()
+        self.told = ProviderError()
         self._reports = ChatUsage()
+        self._said = ""
+        self._deltas = False
+        self._messages = 0
+        self._cumulative = False
 
     @property
     def usage(self) -> ReportedUsage:
         return self._reports.reported()
 
-    def read(self, data: str) -> str:
-        if data == _END:
-            self.done = True
-            return ""
-        fields = parse_object(data)
-        if error := child(fields, "error"):
-            raise fault_of(text(error, "code"))
-        self.request_id = text(fields, "id") or self.request_id
-        choices = fields.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
+    def read(self, fields: JsonObject) -> str:
+        choice, request_id = first_of(fields, "choices"), text(fields, "id")
         self._reports.served("service_tier", fields.get("service_tier"))
         for holder in (fields, child(fields, "x_groq"), choice):  # Groq's, Moonshot's
-            self._reports.add(child(holder, "usage") if isinstance(holder, dict) else {})
-        return self._said(choice) if isinstance(choice, dict) else ""
+            self._reports.add(child(holder, "usage"))
+        if self._said and request_id and request_id != self.request_id:
+            if self.end.told:
+                return ""
+            if text(child(choice, "delta"), "role"):
+                raise second_reply()
+        self.request_id = self.request_id or request_id
+        said = self._of(child(choice, "delta")) or text(choice, "text")
+        self._deltas = self._deltas or bool(said)
+        said += self._message(self._of(child(choice, "message")), self._said + said)
+        self._said += said
+        self._ended(choice)
+        return said
 
-    def end(self) -> Ended:
-        if not self._reason:  # some servers leave out the mark of the end
-            raise unfinished()
-        finish = _FINISH.get(self._reason, FinishReason.UNKNOWN)
-        return Ended(FinishReason.REFUSAL if self._declined else finish, self.usage)
+    def _message(self, message: str, said: str) -> str:
+        """Return what a `message` adds, which some send in place of `delta`, or after all of them.
 
-    def _said(self, choice: JsonObject) -> str:
-        self._reason = text(choice, "finish_reason") or self._reason
-        delta = child(choice, "delta")
-        declined = text(delta, "refusal")
-        self._declined = self._declined or bool(declined)
-        return text(delta, "content") + declined
+        It may hold the next piece, or all so far once more: the second one shows which.
+        """
+        if self._deltas or not message:
+            return rest_of(message, said)
+        self._messages += 1
+        if self._messages == 2:
+            self._cumulative = len(message) > len(said) and message.startswith(said)
+        if self._cumulative or (self._messages > 2 and message == said):
+            return rest_of(message, said)
+        return message
+
+    def _ended(self, choice: JsonObject) -> None:
+        self.end.word = text(choice, "finish_reason") or self.end.word
+        behind = text(child(choice, "provider_specific_fields"), _UPSTREAM)
+        self.end.upstream = text(choice, _UPSTREAM) or behind or self.end.upstream
+
+    def _of(self, message: JsonObject) -> str:
+        self.end.tool = self.end.tool or any(message.get(name) for name in _TOOLS)
+        self.end.thought = self.end.thought or any(message.get(name) for name in _REASONING)
+        declined = text(message, "refusal")
+        self.end.refused = self.end.refused or bool(declined)
+        return self._content(message.get("content")) + declined
+
+    def _content(self, content: Json) -> str:
+        """Return what a content says: a text, or a list of parts of which some are text."""
+        if isinstance(content, str):
+            return content
+        said = ""
+        for part in content if isinstance(content, list) else []:
+            if not isinstance(part, dict):
+                continue
+            if text(part, "type") in _TEXTS:
+                said += text(part, "text")
+            elif text(part, "type") == "refusal":
+                self.end.refused = True
+                said += text(part, "refusal")
+            else:
+                self.end.thought = True
+        return said

@@ -1,87 +1,175 @@
-"""What an HTTP response says when it is no reply."""
+"""What a provider's error means: one table for HTTP responses and for errors inside a stream."""
 
 from __future__ import annotations
 
 import email.utils
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jsonvalues import NotJson, parse
+from llm_gateway.providers.error_bodies import read_error
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jsonvalues import JsonObject
-    from llm_gateway.providers.wire_format import WireFormatAdapter
+    from jsonvalues import Json
+    from llm_gateway.providers.error_bodies import ToldError
 
+LONGEST_WAIT_SECONDS = 31 * 86_400.0
+"""The longest wait that a provider is believed to mean; a monthly limit is over by then."""
+
+_TRANSIENT = (408, 409)  # a timeout of the provider's, a conflict with itself
+# Money. Anthropic's and OpenAI's newest codes, and those to come: they name more each year.
+_SPENT = re.compile(
+    r"spend_limit|usage_limit_exceeded|billing|credit_balance|not_billable"
+    r"|insufficient_(quota|balance|credit|funds)|payment_required|credits_exhausted",
+    re.IGNORECASE,
+)
+_SPENT_MESSAGE = re.compile(
+    r"spend(ing)? (limit|cap)|monthly spend|credit balance is too low|reached your specified"
+    r"|prepa(id|yment) credit|credits? (is|are|has been|have been) (used up|depleted|exhausted)",
+    re.IGNORECASE,
+)
+# What is asked goes against a policy of the provider's, or of a filter in front of it.
+_POLICY = re.compile(r"polic(y|ies)|content_?filter|moderation|invalid_prompt", re.IGNORECASE)
+_LIMITED = re.compile(r"rate_limit|ramp_limit|too_many_requests")
+_DISABLED = re.compile(
+    r"organization_on_hold|organization_type_not_supported|parent_organization_required"
+    r"|cmek_key_disabled|cmek_key_network_blocked|account_deactivated|SERVICE_DISABLED"
+)
+_TOO_LONG = re.compile(
+    r"context_length|context_window|string_above_max_length|prompt is too long|maximum context"
+    r"|context limit|input token count|too many (input )?tokens|input is too long",
+    re.IGNORECASE,
+)
+_SCHEMA = re.compile(
+    r"json_?schema|response_?format|text\.format|output_config|responseJsonSchema|response_schema"
+    r"|responseSchema|invalid schema|compiled grammar",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(
+    r"unsupported_(parameter|value)|unknown_parameter|unknown name|unrecognized request argument"
+    r"|extra inputs are not permitted",
+    re.IGNORECASE,
+)
+_BLANK = re.compile(
+    r"must be non-?empty|must contain non-?whitespace|contents? (is|are) not specified",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(r"model", re.IGNORECASE)
 _WORDS = {
     401: "the provider refuses the key",
-    402: "the account cannot pay",
     403: "the provider refuses the key",
-    404: "the provider has no such model",
     413: "the request is too large for the provider",
     429: "too many requests",
     503: "the provider is overloaded",
     529: "the provider is overloaded",
 }
-_TRANSIENT = (408, 409)  # a timeout of the provider's, a conflict with itself
+_NOTHING_THERE = "nothing at the provider's address answers this: check its api_base_url"
 
 
-def fault_of(
-    adapter: WireFormatAdapter, status: int, headers: Mapping[str, str], body: bytes
-) -> ProviderFault:
-    """Return what a response with an error status means."""
-    fault = adapter.refusal(status, _object(body)) or ProviderFault(
-        _fault(status), _words(status), status=status
-    )
+def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+    """Return what an HTTP response that is no reply means."""
+    error, readable = _body(body)
+    fault = _fault(status, read_error(error), place=f"HTTP {status}", readable=readable)
     if fault.retry_after is None:
         fault.retry_after = retry_after(headers)
     if headers.get("x-should-retry") == "false":
         fault.final = True
+    elif headers.get("x-should-retry") == "true" and fault.fault is Fault.REFUSED:
+        fault.fault = Fault.UNAVAILABLE
+    return fault
+
+
+def fault_in_reply(error: Json) -> ProviderFault:
+    """Return what an error means that is told under status 200."""
+    told = read_error(error)
+    status = told.status or (400 if told.names else 500)
+    fault = _fault(status, told, place="the provider broke the reply off", readable=True)
+    fault.status = 200
     return fault
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return for how many seconds the provider asks to be left alone."""
+    """Return for how many seconds the provider asks to be left alone, a month at most."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, LONGEST_WAIT_SECONDS)
     told = headers.get("retry-after", "")
     seconds = _number(told)
-    if seconds is not None or not told:
-        return seconds
-    try:
-        moment = email.utils.parsedate_to_datetime(told)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    if seconds is None and told:
+        seconds = _until(told)
+    return None if seconds is None else min(seconds, LONGEST_WAIT_SECONDS)
 
 
-def _fault(status: int) -> Fault:
-    if status == 429:
-        return Fault.LIMITED
-    if status == 402:
-        return Fault.EXHAUSTED
-    return Fault.UNAVAILABLE if status >= 500 or status in _TRANSIENT else Fault.REFUSED
+def _fault(status: int, told: ToldError, *, place: str, readable: bool) -> ProviderFault:
+    kind, words = _meaning(status, told, readable=readable)
+    fault = ProviderFault(kind, f"{place}: {words}", status=status, retry_after=told.retry_after)
+    fault.told = told.words
+    return fault
 
 
-def _words(status: int) -> str:
+def _meaning(status: int, told: ToldError, *, readable: bool) -> tuple[Fault, str]:
+    names, message = " ".join(sorted(told.names)), told.words.message
+    if told.daily:
+        return Fault.EXHAUSTED, "the daily quota is used up"
+    if _spent(status, told, names) and not told.passing:
+        return Fault.EXHAUSTED, "the account's credit or spend limit is used up"
+    if status < 500 and (_POLICY.search(names) or (status == 403 and told.moderated)):
+        return Fault.DECLINED, "a policy of the provider's blocks the request"
+    if status in (402, 429) or _LIMITED.search(names):
+        return Fault.LIMITED, _WORDS[429]
+    if status >= 500 or status in _TRANSIENT:
+        return Fault.UNAVAILABLE, _WORDS.get(status, "the provider failed")
+    said = f"{names} {told.words.param} {message}"
+    return Fault.REFUSED, _refused(status, said, readable=readable)
+
+
+def _spent(status: int, told: ToldError, names: str) -> bool:
+    if status == 402 or _SPENT.search(names):
+        return True
+    return status in (400, 403, 429) and _SPENT_MESSAGE.search(told.words.message) is not None
+
+
+def _refused(status: int, said: str, *, readable: bool) -> str:
+    """Return, in the gateway's own words, what is wrong with a request."""
     if 300 <= status < 400:
-        return f"HTTP {status}: redirects are not followed"
-    usual = "the provider failed" if status >= 500 else "the provider refuses the request"
-    return f"HTTP {status}: {_WORDS.get(status, usual)}"
+        return "redirects are not followed"
+    if status in (404, 405):
+        no_model = readable and _MODEL.search(said)
+        return "the provider has no such model" if no_model else _NOTHING_THERE
+    if _DISABLED.search(said):
+        return "the account or its key is disabled"
+    if _TOO_LONG.search(said):
+        return "the prompt is too long for the model"
+    if _SCHEMA.search(said):
+        return "the provider does not take the output schema"
+    if _PARAMETER.search(said):
+        return "the provider does not take a parameter"
+    if _BLANK.search(said):
+        return "a turn of the prompt is blank"
+    return _WORDS.get(status, "the provider refuses the request")
 
 
-def _object(body: bytes) -> JsonObject:
+def _body(body: bytes) -> tuple[Json, bool]:
+    """Return an error's body, and whether it is one that a provider's API writes."""
     try:
         value = parse(body)
     except NotJson:
-        return {}
-    if isinstance(value, list) and len(value) == 1:  # Gemini, when asked for a stream
-        value = value[0]
-    return value if isinstance(value, dict) else {}
+        return None, False
+    return value, read_error(value).known
+
+
+def _until(told: str) -> float | None:
+    """Return in how many seconds an HTTP date is reached."""
+    try:
+        moment = email.utils.parsedate_to_datetime(told)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _number(text: str) -> float | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_EVENT = 16 << 20
+MAX_EVENT = 16 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -15,10 +15,17 @@ class EventTooLong(Exception):
     """One event is longer than anybody needs."""
 
 
-class EventParser:
-    """Turns pieces of a text/event-stream into the data of its events, however they are cut.
+class Event(NamedTuple):
+    """One event: its name, empty where it has none, and its data as bytes."""
 
-    Types and ids of events are left out: every provider repeats the type in the data.
+    name: str
+    data: bytes
+
+
+class EventParser:
+    """Turns pieces of a text/event-stream into its events, however they are cut.
+
+    Ids are left out.
     """
 
     def __init__(self) -> None:
@@ -26,11 +33,8 @@ class EventParser:
         self._size = 0
         self._begun = False
 
-    def feed(self, piece: bytes) -> Iterator[str]:
-        """Take the next bytes; yield the data of the events that they complete.
-
-        Raises EventTooLong.
-        """
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Take the next bytes; yield the events that they complete. Raises EventTooLong."""
         self._keep(piece)
         if b"\n" not in piece and b"\r" not in piece:
             return  # no line ends: what is kept need not be looked through again
@@ -38,21 +42,21 @@ class EventParser:
         held, self._rest, self._size = self._rest, [], 0
         self._keep(rest, *held)
         for block in blocks:
-            data = _data(block)
-            if data is not None:
-                yield data
+            event = _event(block)
+            if event is not None:
+                yield event
 
-    def finish(self) -> Iterator[str]:
+    def finish(self) -> Iterator[Event]:
         """Yield the event that the end of the stream completes, where a server left out its end."""
-        data = _data(self._lines())
+        event = _event(self._lines())
         self._rest = []
-        if data is not None:
-            yield data
+        if event is not None:
+            yield event
 
     def _keep(self, *pieces: bytes) -> None:
         self._rest += pieces
         self._size += sum(map(len, pieces))
-        if self._size > _MAX_EVENT:
+        if self._size > MAX_EVENT:
             raise EventTooLong
 
     def _lines(self) -> bytes:
@@ -68,11 +72,15 @@ class EventParser:
         return kept.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _data(block: bytes) -> str | None:
-    """Return what the data lines of a block say; None when it has none."""
-    values = [
-        line[6:] if line.startswith(b"data: ") else line[5:]
-        for line in block.split(b"\n")
-        if line.startswith(b"data:") or line == b"data"
-    ]
-    return b"\n".join(values).decode(errors="replace") if values else None
+def _event(block: bytes) -> Event | None:
+    """Return the event of a block; None when it has no line of data."""
+    name, values = b"", list[bytes]()
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            values.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    if not values:
+        return None
+    return Event(name.decode(errors="replace").strip(), b"\n".join(values))

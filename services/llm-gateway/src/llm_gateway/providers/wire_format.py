@@ -1,4 +1,4 @@
-"""What every wire format does: make a request, read its reply, understand its refusals."""
+"""What every wire format does: make a request, and read its reply."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from llm_gateway.domain.provider_errors import ProviderError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import re
+    from collections.abc import Iterator, Mapping
 
     from jsonvalues import Json, JsonObject
+    from llm_gateway.domain.ends import ToldEnd, Verdict
+    from llm_gateway.domain.models import WireFormat
     from llm_gateway.domain.requests import Prompt
-    from llm_gateway.domain.usage import FinishReason, ReportedUsage
+    from llm_gateway.domain.usage import ReportedUsage
 
 
 class Fault(StrEnum):
@@ -32,7 +37,11 @@ class Fault(StrEnum):
     CUT = "cut"
     """A whole answer that a limit on output tokens cut off, so that it does not fit the schema."""
     DECLINED = "declined"
-    """A whole answer in which the model or the provider declines, so that it fits no schema."""
+    """The model or the provider declines, so that there is no answer that can be used."""
+    INCOMPLETE = "incomplete"
+    """A whole answer whose end is not that of a complete one: the same request gets it again."""
+    EMPTY = "empty"
+    """A whole answer that says nothing: the same request gets it again."""
     LOST = "lost"
     """Sent, and the answer broke off: what became of it, nobody here knows."""
 
@@ -56,6 +65,8 @@ class ProviderFault(Exception):
         """Whether the provider asks not to be tried again."""
         self.cut_at_tokens: int | None = None
         """The limit on output tokens that cut the reply off."""
+        self.told = ProviderError()
+        """The provider's own words, not yet scrubbed."""
 
     @property
     def retryable(self) -> bool:
@@ -74,31 +85,41 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a reply, as the provider told it."""
+    """The end of a reply: what it makes of the reply, and what the provider told."""
 
-    finish_reason: FinishReason
+    verdict: Verdict
+    word: str
+    """The provider's word for it."""
+    thought: bool
+    """Whether the model told some of its reasoning."""
     usage: ReportedUsage
+    told: ProviderError
+    """What the provider said of it besides, not yet scrubbed."""
 
 
 class ReplyReader(Protocol):
-    """Reads one reply, event by event. What it does not know it passes over."""
+    """Reads one reply, value by value. What it does not know it passes over.
+
+    A value is an event's data, or the whole reply where the provider sent no stream. Whether a
+    reply may be used is not decided here but by `domain.ends`.
+    """
 
     request_id: str
     """The provider's own id of the reply; empty until told."""
     done: bool
     """Whether the terminal event has come."""
+    end: ToldEnd
+    """What has been heard that bears on the reply's end."""
+    told: ProviderError
+    """What the provider said of the end besides."""
 
     @property
     def usage(self) -> ReportedUsage:
         """What the provider has told so far."""
         ...
 
-    def read(self, data: str) -> str:
-        """Return the text that an event's data adds. Raises ProviderFault, NotJson."""
-        ...
-
-    def end(self) -> Ended:
-        """Return how the reply ended. Raises ProviderFault when its end never came."""
+    def read(self, fields: JsonObject) -> str:
+        """Return the text that a value adds. Raises ProviderFault."""
         ...
 
 
@@ -107,20 +128,21 @@ class WireFormatAdapter(Protocol):
 
     home: str
     """The provider's own address."""
+    wire_format: WireFormat
+    endpoint: re.Pattern[str]
+    """What stands at the end of an address that was copied from a request."""
+    versioned: bool
+    """Whether an address with a path and without a version gets one, as in the provider's SDK."""
 
     def request(self, prompt: Prompt) -> HttpRequest:
         """Return the request for a streamed reply."""
         ...
 
-    def authorization(self, key: str) -> Mapping[str, str]:
+    def authorization(self, key: str, host: str) -> Mapping[str, str]:
         """Return the headers that carry a key."""
         ...
 
     def reader(self) -> ReplyReader: ...
-
-    def refusal(self, status: int, body: JsonObject) -> ProviderFault | None:
-        """Return what an error body means beyond its status; None when the status says it all."""
-        ...
 
 
 def text(fields: Mapping[str, Json], name: str) -> str:
@@ -133,6 +155,32 @@ def child(fields: Mapping[str, Json], name: str) -> JsonObject:
     """Return an object; empty when there is none."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def children(fields: Mapping[str, Json], name: str) -> Iterator[JsonObject]:
+    """Yield the objects of a list; none when there is no list."""
+    value = fields.get(name)
+    yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def first_of(fields: Mapping[str, Json], name: str) -> JsonObject:
+    """Return the alternative of index 0, which is the one that was asked for; empty when none is.
+
+    What has no index has index 0.
+    """
+    nothing: JsonObject = {}
+    return next((one for one in children(fields, name) if one.get("index") in (0, None)), nothing)
+
+
+def rest_of(whole: str, said: str) -> str:
+    """Return what a text that is told whole adds to what has been said of it piece by piece."""
+    return whole[len(said) :] if whole.startswith(said) else ""
+
+
+def second_reply() -> ProviderFault:
+    """Return the fault of a stream in which a second reply begins before the first has ended."""
+    words = "a second reply began in the middle of the first"
+    return ProviderFault(Fault.MALFORMED, words, status=200)
 
 
 def unfinished() -> ProviderFault:

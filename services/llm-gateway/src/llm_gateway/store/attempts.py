@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from llm_gateway.domain.calls import Attempt, CallState
+from llm_gateway.domain.calls import Attempt, CallState, Useless
+from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import USAGE_FIELDS, Usage
 
 if TYPE_CHECKING:
@@ -84,6 +85,29 @@ class AttemptStore:
             number,
         )
 
+    async def tell(self, connection: Connection, call_id: int, number: int, ending: Ending) -> None:
+        """Record what a provider said of an attempt, and why its reply is of no use."""
+        told = ending.told
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    """
+                    UPDATE llm_call_attempts
+                       SET reply_useless = $3, provider_code = $4, provider_type = $5,
+                           provider_param = $6, provider_message = $7
+                     WHERE call_id = $1 AND attempt = $2
+                    """,
+                    call_id,
+                    number,
+                    ending.useless,
+                    told.code,
+                    told.type,
+                    told.param,
+                    told.message,
+                )
+        except asyncpg.UndefinedColumnError:
+            return  # the migration is still to come, and the attempt itself is worth more
+
     async def note(self, connection: Connection, call_id: int, number: int, note: str) -> None:
         """Record what is to be known of an attempt, its estimates above all."""
         try:
@@ -137,4 +161,12 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         cut_at_tokens=row.get("cut_at_tokens"),
         reply_refused=row.get("reply_refused", False),
         note=row.get("note", ""),
+        useless=_useless(row.get("reply_useless")),
+        told=ProviderError(
+            *(row.get(f"provider_{name}", "") for name in ("code", "type", "param", "message"))
+        ),
     )
+
+
+def _useless(word: str | None) -> Useless | None:
+    return None if word is None else Useless(word)

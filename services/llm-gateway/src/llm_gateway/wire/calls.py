@@ -13,6 +13,7 @@ from servicekit.times import timestamp
 
 if TYPE_CHECKING:
     from llm_gateway.domain.calls import Attempt, Call
+    from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.usage import Usage
 
 _STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in CallState}
@@ -79,11 +80,16 @@ def attempt(attempt: Attempt) -> pb.CallAttempt:
         cost_micro_usd=attempt.cost_micro_usd,
         estimated=attempt.estimated,
         note=attempt.note,
+        provider_error=_provider_error(attempt.told) if attempt.told else None,
         dispatch_time=timestamp(attempt.dispatched_at),
     )
     if attempt.ended_at is not None:
         message.end_time.FromDatetime(attempt.ended_at)
     return message
+
+
+def _provider_error(told: ProviderError) -> pb.ProviderError:
+    return pb.ProviderError(code=told.code, type=told.type, param=told.param, message=told.message)
 
 
 def usage(usage: Usage) -> pb.Usage:

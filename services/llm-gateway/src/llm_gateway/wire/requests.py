@@ -47,6 +47,7 @@ def spec_of(message: pb.GenerationSpec) -> GenerationSpec:
         temperature=round(message.temperature, _DECIMALS) if has_temperature else None,
         output_schema=_schema(message.output_schema) if has_schema else None,
         unknown_policy=UnknownPolicy.REDO if redo else UnknownPolicy.FAIL,
+        allow_empty=message.allow_empty,
     )
 
 

@@ -48,6 +48,7 @@ class LlmSteps:
                 max_output_tokens=step.max_output_tokens,
                 output_schema=step.output_schema,
                 redo_unknown=step.redo_unknown,
+                allow_empty=step.allow_empty,
             )
         )
         _check_whole(answer)
@@ -98,14 +99,20 @@ def _check_whole(answer: Answer) -> None:
         case Ending.CUT:
             raise StepImpossible(
                 "REPLY_CUT",
-                f"the limit on output tokens cut the reply off, {kept}: raise max_output_tokens, "
-                "take a model that may say more, or ask for less",
+                f"a limit on tokens cut the reply off, {kept}: raise max_output_tokens, unless the "
+                "model's context is full, take a model that may say more, or ask for less",
             )
         case Ending.REFUSED:
             raise StepImpossible(
                 "REPLY_REFUSED",
                 f"the model or its provider declined, {kept}: take a model of another provider, "
                 "or change what is asked",
+            )
+        case Ending.UNKNOWN:
+            raise StepImpossible(
+                "REPLY_INCOMPLETE",
+                f"the reply ended in a way that is not known to be complete, {kept}: take another "
+                "model, or change what is asked",
             )
         case Ending.DONE:
             return

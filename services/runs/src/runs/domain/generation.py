@@ -24,6 +24,7 @@ class Question:
     max_output_tokens: int
     output_schema: JsonMapping | None
     redo_unknown: bool
+    allow_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Ending(StrEnum):
     """At a limit on output tokens, reasoning included."""
     REFUSED = "refused"
     """The model or its provider declined."""
+    UNKNOWN = "unknown"
+    """In a way that the gateway does not know, or that is new here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class LlmStep:
     max_output_tokens: int
     redo_unknown: bool
     """Whether a call is sent again when its outcome is unknown; otherwise the step fails."""
+    allow_empty: bool = False
+    """Whether an empty text is an output; otherwise an empty reply fails the step."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ _DOMAIN = "llm_gateway.nagaya.dev"
 _CALL = 1
 """A step asks once; each of its attempts asks with the same key."""
 _ENDINGS = {
+    call_pb2.FINISH_REASON_STOP: Ending.DONE,
     call_pb2.FINISH_REASON_LENGTH: Ending.CUT,
     call_pb2.FINISH_REASON_TRUNCATED_BY_REASONING: Ending.CUT,
     call_pb2.FINISH_REASON_REFUSAL: Ending.REFUSED,
@@ -50,7 +51,7 @@ class LlmGateway:
         response = await self._generations.Generate(request)
         call = response.call
         reply = FilePointer(call.output_path, call.output_digest, CONTENT)
-        return Answer(reply, _ENDINGS.get(call.finish_reason, Ending.DONE), _spent(call))
+        return Answer(reply, _ENDINGS.get(call.finish_reason, Ending.UNKNOWN), _spent(call))
 
     async def find_fault(
         self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None
@@ -101,6 +102,7 @@ def _spec(question: Question) -> generation_pb2.GenerationSpec:
             if question.redo_unknown
             else generation_pb2.UNKNOWN_POLICY_FAIL
         ),
+        allow_empty=question.allow_empty,
     )
     if question.model is not None:
         spec.model.CopyFrom(model_choice_message(question.model))

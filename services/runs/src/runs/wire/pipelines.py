@@ -85,6 +85,7 @@ def _llm(message: pb.LlmStep) -> LlmStep:
         ),
         max_output_tokens=message.max_output_tokens,
         redo_unknown=message.unknown_policy == generation_pb2.UNKNOWN_POLICY_REDO,
+        allow_empty=message.allow_empty,
     )
 
 
@@ -147,6 +148,7 @@ def _llm_message(llm: LlmStep) -> pb.LlmStep:
         output_schema=None if llm.output_schema is None else struct(llm.output_schema),
         max_output_tokens=llm.max_output_tokens,
         unknown_policy=redo if llm.redo_unknown else fail,
+        allow_empty=llm.allow_empty,
     )
 
 

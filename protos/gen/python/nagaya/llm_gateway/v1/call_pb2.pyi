@@ -37,7 +37,8 @@ class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.V
     """The reply is stored and paid. Terminal."""
     CALL_STATE_FAILED: _CallState.ValueType  # 4
     """No reply and nothing more will be tried for this attempt. A failed call may be tried again with the same key, unless its
-    reply was cut off by a limit on output tokens that is still the same, or refused by a model that is still the same.
+    reply was cut off by a limit on output tokens that is still the same, or refused, empty or incomplete by a model that is
+    still the same.
     """
     CALL_STATE_UNKNOWN: _CallState.ValueType  # 5
     """The gateway died after sending; whether the provider charged is not known."""
@@ -55,7 +56,8 @@ CALL_STATE_SETTLED: CallState.ValueType  # 3
 """The reply is stored and paid. Terminal."""
 CALL_STATE_FAILED: CallState.ValueType  # 4
 """No reply and nothing more will be tried for this attempt. A failed call may be tried again with the same key, unless its
-reply was cut off by a limit on output tokens that is still the same, or refused by a model that is still the same.
+reply was cut off by a limit on output tokens that is still the same, or refused, empty or incomplete by a model that is
+still the same.
 """
 CALL_STATE_UNKNOWN: CallState.ValueType  # 5
 """The gateway died after sending; whether the provider charged is not known."""
@@ -163,7 +165,7 @@ class Call(_message.Message):
     """The reply's file: `storage/{tenant_id}/{run_id}/{step}/artifacts/{item}-{visit}/call-{call}.json`. Set once settled.
 
     It holds one JSON object: `content` (a string, or the JSON value when a schema was asked for), `finish_reason`, `provider`, `model`, `usage`, and
-    `usage_note` where the usage or its cost are estimates.
+    `usage_note` where the usage or its cost are estimates, and `around` where a fence of Markdown stood before and after the JSON.
     """
     output_digest: _builtins.str
     """The sha256 of the reply's file. Set once settled."""
@@ -238,6 +240,7 @@ class CallAttempt(_message.Message):
     DISPATCH_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    PROVIDER_ERROR_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """The attempt's number within its key: 1, 2, 3 and so on."""
     state: Global___CallState.ValueType
@@ -247,7 +250,7 @@ class CallAttempt(_message.Message):
     http_status: _builtins.int
     """The HTTP status, or 0 when none arrived."""
     error: _builtins.str
-    """Why the attempt failed, in the gateway's own words; never the provider's body."""
+    """Why the attempt failed, in the gateway's own words."""
     cost_micro_usd: _builtins.int
     """What the attempt cost, in millionths of a US dollar."""
     estimated: _builtins.bool
@@ -268,6 +271,10 @@ class CallAttempt(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When the attempt ended."""
 
+    @_builtins.property
+    def provider_error(self) -> Global___ProviderError:
+        """What the provider said of its error, or of an unusual end of its reply. Absent when it said nothing."""
+
     def __init__(
         self,
         *,
@@ -282,14 +289,49 @@ class CallAttempt(_message.Message):
         dispatch_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
+        provider_error: Global___ProviderError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch_time", b"dispatch_time", "end_time", b"end_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch_time", b"dispatch_time", "end_time", b"end_time", "provider_error", b"provider_error", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_micro_usd", b"cost_micro_usd", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "error", b"error", "estimated", b"estimated", "http_status", b"http_status", "note", b"note", "provider_request_id", b"provider_request_id", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_micro_usd", b"cost_micro_usd", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "error", b"error", "estimated", b"estimated", "http_status", b"http_status", "note", b"note", "provider_error", b"provider_error", "provider_request_id", b"provider_request_id", "state", b"state", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallAttempt: _TypeAlias = CallAttempt  # noqa: Y015
+
+@_typing.final
+class ProviderError(_message.Message):
+    """A provider's own words, as far as they may be kept: nothing of a key, a prompt or a reply is in them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PARAM_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The error's code, or its word for the end of the reply, such as `context_length_exceeded`. At most 100 characters, as the next two."""
+    type: _builtins.str
+    """The kind of error, such as `invalid_request_error`."""
+    param: _builtins.str
+    """What of the request it is about, such as `text.format.schema`."""
+    message: _builtins.str
+    """The beginning of its message, at most 300 characters; `…` stands for what is left out."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        type: _builtins.str = ...,
+        param: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "param", b"param", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderError: _TypeAlias = ProviderError  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):

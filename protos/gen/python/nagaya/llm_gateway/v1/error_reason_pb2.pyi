@@ -74,6 +74,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_KEY_RESERVED: _ErrorReason.ValueType  # 23
     """The key belongs to a step of a run, and only the workload runs asks under it. `step` names the step."""
+    ERROR_REASON_REPLY_INCOMPLETE: _ErrorReason.ValueType  # 24
+    """The reply was paid, but its end is not that of a complete one: a tool call that nobody asked for, a pause, or a word that is not
+    known. `attempt` is the attempt's number.
+    """
+    ERROR_REASON_REPLY_EMPTY: _ErrorReason.ValueType  # 25
+    """The reply was paid, but has no character that can be seen, and `allow_empty` was not said. `attempt` is the attempt's number."""
+    ERROR_REASON_PROVIDER_KEY_UNUSABLE: _ErrorReason.ValueType  # 26
+    """The key that is configured for the provider holds a character that no header can carry. `provider_id` names it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -130,4 +138,12 @@ ERROR_REASON_REPLY_REFUSED: ErrorReason.ValueType  # 22
 """
 ERROR_REASON_KEY_RESERVED: ErrorReason.ValueType  # 23
 """The key belongs to a step of a run, and only the workload runs asks under it. `step` names the step."""
+ERROR_REASON_REPLY_INCOMPLETE: ErrorReason.ValueType  # 24
+"""The reply was paid, but its end is not that of a complete one: a tool call that nobody asked for, a pause, or a word that is not
+known. `attempt` is the attempt's number.
+"""
+ERROR_REASON_REPLY_EMPTY: ErrorReason.ValueType  # 25
+"""The reply was paid, but has no character that can be seen, and `allow_empty` was not said. `attempt` is the attempt's number."""
+ERROR_REASON_PROVIDER_KEY_UNUSABLE: ErrorReason.ValueType  # 26
+"""The key that is configured for the provider holds a character that no header can carry. `provider_id` names it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

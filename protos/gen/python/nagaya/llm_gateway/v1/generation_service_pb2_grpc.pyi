@@ -20,7 +20,7 @@ class GenerationServiceStub:
     """Asks a model and returns when the reply is stored.
 
     The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-    is tried again, unless its reply was cut off or refused: the same request to the same model would be so again. Cancelling the RPC does not
+    is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. Cancelling the RPC does not
     undo what was sent.
 
     The workload runs asks under the keys of steps. A person asks under step `input` of a run, a name that no step has, with any item, visit and
@@ -33,6 +33,7 @@ class GenerationServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: the model has no price today.
     - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: no key is configured for the provider.
+    - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_UNUSABLE`: the provider's key holds what no header can carry.
     - FAILED_PRECONDITION `ERROR_REASON_INPUT_INVALID`: a pointer's file is missing, has another digest, or holds nothing there.
     - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: the model cannot do what was asked; nothing was spent.
@@ -42,6 +43,9 @@ class GenerationServiceStub:
       raise `max_output_tokens`, take a model that may say more, or ask for less.
     - INVALID_ARGUMENT `ERROR_REASON_REPLY_REFUSED`: the reply was paid, but the model or the provider declined, so that it does not fit the
       schema; take a model of another provider, or change what is asked. Without a schema such a reply is settled, its `finish_reason` REFUSAL.
+    - INVALID_ARGUMENT `ERROR_REASON_REPLY_INCOMPLETE`: the reply was paid, but it ended with a tool call that nobody asked for, in the
+      middle, or in a way that is not known; change what is asked, or take another model.
+    - INVALID_ARGUMENT `ERROR_REASON_REPLY_EMPTY`: the reply was paid, but says nothing; say `allow_empty` where that will do.
     - PERMISSION_DENIED `ERROR_REASON_KEY_RESERVED`: a person asks under the key of a step; whatever there is under it, nothing is told of it.
     - RESOURCE_EXHAUSTED `ERROR_REASON_PROVIDER_LIMITED`: the provider limits the rate or the spend.
     - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: the gateway's configuration no longer allows the provider's address.
@@ -67,6 +71,7 @@ class GenerationServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
     - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: with `needs`, the model has no price today.
     - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: with `needs`, no key is configured for the provider.
+    - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_UNUSABLE`: with `needs`, the provider's key holds what no header can carry.
     - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: with `needs`, the model cannot do what is needed.
     - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: with `needs`, the gateway's configuration no longer allows the provider's address.
     """
@@ -83,7 +88,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks a model and returns when the reply is stored.
 
         The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-        is tried again, unless its reply was cut off or refused: the same request to the same model would be so again. Cancelling the RPC does not
+        is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. Cancelling the RPC does not
         undo what was sent.
 
         The workload runs asks under the keys of steps. A person asks under step `input` of a run, a name that no step has, with any item, visit and
@@ -96,6 +101,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: the model has no price today.
         - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: no key is configured for the provider.
+        - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_UNUSABLE`: the provider's key holds what no header can carry.
         - FAILED_PRECONDITION `ERROR_REASON_INPUT_INVALID`: a pointer's file is missing, has another digest, or holds nothing there.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: the model cannot do what was asked; nothing was spent.
@@ -105,6 +111,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
           raise `max_output_tokens`, take a model that may say more, or ask for less.
         - INVALID_ARGUMENT `ERROR_REASON_REPLY_REFUSED`: the reply was paid, but the model or the provider declined, so that it does not fit the
           schema; take a model of another provider, or change what is asked. Without a schema such a reply is settled, its `finish_reason` REFUSAL.
+        - INVALID_ARGUMENT `ERROR_REASON_REPLY_INCOMPLETE`: the reply was paid, but it ended with a tool call that nobody asked for, in the
+          middle, or in a way that is not known; change what is asked, or take another model.
+        - INVALID_ARGUMENT `ERROR_REASON_REPLY_EMPTY`: the reply was paid, but says nothing; say `allow_empty` where that will do.
         - PERMISSION_DENIED `ERROR_REASON_KEY_RESERVED`: a person asks under the key of a step; whatever there is under it, nothing is told of it.
         - RESOURCE_EXHAUSTED `ERROR_REASON_PROVIDER_LIMITED`: the provider limits the rate or the spend.
         - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: the gateway's configuration no longer allows the provider's address.
@@ -142,6 +151,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNAVAILABLE`: the model or its provider is unknown or inactive.
         - FAILED_PRECONDITION `ERROR_REASON_MODEL_UNPRICED`: with `needs`, the model has no price today.
         - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: with `needs`, no key is configured for the provider.
+        - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_UNUSABLE`: with `needs`, the provider's key holds what no header can carry.
         - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: with `needs`, the model cannot do what is needed.
         - INVALID_ARGUMENT `ERROR_REASON_BASE_URL_REFUSED`: with `needs`, the gateway's configuration no longer allows the provider's address.
         """

@@ -200,7 +200,9 @@ class Provider(_message.Message):
     display_name: _builtins.str
     """The name shown to people."""
     api_base_url: _builtins.str
-    """Where the provider's API is, such as `https://api.anthropic.com`; empty for the provider's own address."""
+    """Where the provider's API is, such as `https://api.anthropic.com`; empty for the provider's own address. The address of a request, as the
+    provider's page shows it, does too, and so does Azure's with its `?api-version=`.
+    """
     active: _builtins.bool
     """Whether models of the provider may be used."""
     wire_format: Global___WireFormat.ValueType

@@ -204,12 +204,15 @@ class LlmStep(_message.Message):
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     UNKNOWN_POLICY_FIELD_NUMBER: _builtins.int
+    ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.int
     """The version of the step's prompt; the active one when the run is created, when 0."""
     max_output_tokens: _builtins.int
     """The most tokens that the visible reply may have; the model's own limit when 0. A reply that is cut off fails the step with REPLY_CUT."""
     unknown_policy: _generation_pb2.UnknownPolicy.ValueType
     """What to do when a call's outcome is unknown; FAIL when unspecified."""
+    allow_empty: _builtins.bool
+    """Whether an empty text is an output; otherwise a reply without a character that can be seen fails the step with REPLY_EMPTY."""
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]:
         """What the variables of the prompt stand for. Each variable of the prompt is bound exactly once, and nothing else is."""
@@ -231,10 +234,11 @@ class LlmStep(_message.Message):
         output_schema: _struct_pb2.Struct | None = ...,
         max_output_tokens: _builtins.int = ...,
         unknown_policy: _generation_pb2.UnknownPolicy.ValueType = ...,
+        allow_empty: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_schema", b"output_schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,186 @@
+"""What a provider's error says, wherever it says it: in an HTTP body, or inside a stream.
+
+The forms: anthropic 2.12.0 types/shared and types/shared/error_details.py; openai 3.54.0
+_exceptions.py and types/responses/response_error_event.py; google-genai 3.4.0 errors.py; Azure's
+`innererror`, OpenRouter's numeric codes and `metadata`; what FastAPI and Mistral say without an
+`error` around it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.providers.wire_format import child, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jsonvalues import Json, JsonObject
+
+_STATUS = re.compile(r"[345][0-9][0-9]")
+_EVENT = "error"
+# What stands in a stream in place of an HTTP status.
+_STATUS_OF = {
+    # Claude
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "timeout_error": 504,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "overloaded_error": 529,
+    # OpenAI and who speaks as it does
+    "rate_limit_exceeded": 429,
+    "slow_down": 503,
+    "server_error": 500,
+    "server_is_overloaded": 503,
+    "service_unavailable_error": 503,
+    "internal_server_error": 500,
+    "vector_store_timeout": 504,
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    # Gemini
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 503,
+    "DATA_LOSS": 500,
+    "UNKNOWN": 500,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToldError:
+    """An error as a provider told it."""
+
+    words: ProviderError
+    names: frozenset[str]
+    """Everything that names the kind of error: codes, types, reasons."""
+    status: int
+    """The HTTP status that it stands for; 0 where it names none."""
+    known: bool
+    """Whether the body has the form of an error at all."""
+    retry_after: float | None
+    """Seconds, where the body says so."""
+    daily: bool
+    """Whether a quota of a day is used up."""
+    passing: bool
+    """Whether a limit on money is said to pass by itself."""
+    moderated: bool
+    """Whether a moderation in front of the model is named."""
+
+
+def error_in(fields: JsonObject, event: str) -> Json:
+    """Return the error that an event of a stream tells; None when it tells none.
+
+    As the providers' SDKs do: by the event's name, its type, or a member `error`.
+    """
+    error = fields.get("error")
+    if text(fields, "type") == "response.failed":
+        return child(fields, "response").get("error") or {}
+    if event == _EVENT or text(fields, "type") == _EVENT:
+        return fields if error is None else error
+    return error or None
+
+
+def read_error(body: Json) -> ToldError:
+    """Read an error: what stands in `error`, or a body of which it is a member."""
+    fields, outer = _fields(body)
+    details = list(_details(fields))
+    reasons = [text(detail, "reason") for detail in details]
+    inner = child(fields, "innererror") or child(fields, "inner_error")
+    metadata = child(fields, "metadata")
+    code = text(child(fields, "details"), "error_code") or _name(fields.get("code"))
+    kind = text(fields, "type") or text(fields, "status")
+    kind = "" if kind == _EVENT else kind
+    names = {code, kind, text(inner, "code"), *reasons, text(outer, "type")} - {"", _EVENT}
+    param = text(fields, "param") or next(_violated(details), "")
+    message = text(fields, "message") or text(fields, "detail") or _plain(body)
+    return ToldError(
+        words=ProviderError.of(code or next(filter(None, reasons), ""), kind, param, message),
+        names=frozenset(names),
+        status=_status(fields, [code, kind, *names]),
+        known=bool(names or message),
+        retry_after=next(_delays(details), None),
+        daily=any(map(_is_daily, details)),
+        passing="in_flight" in text(metadata, "limit_source"),
+        moderated="flagged_input" in metadata or "reasons" in metadata,
+    )
+
+
+def _fields(body: Json) -> tuple[JsonObject, JsonObject]:
+    """Return the object that describes the error, and the one around it."""
+    outer: JsonObject = {}
+    while True:
+        if isinstance(body, list):  # Gemini, when asked for a stream
+            body = body[0] if body else None
+        if not isinstance(body, dict):
+            return {}, outer
+        inner = body.get("error")
+        if not isinstance(inner, dict | list) or not inner:
+            return (body if not isinstance(inner, str) else {**body, "message": inner}), outer
+        outer, body = body, inner
+
+
+def _plain(body: Json) -> str:
+    return body if isinstance(body, str) else ""
+
+
+def _name(code: Json) -> str:
+    """Return a code as text; compatible servers write numbers too."""
+    if isinstance(code, bool) or not isinstance(code, str | int):
+        return ""
+    return str(code)
+
+
+def _status(fields: Mapping[str, Json], names: list[str]) -> int:
+    for name in ("code", "status", "http_status", "status_code"):
+        number = _name(fields.get(name))
+        if _STATUS.fullmatch(number):
+            return int(number)
+    return next((_STATUS_OF[name] for name in names if name in _STATUS_OF), 0)
+
+
+def _details(fields: JsonObject) -> Iterator[JsonObject]:
+    details = fields.get("details")
+    if isinstance(details, list):
+        yield from (detail for detail in details if isinstance(detail, dict))
+
+
+def _violated(details: list[JsonObject]) -> Iterator[str]:
+    for detail in details:
+        violations = detail.get("fieldViolations")
+        for violation in violations if isinstance(violations, list) else []:
+            if isinstance(violation, dict) and text(violation, "field"):
+                yield text(violation, "field")
+
+
+def _is_daily(detail: JsonObject) -> bool:
+    violations = detail.get("violations")
+    quotas = violations if isinstance(violations, list) else []
+    return any(isinstance(q, dict) and "PerDay" in text(q, "quotaId") for q in quotas)
+
+
+def _delays(details: list[JsonObject]) -> Iterator[float]:
+    for detail in details:
+        try:
+            seconds = float(text(detail, "retryDelay").removesuffix("s"))
+        except ValueError:
+            continue
+        if 0 <= seconds < float("inf"):
+            yield seconds

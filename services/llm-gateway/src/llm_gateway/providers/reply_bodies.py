@@ -1,0 +1,119 @@
+"""The body of a reply, whatever form it came in: the values that it holds, one after the other.
+
+What a body is shows in its first character. Its content type does not count: servers call a stream
+JSON, and JSON a stream; some answer a request for a stream with one JSON value, and Gemini with a
+list of them where `alt=sse` was lost on the way.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from jsonvalues import NotJson, parse
+from llm_gateway.providers.sse import EventParser, EventTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jsonvalues import Json
+
+_MAX_DOCUMENT = 64 << 20
+_SPACE = b" \t\r\n\xef\xbb\xbf"
+_SEPARATORS = "[,] \t\r\n\ufeff"
+_END_MARK = "[DONE]"
+_REPLACEMENT = "\ufffd"
+_scanner = json.JSONDecoder()
+
+
+class Told(NamedTuple):
+    """One value of a reply, and the name of its event; empty where it has none."""
+
+    event: str
+    value: Json
+
+
+class EndMark(Exception):
+    """The stream says that it is over."""
+
+
+class ReplyBody:
+    """Turns the bytes of a reply into values. What says nothing is passed over."""
+
+    def __init__(self) -> None:
+        self._events = EventParser()
+        self._document: list[bytes] | None = None
+        self._begun = False
+        self._size = 0
+        self.unreadable = 0
+        """How many characters were not UTF-8; U+FFFD stands in their place."""
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is JSON and no stream of events."""
+        return self._document is not None
+
+    def feed(self, piece: bytes) -> Iterator[Told]:
+        """Take the next bytes; yield what they complete. Raises NotJson, EventTooLong, EndMark."""
+        if not self._begun:
+            if not piece.strip(_SPACE):
+                return
+            self._begun = True
+            if piece.lstrip(_SPACE)[:1] in (b"{", b"["):
+                self._document = []
+        if self._document is None:
+            for event in self._events.feed(piece):
+                yield from self._told(event.name, event.data)
+            return
+        self._size += len(piece)
+        if self._size > _MAX_DOCUMENT:
+            raise EventTooLong
+        self._document.append(piece)
+
+    def finish(self) -> Iterator[Told]:
+        """Yield what the end of the body completes. Raises NotJson, EndMark."""
+        if self._document is None:
+            for event in self._events.finish():
+                yield from self._told(event.name, event.data)
+            return
+        for value in _values(self._decoded(b"".join(self._document))):
+            yield Told("", value)
+
+    def _told(self, name: str, data: bytes) -> Iterator[Told]:
+        text = self._decoded(data).strip()
+        if not text:
+            return
+        if text.startswith(_END_MARK):
+            raise EndMark
+        try:
+            value = parse(text)
+        except NotJson:
+            if name != "error":
+                raise
+            value = text  # some tell their errors in plain words
+        yield from (Told(name, each) for each in (value if isinstance(value, list) else [value]))
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            text = data.decode(errors="replace")
+            own = data.count(_REPLACEMENT.encode())
+            self.unreadable += text.count(_REPLACEMENT) - own
+            return text
+
+
+def _values(text: str) -> Iterable[Json]:
+    """Yield the whole values of a document: of one, of a list, or of one on each line."""
+    at = 0
+    while True:
+        while at < len(text) and text[at] in _SEPARATORS:
+            at += 1
+        if at == len(text):
+            return
+        try:
+            _, end = _scanner.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            raise NotJson("the reply is no JSON, or breaks off") from None
+        yield parse(text[at:end])
+        at = end

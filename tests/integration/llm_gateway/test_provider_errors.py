@@ -1,0 +1,130 @@
+"""What a provider's error becomes, wherever it is told, and what of its words reaches who can mend
+it: nothing of a key, a prompt or a reply.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.fixtures.provider_streams import CLAUDE, RESPONSES, STREAMS
+from tests.fixtures.scripted_provider import Reply
+from tests.integration.llm_gateway.asking import by_id
+from tests.integration.llm_gateway.house import PROVIDER_KEYS, SCRIPTED
+from tests.integration.llm_gateway.provider_error_cases import CASES, claude, gemini, openai
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    from tests.fixtures.scripted_provider import ScriptedProvider
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_an_error_is_told_as_what_it_is(
+    scripted: ScriptedProvider, asking: Asking, name: str
+) -> None:
+    case = CASES[name]
+    scripted.script(asking.word, case.reply())
+
+    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED[case.form])))
+
+    assert (refused.reason, len(scripted.requests(asking.word))) == (case.reason, case.requests)
+    assert case.words in str(refused)
+    call = await asking.call()
+    assert [attempt.state for attempt in call.attempts] == (
+        [call_pb2.CALL_STATE_FAILED] * case.requests
+    )
+    assert call.attempts[-1].http_status == case.status
+    assert case.code in ("", call.attempts[-1].provider_error.code)
+
+
+async def test_a_policy_that_blocks_a_request_is_final_until_the_model_changes(
+    scripted: ScriptedProvider, asking: Asking
+) -> None:
+    blocked = Reply.of_json(openai("content_filter"), "400 Bad Request")
+    scripted.script(asking.word, blocked, Reply(CLAUDE.whole("hi")))
+
+    for _ in range(2):
+        refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED["chat"])))
+        assert refused.reason == "REPLY_REFUSED"
+
+    assert len(scripted.requests(asking.word)) == 1
+    assert (await asking.call()).cost_micro_usd == 0
+
+
+async def test_the_usage_of_an_error_inside_a_stream_is_what_was_told(
+    scripted: ScriptedProvider, asking: Asking
+) -> None:
+    failed = RESPONSES.ended("failed", error={"code": "bio_policy", "message": "x"})
+    scripted.script(asking.word, Reply((RESPONSES.began(), failed)))
+
+    await asking.refusal(asking.spec(model=by_id(SCRIPTED["responses"])))
+
+    (attempt,) = (await asking.call()).attempts
+    assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (10, 5)
+    assert not attempt.estimated
+
+
+SAID = "The blue heron stood at the weir. 青鷺が堰に立っていた。"
+KEY = PROVIDER_KEYS[SCRIPTED["chat"]]
+
+
+@pytest.mark.parametrize("form", STREAMS)
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("max_tokens: 7 > 5, which is the maximum", "max_tokens: 7 > 5, which is the maximum"),
+        (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: "),
+        (f"Incorrect API key provided: {KEY[:9]}***{KEY[-7:]}", "Incorrect API key provided: "),
+        ("the key sk-proj-aBc***xYz is wrong", "the key … is wrong"),
+        ("sent with Authorization: Bearer abc.def", "sent with Authorization: …"),
+        (f"cannot parse {SAID}", "cannot parse…"),
+        (f"cannot parse {SAID[4:20]}…", "cannot pars…"),
+        (f"cannot parse {json.dumps(SAID)}", 'cannot parse "…"'),
+        ("said 青鷺が堰に立", "said…"),
+        ("a\nb\0c" + "x" * 900, "a b c" + "x" * 295),
+    ],
+)
+async def test_the_providers_words_are_kept_without_key_and_prompt(
+    house: House, scripted: ScriptedProvider, asking: Asking, form: str, message: str, kept: str
+) -> None:
+    bodies = {
+        "claude": claude("invalid_request_error", message),
+        "gemini": gemini(400, "INVALID_ARGUMENT", message),
+    }
+    body = bodies.get(form, openai("bad_value", message=message))
+    key = PROVIDER_KEYS[SCRIPTED[form]]
+    text = json.dumps(body).replace(KEY, key).replace(KEY[-7:], key[-7:])
+    scripted.script(asking.word, Reply((text,), "400 Bad Request", "application/json"))
+
+    refused = await asking.refusal(asking.spec(SAID, model=by_id(SCRIPTED[form])))
+    told = (await asking.call()).attempts[0].provider_error
+
+    assert told.message.startswith(kept)
+    assert len(told.message) <= 300
+    rows = await asking.database.fetch(
+        "SELECT a.* FROM llm_call_attempts a JOIN llm_calls c ON c.id = call_id WHERE run_id = $1",
+        asking.run_id,
+    )
+    logs = [log.read_text() for log in house.folder.glob("*.log")]
+    for place in (str([dict(row) for row in rows]), str(refused), str(told), *logs):
+        assert "heron" not in place
+        assert "青鷺が堰" not in place
+        assert "CANARY" not in place
+        assert asking.word not in place
+
+
+async def test_what_is_no_identifier_is_no_code(scripted: ScriptedProvider, asking: Asking) -> None:
+    secret = f"leak-{secrets.token_hex(8)}"
+    body = openai(f"a {secret} code", "x" * 101, param=f"messages[{secret}]", message=secret)
+    scripted.script(asking.word, Reply.of_json(body, "400 Bad Request"))
+
+    refused = await asking.refusal(asking.spec(secret, model=by_id(SCRIPTED["chat"])))
+
+    told = (await asking.call()).attempts[0].provider_error
+    assert (told.code, told.type, told.param) == ("", "", "")
+    assert secret not in f"{refused} {told}"

@@ -1,0 +1,183 @@
+"""An outcome is unknown only if a request was really sent, and its fate is not known."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.fixtures.provider_streams import CHAT, STREAMS
+from tests.fixtures.scripted_provider import Close, Hold, Pause, Reply, Reset
+from tests.integration.llm_gateway.asking import by_id
+from tests.integration.llm_gateway.house import PROVIDER_KEYS, SCRIPTED, running
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    from tests.fixtures.scripted_provider import Piece, ScriptedProvider
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+HI = CHAT.whole("hi there")
+
+
+@pytest.mark.parametrize("key", ["key-of\nCANARY", "key of CANARY", "schlüssel-CANARY", "鍵"])
+async def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_recorded(
+    house: House, scripted: ScriptedProvider, asking: Asking, key: str
+) -> None:
+    keys = house.folder / "odd-keys.json"
+    keys.write_text(json.dumps(PROVIDER_KEYS | {SCRIPTED["chat"]: key}))
+    keys.chmod(0o600)
+    scripted.script(asking.word, Reply(HI))
+
+    with running(house.gateway("odd-key", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
+        odd = await asking.through(gateway)
+        refused = await odd.refusal(odd.spec(model=by_id(SCRIPTED["chat"])))
+
+    assert refused.reason == "PROVIDER_KEY_UNUSABLE"
+    assert refused.code.name == "FAILED_PRECONDITION"
+    assert key not in str(refused)
+    assert (
+        await asking.database.fetch("SELECT FROM llm_calls WHERE run_id = $1", asking.run_id) == []
+    )
+    assert scripted.requests(asking.word) == []
+
+
+async def test_a_key_that_ends_in_a_line_feed_is_sent_without_it(
+    house: House, scripted: ScriptedProvider, asking: Asking
+) -> None:
+    keys = house.folder / "mounted-keys.json"
+    keys.write_text(json.dumps(PROVIDER_KEYS | {SCRIPTED["chat"]: " key-CANARY\n"}))
+    keys.chmod(0o600)
+    scripted.script(asking.word, Reply(HI))
+
+    with running(house.gateway("mounted", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
+        through = await asking.through(gateway)
+        await through.ask(through.spec(model=by_id(SCRIPTED["chat"])))
+
+    (sent,) = scripted.requests(asking.word)
+    assert sent.headers["authorization"] == "Bearer key-CANARY"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "https://127.0.0.1:{scripted}", "https://no-such-host.invalid"]
+)
+async def test_what_no_connection_was_made_for_is_not_unknown(
+    scripted: ScriptedProvider, asking: Asking, url: str
+) -> None:
+    port = scripted.url.rpartition(":")[2]
+    await asking.set_provider("openai", url.format(scripted=port), 3)
+    try:
+        refused = await asking.refusal(asking.spec(model=by_id("gpt-6.2-sol")))
+    finally:
+        await asking.set_provider("openai", asking.house.stub.url, 2)
+
+    assert refused.reason == "PROVIDER_UNAVAILABLE"
+    call = await asking.call()
+    assert {attempt.state for attempt in call.attempts} == {call_pb2.CALL_STATE_FAILED}
+    assert call.cost_micro_usd == 0
+
+
+ODD_HEADERS = {
+    "a request id that is none": {"x-request-id": "no id\u00ff<script>"},
+    "a long header": {"x-policy": "p" * 40_000},
+    "a wait that is none": {"retry-after": "soon"},
+    "a content type that is none": {"content-type": "\u00ff/;;="},
+    "a charset that is none": {"content-type": "text/event-stream; charset=no-such"},
+    "cookies": {"set-cookie": "a=b; Expires=never; Max-Age=x"},
+    "no coding": {"content-encoding": "identity"},
+}
+
+
+@pytest.mark.parametrize("name", ODD_HEADERS)
+async def test_an_odd_header_costs_no_reply(
+    scripted: ScriptedProvider, asking: Asking, name: str
+) -> None:
+    scripted.script(asking.word, Reply(HI, content_type="", headers=ODD_HEADERS[name]))
+
+    done = await asking.ask(asking.spec(model=by_id(SCRIPTED["chat"])))
+
+    assert (await asking.files.reply(done.call))["content"] == "hi there"
+
+
+BROKEN: dict[str, tuple[Piece, ...]] = {
+    "a reset": (Reset(),),
+    "closed": (Close(),),
+    "half a text and a reset": (CHAT.said("half"), Reset()),
+    "half an event and a reset": (CHAT.said("half")[:-5], Reset()),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_breaks_off_before_its_end_is_unknown(
+    scripted: ScriptedProvider, asking: Asking, name: str
+) -> None:
+    scripted.script(asking.word, Reply(BROKEN[name]))
+
+    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED["chat"])))
+
+    assert refused.reason == "CALL_OUTCOME_UNKNOWN"
+    assert len(scripted.requests(asking.word)) == 1
+
+
+async def test_no_request_goes_by_a_connection_that_was_used_before(
+    scripted: ScriptedProvider, asking: Asking
+) -> None:
+    """A server may close a kept connection at the moment at which the next request is sent."""
+    for number in range(1, 4):
+        word = f"{asking.word}: number-{number}"
+        scripted.script(word, Reply(HI, keep=True, headers={"keep-alive": "timeout=600"}))
+        spec = asking.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
+        assert len((await asking.ask(spec)).call.attempts) == 1
+
+    connections = [request.connection for request in scripted.requests(asking.word)]
+    assert len(set(connections)) == 3
+
+
+@pytest.mark.parametrize("form", STREAMS)
+async def test_a_provider_may_think_longer_than_it_may_be_silent(
+    house: House, scripted: ScriptedProvider, asking: Asking, form: str
+) -> None:
+    settings = {"NAGAYA_PROVIDER_FIRST_BYTE_SECONDS": "20", "NAGAYA_PROVIDER_IDLE_SECONDS": "0.5"}
+    stream = STREAMS[form]
+    began, *rest = stream.whole("hi there")
+    slow = {
+        "before the answer": Reply(stream.whole("hi there"), before=(Pause(1.5),)),
+        "before the first text": Reply((began if form != "gemini" else ":\n\n", Pause(1.5),
+                                        *(rest if form != "gemini" else (began, *rest)))),
+    }  # fmt: skip
+
+    with running(house.gateway("thoughtful", **settings)) as gateway:
+        through = await asking.through(gateway)
+        for number, (name, reply) in enumerate(slow.items(), 1):
+            scripted.script(f"{asking.word}: {name}", reply)
+            spec = through.spec(name, call=number, model=by_id(SCRIPTED[form]))
+            done = await through.ask(spec)
+            assert (await asking.files.reply(done.call))["content"] == "hi there"
+
+        silent = threading.Event()
+        pieces = (stream.began(), stream.said("half"), Hold(silent))
+        scripted.script(f"{asking.word}: silent", Reply(pieces))
+        spec = through.spec("silent", call=9, model=by_id(SCRIPTED[form]))
+        refused = await through.refusal(spec)
+        silent.set()
+
+    assert refused.reason == "CALL_OUTCOME_UNKNOWN"
+    error = (await asking.call(9)).attempts[0].error
+    assert error == "nothing came for too long in the middle of the reply"
+
+
+async def test_a_provider_that_does_not_answer_at_all_is_given_up_in_time(
+    house: House, scripted: ScriptedProvider, asking: Asking
+) -> None:
+    silent = threading.Event()
+    scripted.script(asking.word, Reply(HI, before=(Hold(silent),)))
+    impatient = await asking.through(house.gateways[1])
+
+    refused = await impatient.refusal(impatient.spec(model=by_id(SCRIPTED["chat"])))
+    silent.set()
+
+    assert refused.reason == "CALL_OUTCOME_UNKNOWN"
+    error = (await asking.call()).attempts[0].error
+    assert error == "nothing came for too long before the reply"
