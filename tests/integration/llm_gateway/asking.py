@@ -64,6 +64,8 @@ class Asking:
         """Stands in every prompt, so that the stub's script can be told of this run only."""
         self.scope: str | None = None
         """What a person's token allows; None where the workload runs asks."""
+        self.request_id: str | None = None
+        """What each request says that it is; nothing when None."""
         # No channel of servicekit's: nothing may be sent again behind a test's back.
         options = [("grpc.enable_retries", 0)]
         self._channel = grpc.aio.insecure_channel(gateway.address, options=options)
@@ -232,7 +234,8 @@ class Asking:
             token = self.house.keys.signer("runs").token(self.tenant_id, "ada")
         else:
             token = self.house.keys.token("ada", scope=self.scope, tenants=[self.tenant_id])
-        return [("authorization", f"Bearer {token}")]
+        named = [] if self.request_id is None else [("x-request-id", self.request_id)]
+        return [("authorization", f"Bearer {token}"), *named]
 
     async def _told(self, call: Awaitable[Fields]) -> Fields:
         try:

@@ -111,7 +111,7 @@ async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
 async def test_a_call_that_waited_between_two_attempts_has_failed(
     house: House, asking: Asking, victim: Asking
 ) -> None:
-    status = {"kind": "status", "status": 429, "headers": {"retry-after": "50"}}
+    status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
     house.stub.script(asking.word, status, times=1)
     asked = asyncio.create_task(victim.ask())
     await asking.until(lambda call: call.state == RESERVED)

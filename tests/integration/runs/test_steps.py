@@ -18,7 +18,7 @@ from tests.integration.runs.desk import COPY, MAPPED, SHORT, Desk, nothing, step
 
 from runs.domain.runs import RunStatus
 from runs.store.outcomes import Outcome
-from servicekit.errors import InvalidInput
+from servicekit.errors import InvalidInput, LimitExceeded
 
 if TYPE_CHECKING:
     import asyncpg
@@ -181,6 +181,38 @@ async def test_the_times_that_a_step_was_handed_back_do_not_lengthen_its_pauses(
         pauses.append(failure.value.next_retry_delay)
     assert pauses == [timedelta(milliseconds=10), timedelta(milliseconds=20), None]
     assert await steps_of(database) == [("failed", 2)]
+
+
+class ProviderLimited(LimitExceeded):
+    reason = "ERROR_REASON_PROVIDER_LIMITED"
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"),
+    [
+        ({"retry_after_ms": "3600000"}, timedelta(hours=1)),
+        ({"retry_after_ms": "5"}, timedelta(milliseconds=10)),
+        ({"final": "true"}, None),
+    ],
+)
+async def test_a_step_waits_as_long_as_it_is_told_and_temporal_does_the_waiting(
+    desk: Desk, database: asyncpg.Connection, told: dict[str, str], pause: timedelta | None
+) -> None:
+    work = await desk.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
+    environment = ActivityEnvironment()
+    policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
+    environment.info = replace(environment.info, retry_policy=policy)
+
+    async def refuse() -> JsonValue:
+        raise ProviderLimited("slow down", **told)
+
+    desk.does = refuse
+    with pytest.raises(ApplicationError) as failure:
+        await environment.run(desk.steps.run_step, work)
+
+    assert failure.value.next_retry_delay == pause
+    assert failure.value.non_retryable == (pause is None)
+    assert await steps_of(database) == [("running" if pause else "failed", 0)]
 
 
 class TooLarge(InvalidInput):

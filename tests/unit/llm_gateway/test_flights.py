@@ -33,7 +33,7 @@ class SpecOf:
 
 def flight() -> Flight:
     """Make a flight that lands when its task is told to."""
-    order = Order("acme", cast("GenerationSpec", None), "d", "ada")
+    order = Order("acme", cast("GenerationSpec", None), "d", "ada", "")
     made = Flight(order, Lease("p/1", "here", 15.0), time.monotonic() + 60)
     landing = asyncio.get_running_loop().create_future()
 
@@ -124,7 +124,7 @@ async def test_a_tenant_has_only_so_many_flights_whoever_still_waits_for_them() 
 
     def start(tenant_id: str, call: int) -> Flight:
         spec = cast("GenerationSpec", SpecOf(replace(KEY, call=call)))
-        return flights.start(Order(tenant_id, spec, "d", "ada"), time.monotonic() + 60, fly)
+        return flights.start(Order(tenant_id, spec, "d", "ada", ""), time.monotonic() + 60, fly)
 
     flown = [start("acme", 1), start("acme", 2), start("globex", 1)]
     with pytest.raises(TooManyCalls):

@@ -10,6 +10,7 @@ from llm_gateway.app.retries import Retries, RetryBudget, error_of
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import (
     CallOutcomeUnknown,
+    ProviderExhausted,
     ProviderLimited,
     ProviderRefused,
     ProviderUnavailable,
@@ -20,6 +21,8 @@ from llm_gateway.errors import (
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
 FAIL, REDO = UnknownPolicy.FAIL, UnknownPolicy.REDO
+PAUSE = 10.0
+MONTH = 31 * 86_400.0
 
 
 def delay(
@@ -33,8 +36,8 @@ def delay(
 ) -> float | None:
     happened = ProviderFault(fault, "x", retry_after=retry_after)
     deadline = time.monotonic() + left
-    chosen = retries or Retries(RetryBudget(100))
-    return chosen.delay(happened, tried, "claude", policy, deadline)
+    chosen = retries or Retries(RetryBudget(100), PAUSE)
+    return chosen.after(happened, tried, "claude", policy, deadline).seconds
 
 
 @pytest.mark.parametrize("fault", [Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED])
@@ -64,15 +67,52 @@ def test_a_wait_that_the_provider_asks_for_is_kept_or_not_begun() -> None:
     assert delay(Fault.LIMITED, retry_after=7, left=6) is None
 
 
+def test_what_must_be_waited_for_for_long_is_waited_for_by_who_asked() -> None:
+    assert delay(Fault.LIMITED, retry_after=29, left=900) == 29
+    assert delay(Fault.LIMITED, retry_after=31, left=900) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "policy", "retry_after", "seconds"),
+    [
+        (Fault.UNAVAILABLE, FAIL, None, PAUSE),
+        (Fault.LIMITED, FAIL, 3.0, PAUSE),
+        (Fault.LIMITED, FAIL, 3_600.0, 3_600.0),
+        (Fault.LIMITED, FAIL, 1e20, MONTH),
+        (Fault.EXHAUSTED, FAIL, None, PAUSE),
+        (Fault.LOST, REDO, None, PAUSE),
+        (Fault.LOST, FAIL, None, 0.0),
+        (Fault.MALFORMED, FAIL, None, 0.0),
+        (Fault.REFUSED, FAIL, None, 0.0),
+    ],
+)
+def test_a_key_rests_after_its_last_attempt(
+    fault: Fault, policy: UnknownPolicy, retry_after: float | None, seconds: float
+) -> None:
+    happened = ProviderFault(fault, "x", retry_after=retry_after)
+
+    pause = Retries(RetryBudget(1), PAUSE).pause(happened, policy)
+    error = error_of(happened, 1, 1, "claude", policy, pause=pause)
+
+    assert pause == seconds
+    told = error.metadata.get("retry_after_ms")
+    waits = seconds > 0 and fault is not Fault.EXHAUSTED
+    assert told == (str(round(seconds * 1000)) if waits else None)
+    assert ("retry_after_ms" in error.hint) <= waits
+    assert (error.metadata.get("final") == "true") == (fault is Fault.EXHAUSTED)
+
+
 def test_a_provider_that_asks_to_be_left_alone_is() -> None:
     fault = ProviderFault(Fault.UNAVAILABLE, "x")
     fault.final = True
 
-    assert Retries(RetryBudget(100)).delay(fault, 1, "claude", FAIL, time.monotonic() + 60) is None
+    retries = Retries(RetryBudget(100), PAUSE)
+    assert retries.after(fault, 1, "claude", FAIL, time.monotonic() + 60).seconds is None
 
 
 def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
-    retries, calls, repeated = Retries(RetryBudget(10)), 1000, 0
+    retries, calls, repeated = Retries(RetryBudget(10), PAUSE), 1000, 0
+    failed = ProviderFault(Fault.UNAVAILABLE, "x")
     for _ in range(calls):
         retries.began("claude")
         tried = 1
@@ -81,9 +121,9 @@ def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
             tried += 1
 
     assert repeated <= calls / 10 + 10
-    assert Retries(RetryBudget(10)).delay(
-        ProviderFault(Fault.UNAVAILABLE, "x"), 1, "gemini", FAIL, time.monotonic() + 60
-    )
+    empty = retries.after(failed, 1, "claude", FAIL, time.monotonic() + 60)
+    assert empty.why == "not repeated, because too many calls to claude failed lately"
+    assert retries.after(failed, 1, "gemini", FAIL, time.monotonic() + 60).seconds
 
 
 @pytest.mark.parametrize(
@@ -91,7 +131,7 @@ def test_a_provider_that_fails_altogether_is_asked_hardly_more_often() -> None:
     [
         (Fault.REFUSED, FAIL, ProviderRefused),
         (Fault.LIMITED, FAIL, ProviderLimited),
-        (Fault.EXHAUSTED, FAIL, ProviderLimited),
+        (Fault.EXHAUSTED, FAIL, ProviderExhausted),
         (Fault.UNAVAILABLE, FAIL, ProviderUnavailable),
         (Fault.NEVER_SENT, FAIL, ProviderUnavailable),
         (Fault.MALFORMED, FAIL, ReplyInvalid),

@@ -32,6 +32,7 @@ _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _MESSAGE_LIMIT = 1000
 _DETAILS_LIMIT = 4096
 _VALUE_LIMIT = 256
+_LONGEST_DELAY_MS = 315_576_000_000_000  # of a google.protobuf.Duration
 
 
 class RemoteError(DomainError):
@@ -74,7 +75,7 @@ def to_proto(error: DomainError, domain: str) -> Status:
     delay = metadata.get("retry_after_ms", "")
     if delay.isdecimal():
         retry = RetryInfo()
-        retry.retry_delay.FromMilliseconds(int(delay))
+        retry.retry_delay.FromMilliseconds(min(int(delay), _LONGEST_DELAY_MS))
         status.details.add().Pack(retry)
     if isinstance(error, InvalidInput) and error.violations:
         status.details.add().Pack(_bad_request(error, _DETAILS_LIMIT - status.ByteSize()))

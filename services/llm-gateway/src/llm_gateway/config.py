@@ -24,6 +24,7 @@ class ProviderConfig:
     idle_seconds: float
     reply_seconds: float
     retry_reserve: int
+    retry_pause_seconds: float
 
     @classmethod
     def from_environment(cls, environment: Environment) -> ProviderConfig:
@@ -57,6 +58,12 @@ class ProviderConfig:
                 "NAGAYA_RETRY_RESERVE",
                 "repeated attempts granted to a provider after quiet times, beside one in ten",
                 default=10,
+            ),
+            retry_pause_seconds=environment.seconds(
+                "NAGAYA_RETRY_PAUSE_SECONDS",
+                "for how long nothing is sent under a key after its attempts are used up, longer "
+                "where the provider asks for it",
+                default=10.0,
             ),
         )
 

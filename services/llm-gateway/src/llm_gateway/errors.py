@@ -30,9 +30,11 @@ DomainError
 │   └── RunNotFound
 ├── LimitExceeded
 │   └── ProviderLimited
+│       └── ProviderExhausted
 ├── Unavailable
 │   ├── CallInFlight
 │   └── ProviderUnavailable
+│       └── ProviderDeclines
 └── DataLoss
     └── ReplyInvalid
         └── ReplyDisplaced
@@ -235,8 +237,14 @@ class RunNotFound(Conflict):
 
 class ProviderLimited(LimitExceeded):
     reason = "ERROR_REASON_PROVIDER_LIMITED"
-    hint = "Call again after retry_after_ms, or raise the limit at the provider."
+    hint = "Call again after retry_after_ms; before that nothing is sent."
     retry_at_once = False
+
+
+class ProviderExhausted(ProviderLimited):
+    """Waiting does not help: the money or the quota is used up."""
+
+    hint = "Raise the limit at the provider, or pay there; until then it refuses every call."
 
 
 class CallInFlight(Unavailable):
@@ -250,8 +258,14 @@ class CallInFlight(Unavailable):
 
 class ProviderUnavailable(Unavailable):
     reason = "ERROR_REASON_PROVIDER_UNAVAILABLE"
-    hint = "Call again with the same key."
+    hint = "Call again later with the same key; nothing is sent before retry_after_ms."
     retry_at_once = False
+
+
+class ProviderDeclines(ProviderUnavailable):
+    """The provider asks not to be tried again."""
+
+    hint = "The provider asks not to be tried again; the call's attempts tell more."
 
 
 class ReplyInvalid(DataLoss):

@@ -40,6 +40,7 @@ class Order:
     spec: GenerationSpec
     digest: str
     user_id: str
+    request_id: str
 
     @property
     def key(self) -> CallKey:

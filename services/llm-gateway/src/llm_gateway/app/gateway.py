@@ -51,9 +51,10 @@ class Gateway:
         addresses = Addresses(config.providers.http_hosts)
         keys = ProviderKeys(config.providers.keys_file)
         ledger = (data.tenants, stores.calls, stores.transitions, stores.attempts)
-        claims, outcomes = Claims(*ledger), Outcomes(*ledger)
+        pause_seconds = config.providers.retry_pause_seconds
+        claims, outcomes = Claims(*ledger, pause_seconds), Outcomes(*ledger)
         replies = Replies(artifacts)
-        retries = Retries(RetryBudget(config.providers.retry_reserve))
+        retries = Retries(RetryBudget(config.providers.retry_reserve), pause_seconds)
         self._landing_seconds = config.landing_seconds
         patience = Patience(config.providers.first_byte_seconds, config.providers.idle_seconds)
         self._providers = Providers(addresses, keys, patience, config.providers.reply_seconds)

@@ -109,9 +109,10 @@ class Generations:
 
 
 def _order(tenant_id: str, spec: GenerationSpec) -> Order:
-    principal = current_principal()
+    principal, call = current_principal(), current_call()
     check_caller(spec.key, principal.workload)
-    return Order(tenant_id, spec, spec.digest(), principal.user_id)
+    request_id = "" if call is None else call.request_id
+    return Order(tenant_id, spec, spec.digest(), principal.user_id, request_id)
 
 
 def _deadline() -> float:

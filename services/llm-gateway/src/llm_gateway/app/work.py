@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 from llm_gateway.app.attempts import GIVEN_UP, Failed, make
 from llm_gateway.app.patience import patiently
 from llm_gateway.app.retries import error_of
-from llm_gateway.domain.calls import CallState
+from llm_gateway.domain.calls import Bound, CallState
 from llm_gateway.errors import ReplyDisplaced
+from llm_gateway.ledger.bounds import bound_of, refuse_too_early
 from llm_gateway.ledger.claims import (
+    Granted,
     Held,
+    Refused,
     Request,
     Stored,
     refuse_another_request,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from llm_gateway.ledger.outcomes import Outcomes
 
 _POLL_SECONDS = 0.2
+_PAUSE_POLL_SECONDS = 1.0
 _STORE_SECONDS = 600.0  # what has been paid for is not given up lightly
 _GIVE_UP_SECONDS = 2.0
 _log = logging.getLogger(__name__)
@@ -92,6 +96,12 @@ class Work:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 if not call.held_by(flight.lease):
+                    refuse_too_early(call, order.spec.unknown_policy, order.request_id)
+                    if call.pause_seconds > 0:  # between two attempts its process died
+                        journey = None
+                        flight.wait()
+                        await asyncio.sleep(min(call.pause_seconds, _PAUSE_POLL_SECONDS))
+                        continue
                     settled = await self._recovery.recover(
                         order.tenant_id, call, flight.lease, order.spec.unknown_policy
                     )
@@ -108,7 +118,8 @@ class Work:
     async def _claim(self, flight: Flight, journey: Journey) -> Call | None:
         """Take the key and send; None when another process holds it."""
         order = flight.order
-        request = Request(order.key, order.digest, order.spec.unknown_policy, order.user_id)
+        policy = order.spec.unknown_policy
+        request = Request(order.key, order.digest, policy, order.user_id, order.request_id)
         claim = await patiently(
             "taking a key",
             lambda: self._take(order.tenant_id, request, journey.plan, flight.lease),
@@ -116,34 +127,43 @@ class Work:
         )
         if isinstance(claim, Stored):
             return claim.call
+        if isinstance(claim, Refused):
+            raise claim.error
         if isinstance(claim, Held):
             flight.wait()
             await asyncio.sleep(_POLL_SECONDS)
             return None
         flight.granted(claim.call_id)
-        return await self._send(flight, journey, claim.attempt)
+        return await self._send(flight, journey, claim)
 
     async def _take(self, tenant_id: str, request: Request, plan: Plan, lease: Lease) -> Claim:
         await self._pending_work.note(tenant_id)
         return await self._claims.claim(tenant_id, request, plan, lease)
 
-    async def _send(self, flight: Flight, journey: Journey, number: int) -> Call | None:
+    async def _send(self, flight: Flight, journey: Journey, granted: Granted) -> Call | None:
         """Make attempts until one is heard or no more may follow. Raises DomainError."""
         order, provider_id = flight.order, journey.route.provider.id
-        policy, tried = order.spec.unknown_policy, 0
-        self._retries.began(provider_id)
+        policy, number, tried = order.spec.unknown_policy, granted.attempt, granted.tried
+        if tried == 1:
+            self._retries.began(provider_id)
         while True:
             outcome = await make(flight, journey, number)
-            tried += 1
             if not isinstance(outcome, Failed):
                 return await self._land(flight, number, outcome)
-            fault = outcome.fault
-            delay = self._retries.delay(fault, tried, provider_id, policy, flight.deadline)
-            await self._end(flight, number, outcome.ending, call_ends=delay is None)
-            if delay is None:
-                raise error_of(fault, number, tried, provider_id, policy)
-            await asyncio.sleep(delay)
-            number += 1
+            fault, ending = outcome.fault, outcome.ending
+            then = self._retries.after(fault, tried, provider_id, policy, flight.deadline)
+            if then.seconds is None:
+                pause = self._retries.pause(fault, policy)
+                error = error_of(
+                    fault, number, tried, provider_id, policy, pause=pause, why=then.why
+                )
+                bound = bound_of(error, pause, order.request_id)
+                await self._end(flight, number, ending, call_ends=True, bound=bound)
+                raise error
+            bound = Bound(then.seconds, None)
+            await self._end(flight, number, ending, call_ends=False, bound=bound)
+            await asyncio.sleep(then.seconds)
+            number, tried = number + 1, tried + 1
             if not await self._next(flight, journey, number):
                 return None
 
@@ -219,12 +239,26 @@ class Work:
             raise
         return settled
 
-    async def _end(self, flight: Flight, number: int, ending: Ending, *, call_ends: bool) -> None:
+    async def _end(
+        self,
+        flight: Flight,
+        number: int,
+        ending: Ending,
+        *,
+        call_ends: bool,
+        bound: Bound | None = None,
+    ) -> None:
         order = flight.order
         await patiently(
             "recording an attempt's end",
             lambda: self._outcomes.end_attempt(
-                order.tenant_id, order.key, number, ending, flight.lease, call_ends=call_ends
+                order.tenant_id,
+                order.key,
+                number,
+                ending,
+                flight.lease,
+                call_ends=call_ends,
+                bound=bound,
             ),
             _STORE_SECONDS,
             paid=True,

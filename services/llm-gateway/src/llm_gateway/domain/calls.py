@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llm_gateway.domain.provider_errors import ProviderError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -67,6 +68,26 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a caller was told when no more attempts followed, to be told again."""
+
+    reason: str
+    message: str
+    metadata: Mapping[str, str]
+    request_id: str
+    """The request that was refused: a proxy that repeats it keeps its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """For how long nothing more is sent under a key, and what is told meanwhile."""
+
+    seconds: float
+    refusal: Refusal | None
+    """None while more attempts follow by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One HTTP request to a provider."""
 
@@ -91,6 +112,10 @@ class Attempt:
     """Why else the reply is of no use."""
     told: ProviderError = field(default_factory=ProviderError)
     """What the provider said of its error, or of an unusual end."""
+    retry_at: datetime | None = None
+    """Before this moment nothing more is sent under the key."""
+    refusal: Refusal | None = None
+    """What the caller was told, where no more attempts followed by themselves."""
 
     def useless_again(self, plan: Plan) -> bool:
         """Whether a planned attempt would be paid for a reply of no use, as this one was."""
@@ -174,6 +199,8 @@ class Call:
     user_id: str
     created_at: datetime
     ended_at: datetime | None
+    read_at: datetime
+    """When the ledger was read, on the clock of its database."""
     attempts: tuple[Attempt, ...]
 
     def held_by(self, lease: Lease) -> bool:
@@ -208,6 +235,18 @@ class Call:
     def unknown_attempt(self) -> int:
         """The number of the latest attempt whose outcome nobody knows; 0 when there is none."""
         return self._last_in(CallState.UNKNOWN)
+
+    @property
+    def tried(self) -> int:
+        """How many attempts its latest round has; with a refusal a round is over."""
+        over = max((a.number for a in self.attempts if a.refusal is not None), default=0)
+        return sum(attempt.number > over for attempt in self.attempts)
+
+    @property
+    def pause_seconds(self) -> float:
+        """For how long nothing more may be sent, as of when the ledger was read."""
+        retry_at = self.attempts[-1].retry_at if self.attempts else None
+        return 0.0 if retry_at is None else max((retry_at - self.read_at).total_seconds(), 0.0)
 
     def useless_attempt(self, plan: Plan) -> Attempt | None:
         """Return the latest attempt whose reply was of no use, as a planned one's would be."""

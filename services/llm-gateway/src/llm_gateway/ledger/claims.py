@@ -15,6 +15,7 @@ from llm_gateway.errors import (
     ReplyIncomplete,
     ReplyRefused,
 )
+from llm_gateway.ledger.bounds import MAX_ATTEMPTS, bound_of, refuse_too_early, used_up, wait_told
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llm_gateway.store.attempts import AttemptStore
     from llm_gateway.store.calls import CallStore
     from llm_gateway.store.transitions import CallTransitions
+    from servicekit.errors import DomainError
 
 
 _USELESS = {Useless.INCOMPLETE: ReplyIncomplete, Useless.EMPTY: ReplyEmpty}
@@ -37,6 +39,7 @@ class Request:
     digest: str
     policy: UnknownPolicy
     user_id: str
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Granted:
 
     call_id: int
     attempt: int
+    tried: int
+    """How many attempts of the same round there are, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,17 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Another process is at work on it, or was when it died."""
+    """Another process is at work on it, or was when it died; or its pause is not over."""
 
 
-Claim: TypeAlias = Granted | Stored | Held
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing more is sent for now."""
+
+    error: DomainError
+
+
+Claim: TypeAlias = Granted | Stored | Held | Refused
 
 
 class Claims:
@@ -69,7 +81,9 @@ class Claims:
         calls: CallStore,
         transitions: CallTransitions,
         attempts: AttemptStore,
+        pause_seconds: float,
     ) -> None:
+        self._pause_seconds = pause_seconds
         self._tenants = tenants
         self._calls = calls
         self._transitions = transitions
@@ -85,7 +99,7 @@ class Claims:
 
         The same claim again, by the same lease owner, finds what the first one left. Raises
         RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyEmpty, ReplyIncomplete,
-        ReplyRefused.
+        ReplyRefused, and what was told when a pause began that is not over.
         """
         key, digest = request.key, request.digest
         async with self._tenants.connection(tenant_id) as connection:
@@ -93,7 +107,7 @@ class Claims:
                 connection, key, digest, plan, lease, request.user_id
             )
         if call_id is not None:
-            return Granted(call_id, 1)
+            return Granted(call_id, 1, 1)
         async with self._tenants.transaction(tenant_id) as connection:
             call = await self._calls.lock(connection, key)
             if call is None:
@@ -109,12 +123,27 @@ class Claims:
         if not call.held_by(lease) and (call.lease_live or call.open_attempt):
             return Held()
         if call.open_attempt:  # the answer to our first claim was lost, and nothing was sent
-            return Granted(call.id, call.open_attempt)
+            return Granted(call.id, call.open_attempt, call.tried)
         refuse_unknown(call, request.policy)
+        refuse_too_early(call, request.policy, request.request_id)
         _refuse_useless(call, plan)
+        if call.pause_seconds > 0:
+            return Held()
+        if call.tried >= MAX_ATTEMPTS:
+            return await self._end_round(connection, call, plan)
         await self._transitions.dispatch(connection, call.id, plan.resolution, lease)
         await self._attempts.insert(connection, call.id, call.last_attempt + 1, plan)
-        return Granted(call.id, call.last_attempt + 1)
+        return Granted(call.id, call.last_attempt + 1, call.tried + 1)
+
+    async def _end_round(self, connection: Connection, call: Call, plan: Plan) -> Refused:
+        """Let a key rest whose attempts died with their processes one after another."""
+        error = used_up(call.attempts[-1], plan.resolution.provider_id)
+        wait_told(error, self._pause_seconds)
+        bound = bound_of(error, self._pause_seconds, "")
+        await self._attempts.bind(connection, call.id, call.last_attempt, bound)
+        state = CallState.UNKNOWN if call.unknown_attempt else CallState.FAILED
+        await self._transitions.end(connection, call.id, state)
+        return Refused(error)
 
 
 def refuse_another_request(call: Call, digest: str) -> None:

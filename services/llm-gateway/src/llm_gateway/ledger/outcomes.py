@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
-    from llm_gateway.domain.calls import Call, CallKey, Ending, Lease, Output, Plan
+    from llm_gateway.domain.calls import Bound, Call, CallKey, Ending, Lease, Output, Plan
     from llm_gateway.store.attempts import AttemptStore
     from llm_gateway.store.calls import CallStore
     from llm_gateway.store.transitions import CallTransitions
@@ -64,10 +64,12 @@ class Outcomes:
         lease: Lease,
         *,
         call_ends: bool,
+        bound: Bound | None = None,
     ) -> None:
         """Record an attempt that gave no reply; the call ends with it, or is held for another.
 
-        A call that another process took over is left to it, or to what it left behind.
+        `bound` says when something may be sent again. A call that another process took over is left
+        to it, or to what it left behind.
         """
         async with self._tenants.transaction(tenant_id) as connection:
             call = await self._calls.lock(connection, key)
@@ -75,6 +77,8 @@ class Outcomes:
                 return
             await self._record(connection, call, number, ending)
             held = call.held_by(lease)
+            if bound is not None and (held or call.given_up):
+                await self._attempts.bind(connection, call.id, number, bound)
             if held and not call_ends:
                 await self._transitions.keep(connection, call.id, lease)
             elif held or call.given_up:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from llm_gateway.domain.calls import Attempt, CallState, Useless
+from llm_gateway.domain.calls import Attempt, CallState, Refusal, Useless
 from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import USAGE_FIELDS, Usage
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.pools import Connection
-    from llm_gateway.domain.calls import Ending, Plan
+    from llm_gateway.domain.calls import Bound, Ending, Plan
 
 
 _NOTE_CHARACTERS = 500
@@ -121,6 +122,25 @@ class AttemptStore:
         except asyncpg.UndefinedColumnError:
             return  # the migration is still to come, and the attempt itself is worth more
 
+    async def bind(self, connection: Connection, call_id: int, number: int, bound: Bound) -> None:
+        """Record when more may be sent after an attempt, and what is told to who asks before."""
+        refusal = None if bound.refusal is None else json.dumps(asdict(bound.refusal))
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    """
+                    UPDATE llm_call_attempts
+                       SET retry_at = clock_timestamp() + $3, refusal = $4::jsonb
+                     WHERE call_id = $1 AND attempt = $2
+                    """,
+                    call_id,
+                    number,
+                    timedelta(seconds=bound.seconds),
+                    refusal,
+                )
+        except asyncpg.UndefinedColumnError:
+            return  # the migration is still to come, and the attempt itself is worth more
+
     async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
         """Record that nobody knows what became of an attempt; its estimate stays."""
         await connection.execute(
@@ -144,7 +164,6 @@ def usage(row: Mapping[str, Any]) -> Usage:
 
 
 def _attempt(row: Mapping[str, Any]) -> Attempt:
-    ended_at = row["ended_at"]
     return Attempt(
         number=row["attempt"],
         state=CallState(row["state"]),
@@ -156,8 +175,8 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         cost_micro_usd=row["cost_micro_usd"],
         estimated=row["estimated"],
         dispatched_at=datetime.fromisoformat(row["dispatched_at"]),
-        ended_at=None if ended_at is None else datetime.fromisoformat(ended_at),
-        # Neither is there where the migration is still to come.
+        ended_at=_moment(row["ended_at"]),
+        # None of these is there where the migration is still to come.
         cut_at_tokens=row.get("cut_at_tokens"),
         reply_refused=row.get("reply_refused", False),
         note=row.get("note", ""),
@@ -165,8 +184,18 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         told=ProviderError(
             *(row.get(f"provider_{name}", "") for name in ("code", "type", "param", "message"))
         ),
+        retry_at=_moment(row.get("retry_at")),
+        refusal=_refusal(row.get("refusal")),
     )
 
 
 def _useless(word: str | None) -> Useless | None:
     return None if word is None else Useless(word)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _refusal(told: dict[str, Any] | None) -> Refusal | None:
+    return None if told is None else Refusal(**told)

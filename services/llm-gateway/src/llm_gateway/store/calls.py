@@ -24,6 +24,7 @@ _SELECT = f"""
            coalesce(lease_expires > clock_timestamp(), false) AS lease_live,
            {RESOLUTION}, {", ".join(USAGE_FIELDS)}, cost_micro_usd,
            finish_reason, output_path, output_digest, summary, user_id, created_at, ended_at,
+           clock_timestamp() AS read_at,
            coalesce(
                (SELECT json_agg(attempts ORDER BY attempt)
                   FROM llm_call_attempts AS attempts WHERE call_id = llm_calls.id),
@@ -138,6 +139,7 @@ def _call(row: asyncpg.Record) -> Call:
         user_id=row["user_id"],
         created_at=row["created_at"],
         ended_at=row["ended_at"],
+        read_at=row["read_at"],
         attempts=attempts(row["attempts"]),
     )
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import uuid
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -23,7 +24,6 @@ from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
-    from datetime import timedelta
 
     from temporalio.worker import ExecuteActivityInput
 
@@ -41,7 +41,7 @@ def told(failure: StepFailed, *, final: bool, failures: int | None = None) -> Ap
         failure.message,
         type=failure.reason,
         non_retryable=final,
-        next_retry_delay=None if final else _pause(failures or activity.info().attempt),
+        next_retry_delay=None if final else _delay(failure, failures or activity.info().attempt),
     )
 
 
@@ -77,6 +77,15 @@ def _internal(error: Exception) -> ApplicationError:
     extra = {"error_id": error_id, "type": type(error).__name__, "where": where}
     _log.error("an activity raised an error that is not ours", extra=extra)
     return told(StepFailed("INTERNAL", f"internal error {error_id}"), final=False)
+
+
+def _delay(failure: StepFailed, failures: int) -> timedelta | None:
+    """Return when another attempt is made: after the step's pause, or later where that is in vain.
+
+    The wait is Temporal's, so that it holds no slot of a worker.
+    """
+    pause, wait = _pause(failures), timedelta(seconds=failure.wait_seconds)
+    return pause if not wait else max(wait, pause or wait)
 
 
 def _pause(failures: int) -> timedelta | None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 5.0
+_LONGEST_WAIT = 24 * 3600.0
 _PROVIDER = frozenset({"ERROR_REASON_PROVIDER_UNAVAILABLE", "ERROR_REASON_PROVIDER_LIMITED"})
 _TOO_BUSY = "ERROR_REASON_LIMIT_EXCEEDED"
 _log = logging.getLogger(__name__)
@@ -42,8 +43,7 @@ async def patiently(do: Callable[[], Awaitable[T]]) -> T:
             if not passes(error):
                 raise step_failure(error) from error
             _log.info("waiting", extra={"reason": error.reason})
-            told = error.metadata.get("retry_after_ms", "")
-            await asyncio.sleep(max(delay, int(told) / 1000 if told.isdecimal() else 0.0))
+            await asyncio.sleep(max(delay, min(_told_wait(error), _LONGEST_WAIT)))
             delay = min(2 * delay, _LONGEST_DELAY)
 
 
@@ -57,7 +57,24 @@ def passes(error: DomainError) -> bool:
 
 
 def step_failure(error: DomainError) -> StepFailed:
-    """Return what a service's refusal means to the step."""
+    """Return what a service's refusal means to the step.
+
+    Another attempt waits for as long as the service says, but for a day at most: after a longer
+    wait nobody knows of the run any more. What the service calls final is.
+    """
     again = error.reason in _PROVIDER or isinstance(error, (DataLoss, Internal))
-    kind = StepFailed if again else StepImpossible
-    return kind(error.reason.removeprefix("ERROR_REASON_"), error.message)
+    reason, message = error.reason.removeprefix("ERROR_REASON_"), error.message
+    wait = _told_wait(error)
+    if again and wait > _LONGEST_WAIT:
+        again, message = False, f"to be tried again in {wait / 3600:,.0f} hours: {message}"
+    if not again or error.metadata.get("final") == "true":
+        return StepImpossible(reason, message)
+    failure = StepFailed(reason, message)
+    failure.wait_seconds = wait
+    return failure
+
+
+def _told_wait(error: DomainError) -> float:
+    """Return for how many seconds a service asks to be left alone."""
+    told = error.metadata.get("retry_after_ms", "")
+    return int(told) / 1000 if told.isdecimal() else 0.0

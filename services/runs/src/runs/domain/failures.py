@@ -25,6 +25,8 @@ class StepFailed(Exception):
         self.message = message[:MESSAGE_LIMIT]
         self.text = text
         self.error_path = ""
+        self.wait_seconds = 0.0
+        """For how long at least another attempt would be in vain."""
 
 
 class StepImpossible(StepFailed):

@@ -47,11 +47,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 11
     """The provider refused the request as it is. `http_status` is the provider's."""
     ERROR_REASON_PROVIDER_LIMITED: _ErrorReason.ValueType  # 12
-    """The provider limits the rate or the spend. `retry_after_ms` tells when to try again, where the provider said so."""
+    """The provider limits the rate or the spend. `retry_after_ms` tells when to try again; before that the answer is the same, and nothing is
+    sent. `final` is `true` where waiting does not help, because money or quota are used up.
+    """
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 13
-    """The provider failed, and the attempts are used up. `attempts` counts them."""
+    """The provider failed, and the attempts are used up. `attempts` counts them. `retry_after_ms` tells when to try again; before that the
+    answer is the same, and nothing is sent. `final` is `true` where the provider asks not to be tried again.
+    """
     ERROR_REASON_REPLY_INVALID: _ErrorReason.ValueType  # 14
-    """The reply was paid but cannot be used. `attempt` is the attempt's number."""
+    """The reply was paid but cannot be used. `attempt` is the attempt's number. `final` is `true` where the same would come again."""
     ERROR_REASON_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 15
     """There is no such provider. `provider_id` names it."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 16
@@ -111,11 +115,15 @@ ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 10
 ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 11
 """The provider refused the request as it is. `http_status` is the provider's."""
 ERROR_REASON_PROVIDER_LIMITED: ErrorReason.ValueType  # 12
-"""The provider limits the rate or the spend. `retry_after_ms` tells when to try again, where the provider said so."""
+"""The provider limits the rate or the spend. `retry_after_ms` tells when to try again; before that the answer is the same, and nothing is
+sent. `final` is `true` where waiting does not help, because money or quota are used up.
+"""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 13
-"""The provider failed, and the attempts are used up. `attempts` counts them."""
+"""The provider failed, and the attempts are used up. `attempts` counts them. `retry_after_ms` tells when to try again; before that the
+answer is the same, and nothing is sent. `final` is `true` where the provider asks not to be tried again.
+"""
 ERROR_REASON_REPLY_INVALID: ErrorReason.ValueType  # 14
-"""The reply was paid but cannot be used. `attempt` is the attempt's number."""
+"""The reply was paid but cannot be used. `attempt` is the attempt's number. `final` is `true` where the same would come again."""
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 15
 """There is no such provider. `provider_id` names it."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 16

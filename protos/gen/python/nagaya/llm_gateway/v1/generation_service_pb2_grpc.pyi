@@ -20,8 +20,9 @@ class GenerationServiceStub:
     """Asks a model and returns when the reply is stored.
 
     The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-    is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. Cancelling the RPC does not
-    undo what was sent.
+    is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. At most
+    three requests are sent to the provider; then the refusal is told again to whoever repeats the call, and nothing is sent, until
+    `retry_after_ms` is over. Cancelling the RPC does not undo what was sent.
 
     The workload runs asks under the keys of steps. A person asks under step `input` of a run, a name that no step has, with any item, visit and
     call number; for `input` a model must be chosen, unless it is given a default.
@@ -88,8 +89,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks a model and returns when the reply is stored.
 
         The same key with the same request returns the stored reply, or joins the call while it is in flight. A call whose earlier attempt failed
-        is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. Cancelling the RPC does not
-        undo what was sent.
+        is tried again, unless its reply was cut off, refused, empty or incomplete: the same request to the same model would be so again. At most
+        three requests are sent to the provider; then the refusal is told again to whoever repeats the call, and nothing is sent, until
+        `retry_after_ms` is over. Cancelling the RPC does not undo what was sent.
 
         The workload runs asks under the keys of steps. A person asks under step `input` of a run, a name that no step has, with any item, visit and
         call number; for `input` a model must be chosen, unless it is given a default.

@@ -1,0 +1,193 @@
+"""A refusal is an answer: whoever asks again before its time gets it again, and nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.llm_gateway.asking import FAIL, REDO, Refused
+from tests.integration.llm_gateway.house import running
+
+from nagaya.llm_gateway.v1 import call_pb2
+
+if TYPE_CHECKING:
+    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.house import House
+
+ALWAYS = {"times": 100}
+FAILED, SETTLED, UNKNOWN = (
+    call_pb2.CALL_STATE_FAILED,
+    call_pb2.CALL_STATE_SETTLED,
+    call_pb2.CALL_STATE_UNKNOWN,
+)
+BAD_GATEWAY: dict[str, Any] = {"kind": "status", "status": 502}
+SPENT: dict[str, Any] = {"kind": "spend_limit"}
+BROKEN_OFF: dict[str, Any] = {"kind": "drop", "after_bytes": 900}
+LIMITED: dict[str, Any] = {"kind": "status", "status": 429, "headers": {"retry-after": "300"}}
+
+
+def waits(refused: Refused) -> float | None:
+    told = refused.metadata.get("retry_after_ms")
+    return None if told is None else int(told) / 1000
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "requests", "longest"),
+    [
+        (BAD_GATEWAY, "PROVIDER_UNAVAILABLE", 3, 10),
+        (BROKEN_OFF, "PROVIDER_UNAVAILABLE", 3, 10),
+        (LIMITED, "PROVIDER_LIMITED", 1, 300),
+        (SPENT, "PROVIDER_LIMITED", 1, None),
+    ],
+)
+async def test_a_refusal_that_is_repeated_is_told_again_and_nothing_is_sent(
+    house: House, asking: Asking, action: dict[str, Any], reason: str, requests: int, longest: float
+) -> None:
+    """As a proxy does that repeats what is UNAVAILABLE twelve times, at two processes."""
+    house.stub.script(asking.word, action, **ALWAYS)
+    spec = asking.spec(unknown_policy=REDO)
+    processes = (asking, await asking.through(house.gateways[1]))
+
+    told = [await processes[n % 2].refusal(spec) for n in range(13)]
+    call = await asking.call()
+
+    assert len(asking.sent()) == len(call.attempts) == requests
+    assert {each.reason for each in told} == {reason}
+    assert {each.code for each in told} == {told[0].code}
+    assert len({str(each) for each in told}) == 1
+    hints = [waits(each) for each in told]
+    if longest is None:
+        assert set(hints) == {None}
+        assert {each.metadata["final"] for each in told} == {"true"}
+    else:
+        assert hints == sorted(hints, reverse=True)
+        assert 0 < hints[-1] <= hints[0] <= longest
+    assert call.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in call.attempts)
+
+
+async def test_repeats_at_the_same_moment_at_several_processes_send_three_requests(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, BAD_GATEWAY, **ALWAYS)
+    processes = (asking, await asking.through(house.gateways[1]))
+
+    told = await asyncio.gather(
+        *(processes[n % 2].refusal(asking.spec()) for n in range(12)),
+    )
+
+    assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
+    assert len(asking.sent()) == len((await asking.call()).attempts) == 3
+
+
+async def test_who_waits_as_long_as_told_gets_another_round(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, BAD_GATEWAY, times=4)
+    with running(house.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="1")) as gateway:
+        brisk = await asking.through(gateway)
+        first = await brisk.refusal(brisk.spec())
+        await asyncio.sleep(waits(first) or 0.0)
+        done = await brisk.ask()
+
+    assert [attempt.state for attempt in done.call.attempts] == [FAILED] * 4 + [SETTLED]
+    assert len(asking.sent()) == 5
+
+
+async def test_a_request_that_comes_again_under_its_own_id_is_a_repeat_however_late(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, BAD_GATEWAY, **ALWAYS)
+    with running(house.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="0.5")) as gateway:
+        brisk = await asking.through(gateway)
+        brisk.request_id = "one-request"
+        first = await brisk.refusal(brisk.spec())
+        await asyncio.sleep(waits(first) or 0.0)
+        again = await brisk.refusal(brisk.spec())
+        sent = len(asking.sent())
+        brisk.request_id = "another-request"
+        await brisk.refusal(brisk.spec())
+
+    assert (again.reason, str(again)) == (first.reason, str(first))
+    assert sent == 3
+    assert len(asking.sent()) == 6
+
+
+async def test_an_unknown_outcome_is_told_again_and_redo_is_another_decision(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, BROKEN_OFF, times=1)
+    told = [await asking.refusal(asking.spec(unknown_policy=FAIL)) for _ in range(5)]
+    sent = len(asking.sent())
+
+    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+
+    assert {each.reason for each in told} == {"CALL_OUTCOME_UNKNOWN"}
+    assert sent == 1
+    assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
+
+
+async def test_a_wait_that_a_provider_asked_for_outlives_the_process_that_waits(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    limited = {"kind": "status", "status": 429, "headers": {"retry-after": "6"}}
+    house.stub.script(asking.word, limited, times=1)
+    asked = asyncio.create_task(victim.ask())
+    await asking.until(lambda call: call.state == call_pb2.CALL_STATE_RESERVED)
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    await asking.ask()
+
+    first, second = (datetime.fromisoformat(call["begin_time"]) for call in asking.sent())
+    assert (second - first).total_seconds() >= 6
+
+
+async def test_a_call_whose_processes_die_one_after_another_rests_after_three_attempts(
+    house: House, asking: Asking
+) -> None:
+    for _ in range(3):
+        rule = house.stub.script(asking.word, {"kind": "hold"}, times=1)
+        with running(house.gateway("mortal")) as gateway:
+            mortal = await asking.through(gateway)
+            asked = asyncio.create_task(mortal.ask(mortal.spec(unknown_policy=REDO)))
+            await asyncio.to_thread(house.stub.wait_until_held, rule)
+            gateway.kill()
+            with pytest.raises(Refused):
+                await asked
+
+    told = [await asking.refusal(asking.spec(unknown_policy=REDO)) for _ in range(3)]
+    call = await asking.call()
+
+    assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
+    assert 0 < (waits(told[-1]) or 0.0) <= 10
+    assert [attempt.state for attempt in call.attempts] == [UNKNOWN] * 3
+    assert call.state == UNKNOWN
+    assert len(asking.sent()) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("1e20", 86_400, 31 * 86_400),
+        ("99999999999999999999", 86_400, 31 * 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 31 * 86_400),
+        ("-5", 0, 10),
+        ("nan", 0, 10),
+        ("inf", 0, 31 * 86_400),
+        ("soon", 0, 10),
+        ("0", 0, 10),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 10),
+    ],
+)
+async def test_whatever_stands_in_retry_after_a_caller_gets_an_answer(
+    house: House, asking: Asking, value: str, least: float, most: float
+) -> None:
+    headers = {"retry-after": value}
+    house.stub.script(asking.word, {"kind": "status", "status": 429, "headers": headers}, **ALWAYS)
+
+    told = [await asking.refusal(asking.spec()) for _ in range(2)]
+
+    assert {each.reason for each in told} == {"PROVIDER_LIMITED"}
+    assert all(least <= (waits(each) or 0.0) <= most for each in told)
+    assert len(asking.sent()) == len((await asking.call()).attempts) <= 3
