@@ -18,6 +18,7 @@ from llm_gateway.app.pending_work import PendingWork
 from llm_gateway.app.recovery import Recovery
 from llm_gateway.app.replies import Replies
 from llm_gateway.app.retries import Retries, RetryBudget
+from llm_gateway.app.settlement import Settlement
 from llm_gateway.app.work import Work
 from llm_gateway.domain.calls import Lease
 from llm_gateway.ledger.claims import Claims
@@ -70,7 +71,8 @@ class Gateway:
         # A call that begins now, and whose process dies at once, is left behind by then.
         left_behind = (1 + PATIENCE) * process.seconds
         pending_work = PendingWork(data.management, stores.pending_work, left_behind)
-        work = Work(pending_work, claims, outcomes, self.journeys, replies, recovery, retries)
+        settlement = Settlement(claims, outcomes, replies, recovery)
+        work = Work(pending_work, claims, outcomes, self.journeys, settlement, recovery, retries)
         self.generations = Generations(self.flights, work, replies)
         self.changes = CatalogChanges(
             data.management, stores.catalog, stores.prices, stores.snapshots, addresses, self.cache

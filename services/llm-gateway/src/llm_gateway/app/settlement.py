@@ -1,0 +1,142 @@
+"""The end of an attempt: its reply settles the call, or what became of it is recorded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llm_gateway.app.attempts import GIVEN_UP
+from llm_gateway.app.patience import patiently
+from llm_gateway.domain.calls import CallState
+from llm_gateway.errors import ReplyDisplaced
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from llm_gateway.app.attempts import Heard
+    from llm_gateway.app.flights import Flight
+    from llm_gateway.app.recovery import Recovery
+    from llm_gateway.app.replies import Replies
+    from llm_gateway.domain.calls import Bound, Call, Ending
+    from llm_gateway.ledger.claims import Claims
+    from llm_gateway.ledger.outcomes import Outcomes
+
+_STORE_SECONDS = 600.0  # what has been paid for is not given up lightly
+_GIVE_UP_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Settlement:
+    def __init__(
+        self, claims: Claims, outcomes: Outcomes, replies: Replies, recovery: Recovery
+    ) -> None:
+        self._claims = claims
+        self._outcomes = outcomes
+        self._replies = replies
+        self._recovery = recovery
+
+    async def land(self, flight: Flight, number: int, heard: Heard) -> Call | None:
+        """Store a reply, then settle; None when another process has taken the call over."""
+        order, ending = flight.order, heard.ending
+        try:
+            output = await patiently(
+                "storing a reply",
+                lambda: self._replies.put(
+                    order.tenant_id,
+                    order.key,
+                    heard.reply,
+                    order.digest,
+                    number,
+                    ending.provider_request_id,
+                ),
+                _STORE_SECONDS,
+                paid=True,
+            )
+        except DomainError as error:
+            words = f"the reply could not be stored: {error.reason}"
+            await self.end(flight, number, _unstored(ending, words), call_ends=True)
+            raise
+        if output is None:
+            return await self._yield_to_stored(flight, number, ending)
+        settled = await patiently(
+            "settling a call",
+            lambda: self._outcomes.settle(
+                order.tenant_id,
+                order.key,
+                number,
+                ending,
+                output,
+                flight.lease,
+                call_id=flight.call_id if number == 1 else None,
+            ),
+            _STORE_SECONDS,
+            paid=True,
+        )
+        flight.dispatched = False
+        return settled
+
+    async def _yield_to_stored(self, flight: Flight, number: int, ending: Ending) -> Call:
+        """Settle with the reply of an earlier attempt, which was stored after all."""
+        order, ended = flight.order, _unstored(ending, "another reply had been stored before")
+        await self.end(flight, number, ended, call_ends=False)
+        try:
+            call, _ = await self._claims.look(order.tenant_id, order.key)
+            settled = None
+            if call is not None:
+                settled = await self._recovery.settle(order.tenant_id, call, flight.lease)
+            if settled is None:
+                raise ReplyDisplaced(number)
+        except DomainError:
+            await self.end(flight, number, ended, call_ends=True)
+            raise
+        return settled
+
+    async def end(
+        self,
+        flight: Flight,
+        number: int,
+        ending: Ending,
+        *,
+        call_ends: bool,
+        bound: Bound | None = None,
+    ) -> None:
+        order = flight.order
+        await patiently(
+            "recording an attempt's end",
+            lambda: self._outcomes.end_attempt(
+                order.tenant_id,
+                order.key,
+                number,
+                ending,
+                flight.lease,
+                call_ends=call_ends,
+                bound=bound,
+            ),
+            _STORE_SECONDS,
+            paid=True,
+        )
+        flight.dispatched = False
+
+    async def give_up(self, flight: Flight) -> None:
+        try:
+            await patiently("giving a call up", lambda: self._lose(flight), _GIVE_UP_SECONDS)
+        except DomainError as error:  # the lease runs out, which says the same
+            _log.warning("a call could not be given up", extra={"reason": error.reason})
+
+    async def _lose(self, flight: Flight) -> None:
+        """Record what is known of an attempt that this process does not bring to its end."""
+        order, ending = flight.order, flight.ending
+        if ending is None:
+            await self._outcomes.lose_attempt(
+                order.tenant_id, order.key, flight.lease, GIVEN_UP, call_ends=True
+            )
+            return
+        if ending.state is CallState.SETTLED:  # heard, but nobody knows whether it was stored
+            ending = replace(ending, state=CallState.UNKNOWN, error=GIVEN_UP)
+        await self._outcomes.end_attempt(
+            order.tenant_id, order.key, flight.attempt, ending, flight.lease, call_ends=True
+        )
+
+
+def _unstored(ending: Ending, words: str) -> Ending:
+    return replace(ending, state=CallState.FAILED, error=words)
