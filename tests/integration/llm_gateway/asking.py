@@ -193,6 +193,12 @@ class Asking:
         """Return one page of calls. Raises Refused."""
         return await self._told(self.calls.ListCalls(request, metadata=self._credentials()))
 
+    async def sums(self, *run_ids: str) -> list[call_pb2.RunUsage]:
+        """Return what the calls of runs add up to. Raises Refused."""
+        request = call_service_pb2.SummarizeUsageRequest(tenant_id=self.tenant_id, run_ids=run_ids)
+        answer = self.calls.SummarizeUsage(request, metadata=self._credentials())
+        return list((await self._told(answer)).run_usages)
+
     async def resolve(self, step: str, **more: Fields) -> model_pb2.Resolution:
         """Return which model a step would use; `more` are fields of the request. Raises Refused."""
         request = generation_service_pb2.ResolveRequest(tenant_id=self.tenant_id, step=step, **more)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +63,40 @@ async def test_calls_are_listed_by_state(house: House, asking: Asking) -> None:
 
     assert [call.key.call for call in failed] == [1, 3]
     assert [call.key.call for call in settled] == [2, 4]
+
+
+async def test_a_run_has_used_what_all_its_calls_have(house: House, asking: Asking) -> None:
+    house.stub.script(asking.word, {"kind": "status", "status": 400}, nth=[2])
+    for number in range(1, 4):
+        try:
+            await asking.ask(asking.spec(call=number))
+        except Refused as refused:
+            assert refused.reason == "PROVIDER_REFUSED"  # noqa: PT017 - one of them is
+    none = str(uuid.uuid4())
+
+    sums, nothing = await asking.sums(asking.run_id, none)
+
+    calls = await listed(asking)
+    assert (sums.run_id, sums.calls, sums.open_calls) == (asking.run_id, 3, 0)
+    assert sums.cost_micro_usd == sum(call.cost_micro_usd for call in calls) > 0
+    for name in ("input_tokens", "output_tokens", "reasoning_tokens"):
+        assert getattr(sums.usage, name) == sum(getattr(call.usage, name) for call in calls)
+    assert nothing == call_pb2.RunUsage(run_id=none, usage=call_pb2.Usage())
+
+
+async def test_a_call_in_flight_is_open_and_added_once_it_has_ended(
+    house: House, asking: Asking
+) -> None:
+    house.stub.script(asking.word, {"kind": "delay", "delay_ms": 1_500})
+    asked = asyncio.create_task(asking.ask(asking.spec()))
+    await asyncio.to_thread(lambda: asking.sent(at_least=1, wait_ms=10_000))
+
+    (flying,) = await asking.sums(asking.run_id)
+    assert (flying.open_calls, flying.cost_micro_usd) == (1, 0)
+
+    await asked
+    (landed,) = await asking.sums(asking.run_id)
+    assert (landed.open_calls, landed.cost_micro_usd) == (0, (await asking.call()).cost_micro_usd)
 
 
 async def test_a_page_token_of_another_list_is_refused(asking: Asking) -> None:

@@ -60,7 +60,8 @@ class House:
         self.pipelines = Pipelines(tenants, stores.pipelines, stores.prompts)
         nowhere = open_channel(NOWHERE, None)
         self.data = DataPlane(tenants, management, TenantDirectory(nowhere))
-        self.files, gateway = Artifacts(peers or nowhere), LlmGateway(peers or nowhere)
+        self.files = Artifacts(peers or nowhere)
+        self.gateway = gateway = LlmGateway(peers or nowhere)
         self.runs = Runs(self.data, stores, self.files, gateway, launcher)
         self.setups = Setups(tenants, stores.runs, stores.pipelines, stores.prompts)
         self.beginnings = Beginnings(tenants, self.setups, stores.transitions, self.files)
@@ -71,7 +72,7 @@ class House:
 
     def relay(self, launcher: Launcher, silence: timedelta) -> Relay:
         """Make the relay of another replica."""
-        return Relay(self.data, self.stores, launcher, silence)
+        return Relay(self.data, self.stores, launcher, self.gateway, silence)
 
     async def find(self, run_id: str, tenant_id: str = "acme") -> Run:
         async with self.tenants.connection(tenant_id) as connection:

@@ -64,7 +64,8 @@ class Shop:
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
         setups, transitions, store = house.setups, house.stores.transitions, StepStore()
-        runs = RunActivities(house.tenants, setups, house.beginnings, transitions, store)
+        gateway = LlmGateway(peers)
+        runs = RunActivities(house.data, setups, house.beginnings, transitions, store, gateway)
         steps = StepActivities(
             house.tenants,
             house.beginnings,

@@ -159,7 +159,8 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     await creating
 
     notes, transitions = Notes(), house.stores.transitions
-    runs = RunActivities(house.tenants, house.setups, house.beginnings, transitions, StepStore())
+    store, gateway = StepStore(), house.gateway
+    runs = RunActivities(house.data, house.setups, house.beginnings, transitions, store, gateway)
     worker = Worker(
         client,
         task_queue=queue,

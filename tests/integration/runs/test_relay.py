@@ -212,7 +212,7 @@ async def test_a_sweep_finds_tenants_whose_note_was_lost(
         directory.start()
         await directory.ready()
         data = DataPlane(house.tenants, house.management, directory)
-        await Relay(data, house.stores, house.launcher).sweep()
+        await Relay(data, house.stores, house.launcher, house.gateway).sweep()
         await directory.close()
 
     assert await registry.fetchval("SELECT tenant_id FROM runs_pending_work") == "acme"

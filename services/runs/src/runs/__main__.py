@@ -31,9 +31,10 @@ async def serve(config: Config) -> None:
         open_channel(config.llm_gateway_address, signer) as gateway,
         connect_data_plane(tenant, "runs", config.connections) as data,
     ):
-        runs = Runs(data, stores, Artifacts(artifacts), LlmGateway(gateway), launcher)
+        models = LlmGateway(gateway)
+        runs = Runs(data, stores, Artifacts(artifacts), models, launcher)
         watch = Watch(data.tenants, stores.runs, stores.events)
-        relay = Relay(data, stores, launcher)
+        relay = Relay(data, stores, launcher, models)
 
         async def prepare() -> None:
             await migrations.publish(tenant, "runs", migrations.read_migrations(MIGRATIONS))

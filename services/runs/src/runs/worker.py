@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import grpc
     from temporalio.client import Client
 
-    from dataplane.tenants import DataPlane, TenantPools
+    from dataplane.tenants import DataPlane
 
 _GRACE = timedelta(seconds=20)
 _HEARTBEAT_INTERVAL = timedelta(seconds=1)
@@ -75,7 +75,7 @@ async def work(config: WorkerConfig) -> None:
             _log.info("stopped before there was anything to do")
             return
         pool = FunctionPool(config.functions, config.tenant_share)
-        runs, steps = _activities(data.tenants, artifacts, gateway, pool)
+        runs, steps = _activities(data, artifacts, gateway, pool)
         activities = [
             runs.begin_run,
             runs.end_run,
@@ -114,16 +114,17 @@ def make_worker(
 
 
 def _activities(
-    tenants: TenantPools,
+    data: DataPlane,
     artifacts_channel: grpc.aio.Channel,
     gateway_channel: grpc.aio.Channel,
     pool: FunctionPool,
 ) -> tuple[RunActivities, StepActivities]:
     artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
+    tenants = data.tenants
     setups = Setups(tenants, RunStore(), PipelineStore(), PromptStore())
     store, transitions = StepStore(), RunTransitions()
     beginnings = Beginnings(tenants, setups, transitions, artifacts)
-    runs = RunActivities(tenants, setups, beginnings, transitions, store)
+    runs = RunActivities(data, setups, beginnings, transitions, store, gateway)
     steps = StepActivities(
         tenants,
         beginnings,

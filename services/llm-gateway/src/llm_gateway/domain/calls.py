@@ -255,3 +255,14 @@ class Call:
 
     def _last_in(self, state: CallState) -> int:
         return max((a.number for a in self.attempts if a.state is state), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """What the calls of a run used and cost, all their attempts together."""
+
+    calls: int
+    open_calls: int
+    """How many are held by some process: what they use is added once they have ended."""
+    usage: Usage
+    cost_micro_usd: int

@@ -41,3 +41,13 @@ class CallServicer(call_service_pb2_grpc.CallServiceServicer):
         return pb.ListCallsResponse(
             calls=map(wire.call, page.items), next_page_token=page.next_token
         )
+
+    async def SummarizeUsage(
+        self, request: pb.SummarizeUsageRequest, context: Context
+    ) -> pb.SummarizeUsageResponse:
+        run_ids = [UUID(run_id) for run_id in request.run_ids]
+        async with self._tenants.connection(request.tenant_id) as connection:
+            sums = await self._store.sums(connection, run_ids)
+        return pb.SummarizeUsageResponse(
+            run_usages=[wire.run_usage(run_id, sums.get(run_id)) for run_id in run_ids]
+        )

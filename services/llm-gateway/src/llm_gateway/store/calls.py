@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataplane import paging
-from llm_gateway.domain.calls import Call, CallKey, CallState, Output
+from llm_gateway.domain.calls import Call, CallKey, CallState, Output, RunUsage
 from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule
 from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
 from llm_gateway.store.attempts import attempts, usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     import asyncpg
@@ -92,6 +93,26 @@ class CallStore:
         return await connection.fetchval(
             "SELECT EXISTS (SELECT FROM llm_calls WHERE lease_owner IS NOT NULL)"
         )
+
+    async def sums(self, connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, RunUsage]:
+        """Add up the calls of runs, by run; those without any are left out."""
+        rows = await connection.fetch(
+            f"""
+            SELECT run_id, count(*) AS calls, count(lease_owner) AS open_calls,
+                   {", ".join(f"sum({name})::bigint AS {name}" for name in USAGE_FIELDS)},
+                   sum(cost_micro_usd)::bigint AS cost_micro_usd
+              FROM llm_calls
+             WHERE run_id = ANY($1)
+             GROUP BY run_id
+            """,
+            run_ids,
+        )
+        return {
+            row["run_id"]: RunUsage(
+                row["calls"], row["open_calls"], usage(dict(row)), row["cost_micro_usd"]
+            )
+            for row in rows
+        }
 
     async def page(
         self,

@@ -12,7 +12,7 @@ from nagaya.llm_gateway.v1 import call_pb2 as pb
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.calls import Attempt, Call
+    from llm_gateway.domain.calls import Attempt, Call, RunUsage
     from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.usage import Usage
 
@@ -90,6 +90,18 @@ def attempt(attempt: Attempt) -> pb.CallAttempt:
 
 def _provider_error(told: ProviderError) -> pb.ProviderError:
     return pb.ProviderError(code=told.code, type=told.type, param=told.param, message=told.message)
+
+
+def run_usage(run_id: UUID, sums: RunUsage | None) -> pb.RunUsage:
+    if sums is None:
+        return pb.RunUsage(run_id=str(run_id), usage=pb.Usage())
+    return pb.RunUsage(
+        run_id=str(run_id),
+        calls=sums.calls,
+        open_calls=sums.open_calls,
+        usage=usage(sums.usage),
+        cost_micro_usd=sums.cost_micro_usd,
+    )
 
 
 def usage(usage: Usage) -> pb.Usage:

@@ -49,6 +49,20 @@ class Spent:
     cost_micro_usd: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """What all calls of a run used and cost, as the ledger says."""
+
+    run_id: str
+    input_tokens: int
+    """Cached ones included."""
+    output_tokens: int
+    """Reasoning included."""
+    cost_micro_usd: int
+    calls_open: bool
+    """Whether calls are in flight, so that it will be more."""
+
+
 class Ending(StrEnum):
     """How a reply ended."""
 

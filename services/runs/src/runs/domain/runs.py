@@ -62,6 +62,8 @@ class RunTotals:
     output_tokens: int = 0
     cost_micro_usd: int = 0
     completed_steps: int = 0
+    calls_open: bool = False
+    """Whether calls are in flight that the run has left: what they cost is still to be added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2_grpc,
     model_pb2,
 )
-from runs.domain.generation import Answer, Ending, Question, Spent, Usage
+from runs.domain.generation import Answer, Ending, Question, RunUsage, Spent, Usage
 from runs.domain.models import ModelFault
 from runs.domain.outputs import CONTENT, FilePointer
 from runs.wire.models import model_choice_message
@@ -22,6 +22,8 @@ from runs.wire.structs import struct
 from servicekit.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import grpc
 
     from runs.domain.models import ModelChoice, ModelNeed
@@ -87,6 +89,12 @@ class LlmGateway:
             return None
         return _spent(response.call)
 
+    async def sums(self, tenant_id: str, run_ids: Sequence[str]) -> tuple[RunUsage, ...]:
+        """Return what all calls of some runs, at most 100, have used and cost until now."""
+        request = call_service_pb2.SummarizeUsageRequest(tenant_id=tenant_id, run_ids=run_ids)
+        response = await self._calls.SummarizeUsage(request)
+        return tuple(map(_run_usage, response.run_usages))
+
 
 def _spec(question: Question) -> generation_pb2.GenerationSpec:
     spec = generation_pb2.GenerationSpec(
@@ -123,6 +131,27 @@ def _part(part: str | FilePointer) -> generation_pb2.Part:
     )
 
 
+def _run_usage(sums: call_pb2.RunUsage) -> RunUsage:
+    used = _usage(sums.usage)
+    return RunUsage(
+        sums.run_id,
+        used.input_tokens,
+        used.output_tokens,
+        sums.cost_micro_usd,
+        calls_open=sums.open_calls > 0,
+    )
+
+
+def _usage(usage: call_pb2.Usage) -> Usage:
+    return Usage(
+        input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
+        output_tokens=usage.output_tokens + usage.reasoning_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
 def _key(work: Work) -> call_pb2.CallKey:
     return call_pb2.CallKey(
         run_id=work.run_id, step=work.step, item=work.item, visit=work.visit, call=_CALL
@@ -130,17 +159,11 @@ def _key(work: Work) -> call_pb2.CallKey:
 
 
 def _spent(call: call_pb2.Call) -> Spent:
-    resolution, usage = call.resolution, call.usage
+    resolution = call.resolution
     rule = model_pb2.ResolutionRule.Name(resolution.rule).removeprefix("RESOLUTION_RULE_")
     return Spent(
         llm_model=f"{resolution.provider_id}/{resolution.model_name}",
         model_rule=rule,
-        usage=Usage(
-            input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
-            output_tokens=usage.output_tokens + usage.reasoning_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-        ),
+        usage=_usage(call.usage),
         cost_micro_usd=call.cost_micro_usd,
     )

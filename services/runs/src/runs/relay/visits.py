@@ -12,11 +12,13 @@ from runs.app.endings import Endings
 from runs.errors import TemporalUnavailable
 from runs.relay.messages import RETRY, Messenger
 from runs.relay.reconciler import SILENCE, Reconciler
+from runs.relay.usage import UsageChecks
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
     from runs.launcher import Launcher
+    from runs.peers.llm_gateway import LlmGateway
     from runs.store.stores import Stores
 
 _LOOK_SECONDS = 1.0
@@ -34,6 +36,7 @@ class Relay:
         data: DataPlane,
         stores: Stores,
         launcher: Launcher,
+        gateway: LlmGateway,
         silence: timedelta = SILENCE,
     ) -> None:
         self._data = data
@@ -41,6 +44,7 @@ class Relay:
         endings = Endings(data.tenants, stores, launcher)
         self._messenger = Messenger(data.tenants, stores.outbox, launcher, endings)
         self._reconciler = Reconciler(data.tenants, stores, launcher, endings, silence)
+        self._usage = UsageChecks(data.tenants, stores.usage, gateway)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -110,7 +114,11 @@ class Relay:
         except TemporalUnavailable as error:
             _log.info("Temporal is waited for", extra=_about(tenant_id, error))
             return RETRY
-        return _COME_BACK * _jitter() if await self._work_left(tenant_id) else None
+        due = await self._usage.check(tenant_id)
+        if due is None and not await self._work_left(tenant_id):
+            return None
+        delay = _COME_BACK * _jitter()
+        return delay if due is None else max(min(due, delay), timedelta())
 
     async def _work_left(self, tenant_id: str) -> bool:
         async with self._data.tenants.connection(tenant_id) as connection:

@@ -68,12 +68,13 @@ class OpenRunStore:
         )
 
     async def work_left(self, connection: Connection) -> bool:
-        """Tell whether a run has no final status, or Temporal is still to be told something."""
+        """Tell whether a run has no final status or is to be checked, or Temporal to be told."""
         return bool(
             await connection.fetchval(
                 f"""
                 SELECT EXISTS (SELECT FROM runs WHERE {OPEN} AND NOT held)
                     OR EXISTS (SELECT FROM outbox)
+                    OR EXISTS (SELECT FROM usage_checks)
                 """
             )
         )

@@ -37,6 +37,7 @@ def run(row: Row) -> Run:
             output_tokens=row["output_tokens"],
             cost_micro_usd=row["cost_micro_usd"],
             completed_steps=row["completed_steps"],
+            calls_open=bool(row.get("calls_open")),  # not in events that are older than the column
         ),
         error=_failure(row),
         stuck_reason=row.get("stuck_reason") or "",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = """
     id, pipeline, pipeline_version, status, held, current_step, config -> 'settings' AS settings,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
-    cost_micro_usd, completed_steps, error, stuck_reason, last_seq, user_id, created_at,
+    cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
     started_at, ended_at
 """
 

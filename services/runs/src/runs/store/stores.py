@@ -12,6 +12,7 @@ from runs.store.pipelines import PipelineStore
 from runs.store.prompts import PromptStore
 from runs.store.runs import RunStore
 from runs.store.transitions import RunTransitions
+from runs.store.usage import UsageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +26,5 @@ class Stores:
     open_runs: OpenRunStore = field(default_factory=OpenRunStore)
     events: EventStore = field(default_factory=EventStore)
     outbox: OutboxStore = field(default_factory=OutboxStore)
+    usage: UsageStore = field(default_factory=UsageStore)
     pending_work: PendingWorkStore = field(default_factory=PendingWorkStore)

@@ -7,6 +7,7 @@ workflow of an earlier epoch, or one that comes too late, changes nothing.
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,7 +18,13 @@ from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
+    from runs.domain.generation import RunUsage
     from runs.domain.runs import Failure, OutputFile, Run
+
+_ASKS_MODELS = "prompt_versions <> '{}'::jsonb AND started_at IS NOT NULL"
+_CHECKED_SOON = timedelta(seconds=1)
+_CHECKED_ONCE = timedelta(seconds=16)
+"""When everything is known, so that once is enough."""
 
 
 class RunTransitions:
@@ -84,16 +91,18 @@ class RunTransitions:
         epoch: int,
         status: RunStatus,
         error: Failure | None = None,
+        usage: RunUsage | None = None,
     ) -> Run | None:
         """Give an open run a final status, and end the steps that it leaves unfinished.
 
-        In a transaction. Returns None if the run has a final status already, or another epoch.
+        `usage` is what its calls add up to by now; without it, calls are taken to be in flight. In
+        a transaction. Returns None if the run has a final status already, or another epoch.
         """
         # No step begins or ends from now on; the next statement sees those that have.
         await take_turn(connection, run_id)
         await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
         await self._close_steps(connection, run_id, epoch, status)
-        return await self._end(connection, run_id, epoch, status, error)
+        return await self._end(connection, run_id, epoch, status, error, usage)
 
     async def _end(
         self,
@@ -102,25 +111,21 @@ class RunTransitions:
         epoch: int,
         status: RunStatus,
         error: Failure | None = None,
+        usage: RunUsage | None = None,
     ) -> Run | None:
-        """Write the final status and its event, and end what is left of the run's outbox."""
+        """Write the final status and its event, and end what is left of the run's outbox.
+
+        What a run that asks models has cost is looked at once more when it has ended.
+        """
         row = await connection.fetchrow(
-            f"""
-            WITH moved AS (
-                UPDATE runs
-                   SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
-                       stuck_reason = NULL, held = false, last_seq = last_seq + 1
-                 WHERE id = $1 AND epoch = $2 AND {OPEN}
-                RETURNING *
-            ), told AS (
-                DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id
-            ), event AS ({RUN_EVENT})
-            SELECT {COLUMNS} FROM moved
-            """,
+            _END,
             UUID(run_id),
             epoch,
             status.value,
             None if error is None else _failure(error),
+            *_usage(status, usage),
+            _CHECKED_SOON,
+            _CHECKED_ONCE,
         )
         return None if row is None else rows.run(row)
 
@@ -164,6 +169,15 @@ def _input(file: OutputFile) -> tuple[str, str, str, str]:
     return file.output_path, file.output_digest, file.summary, json.dumps(dict(file.metrics))
 
 
+def _usage(
+    status: RunStatus, usage: RunUsage | None
+) -> tuple[int | None, int | None, int | None, bool]:
+    """Return the values of input_tokens, output_tokens, cost_micro_usd and calls_open."""
+    if usage is None:
+        return None, None, None, status is not RunStatus.COMPLETED
+    return usage.input_tokens, usage.output_tokens, usage.cost_micro_usd, usage.calls_open
+
+
 def _failure(error: Failure) -> str:
     return json.dumps(
         {
@@ -173,3 +187,26 @@ def _failure(error: Failure) -> str:
             "error_path": error.error_path,
         }
     )
+
+
+_END = f"""
+WITH moved AS (
+    UPDATE runs
+       SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
+           stuck_reason = NULL, held = false, last_seq = last_seq + 1,
+           input_tokens = coalesce($5, input_tokens),
+           output_tokens = coalesce($6, output_tokens),
+           cost_micro_usd = coalesce($7, cost_micro_usd),
+           calls_open = $8 AND {_ASKS_MODELS}
+     WHERE id = $1 AND epoch = $2 AND {OPEN}
+    RETURNING *
+), told AS (
+    DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id
+), checked AS (
+    INSERT INTO usage_checks (run_id, due_at)
+    SELECT id, now() + CASE WHEN calls_open THEN $9::interval ELSE $10::interval END
+      FROM moved
+     WHERE {_ASKS_MODELS}
+), event AS ({RUN_EVENT})
+SELECT {COLUMNS} FROM moved
+"""

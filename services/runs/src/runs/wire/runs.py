@@ -58,6 +58,7 @@ def run(run: Run) -> pb.Run:
             output_tokens=run.totals.output_tokens,
             cost_micro_usd=run.totals.cost_micro_usd,
             completed_steps=run.totals.completed_steps,
+            calls_open=run.totals.calls_open,
         ),
         error=run_error(run.error),
         stuck_reason=run.stuck_reason,

@@ -370,3 +370,43 @@ class Usage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class RunUsage(_message.Message):
+    """What the calls of a run used and cost, all their attempts together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    OPEN_CALLS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_MICRO_USD_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    calls: _builtins.int
+    """How many calls there are."""
+    open_calls: _builtins.int
+    """How many of them are still in flight: what those use is added once they have ended."""
+    cost_micro_usd: _builtins.int
+    """What it cost, in millionths of a US dollar."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was used."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        open_calls: _builtins.int = ...,
+        usage: Global___Usage | None = ...,
+        cost_micro_usd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cost_micro_usd", b"cost_micro_usd", "open_calls", b"open_calls", "run_id", b"run_id", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunUsage: _TypeAlias = RunUsage  # noqa: Y015

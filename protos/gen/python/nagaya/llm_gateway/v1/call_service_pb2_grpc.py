@@ -45,6 +45,11 @@ class CallServiceStub:
                 request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsResponse.FromString,
                 _registered_method=True)
+        self.SummarizeUsage = channel.unary_unary(
+                '/nagaya.llm_gateway.v1.CallService/SummarizeUsage',
+                request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageRequest.SerializeToString,
+                response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageResponse.FromString,
+                _registered_method=True)
 
 
 class CallServiceServicer:
@@ -68,6 +73,13 @@ class CallServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizeUsage(self, request, context):
+        """Adds up what the calls of runs used and cost until now, failed and unknown ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_CallServiceServicer_to_server(servicer, server):
                     servicer.ListCalls,
                     request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsRequest.FromString,
                     response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsResponse.SerializeToString,
+            ),
+            'SummarizeUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeUsage,
+                    request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageRequest.FromString,
+                    response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +154,33 @@ class CallService:
             '/nagaya.llm_gateway.v1.CallService/ListCalls',
             nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsRequest.SerializeToString,
             nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.llm_gateway.v1.CallService/SummarizeUsage',
+            nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageRequest.SerializeToString,
+            nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.SummarizeUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,8 @@ class CallServiceStub:
     """
     ListCalls: _aio.UnaryUnaryMultiCallable[_call_service_pb2.ListCallsRequest, _call_service_pb2.ListCallsResponse]
     """Lists calls with their attempts, oldest first."""
+    SummarizeUsage: _aio.UnaryUnaryMultiCallable[_call_service_pb2.SummarizeUsageRequest, _call_service_pb2.SummarizeUsageResponse]
+    """Adds up what the calls of runs used and cost until now, failed and unknown ones included."""
 
 class CallServiceServicer(metaclass=_abc_1.ABCMeta):
     """The ledger of a tenant's calls."""
@@ -47,5 +49,13 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_call_service_pb2.ListCallsRequest, _abc.Awaitable[_call_service_pb2.ListCallsResponse]],
     ) -> _abc.Awaitable[_call_service_pb2.ListCallsResponse]:
         """Lists calls with their attempts, oldest first."""
+
+    @_abc_1.abstractmethod
+    def SummarizeUsage(
+        self,
+        request: _call_service_pb2.SummarizeUsageRequest,
+        context: _aio.ServicerContext[_call_service_pb2.SummarizeUsageRequest, _abc.Awaitable[_call_service_pb2.SummarizeUsageResponse]],
+    ) -> _abc.Awaitable[_call_service_pb2.SummarizeUsageResponse]:
+        """Adds up what the calls of runs used and cost until now, failed and unknown ones included."""
 
 def add_CallServiceServicer_to_server(servicer: CallServiceServicer, server: _aio.Server) -> None: ...

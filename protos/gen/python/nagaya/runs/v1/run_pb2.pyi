@@ -259,6 +259,7 @@ class RunTotals(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_MICRO_USD_FIELD_NUMBER: _builtins.int
     COMPLETED_STEPS_FIELD_NUMBER: _builtins.int
+    CALLS_OPEN_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Input tokens, cached ones included."""
     output_tokens: _builtins.int
@@ -267,6 +268,10 @@ class RunTotals(_message.Message):
     """The cost in millionths of a US dollar."""
     completed_steps: _builtins.int
     """How many steps are done, elements of maps counted each."""
+    calls_open: _builtins.bool
+    """Whether calls of a run that failed or was cancelled are still in flight: what they cost is added once their replies have landed,
+    within seconds where the services are up.
+    """
     def __init__(
         self,
         *,
@@ -274,10 +279,11 @@ class RunTotals(_message.Message):
         output_tokens: _builtins.int = ...,
         cost_micro_usd: _builtins.int = ...,
         completed_steps: _builtins.int = ...,
+        calls_open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_steps", b"completed_steps", "cost_micro_usd", b"cost_micro_usd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_open", b"calls_open", "completed_steps", b"completed_steps", "cost_micro_usd", b"cost_micro_usd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,103 @@
+"""What a run has cost is the sum of its ledger, to the micro-USD, whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
+from tests.e2e.stub import add_rule, wait_until_held
+
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+SPEC = {
+    "steps": [
+        {
+            "step": "write",
+            "map": {"step": "input"},
+            "llm": {
+                "model": {"modelId": "claude-sonnet-5-5"},
+                "maxOutputTokens": 50,
+                "bindings": [{"variable": "title", "element": {}}],
+            },
+        }
+    ]
+}
+
+
+async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have_landed(
+    house: House, client: Client
+) -> None:
+    tenant_id = await create_writing_tenant(client)
+    refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
+    await add_rule(house, refused, {"kind": "status", "status": 400, "delay_ms": 700})
+    await add_rule(house, slow, {"kind": "delay", "delay_ms": 2_500})
+    run_id = await create_run(client, tenant_id, "titles", [refused, slow, "quick"])
+
+    ended = await finish(client, tenant_id, run_id)
+    assert ended.state == run_pb2.RUN_STATE_FAILED
+    assert ended.totals.calls_open
+
+    run, calls = await landed(client, tenant_id, run_id)
+    states = [call.state for call in calls]
+    assert states.count(call_pb2.CALL_STATE_SETTLED) == 2
+    check_totals(run, calls)
+    assert run.totals.cost_micro_usd > ended.totals.cost_micro_usd
+
+
+async def test_calls_in_flight_when_a_run_is_cancelled_are_in_its_totals_once_they_have_landed(
+    house: House, client: Client
+) -> None:
+    tenant_id = await create_writing_tenant(client)
+    slow = f"slow-{secrets.token_hex(6)}"
+    await add_rule(house, slow, {"kind": "delay", "delay_ms": 2_500})
+    run_id = await create_run(client, tenant_id, "titles", [slow, "quick", "quicker"])
+    await wait_until_held(house, slow)
+    cancel = run_service_pb2.CancelRunRequest(tenant_id=tenant_id, run_id=run_id)
+    await client.runs.CancelRun(cancel)
+
+    ended = await finish(client, tenant_id, run_id)
+    assert ended.state == run_pb2.RUN_STATE_CANCELLED
+
+    run, calls = await landed(client, tenant_id, run_id)
+    assert call_pb2.CALL_STATE_SETTLED in [call.state for call in calls]
+    check_totals(run, calls)
+
+
+async def create_writing_tenant(client: Client) -> str:
+    tenant_id = await create_tenant(client, "costs")
+    await create_prompt(client, tenant_id, "write", "Write about {{title}}.")
+    await create_pipeline(client, tenant_id, "titles", SPEC)
+    return tenant_id
+
+
+async def landed(
+    client: Client, tenant_id: str, run_id: str
+) -> tuple[run_pb2.Run, list[call_pb2.Call]]:
+    """Wait until nothing of a run is in flight; return it and its ledger."""
+    get = run_service_pb2.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
+    async with asyncio.timeout(30):
+        run = (await client.runs.GetRun(get)).run
+        while run.totals.calls_open:  # a watch ends with the run, and tells nothing later
+            await asyncio.sleep(0.1)
+            run = (await client.runs.GetRun(get)).run
+    ledger = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id)
+    return run, list((await client.calls.ListCalls(ledger)).calls)
+
+
+def check_totals(run: run_pb2.Run, calls: list[call_pb2.Call]) -> None:
+    assert run.totals.cost_micro_usd == sum(call.cost_micro_usd for call in calls) > 0
+    usages = [call.usage for call in calls]
+    assert run.totals.output_tokens == sum(
+        usage.output_tokens + usage.reasoning_tokens for usage in usages
+    )
+    assert run.totals.input_tokens == sum(
+        usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens for usage in usages
+    )

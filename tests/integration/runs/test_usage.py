@@ -1,0 +1,195 @@
+"""What a run has cost is what the ledger says, whatever became of the run. The ledger is played."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+from tests.integration.runs.house import House, make_due
+
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2, call_service_pb2_grpc
+from runs.activities.runs import RunActivities
+from runs.domain.runs import Run, RunStatus
+from runs.domain.work import RunEnd
+from runs.relay.reconciler import SILENCE
+from runs.store.steps import StepStore
+from servicekit.errors import Unavailable
+from servicekit.server import Context, bind
+from servicekit.testing import Keys, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import asyncpg
+    import grpc
+
+    from dataplane.tenants import ManagementPool, TenantPools
+    from runs.launcher import Launcher
+    from servicekit.identity import Principal
+
+USAGE = call_pb2.Usage(input_tokens=5, cache_read_tokens=2, output_tokens=30, reasoning_tokens=4)
+STEP = {"step": "draft", "llm": {}}
+
+
+class Ledger(call_service_pb2_grpc.CallServiceServicer):
+    """Tells of every run that is asked for the same."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.open_calls = 0
+        self.away = False
+
+    async def SummarizeUsage(
+        self, request: call_service_pb2.SummarizeUsageRequest, context: Context
+    ) -> call_service_pb2.SummarizeUsageResponse:
+        self.asked.append(list(request.run_ids))
+        if self.away:
+            raise Unavailable("the ledger is away")
+        usages = [
+            call_pb2.RunUsage(
+                run_id=run_id, calls=2, open_calls=self.open_calls, usage=USAGE, cost_micro_usd=154
+            )
+            for run_id in request.run_ids
+        ]
+        return call_service_pb2.SummarizeUsageResponse(run_usages=usages)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()  # pyright: ignore[reportAbstractUsage] - one of its methods is served
+
+
+@pytest.fixture
+async def gateway(keys: Keys, ledger: Ledger) -> AsyncGenerator[grpc.aio.Channel]:
+    add = call_service_pb2_grpc.add_CallServiceServicer_to_server
+    binding = bind(add, ledger, "nagaya.llm_gateway.v1.CallService")
+    only = {"SummarizeUsage": binding.handlers["SummarizeUsage"]}
+    async with serve(keys, replace(binding, handlers=only)) as served:
+        yield served.workload_channel("runs")
+
+
+@pytest.fixture
+async def paid(
+    tenants: TenantPools,
+    management: ManagementPool,
+    stranded: Launcher,
+    gateway: grpc.aio.Channel,
+    ada: Principal,
+) -> House:
+    """A service whose pipeline asks a model."""
+    house = House(tenants, management, stranded, gateway)
+    await house.prompts.create("acme", "p1", "draft", "Write.")
+    await house.prompts.activate("acme", "draft", 1)
+    await house.pipeline(STEP)
+    return house
+
+
+async def begun(house: House) -> Run:
+    run = await house.run()
+    await house.begin(run.run_id)
+    return run
+
+
+async def end(house: House, run: Run, status: str) -> Run:
+    """End a run as its workflow does."""
+    transitions, gateway = house.stores.transitions, house.gateway
+    runs = RunActivities(
+        house.data, house.setups, house.beginnings, transitions, StepStore(), gateway
+    )
+    await ActivityEnvironment().run(runs.end_run, RunEnd("acme", run.run_id, 1, status))
+    return await house.find(run.run_id)
+
+
+async def visit(
+    house: House, database: asyncpg.Connection, registry: asyncpg.Connection, run: Run
+) -> Run:
+    """Have a relay visit the tenant, whatever is due by then."""
+    await database.execute("UPDATE usage_checks SET due_at = now()")
+    await make_due(database, registry)
+    await house.relay(house.launcher, SILENCE).visit_due()
+    return await house.find(run.run_id)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_a_run_that_did_not_complete_has_cost_what_its_calls_have(
+    paid: House, status: str
+) -> None:
+    totals = (await end(paid, await begun(paid), status)).totals
+
+    assert (totals.input_tokens, totals.output_tokens) == (7, 34)
+    assert (totals.cost_micro_usd, totals.calls_open) == (154, False)
+
+
+async def test_calls_in_flight_at_the_end_are_added_once_they_have_landed(
+    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    ledger.open_calls = 1
+    run = await end(paid, await begun(paid), "failed")
+    assert run.totals.calls_open
+    due = await registry.fetchval("SELECT due_at < now() + interval '2 s' FROM runs_pending_work")
+    assert due
+
+    assert (await visit(paid, database, registry, run)).totals.calls_open
+    ledger.open_calls = 0
+    landed = await visit(paid, database, registry, run)
+
+    assert (landed.totals.cost_micro_usd, landed.totals.calls_open) == (154, False)
+    assert landed.last_sequence == run.last_sequence + 1
+    payload = await database.fetchval("SELECT payload FROM run_events ORDER BY seq DESC LIMIT 1")
+    assert '"calls_open": false' in payload
+
+
+async def test_a_run_is_looked_at_until_it_has_been_over_for_a_while(
+    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    run = await end(paid, await begun(paid), "cancelled")
+    await visit(paid, database, registry, run)
+    assert await database.fetchval("SELECT count(*) FROM usage_checks") == 1
+
+    await database.execute("UPDATE runs SET ended_at = now() - interval '16 seconds'")
+    await visit(paid, database, registry, run)
+    assert await database.fetchval("SELECT count(*) FROM usage_checks") == 0
+    asked = len(ledger.asked)
+    await visit(paid, database, registry, run)
+    assert len(ledger.asked) == asked
+
+
+async def test_a_run_says_that_calls_are_open_while_the_ledger_is_away(
+    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    ledger.away = True
+    run = await end(paid, await begun(paid), "failed")
+    assert run.status is RunStatus.FAILED
+    assert run.totals.calls_open
+    assert (await visit(paid, database, registry, run)).totals.calls_open
+
+    ledger.away = False
+    landed = await visit(paid, database, registry, run)
+    assert (landed.totals.cost_micro_usd, landed.totals.calls_open) == (154, False)
+
+
+async def test_a_run_that_completed_is_looked_at_once_more_together_with_others(
+    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    runs = [await end(paid, await begun(paid), "completed") for _ in range(3)]
+    assert ledger.asked == []
+    assert not any(run.totals.calls_open for run in runs)
+
+    await database.execute("UPDATE runs SET ended_at = now() - interval '16 seconds'")
+    seen = await visit(paid, database, registry, runs[0])
+
+    assert seen.totals.cost_micro_usd == 154
+    assert [sorted(each) for each in ledger.asked] == [sorted(run.run_id for run in runs)]
+
+
+async def test_a_run_that_asks_no_model_is_never_looked_at(
+    paid: House, ledger: Ledger, database: asyncpg.Connection
+) -> None:
+    await paid.pipeline()
+    run = await end(paid, await begun(paid), "failed")
+
+    assert not run.totals.calls_open
+    assert ledger.asked == []
+    assert await database.fetchval("SELECT count(*) FROM usage_checks") == 0
