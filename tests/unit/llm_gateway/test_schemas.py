@@ -92,20 +92,3 @@ def test_a_number_too_large_to_be_checked_is_a_mismatch() -> None:
 def test_a_schema_that_refers_to_itself_alone_is_a_mismatch() -> None:
     with pytest.raises(SchemaMismatch):
         OutputSchema.parse({"$ref": "#"}).check(1)
-
-
-@pytest.mark.parametrize(
-    ("definition", "strict"),
-    [
-        ({"type": "string"}, True),
-        ({"type": "object"}, False),
-        ({"type": "object", "properties": {}, "additionalProperties": False}, True),
-        ({"properties": {"a": {}}, "additionalProperties": False, "required": []}, False),
-        ({"properties": {"a": {}}, "additionalProperties": False, "required": ["a"]}, True),
-        ({"type": "array", "items": {"type": ["object", "null"]}}, False),
-    ],
-)
-def test_a_schema_is_strict_when_every_object_is_closed(
-    definition: JsonObject, *, strict: bool
-) -> None:
-    assert OutputSchema.parse(definition).strict is strict

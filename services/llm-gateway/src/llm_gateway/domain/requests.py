@@ -119,6 +119,17 @@ class GenerationSpec:
             yield from message.parts
 
 
+class SchemaAs(StrEnum):
+    """How a model is told of an output schema. Each is tried where the one before was refused."""
+
+    RULE = "rule"
+    """The provider holds the model to it, so far as it can."""
+    HINT = "hint"
+    """The provider is told of it, without being asked to hold the model to it."""
+    WORDS = "words"
+    """It stands in the system prompt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn with its text joined."""
@@ -140,6 +151,7 @@ class Prompt:
     output_schema: OutputSchema | None
     utf8_bytes: int
     """The length of all texts."""
+    schema_as: SchemaAs = SchemaAs.RULE
 
 
 def _part(part: Part) -> Json:

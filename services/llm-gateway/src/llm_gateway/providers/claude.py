@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.providers.schemas import asked_for, for_claude
 from llm_gateway.providers.usage import ClaudeUsage
 from llm_gateway.providers.wire_format import HttpRequest, child, children, second_reply, text
 
@@ -40,12 +41,12 @@ class ClaudeMessages:
             "service_tier": "standard_only",
             "inference_geo": "global",
         }
-        if prompt.system:
-            body["system"] = prompt.system
+        system, schema = asked_for(prompt, for_claude)
+        if system:
+            body["system"] = system
         if prompt.temperature is not None:
             body["temperature"] = prompt.temperature
-        if prompt.output_schema is not None:
-            schema = prompt.output_schema.definition
+        if schema is not None:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return HttpRequest("/v1/messages", body, {"anthropic-version": _VERSION})
 

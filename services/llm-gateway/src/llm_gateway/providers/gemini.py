@@ -10,6 +10,7 @@ from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.requests import Role
+from llm_gateway.providers.schemas import asked_for, for_gemini
 from llm_gateway.providers.usage import GeminiUsage
 from llm_gateway.providers.wire_format import HttpRequest, child, children, first_of, text
 
@@ -37,7 +38,9 @@ class GeminiGenerateContent:
             config["temperature"] = prompt.temperature
         if prompt.output_schema is not None:
             config["responseMimeType"] = "application/json"
-            config["responseJsonSchema"] = prompt.output_schema.definition
+        system, schema = asked_for(prompt, for_gemini)
+        if schema is not None:
+            config["responseJsonSchema"] = schema
         contents: list[Json] = [
             {"role": _ROLES[turn.role], "parts": [{"text": turn.text}]} for turn in prompt.turns
         ]
@@ -46,8 +49,8 @@ class GeminiGenerateContent:
             "generationConfig": config,
             "serviceTier": "standard",
         }
-        if prompt.system:
-            body["systemInstruction"] = {"parts": [{"text": prompt.system}]}
+        if system:
+            body["systemInstruction"] = {"parts": [{"text": system}]}
         name = quote(prompt.model_name.removeprefix("models/"), safe="")
         return HttpRequest(f"/v1/models/{name}:streamGenerateContent?alt=sse", body, {})
 

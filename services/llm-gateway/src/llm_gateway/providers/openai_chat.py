@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.domain.requests import SchemaAs
 from llm_gateway.providers import openai_keys
+from llm_gateway.providers.schemas import asked_for, for_openai, is_strict
 from llm_gateway.providers.usage import ChatUsage
 from llm_gateway.providers.wire_format import (
     HttpRequest,
@@ -39,11 +41,12 @@ class OpenAiChat:
     versioned = False
 
     def request(self, prompt: Prompt) -> HttpRequest:
-        system: list[JsonObject] = [{"role": "system", "content": prompt.system}]
+        told, schema = asked_for(prompt, for_openai)
+        system: list[JsonObject] = [{"role": "system", "content": told}]
         turns: list[JsonObject] = [{"role": t.role, "content": t.text} for t in prompt.turns]
         body: JsonObject = {
             "model": prompt.model_name,
-            "messages": [*(system if prompt.system else ()), *turns],
+            "messages": [*(system if told else ()), *turns],
             "max_completion_tokens": prompt.max_output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -51,13 +54,13 @@ class OpenAiChat:
         }
         if prompt.temperature is not None:
             body["temperature"] = prompt.temperature
-        if prompt.output_schema is not None:
+        if schema is not None:
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {
                     "name": "reply",
-                    "schema": prompt.output_schema.definition,
-                    "strict": prompt.output_schema.strict,
+                    "schema": schema,
+                    "strict": prompt.schema_as is SchemaAs.RULE and is_strict(schema),
                 },
             }
         return HttpRequest("/v1/chat/completions", body, {})

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.domain.requests import SchemaAs
 from llm_gateway.providers import openai_keys
+from llm_gateway.providers.schemas import asked_for, for_openai, is_strict
 from llm_gateway.providers.usage import ResponsesUsage
 from llm_gateway.providers.wire_format import (
     HttpRequest,
@@ -46,17 +48,18 @@ class OpenAiResponses:
             "stream": True,
             "service_tier": "default",  # left out, the project's own setting would count
         }
-        if prompt.system:
-            body["instructions"] = prompt.system
+        system, schema = asked_for(prompt, for_openai)
+        if system:
+            body["instructions"] = system
         if prompt.temperature is not None:
             body["temperature"] = prompt.temperature
-        if prompt.output_schema is not None:
+        if schema is not None:
             body["text"] = {
                 "format": {
                     "type": "json_schema",
                     "name": "reply",
-                    "schema": prompt.output_schema.definition,
-                    "strict": prompt.output_schema.strict,
+                    "schema": schema,
+                    "strict": prompt.schema_as is SchemaAs.RULE and is_strict(schema),
                 }
             }
         return HttpRequest("/v1/responses", body, {})
