@@ -298,7 +298,7 @@ SCHEMAS = st.recursive(
 
 @given(SCHEMAS)
 def test_nothing_but_what_the_provider_takes_is_ever_sent(schema: object) -> None:
-    whole = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    whole: Json = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
     claude, gemini = for_claude(copy.deepcopy(whole)), for_gemini(copy.deepcopy(whole))
 
     for node in nodes(claude):

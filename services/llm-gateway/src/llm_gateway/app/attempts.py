@@ -222,7 +222,7 @@ def _ending(journey: Journey, exchange: Exchange, used: ReportedUsage, begun: da
         usage=used.usage,
         cost_micro_usd=price.rates.cost(used.usage),
         estimated=bool(used.doubt),
-        note=used.doubt,
+        note="; ".join(filter(None, (used.doubt, exchange.note))),
         http_status=exchange.status,
         provider_request_id=exchange.request_id,
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BYTES_PER_TOKEN = 4
 
@@ -67,6 +71,12 @@ class ReportedUsage:
     """A bucket that nothing was told of is 0."""
     doubt: str = ""
     """Why the request's cost may be another than the price list makes of it; empty if it is not."""
+    served: frozenset[str] = field(default_factory=frozenset[str], compare=False)
+    """Of which of its choices, such as `service_tier`, the provider told what it chose."""
+
+    def doubted(self, doubts: Iterable[str]) -> ReportedUsage:
+        """Return it with more doubts."""
+        return replace(self, doubt="; ".join(filter(None, (self.doubt, *doubts))))
 
     def completed(self, prompt_tokens: int, reply_tokens: int, *, whole: bool) -> ReportedUsage:
         """Return it with estimates for what was not told, and with that for a doubt.
@@ -84,10 +94,10 @@ class ReportedUsage:
         why = f"the provider did not tell the tokens of {' and '.join(missing)}" if missing else ""
         if not whole:
             why = "the reply broke off before its tokens were told"
-        return ReportedUsage(usage, "; ".join(filter(None, (why, self.doubt))))
+        return replace(self, usage=usage, doubt="; ".join(filter(None, (why, self.doubt))))
 
 
-USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+USAGE_FIELDS = tuple(each.name for each in fields(Usage))
 
 
 def estimated_tokens(utf8_bytes: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from jsonvalues import NotJson, scalar_text
+from jsonvalues import NotJson, parse, scalar_text
 from llm_gateway.domain.ends import judge
 from llm_gateway.providers.error_bodies import error_in
 from llm_gateway.providers.refusals import fault_in_reply, fault_of
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.usage import ReportedUsage
+    from llm_gateway.providers.parameters import Asked
     from llm_gateway.providers.reply_bodies import Told
-    from llm_gateway.providers.wire_format import HttpRequest, WireFormatAdapter
+    from llm_gateway.providers.wire_format import WireFormatAdapter
 
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_REPLY_CHARACTERS = 32 << 20
@@ -68,7 +69,7 @@ class Exchange:
         session: aiohttp.ClientSession,
         adapter: WireFormatAdapter,
         url: str,
-        request: HttpRequest,
+        asked: Asked,
         headers: Mapping[str, str],
         patience: Patience,
         *,
@@ -77,9 +78,10 @@ class Exchange:
         self._session = session
         self._adapter = adapter
         self._url = url
-        self._body = request.body
+        self._asked = asked
+        self._body = asked.request.body
         self._large = large
-        self._headers = {**_HEADERS, **request.headers, **headers}
+        self._headers = {**_HEADERS, **asked.request.headers, **headers}
         self._patience = patience
         self._reader = adapter.reader()
         self._reply_body = ReplyBody()
@@ -95,7 +97,12 @@ class Exchange:
     @property
     def usage(self) -> ReportedUsage:
         """What the provider has told so far."""
-        return self._reader.usage
+        return self._reader.usage.doubted(self._asked.doubts(self._reader.usage.served))
+
+    @property
+    def note(self) -> str:
+        """What was left out of the request; empty when nothing was."""
+        return self._asked.note
 
     @property
     def request_id(self) -> str:
@@ -161,7 +168,17 @@ class Exchange:
             body = await response.content.read(_MAX_ERROR_BYTES)
         except (aiohttp.ClientError, OSError, TimeoutError):
             body = b""
-        return fault_of(response.status, response.headers, body)
+        fault = fault_of(response.status, response.headers, body)
+        if fault.fault is Fault.REFUSED and (words := self._otherwise(response.status, body)):
+            fault.words, fault.asked_otherwise = f"{fault.words}; {words}", True
+        return fault
+
+    def _otherwise(self, status: int, body: bytes) -> str:
+        """Return how it is asked the next time; empty when a body tells of nothing to change."""
+        try:
+            return self._asked.refused(status, parse(body), self._url)
+        except NotJson:
+            return ""
 
     async def _reply(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
         last = False

@@ -13,6 +13,7 @@ from llm_gateway.providers.exchange import Exchange, Patience, note_sent
 from llm_gateway.providers.gemini import GeminiGenerateContent
 from llm_gateway.providers.openai_chat import OpenAiChat
 from llm_gateway.providers.openai_responses import OpenAiResponses
+from llm_gateway.providers.parameters import Parameters
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,8 +49,10 @@ class Line:
         base_url: str,
         key: str,
         patience: Patience,
+        parameters: Parameters,
     ) -> None:
         self._patience = patience
+        self._parameters = parameters
         self._session = session
         self._adapter = adapter
         self._addresses = addresses
@@ -61,8 +64,8 @@ class Line:
 
         Providers do not look at the attempt's name; whoever reads both logs can.
         """
-        request = self._adapter.request(prompt)
-        url = self._addresses.join(self._base_url, request.path, self._adapter)
+        asked = self._parameters.prepare(self._base_url, prompt, self._adapter)
+        url = self._addresses.join(self._base_url, asked.request.path, self._adapter)
         host = urlsplit(url).hostname or ""
         headers = {
             **self._adapter.authorization(self._key, host),
@@ -70,7 +73,7 @@ class Line:
         }
         large = prompt.utf8_bytes > _LARGE
         return Exchange(
-            self._session, self._adapter, url, request, headers, self._patience, large=large
+            self._session, self._adapter, url, asked, headers, self._patience, large=large
         )
 
     def scrubbed(self, told: ProviderError, prompt: Prompt, heard: str) -> ProviderError:
@@ -89,6 +92,7 @@ class Providers:
         self._keys = keys
         self._patience = patience
         self._timeout = aiohttp.ClientTimeout(total=reply_seconds, sock_connect=_CONNECT_SECONDS)
+        self._parameters = Parameters()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     def line(self, provider: Provider) -> Line:
@@ -101,7 +105,9 @@ class Providers:
         self._addresses.check(base_url)
         key = self._keys.of(provider.id)
         session = self._session(provider.id)
-        return Line(session, adapter, self._addresses, base_url, key, self._patience)
+        return Line(
+            session, adapter, self._addresses, base_url, key, self._patience, self._parameters
+        )
 
     async def __aenter__(self) -> Providers:
         return self

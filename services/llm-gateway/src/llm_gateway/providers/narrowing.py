@@ -8,7 +8,7 @@ does not; it forbids nothing that a reply needs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from jsonvalues import NothingThere, PointerMalformed, at, compact
@@ -237,7 +237,7 @@ class _Narrowing:
         if not reference.startswith("#/"):
             raise Inexpressible
         try:
-            return at(self._root, unquote(reference[1:]))
+            return cast("Json", at(self._root, unquote(reference[1:])))
         except (NothingThere, PointerMalformed):
             raise Inexpressible from None
 
@@ -256,12 +256,12 @@ class _Narrowing:
         if "$ref" in other:
             return self._both(one, self._target(str(other["$ref"])))
         both: JsonObject = {**one, **other}
-        for name in ("properties", "dependentSchemas"):
-            ours, theirs = one.get(name), other.get(name)
-            if isinstance(ours, dict) and isinstance(theirs, dict):
-                both[name] = {**ours, **theirs} | {
-                    each: {"allOf": [ours[each], theirs[each]]} for each in ours.keys() & theirs
-                }
+        ours, theirs = one.get("properties"), other.get("properties")
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            properties: JsonObject = {**ours, **theirs}
+            for name in ours.keys() & theirs:
+                properties[name] = {"allOf": [ours[name], theirs[name]]}
+            both["properties"] = properties
         ours, theirs = one.get("required"), other.get("required")
         if isinstance(ours, list) and isinstance(theirs, list):
             both["required"] = [*ours, *(name for name in theirs if name not in ours)]

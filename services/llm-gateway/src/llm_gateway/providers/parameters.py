@@ -17,11 +17,11 @@ from jsonvalues import canonical
 from llm_gateway.domain.requests import SchemaAs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.requests import Prompt
-    from llm_gateway.providers.wire_format import HttpRequest
+    from llm_gateway.providers.wire_format import HttpRequest, WireFormatAdapter
 
 _STATUSES = (400, 422)
 _GENERATION = "generationConfig"
@@ -35,7 +35,7 @@ _SCHEMA = re.compile(
 )
 _UNKNOWN_FIELD = re.compile(r"Unknown name \"([\w.]+)\"|Cannot find field", re.IGNORECASE)
 _VALUE_IS_WRONG = re.compile(
-    r"less than|greater than|at most|at least|between|range|maximum value|minimum value"
+    r"less than|greater than|at most|at least|between|range|maximum|minimum|<=|>="
 )
 _VERSIONS = {"/v1/": "/v1beta/", "/v1beta/": "/v1/"}
 _LONGEST = 2_000
@@ -45,12 +45,31 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request without what was refused before."""
+    """A request without what was refused before, and what to do when it is refused."""
 
+    parameters: Parameters
+    address: str
     request: HttpRequest
     prompt: Prompt
     left_out: tuple[str, ...]
-    may_change_version: bool
+
+    def refused(self, status: int, body: Json, url: str) -> str:
+        """Return what is done otherwise the next time; empty when nothing would help."""
+        if status not in _STATUSES:
+            return ""
+        version_is_ours = url.endswith(self.request.path)  # and not the address's own
+        return self.parameters.learn(self, body, version_is_ours=version_is_ours)
+
+    @property
+    def note(self) -> str:
+        """What to know of the request; empty when there is nothing to know."""
+        return f"sent without {', '.join(self.left_out)}, refused before" if self.left_out else ""
+
+    def doubts(self, told: Iterable[str]) -> Iterator[str]:
+        """Yield why the price may be another, unless the provider told how it served it."""
+        for name in self.left_out:
+            if name in PRICED and name not in told:
+                yield f"{name} cannot be asked for, and the provider did not tell it"
 
 
 class Parameters:
@@ -62,53 +81,47 @@ class Parameters:
         self._versions: dict[str, str] = {}
         self._refused_versions: defaultdict[str, set[str]] = defaultdict(set)
 
-    def prompt(self, address: str, prompt: Prompt) -> Prompt:
-        """Return a prompt that tells of its schema as the model is known to take it."""
-        schema_as = self._schema_as.get((address, prompt.model_name, _digest(prompt)))
-        return prompt if schema_as is None else replace(prompt, schema_as=schema_as)
-
-    def asked(
-        self, address: str, prompt: Prompt, request: HttpRequest, *, versioned: bool
-    ) -> Asked:
-        """Return a request as its model is known to take it; an address may name the version."""
-        names = self._left_out.get((address, prompt.model_name), set())
-        request = replace(request, body=_without(request.body, names))
-        version = self._versions.get(address)
-        if version is not None and not versioned:
-            old = _version(request.path)
+    def prepare(self, address: str, prompt: Prompt, adapter: WireFormatAdapter) -> Asked:
+        """Return a request as its model is known to take it."""
+        key = (address, prompt.model_name)
+        if self._schema_as and prompt.output_schema is not None:
+            schema_as = self._schema_as.get((*key, _digest(prompt)), prompt.schema_as)
+            prompt = replace(prompt, schema_as=schema_as)
+        request, names = adapter.request(prompt), self._left_out.get(key, set())
+        version, old = self._versions.get(address), _version(request.path)
+        if version is not None and old:
             request = replace(request, path=request.path.replace(old, version, 1))
-        return Asked(request, prompt, tuple(sorted(names)), not versioned)
-
-    def learn(self, address: str, asked: Asked, status: int, body: Json) -> str:
-        """Read a refusal; return what is done about it, or nothing when nothing helps."""
-        if status not in _STATUSES:
-            return ""
-        told = tuple(_strings(body))
-        key = (address, asked.prompt.model_name)
-        names = {n for n in _optional(asked.request.body) if any(_names(t, n) for t in told)}
         if names:
+            request = replace(request, body=_without(request.body, names))
+        return Asked(self, address, request, prompt, tuple(sorted(names)))
+
+    def learn(self, asked: Asked, body: Json, *, version_is_ours: bool) -> str:
+        """Read a refusal; return what is done about it, or nothing when nothing helps."""
+        told = tuple(_strings(body))
+        key = (asked.address, asked.prompt.model_name)
+        words = self._other_version(asked, told) if version_is_ours else ""
+        names = {name for name in _optional(asked.request.body) if _refused(name, told)}
+        if not words and names:
             self._left_out[key] |= names
             words = f"asked again without {', '.join(sorted(names))}"
-        elif words := self._other_version(address, asked, told):
-            pass
-        elif any(_SCHEMA.search(text) for _, text in told):
+        elif not words and any(_SCHEMA.search(text) for _, text in told):
             words = self._other_way(key, asked.prompt, asked.request.body)
         if words:
-            facts = {"gen_ai.request.model": key[1], "why": words, "address": address}
+            facts = {"gen_ai.request.model": key[1], "why": words, "address": asked.address}
             _log.warning("a provider refuses a part of a request", extra=facts)
         return words
 
-    def _other_version(self, address: str, asked: Asked, told: tuple[_Told, ...]) -> str:
+    def _other_version(self, asked: Asked, told: tuple[_Told, ...]) -> str:
         """Ask under the other version of the API, if this one does not know a field."""
         version = _version(asked.request.path)
         if not version or not any(_UNKNOWN_FIELD.search(text) for _, text in told):
             return ""
-        refused = self._refused_versions[address]
+        refused = self._refused_versions[asked.address]
         other = _VERSIONS[version]
-        if not asked.may_change_version or other in refused:
-            return ""
         refused.add(version)
-        self._versions[address] = other
+        if other in refused:
+            return ""
+        self._versions[asked.address] = other
         fields = [found[1] for _, text in told for found in _UNKNOWN_FIELD.finditer(text)]
         named = ", ".join(dict.fromkeys(filter(None, fields)))[:100] or "a field"
         return (
@@ -137,18 +150,24 @@ def _optional(body: JsonObject) -> Iterator[str]:
         yield from (name for name in holder if name in _OPTIONAL or name in _OTHERWISE)
 
 
-def _names(told: _Told, parameter: str) -> bool:
-    """Whether an error's text refuses a parameter; its value may be what is wrong, of some."""
-    place, text = told
+def _refused(parameter: str, told: tuple[_Told, ...]) -> bool:
+    """Whether an error refuses a parameter, and not its value, which was the caller's."""
+    wrong = any(_VALUE_IS_WRONG.search(text) for _, text in told)
+    if wrong and parameter not in PRICED:
+        return False
+    return any(_names(place, text, parameter) for place, text in told)
+
+
+def _names(place: str, text: str, parameter: str) -> bool:
+    """Whether a text of an error names a parameter; it may be written in either way."""
     words = parameter if "_" in parameter else re.sub(r"([A-Z])", r"_\1", parameter).lower()
     either = f"(?:{parameter}|{words})"
     if place in ("param", "field", "loc"):
-        named = re.fullmatch(rf"(?:[\w.]+\.)?{either}", text) is not None
-        return named and (parameter in PRICED or place != "field" or True)
+        return re.fullmatch(rf"(?:[\w.]+\.)?{either}", text) is not None
     if "_" in words:
         return re.search(rf"(?<![\w]){either}(?![\w])", text) is not None
     quoted = re.search(rf"(?:^|[\s(.])[`'\"]?{either}[`'\"]?(?:[`'\":]|\s+is\b)", text)
-    return quoted is not None and _VALUE_IS_WRONG.search(text) is None
+    return quoted is not None
 
 
 def _strings(value: Json, place: str = "", depth: int = 0) -> Iterator[_Told]:
@@ -176,14 +195,10 @@ def _without(body: JsonObject, names: set[str]) -> JsonObject:
 
 
 def _holds_strict(body: Mapping[str, Json]) -> bool:
-    for name in ("text", "response_format"):
-        form = body.get(name)
-        inner = (
-            form.get("format" if name == "text" else "json_schema")
-            if isinstance(form, dict)
-            else None
-        )
-        if isinstance(inner, dict) and inner.get("strict") is True:
+    for outer, inner in (("text", "format"), ("response_format", "json_schema")):
+        form = body.get(outer)
+        told = form.get(inner) if isinstance(form, dict) else None
+        if isinstance(told, dict) and told.get("strict") is True:
             return True
     return False
 

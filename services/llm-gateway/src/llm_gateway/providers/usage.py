@@ -59,7 +59,7 @@ class UsageReports:
         """Return what has been told so far."""
         usage, problem = self._usage()
         doubts = [problem, *self._doubts()]
-        return ReportedUsage(usage, "; ".join(filter(None, doubts)))
+        return ReportedUsage(usage, "; ".join(filter(None, doubts)), frozenset(self._served))
 
     def _usage(self) -> tuple[Usage, str]:
         """Return the buckets, and what is wrong with the figures; empty when nothing is."""

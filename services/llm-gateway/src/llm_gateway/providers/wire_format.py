@@ -65,13 +65,15 @@ class ProviderFault(Exception):
         """Whether the provider asks not to be tried again."""
         self.cut_at_tokens: int | None = None
         """The limit on output tokens that cut the reply off."""
+        self.asked_otherwise = False
+        """Whether the next attempt leaves out, or says otherwise, what was refused."""
         self.told = ProviderError()
         """The provider's own words, not yet scrubbed."""
 
     @property
     def retryable(self) -> bool:
         """Whether another attempt may follow, without anybody having paid for this one."""
-        return self.fault in _RETRYABLE and not self.final
+        return self.asked_otherwise or (self.fault in _RETRYABLE and not self.final)
 
 
 @dataclass(frozen=True, slots=True)
