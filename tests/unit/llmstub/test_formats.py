@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+from anthropic.lib._parse._transform import transform_schema
 from tests.unit.llmstub.calling import (
     FORMATS,
     PROMPT,
@@ -89,8 +91,9 @@ async def test_the_limit_cuts_the_reply_and_says_so(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("form", FORMATS)
 async def test_a_requested_schema_is_respected(caller: Caller, form: str, *, stream: bool) -> None:
+    schema = OUTLINE if form != "claude" else transform_schema(copy.deepcopy(OUTLINE))
     answered = await caller.ask(
-        form, "Outline an article about rain gardens.", schema=OUTLINE, stream=stream
+        form, "Outline an article about rain gardens.", schema=schema, stream=stream
     )
 
     outline = json.loads(text_of(form, answered))
@@ -147,10 +150,11 @@ async def test_a_malformed_body_is_refused(caller: Caller, form: str, body: byte
 async def test_a_stop_sequence_ends_the_reply_before_it(caller: Caller, form: str) -> None:
     stops: dict[str, Any] = {
         "claude": {"stop_sequences": ["storm water"]},
-        "chat": {"stop": "storm water"},
+        "chat": {"stop": "storm water", "model": "gpt-4.1"},
         "gemini": {"generationConfig": {"stopSequences": ["storm water"]}},
     }
-    whole = text_of(form, await caller.ask(form))
+    asked = {"model": stops[form]["model"]} if "model" in stops[form] else {}
+    whole = text_of(form, await caller.ask(form, more=asked))
     stopped = await caller.ask(form, more=stops[form])
 
     assert "storm water" in whole

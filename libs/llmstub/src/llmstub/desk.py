@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from llmstub.fields import Fields
 from llmstub.formats.wire_format import dumps
 from llmstub.paths import route
 from llmstub.replies.composer import compose, draw
+from llmstub.replies.told_schemas import schema_in
 from llmstub.script import Seen
 
 if TYPE_CHECKING:
@@ -132,7 +134,8 @@ class _Reading:
             raise Refused(400, f"The body is no JSON: {error}") from error
         fields = Fields(value)
         self.body = fields.raw
-        self.ask = form.ask(fields, request.headers, request.query)
+        ask = form.ask(fields, request.headers, request.query)
+        self.ask = ask if ask.schema else replace(ask, schema=schema_in(ask.prompt))
 
 
 def _seen(request: web.Request, found: Route, ask: Ask) -> Seen:
@@ -142,4 +145,5 @@ def _seen(request: web.Request, found: Route, ask: Ask) -> Seen:
         ask.prompt,
         request.headers.get(_IDEMPOTENCY_HEADER, ""),
         ask.stream,
+        request.path,
     )

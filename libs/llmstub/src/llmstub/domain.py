@@ -108,11 +108,12 @@ class Problem:
     field: str = ""
     spend_limit: bool = False
     retry_after: float | None = None  # seconds
+    code: str = ""  # OpenAI's, where it has one of its own
 
 
 class Refused(Exception):
     """The stub does not accept this request, as the provider would not."""
 
-    def __init__(self, status: int, message: str, field: str = "") -> None:
+    def __init__(self, status: int, message: str, field: str = "", *, code: str = "") -> None:
         super().__init__(message)
-        self.problem = Problem(status, message, field)
+        self.problem = Problem(status, message, field, code=code)

@@ -51,6 +51,12 @@ class Fields:
             raise self._wrong(name, "true or false")
         return bool(value)
 
+    def one_of(self, name: str, *values: str) -> None:
+        """Refuse a string that is none of the values."""
+        value = self.text(name)
+        if value is not None and value not in values:
+            raise self._wrong(name, " or ".join(map(repr, values)))
+
     def child(self, name: str) -> Fields | None:
         value = self.raw.get(name)
         return None if value is None else Fields(value, self.path(name))

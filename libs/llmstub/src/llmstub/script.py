@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmstub.domain import JsonObject, Provider
     from llmstub.faults import Action
 
-_MATCH = {"provider", "model", "contains", "idempotency", "stream", "nth"}
+_MATCH = {"provider", "model", "path", "contains", "idempotency", "stream", "nth"}
 _RULE = {"name", "match", "action", "times", "latency"}
 
 
@@ -31,6 +31,7 @@ class Seen:
     prompt: str
     idempotency: str
     stream: bool
+    path: str
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Rule:
     delay_ms: int = 0
     provider: str | None = None
     model: str | None = None
+    path: str | None = None
     contains: str | None = None
     idempotency: str | None = None
     stream: bool | None = None
@@ -57,6 +59,7 @@ class Rule:
             and self.model in (None, seen.model)
             and self.idempotency in (None, seen.idempotency)
             and self.stream in (None, seen.stream)
+            and (self.path is None or self.path in seen.path)
             and (self.contains is None or self.contains in seen.prompt)
         )
 
@@ -143,6 +146,7 @@ def _rule(rule: Fields, number: int) -> Rule:
         delay_ms=delay or 0,
         provider=match.text("provider"),
         model=match.text("model"),
+        path=match.text("path"),
         contains=match.text("contains"),
         idempotency=match.text("idempotency"),
         stream=match.flag("stream") if "stream" in match.raw else None,

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstub import tokens
 from llmstub.domain import Ask, Finish, Refused
+from llmstub.formats import parameters, schema_rules
 from llmstub.formats.wire_format import Frame, bearer, server_sent
 from llmstub.replies.schema import as_object
+from llmstub.replies.told_schemas import with_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,8 +37,8 @@ _FINISHES = {
     Finish.FILTERED: "refusal",
 }
 _WITHOUT_SAMPLING = "2026-10-21"  # from this version on, sampling parameters are refused
-_SAMPLING = ("temperature", "top_k", "top_p")
 _ADAPTIVE = {"low": 64, "medium": 128, "high": 256, "xhigh": 384, "max": 512}
+_NEWEST = ("opus-5-5", "sonnet-5-5")
 _LEAST_BUDGET = 1024
 _SHARE_OF_BUDGET = 8  # a small part of what may be thought is thought
 
@@ -57,14 +59,18 @@ class ClaudeMessages:
         version = headers.get("anthropic-version", "")
         if not version:
             raise Refused(400, "anthropic-version: header is required")
-        for name in _SAMPLING:
-            if version >= _WITHOUT_SAMPLING and body.raw.get(name) is not None:
-                raise Refused(400, f"{name}: Extra inputs are not permitted", name)
+        older = version < _WITHOUT_SAMPLING
+        known = parameters.CLAUDE.union(parameters.CLAUDE_SAMPLING if older else ())
+        for name in body.raw.keys() - known:
+            raise Refused(400, f"{name}: Extra inputs are not permitted", name)
+        body.one_of("service_tier", "auto", "standard_only")
+        body.one_of("inference_geo", "global", "us")
         texts = [*_texts(body, "system"), *_messages(body)]
         prompt = "\n\n".join(texts)
         if not self.counts:
             body.required("max_tokens")
         body.required("model")
+        _check_newest(body)
         max_tokens = body.integer("max_tokens")
         return Ask(
             model=body.text("model") or "",
@@ -163,8 +169,25 @@ def _messages(body: Fields) -> list[str]:
         if message.text("role") not in ("user", "assistant", "system"):
             raise Refused(400, f"{message.path('role')}: unexpected role", message.path("role"))
         message.required("content")
-        texts += _texts(message, "content")
+        said = _texts(message, "content")
+        if any(not text.strip() for text in said) or message.raw["content"] in ("", []):
+            words = "text content blocks must contain non-whitespace text"
+            raise Refused(400, f"messages: {words}", message.path("content"))
+        texts += said
     return texts
+
+
+def _check_newest(body: Fields) -> None:
+    """Refuse what the models of 5.5 no longer take."""
+    model = body.text("model") or ""
+    messages, choice = body.children("messages"), body.child("tool_choice")
+    if not model.endswith(_NEWEST):
+        return
+    if messages and messages[-1].text("role") == "assistant":
+        words = "This model does not support assistant message prefill."
+        raise Refused(400, f"{words} The conversation must end with a user message.", "messages")
+    if choice is not None and choice.text("type") in ("any", "tool"):
+        raise Refused(400, "tool_choice forces tool use is not supported.", "tool_choice.type")
 
 
 def _schema(body: Fields) -> JsonObject | None:
@@ -174,14 +197,20 @@ def _schema(body: Fields) -> JsonObject | None:
         return None
     if form.text("type") != "json_schema":
         raise Refused(400, f"{form.path('type')}: expected json_schema", form.path("type"))
-    return as_object(form.required("schema"))
+    schema = as_object(form.required("schema"))
+    schema_rules.check_claude(schema)
+    return as_object(with_hints(schema))
 
 
 def _reasoning(body: Fields, max_tokens: int | None) -> int:
     thinking = body.child("thinking")
     kind = thinking.text("type") if thinking else None
     if thinking is None or kind in ("disabled", "between_tools"):
+        if kind == "disabled" and (body.text("model") or "").endswith(_NEWEST):
+            raise Refused(400, "thinking.type.disabled: not supported by this model", "thinking")
         return 0
+    if (body.text("model") or "").endswith(_NEWEST) and kind == "enabled":
+        raise Refused(400, f"thinking.type.{kind}: not supported by this model", "thinking.type")
     if kind == "adaptive":
         config = body.child("output_config")
         return _ADAPTIVE.get((config.text("effort") if config else None) or "high", 256)

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from llmstub import tokens
 from llmstub.domain import Ask, Finish, Refused
+from llmstub.formats import parameters
+from llmstub.formats.parameters import proto_name
+from llmstub.formats.schema_rules import check_gemini
 from llmstub.formats.wire_format import Frame, server_sent
 from llmstub.replies.schema import as_object
+from llmstub.replies.told_schemas import schema_in, with_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +38,7 @@ _FINISHES = {
     Finish.STOP_SEQUENCE: "STOP",
     Finish.FILTERED: "SAFETY",
 }
+_TIERS = ("unspecified", "standard", "flex", "priority")
 _LEVELS = {"minimal": 16, "low": 64, "medium": 128, "high": 256, "xhigh": 384}
 _UNASKED_THOUGHTS = 32  # these models think whether asked or not
 _SHARE_OF_BUDGET = 8
@@ -64,6 +69,8 @@ class Gemini:
         if self.stream and query.get("alt") != "sse":
             raise Refused(400, "streamGenerateContent is answered with alt=sse only", "alt")
         request = body.child("generateContentRequest") if self.counts else None
+        if not self.counts:
+            _check_fields(body)
         return self._ask(request or body)
 
     def _ask(self, body: Fields) -> Ask:
@@ -76,7 +83,7 @@ class Gemini:
             input_tokens=tokens.count(prompt),
             max_tokens=config.integer("maxOutputTokens", 1) if config else None,
             stream=self.stream,
-            schema=_schema(config),
+            schema=_schema(config, prompt),
             reasoning_tokens=_thoughts(thinking),
             shows_reasoning=bool(thinking and thinking.flag("includeThoughts")),
             stops=config.texts("stopSequences") if config else (),
@@ -145,6 +152,23 @@ def counted(ask: Ask) -> JsonObject:
     }
 
 
+def _check_fields(body: Fields) -> None:
+    """Refuse fields that do not exist, all of them in one answer."""
+    inner = body.child("generationConfig") or body.child("generation_config")
+    unknown = [name for name in body.raw if proto_name(name) not in parameters.GEMINI]
+    unknown += [
+        f"generation_config.{name}"
+        for name in (inner.raw if inner else ())
+        if proto_name(name) not in parameters.GEMINI_GENERATION
+    ]
+    if unknown:
+        told = "Invalid JSON payload received. Unknown name {}: Cannot find field."
+        words = "\n".join(told.format(f'"{name}"') for name in unknown)
+        raise Refused(400, words, unknown[0])
+    if (body.text("serviceTier") or "standard").lower() not in _TIERS:
+        raise Refused(400, "Invalid value at 'service_tier'", "service_tier")
+
+
 def _texts(body: Fields) -> list[str]:
     body.required("contents")
     contents = body.children("contents")
@@ -153,11 +177,15 @@ def _texts(body: Fields) -> list[str]:
     system = body.child("systemInstruction") or body.child("system_instruction")
     texts: list[str] = []
     for content in [*([system] if system else []), *contents]:
-        texts += [part.text("text") or "" for part in content.children("parts")]
+        parts = content.children("parts")
+        if not parts or any(part.raw.get("text") == "" for part in parts):
+            place = f"GenerateContentRequest.{content.path('parts')}"
+            raise Refused(400, f"* {place}: contents.parts must not be empty.")
+        texts += [part.text("text") or "" for part in parts]
     return texts
 
 
-def _schema(config: Fields | None) -> JsonObject | None:
+def _schema(config: Fields | None, prompt: str) -> JsonObject | None:
     if config is None:
         return None
     is_json = config.text("responseMimeType") == "application/json"
@@ -167,11 +195,14 @@ def _schema(config: Fields | None) -> JsonObject | None:
         raise Refused(
             400, "response_schema needs response_mime_type application/json", "responseMimeType"
         )
+    if schema is not None and openapi is not None:
+        raise Refused(400, "response_schema and response_json_schema cannot both be set")
     if schema is not None:
-        return as_object(schema)
+        check_gemini(as_object(schema))
+        return as_object(with_hints(schema))
     if openapi is not None:
         return cast("JsonObject", _json_schema(openapi))
-    return _ANY_OBJECT if is_json else None
+    return (schema_in(prompt) or _ANY_OBJECT) if is_json else None
 
 
 def _json_schema(part: object, name: str = "") -> object:

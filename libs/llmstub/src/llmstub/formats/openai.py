@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from llmstub.domain import JsonObject, Refused
+from llmstub.formats import schema_rules
 from llmstub.replies.schema import as_object
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ _ERRORS: dict[int, tuple[str, str | None]] = {
     429: ("requests", "rate_limit_exceeded"),
     503: ("server_error", "server_is_overloaded"),
 }
+_TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
+_REASONING = "gpt-6"
+_NOT_FOR_REASONING = ("temperature", "top_p", "top_logprobs", "stop", "max_tokens")
+_NEWEST, _NOT_FOR_NEWEST = "gpt-6.2", ("none", "minimal")
 _EFFORT = {
     "none": 0,
     "minimal": 16,
@@ -47,15 +52,31 @@ def key_refused(key: str) -> Refused:
 def error(problem: Problem) -> JsonObject:
     default = "invalid_request_error" if problem.status < 500 else "server_error"
     kind, code = _ERRORS.get(problem.status, (default, None))
+    code = problem.code or code
     if problem.spend_limit:
         kind, code = "insufficient_quota", "insufficient_quota"
     body = {"message": problem.message, "type": kind, "param": problem.field or None, "code": code}
     return {"error": body}
 
 
-def reasoning_tokens(effort: str | None, field: str) -> int:
-    if effort is not None and effort not in _EFFORT:
-        raise Refused(400, f"Invalid value: '{effort}'.", field)
+def check_parameters(body: Fields, known: frozenset[str]) -> None:
+    """Refuse parameters that do not exist, and those that the newest models no longer take."""
+    for name in body.raw.keys() - known:
+        raise Refused(400, f"Unknown parameter: '{name}'.", name, code="unknown_parameter")
+    body.one_of("service_tier", *_TIERS)
+    if not (body.text("model") or "").startswith(_REASONING):
+        return
+    for name in _NOT_FOR_REASONING:
+        if body.raw.get(name) is not None:
+            words = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise Refused(400, words, name, code="unsupported_parameter")
+
+
+def reasoning_tokens(model: str | None, effort: str | None, field: str) -> int:
+    refused = _NOT_FOR_NEWEST if (model or "").startswith(_NEWEST) else ()
+    if effort is not None and (effort not in _EFFORT or effort in refused):
+        code = "unsupported_value" if effort in _EFFORT else ""
+        raise Refused(400, f"Unsupported value: '{effort}' for {field}.", field, code=code)
     return _EFFORT[effort or "none"]
 
 
@@ -72,31 +93,5 @@ def schema(form: Fields | None) -> JsonObject | None:
     inner.required("name")
     found = as_object(inner.required("schema"))
     if inner.flag("strict"):
-        _check_strict(found, inner.path("schema"))
+        schema_rules.check_strict(found, inner.path("schema"))
     return found
-
-
-def _check_strict(part: object, field: str) -> None:
-    """Refuse, as OpenAI does, a strict schema with an open object or an optional property."""
-    if isinstance(part, list):
-        for item in cast("list[object]", part):
-            _check_strict(item, field)
-    if not isinstance(part, dict):
-        return
-    node = cast("JsonObject", part)
-    properties = node.get("properties")
-    if isinstance(properties, dict):
-        if node.get("additionalProperties") is not False:
-            raise Refused(400, _INVALID.format("'additionalProperties' must be false"), field)
-        required = cast("list[object]", node.get("required") or [])
-        for name in cast("JsonObject", properties):
-            if name not in required:
-                raise Refused(400, _INVALID.format(f"'required' must include {name!r}"), field)
-    for name, value in node.items():
-        if name in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            _check_strict(list(cast("JsonObject", value).values()), field)
-        else:
-            _check_strict(value, field)
-
-
-_INVALID = "Invalid schema for response_format: in strict mode, {}."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstub import tokens
 from llmstub.domain import Ask, Finish, Refused
-from llmstub.formats import openai
+from llmstub.formats import openai, parameters
 from llmstub.formats.wire_format import Frame, bearer, server_sent
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class OpenAiChat:
 
     def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
         body.required("model")
+        openai.check_parameters(body, parameters.CHAT)
         prompt = "\n\n".join(_messages(body))
         options = body.child("stream_options")
         limit = body.integer("max_completion_tokens", 1)
@@ -51,7 +52,7 @@ class OpenAiChat:
             stream=body.flag("stream"),
             schema=openai.schema(body.child("response_format")),
             reasoning_tokens=openai.reasoning_tokens(
-                body.text("reasoning_effort"), "reasoning_effort"
+                body.text("model"), body.text("reasoning_effort"), "reasoning_effort"
             ),
             stops=body.texts("stop"),
             caching=tokens.caching(prompt) if cache_key else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstub import tokens
 from llmstub.domain import Ask, Finish, Refused
-from llmstub.formats import openai
+from llmstub.formats import openai, parameters
 from llmstub.formats.wire_format import Frame, bearer, server_sent
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class OpenAiResponses:
     def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
         body.required("model")
         body.required("input")
+        openai.check_parameters(body, parameters.RESPONSES)
+        model = body.text("model") or ""
         prompt = "\n\n".join(filter(None, [body.text("instructions"), *_input(body)]))
         text = body.child("text")
         reasoning = body.child("reasoning")
@@ -43,13 +45,13 @@ class OpenAiResponses:
         options = body.child("prompt_cache_options")
         is_long = bool(options and options.text("ttl") == "12h")
         return Ask(
-            model=body.text("model") or "",
+            model=model,
             prompt=prompt,
             input_tokens=tokens.count(prompt),
             max_tokens=body.integer("max_output_tokens", _LEAST_OUTPUT),
             stream=body.flag("stream"),
             schema=openai.schema(text.child("format") if text else None),
-            reasoning_tokens=openai.reasoning_tokens(effort, "reasoning.effort"),
+            reasoning_tokens=openai.reasoning_tokens(model, effort, "reasoning.effort"),
             shows_reasoning=bool(reasoning and reasoning.text("summary")),
             caching=tokens.caching(prompt, is_long=is_long) if cache_key else None,
         )
