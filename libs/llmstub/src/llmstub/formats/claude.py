@@ -205,12 +205,10 @@ def _schema(body: Fields) -> JsonObject | None:
 def _reasoning(body: Fields, max_tokens: int | None) -> int:
     thinking = body.child("thinking")
     kind = thinking.text("type") if thinking else None
-    if thinking is None or kind in ("disabled", "between_tools"):
-        if kind == "disabled" and (body.text("model") or "").endswith(_NEWEST):
-            raise Refused(400, "thinking.type.disabled: not supported by this model", "thinking")
-        return 0
-    if (body.text("model") or "").endswith(_NEWEST) and kind == "enabled":
+    if kind in ("disabled", "enabled") and (body.text("model") or "").endswith(_NEWEST):
         raise Refused(400, f"thinking.type.{kind}: not supported by this model", "thinking.type")
+    if thinking is None or kind in ("disabled", "between_tools"):
+        return 0
     if kind == "adaptive":
         config = body.child("output_config")
         return _ADAPTIVE.get((config.text("effort") if config else None) or "high", 256)

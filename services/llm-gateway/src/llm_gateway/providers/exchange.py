@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from jsonvalues import NotJson, parse, scalar_text
+from jsonvalues import NotJson, scalar_text
 from llm_gateway.domain.ends import judge
 from llm_gateway.providers.error_bodies import error_in
 from llm_gateway.providers.refusals import fault_in_reply, fault_of
@@ -23,7 +23,6 @@ from llm_gateway.providers.wire_format import Ended, Fault, ProviderFault, unfin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-    from types import SimpleNamespace
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.usage import ReportedUsage
@@ -169,16 +168,11 @@ class Exchange:
         except (aiohttp.ClientError, OSError, TimeoutError):
             body = b""
         fault = fault_of(response.status, response.headers, body)
-        if fault.fault is Fault.REFUSED and (words := self._otherwise(response.status, body)):
+        if fault.fault is Fault.REFUSED and (
+            words := self._asked.refused(response.status, body, self._url)
+        ):
             fault.words, fault.asked_otherwise = f"{fault.words}; {words}", True
         return fault
-
-    def _otherwise(self, status: int, body: bytes) -> str:
-        """Return how it is asked the next time; empty when a body tells of nothing to change."""
-        try:
-            return self._asked.refused(status, parse(body), self._url)
-        except NotJson:
-            return ""
 
     async def _reply(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
         last = False
@@ -287,20 +281,6 @@ async def _silence(seconds: float) -> AsyncGenerator[None]:
             yield
     except TimeoutError:
         raise (_Silent if limit.expired() else TimeoutError) from None
-
-
-def note_sent(config: aiohttp.TraceConfig) -> aiohttp.TraceConfig:
-    """Let a session note when the head of an exchange's request has been written."""
-
-    async def sent(
-        _: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        __: aiohttp.TraceRequestHeadersSentParams,
-    ) -> None:
-        context.trace_request_ctx.sent = True
-
-    config.on_request_headers_sent.append(sent)
-    return config
 
 
 def _encode(body: JsonObject) -> bytes:

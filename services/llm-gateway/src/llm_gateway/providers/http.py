@@ -9,14 +9,14 @@ import aiohttp
 
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.providers.claude import ClaudeMessages
-from llm_gateway.providers.exchange import Exchange, Patience, note_sent
+from llm_gateway.providers.exchange import Exchange, Patience
 from llm_gateway.providers.gemini import GeminiGenerateContent
 from llm_gateway.providers.openai_chat import OpenAiChat
 from llm_gateway.providers.openai_responses import OpenAiResponses
 from llm_gateway.providers.parameters import Parameters
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import SimpleNamespace, TracebackType
 
     from llm_gateway.domain.models import Provider
     from llm_gateway.domain.provider_errors import ProviderError
@@ -128,7 +128,7 @@ class Providers:
                 # A connection serves one request: on a kept one a request may meet the server's
                 # closing it, and then nobody knows whether it was paid for.
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=True),
-                trace_configs=[note_sent(aiohttp.TraceConfig())],
+                trace_configs=[_note_sent(aiohttp.TraceConfig())],
                 max_line_size=_HEADER_BYTES,
                 max_field_size=_HEADER_BYTES,
                 timeout=self._timeout,
@@ -136,3 +136,17 @@ class Providers:
                 trust_env=False,
             )
         return session
+
+
+def _note_sent(config: aiohttp.TraceConfig) -> aiohttp.TraceConfig:
+    """Let a session note when the head of an exchange's request has been written."""
+
+    async def sent(
+        _: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        __: aiohttp.TraceRequestHeadersSentParams,
+    ) -> None:
+        context.trace_request_ctx.sent = True
+
+    config.on_request_headers_sent.append(sent)
+    return config

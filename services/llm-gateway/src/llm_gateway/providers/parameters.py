@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jsonvalues import canonical
+from jsonvalues import NotJson, canonical, parse
 from llm_gateway.domain.requests import SchemaAs
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ class Asked:
     prompt: Prompt
     left_out: tuple[str, ...]
 
-    def refused(self, status: int, body: Json, url: str) -> str:
+    def refused(self, status: int, body: bytes, url: str) -> str:
         """Return what is done otherwise the next time; empty when nothing would help."""
-        if status not in _STATUSES:
-            return ""
         version_is_ours = url.endswith(self.request.path)  # and not the address's own
-        return self.parameters.learn(self, body, version_is_ours=version_is_ours)
+        try:
+            told = parse(body) if status in _STATUSES else None
+        except NotJson:
+            return ""
+        return self.parameters.learn(self, told, version_is_ours=version_is_ours)
 
     @property
     def note(self) -> str:
