@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,28 @@ async def test_a_watch_is_not_cut_while_nothing_happens(
 
     # A broken stream would be taken up again, and told on stderr.
     assert (process.returncode, errors) == (0, "")
+    assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
+
+
+async def test_a_go_client_takes_a_watch_up_again_whose_server_died(
+    program: Path, house: House, client: Client, tenant_id: str
+) -> None:
+    process = await start(program, house, tenant_id, "-hold")
+    assert process.stdout is not None
+    run_id = (await process.stdout.readline()).decode().split()[1]
+    first_event = await process.stdout.readline()
+    os.kill(json.loads(house.layout.pids.read_text())["runs"], signal.SIGKILL)
+    assert process.stderr is not None
+    assert (
+        b"the stream broke after event 1 and is taken up again" in await process.stderr.readline()
+    )
+
+    await client.upload(tenant_id, Place(run_id, "input"), BRIEF)
+    await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
+    out, _ = (part.decode() for part in await process.communicate())
+
+    assert process.returncode == 0
+    assert first_event.startswith(b"1 ")
     assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
 
 

@@ -106,12 +106,24 @@ func watch(ctx context.Context, runs runsv1.RunServiceClient, tenant, runID stri
 				return fmt.Errorf("the run ended as %v", state)
 			}
 		}
-		if !errors.Is(err, io.EOF) && status.Code(err) != codes.Unavailable {
+		if !errors.Is(err, io.EOF) && !isBroken(err) {
 			return err
 		}
 		fmt.Fprintln(os.Stderr, "the stream broke after event", after, "and is taken up again:", err)
 		time.Sleep(time.Second)
 	}
+}
+
+// isBroken tells a connection that broke from a refusal, which always has an ErrorInfo. A load
+// balancer says INTERNAL, "RST_STREAM", of a server that died in the middle of a stream.
+func isBroken(err error) bool {
+	switch told := status.Convert(err); told.Code() {
+	case codes.Unavailable:
+		return true
+	case codes.Internal, codes.Unknown, codes.Canceled:
+		return len(told.Details()) == 0
+	}
+	return false
 }
 
 func read(path string) (*structpb.Value, error) {

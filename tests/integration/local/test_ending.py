@@ -96,6 +96,26 @@ async def test_down_does_without_a_supervisor_that_hangs(clone: Layout) -> None:
     assert _pids(clone) == {}
 
 
+async def test_status_ends_with_6_unless_everything_is_ready(clone: Layout) -> None:
+    clone.data.mkdir(parents=True)
+    before = await _status(clone)
+    await commands.up(clone, _unheard, ("s3",))
+    up = await _status(clone)
+    os.kill(_pids(clone)["supervisor"], signal.SIGKILL)
+    gone = observe(clone).supervisor
+    assert await until(lambda: gone is None or not gone.alive, 10)
+
+    assert (before, up, await _status(clone)) == (6, 0, 6)
+
+
+async def _status(clone: Layout) -> int:
+    nagaya = (sys.executable, "-m", "nagaya_client.cli", "dev", "status", "-o", "json")
+    process = await asyncio.create_subprocess_exec(
+        *nagaya, cwd=clone.root, stdout=asyncio.subprocess.DEVNULL
+    )
+    return await process.wait()
+
+
 async def test_clean_asks_first(clone: Layout) -> None:
     await commands.up(clone, _unheard, _PARTS)
 

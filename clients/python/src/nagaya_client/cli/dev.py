@@ -28,11 +28,11 @@ try:
     from nagaya_local.commands.doctor import describe
     from nagaya_local.commands.doctor import doctor as report_on
     from nagaya_local.commands.tenants import issue_known_tenant_token
-    from nagaya_local.errors import LocalError
+    from nagaya_local.errors import LocalError, UsageInvalid
 except ModuleNotFoundError as missing:
     raise NagayaError(
         f"the local stack is not installed ({missing})",
-        "In a clone `make install` installs it; elsewhere `pip install nagaya-client[local]`.",
+        "It comes with a clone: `make install` there installs it.",
     ) from None
 
 if TYPE_CHECKING:
@@ -62,11 +62,19 @@ def group() -> None:
 
 
 @group.command()
+@click.argument("parts", metavar="[PART]...", nargs=-1)
+@click.option("--here", is_flag=True, help="Begin a stack in this folder, which is no clone.")
 @locally
-async def up() -> None:
-    """Start everything and wait until it is ready; data is kept."""
-    layout = _layout()
-    await commands.up(layout, click.echo)
+async def up(*, parts: tuple[str, ...], here: bool) -> None:
+    """Start everything and wait until it is ready; data is kept.
+
+    With PARTs only these run: the addresses of the others lead nowhere then.
+    """
+    layout = _layout_to_start(here=here)
+    await commands.up(layout, click.echo, parts)
+    if parts:
+        click.echo(f"addresses: {layout.endpoints}")
+        return
     async with Client.connect(local_stack_settings(layout.root)) as client:
         await point_providers(client, read_providers(layout))
     click.echo(f"addresses: {layout.endpoints}")
@@ -83,14 +91,17 @@ async def down() -> None:
 @output_options
 @locally
 async def status(*, output: str | None, no_headers: bool) -> None:
-    """Show each part: state, address, restarts."""
+    """Show each part: state, address, restarts. Exits with 6 unless all are ready."""
     layout = _layout()
+    state = await commands.status(layout)
     if output in (None, "table"):
         for line in describe(layout):
             click.echo(line)
-        return
-    state = await commands.status(layout)
-    Printer(output, headers=not no_headers).show_records([asdict(part) for part in state.parts])
+    else:
+        records = [asdict(part) for part in state.parts]
+        Printer(output, headers=not no_headers).show_records(records)
+    if not state.ready:
+        raise failures.Ended(failures.UNAVAILABLE)
 
 
 @group.command()
@@ -135,7 +146,7 @@ async def token(*, tenant: str) -> None:
 @locally
 async def demo() -> None:
     """Run two customers' pipelines, and show what they leave behind."""
-    await show_demo(_layout())
+    await show_demo(_layout_to_start())
 
 
 def _confirmed(question: str) -> bool:
@@ -144,6 +155,17 @@ def _confirmed(question: str) -> bool:
     if not answer:
         click.echo("\nnobody answers here; --yes does (`make clean YES=1`)", err=True)
     return answer.strip().lower() in ("y", "yes")
+
+
+def _layout_to_start(*, here: bool = False) -> Layout:
+    """Return the clone's layout. Raises UsageInvalid where another stack would begin unasked."""
+    layout = _layout()
+    if not (here or layout.is_ours):
+        raise UsageInvalid(
+            f"{layout.root} is no clone of Nagaya, and a stack of its own would begin in it",
+            "Go into the clone whose stack you mean; `nagaya dev up --here` begins one here.",
+        )
+    return layout
 
 
 def _layout() -> Layout:

@@ -123,7 +123,7 @@ def _named_values(message: Message, above: str) -> list[tuple[str, str]]:
             if message.HasField(field.name):
                 found += _named_values(getattr(message, field.name), f"{name}.")
         elif text := _text(message, field):
-            found.append((name, text))
+            found.append((above + values.label(field), text))
     return found
 
 

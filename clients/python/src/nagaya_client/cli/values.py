@@ -92,6 +92,14 @@ def field_text(message: Message, field: FieldDescriptor) -> str:
     return _text(field, value)
 
 
+def label(field: FieldDescriptor) -> str:
+    """A field's name for people: amounts are shown in dollars, prices for a million tokens."""
+    if not field.name.endswith(_MONEY):
+        return field.name
+    of_price = field.containing_type is not None and field.containing_type.name == "Price"
+    return field.name.removesuffix(_MONEY) + (" per million tokens" if of_price else "")
+
+
 def _is_map(field: FieldDescriptor) -> bool:
     kind = field.message_type
     return kind is not None and kind.GetOptions().map_entry

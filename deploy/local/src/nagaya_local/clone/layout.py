@@ -25,6 +25,11 @@ class Layout:
         return cls(next(clones, folder))
 
     @property
+    def is_ours(self) -> bool:
+        """Whether the folder is a clone, or one in which a stack was started before."""
+        return (self.root / _MARK).exists() or self.data.exists()
+
+    @property
     def data(self) -> Path:
         return self.root / "var" / "dev"
 

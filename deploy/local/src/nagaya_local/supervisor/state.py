@@ -81,6 +81,12 @@ class StackState:
         """Whether the supervisor that wrote this is alive."""
         return self.supervisor is not None and self.supervisor.alive
 
+    @property
+    def ready(self) -> bool:
+        """Whether it runs, and every part does its work."""
+        ready = all(part.state is PartState.READY for part in self.parts)
+        return self.phase is Phase.RUNNING and ready
+
     def is_by(self, pid: int) -> bool:
         return self.supervisor is not None and self.supervisor.pid == pid
 
