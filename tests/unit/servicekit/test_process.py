@@ -78,6 +78,33 @@ def test_a_port_that_is_taken_ends_the_process_with_one_sentence(keys: Keys) -> 
     assert f"runs: cannot listen on {address}: is the port taken?\n" in said
 
 
+def test_a_metrics_port_that_is_taken_is_told_like_any_other(keys: Keys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_METRICS_PORT": port})
+
+    assert said == f"runs: no metrics on port {port}: Address already in use\n"
+
+
+def test_a_peer_that_stays_away_is_not_told_of_every_second(keys: Keys) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runs"],
+        env=settings(keys, "127.0.0.1:0"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(6)  # long enough for a dozen tries
+    process.terminate()
+    lines = [json.loads(line) for line in process.communicate(timeout=30)[1].splitlines()]
+
+    warnings = [line["message"] for line in lines if line["level"] == "warning"]
+    assert sorted(warnings) == [
+        "the migrations cannot be published yet",
+        "the registry of tenants is away",
+    ]
+
+
 def test_a_worker_that_waits_for_the_others_says_so_in_its_log_and_can_be_ended(
     keys: Keys,
 ) -> None:

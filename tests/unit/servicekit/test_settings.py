@@ -55,6 +55,54 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     assert "hush" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("read", "raw", "told"),
+    [
+        ("integer", "seven", "not a whole number from 0 to"),
+        ("integer", "1e3", "not a whole number from 0 to"),
+        ("seconds", "x", "not a number of seconds"),
+        ("seconds", "nan", "not a number of seconds"),
+        ("address", "https://tenant:7000", "host:port is meant, without a scheme"),
+        ("peer", "https://tenant:7000", "host:port is meant, without a scheme"),
+        ("peer", "tenant", "not host:port"),
+        ("path", "https://issuer/jwks.json", "a file is meant: fetch what is at the address"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words(read: str, raw: str, told: str) -> None:
+    environment = Environment({"A": raw})
+    getattr(environment, read)("A", "why")
+
+    with pytest.raises(SettingsInvalid) as refused:
+        environment.done()
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"A={raw}: {told}")
+
+
+@pytest.mark.parametrize("address", ["tenant:7000", "[::1]:7000", "dns:///tenant.internal:7000"])
+def test_a_peer_is_read_as_grpc_names_it(address: str) -> None:
+    environment = Environment({"A": address})
+
+    assert environment.peer("A", "why") == address
+    environment.done()
+
+
+def test_a_misspelt_setting_is_not_ignored() -> None:
+    variables = {
+        "NAGAYA_LISTENN": "127.0.0.1:7000",
+        "NAGAYA_LISTEN": "127.0.0.1:7001",
+        "NAGAYA_PG_URL": "another service's",
+        "NAGAYA_RUNS_PORT": "what Kubernetes sets",
+    }
+    environment = Environment(variables)
+    environment.address("NAGAYA_LISTEN", "why")
+
+    with pytest.raises(SettingsInvalid) as told:
+        environment.done()
+    assert told.value.problems == [
+        "NAGAYA_LISTENN is read by nobody: is NAGAYA_LISTEN meant?",
+    ]
+
+
 def test_what_was_read_is_known_with_its_meaning_and_its_default() -> None:
     environment = Environment({"B": "8"})
     environment.text("A", "a name")

@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataplane.outage import Outage
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
 from servicekit.errors import DomainError
 
@@ -40,6 +41,7 @@ class TenantDirectory:
         self._synced = asyncio.Event()
         self._listeners: list[Callable[[str], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage(_log, "the registry of tenants is away")
 
     def start(self) -> None:
         """Begin to follow."""
@@ -74,7 +76,7 @@ class TenantDirectory:
                 await self._watch()
                 delay = _FIRST_DELAY
             except DomainError as error:
-                _log.warning("the registry of tenants is away", extra={"why": error.message})
+                self._outage.goes_on(why=error.message)
             except Exception:
                 # A listener's defect must not let the directory grow old in silence.
                 _log.exception("the registry of tenants could not be followed")
@@ -86,6 +88,7 @@ class TenantDirectory:
         seen: set[str] | None = set()
         request = tenant_service_pb2.WatchTenantsRequest()
         async for event in self._stub.WatchTenants(request):
+            self._outage.is_over()
             kind = event.WhichOneof("event")
             if kind == "tenant":
                 self._put(event.tenant)

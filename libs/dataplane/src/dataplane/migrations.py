@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from dataplane.outage import Outage
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
 from servicekit.errors import StartRefused, Unavailable
 
@@ -74,13 +75,12 @@ async def publish(
     """
     stub = schema_service_pb2_grpc.SchemaServiceStub(tenant_channel)
     request = schema_service_pb2.PublishMigrationsRequest(migrations=map(_message, migrations))
-    delay = _FIRST_DELAY
+    delay, outage = _FIRST_DELAY, Outage(_log, "the migrations cannot be published yet")
     while True:
         try:
             response = await stub.PublishMigrations(request)
         except Unavailable as error:
-            waiting = {"service": service, "waits_for": "tenant", "why": error.message}
-            _log.warning("the migrations cannot be published yet", extra=waiting)
+            outage.goes_on(service=service, waits_for="tenant", why=error.message)
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LAST_DELAY)
         else:

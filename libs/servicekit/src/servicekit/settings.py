@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MISSPELT = 0.9  # more alike than any two names that are right
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -63,8 +66,8 @@ class Environment:
         """Read a whole number within bounds."""
 
         def parse(raw: str) -> int:
-            if not least <= int(raw) <= most:
-                raise ValueError(f"not from {least} to {most}")
+            if not (raw.isdecimal() and least <= int(raw) <= most):
+                raise ValueError(f"not a whole number from {least} to {most}")
             return int(raw)
 
         return self._read(name, meaning, default, parse, least)
@@ -82,6 +85,10 @@ class Environment:
     ) -> tuple[str, int]:
         """Read `host:port`."""
         return self._read(name, meaning, default, _address, ("", 0))
+
+    def peer(self, name: str, meaning: str) -> str:
+        """Read the `host:port` of a server that is called."""
+        return "{}:{}".format(*self.address(name, meaning))
 
     def path(self, name: str, meaning: str) -> Path:
         """Read the path of a file or folder that exists."""
@@ -101,6 +108,11 @@ class Environment:
 
     def done(self) -> None:
         """Raise SettingsInvalid with every problem found, if there is one."""
+        known = [setting.name for setting in self.settings]
+        for name in self._variables:
+            near = difflib.get_close_matches(name, known, 1, _MISSPELT)
+            if name not in known and near:
+                self._problems.append(f"{name} is read by nobody: is {near[0]} meant?")
         if self._problems:
             raise SettingsInvalid(self._problems)
 
@@ -192,9 +204,10 @@ class ServerConfig:
 
 
 def _seconds(raw: str) -> float:
-    if not 0 <= float(raw) < float("inf"):
-        raise ValueError("not a number of seconds")
-    return float(raw)
+    with suppress(ValueError):
+        if 0 <= float(raw) < float("inf"):
+            return float(raw)
+    raise ValueError("not a number of seconds")
 
 
 def _flag(raw: str) -> bool:
@@ -205,12 +218,16 @@ def _flag(raw: str) -> bool:
 
 def _address(raw: str) -> tuple[str, int]:
     host, _, port = raw.rpartition(":")
+    if "://" in host and not host.startswith("dns://"):
+        raise ValueError("host:port is meant, without a scheme: services speak plain HTTP/2")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("not host:port")
     return host, int(port)
 
 
 def _path(raw: str) -> Path:
+    if "://" in raw:
+        raise ValueError("a file is meant: fetch what is at the address, and name the file")
     if not Path(raw).exists():
         raise ValueError("there is no such file")
     return Path(raw)

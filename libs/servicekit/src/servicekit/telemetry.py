@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, Gauge, Histogram, start_http_server
 
 from interceptor.metrics import CallCollector
 from servicekit import logs
+from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -38,7 +39,11 @@ def start(service_name: str, config: ServerConfig) -> None:
     handler = logs.start(service_name, config.log_level)
     LOG_DROPPED.set_function(lambda: handler.writer.dropped)
     if config.metrics_port:
-        start_http_server(config.metrics_port, addr=config.listen_host)
+        try:
+            start_http_server(config.metrics_port, addr=config.listen_host)
+        except OSError as error:
+            told = f"no metrics on port {config.metrics_port}: {error.strerror}"
+            raise StartRefused(told) from None
     if config.otlp_endpoint:
         trace.set_tracer_provider(_provider(service_name, config.otlp_endpoint))
 

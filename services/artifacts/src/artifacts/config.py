@@ -99,7 +99,7 @@ class Config:
             server=ServerConfig.from_environment(environment),
             store=StoreConfig.from_environment(environment),
             collector=CollectorConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
             connections=environment.integer(
                 "NAGAYA_CONNECTIONS",
                 "how many connections this process may hold open to one database server",

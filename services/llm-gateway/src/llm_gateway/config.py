@@ -99,8 +99,8 @@ class Config:
         return cls(
             server=server,
             providers=ProviderConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
-            artifacts_address=environment.text(
+            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.peer(
                 "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
             ),
             connections=environment.integer(

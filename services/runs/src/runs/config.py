@@ -32,7 +32,7 @@ class TemporalConfig:
     @classmethod
     def from_environment(cls, environment: Environment) -> TemporalConfig:
         return cls(
-            address=environment.text("TEMPORAL_ADDRESS", "Temporal's frontend, `host:port`"),
+            address=environment.peer("TEMPORAL_ADDRESS", "Temporal's frontend, `host:port`"),
             namespace=environment.text(
                 "NAGAYA_TEMPORAL_NAMESPACE", "Temporal's namespace", default="default"
             ),
@@ -61,11 +61,11 @@ class Config:
         return cls(
             server=ServerConfig.from_environment(environment),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
-            artifacts_address=environment.text(
+            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.peer(
                 "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
             ),
-            llm_gateway_address=environment.text(
+            llm_gateway_address=environment.peer(
                 "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
             ),
             connections=_connections(environment),
@@ -137,11 +137,11 @@ class WorkerConfig:
         return cls(
             process=ServerConfig.from_environment(environment, listen=("127.0.0.1", 0)),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.text("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
-            artifacts_address=environment.text(
+            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            artifacts_address=environment.peer(
                 "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
             ),
-            llm_gateway_address=environment.text(
+            llm_gateway_address=environment.peer(
                 "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
             ),
             connections=_connections(environment),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from dataplane.outage import Outage
 from dataplane.tenants import connect_data_plane
 from runs.activities.admission import Admission, Slots
 from runs.activities.beginnings import Beginnings
@@ -152,11 +153,12 @@ async def _unless(asked: asyncio.Event, waiting: Coroutine[None, None, Client]) 
 async def _client(config: WorkerConfig, data: DataPlane) -> Client:
     """Connect to Temporal, waiting until it is there and the tenants are known."""
     await data.directory.ready()
+    outage = Outage(_log, "waiting for Temporal")
     while True:
         try:
             return await connect(config.temporal, lazy=False)
         except RuntimeError:  # so the SDK says that it cannot connect
-            _log.warning("waiting for Temporal", extra={"address": config.temporal.address})
+            outage.goes_on(address=config.temporal.address)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 

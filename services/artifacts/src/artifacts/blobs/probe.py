@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from artifacts.blobs.store import BlobDamaged
 from artifacts.errors import StoreUnavailable
+from dataplane.outage import Outage
 from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ async def wait_for_store(blobs: Blobs) -> bool:
 
     Returns whether it takes upper and lower case for one. Raises StoreUnsuitable.
     """
-    delay = _FIRST_DELAY
+    delay, outage = _FIRST_DELAY, Outage(_log, "the object store cannot be used yet")
     while True:
         try:
             await blobs.make_bucket()
             folds_case = await _try(blobs, f"_probe/{uuid4().hex}")
         except StoreUnavailable as error:
-            waiting = {"waits_for": f"S3 at {blobs.endpoint}", "why": error.message}
-            _log.warning("the object store cannot be used yet", extra=waiting)
+            outage.goes_on(waits_for=f"S3 at {blobs.endpoint}", why=error.message)
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LAST_DELAY)
         else:
