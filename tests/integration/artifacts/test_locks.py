@@ -64,7 +64,7 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
 
 def _file(run_id: str, name: str) -> SmallFile:
     key = KEYS.key("acme", run_id, "draft", name)
-    return SmallFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}), b"tea")
+    return SmallFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}, {}), b"tea")
 
 
 async def _waiting(database: asyncpg.Connection, count: int) -> None:

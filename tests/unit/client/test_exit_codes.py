@@ -275,11 +275,14 @@ def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("[" * 200 + "]" * 200, "the JSON cannot be sent"),
-        ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
-        ('["\\ud800"]', "is no JSON"),
+        ("[" * 100_000 + "]" * 100_000, "cannot be used: it is nested too deeply"),
+        ('["\\ud800"]', "cannot be used: a string holds half of a surrogate pair"),
+        ('{"a": 1, "a": 2}', "has two members named 'a'"),
+        ('{"a": NaN}', "cannot be used: NaN is no number of JSON"),
+        ('{"a": 1e400}', "cannot be used: a number is larger than any that programs can hold"),
+        ('{"a": 1,}', "cannot be used: it is no JSON at line 1, column 9"),
     ],
-    ids=["too deep to be sent", "too deep to be read", "half a character"],
+    ids=["too deep", "half a character", "a name twice", "NaN", "1e400", "no JSON"],
 )
 def test_an_input_that_cannot_be_sent_is_wrong_usage(
     tmp_path: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]

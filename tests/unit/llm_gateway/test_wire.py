@@ -7,6 +7,7 @@ import json
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
+from jsonvalues import compact
 from llm_gateway.domain.requests import Pointer, Text, UnknownPolicy
 from llm_gateway.wire.requests import spec_of
 from nagaya.artifacts.v1 import artifact_pb2
@@ -48,6 +49,25 @@ def test_a_schema_has_whole_numbers_and_its_names_in_order() -> None:
     assert json.dumps(schema.definition) == (
         '{"enum": [null, true], "maximum": 0.5, "minProperties": 1, "type": "object"}'
     )
+
+
+def test_a_schema_that_comes_as_its_text_keeps_its_digits_and_its_order() -> None:
+    text = '{"type":"object","properties":{"b":{"const":3544790567247868102},"a":{"maximum":1E2}}}'
+    rounded = Struct()
+    rounded.update({"type": "object"})
+
+    schema = spec_of(message(output_schema=rounded, output_schema_json=text)).output_schema
+
+    assert schema is not None
+    assert compact(schema.definition) == text
+
+
+@pytest.mark.parametrize("text", ["[]", '{"maximum": NaN}', '{"a": 1, "a": 2}', "{", "[" * 50])
+def test_a_schemas_text_that_is_no_object_is_told_with_its_field(text: str) -> None:
+    with pytest.raises(RequestInvalid) as refused:
+        spec_of(message(output_schema_json=text))
+
+    assert [each.field for each in refused.value.violations] == ["spec.output_schema_json"]
 
 
 def test_a_number_that_json_does_not_have_is_refused() -> None:

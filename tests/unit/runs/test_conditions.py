@@ -21,6 +21,47 @@ def test_a_condition_sees_the_metrics_of_steps(expression: str, *, true: bool) -
     assert holds(expression, metrics) is true
 
 
+@pytest.mark.parametrize(
+    ("score", "expression", "true"),
+    [
+        (7.6, "review.score < 8", True),
+        (7.5, "review.score < 8", True),
+        (0.4, "review.score < 0.5", True),
+        (0.6, "review.score < 0.5", False),
+        (0.5, "review.score < 0.5", False),
+        (0.4, "review.score < 0.5 || review.score > 0.45", True),
+        (1e30, "review.score < 8", False),
+        (8, "review.score == 8.0", True),
+    ],
+)
+def test_a_condition_compares_numbers_with_their_fractions(
+    score: float, expression: str, *, true: bool
+) -> None:
+    assert holds(expression, {"review": {"score": score}}) is true
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("review.gone < 8", "there is no metric gone"),
+        ("skipped.score < 8", "there is no metric score (a skipped step has none)"),
+        ("review.score / 0 > 1", "it divides by zero"),
+        ("9223372036854775807 + review.score > 0", "a number grows too large"),
+        ("review.score + 0.5 > 1.0", "it mixes kinds of values"),
+    ],
+)
+def test_why_a_condition_cannot_be_evaluated_is_told(expression: str, why: str) -> None:
+    with pytest.raises(StepImpossible) as failed:
+        holds(expression, {"review": {"score": 7}, "skipped": {}})
+
+    assert failed.value.reason == "CONDITION_FAILED"
+    assert failed.value.message.startswith(f"the condition cannot be evaluated: {why}")
+
+
+def test_a_condition_can_ask_whether_a_step_was_skipped() -> None:
+    assert holds("has(b.score) && b.score > 0", {"b": {}}) is False
+
+
 @pytest.mark.parametrize("expression", ["review.score", "1 + 1", "review.gone < 8", "other.x > 1"])
 def test_a_condition_that_is_neither_true_nor_false_fails_the_step(expression: str) -> None:
     with pytest.raises(StepImpossible):

@@ -8,6 +8,17 @@ from tests.unit.runs.specs import draft, faults, function, llm
 from runs.errors import PipelineInvalid, PlanTooLarge
 
 
+def test_a_condition_names_no_two_steps_at_once() -> None:
+    both = [function("review-a"), function("review_a")]
+    assert faults(*both, function("c", "review-a", "review_a", when="review_a.score < 8")) == [
+        (
+            "spec.steps[2].when",
+            "review_a may be review-a or review_a, since `-` is written as `_`; rename one",
+        )
+    ]
+    draft(*both, function("c", "review-a", when="review_a.score < 8"))
+
+
 def test_a_cycle_is_named_with_its_path() -> None:
     found = faults(function("a", "c"), function("b", "a"), function("c", "b"))
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 import math
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf import struct_pb2
 from google.protobuf.json_format import ParseDict
 
+from jsonvalues import canonical, parse
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
+from runs.domain.inputs import Inline, run_input
 from runs.domain.models import ModelById, ModelClass
 from runs.errors import InputInvalid
 from runs.wire import pipelines as wire
@@ -101,6 +105,93 @@ def test_whole_numbers_stay_whole() -> None:
 def test_a_number_that_json_does_not_know_is_refused(number: float) -> None:
     with pytest.raises(RequestInvalid, match="no number of JSON"):
         structs.json_value(struct_pb2.Value(number_value=number))
+
+
+OBJECT = '{"e":1E2,"id":3544790567247868102,"m":19.90,"o":1.0,"z":-0}'
+
+
+@pytest.mark.parametrize(("kind", "name"), [("function", "arguments"), ("llm", "output_schema")])
+def test_json_that_a_message_would_change_is_stored_and_told_as_its_text(
+    kind: str, name: str
+) -> None:
+    spaces = OBJECT.replace(":", " : ")
+    message = pipeline_pb2.PipelineSpec(steps=[pipeline_pb2.StepSpec(step="a")])
+    setattr(getattr(message.steps[0], kind), f"{name}_json", spaces)
+    spec = wire.pipeline_spec(message)
+    document = wire.document(spec)
+    stored = json.loads(json.dumps(document))
+
+    assert stored["steps"][0][kind][f"{name}_json"] == OBJECT
+    assert stored["steps"][0][kind][name]["id"] == float(3544790567247868102), "for older readers"
+    assert wire.document(wire.from_document(stored)) == document
+
+
+def test_json_is_stored_alike_whether_it_comes_as_a_message_or_as_its_text() -> None:
+    by_message = {"steps": [{"step": "a", "function": {"arguments": {"n": [1, 0.5, None]}}}]}
+    by_text = {"steps": [{"step": "a", "function": {"arguments_json": '{"n": [1, 0.5, null]}'}}]}
+    specs = (ParseDict(each, pipeline_pb2.PipelineSpec()) for each in (by_message, by_text))
+    documents = [wire.document(wire.pipeline_spec(spec)) for spec in specs]
+
+    assert documents[0] == documents[1]
+    assert "arguments_json" not in documents[0]["steps"][0]["function"]  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[1]", "it is no JSON object"),
+        ('{"a": NaN}', "NaN is no number of JSON"),
+        ('{"a": 1, "a": 2}', "an object has two members of the same name"),
+        ('{"a": "\\ud83d"}', "a string holds half of a surrogate pair"),
+        ('{"a": 1e400}', "a number is larger than any that programs can hold"),
+        ('{"a": ' + "[" * 30 + "]" * 30 + "}", "it is nested more than 30 levels deep"),
+        ('{"a": 1', "it is no JSON at line 1, column 8"),
+    ],
+)
+def test_a_text_that_is_no_json_is_told_with_its_field(text: str, why: str) -> None:
+    message = pipeline_pb2.PipelineSpec(steps=[pipeline_pb2.StepSpec(step="a")])
+    message.steps[0].function.arguments_json = text
+
+    with pytest.raises(RequestInvalid) as refused:
+        wire.pipeline_spec(message)
+
+    (violation,) = refused.value.violations
+    assert violation.field == "spec.steps[0].function.arguments_json"
+    assert violation.description == why
+
+
+def test_the_texts_of_a_pipeline_are_bounded_before_they_are_read() -> None:
+    message = pipeline_pb2.PipelineSpec(steps=[pipeline_pb2.StepSpec(step="a")] * 9)
+    for step in message.steps:
+        step.function.arguments_json = "[" * 65_536
+
+    with pytest.raises(RequestInvalid, match="at most 524,288 are possible"):
+        wire.pipeline_spec(message)
+
+
+def test_an_input_and_a_config_keep_their_digits_beside_what_the_column_makes_of_them() -> None:
+    draft = request(inline_json=OBJECT, config_json=OBJECT)
+
+    assert draft.config["input_json"] == draft.config["settings_json"] == OBJECT
+    stored = json.loads(json.dumps(draft.config))
+    assert run_input(stored) == Inline(parse(OBJECT))
+    assert canonical(run_input(stored).value).decode() == OBJECT  # pyright: ignore
+
+
+def test_a_request_is_the_same_request_whether_it_comes_as_a_message_or_as_its_text() -> None:
+    by_message = request(inline={"n": [1, 0.5]}, config={"k": "v"})
+    by_text = request(inline_json='{"n": [1, 0.5]}', config_json='{"k": "v"}')
+
+    assert by_message.digest == by_text.digest
+    assert by_message.digest != request(inline_json='{"n": [1.0, 0.5]}').digest
+
+
+def test_a_request_has_the_digest_that_it_had_before_there_were_texts() -> None:
+    content = '["article",0,{"input":{"n":[1,0.5]},"settings":{"k":"é"},"step_models":{}}]'
+
+    draft = request(inline={"n": [1, 0.5]}, config={"k": "é"})
+
+    assert draft.digest == sha256(content.encode()).hexdigest()
 
 
 def request(**fields: object) -> RunDraft:

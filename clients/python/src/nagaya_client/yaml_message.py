@@ -8,14 +8,16 @@ import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 
+from jsonvalues import PROTOBUF_LEVELS, NotJson, compact, exact_in_protobuf, parse_strict
 from nagaya_client.errors import Fault
-from nagaya_client.yaml_source import did_you_mean, line_of
+from nagaya_client.yaml_source import ambiguity, did_you_mean, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.message import Message
 
+    from jsonvalues import JsonValue
     from nagaya_client.yaml_source import Node, YamlSource
 
 _TAG = "tag:yaml.org,2002:"
@@ -23,6 +25,13 @@ _NULL, _STR, _MAP, _SEQ = f"{_TAG}null", f"{_TAG}str", f"{_TAG}map", f"{_TAG}seq
 _KEYS = {_STR, f"{_TAG}merge"}
 _SCALARS = {_NULL, _STR, f"{_TAG}bool", f"{_TAG}int", f"{_TAG}float"}
 _WELL_KNOWN = "google.protobuf."
+_JSON = {f"{_WELL_KNOWN}{name}" for name in ("Struct", "Value", "ListValue")}
+_NUMBERS = {
+    FieldDescriptor.CPPTYPE_INT32,
+    FieldDescriptor.CPPTYPE_INT64,
+    FieldDescriptor.CPPTYPE_DOUBLE,
+    FieldDescriptor.CPPTYPE_FLOAT,
+}
 _WELL_KNOWN_FORMS = {"Duration": "a time such as `300s`", "Struct": "a mapping"}
 _FORMS = {
     FieldDescriptor.CPPTYPE_STRING: "a text (in quotes where it looks like a number or a yes)",
@@ -66,7 +75,7 @@ class MessageReader:
             field = _find_field(message, name)
             if field is None:
                 known = [*(field.name for field in message.DESCRIPTOR.fields), *extra]
-                self._fault(key, path, f"there is no field `{name}`", did_you_mean(name, known))
+                self._fault(key, path, f"there is no field `{name}`", _hint(name, known))
             elif field.name in seen:
                 self._fault(key, path, f"`{name}` is given twice", "remove one of the two")
             elif value.tag != _NULL:
@@ -92,27 +101,39 @@ class MessageReader:
 
     def _fill_leaf(self, field: FieldDescriptor, node: Node, message: Message, path: str) -> None:
         known = len(self.faults)
-        self._check_json(node, path)
+        self._check_json(node, path, exact=_is_exact(field))
         if len(self.faults) > known:
             return
         try:
-            json_format.ParseDict({field.name: self._source.value(node)}, message)
+            value = self._source.value(node)
+            text = _text_beside(field, message, value)
+            json_format.ParseDict({field.name: value}, message)
+            if text:
+                setattr(message, f"{field.name}_json", text)
+        except NotJson as error:
+            self._fault(node, path, str(error))
         except json_format.ParseError:
             self._fault(node, path, _wanted(field, node), _enum_hint(field, node))
         except yaml.YAMLError as error:
             self._fault(node, path, str(error).splitlines()[0])
 
-    def _check_json(self, node: Node, path: str) -> None:
-        """Note what JSON does not have: keys that are no texts or come twice, sets, bytes."""
+    def _check_json(self, node: Node, path: str, *, exact: bool) -> None:
+        """Note what JSON does not have: keys that are no texts or come twice, sets, bytes.
+
+        With `exact` also what is not the same value to all readers.
+        """
         if id(node) in self._checked:  # by another name, maybe inside itself
             return
         self._checked.add(id(node))
+        unclear = ambiguity(node) if exact else None
+        if unclear is not None:
+            self._fault(node, path, *unclear)
         if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
             for key, value in self._texts(node, path):
-                self._check_json(value, f"{path}.{key}")
+                self._check_json(value, f"{path}.{key}", exact=exact)
         elif isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
             for index, element in enumerate(node.value):
-                self._check_json(element, f"{path}[{index}]")
+                self._check_json(element, f"{path}[{index}]", exact=exact)
         elif node.tag not in _SCALARS:
             self._fault(node, path, f"JSON has no `{node.tag.replace(_TAG, '!!')}`")
 
@@ -142,10 +163,34 @@ def _is_own_message(field: FieldDescriptor) -> bool:
     )
 
 
+def _is_exact(field: FieldDescriptor) -> bool:
+    """Whether a field holds numbers, or JSON; others say by their type what is meant."""
+    kind = field.message_type
+    return field.cpp_type in _NUMBERS or (kind is not None and kind.full_name in _JSON)
+
+
+def _text_beside(field: FieldDescriptor, message: Message, value: object) -> str:
+    """Return the text of a value that the field cannot hold as it is; empty if it can.
+
+    Raises NotJson.
+    """
+    if f"{field.name}_json" not in message.DESCRIPTOR.fields_by_name:
+        return ""
+    text = compact(cast("JsonValue", value))
+    exact = exact_in_protobuf(parse_strict(text, levels=PROTOBUF_LEVELS))
+    return "" if exact else text
+
+
 def _find_field(message: Message, name: str) -> FieldDescriptor | None:
     """Both of protobuf's spellings are taken: `output_schema` and `outputSchema`."""
     fields = cast("list[FieldDescriptor]", message.DESCRIPTOR.fields)
     return next((field for field in fields if name in (field.name, field.json_name)), None)
+
+
+def _hint(name: str, known: list[str]) -> str:
+    if name == "<<":
+        return "write the fields out; `<<` merges only inside of JSON"
+    return did_you_mean(name, known)
 
 
 def _wanted(field: FieldDescriptor, node: Node) -> str:

@@ -32,6 +32,7 @@ def draft(keys: KeySpace, tenant_id: str, message: artifact_pb2.ArtifactDraft) -
         file_type=message.file_type or "application/json",
         summary=message.summary,
         metrics=dict(message.metrics),
+        fractional_metrics=dict(message.fractional_metrics),
         metadata=_metadata(message) if message.HasField("metadata") else {},
     )
 
@@ -72,6 +73,7 @@ def artifact(file: Artifact) -> artifact_pb2.Artifact:
         file_type=file.draft.file_type,
         summary=file.draft.summary,
         metrics=file.draft.metrics,
+        fractional_metrics=file.draft.fractional_metrics,
         create_time=timestamp(file.create_time),
     )
     if file.draft.metadata:

@@ -87,7 +87,7 @@ class FunctionResult:
     """What a function returned, as it is committed: a JSON value in its shortest form."""
 
     data: bytes
-    metrics: Mapping[str, int]
+    metrics: Mapping[str, float]
 
     @classmethod
     def of(cls, value: JsonValue, metrics: Mapping[str, str]) -> FunctionResult:
@@ -157,11 +157,11 @@ def _encoded(value: JsonValue) -> bytes:
     return data
 
 
-def _numbers(metrics: Mapping[str, str], value: JsonValue) -> dict[str, int]:
-    numbers: dict[str, int] = {}
+def _numbers(metrics: Mapping[str, str], value: JsonValue) -> dict[str, float]:
+    numbers: dict[str, float] = {}
     for name, pointer in metrics.items():
         try:
-            numbers[name] = round(number(at(value, pointer), name))
+            numbers[name] = number(at(value, pointer), name)
         except (KeyError, NothingThere):
             raise StepImpossible(
                 "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"

@@ -9,6 +9,7 @@ import click
 import yaml
 from google.protobuf import json_format
 
+from jsonvalues import Number, parse
 from nagaya_client.cli import tables, values
 from nagaya_client.paging import list_field
 
@@ -88,8 +89,21 @@ def _json(message: Message, indent: int | None = None) -> str:
     return json_format.MessageToJson(message, indent=indent, ensure_ascii=False)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes numbers to the letter."""
+
+
+def _number(dumper: _Dumper, number: Number) -> yaml.ScalarNode:
+    # Its stub has no types.
+    tag = str(dumper.resolve(yaml.ScalarNode, number.text, (True, False)))  # pyright: ignore
+    return dumper.represent_scalar(tag, number.text)  # pyright: ignore[reportUnknownMemberType]
+
+
+_Dumper.add_representer(Number, _number)
+
+
 def _yaml(content: object) -> str:
-    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    return yaml.dump(content, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 def _items(response: Message) -> Sequence[Message]:
@@ -119,6 +133,8 @@ def _named_values(message: Message, above: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for field in cast("list[FieldDescriptor]", message.DESCRIPTOR.fields):
         name = f"{above}{field.name}"
+        if getattr(message, f"{field.name}_json", ""):
+            continue  # which says it to the letter
         if _is_nested(field):
             if message.HasField(field.name):
                 found += _named_values(getattr(message, field.name), f"{name}.")
@@ -131,8 +147,22 @@ def _text(message: Message, field: FieldDescriptor) -> str:
     if not field.is_repeated or not _is_of_ours(field):
         return values.field_text(message, field)
     elements = cast("Sequence[Message]", getattr(message, field.name))
-    plain = [json_format.MessageToDict(e, preserving_proto_field_name=True) for e in elements]
-    return _yaml([values.whole(element) for element in plain]) if plain else ""
+    return _yaml([_plain(element) for element in elements]) if elements else ""
+
+
+def _plain(message: Message) -> dict[str, object]:
+    """A message as its JSON; JSON inside of it by its text, where there is one."""
+    found = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    plain = cast("dict[str, object]", values.whole(found))
+    for field, value in message.ListFields():
+        name, _, text = field.name.rpartition("_")
+        if text == "json" and name in message.DESCRIPTOR.fields_by_name:
+            plain[name] = parse(str(plain.pop(field.name)))
+        elif _is_of_ours(field) and field.is_repeated:
+            plain[field.name] = [_plain(element) for element in value]
+        elif _is_of_ours(field):
+            plain[field.name] = _plain(value)
+    return plain
 
 
 def _is_nested(field: FieldDescriptor) -> bool:

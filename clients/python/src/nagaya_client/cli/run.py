@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format
 
+from jsonvalues import NameTwice, NotJson, compact, exact_in_protobuf, parse, parse_strict
 from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya_client.cli import catalog, failures, hints
@@ -47,13 +47,13 @@ class JsonFile(click.ParamType[bytes]):
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
         try:
-            with click.open_file(value, encoding="utf-8") as file:
-                content = json.load(file, parse_constant=_refuse)
-            return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        except ValueError as error:
-            self.fail(f"{value} is no JSON: {error}", param, ctx)
-        except RecursionError:
-            self.fail(f"{value} is nested too deeply", param, ctx)
+            with click.open_file(value, "rb") as file:
+                content = parse_strict(file.read())
+            return compact(content).encode()
+        except NameTwice as error:
+            self.fail(f"{value} has two members named {error.name[:80]!r}", param, ctx)
+        except NotJson as error:
+            self.fail(f"{value} cannot be used: {error}", param, ctx)
         except OSError as error:
             self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
 
@@ -115,8 +115,8 @@ async def start(
         request_id=request_id or str(uuid.uuid4()),
         pipeline=pipeline,
         pipeline_version=version,
-        config=_config(config),
     )
+    _set_config(request, config)
     for step, choice in models:
         request.step_models[step].CopyFrom(choice)
     run = await _create(session.client, request, given, held=hold, repeatable=bool(request_id))
@@ -222,7 +222,10 @@ async def _create(
     repeatable: bool,
 ) -> run_pb2.Run:
     if given is not None and len(given) <= _INLINE_BYTES and not held:
-        _parse(given, request.inline)
+        if exact_in_protobuf(parse(given)):
+            _parse(given, request.inline)
+        else:
+            request.inline_json = given.decode()
         return (await client.runs.CreateRun(request)).run
     request.hold = True
     run = (await client.runs.CreateRun(request)).run
@@ -259,14 +262,15 @@ async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0
         raise failures.Ended(failures.FAILED)
 
 
-def _config(given: bytes | None) -> struct_pb2.Struct | None:
+def _set_config(request: pb.CreateRunRequest, given: bytes | None) -> None:
     if given is None:
-        return None
+        return
     if not given.startswith(b"{"):
         raise click.UsageError("--config is not a JSON object")
-    config = struct_pb2.Struct()
-    _parse(given, config)
-    return config
+    if exact_in_protobuf(parse(given)):
+        _parse(given, request.config)
+    else:
+        request.config_json = given.decode()
 
 
 def _parse(given: bytes, message: Message) -> None:
@@ -274,7 +278,3 @@ def _parse(given: bytes, message: Message) -> None:
         json_format.Parse(given, message)
     except json_format.ParseError as error:
         raise click.UsageError(f"the JSON cannot be sent: {error}") from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")

@@ -79,6 +79,11 @@ def described(draft: Draft, facts: Facts) -> Draft:
         draft,
         summary=draft.summary or facts.summary,
         metrics={**draft.metrics, **facts.metrics},
+        fractional_metrics={
+            name: number
+            for name, number in draft.fractional_metrics.items()
+            if name not in facts.metrics
+        },
     )
 
 

@@ -34,6 +34,8 @@ class Draft:
     summary: str
     """Empty when the service is to write one."""
     metrics: Mapping[str, int]
+    fractional_metrics: Mapping[str, float]
+    """Those that are no whole numbers of 64 bits, as they are."""
     metadata: JsonObject
 
 

@@ -149,9 +149,9 @@ WITH submission AS MATERIALIZED (
     SELECT *
       FROM jsonb_to_recordset($2::jsonb) AS submission (
            run_id uuid, step text, name text, file_path text, item int, visit int, file_type text,
-           digest text, size_bytes bigint, summary text, metrics jsonb, metadata jsonb,
-           upload_id uuid, chunk_digests text, source_path text, source_digest text,
-           json_pointer text)
+           digest text, size_bytes bigint, summary text, metrics jsonb,
+           fractional_metrics jsonb, metadata jsonb, upload_id uuid, chunk_digests text,
+           source_path text, source_digest text, json_pointer text)
 ), ended AS (
     DELETE FROM artifact_writes
      WHERE file_path = ANY($5) AND writer = $1 AND (NOT $4 OR run_is_held(run_id))
@@ -159,10 +159,10 @@ WITH submission AS MATERIALIZED (
 ), committed AS (
     INSERT INTO artifacts (
         run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,
-        metrics, metadata, upload_id
+        metrics, fractional_metrics, metadata, upload_id
     )
     SELECT run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,
-           metrics, metadata, upload_id
+           metrics, fractional_metrics, metadata, upload_id
       FROM submission JOIN ended USING (file_path)
     RETURNING {ARTIFACT_COLUMNS}
 ), chunks AS (
@@ -202,6 +202,7 @@ def _record(submission: Submission) -> dict[str, object]:
         "size_bytes": content.size_bytes,
         "summary": draft.summary,
         "metrics": dict(draft.metrics),
+        "fractional_metrics": dict(draft.fractional_metrics) or None,
         "metadata": dict(draft.metadata),
         "upload_id": submission.upload_id,
         "chunk_digests": base64.b64encode(content.chunk_digests).decode(),

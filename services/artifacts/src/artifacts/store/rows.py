@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ARTIFACT_COLUMNS = (
     "id, run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,"
-    " metrics, metadata, created_at"
+    " metrics, fractional_metrics, metadata, created_at"
 )
 
 
@@ -26,6 +26,7 @@ def draft(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Draft:
         file_type=row["file_type"],
         summary=row["summary"],
         metrics=json.loads(row["metrics"]),
+        fractional_metrics=json.loads(row["fractional_metrics"] or "{}"),
         metadata=json.loads(row["metadata"] or "{}"),
     )
 

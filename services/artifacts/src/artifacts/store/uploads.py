@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 _COLUMNS = (
-    "upload_id, file_path, item, visit, file_type, digest, size_bytes, summary, metrics, metadata,"
-    " expires_at"
+    "upload_id, file_path, item, visit, file_type, digest, size_bytes, summary, metrics,"
+    " fractional_metrics, metadata, expires_at"
 )
 
 
@@ -35,14 +35,15 @@ class UploadStore:
                 f"""
                 INSERT INTO uploads (
                     run_id, step, name, file_path, item, visit, file_type, digest, size_bytes,
-                    summary, metrics, metadata, expires_at
+                    summary, metrics, fractional_metrics, metadata, expires_at
                 )
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12::jsonb,
-                        now() + make_interval(secs => $13))
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb,
+                        now() + make_interval(secs => $14))
                 ON CONFLICT ON CONSTRAINT uploads_announcement_key DO UPDATE SET
                     item = EXCLUDED.item, visit = EXCLUDED.visit,
                     file_type = EXCLUDED.file_type, size_bytes = EXCLUDED.size_bytes,
                     summary = EXCLUDED.summary, metrics = EXCLUDED.metrics,
+                    fractional_metrics = EXCLUDED.fractional_metrics,
                     metadata = EXCLUDED.metadata, expires_at = EXCLUDED.expires_at
                 RETURNING {_COLUMNS}
                 """,
@@ -57,6 +58,7 @@ class UploadStore:
                 size_bytes,
                 new.summary,
                 json.dumps(dict(new.metrics)),
+                json.dumps(dict(new.fractional_metrics)) if new.fractional_metrics else None,
                 json.dumps(dict(new.metadata)),
                 seconds,
             )

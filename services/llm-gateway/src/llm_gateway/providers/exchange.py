@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import traceback
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from jsonvalues import NotJson, scalar_text
+from jsonvalues import NotJson, compact, scalar_text
 from llm_gateway.domain.ends import judge
 from llm_gateway.providers.error_bodies import error_in
 from llm_gateway.providers.refusals import fault_in_reply, fault_of
@@ -284,7 +283,7 @@ async def _silence(seconds: float) -> AsyncGenerator[None]:
 
 
 def _encode(body: JsonObject) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact(body).encode()
 
 
 async def _to_end(response: aiohttp.ClientResponse) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from jsonvalues import PROTOBUF_LEVELS, NotJson, parse_strict
 from llm_gateway.domain.calls import Delta
 from llm_gateway.domain.requests import (
     GenerationSpec,
@@ -20,7 +21,7 @@ from llm_gateway.wire.calls import call, key_of
 from llm_gateway.wire.models import choice_of
 from nagaya.llm_gateway.v1 import generation_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2 as service_pb
-from servicekit.errors import ValueUnstorable
+from servicekit.errors import RequestInvalid, ValueUnstorable, Violation
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct, Value
@@ -36,7 +37,7 @@ _DECIMALS = 6  # a temperature comes as a float of 32 bits
 def spec_of(message: pb.GenerationSpec) -> GenerationSpec:
     """Read a request. Raises RequestInvalid when its schema cannot be used."""
     redo = message.unknown_policy == pb.UNKNOWN_POLICY_REDO
-    has_temperature, has_schema = map(message.HasField, ("temperature", "output_schema"))
+    has_temperature = message.HasField("temperature")
     return GenerationSpec(
         key=key_of(message.key),
         system=tuple(map(_part, message.system)),
@@ -45,7 +46,7 @@ def spec_of(message: pb.GenerationSpec) -> GenerationSpec:
         run_model=choice_of(message.run_model),
         max_output_tokens=message.max_output_tokens,
         temperature=round(message.temperature, _DECIMALS) if has_temperature else None,
-        output_schema=_schema(message.output_schema) if has_schema else None,
+        output_schema=_schema(message),
         unknown_policy=UnknownPolicy.REDO if redo else UnknownPolicy.FAIL,
         allow_empty=message.allow_empty,
     )
@@ -77,8 +78,26 @@ def _part(part: pb.Part) -> Part:
     return Text(part.text)
 
 
-def _schema(struct: Struct) -> OutputSchema:
-    return OutputSchema.parse(_object(struct))
+def _schema(message: pb.GenerationSpec) -> OutputSchema | None:
+    if message.output_schema_json:
+        return OutputSchema.parse(_parsed(message.output_schema_json))
+    has_schema = message.HasField("output_schema")
+    return OutputSchema.parse(_object(message.output_schema)) if has_schema else None
+
+
+def _parsed(text: str) -> JsonObject:
+    try:
+        value = parse_strict(text, levels=PROTOBUF_LEVELS)
+    except NotJson as error:
+        raise _refused(str(error)) from None
+    if not isinstance(value, dict):
+        raise _refused("it is no JSON object")
+    return value
+
+
+def _refused(fault: str) -> RequestInvalid:
+    field = "spec.output_schema_json"
+    return RequestInvalid(f"{field}: {fault}", violations=(Violation(field, fault),))
 
 
 def _object(struct: Struct) -> JsonObject:

@@ -70,8 +70,8 @@ class LlmSteps:
         except StepFailed:
             return None
 
-    async def _metrics(self, spec: StepSpec, work: Work, answer: Answer) -> dict[str, int]:
-        metrics = {
+    async def _metrics(self, spec: StepSpec, work: Work, answer: Answer) -> dict[str, float]:
+        metrics: dict[str, float] = {
             "input_tokens": answer.spent.usage.input_tokens,
             "output_tokens": answer.spent.usage.output_tokens,
         }
@@ -84,7 +84,7 @@ class LlmSteps:
             found = await self._artifacts.read(work.tenant_id, pointers)
             for name, data in zip(spec.metrics, found, strict=True):
                 try:
-                    metrics[name] = round(number(parsed(data), name))
+                    metrics[name] = number(parsed(data), name)
                 except KeyError:
                     raise StepImpossible(
                         "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"

@@ -36,8 +36,9 @@ class Sources:
     """By step; of a mapped step, one for each item. A skipped step has none."""
     same_element: Mapping[str, FilePointer]
     """Of mapped steps: the output for the element that this piece of work is done for."""
-    metrics: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    """The numbers of the steps, for conditions."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    """The numbers of `input` and of each step that is needed, for conditions; a skipped one has
+    none."""
     list_file: FilePointer | None = None
     """The file that holds the list that the step is mapped over."""
 
@@ -109,7 +110,7 @@ class SourceFinder:
             spec,
             outputs,
             await self._same_element(connection, spec, work),
-            {step: output.metrics for step, output in done.items()},
+            _numbers(spec, setup, done),
             None if spec.map is None else whole.get(spec.map.step),
         )
 
@@ -149,6 +150,17 @@ class SourceFinder:
             if row is not None and row.output is not None:
                 found[step] = _pointer(row.output)
         return found
+
+
+def _numbers(
+    spec: StepSpec, setup: Setup, done: Mapping[str, OutputFile]
+) -> dict[str, dict[str, float]]:
+    given = setup.run.input_file
+    return {
+        **{step: {} for step in spec.needs},
+        INPUT: {} if given is None else given.numbers,
+        **{step: output.numbers for step, output in done.items()},
+    }
 
 
 def _element_outputs(spec: StepSpec) -> tuple[str, ...]:

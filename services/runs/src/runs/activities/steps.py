@@ -142,7 +142,7 @@ class StepActivities:
                     "path": item.output_path,
                     "digest": item.output_digest,
                     "summary": item.summary,
-                    "metrics": dict(item.metrics),
+                    "metrics": item.numbers,
                 }
                 for item in items
             ]

@@ -28,7 +28,12 @@ def condition_fault(condition: str, needs: Iterable[str]) -> str | None:
         names = cel.compile(condition).variables()
     except ValueError as error:
         return _syntax_fault(str(error))
-    known = {name_in_condition(step) for step in needs}
+    known: dict[str, str] = {}
+    for step in needs:
+        name = name_in_condition(step)
+        other = known.setdefault(name, step)
+        if other != step and name in names:
+            return f"{name} may be {other} or {step}, since `-` is written as `_`; rename one"
     unknown = next((name for name in names if name not in known), None)
     if unknown is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from jsonvalues import JsonValue, canonical
+from jsonvalues import JsonValue, canonical, exact_in_protobuf, parse
 from runs.domain.pipelines import INPUT
 from runs.errors import InputInvalid
 from servicekit.errors import RequestInvalid, Violation
@@ -57,17 +57,33 @@ def input_json(given: RunInput) -> dict[str, JsonValue]:
     """Return the part of a run's config that tells its input."""
     match given:
         case Inline(value):
-            return {"input": value}
+            return kept("input", value)
         case Pointer():
             return {"pointer": asdict(given)}
         case Held():
             return {}
 
 
+def kept(name: str, value: JsonValue) -> dict[str, JsonValue]:
+    """Return what keeps a value in a run's config, a JSONB column, which writes numbers anew.
+
+    Where that matters the text is kept beside the value.
+    """
+    if exact_in_protobuf(value):
+        return {name: value}
+    return {name: value, f"{name}_json": canonical(value).decode()}
+
+
+def of_kept(config: Mapping[str, Any], name: str) -> JsonValue:
+    """Return the value that `kept` was called with. Raises KeyError."""
+    text = config.get(f"{name}_json")
+    return config[name] if text is None else parse(text)
+
+
 def run_input(config: Mapping[str, Any]) -> RunInput:
     """Return the input that `input_json` was called with."""
     if "input" in config:
-        return Inline(config["input"])
+        return Inline(of_kept(config, "input"))
     return Pointer(**config["pointer"]) if "pointer" in config else Held()
 
 

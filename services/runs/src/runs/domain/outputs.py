@@ -33,7 +33,7 @@ class FileDraft:
     item: int = 0
     visit: int = 1
     summary: str = ""
-    metrics: Mapping[str, int] = field(default_factory=dict[str, int])
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     file_type: str = "application/json"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
-from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json
+from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json, kept
 from runs.domain.models import model_json
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ class OutputFile:
     output_digest: str
     summary: str
     metrics: Mapping[str, int]
+    fractional_metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Those that are no whole numbers of 64 bits, as they are; `metrics` has them rounded."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return all metrics as they are."""
+        return {**self.metrics, **self.fractional_metrics}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class RunDraft:
         check_size(given)
         check_settings(settings)
         models = {step: model_json(choice) for step, choice in step_models.items()}
-        config = {**input_json(given), "step_models": models, "settings": settings}
+        config = {**input_json(given), "step_models": models, **kept("settings", settings)}
         return cls(
             request_id=request_id,
             digest=hashlib.sha256(canonical([*pipeline, config])).hexdigest(),

@@ -9,6 +9,7 @@ from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
 from runs.batches import Batches, Limits
 from runs.domain.failures import ReadTooLarge
+from runs.domain.metrics import Metrics
 from runs.domain.outputs import BYTES_AT_ONCE
 from runs.domain.runs import OutputFile
 from servicekit import status
@@ -128,6 +129,7 @@ def output_file(artifact: artifact_pb2.Artifact) -> OutputFile:
         output_digest=artifact.digest,
         summary=artifact.summary,
         metrics=dict(artifact.metrics),
+        fractional_metrics=dict(artifact.fractional_metrics),
     )
 
 
@@ -138,6 +140,7 @@ def _pointer(pointer: FilePointer) -> artifact_pb2.ArtifactPointer:
 
 
 def _draft(draft: FileDraft) -> artifact_pb2.ArtifactDraft:
+    metrics = Metrics.of(draft.metrics)
     return artifact_pb2.ArtifactDraft(
         run_id=draft.run_id,
         step=draft.step,
@@ -146,5 +149,6 @@ def _draft(draft: FileDraft) -> artifact_pb2.ArtifactDraft:
         visit=draft.visit,
         file_type=draft.file_type,
         summary=draft.summary,
-        metrics=draft.metrics,
+        metrics=metrics.whole,
+        fractional_metrics=metrics.fractional,
     )

@@ -18,7 +18,7 @@ from runs.domain.generation import Answer, Ending, Question, RunUsage, Spent, Us
 from runs.domain.models import ModelFault
 from runs.domain.outputs import CONTENT, FilePointer
 from runs.wire.models import model_choice_message
-from runs.wire.structs import struct
+from runs.wire.structs import struct, text_beside
 from servicekit.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def _spec(question: Question) -> generation_pb2.GenerationSpec:
         spec.run_model.CopyFrom(model_choice_message(question.run_model))
     if question.output_schema is not None:
         spec.output_schema.CopyFrom(struct(question.output_schema))
+        spec.output_schema_json = text_beside(question.output_schema)
     return spec
 
 

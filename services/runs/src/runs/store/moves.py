@@ -41,7 +41,7 @@ _RUNNING_RUN = f"""
 _OUTCOME = """
     status text, output_path text, output_digest text, summary text, metrics jsonb,
     llm_model text, model_rule text, token_usage jsonb, cost_micro_usd bigint,
-    prompt_version int, prompt_digest text
+    prompt_version int, prompt_digest text, fractional_metrics jsonb
 """
 
 
@@ -230,7 +230,8 @@ WITH {_OPEN_RUN}, piece AS (
            metrics = given.metrics, llm_model = given.llm_model,
            model_rule = given.model_rule, token_usage = given.token_usage,
            cost_micro_usd = given.cost_micro_usd,
-           prompt_version = given.prompt_version, prompt_digest = given.prompt_digest
+           prompt_version = given.prompt_version, prompt_digest = given.prompt_digest,
+           fractional_metrics = given.fractional_metrics
       FROM run, jsonb_to_recordset($2::jsonb)
                 AS given (id bigint, attempt int, {_OUTCOME})
      WHERE steps.id = ANY($3::bigint[]) AND steps.id = given.id
@@ -251,10 +252,11 @@ WITH {_RUNNING_RUN}, piece AS (
     INSERT INTO steps (run_id, step, item, visit, epoch, started_at, completed_at,
                        status, output_path, output_digest, summary, metrics, llm_model,
                        model_rule, token_usage, cost_micro_usd, prompt_version,
-                       prompt_digest)
+                       prompt_digest, fractional_metrics)
     SELECT run.id, step, item, visit, run.epoch, now(), now(),
            status, output_path, output_digest, summary, metrics, llm_model,
-           model_rule, token_usage, cost_micro_usd, prompt_version, prompt_digest
+           model_rule, token_usage, cost_micro_usd, prompt_version, prompt_digest,
+           fractional_metrics
       FROM run, jsonb_to_recordset($3::jsonb)
                 AS given (step text, item int, visit int, {_OUTCOME})
      ORDER BY step, item, visit
@@ -263,7 +265,8 @@ WITH {_RUNNING_RUN}, piece AS (
            error_message = NULL, epoch = EXCLUDED.epoch, attempt = steps.attempt + 1,
            retry_count = steps.retry_count + 1,
            output_path = EXCLUDED.output_path, output_digest = EXCLUDED.output_digest,
-           summary = EXCLUDED.summary, metrics = EXCLUDED.metrics
+           summary = EXCLUDED.summary, metrics = EXCLUDED.metrics,
+           fractional_metrics = EXCLUDED.fractional_metrics
      WHERE steps.status = 'running' AND steps.epoch <= EXCLUDED.epoch
     RETURNING *
 ), attempted AS (

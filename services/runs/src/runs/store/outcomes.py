@@ -33,6 +33,7 @@ class Outcome:
             "output_digest": None if output is None else output.output_digest,
             "summary": None if output is None else output.summary,
             "metrics": None if output is None else dict(output.metrics),
+            "fractional_metrics": (dict(output.fractional_metrics) or None) if output else None,
             "llm_model": model,
             "model_rule": rule,
             "token_usage": usage,

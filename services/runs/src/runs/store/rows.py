@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jsonvalues import parse_object
 from runs.domain.inputs import run_input
 from runs.domain.models import model_choice
 from runs.domain.runs import Failure, OutputFile, Run, RunSetup, RunStatus, RunTotals
@@ -13,6 +14,8 @@ from runs.domain.steps import RunStep, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from jsonvalues import JsonMapping
 
 
 class Row(Protocol):
@@ -30,7 +33,7 @@ def run(row: Row) -> Run:
         status=RunStatus(row["status"]),
         held=row["held"],
         current_step=row.get("current_step") or "",
-        settings=document(row.get("settings")) or {},
+        settings=_settings(row),
         input=_input_file(row),
         totals=RunTotals(
             input_tokens=row["input_tokens"],
@@ -68,7 +71,6 @@ def run_setup(row: Row) -> RunSetup:
 
 def run_step(row: Row) -> RunStep:
     usage: Mapping[str, int] = document(row.get("token_usage")) or {}
-    path = row.get("output_path")
     return RunStep(
         step=row["step"],
         item=row["item"],
@@ -82,7 +84,7 @@ def run_step(row: Row) -> RunStep:
         cost_micro_usd=row["cost_micro_usd"],
         prompt_version=row.get("prompt_version") or 0,
         prompt_digest=row.get("prompt_digest") or "",
-        output=_file(row, "output_path", "output_digest", "summary", "metrics") if path else None,
+        output=_output(row) if row.get("output_path") else None,
         error=_failure(row),
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("completed_at")),
@@ -94,18 +96,31 @@ def document(value: Any) -> Any:  # noqa: ANN401 - what a jsonb column holds
     return json.loads(value) if isinstance(value, str) else value
 
 
+def _settings(row: Row) -> JsonMapping:
+    text = row.get("settings_json")
+    return parse_object(text) if text else document(row.get("settings")) or {}
+
+
 def _input_file(row: Row) -> OutputFile | None:
     if not row.get("input_path"):
         return None
     return _file(row, "input_path", "input_digest", "input_summary", "input_metrics")
 
 
-def _file(row: Row, path: str, digest: str, summary: str, metrics: str) -> OutputFile:
+def _output(row: Row) -> OutputFile:
+    columns = ("output_path", "output_digest", "summary", "metrics", "fractional_metrics")
+    return _file(row, *columns)
+
+
+def _file(
+    row: Row, path: str, digest: str, summary: str, metrics: str, fractional: str = ""
+) -> OutputFile:
     return OutputFile(
         output_path=row[path],
         output_digest=row[digest],
         summary=row.get(summary) or "",
         metrics=document(row.get(metrics)) or {},
+        fractional_metrics=(document(row.get(fractional)) or {}) if fractional else {},
     )
 
 

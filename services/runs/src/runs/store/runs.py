@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = """
     id, pipeline, pipeline_version, status, held, current_step, config -> 'settings' AS settings,
+    config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
     started_at, ended_at
@@ -111,7 +112,7 @@ class RunStore:
             """
             SELECT id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
                    cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest,
-                   summary, metrics, error, started_at, completed_at
+                   summary, metrics, fractional_metrics, error, started_at, completed_at
               FROM steps
              WHERE run_id = $1 AND id > $2
              ORDER BY id

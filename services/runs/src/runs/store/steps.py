@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _COLUMNS = """
     id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
     cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest, summary, metrics,
-    error, started_at, completed_at
+    fractional_metrics, error, started_at, completed_at
 """
 
 

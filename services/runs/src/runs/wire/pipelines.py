@@ -25,16 +25,29 @@ from runs.domain.pipelines import (
 )
 from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
 from runs.wire.models import model_choice, model_choice_message
-from runs.wire.structs import json_object, struct
+from runs.wire.structs import given_object, struct, text_beside
+from servicekit.errors import RequestInvalid, Violation
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
     from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineVersion
 
+TEXTS_LIMIT = 512 << 10
+"""The most characters of JSON in all steps: they are read on the loop that serves every tenant."""
+
 
 def pipeline_spec(message: pb.PipelineSpec) -> PipelineSpec:
-    return PipelineSpec(tuple(map(_step, message.steps)))
+    """Return what a message says. Raises RequestInvalid and ValueUnstorable."""
+    texts = sum(
+        len(step.llm.output_schema_json) + len(step.function.arguments_json)
+        for step in message.steps
+    )
+    if texts > TEXTS_LIMIT:
+        fault = f"its JSON texts have {texts:,} characters, at most {TEXTS_LIMIT:,} are possible"
+        raise RequestInvalid(f"spec: {fault}", violations=[Violation("spec", fault)])
+    steps = enumerate(message.steps)
+    return PipelineSpec(tuple(_step(f"spec.steps[{n}]", step) for n, step in steps))
 
 
 def pipeline_version(version: PipelineVersion) -> pb.PipelineVersion:
@@ -58,12 +71,14 @@ def from_document(content: JsonMapping) -> PipelineSpec:
     return pipeline_spec(ParseDict(dict(content), pb.PipelineSpec(), ignore_unknown_fields=True))
 
 
-def _step(message: pb.StepSpec) -> StepSpec:
+def _step(at: str, message: pb.StepSpec) -> StepSpec:
     llm = message.WhichOneof("kind") == "llm"
     return StepSpec(
         step=message.step,
         needs=tuple(message.needs),
-        kind=_llm(message.llm) if llm else _function(message.function),
+        kind=(
+            _llm(f"{at}.llm", message.llm) if llm else _function(f"{at}.function", message.function)
+        ),
         map=_map(message.map) if message.HasField("map") else None,
         when=message.when,
         timeout_seconds=-(-_milliseconds(message.timeout) // 1000) or TIMEOUT_SECONDS,
@@ -75,22 +90,28 @@ def _step(message: pb.StepSpec) -> StepSpec:
     )
 
 
-def _llm(message: pb.LlmStep) -> LlmStep:
+def _llm(at: str, message: pb.LlmStep) -> LlmStep:
     return LlmStep(
         prompt_version=message.prompt_version,
         bindings=tuple(Binding(each.variable, _value(each)) for each in message.bindings),
         model=model_choice(message.model) if message.HasField("model") else None,
-        output_schema=(
-            json_object(message.output_schema) if message.HasField("output_schema") else None
-        ),
+        output_schema=_schema(at, message),
         max_output_tokens=message.max_output_tokens,
         redo_unknown=message.unknown_policy == generation_pb2.UNKNOWN_POLICY_REDO,
         allow_empty=message.allow_empty,
     )
 
 
-def _function(message: pb.FunctionStep) -> FunctionStep:
-    return FunctionStep(message.function, json_object(message.arguments), message.short)
+def _schema(at: str, message: pb.LlmStep) -> JsonMapping | None:
+    if not message.output_schema_json and not message.HasField("output_schema"):
+        return None
+    text = message.output_schema_json
+    return given_object(text, message.output_schema, f"{at}.output_schema_json")
+
+
+def _function(at: str, message: pb.FunctionStep) -> FunctionStep:
+    arguments = given_object(message.arguments_json, message.arguments, f"{at}.arguments_json")
+    return FunctionStep(message.function, arguments, message.short)
 
 
 def _map(message: pb.MapSpec) -> MapSpec:
@@ -139,13 +160,15 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
 
 
 def _llm_message(llm: LlmStep) -> pb.LlmStep:
+    schema = llm.output_schema
     redo = generation_pb2.UNKNOWN_POLICY_REDO
     fail = generation_pb2.UNKNOWN_POLICY_FAIL
     return pb.LlmStep(
         prompt_version=llm.prompt_version,
         bindings=map(_binding_message, llm.bindings),
         model=None if llm.model is None else model_choice_message(llm.model),
-        output_schema=None if llm.output_schema is None else struct(llm.output_schema),
+        output_schema=None if schema is None else struct(schema),
+        output_schema_json="" if schema is None else text_beside(schema),
         max_output_tokens=llm.max_output_tokens,
         unknown_policy=redo if llm.redo_unknown else fail,
         allow_empty=llm.allow_empty,
@@ -154,7 +177,10 @@ def _llm_message(llm: LlmStep) -> pb.LlmStep:
 
 def _function_message(function: FunctionStep) -> pb.FunctionStep:
     return pb.FunctionStep(
-        function=function.function, arguments=struct(function.arguments), short=function.short
+        function=function.function,
+        arguments=struct(function.arguments),
+        arguments_json=text_beside(function.arguments),
+        short=function.short,
     )
 
 

@@ -9,7 +9,7 @@ from runs.domain.inputs import Held, Inline, Pointer
 from runs.domain.runs import Run, RunDraft, RunStatus
 from runs.wire.models import model_choice
 from runs.wire.steps import artifact_ref, run_error, run_step
-from runs.wire.structs import json_object, json_value, struct
+from runs.wire.structs import given_object, given_value, json_value, struct, text_beside
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run_draft(request: run_service_pb2.CreateRunRequest) -> RunDraft:
         (request.pipeline, request.pipeline_version),
         _input(request),
         {step: model_choice(choice) for step, choice in request.step_models.items()},
-        json_object(request.config),
+        given_object(request.config_json, request.config, "config_json"),
     )
 
 
@@ -52,6 +52,7 @@ def run(run: Run) -> pb.Run:
         held=run.held,
         current_step=run.current_step,
         config=struct(run.settings) if run.settings else None,
+        config_json=text_beside(run.settings),
         input=artifact_ref(run.input),
         totals=pb.RunTotals(
             input_tokens=run.totals.input_tokens,
@@ -84,6 +85,8 @@ def _input(request: run_service_pb2.CreateRunRequest) -> RunInput:
     match request.WhichOneof("input"):
         case "inline":
             return Inline(json_value(request.inline))
+        case "inline_json":
+            return Inline(given_value(request.inline_json, "inline_json"))
         case "pointer":
             pointer = request.pointer
             return Pointer(pointer.path, pointer.digest, pointer.json_pointer)

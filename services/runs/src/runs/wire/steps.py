@@ -49,6 +49,7 @@ def artifact_ref(file: OutputFile | None) -> pb.ArtifactRef | None:
         output_digest=file.output_digest,
         summary=file.summary,
         metrics=file.metrics,
+        fractional_metrics=file.fractional_metrics,
     )
 
 

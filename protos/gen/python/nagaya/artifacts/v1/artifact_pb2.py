@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nagaya/artifacts/v1/artifact.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xf2\x02\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04item\x18\x07 \x01(\x05\x12\r\n\x05visit\x18\x08 \x01(\x05\x12\x11\n\tfile_type\x18\t \x01(\t\x12\x0f\n\x07summary\x18\n \x01(\t\x12;\n\x07metrics\x18\x0b \x03(\x0b\x32*.nagaya.artifacts.v1.Artifact.MetricsEntry\x12)\n\x08metadata\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xff\x02\n\rArtifactDraft\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x1a\n\x04name\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xd0\xb5\x18\x01\x12\x19\n\x04item\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x19\n\x05visit\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1f\n\tfile_type\x18\x06 \x01(\tB\x0c\xbaH\tr\x04\xd8\xb5\x18\x01\xd8\x01\x01\x12\x19\n\x07summary\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12R\n\x07metrics\x18\x08 \x03(\x0b\x32/.nagaya.artifacts.v1.ArtifactDraft.MetricsEntryB\x10\xbaH\r\x9a\x01\n\x10\x0e\"\x06r\x04\x98\xb5\x18\x01\x12)\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"j\n\x0f\x41rtifactPointer\x12\x18\n\x04path\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x19\n\x06\x64igest\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xc0\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nagaya/artifacts/v1/artifact.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xfe\x03\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04item\x18\x07 \x01(\x05\x12\r\n\x05visit\x18\x08 \x01(\x05\x12\x11\n\tfile_type\x18\t \x01(\t\x12\x0f\n\x07summary\x18\n \x01(\t\x12;\n\x07metrics\x18\x0b \x03(\x0b\x32*.nagaya.artifacts.v1.Artifact.MetricsEntry\x12)\n\x08metadata\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12P\n\x12\x66ractional_metrics\x18\x0e \x03(\x0b\x32\x34.nagaya.artifacts.v1.Artifact.FractionalMetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa8\x04\n\rArtifactDraft\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x1a\n\x04name\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xd0\xb5\x18\x01\x12\x19\n\x04item\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x19\n\x05visit\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1f\n\tfile_type\x18\x06 \x01(\tB\x0c\xbaH\tr\x04\xd8\xb5\x18\x01\xd8\x01\x01\x12\x19\n\x07summary\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12R\n\x07metrics\x18\x08 \x03(\x0b\x32/.nagaya.artifacts.v1.ArtifactDraft.MetricsEntryB\x10\xbaH\r\x9a\x01\n\x10\x0e\"\x06r\x04\x98\xb5\x18\x01\x12)\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12m\n\x12\x66ractional_metrics\x18\n \x03(\x0b\x32\x39.nagaya.artifacts.v1.ArtifactDraft.FractionalMetricsEntryB\x16\xbaH\x13\x9a\x01\x10\x10\x0e\"\x06r\x04\x98\xb5\x18\x01*\x04\x12\x02@\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"j\n\x0f\x41rtifactPointer\x12\x18\n\x04path\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x19\n\x06\x64igest\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xc0\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ARTIFACT_METRICSENTRY']._loaded_options = None
   _globals['_ARTIFACT_METRICSENTRY']._serialized_options = b'8\001'
+  _globals['_ARTIFACT_FRACTIONALMETRICSENTRY']._loaded_options = None
+  _globals['_ARTIFACT_FRACTIONALMETRICSENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACTDRAFT_METRICSENTRY']._loaded_options = None
   _globals['_ARTIFACTDRAFT_METRICSENTRY']._serialized_options = b'8\001'
+  _globals['_ARTIFACTDRAFT_FRACTIONALMETRICSENTRY']._loaded_options = None
+  _globals['_ARTIFACTDRAFT_FRACTIONALMETRICSENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACTDRAFT'].fields_by_name['run_id']._loaded_options = None
   _globals['_ARTIFACTDRAFT'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ARTIFACTDRAFT'].fields_by_name['step']._loaded_options = None
@@ -55,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTDRAFT'].fields_by_name['summary']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_ARTIFACTDRAFT'].fields_by_name['metrics']._loaded_options = None
   _globals['_ARTIFACTDRAFT'].fields_by_name['metrics']._serialized_options = b'\272H\r\232\001\n\020\016\"\006r\004\230\265\030\001'
+  _globals['_ARTIFACTDRAFT'].fields_by_name['fractional_metrics']._loaded_options = None
+  _globals['_ARTIFACTDRAFT'].fields_by_name['fractional_metrics']._serialized_options = b'\272H\023\232\001\020\020\016\"\006r\004\230\265\030\001*\004\022\002@\001'
   _globals['_ARTIFACTPOINTER'].fields_by_name['path']._loaded_options = None
   _globals['_ARTIFACTPOINTER'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\200\010'
   _globals['_ARTIFACTPOINTER'].fields_by_name['digest']._loaded_options = None
@@ -62,13 +68,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTPOINTER'].fields_by_name['json_pointer']._loaded_options = None
   _globals['_ARTIFACTPOINTER'].fields_by_name['json_pointer']._serialized_options = b'\272H\tr\007\030\200\004\310\265\030\001'
   _globals['_ARTIFACT']._serialized_start=188
-  _globals['_ARTIFACT']._serialized_end=558
-  _globals['_ARTIFACT_METRICSENTRY']._serialized_start=512
-  _globals['_ARTIFACT_METRICSENTRY']._serialized_end=558
-  _globals['_ARTIFACTDRAFT']._serialized_start=561
-  _globals['_ARTIFACTDRAFT']._serialized_end=944
-  _globals['_ARTIFACTDRAFT_METRICSENTRY']._serialized_start=512
-  _globals['_ARTIFACTDRAFT_METRICSENTRY']._serialized_end=558
-  _globals['_ARTIFACTPOINTER']._serialized_start=946
-  _globals['_ARTIFACTPOINTER']._serialized_end=1052
+  _globals['_ARTIFACT']._serialized_end=698
+  _globals['_ARTIFACT_METRICSENTRY']._serialized_start=594
+  _globals['_ARTIFACT_METRICSENTRY']._serialized_end=640
+  _globals['_ARTIFACT_FRACTIONALMETRICSENTRY']._serialized_start=642
+  _globals['_ARTIFACT_FRACTIONALMETRICSENTRY']._serialized_end=698
+  _globals['_ARTIFACTDRAFT']._serialized_start=701
+  _globals['_ARTIFACTDRAFT']._serialized_end=1253
+  _globals['_ARTIFACTDRAFT_METRICSENTRY']._serialized_start=594
+  _globals['_ARTIFACTDRAFT_METRICSENTRY']._serialized_end=640
+  _globals['_ARTIFACTDRAFT_FRACTIONALMETRICSENTRY']._serialized_start=642
+  _globals['_ARTIFACTDRAFT_FRACTIONALMETRICSENTRY']._serialized_end=698
+  _globals['_ARTIFACTPOINTER']._serialized_start=1255
+  _globals['_ARTIFACTPOINTER']._serialized_end=1361
 # @@protoc_insertion_point(module_scope)

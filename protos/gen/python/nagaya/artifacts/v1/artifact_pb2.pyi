@@ -46,6 +46,26 @@ class Artifact(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class FractionalMetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
@@ -59,6 +79,7 @@ class Artifact(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FRACTIONAL_METRICS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Where the file lies: `storage/{tenant_id}/{run_id}/{step}/{name}`, the bucket first."""
     digest: _builtins.str
@@ -91,6 +112,10 @@ class Artifact(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the file was committed."""
 
+    @_builtins.property
+    def fractional_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Those of the numbers that have a fraction or exceed 64 bits, as they are. `metrics` has them rounded, if it can hold them."""
+
     def __init__(
         self,
         *,
@@ -107,10 +132,11 @@ class Artifact(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        fractional_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "file_type", b"file_type", "item", b"item", "metadata", b"metadata", "metrics", b"metrics", "name", b"name", "path", b"path", "run_id", b"run_id", "size_bytes", b"size_bytes", "step", b"step", "summary", b"summary", "visit", b"visit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "file_type", b"file_type", "fractional_metrics", b"fractional_metrics", "item", b"item", "metadata", b"metadata", "metrics", b"metrics", "name", b"name", "path", b"path", "run_id", b"run_id", "size_bytes", b"size_bytes", "step", b"step", "summary", b"summary", "visit", b"visit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,6 +168,26 @@ class ArtifactDraft(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class FractionalMetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RUN_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
@@ -151,6 +197,7 @@ class ArtifactDraft(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    FRACTIONAL_METRICS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the file belongs to."""
     step: _builtins.str
@@ -173,6 +220,10 @@ class ArtifactDraft(_message.Message):
     def metadata(self) -> _struct_pb2.Struct:
         """What the writer wants to keep with the file, at most 4 KiB."""
 
+    @_builtins.property
+    def fractional_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Numbers that have a fraction or exceed 64 bits; of a name that is in `metrics` too, this one counts."""
+
     def __init__(
         self,
         *,
@@ -185,10 +236,11 @@ class ArtifactDraft(_message.Message):
         summary: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        fractional_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_type", b"file_type", "item", b"item", "metadata", b"metadata", "metrics", b"metrics", "name", b"name", "run_id", b"run_id", "step", b"step", "summary", b"summary", "visit", b"visit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_type", b"file_type", "fractional_metrics", b"fractional_metrics", "item", b"item", "metadata", b"metadata", "metrics", b"metrics", "name", b"name", "run_id", b"run_id", "step", b"step", "summary", b"summary", "visit", b"visit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

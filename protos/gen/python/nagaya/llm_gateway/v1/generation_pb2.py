@@ -29,7 +29,7 @@ from nagaya.llm_gateway.v1 import call_pb2 as nagaya_dot_llm__gateway_dot_v1_dot
 from nagaya.llm_gateway.v1 import model_pb2 as nagaya_dot_llm__gateway_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&nagaya/llm_gateway/v1/generation.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a!nagaya/llm_gateway/v1/model.proto\"\x9f\x04\n\x0eGenerationSpec\x12\x33\n\x03key\x18\x01 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x06system\x18\x02 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.PartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12=\n\x08messages\x18\x03 \x03(\x0b\x32\x1e.nagaya.llm_gateway.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x12\x31\n\x05model\x18\x04 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x35\n\trun_model\x18\x05 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\'\n\x11max_output_tokens\x18\x06 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\x12)\n\x0btemperature\x18\x07 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x36\n\routput_schema\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\x46\n\x0eunknown_policy\x18\t \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0b\x61llow_empty\x18\n \x01(\x08\x42\x0e\n\x0c_temperature\"y\n\x07Message\x12\x35\n\x04role\x18\x01 \x01(\x0e\x32\x1b.nagaya.llm_gateway.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x37\n\x05parts\x18\x02 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.PartB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"i\n\x04Part\x12\x19\n\x04text\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10H\x00\x12\x37\n\x07pointer\x18\x02 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ASSISTANT\x10\x02*a\n\rUnknownPolicy\x12\x1e\n\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13UNKNOWN_POLICY_FAIL\x10\x01\x12\x17\n\x13UNKNOWN_POLICY_REDO\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&nagaya/llm_gateway/v1/generation.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a!nagaya/llm_gateway/v1/model.proto\"\xc6\x04\n\x0eGenerationSpec\x12\x33\n\x03key\x18\x01 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x06system\x18\x02 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.PartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12=\n\x08messages\x18\x03 \x03(\x0b\x32\x1e.nagaya.llm_gateway.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x12\x31\n\x05model\x18\x04 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x35\n\trun_model\x18\x05 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\'\n\x11max_output_tokens\x18\x06 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\x12)\n\x0btemperature\x18\x07 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x36\n\routput_schema\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\x46\n\x0eunknown_policy\x18\t \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0b\x61llow_empty\x18\n \x01(\x08\x12%\n\x12output_schema_json\x18\x0b \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x42\x0e\n\x0c_temperature\"y\n\x07Message\x12\x35\n\x04role\x18\x01 \x01(\x0e\x32\x1b.nagaya.llm_gateway.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x37\n\x05parts\x18\x02 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.PartB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"i\n\x04Part\x12\x19\n\x04text\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10H\x00\x12\x37\n\x07pointer\x18\x02 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ASSISTANT\x10\x02*a\n\rUnknownPolicy\x12\x1e\n\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13UNKNOWN_POLICY_FAIL\x10\x01\x12\x17\n\x13UNKNOWN_POLICY_REDO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSPEC'].fields_by_name['output_schema']._serialized_options = b'\272H\003\330\001\003'
   _globals['_GENERATIONSPEC'].fields_by_name['unknown_policy']._loaded_options = None
   _globals['_GENERATIONSPEC'].fields_by_name['unknown_policy']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_GENERATIONSPEC'].fields_by_name['output_schema_json']._loaded_options = None
+  _globals['_GENERATIONSPEC'].fields_by_name['output_schema_json']._serialized_options = b'\272H\006r\004(\200\200\004'
   _globals['_MESSAGE'].fields_by_name['role']._loaded_options = None
   _globals['_MESSAGE'].fields_by_name['role']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_MESSAGE'].fields_by_name['parts']._loaded_options = None
@@ -58,14 +60,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PART'].oneofs_by_name['part']._serialized_options = b'\272H\002\010\001'
   _globals['_PART'].fields_by_name['text']._loaded_options = None
   _globals['_PART'].fields_by_name['text']._serialized_options = b'\272H\006r\004(\200\200\020'
-  _globals['_ROLE']._serialized_start=1005
-  _globals['_ROLE']._serialized_end=1068
-  _globals['_UNKNOWNPOLICY']._serialized_start=1070
-  _globals['_UNKNOWNPOLICY']._serialized_end=1167
+  _globals['_ROLE']._serialized_start=1044
+  _globals['_ROLE']._serialized_end=1107
+  _globals['_UNKNOWNPOLICY']._serialized_start=1109
+  _globals['_UNKNOWNPOLICY']._serialized_end=1206
   _globals['_GENERATIONSPEC']._serialized_start=230
-  _globals['_GENERATIONSPEC']._serialized_end=773
-  _globals['_MESSAGE']._serialized_start=775
-  _globals['_MESSAGE']._serialized_end=896
-  _globals['_PART']._serialized_start=898
-  _globals['_PART']._serialized_end=1003
+  _globals['_GENERATIONSPEC']._serialized_end=812
+  _globals['_MESSAGE']._serialized_start=814
+  _globals['_MESSAGE']._serialized_end=935
+  _globals['_PART']._serialized_start=937
+  _globals['_PART']._serialized_end=1042
 # @@protoc_insertion_point(module_scope)

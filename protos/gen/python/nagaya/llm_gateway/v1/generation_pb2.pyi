@@ -87,6 +87,7 @@ class GenerationSpec(_message.Message):
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     UNKNOWN_POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     max_output_tokens: _builtins.int
     """The most tokens that the visible reply may have; the model's own limit when 0."""
     temperature: _builtins.float
@@ -95,6 +96,10 @@ class GenerationSpec(_message.Message):
     """What to do when an earlier attempt's outcome is unknown."""
     allow_empty: _builtins.bool
     """Whether a reply without a character that can be seen is settled; otherwise it is refused with `ERROR_REASON_REPLY_EMPTY`."""
+    output_schema_json: _builtins.str
+    """The schema as the text of a JSON object, whose numbers are kept to the letter, nested at most 30 levels deep; when given it counts, and
+    `output_schema` does not.
+    """
     @_builtins.property
     def key(self) -> _call_pb2.CallKey:
         """The call's key."""
@@ -136,10 +141,11 @@ class GenerationSpec(_message.Message):
         output_schema: _struct_pb2.Struct | None = ...,
         unknown_policy: Global___UnknownPolicy.ValueType = ...,
         allow_empty: _builtins.bool = ...,
+        output_schema_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "key", b"key", "model", b"model", "output_schema", b"output_schema", "run_model", b"run_model", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "allow_empty", b"allow_empty", "key", b"key", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "run_model", b"run_model", "system", b"system", "temperature", b"temperature", "unknown_policy", b"unknown_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "allow_empty", b"allow_empty", "key", b"key", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "output_schema_json", b"output_schema_json", "run_model", b"run_model", "system", b"system", "temperature", b"temperature", "unknown_policy", b"unknown_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015

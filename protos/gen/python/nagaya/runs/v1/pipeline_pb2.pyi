@@ -76,7 +76,8 @@ Global___PipelineVersion: _TypeAlias = PipelineVersion  # noqa: Y015
 class PipelineSpec(_message.Message):
     """The steps of a pipeline. Each runs once all that it needs is done.
 
-    All steps together have at most 1,000 bindings, and at most 5,000 JSON values in their schemas and arguments.
+    All steps together have at most 1,000 bindings, and at most 5,000 JSON values in their schemas and arguments,
+    whose texts take at most 512 KiB.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -205,6 +206,7 @@ class LlmStep(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     UNKNOWN_POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.int
     """The version of the step's prompt; the active one when the run is created, when 0."""
     max_output_tokens: _builtins.int
@@ -213,6 +215,10 @@ class LlmStep(_message.Message):
     """What to do when a call's outcome is unknown; FAIL when unspecified."""
     allow_empty: _builtins.bool
     """Whether an empty text is an output; otherwise a reply without a character that can be seen fails the step with REPLY_EMPTY."""
+    output_schema_json: _builtins.str
+    """The schema as the text of a JSON object, whose numbers are kept to the letter, nested at most 30 levels deep; when given it counts, and
+    `output_schema` does not. In a response it is empty where `output_schema` holds all that there is.
+    """
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]:
         """What the variables of the prompt stand for. Each variable of the prompt is bound exactly once, and nothing else is."""
@@ -235,10 +241,11 @@ class LlmStep(_message.Message):
         max_output_tokens: _builtins.int = ...,
         unknown_policy: _generation_pb2.UnknownPolicy.ValueType = ...,
         allow_empty: _builtins.bool = ...,
+        output_schema_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_schema", b"output_schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "output_schema_json", b"output_schema_json", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,10 +354,15 @@ class FunctionStep(_message.Message):
     FUNCTION_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     SHORT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """The function's name: an entry point of the group `nagaya.functions`."""
     short: _builtins.bool
     """Whether the function is done within a few seconds and may run twice without harm. Short functions cost a third."""
+    arguments_json: _builtins.str
+    """The arguments as the text of a JSON object, whose numbers are kept to the letter, nested at most 30 levels deep; when given it counts, and
+    `arguments` does not. In a response it is empty where `arguments` holds all that there is.
+    """
     @_builtins.property
     def arguments(self) -> _struct_pb2.Struct:
         """What the function is told."""
@@ -361,10 +373,11 @@ class FunctionStep(_message.Message):
         function: _builtins.str = ...,
         arguments: _struct_pb2.Struct | None = ...,
         short: _builtins.bool = ...,
+        arguments_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "function", b"function", "short", b"short"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "function", b"function", "short", b"short"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

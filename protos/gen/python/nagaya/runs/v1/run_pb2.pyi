@@ -110,6 +110,7 @@ class Run(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     CURRENT_STEP_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    CONFIG_JSON_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
@@ -131,6 +132,8 @@ class Run(_message.Message):
     """Whether the run waits for StartRun."""
     current_step: _builtins.str
     """The step that began last; empty before the first."""
+    config_json: _builtins.str
+    """The same as the text of a JSON object, its numbers to the letter; empty where `config` holds all that there is."""
     stuck_reason: _builtins.str
     """Why the run does not move although it should; empty when it does."""
     last_sequence: _builtins.int
@@ -175,6 +178,7 @@ class Run(_message.Message):
         held: _builtins.bool = ...,
         current_step: _builtins.str = ...,
         config: _struct_pb2.Struct | None = ...,
+        config_json: _builtins.str = ...,
         input: Global___ArtifactRef | None = ...,
         totals: Global___RunTotals | None = ...,
         error: Global___RunError | None = ...,
@@ -187,7 +191,7 @@ class Run(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,10 +223,31 @@ class ArtifactRef(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class FractionalMetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
     OUTPUT_DIGEST_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    FRACTIONAL_METRICS_FIELD_NUMBER: _builtins.int
     output_path: _builtins.str
     """Where the file lies: `storage/{tenant_id}/{run_id}/{step}/{name}`."""
     output_digest: _builtins.str
@@ -233,6 +258,10 @@ class ArtifactRef(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Numbers about the file, such as `characters` and `output_tokens`."""
 
+    @_builtins.property
+    def fractional_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Those of the numbers that have a fraction or exceed 64 bits, as they are. `metrics` has them rounded, if it can hold them."""
+
     def __init__(
         self,
         *,
@@ -240,10 +269,11 @@ class ArtifactRef(_message.Message):
         output_digest: _builtins.str = ...,
         summary: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        fractional_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "output_digest", b"output_digest", "output_path", b"output_path", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fractional_metrics", b"fractional_metrics", "metrics", b"metrics", "output_digest", b"output_digest", "output_path", b"output_path", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,7 +31,7 @@ from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_te
 from nagaya.runs.v1 import run_pb2 as nagaya_dot_runs_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/runs/v1/run_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x18nagaya/runs/v1/run.proto\"\xfc\x03\n\x10\x43reateRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08pipeline\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12!\n\x10pipeline_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x30\n\x06inline\x18\x05 \x01(\x0b\x32\x16.google.protobuf.ValueB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x37\n\x07pointer\x18\x06 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerH\x00\x12\x17\n\x04hold\x18\x07 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00\x12O\n\x0bstep_models\x18\x08 \x03(\x0b\x32\x30.nagaya.runs.v1.CreateRunRequest.StepModelsEntryB\x08\xbaH\x05\x9a\x01\x02\x10@\x12/\n\x06\x63onfig\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x1aU\n\x0fStepModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice:\x02\x38\x01\x42\x0e\n\x05input\x12\x05\xbaH\x02\x08\x01\"5\n\x11\x43reateRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"I\n\x0fStartRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"4\n\x10StartRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"G\n\rGetRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"2\n\x0eGetRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"\xbf\x01\n\x0fListRunsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1e\n\x08pipeline\x18\x02 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\x18.nagaya.runs.v1.RunStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"N\n\x10ListRunsResponse\x12!\n\x04runs\x18\x01 \x03(\x0b\x32\x13.nagaya.runs.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x0fWatchRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"c\n\x10WatchRunResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.nagaya.runs.v1.RunEventH\x00\x12\x1c\n\x12heartbeat_sequence\x18\x02 \x01(\x03H\x00\x42\x06\n\x04part\"J\n\x10\x43\x61ncelRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x11\x43\x61ncelRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"\x8a\x01\n\x13ListRunStepsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"[\n\x14ListRunStepsResponse\x12*\n\trun_steps\x18\x01 \x03(\x0b\x32\x17.nagaya.runs.v1.RunStep\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc6\x06\n\nRunService\x12|\n\tCreateRun\x12 .nagaya.runs.v1.CreateRunRequest\x1a!.nagaya.runs.v1.CreateRunResponse\"*\x90\x02\x02\x8a\xb5\x18#\n\nruns.write\x12\ttenant_id\x1a\nrun.create\x12x\n\x08StartRun\x12\x1f.nagaya.runs.v1.StartRunRequest\x1a .nagaya.runs.v1.StartRunResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\nruns.write\x12\ttenant_id\x1a\trun.start\x12\x66\n\x06GetRun\x12\x1d.nagaya.runs.v1.GetRunRequest\x1a\x1e.nagaya.runs.v1.GetRunResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_id\x12l\n\x08ListRuns\x12\x1f.nagaya.runs.v1.ListRunsRequest\x1a .nagaya.runs.v1.ListRunsResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_id\x12r\n\x08WatchRun\x12\x1f.nagaya.runs.v1.WatchRunRequest\x1a .nagaya.runs.v1.WatchRunResponse\"!\x90\x02\x01\x8a\xb5\x18\x1a\n\truns.read\x12\ttenant_id(\x80\xa3\x05\x30\x01\x12|\n\tCancelRun\x12 .nagaya.runs.v1.CancelRunRequest\x1a!.nagaya.runs.v1.CancelRunResponse\"*\x90\x02\x02\x8a\xb5\x18#\n\nruns.write\x12\ttenant_id\x1a\nrun.cancel\x12x\n\x0cListRunSteps\x12#.nagaya.runs.v1.ListRunStepsRequest\x1a$.nagaya.runs.v1.ListRunStepsResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/runs/v1/run_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x18nagaya/runs/v1/run.proto\"\xc0\x04\n\x10\x43reateRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08pipeline\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12!\n\x10pipeline_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x30\n\x06inline\x18\x05 \x01(\x0b\x32\x16.google.protobuf.ValueB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x37\n\x07pointer\x18\x06 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerH\x00\x12\x17\n\x04hold\x18\x07 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00\x12\"\n\x0binline_json\x18\n \x01(\tB\x0b\xbaH\x08r\x06 \x01(\x80\x80\x10H\x00\x12O\n\x0bstep_models\x18\x08 \x03(\x0b\x32\x30.nagaya.runs.v1.CreateRunRequest.StepModelsEntryB\x08\xbaH\x05\x9a\x01\x02\x10@\x12/\n\x06\x63onfig\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\x1e\n\x0b\x63onfig_json\x18\x0b \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x1aU\n\x0fStepModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice:\x02\x38\x01\x42\x0e\n\x05input\x12\x05\xbaH\x02\x08\x01\"5\n\x11\x43reateRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"I\n\x0fStartRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"4\n\x10StartRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"G\n\rGetRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"2\n\x0eGetRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"\xbf\x01\n\x0fListRunsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1e\n\x08pipeline\x18\x02 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\x18.nagaya.runs.v1.RunStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"N\n\x10ListRunsResponse\x12!\n\x04runs\x18\x01 \x03(\x0b\x32\x13.nagaya.runs.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x0fWatchRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"c\n\x10WatchRunResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.nagaya.runs.v1.RunEventH\x00\x12\x1c\n\x12heartbeat_sequence\x18\x02 \x01(\x03H\x00\x42\x06\n\x04part\"J\n\x10\x43\x61ncelRunRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x11\x43\x61ncelRunResponse\x12 \n\x03run\x18\x01 \x01(\x0b\x32\x13.nagaya.runs.v1.Run\"\x8a\x01\n\x13ListRunStepsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"[\n\x14ListRunStepsResponse\x12*\n\trun_steps\x18\x01 \x03(\x0b\x32\x17.nagaya.runs.v1.RunStep\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc6\x06\n\nRunService\x12|\n\tCreateRun\x12 .nagaya.runs.v1.CreateRunRequest\x1a!.nagaya.runs.v1.CreateRunResponse\"*\x90\x02\x02\x8a\xb5\x18#\n\nruns.write\x12\ttenant_id\x1a\nrun.create\x12x\n\x08StartRun\x12\x1f.nagaya.runs.v1.StartRunRequest\x1a .nagaya.runs.v1.StartRunResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\nruns.write\x12\ttenant_id\x1a\trun.start\x12\x66\n\x06GetRun\x12\x1d.nagaya.runs.v1.GetRunRequest\x1a\x1e.nagaya.runs.v1.GetRunResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_id\x12l\n\x08ListRuns\x12\x1f.nagaya.runs.v1.ListRunsRequest\x1a .nagaya.runs.v1.ListRunsResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_id\x12r\n\x08WatchRun\x12\x1f.nagaya.runs.v1.WatchRunRequest\x1a .nagaya.runs.v1.WatchRunResponse\"!\x90\x02\x01\x8a\xb5\x18\x1a\n\truns.read\x12\ttenant_id(\x80\xa3\x05\x30\x01\x12|\n\tCancelRun\x12 .nagaya.runs.v1.CancelRunRequest\x1a!.nagaya.runs.v1.CancelRunResponse\"*\x90\x02\x02\x8a\xb5\x18#\n\nruns.write\x12\ttenant_id\x1a\nrun.cancel\x12x\n\x0cListRunSteps\x12#.nagaya.runs.v1.ListRunStepsRequest\x1a$.nagaya.runs.v1.ListRunStepsResponse\"\x1d\x90\x02\x01\x8a\xb5\x18\x16\n\truns.read\x12\ttenant_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,10 +54,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATERUNREQUEST'].fields_by_name['inline']._serialized_options = b'\272H\003\330\001\003'
   _globals['_CREATERUNREQUEST'].fields_by_name['hold']._loaded_options = None
   _globals['_CREATERUNREQUEST'].fields_by_name['hold']._serialized_options = b'\272H\004j\002\010\001'
+  _globals['_CREATERUNREQUEST'].fields_by_name['inline_json']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['inline_json']._serialized_options = b'\272H\010r\006 \001(\200\200\020'
   _globals['_CREATERUNREQUEST'].fields_by_name['step_models']._loaded_options = None
   _globals['_CREATERUNREQUEST'].fields_by_name['step_models']._serialized_options = b'\272H\005\232\001\002\020@'
   _globals['_CREATERUNREQUEST'].fields_by_name['config']._loaded_options = None
   _globals['_CREATERUNREQUEST'].fields_by_name['config']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_CREATERUNREQUEST'].fields_by_name['config_json']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['config_json']._serialized_options = b'\272H\006r\004(\200\200\004'
   _globals['_STARTRUNREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_STARTRUNREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_STARTRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
@@ -109,35 +113,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['ListRunSteps']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['ListRunSteps']._serialized_options = b'\220\002\001\212\265\030\026\n\truns.read\022\ttenant_id'
   _globals['_CREATERUNREQUEST']._serialized_start=284
-  _globals['_CREATERUNREQUEST']._serialized_end=792
-  _globals['_CREATERUNREQUEST_STEPMODELSENTRY']._serialized_start=691
-  _globals['_CREATERUNREQUEST_STEPMODELSENTRY']._serialized_end=776
-  _globals['_CREATERUNRESPONSE']._serialized_start=794
-  _globals['_CREATERUNRESPONSE']._serialized_end=847
-  _globals['_STARTRUNREQUEST']._serialized_start=849
-  _globals['_STARTRUNREQUEST']._serialized_end=922
-  _globals['_STARTRUNRESPONSE']._serialized_start=924
-  _globals['_STARTRUNRESPONSE']._serialized_end=976
-  _globals['_GETRUNREQUEST']._serialized_start=978
-  _globals['_GETRUNREQUEST']._serialized_end=1049
-  _globals['_GETRUNRESPONSE']._serialized_start=1051
-  _globals['_GETRUNRESPONSE']._serialized_end=1101
-  _globals['_LISTRUNSREQUEST']._serialized_start=1104
-  _globals['_LISTRUNSREQUEST']._serialized_end=1295
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1297
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1375
-  _globals['_WATCHRUNREQUEST']._serialized_start=1377
-  _globals['_WATCHRUNREQUEST']._serialized_end=1483
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1485
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1584
-  _globals['_CANCELRUNREQUEST']._serialized_start=1586
-  _globals['_CANCELRUNREQUEST']._serialized_end=1660
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1662
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1715
-  _globals['_LISTRUNSTEPSREQUEST']._serialized_start=1718
-  _globals['_LISTRUNSTEPSREQUEST']._serialized_end=1856
-  _globals['_LISTRUNSTEPSRESPONSE']._serialized_start=1858
-  _globals['_LISTRUNSTEPSRESPONSE']._serialized_end=1949
-  _globals['_RUNSERVICE']._serialized_start=1952
-  _globals['_RUNSERVICE']._serialized_end=2790
+  _globals['_CREATERUNREQUEST']._serialized_end=860
+  _globals['_CREATERUNREQUEST_STEPMODELSENTRY']._serialized_start=759
+  _globals['_CREATERUNREQUEST_STEPMODELSENTRY']._serialized_end=844
+  _globals['_CREATERUNRESPONSE']._serialized_start=862
+  _globals['_CREATERUNRESPONSE']._serialized_end=915
+  _globals['_STARTRUNREQUEST']._serialized_start=917
+  _globals['_STARTRUNREQUEST']._serialized_end=990
+  _globals['_STARTRUNRESPONSE']._serialized_start=992
+  _globals['_STARTRUNRESPONSE']._serialized_end=1044
+  _globals['_GETRUNREQUEST']._serialized_start=1046
+  _globals['_GETRUNREQUEST']._serialized_end=1117
+  _globals['_GETRUNRESPONSE']._serialized_start=1119
+  _globals['_GETRUNRESPONSE']._serialized_end=1169
+  _globals['_LISTRUNSREQUEST']._serialized_start=1172
+  _globals['_LISTRUNSREQUEST']._serialized_end=1363
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1365
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1443
+  _globals['_WATCHRUNREQUEST']._serialized_start=1445
+  _globals['_WATCHRUNREQUEST']._serialized_end=1551
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1553
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1652
+  _globals['_CANCELRUNREQUEST']._serialized_start=1654
+  _globals['_CANCELRUNREQUEST']._serialized_end=1728
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1730
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1783
+  _globals['_LISTRUNSTEPSREQUEST']._serialized_start=1786
+  _globals['_LISTRUNSTEPSREQUEST']._serialized_end=1924
+  _globals['_LISTRUNSTEPSRESPONSE']._serialized_start=1926
+  _globals['_LISTRUNSTEPSRESPONSE']._serialized_end=2017
+  _globals['_RUNSERVICE']._serialized_start=2020
+  _globals['_RUNSERVICE']._serialized_end=2858
 # @@protoc_insertion_point(module_scope)

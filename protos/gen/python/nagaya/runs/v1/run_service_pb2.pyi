@@ -54,8 +54,10 @@ class CreateRunRequest(_message.Message):
     INLINE_FIELD_NUMBER: _builtins.int
     POINTER_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    INLINE_JSON_FIELD_NUMBER: _builtins.int
     STEP_MODELS_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    CONFIG_JSON_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the run."""
     request_id: _builtins.str
@@ -66,6 +68,10 @@ class CreateRunRequest(_message.Message):
     """The pipeline's version; the newest when 0."""
     hold: _builtins.bool
     """Nothing yet: upload `output.json` of step `input`, then call StartRun. Only a run that is held takes files there. Always true."""
+    inline_json: _builtins.str
+    """The text of a JSON value, at most 64 KiB in its shortest form. Its numbers are kept to the letter; `inline` knows only doubles."""
+    config_json: _builtins.str
+    """The same as the text of a JSON object, whose numbers are kept to the letter; when given it counts, and `config` does not."""
     @_builtins.property
     def inline(self) -> _struct_pb2.Value:
         """A JSON value, at most 64 KiB in its shortest form."""
@@ -92,14 +98,16 @@ class CreateRunRequest(_message.Message):
         inline: _struct_pb2.Value | None = ...,
         pointer: _artifact_pb2.ArtifactPointer | None = ...,
         hold: _builtins.bool = ...,
+        inline_json: _builtins.str = ...,
         step_models: _abc.Mapping[_builtins.str, _model_pb2.ModelChoice] | None = ...,
         config: _struct_pb2.Struct | None = ...,
+        config_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "hold", b"hold", "inline", b"inline", "input", b"input", "pointer", b"pointer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "pointer", b"pointer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "hold", b"hold", "inline", b"inline", "input", b"input", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "pointer", b"pointer", "request_id", b"request_id", "step_models", b"step_models", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "pointer", b"pointer", "request_id", b"request_id", "step_models", b"step_models", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["inline", "pointer", "hold"]  # noqa: Y015
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["inline", "pointer", "hold", "inline_json"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
 

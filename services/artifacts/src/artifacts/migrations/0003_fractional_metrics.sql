@@ -1,0 +1,6 @@
+-- target: tenant
+
+-- Metrics that have a fraction or exceed 64 bits, as they are. `metrics` has them rounded, for
+-- whoever knows nothing else.
+ALTER TABLE artifacts ADD COLUMN fractional_metrics JSONB;
+ALTER TABLE uploads ADD COLUMN fractional_metrics JSONB;
