@@ -9,12 +9,16 @@ if TYPE_CHECKING:
 
 _MODULE = '''
 import asyncio
+import os
+import sys
+import time
 
 _failures = {}
 
 
 async def explode(context):
-    raise ValueError("the secret is " + str(context.arguments.get("secret")))
+    secret = str(context.arguments.get("secret"))
+    raise ValueError("the secret is " + secret * context.arguments.get("times", 1))
 
 
 async def flaky(context):
@@ -26,7 +30,45 @@ async def flaky(context):
 
 
 async def endless(context):
-    await asyncio.Event().wait()
+    note(context, "began")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        note(context, "ended")
+
+
+async def exits(context):
+    note(context, "began")
+    print(context.arguments.get("last_words"))
+    os._exit(3)
+
+
+async def blocks(context):
+    note(context, "began")
+    time.sleep(600)
+
+
+async def eats(context):
+    eaten = []
+    while True:
+        eaten.append(bytearray(64 << 20))
+
+
+async def deaf(context):
+    note(context, "began")
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+
+
+async def waits(context):
+    """Wait until a file is there."""
+    note(context, "began")
+    while not os.path.exists(context.arguments["until"]):
+        await asyncio.sleep(0.01)
+    return context.arguments
 
 
 async def double(context):
@@ -35,9 +77,18 @@ async def double(context):
 
 async def numbers(context):
     return list(range(context.arguments["count"]))
+
+
+def note(context, word):
+    if "note" in context.arguments:
+        with open(context.arguments["note"], "a") as file:
+            file.write(f"{word} {os.getpid()}\\n")
 '''
 
-_FUNCTIONS = ("explode", "flaky", "endless", "double", "numbers")
+_FUNCTIONS = (
+    *("explode", "flaky", "endless", "double", "numbers"),
+    *("exits", "blocks", "eats", "deaf", "waits"),
+)
 
 
 def install_functions(folder: Path) -> None:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 from temporalio import workflow
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.integration.runs.house import make_due
 
@@ -159,6 +161,27 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
 
     assert (await house.find(run.run_id)).stuck_reason == (
         "the workflow's code fails on the worker (attempt 2)"
+    )
+
+
+async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
+    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+) -> None:
+    queue = f"silent-{secrets.token_hex(4)}"
+    house = house.reaching(Launcher(client, queue))
+    await house.pipeline()
+    run = await house.run()
+    await client.workflow_service.poll_workflow_task_queue(
+        PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue))
+    )
+    async with asyncio.timeout(40):  # Temporal gives the task up after 10 s
+        while not (await house.find(run.run_id)).stuck_reason:
+            await make_due(database, registry)
+            await reconciling(house).visit_due()
+
+    assert (await house.find(run.run_id)).stuck_reason == (
+        "the worker that had the run's tasks is gone or hangs, so they are given out again "
+        "(attempt 2)"
     )
 
 

@@ -15,7 +15,8 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.opentelemetry import TracingInterceptor
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from google.protobuf.timestamp_pb2 import Timestamp
+    from temporalio.api.common.v1 import WorkflowExecution
     from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
     from temporalio.client import WorkflowHandle
 
@@ -55,6 +57,11 @@ _PAUSE_SECONDS = 1.0
 _FAIRNESS_KEY_LENGTH = 64
 _FAILING_ATTEMPTS = 2
 _WAITING = timedelta(seconds=60)
+_LATEST_EVENTS = 20
+_TASK_ENDS = (
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +150,36 @@ class Launcher:
                 if not _no_workflow(error):
                     raise
                 return None
-        status = described.status or WorkflowExecutionStatus.RUNNING
-        running = status is WorkflowExecutionStatus.RUNNING
-        stuck = _stuck_reason(described.raw_description) if running else ""
+            status = described.status or WorkflowExecutionStatus.RUNNING
+            running = status is WorkflowExecutionStatus.RUNNING
+            stuck = await self._stuck_reason(described.raw_description) if running else ""
         return WorkflowState(status.name.lower(), stuck)
+
+    async def _stuck_reason(self, described: DescribeWorkflowExecutionResponse) -> str:
+        attempt = described.pending_workflow_task.attempt
+        if attempt < _FAILING_ATTEMPTS:
+            return _stuck_reason(described)
+        if await self._task_failed(described.workflow_execution_info.execution):
+            return f"the workflow's code fails on the worker (attempt {attempt})"
+        return (
+            "the worker that had the run's tasks is gone or hangs, so they are given out again "
+            f"(attempt {attempt})"
+        )
+
+    async def _task_failed(self, execution: WorkflowExecution) -> bool:
+        """Tell whether the last task that did not end well failed; else nobody answered in time.
+
+        Temporal records only the first of several such tasks in a row.
+        """
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=self._client.namespace, execution=execution, maximum_page_size=_LATEST_EVENTS
+        )
+        service = self._client.workflow_service
+        latest = await service.get_workflow_execution_history_reverse(request, timeout=_CALL)
+        for event in latest.history.events:
+            if event.event_type in _TASK_ENDS:
+                return event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+        return True
 
     def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[object, object]:
         return self._client.get_workflow_handle(workflow_id(tenant_id, run_id))
@@ -180,8 +213,6 @@ def _no_workflow(error: RPCError) -> bool:
 def _stuck_reason(described: DescribeWorkflowExecutionResponse) -> str:
     task = described.pending_workflow_task
     if described.HasField("pending_workflow_task"):
-        if task.attempt >= _FAILING_ATTEMPTS:
-            return f"the workflow's code fails on the worker (attempt {task.attempt})"
         waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
         if waits and _long_ago(task.scheduled_time):
             return "no worker takes the run's tasks: is a worker running?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from runs.activities.cancellation import hearing_of_cancellation
 from runs.domain.outputs import FileDraft, output_name
 from runs.function_host.exchange import FunctionCall
 from runs.functions import FunctionResult, InstalledFunction, StepContext
@@ -81,7 +82,8 @@ class FunctionSteps:
         files = WorkFiles(self._artifacts, work)
         if isinstance(function, InstalledFunction):
             call = FunctionCall(function, work, step.arguments, outputs, element, spec.metrics)
-            return await self._pool.call(call, files, spec.timeout_seconds)
+            calling = self._pool.call(call, files, spec.timeout_seconds)
+            return await hearing_of_cancellation(calling)
         async with asyncio.timeout(spec.timeout_seconds):
             context = StepContext(work, step.arguments, outputs, element, files)
             return FunctionResult.of(await function(context), spec.metrics)
