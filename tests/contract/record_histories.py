@@ -26,7 +26,7 @@ from nagaya_local.parts.temporal import TemporalServer
 from nagaya_local.parts.temporal_binary import TemporalFinder
 from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
-from runs.workflows import ITEMS_IN_CHILD
+from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD, ITEMS_IN_WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -87,13 +87,20 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
         ("cancelled", CANCELLED, WORKFLOW_VERSION),
     ):
         yield name, await _ended(address, plan, version, cancel=name == "cancelled")
-    notes = Notes(list_length=ITEMS_IN_CHILD + 1)
-    async with worker(address, notes, RECORDED) as client:
+    for name, length, version, part in (
+        ("long-map", ITEMS_IN_OLD_CHILD + 1, 2, "201-201"),
+        ("divided-map", ITEMS_IN_WORKFLOW + 1, WORKFLOW_VERSION, "1-51"),
+    ):
+        async with worker(address, Notes(list_length=length), RECORDED) as client:
+            handle = await start(client, LONG_MAP, version=version)
+            await handle.result()
+            yield name, await handle.fetch_history()
+            child = client.get_workflow_handle(f"{handle.id}/long/{part}")
+            yield f"{name}-part", await child.fetch_history()
+    async with worker(address, Notes(list_length=ITEMS_IN_CHILD + 1), RECORDED) as client:
         handle = await start(client, LONG_MAP)
         await handle.result()
-        yield "long-map", await handle.fetch_history()
-        last = f"{handle.id}/long/{notes.list_length}-{notes.list_length}"
-        yield "long-map-part", await client.get_workflow_handle(last).fetch_history()
+        yield "very-long-map", await handle.fetch_history()
     yield "killed-worker", await _survived(address, KILLED)
 
 

@@ -22,6 +22,8 @@ FILES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 KINDS = {
     "article",
     "cancelled",
+    "divided-map",
+    "divided-map-part",
     "failed",
     "killed-worker",
     "long-map",
@@ -29,6 +31,7 @@ KINDS = {
     "short-steps",
     "short-steps-begun-apart",
     "skipped",
+    "very-long-map",
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")
 

@@ -110,14 +110,22 @@ async def test_a_long_list_goes_to_child_workflows(temporal: TemporalServer) -> 
     await replay(history)
 
 
-async def test_a_long_list_leaves_room_for_the_runs_of_others(temporal: TemporalServer) -> None:
-    notes = Notes(list_length=3 * ITEMS_IN_WORKFLOW)
-    plan = Plan((PlanStep("a"), PlanStep("slow", needs=("a",), map_step="a")))
+@pytest.mark.parametrize(
+    "length", [ITEMS_IN_WORKFLOW, ITEMS_IN_WORKFLOW + 1, 201, ITEMS_IN_CHILD + 1]
+)
+async def test_as_many_elements_are_done_at_once_whatever_the_length_of_the_list(
+    temporal: TemporalServer, length: int
+) -> None:
+    notes = Notes(list_length=length, gathering=ITEMS_IN_WORKFLOW)
+    plan = Plan((PlanStep("a"), PlanStep("gathering", needs=("a",), map_step="a")))
     async with worker(temporal.address, notes) as client:
-        await (await start(client, plan)).result()
+        handle = await start(client, plan)
+        await asyncio.wait_for(handle.result(), 100)
+        await replay(await handle.fetch_history())
 
-    assert len(notes.done) == 3 * ITEMS_IN_WORKFLOW + 3
-    assert 1 < notes.most_in_flight <= ITEMS_IN_WORKFLOW
+    items = sorted(item for step, item in notes.done if step == "gathering")
+    assert items == list(range(1, length + 1))
+    assert notes.most_in_flight == ITEMS_IN_WORKFLOW
 
 
 async def test_a_failing_step_cancels_its_neighbours_and_fails_the_run(

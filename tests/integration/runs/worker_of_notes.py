@@ -35,10 +35,13 @@ class Notes:
 
     Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
     end, those called `deaf` end well when they are let go, whoever cancels them, and those called
-    `stubborn` want to be tried again when they are cancelled.
+    `stubborn` want to be tried again when they are cancelled. Those called `gathering` wait until
+    so many of them are in flight at once.
     """
 
     list_length: int = 3
+    gathering: int = 0
+    gathered: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
     most_in_flight: int = 0
     done: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -73,10 +76,12 @@ class Notes:
                 await self._wait()
             except asyncio.CancelledError:
                 raise ApplicationError("once more", type="BUSY") from None
-        if work.step == "slow":
+        if work.step == "gathering":
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            await asyncio.sleep(0.05)
+            if self.in_flight == self.gathering:
+                self.gathered.set()
+            await self.gathered.wait()
             self.in_flight -= 1
         return NOTHING if work.step == "skipped" else RESULT
 

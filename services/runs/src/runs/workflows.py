@@ -19,7 +19,7 @@ from temporalio.exceptions import is_cancelled_exception as is_cancelled
 
 from runs.activities.runs import RunActivities
 from runs.activities.steps import StepActivities
-from runs.domain.plan import Plan, RunStart
+from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
 from runs.domain.runs import RunStatus
 from runs.domain.work import RunEnd, RunRef, Work
 from runs.graph import walk
@@ -37,11 +37,20 @@ S = TypeVar("S")
 ITEMS_IN_WORKFLOW = 50
 """The most items of a map that the run's own workflow does; more go to child workflows.
 
-It is also the most that are done at once, wherever they are done.
+It is also the most that are done at once, wherever they are done: else a long list would fill the
+workers, and other tenants' runs would wait behind it.
 """
 
-ITEMS_IN_CHILD = 200
-_CHILDREN_AT_ONCE = 4
+ITEMS_IN_CHILD = 500
+"""Some 1,800 events; Temporal asks for a new history at 4,096."""
+
+ITEMS_IN_OLD_CHILD = 200
+_OLD_CHILDREN_AT_ONCE = 4
+"""Before version 3, in which all children are at it at once and share what may be done at once."""
+
+_EVENLY = 3
+"""The version since which a long map is divided evenly among its children."""
+
 _GRACE = timedelta(seconds=60)
 _HEARTBEAT = timedelta(seconds=10)
 _SHORT = timedelta(seconds=30)
@@ -67,7 +76,7 @@ class PipelineRun:
             # A short step begins its run itself; others may wait long for a slot of a worker.
             begun_by_steps = start.version >= 2 and plan.begins_short
             if begun_by_steps or await _local("begin", RunActivities.begin_run, run, _BEGINNING):
-                await walk(plan, StepRunner(run).do)
+                await walk(plan, StepRunner(run, start.version).do)
                 _heed_cancellation()
                 await _end(run, RunStatus.COMPLETED)
         except BaseException as error:
@@ -90,6 +99,7 @@ class MapPart:
     """The step as Plan.compact returns a plan of this one step."""
     first: int
     last: int
+    at_once: int = ITEMS_IN_WORKFLOW // _OLD_CHILDREN_AT_ONCE
 
 
 @workflow.defn(name="MapPart", sandboxed=False)
@@ -99,17 +109,15 @@ class MapPartRun:
     @workflow.run
     async def run(self, part: MapPart) -> None:
         (step,) = Plan.parse(part.step).steps
-        # All children together do no more at once than the run's own workflow: else a long list
-        # would fill the workers, and other tenants' runs would wait behind it.
-        at_once = ITEMS_IN_WORKFLOW // _CHILDREN_AT_ONCE
-        await StepRunner(part.run).items(step, part.first, part.last, at_once)
+        await StepRunner(part.run).items(step, part.first, part.last, part.at_once)
 
 
 class StepRunner:
     """Does the steps of one run."""
 
-    def __init__(self, run: RunRef) -> None:
+    def __init__(self, run: RunRef, version: int = WORKFLOW_VERSION) -> None:
         self._run = run
+        self._version = version
 
     async def do(self, step: PlanStep) -> None:
         """Do a step, once or for each element of its list."""
@@ -141,18 +149,25 @@ class StepRunner:
         if listing.count <= ITEMS_IN_WORKFLOW:
             await self.items(step, 1, listing.count)
             return
-        gate = asyncio.Semaphore(_CHILDREN_AT_ONCE)
-        firsts = range(1, listing.count + 1, ITEMS_IN_CHILD)
-        await _together([self._child(gate, step, first, listing.count) for first in firsts])
+        if self._version < _EVENLY:
+            size, children = ITEMS_IN_OLD_CHILD, _OLD_CHILDREN_AT_ONCE
+        else:
+            children = -(-listing.count // ITEMS_IN_CHILD)
+            size = -(-listing.count // children)
+        gate, at_once = asyncio.Semaphore(children), max(1, ITEMS_IN_WORKFLOW // children)
+        plan = Plan((_alone(step),)).compact()
+        parts = [
+            MapPart(self._run, plan, first, min(first + size - 1, listing.count), at_once)
+            for first in range(1, listing.count + 1, size)
+        ]
+        await _together([self._child(gate, step, part) for part in parts])
 
-    async def _child(self, gate: asyncio.Semaphore, step: PlanStep, first: int, count: int) -> None:
-        last = min(first + ITEMS_IN_CHILD - 1, count)
-        part = MapPart(self._run, Plan((_alone(step),)).compact(), first, last)
+    async def _child(self, gate: asyncio.Semaphore, step: PlanStep, part: MapPart) -> None:
         async with gate:
             await workflow.execute_child_workflow(
                 MapPartRun.run,
                 part,
-                id=f"{workflow.info().workflow_id}/{step.step}/{first}-{last}",
+                id=f"{workflow.info().workflow_id}/{step.step}/{part.first}-{part.last}",
             )
 
     async def _piece(self, step: PlanStep, item: int) -> None:

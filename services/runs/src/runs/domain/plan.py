@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
-WORKFLOW_VERSION = 2
+WORKFLOW_VERSION = 3
 """How today's runs are walked. Runs under way keep the version that they were started with."""
 
 FIRST_EPOCH = 1
@@ -115,7 +115,9 @@ class RunStart:
     plan: list[Any]
     """The plan as Plan.compact returns it."""
     version: int = 1
-    """1: an activity of its own begins the run. 2: where short steps are the first, they do."""
+    """1: an activity of its own begins the run. 2: where short steps are the first, they do. 3: a
+    long map is divided evenly among its children, and as many elements are done at once as of a
+    short one."""
 
     @property
     def workflow_id(self) -> str:
