@@ -21,7 +21,10 @@ async def constant(context: StepContext) -> JsonValue:
 
 
 async def collect(context: StepContext) -> JsonValue:
-    """Return the outputs of the steps that are needed, by step; of a mapped step, as a list."""
+    """Return the outputs of the steps that are needed, by step; of a mapped step, as a list.
+
+    Steps that were skipped are left out.
+    """
     collected: dict[str, JsonValue] = {}
     size = 0
     for step, pointers in context.outputs.items():
@@ -36,7 +39,7 @@ async def collect(context: StepContext) -> JsonValue:
                     "collect fewer, or let them name files",
                 )
             values.append(parsed(data))
-        collected[step] = values if len(values) != 1 else values[0]
+        collected[step] = values if step in context.mapped else values[0]
     return collected
 
 

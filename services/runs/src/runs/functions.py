@@ -56,6 +56,8 @@ class StepContext:
     element: FilePointer | None
     """The element that the step is done for; None without a map."""
     files: Files
+    mapped: frozenset[str] = frozenset()
+    """Those of the steps in `outputs` that are mapped, whose outputs are a list, of one as well."""
 
     async def read(self, pointer: FilePointer) -> JsonValue:
         """Return a JSON value, verified, of at most 3 MiB. Raises StepImpossible for others."""

@@ -81,9 +81,11 @@ class FunctionSteps:
         work, outputs, element = sources.work, sources.outputs, sources.element()
         files = WorkFiles(self._artifacts, work)
         if isinstance(function, InstalledFunction):
-            call = FunctionCall(function, work, step.arguments, outputs, element, spec.metrics)
+            call = FunctionCall(
+                function, work, step.arguments, outputs, element, spec.metrics, sources.mapped
+            )
             calling = self._pool.call(call, files, spec.timeout_seconds)
             return await hearing_of_cancellation(calling)
         async with asyncio.timeout(spec.timeout_seconds):
-            context = StepContext(work, step.arguments, outputs, element, files)
+            context = StepContext(work, step.arguments, outputs, element, files, sources.mapped)
             return FunctionResult.of(await function(context), spec.metrics)

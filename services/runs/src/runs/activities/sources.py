@@ -41,6 +41,17 @@ class Sources:
     none."""
     list_file: FilePointer | None = None
     """The file that holds the list that the step is mapped over."""
+    mapped: frozenset[str] = frozenset()
+    """Those of the steps that are mapped: their outputs are lists, of one element too."""
+
+    def elements(self) -> tuple[FilePointer, ...] | None:
+        """Return the elements where they are the outputs of a mapped step; None where a file holds
+        them as a list.
+        """
+        over = self.spec.map
+        if over is None or over.json_pointer or over.step not in self.mapped:
+            return None
+        return self.outputs.get(over.step)
 
     def list_pointer(self) -> FilePointer:
         """Return the list that the step is mapped over. Raises StepImpossible without one."""
@@ -52,6 +63,9 @@ class Sources:
         """Return the element that the piece of work is done for; None without a map."""
         if self.spec.map is None or not self.work.item:
             return None
+        elements = self.elements()
+        if elements is not None:
+            return elements[self.work.item - 1]
         return _inside(self.list_pointer(), f"/{self.work.item - 1}")
 
     def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
@@ -60,8 +74,8 @@ class Sources:
             case Text(text):
                 return (text,)
             case Output(step, json_pointer):
-                found = self.outputs.get(step, ())
-                if not found:
+                found = self.outputs.get(step)
+                if found is None:
                     raise _missing(step)
                 return tuple(_inside(pointer, json_pointer) for pointer in found)
             case ElementOutput(step, json_pointer):
@@ -112,6 +126,7 @@ class SourceFinder:
             await self._same_element(connection, spec, work),
             _numbers(spec, setup, done),
             None if spec.map is None else whole.get(spec.map.step),
+            frozenset(step for step in done if setup.spec.step(step).map is not None),
         )
 
     async def _done(

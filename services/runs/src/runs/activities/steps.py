@@ -205,6 +205,9 @@ class StepActivities:
 
     async def _list(self, sources: Sources, work: Work) -> Listing:
         pointer = sources.list_pointer()
+        elements = sources.elements()
+        if elements is not None:
+            return Listing(pointer.digest, len(elements))
         try:
             (data,) = await self._artifacts.read(work.tenant_id, [pointer])
         except ReadTooLarge as error:

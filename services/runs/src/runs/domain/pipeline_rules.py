@@ -112,6 +112,13 @@ def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> It
         yield Violation(f"{at}.step", "`input` is the name of what a run is given; use another")
     if step.map is not None:
         yield from _reference(f"{at}.map", step.map.step, step.map.json_pointer, step)
+        over = by_name.get(step.map.step)
+        if step.map.json_pointer and over is not None and over.map is not None:
+            fault = (
+                f"{over.step} is mapped itself: without a pointer, the step is done for the output "
+                f"of each of its elements"
+            )
+            yield Violation(f"{at}.map.json_pointer", fault)
     if step.when:
         fault = condition_fault(step.when, (*step.needs, INPUT))
         if fault is not None:

@@ -176,6 +176,7 @@ def _context(call: Frame, child: _Child) -> StepContext:
         },
         None if element is None else FilePointer(*element),
         _AskedFiles(child, call.call),
+        frozenset(fields["mapped"]),
     )
 
 

@@ -38,6 +38,7 @@ class FunctionCall:
     element: FilePointer | None
     metrics: Mapping[str, str]
     """JSON pointers into the output, by the metric's name."""
+    mapped: frozenset[str] = frozenset()
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -47,6 +48,7 @@ class FunctionCall:
             "outputs": {step: list(map(_listed, files)) for step, files in self.outputs.items()},
             "element": None if self.element is None else _listed(self.element),
             "metrics": dict(self.metrics),
+            "mapped": sorted(self.mapped),
         }
 
 

@@ -299,7 +299,7 @@ Global___Binding: _TypeAlias = Binding  # noqa: Y015
 
 @_typing.final
 class OutputRef(_message.Message):
-    """A step's output, or a JSON value inside it."""
+    """A step's output, or a JSON value inside it. Of a mapped step: that of each element, set apart by a blank line; nothing if there are none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -394,7 +394,9 @@ class MapSpec(_message.Message):
     step: _builtins.str
     """The step whose output holds the list, or `input`."""
     json_pointer: _builtins.str
-    """A JSON pointer (RFC 6901) to the list, or empty when the output is the list."""
+    """A JSON pointer (RFC 6901) to the list, or empty when the output is the list. Empty where `step` is mapped itself: the elements are then
+    its elements' outputs.
+    """
     def __init__(
         self,
         *,

@@ -1,0 +1,84 @@
+"""Maps: over lists of any length, over other maps, and what comes after them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
+
+from nagaya.runs.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+COUNT = 250
+
+
+def function(step: str, name: str, *needs: str, **more: object) -> dict[str, object]:
+    arguments = more.pop("arguments", {})
+    kind = {"function": name, "arguments": arguments, "short": name in ("constant", "collect")}
+    return {"step": step, "needs": list(needs), "function": kind, **more}
+
+
+def over(step: str) -> dict[str, str]:
+    return {"step": step}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
+    house: House, client: Client, count: int
+) -> None:
+    tenant_id = await create_tenant(client, "maps")
+    await create_prompt(client, tenant_id, "write", "Write about these: {{all}}")
+    bound = {"variable": "all", "output": {"step": "twice"}}
+    model = {"modelId": "claude-sonnet-5-5"}
+    spec = {
+        "steps": [
+            function("list", "test.numbers", arguments={"count": count}),
+            function("once", "test.double", "list", map=over("list")),
+            function("twice", "test.double", "once", map=over("once")),
+            function("all", "collect", "list", "once", "twice"),
+            {"step": "write", "needs": ["twice"], "llm": {"bindings": [bound], "model": model}},
+        ]
+    }
+    await create_pipeline(client, tenant_id, "maps", spec)
+    run_id = await create_run(client, tenant_id, "maps", None)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    numbers = list(range(count))
+    collected = house.file(f"storage/{tenant_id}/{run_id}/all/output.json").read_bytes()
+    assert json.loads(collected) == {
+        "input": None,
+        "list": numbers,
+        "once": [2 * number for number in numbers],
+        "twice": [4 * number for number in numbers],
+    }
+
+
+async def test_long_maps_side_by_side_leave_no_deadlock_in_the_log_of_the_database(
+    house: House, client: Client
+) -> None:
+    log = house.layout.log("postgres")
+    before = log.read_text().count("deadlock detected")
+    tenant_id = await create_tenant(client, "maps")
+    for name, short in (("long", False), ("short", True)):
+        kind = {"function": "constant", "arguments": {"value": 1}, "short": short}
+        each = {"step": "each", "map": over("input"), "function": kind}
+        await create_pipeline(client, tenant_id, name, {"steps": [each]})
+    lists = [list(range(COUNT))] * 2
+    run_ids = [
+        await create_run(client, tenant_id, name, elements)
+        for elements in lists
+        for name in ("long", "short")
+    ]
+    for run_id in run_ids:
+        run = await finish(client, tenant_id, run_id)
+        assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+        assert run.totals.completed_steps == COUNT + 1
+
+    assert log.read_text().count("deadlock detected") == before
