@@ -19,6 +19,8 @@ from runs.store.outcomes import Outcome
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from dataplane.tenants import TenantPools
     from runs.store.stores import Stores
     from servicekit.testing import Served
@@ -252,3 +254,16 @@ async def test_a_token_without_the_permission_is_refused(served: Served) -> None
 
     with pytest.raises(Forbidden):
         await reader.run(inline=1)
+
+
+async def test_a_tenant_that_does_not_exist_leaves_nothing_to_be_visited(
+    client: Client, registry: asyncpg.Connection
+) -> None:
+    asked = run_service_pb2.CreateRunRequest(
+        tenant_id="nobody", request_id="r1", pipeline="article", hold=True
+    )
+    with pytest.raises(Forbidden):
+        await client.runs.CreateRun(asked)
+
+    noted = "SELECT count(*) FROM runs_pending_work WHERE tenant_id = 'nobody'"
+    assert await registry.fetchval(noted) == 0

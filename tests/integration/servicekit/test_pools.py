@@ -8,10 +8,9 @@ from tests.integration.servicekit.registry import told, until
 
 from dataplane.databases import WrongDatabase
 from nagaya.tenant.v1 import tenant_pb2
-from servicekit.errors import (
-    PermissionDenied,
-    TenantNotActive,
-)
+from servicekit.call import acting_as
+from servicekit.errors import PermissionDenied, TenantNotActive, TenantNotFound
+from servicekit.identity import Principal
 
 if TYPE_CHECKING:
     from tests.integration.servicekit.registry import Registry
@@ -97,6 +96,38 @@ async def test_an_unknown_tenant_looks_like_a_forbidden_one_and_is_not_asked_for
             async with data.tenants.connection("nobody"):
                 pass
     assert registry.resolved["nobody"] == 1
+
+
+@pytest.mark.parametrize("asked_twice", [False, True])
+async def test_only_who_may_act_for_all_tenants_learns_that_there_is_none(
+    data: DataPlane, *, asked_twice: bool
+) -> None:
+    operator = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))
+    if asked_twice:
+        with pytest.raises(PermissionDenied):
+            await data.tenants.check("nobody")
+    with acting_as(operator), pytest.raises(TenantNotFound) as told:
+        async with data.tenants.transaction("nobody"):
+            pass
+
+    assert told.value.reason == "ERROR_REASON_TENANT_NOT_FOUND"
+    other = Principal("eve", None, frozenset({"nobody"}), frozenset({"*"}))
+    with acting_as(other), pytest.raises(PermissionDenied):
+        await data.tenants.check("nobody")
+
+
+async def test_the_empty_tenant_is_no_way_into_the_management_database(
+    data: DataPlane, registry: Registry
+) -> None:
+    before = registry.resolved.get("", 0)
+    for enter in (data.tenants.connection, data.tenants.transaction):
+        with pytest.raises(PermissionDenied):
+            async with enter(""):
+                pass
+    with pytest.raises(PermissionDenied):
+        await data.tenants.check("")
+
+    assert registry.resolved.get("", 0) == before
 
 
 async def test_a_change_told_by_the_watch_makes_new_connections(

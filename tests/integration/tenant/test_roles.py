@@ -193,3 +193,18 @@ async def statuses(service: Service, tenant_id: str) -> dict[str, tuple[int, str
     async with service.management.connection() as connection:
         page = await service.stores.schema_states.page(connection, tenant_id, None, 0, "")
     return {status.service: (status.applied_number, status.failure) for status in page.items}
+
+
+PUBLIC = """
+    SELECT proname FROM pg_proc
+     WHERE pronamespace = 'public'::regnamespace
+       AND (proacl IS NULL OR has_function_privilege('public', oid, 'EXECUTE'))
+"""
+
+
+async def test_no_function_is_executable_by_everybody(
+    service: Service, acme: Tenant, management: asyncpg.Connection
+) -> None:
+    async with logged_in(service, "runs", "acme") as connection:
+        assert await connection.fetch(PUBLIC) == []
+    assert await management.fetch(PUBLIC) == []

@@ -52,7 +52,9 @@ async def test_suspension_ends_every_session_and_lets_nobody_in(
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await session.execute("SELECT 1")
         session.terminate()
-    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="not currently accepting"):
+    with pytest.raises(
+        asyncpg.InvalidAuthorizationSpecificationError, match=r"no pg_hba\.conf entry"
+    ):
         await asyncpg.connect(
             host=login.host,
             port=login.port,
@@ -65,6 +67,40 @@ async def test_suspension_ends_every_session_and_lets_nobody_in(
             await refused
         assert error.value.metadata["state"] == "suspended"
     assert not await is_open(management, tenant.database.name)
+
+
+async def memberships(
+    management: asyncpg.Connection, service: Service, tenant_id: str
+) -> dict[str, set[str]]:
+    """Return who is a member of the roles of a tenant's database and has their rights."""
+    tenant = await service.tenants.create(tenant_id, "r1", "Acme")
+    rows = await management.fetch(
+        """
+        SELECT roleid::regrole::text AS role, member::regrole::text AS member
+          FROM pg_auth_members
+         WHERE roleid::regrole::text = ANY($1) AND (inherit_option OR set_option)
+        """,
+        list(tenant.database.roles),
+    )
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        role = row["role"].replace(tenant.database.name, "t")
+        found.setdefault(role, set()).add(row["member"].replace(tenant.database.name, "t"))
+    return found
+
+
+async def test_a_suspended_tenant_s_roles_are_members_of_nothing_and_nobody_of_them(
+    service: Service, management: asyncpg.Connection
+) -> None:
+    before = await memberships(management, service, "acme")
+    await service.tenants.suspend("acme")
+    suspended = await memberships(management, service, "acme")
+    await service.tenants.suspend("acme")  # again
+    await service.tenants.resume("acme")
+
+    assert len(before["t"]) == 8
+    assert set(suspended) == {"t_tenant_mig"}  # the owner, by which a steward manages the database
+    assert await memberships(management, service, "acme") == before
 
 
 async def test_resumption_lets_the_same_credentials_in_again(service: Service) -> None:

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from dataplane.pools import AccessStale, DatabaseServer, Pool, Target
-from servicekit.call import Call, serving
+from servicekit.call import Call, current_call, serving
 from servicekit.errors import (
     DatabaseUnavailable,
     DomainError,
+    PermissionDenied,
+    TenantNotFound,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ class Databases:
             self.drop(tenant_id)
             raise DatabaseUnavailable("the database lets nobody in") from stale
 
+    async def find(self, tenant_id: str) -> None:
+        """Raise what `acquire` would raise before it asks for a connection."""
+        await self._pool(tenant_id)
+
     def drop(self, tenant_id: str) -> None:
         """Forget a pool; what is lent from it is closed when it comes back."""
         self._refused.pop(tenant_id, None)
@@ -97,7 +103,7 @@ class Databases:
         """Make a pool, once however many ask; a refusal stands for a second."""
         until, refusal = self._refused.get(tenant_id, (0.0, None))
         if refusal is not None and until > time.monotonic():
-            raise refusal.with_traceback(None)
+            raise _told(refusal).with_traceback(None)
         task = self._opening.get(tenant_id)
         if task is None:
             # In a call of its own, because the one that happens to be first may be cancelled.
@@ -105,7 +111,10 @@ class Databases:
                 task = asyncio.create_task(self._make(tenant_id))
             self._opening[tenant_id] = task
             task.add_done_callback(lambda done: self._opened(tenant_id, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except TenantNotFound as error:
+            raise _told(error) from None
 
     async def _make(self, tenant_id: str) -> Pool:
         target = await self._resolve(tenant_id)
@@ -127,6 +136,13 @@ class Databases:
             self._pools[tenant_id] = task.result()
             while len(self._pools) > _KNOWN_POOLS:
                 self.drop(next(iter(self._pools)))
+
+
+def _told(refusal: DomainError) -> DomainError:
+    """Return what the current caller is told: that there is no tenant is not for everybody."""
+    call = current_call()
+    everywhere = call is not None and call.principal is not None and call.principal.everywhere
+    return PermissionDenied() if isinstance(refusal, TenantNotFound) and not everywhere else refusal
 
 
 def _identity_check(tenant_id: str) -> Callable[[Connection], Awaitable[None]]:

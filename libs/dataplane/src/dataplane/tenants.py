@@ -20,6 +20,7 @@ from servicekit.errors import (
     NotFound,
     PermissionDenied,
     TenantNotActive,
+    TenantNotFound,
 )
 
 if TYPE_CHECKING:
@@ -39,21 +40,29 @@ _log = logging.getLogger(__name__)
 class TenantPools:
     """Connections to the tenants' databases, as the service's own role.
 
-    Entering a block raises TenantNotActive, PermissionDenied when there is no such tenant,
-    DatabaseUnavailable, TooManyCalls, PeerUnavailable. A connection that breaks inside a block
-    raises DatabaseUnavailable, a statement of more than 30 s DeadlineExceeded.
+    Entering a block raises TenantNotActive, DatabaseUnavailable, TooManyCalls, PeerUnavailable;
+    where there is no such tenant PermissionDenied, or TenantNotFound if the caller may act for all
+    tenants. A connection that breaks inside a block raises DatabaseUnavailable, a statement of more
+    than 30 s DeadlineExceeded.
     """
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
+    async def check(self, tenant_id: str) -> None:
+        """Raise what entering a block would raise, unless there is such a tenant, and it is active.
+
+        Where the tenant's database is in use already this costs nothing.
+        """
+        await self._databases.find(_named(tenant_id))
+
     def connection(self, tenant_id: str) -> Lease:
         """Lend a connection for the block; each statement is a transaction of its own."""
-        return Lease(self._databases, tenant_id, transactional=False)
+        return Lease(self._databases, _named(tenant_id), transactional=False)
 
     def transaction(self, tenant_id: str) -> Lease:
         """Lend a connection for the block, which is one transaction, committed if it ends well."""
-        return Lease(self._databases, tenant_id, transactional=True)
+        return Lease(self._databases, _named(tenant_id), transactional=True)
 
 
 class ManagementPool:
@@ -114,6 +123,13 @@ async def connect_data_plane(
         await databases.settled()
 
 
+def _named(tenant_id: str) -> str:
+    """Return a tenant's id; the empty one would name the management database."""
+    if tenant_id == MANAGEMENT:
+        raise PermissionDenied
+    return tenant_id
+
+
 def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[Target]]:
     stub = connection_service_pb2_grpc.ConnectionServiceStub(tenant_channel)
 
@@ -122,7 +138,7 @@ def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[Tar
         try:
             response = await stub.ResolveConnection(request, timeout=_RESOLVE_SECONDS)
         except NotFound:
-            raise PermissionDenied from None
+            raise TenantNotFound("there is no such tenant") from None
         except Conflict as error:
             if error.reason != "ERROR_REASON_TENANT_NOT_READY":
                 raise DatabaseUnavailable(error.message) from error

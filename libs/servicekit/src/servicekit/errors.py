@@ -11,6 +11,7 @@ DomainError
 ├── Forbidden           who calls may not
 │   └── PermissionDenied
 ├── NotFound
+│   └── TenantNotFound  told only to who may act for all tenants
 ├── AlreadyExists
 ├── Conflict            right request, wrong state
 │   └── TenantNotActive
@@ -148,6 +149,11 @@ class ValueUnstorable(RequestInvalid):
 class PageTokenInvalid(SharedError, InvalidInput):
     reason = "ERROR_REASON_PAGE_TOKEN_INVALID"
     hint = "Send the next_page_token of the page before, unchanged, or nothing for the first page."
+
+
+class TenantNotFound(SharedError, NotFound):
+    reason = "ERROR_REASON_TENANT_NOT_FOUND"
+    hint = "List the tenants with ListTenants."
 
 
 class TooManyCalls(SharedError, LimitExceeded):

@@ -31,7 +31,7 @@ class Service:
         self.keys = KeySpace(bucket)
         self._threads = ThreadPoolExecutor(_THREADS, "bodies")
         stores, tenants = Stores(self.keys), data.tenants
-        pending = PendingWork(data.management, stores.pending_work, config.grace_seconds)
+        pending = PendingWork(tenants, data.management, stores.pending_work, config.grace_seconds)
         leases = Leases(tenants, stores, pending)
         commits = Commits(tenants, stores, leases, blobs, self._threads)
         self.reader = Reader(tenants, stores, blobs, self._threads)

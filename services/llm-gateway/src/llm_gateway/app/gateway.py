@@ -70,7 +70,7 @@ class Gateway:
         self._collector = Collector(data, stores, outcomes, recovery, process)
         # A call that begins now, and whose process dies at once, is left behind by then.
         left_behind = (1 + PATIENCE) * process.seconds
-        pending_work = PendingWork(data.management, stores.pending_work, left_behind)
+        pending_work = PendingWork(data.tenants, data.management, stores.pending_work, left_behind)
         settlement = Settlement(claims, outcomes, replies, recovery)
         work = Work(pending_work, claims, outcomes, self.journeys, settlement, recovery, retries)
         self.generations = Generations(self.flights, work, replies)

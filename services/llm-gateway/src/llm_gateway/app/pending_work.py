@@ -11,7 +11,7 @@ from llm_gateway.store.pending_work import RELIED_SECONDS
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
-    from dataplane.tenants import ManagementPool
+    from dataplane.tenants import ManagementPool, TenantPools
     from llm_gateway.store.pending_work import PendingWorkStore
 
 _WAIT_SECONDS = 1.0
@@ -21,8 +21,13 @@ _log = logging.getLogger(__name__)
 
 class PendingWork:
     def __init__(
-        self, management: ManagementPool, store: PendingWorkStore, delay_seconds: float
+        self,
+        tenants: TenantPools,
+        management: ManagementPool,
+        store: PendingWorkStore,
+        delay_seconds: float,
     ) -> None:
+        self._tenants = tenants
         self._management = management
         self._store = store
         self._delay_seconds = delay_seconds
@@ -32,11 +37,13 @@ class PendingWork:
         """See to it that the collector visits the tenant; once a minute it is really written.
 
         While the management database is away calls go on, after a second at most: what was not
-        noted is found by the visit that each tenant gets once a day.
+        noted is found by the visit that each tenant gets once a day. Raises what reaching the
+        tenant's database raises where there is no such tenant.
         """
         now = time.monotonic()
         if self._noted.get(tenant_id, now) > now:
             return
+        await self._tenants.check(tenant_id)
         self._noted[tenant_id] = now + RELIED_SECONDS
         try:
             async with (

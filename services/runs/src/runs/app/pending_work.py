@@ -12,7 +12,7 @@ from runs.store.pending_work import RENEWED
 from servicekit.errors import Unavailable
 
 if TYPE_CHECKING:
-    from dataplane.tenants import ManagementPool
+    from dataplane.tenants import ManagementPool, TenantPools
     from runs.store.pending_work import PendingWorkStore
 
 _GOOD_SECONDS = 60.0
@@ -22,7 +22,10 @@ _DELAY = timedelta(seconds=5)
 class PendingWork:
     """Notes tenants with work: one statement for all who ask meanwhile, one per tenant in 10 s."""
 
-    def __init__(self, management: ManagementPool, store: PendingWorkStore) -> None:
+    def __init__(
+        self, tenants: TenantPools, management: ManagementPool, store: PendingWorkStore
+    ) -> None:
+        self._tenants = tenants
         self._management = management
         self._store = store
         self._noted: dict[str, float] = {}
@@ -31,11 +34,13 @@ class PendingWork:
     async def note(self, tenant_id: str) -> None:
         """Return once it is certain that a relay will look at the tenant.
 
-        Raises Unavailable when the management database is away for longer than a minute.
+        Raises Unavailable when the management database is away for longer than a minute, and what
+        reaching the tenant's database raises where there is no such tenant.
         """
         age = time.monotonic() - self._noted.get(tenant_id, float("-inf"))
         if age < RENEWED.total_seconds():
             return
+        await self._tenants.check(tenant_id)
         writing = self._writing.get(tenant_id)
         if writing is None:
             # Not in the context of this call: the others may have more time left.

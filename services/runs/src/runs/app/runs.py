@@ -55,7 +55,7 @@ class Runs:
     ) -> None:
         self._tenants = data.tenants
         self._stores = stores
-        self._pending_work = PendingWork(data.management, stores.pending_work)
+        self._pending_work = PendingWork(data.tenants, data.management, stores.pending_work)
         self._artifacts = artifacts
         self._models = Models(gateway)
         self._launcher = launcher

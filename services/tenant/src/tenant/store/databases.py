@@ -94,15 +94,26 @@ class DatabaseStore:
 
     async def open(self, connection: Connection, database: Database) -> None:
         """Let a database's roles in again."""
-        await connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
+        await connection.execute(
+            f"""
+            GRANT "{database.group}" TO {names(database.logins)};
+            ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true
+            """
+        )
 
     async def close(self, connection: Connection, database: Database) -> None:
-        """Let nobody in, and end the sessions of the database's roles; wait until they are gone."""
+        """Let nobody in, and end the sessions of the database's roles; wait until they are gone.
+
+        Afterwards none of the roles is a member of the group, and the steward has no rights of
+        theirs but the owner's, by which it manages the database.
+        """
+        others = names([role for role in database.logins if role != database.migration("tenant")])
         # Only who has a role's rights may end its sessions.
         await connection.execute(
             f"""
             ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false;
-            GRANT {names(database.logins)} TO CURRENT_USER WITH INHERIT TRUE
+            REVOKE "{database.group}" FROM {names(database.logins)};
+            GRANT {others} TO CURRENT_USER WITH INHERIT TRUE
             """
         )
         while await connection.fetchval(
@@ -116,6 +127,7 @@ class DatabaseStore:
             _TERMINATION_MS,
         ):
             pass
+        await connection.execute(f"REVOKE {others} FROM CURRENT_USER")
 
     async def opened(self, connection: Connection) -> set[str]:
         """Return the names of the databases that let anybody in."""

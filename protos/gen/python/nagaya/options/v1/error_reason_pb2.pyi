@@ -46,6 +46,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the call took longer than its deadline."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 11
     """INTERNAL: a defect. `error_id` finds the cause in the server's log; its text never leaves the server."""
+    ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 12
+    """NOT_FOUND: there is no such tenant. Told only to callers who may act for all tenants; others get PERMISSION_DENIED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused before or beside its own logic. Any method of any service may answer with one of these.
@@ -77,4 +79,6 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
 """DEADLINE_EXCEEDED: the call took longer than its deadline."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 """INTERNAL: a defect. `error_id` finds the cause in the server's log; its text never leaves the server."""
+ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 12
+"""NOT_FOUND: there is no such tenant. Told only to callers who may act for all tenants; others get PERMISSION_DENIED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
