@@ -42,7 +42,7 @@ async def main() -> None:
         server, keys = PostgresServer(folder / "postgres", free_port()), Keys(folder)
         async with (
             running(server, folder / "postgres.log"),
-            _tenant_service(folder, keys, server.url) as address,
+            tenant_service(folder, keys, server.url) as address,
         ):
             for service in SERVICES:
                 async with open_channel(address, keys.signer(service)) as channel:
@@ -77,7 +77,7 @@ def _p50_ms(seconds: list[float]) -> float:
 
 
 @asynccontextmanager
-async def _tenant_service(folder: Path, keys: Keys, pg_url: str) -> AsyncGenerator[str]:
+async def tenant_service(folder: Path, keys: Keys, pg_url: str) -> AsyncGenerator[str]:
     """Run `python -m tenant` for the block; `publish` waits until it answers."""
     ring = folder / "keyring.json"
     key = base64.b64encode(secrets.token_bytes(32)).decode()

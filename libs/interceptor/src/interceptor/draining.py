@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
+
+if TYPE_CHECKING:
+    from interceptor.places import Places
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_SECONDS = 10.0
 _SILENCE_SECONDS = 1.0
 
 
-async def drain(context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    """Read what the caller still sends, within bounds, until nothing comes.
+async def drain(context: grpc.aio.ServicerContext[Any, Any], places: Places, holder: str) -> None:
+    """Read what the caller still sends, within bounds, until nothing comes; if it has a place.
 
     A status sent meanwhile is lost half of the time, because the stream is reset behind it.
     """
+    if not places.enter(holder):
+        return
+    try:
+        await _read(context)
+    finally:
+        places.leave(holder)
+
+
+async def _read(context: grpc.aio.ServicerContext[Any, Any]) -> None:
     left = _DRAIN_BYTES
     loop = asyncio.get_running_loop()
     end = loop.time() + _DRAIN_SECONDS

@@ -34,7 +34,7 @@ MEBIBYTE = 1 << 20
 _ARRIVING = 512  # of one caller at once, before their first message
 _REFUSING = 256
 _TURNS = 32
-_TURNS_OF_ONE = 4
+_TURNS_OF_ONE = 3
 _TURN_SECONDS = 0.02
 _LARGE_SECONDS = 1.0
 _FIRST_MESSAGE_SECONDS = 10.0
@@ -98,7 +98,7 @@ class Server:
         *,
         on_drain: Callable[[], Awaitable[None]] | None = None,
         streaming: bool = False,
-        calls_per_tenant: int = 256,
+        calls_per_tenant: int = 512,
         streams_per_tenant: int = 512,
     ) -> None:
         self._config = config

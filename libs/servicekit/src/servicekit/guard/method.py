@@ -247,22 +247,12 @@ class GuardedMethod:
         code, message, details = status.encode(refusal, self._method.domain)
         passage.reason = refusal.reason
         self._end(passage, code.name)
-        await self._hear_out(passage, context)
+        if self._shape[0] or not passage.arrived:
+            await drain(context, self._guard.refusing, passage.holder)
         trailers = [("x-request-id", passage.request_id), (status.DETAILS_KEY, details)]
         if not refusal.retry_at_once:
             trailers.append(("grpc-retry-pushback-ms", "-1"))
         await context.abort(code, message, tuple(trailers))
-
-    async def _hear_out(self, passage: Passage, context: Context) -> None:
-        """Read what is still being sent, of as many refused calls at once as there are places."""
-        if passage.arrived and not self._shape[0]:
-            return
-        holder = passage.holder
-        if self._guard.refusing.enter(holder):
-            try:
-                await drain(context)
-            finally:
-                self._guard.refusing.leave(holder)
 
     def _stop_timers(self, passage: Passage) -> None:
         self._timeouts.stop(passage)
