@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from dataplane.pools import STATEMENT_SECONDS
-from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, ValueUnstorable
+from dataplane import failures
+from servicekit.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,16 +15,6 @@ if TYPE_CHECKING:
 
     from dataplane.databases import Databases
     from dataplane.pools import Connection
-
-_LOST = (
-    asyncpg.AdminShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-)
-_COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_NOT_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
 class Lease:
@@ -63,31 +51,30 @@ class Lease:
         except BaseException as failure:
             ending = failure
         first = error or ending
-        lost = first is not None and self._is_lost(first)
+        lost = first is not None and failures.is_away(first, self._connection)
+        told = None if first is None else failures.told(first, self._connection)
         if lost or isinstance(first, asyncio.CancelledError):
             self._pool.server.abandon(self._connection, self._pool)
         else:
             self._pool.server.release(self._connection, self._pool)
-        if lost:
-            raise DatabaseUnavailable("the connection to the database was lost") from first
-        if isinstance(first, asyncpg.QueryCanceledError):
-            raise DeadlineExceeded(f"a statement took longer than {STATEMENT_SECONDS} s") from first
-        if isinstance(first, _COLLIDED):
-            raise DatabaseUnavailable("the transaction collided with another one") from first
-        if isinstance(first, _NOT_TEXT):
-            raise ValueUnstorable("a text holds U+0000, which cannot be stored") from first
+        if told is not None:
+            raise told from first
         if error is None and ending is not None:
             raise ending
 
     async def _begin(self) -> bool:
         """Begin the transaction; False if the connection turns out to be broken."""
-        self._transaction = self._connection.transaction()
         try:
+            self._transaction = self._connection.transaction()  # raises, if it is closed by now
             await self._transaction.start()
         except BaseException as error:
+            away = failures.is_away(error, self._connection)
+            told = failures.told(error, self._connection)
             self._pool.server.abandon(self._connection, self._pool)
-            if self._is_lost(error):
+            if away:
                 return False
+            if told is not None:
+                raise told from error
             raise
         return True
 
@@ -98,8 +85,3 @@ class Lease:
             await self._transaction.commit()
         else:
             await self._transaction.rollback()
-
-    def _is_lost(self, error: BaseException) -> bool:
-        if isinstance(error, (asyncpg.InterfaceError, ConnectionError)):
-            return self._connection.is_closed()
-        return isinstance(error, _LOST)

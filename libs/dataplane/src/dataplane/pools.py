@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from servicekit.errors import DatabaseUnavailable, TooManyCalls
+from dataplane import failures
+from dataplane.failures import STATEMENT_SECONDS
+from servicekit.errors import DatabaseUnavailable, DomainError, TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-STATEMENT_SECONDS = 30
 WAIT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
@@ -142,7 +143,7 @@ class DatabaseServer:
         try:
             # Gracefully, because this waits for a cancelled statement, and for the server's end.
             await connection.close(timeout=_CLOSE_SECONDS)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except Exception:  # whatever it is, the connection is not used again
             connection.terminate()
         finally:
             self._closed(pool)
@@ -248,12 +249,27 @@ class Pool:
             )
         except _STALE as error:
             raise AccessStale(type(error).__name__) from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # sockets, the protocol and the loop have many ways to fail
             raise DatabaseUnavailable("the database cannot be reached") from error
-        try:
-            if self._check is not None:
-                await self._check(connection)
-        except BaseException:
-            connection.terminate()
-            raise
+        if self._check is not None:
+            await self._checked(connection, self._check)
         return connection
+
+    async def _checked(
+        self, connection: Connection, check: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await check(connection)
+        except TimeoutError:
+            connection.terminate()
+            raise DatabaseUnavailable("the database does not answer") from None
+        except _STALE as error:
+            connection.terminate()
+            raise AccessStale(type(error).__name__) from None
+        except BaseException as error:
+            told = None if isinstance(error, DomainError) else failures.told(error, connection)
+            connection.terminate()
+            if told is not None:
+                raise told from error
+            raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dataplane import failures
 from tenant.domain.migrations import next_migration
 from tenant.domain.passwords import new_password, scram_verifier
 from tenant.domain.schema import Failure, Progress
@@ -53,8 +54,11 @@ class Migrator:
         async with self._sessions(database, services) as sessions:
             try:
                 return await self._apply_all(migrations, sessions)
-            except (*_LOST, asyncpg.InterfaceError) as error:
-                raise ServerUnavailable(self._server.server_id) from error
+            except Exception as error:
+                away = any(failures.is_away(error, session) for session in sessions.values())
+                if away or isinstance(error, (*_LOST, asyncpg.InterfaceError)):
+                    raise ServerUnavailable(self._server.server_id) from error
+                raise
 
     async def _apply_all(
         self, migrations: Sequence[Migration], sessions: Mapping[str, Connection]
@@ -62,16 +66,16 @@ class Migrator:
         reader = next(iter(sessions.values()))
         applied = await self._stores.ledger.read(reader)
         numbers = {service: last.number for service, last in applied.items()}
-        failures: dict[str, Failure] = {}
+        failed: dict[str, Failure] = {}
         mine = [migration for migration in migrations if migration.service in sessions]
-        while (migration := next_migration(mine, numbers, failures)) is not None:
+        while (migration := next_migration(mine, numbers, failed)) is not None:
             session = sessions[migration.service]
             failure = await self._apply(session, migration)
             if failure is None:
                 numbers[migration.service] = migration.number
             else:
-                failures[migration.service] = failure
-        return Progress(await self._stores.ledger.read(reader), failures)
+                failed[migration.service] = failure
+        return Progress(await self._stores.ledger.read(reader), failed)
 
     async def _apply(self, session: Connection, migration: Migration) -> Failure | None:
         """Apply one migration; return why it could not be."""
@@ -84,7 +88,7 @@ class Migrator:
                 pause = random.uniform(0.1, 0.5)  # noqa: S311 - a jitter
                 await asyncio.sleep(pause * (attempt + 1))
             except (asyncpg.PostgresError, TransactionEnded) as error:
-                if isinstance(error, _LOST):
+                if isinstance(error, _LOST) or failures.is_away(error, session):
                     raise
                 return Failure(migration, str(error.sqlstate), str(error))
             else:

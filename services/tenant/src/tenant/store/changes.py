@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dataplane import failures
 from tenant.errors import ServerUnavailable
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 _CHANNEL = "tenants"
+_LOST = (
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+    OSError,
+)
 
 
 class Changes:
@@ -61,9 +68,9 @@ class ChangeFeed:
             connection.add_termination_listener(changes.lose)
             await connection.add_listener(_CHANNEL, changes.hear)
             yield changes
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise ServerUnavailable(self._server_id) from error
-        except asyncpg.OperatorInterventionError as error:
-            raise ServerUnavailable(self._server_id) from error
+        except Exception as error:
+            if failures.is_away(error, connection) or isinstance(error, _LOST):
+                raise ServerUnavailable(self._server_id) from error
+            raise
         finally:
             connection.terminate()

@@ -80,7 +80,7 @@ class Server:
                 statement_cache_size=0,
                 server_settings={"application_name": APPLICATION} | settings,
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # sockets, the protocol and the loop have many ways to fail
             why = {"database": database, "role": role, "why": type(error).__name__}
             _log.warning("a session could not be opened", extra=why)
             raise ServerUnavailable(self.server_id) from error
