@@ -24,6 +24,9 @@ _HTTP2: _Json = {
 }
 _HTTP2_KEPT_ALIVE = _HTTP2 | {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
 _BUFFER = _MIB
+# Envoy resets the stream of whoever sends more, without a word. The servers' own limit is one of
+# bytes, and they say so.
+_MOST_HEADERS = 1000
 _HEALTH_CHECK: _Json = {
     "grpc_health_check": {},
     "interval": "1s",
@@ -116,7 +119,10 @@ def _connection_manager(front: Front) -> _Json:
         "stat_prefix": front.name,
         "codec_type": "HTTP2",
         "http2_protocol_options": _HTTP2_KEPT_ALIVE,
-        "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 100},
+        "common_http_protocol_options": {
+            "idle_timeout": "3600s",
+            "max_headers_count": _MOST_HEADERS,
+        },
         "use_remote_address": True,
         "preserve_external_request_id": True,
         "forward_client_cert_details": "SANITIZE",
