@@ -162,6 +162,21 @@ async def test_a_short_step_counts_the_attempts_that_failed(
     assert await steps_of(database) == [("completed", 2)]
 
 
+async def test_a_step_whose_attempts_are_never_heard_of_again_is_given_up(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    await desk.begin(COPY)
+    for _ in range(20):
+        await desk.late_begin()
+
+    with pytest.raises(ApplicationError) as failed:
+        await desk.run()
+
+    assert (failed.value.type, failed.value.non_retryable) == ("WORKER_LOST", True)
+    (row,) = await database.fetch("SELECT status, error ->> 'reason' AS reason FROM steps")
+    assert tuple(row) == ("failed", "WORKER_LOST")
+
+
 async def test_the_times_that_a_step_was_handed_back_do_not_lengthen_its_pauses(
     desk: Desk, database: asyncpg.Connection
 ) -> None:

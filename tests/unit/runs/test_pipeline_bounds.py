@@ -41,9 +41,9 @@ def test_the_bindings_of_all_steps_together_are_bounded() -> None:
 
 
 def test_the_json_values_of_all_steps_together_are_bounded() -> None:
-    given = {"function": "copy", "arguments": {"list": list(range(998))}}
+    given = {"function": "copy", "arguments": {"list": list(range(1_998))}}
     draft(*({"step": f"s{number}", "function": given} for number in range(5)))
 
     assert faults(*({"step": f"s{number}", "function": given} for number in range(6))) == [
-        ("spec.steps[5]", "up to here schemas and arguments hold more than 5,000 JSON values")
+        ("spec.steps[5]", "up to here schemas and arguments hold more than 10,000 JSON values")
     ]

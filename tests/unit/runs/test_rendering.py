@@ -42,8 +42,9 @@ def test_a_value_that_looks_like_a_variable_is_left_alone() -> None:
 def test_a_variable_without_a_value_and_a_value_without_a_variable_are_refused(
     template: str, values: dict[str, tuple[str, ...]]
 ) -> None:
-    with pytest.raises(StepImpossible, match="disagree"):
+    with pytest.raises(StepImpossible, match="disagree") as failed:
         render(template, values)
+    assert failed.value.reason == "PROMPT_UNUSABLE"
 
 
 def test_more_pieces_than_the_gateway_takes_are_refused() -> None:
@@ -52,5 +53,6 @@ def test_more_pieces_than_the_gateway_takes_are_refused() -> None:
         for n in range(PIECE_LIMIT)
     )
 
-    with pytest.raises(StepImpossible, match="fewer items"):
+    with pytest.raises(StepImpossible, match="fewer items") as failed:
         render("{{drafts}}", {"drafts": items})
+    assert failed.value.reason == "PROMPT_TOO_MANY_PIECES"

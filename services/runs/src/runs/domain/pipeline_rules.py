@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 BINDINGS = 1_000
 """The most bindings that all steps of a pipeline may have together."""
 
-VALUES = 5_000
-"""The most JSON values in all schemas and arguments of a pipeline together."""
+VALUES = 10_000
+"""The most JSON values in all schemas and arguments of a pipeline together: a list that is as long
+as a map may be has its place."""
 
 _TOLD = 100  # of each kind of fault: more do not fit into an answer
 _GUESSES = 3  # to look for the name that was meant costs more than everything else here

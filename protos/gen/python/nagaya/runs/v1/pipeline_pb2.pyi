@@ -76,7 +76,7 @@ Global___PipelineVersion: _TypeAlias = PipelineVersion  # noqa: Y015
 class PipelineSpec(_message.Message):
     """The steps of a pipeline. Each runs once all that it needs is done.
 
-    All steps together have at most 1,000 bindings, and at most 5,000 JSON values in their schemas and arguments,
+    All steps together have at most 1,000 bindings, and at most 10,000 JSON values in their schemas and arguments,
     whose texts take at most 512 KiB.
     """
 
