@@ -38,6 +38,11 @@ OF_ONE: dict[str, tuple[str, tuple[Piece, ...]]] = {
     "the usage before the end": ("chat", (CHAT.said(HI), CHAT.used(), CHAT.ended("stop"))),
     "another id in each chunk": ("chat", (
         CHAT.said("hi "), CHAT.said("there").replace("chat-1", "chat-2"), CHAT_END)),
+    "an index that is text": (
+        "chat",
+        (CHAT.said(HI).replace('"index": 0', '"index": "0"'), CHAT_END),
+    ),
+    "no tools, told": ("chat", (CHAT.chunk({"content": HI, "tool_calls": []}), CHAT_END)),
     "a second choice, first": ("chat", (
         CHAT.chunk({"content": "other"}, index=1), CHAT.said(HI), CHAT_END)),
     "a second choice, between and at the end": ("chat", (

@@ -77,6 +77,18 @@ EACH = {
         lambda form: Reply(("data:\n\n", "event: ping\ndata:\n\n", "data: null\n\n", whole(form)))
     ),
     "comments": of_all(lambda form: Reply((": OPENROUTER PROCESSING\n\n", whole(form)))),
+    "no empty lines between events": of_all(
+        lambda form: Reply((whole(form).replace("\n\n", "\n"),))
+    ),
+    "JSON on lines of their own": of_all(
+        lambda form: Reply((listed(form).strip("[]\n").replace("\n,\n", "\n"),))
+    ),
+    "a document and something behind it": of_all(
+        lambda form: Reply((one_value(form), "\n<!-- proxy -->"), content_type=JSON)
+    ),
+    "data on several lines": of_all(
+        lambda form: Reply((whole(form).replace(': "', ':\ndata: "'),))
+    ),
     "a byte order mark": of_all(lambda form: Reply((b"\xef\xbb\xbf" + whole(form).encode(),))),
     "JSON in place of a stream": of_all(lambda form: Reply((one_value(form),), content_type=JSON)),
     "JSON in pieces": of_all(lambda form: Reply(tuple(one_value(form)), content_type=JSON)),
@@ -96,6 +108,9 @@ EACH = {
     "status 203": of_all(lambda form: Reply((whole(form),), "203 Non-Authoritative Information")),
     "a large header": of_all(lambda form: Reply((whole(form),), headers={"x": "p" * 20_000})),
     "gzip": of_all(lambda form: coded("gzip", gzip.compress(whole(form).encode()))),
+    "gzip that breaks off": of_all(
+        lambda form: coded("gzip", gzip.compress(whole(form).encode())[:-6])
+    ),
     "br": of_all(lambda form: coded("br", brotli.compress(whole(form).encode()))),
     "zstd": of_all(lambda form: coded("zstd", zstd.compress(whole(form).encode()))),
 }  # fmt: skip

@@ -37,7 +37,8 @@ DomainError
 │       └── ProviderDeclines
 └── DataLoss
     └── ReplyInvalid
-        └── ReplyDisplaced
+        ├── ReplyDisplaced
+        └── ReplyRepeated
 """
 
 from __future__ import annotations
@@ -277,4 +278,13 @@ class ReplyDisplaced(ReplyInvalid):
     hint = "Use the next call number; nothing more is sent for this one."
 
     def __init__(self, attempt: int) -> None:
-        super().__init__("another file lies where the reply belongs", attempt=str(attempt))
+        super().__init__(
+            "another file lies where the reply belongs", attempt=str(attempt), final="true"
+        )
+
+
+class ReplyRepeated(ReplyInvalid):
+    hint = (
+        "The same reply came twice: change what is asked, or take another model;"
+        " the same request is not sent again to the same model."
+    )

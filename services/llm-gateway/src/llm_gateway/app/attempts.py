@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import logging
-import re
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jsonvalues import NotJson, parse_strict
+from llm_gateway.app.reply_checks import Asked, checked
 from llm_gateway.domain.calls import CallState, Ending, Useless
-from llm_gateway.domain.ends import Verdict, finish_reason
-from llm_gateway.domain.replies import Reply
-from llm_gateway.domain.schemas import SchemaMismatch
-from llm_gateway.domain.usage import FinishReason, ReportedUsage, Usage, estimated_tokens
+from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from servicekit import telemetry
 from servicekit.call import current_call
@@ -26,15 +22,13 @@ if TYPE_CHECKING:
     from llm_gateway.app.flights import Flight
     from llm_gateway.domain.calls import Plan
     from llm_gateway.domain.provider_errors import ProviderError
-    from llm_gateway.domain.requests import GenerationSpec, Prompt
-    from llm_gateway.domain.schemas import OutputSchema
+    from llm_gateway.domain.replies import Reply
+    from llm_gateway.domain.requests import Prompt
     from llm_gateway.providers.exchange import Exchange
     from llm_gateway.providers.http import Line
-    from llm_gateway.providers.wire_format import Ended
     from llm_gateway.routing.rules import Route
 
 GIVEN_UP = "the gateway gave it up"
-DECLINED = "the model or its provider declined, and the reply does not fit the schema"
 _HEARD = (
     Fault.LOST,
     Fault.MALFORMED,
@@ -44,17 +38,7 @@ _HEARD = (
     Fault.EMPTY,
 )
 """Faults of replies, which cost something; the others are refusals, unless usage was told."""
-_FAULTS = {
-    Verdict.TOOL: (Fault.INCOMPLETE, "the model called a tool, which nobody offered"),
-    Verdict.PAUSED: (Fault.INCOMPLETE, "the model stopped in the middle of its reply"),
-    Verdict.UNKNOWN: (Fault.INCOMPLETE, "the reply ended in a way that is not known"),
-    Verdict.EMPTY: (Fault.EMPTY, "the reply is empty"),
-    Verdict.FAILED: (Fault.UNAVAILABLE, "the provider failed in the middle of the reply"),
-    Verdict.BROKEN: (Fault.MALFORMED, "the provider could not use what the model said"),
-    Verdict.BARRED: (Fault.REFUSED, "the account may not use the model"),
-}
 _USELESS = {Fault.INCOMPLETE: Useless.INCOMPLETE, Fault.EMPTY: Useless.EMPTY}
-_WORD = re.compile(r"[\w/.-]{1,64}", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +77,9 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
         async with aclosing(exchange.texts()) as texts:
             async for text in texts:
                 flight.hear(text)
-        reply = await _reply(flight, journey, exchange)
+        used = _used(flight, journey, exchange)
+        asked = Asked(flight.order.spec, journey.route.model, journey.prompt.max_output_tokens)
+        reply = await checked(flight.text, asked, exchange, used)
     except ProviderFault as fault:
         outcome = Failed(fault, _failure(flight, journey, exchange, fault, begun))
     except BaseException:
@@ -101,109 +87,12 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
         flight.ending = _failure(flight, journey, exchange, lost, begun)
         raise
     else:
-        ending = _ending(journey, exchange, _used(flight, journey, exchange), begun)
+        ending = _ending(journey, exchange, used, begun)
         told = _scrubbed(flight, journey, exchange.end(flight.text).told)
         outcome = Heard(reply, replace(ending, told=told))
     flight.ending = outcome.ending
     _report(journey, outcome, begun)
     return outcome
-
-
-async def _reply(flight: Flight, journey: Journey, exchange: Exchange) -> Reply:
-    """Return what was heard. Raises ProviderFault when it is not what was asked for."""
-    spec = flight.order.spec
-    ended = exchange.end(flight.text)
-    _refuse_incomplete(ended, spec, exchange)
-    used = _used(flight, journey, exchange)
-    told = finish_reason(ended.verdict)
-    reply = Reply(
-        text=flight.text,
-        finish_reason=_finish_reason(told, used.usage, spec, journey.route),
-        usage=used.usage,
-        provider_id=journey.route.provider.id,
-        model_id=journey.route.model.id,
-        structured=spec.output_schema is not None,
-        usage_note=used.doubt,
-        unreadable=exchange.unreadable,
-    )
-    if spec.output_schema is None:
-        return reply
-    problem = await asyncio.to_thread(_misfit, spec.output_schema, reply)
-    if not problem:
-        return reply
-    if reply.finish_reason.cut_off:
-        raise _cut(reply, spec, journey, ended, exchange)
-    declined = reply.finish_reason is FinishReason.REFUSAL
-    raise _fault_of(
-        Fault.DECLINED if declined else Fault.MALFORMED,
-        DECLINED if declined else problem,
-        ended,
-        exchange,
-    )
-
-
-def _refuse_incomplete(ended: Ended, spec: GenerationSpec, exchange: Exchange) -> None:
-    """Raise ProviderFault for a reply that is none, however it would fit."""
-    if ended.verdict is Verdict.EMPTY and spec.allow_empty and spec.output_schema is None:
-        return
-    if ended.verdict in _FAULTS:
-        fault, words = _FAULTS[ended.verdict]
-        if ended.verdict is Verdict.EMPTY and ended.thought:
-            words = "the reply holds reasoning and nothing else"
-        raise _fault_of(fault, f"{words} ({_word(ended)})", ended, exchange)
-
-
-def _fault_of(kind: Fault, words: str, ended: Ended, exchange: Exchange) -> ProviderFault:
-    fault = ProviderFault(kind, words, status=exchange.status)
-    fault.told = ended.told
-    return fault
-
-
-def _word(ended: Ended) -> str:
-    """Return the provider's word for the end, if it is one."""
-    return ended.word if _WORD.fullmatch(ended.word) else "a word of its own"
-
-
-def _misfit(schema: OutputSchema, reply: Reply) -> str:
-    """Return why a reply does not fit a schema; empty when it does."""
-    try:
-        schema.check(parse_strict(reply.json, names_once=False))
-    except NotJson:
-        return f"the reply is no JSON ({reply.finish_reason})"
-    except SchemaMismatch as error:
-        return f"the reply does not fit the schema: {error}"
-    return ""
-
-
-def _cut(
-    reply: Reply, spec: GenerationSpec, journey: Journey, ended: Ended, exchange: Exchange
-) -> ProviderFault:
-    """Return the fault of a reply that is no use because a limit cut it off."""
-    usage, limit = reply.usage, journey.prompt.max_output_tokens
-    can = journey.route.model.capabilities
-    if ended.verdict is Verdict.FULL:
-        why = "the model's context is full, so that a larger max_output_tokens is no help"
-    elif reply.finish_reason is FinishReason.TRUNCATED_BY_REASONING:
-        why = f"reasoning used {usage.reasoning_tokens:,} of the {limit:,} that were allowed"
-    elif limit < can.max_output_tokens:
-        why = f"max_output_tokens is {spec.max_output_tokens:,}"
-        why += f", and {limit - spec.max_output_tokens:,} more were allowed for reasoning"
-    else:
-        why = f"the model may say no more than {limit:,}"
-    tokens = usage.output_tokens + usage.reasoning_tokens
-    words = f"the reply was cut off after {tokens:,} tokens: {why}"
-    fault = _fault_of(Fault.CUT, words, ended, exchange)
-    fault.cut_at_tokens = limit
-    return fault
-
-
-def _finish_reason(
-    told: FinishReason, usage: Usage, spec: GenerationSpec, route: Route
-) -> FinishReason:
-    visible = spec.max_output_tokens or route.model.capabilities.max_output_tokens
-    if told is FinishReason.LENGTH and usage.reasoning_tokens and usage.output_tokens < visible:
-        return FinishReason.TRUNCATED_BY_REASONING
-    return told
 
 
 def _used(
@@ -245,6 +134,7 @@ def _failure(
         used = _used(flight, journey, exchange, whole=exchange.ended)
     ending = _ending(journey, exchange, used, begun)
     lost = fault.fault is Fault.LOST
+    again = fault.fault is Fault.MALFORMED and exchange.ended
     return replace(
         ending,
         state=CallState.UNKNOWN if lost else CallState.FAILED,
@@ -253,7 +143,12 @@ def _failure(
         cut_at_tokens=fault.cut_at_tokens,
         reply_refused=fault.fault is Fault.DECLINED,
         useless=_USELESS.get(fault.fault),
+        reply_digest=_digest(flight.text) if again else "",
     )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _scrubbed(flight: Flight, journey: Journey, told: ProviderError) -> ProviderError:

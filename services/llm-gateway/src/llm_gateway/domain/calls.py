@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Useless(StrEnum):
 
     INCOMPLETE = "incomplete"
     EMPTY = "empty"
+    REPEATED = "repeated"
+    """The same text as that of an attempt before, and as little of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class Attempt:
     """Whether the model or the provider declined, where that made the reply useless."""
     useless: Useless | None = None
     """Why else the reply is of no use."""
+    reply_digest: str = ""
+    """The sha256 of a whole reply that could not be used and may be tried again; else empty."""
     told: ProviderError = field(default_factory=ProviderError)
     """What the provider said of its error, or of an unusual end."""
     retry_at: datetime | None = None
@@ -159,6 +163,8 @@ class Ending:
     """Whether the model or the provider declined, where that made the reply useless."""
     useless: Useless | None = None
     """Why else the reply is of no use."""
+    reply_digest: str = ""
+    """The sha256 of a whole reply that could not be used and may be tried again; else empty."""
     told: ProviderError = field(default_factory=ProviderError)
     """What the provider said of its error, or of an unusual end; scrubbed."""
 
@@ -249,9 +255,20 @@ class Call:
         return 0.0 if retry_at is None else max((retry_at - self.read_at).total_seconds(), 0.0)
 
     def useless_attempt(self, plan: Plan) -> Attempt | None:
-        """Return the latest attempt whose reply was of no use, as a planned one's would be."""
+        """Return the latest attempt whose reply was of no use, as a planned one's would be.
+
+        One bad reply may be chance. The same from the same model a second time is none.
+        """
         useless = [attempt for attempt in self.attempts if attempt.useless_again(plan)]
-        return useless[-1] if useless else None
+        if useless:
+            return useless[-1]
+        seen: set[str] = set()
+        for attempt in self.attempts:
+            if attempt.reply_digest and attempt.model_id == plan.resolution.model_id:
+                if attempt.reply_digest in seen:
+                    return replace(attempt, useless=Useless.REPEATED)
+                seen.add(attempt.reply_digest)
+        return None
 
     def _last_in(self, state: CallState) -> int:
         return max((a.number for a in self.attempts if a.state is state), default=0)

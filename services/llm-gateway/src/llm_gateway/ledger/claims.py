@@ -14,8 +14,16 @@ from llm_gateway.errors import (
     ReplyEmpty,
     ReplyIncomplete,
     ReplyRefused,
+    ReplyRepeated,
 )
-from llm_gateway.ledger.bounds import MAX_ATTEMPTS, bound_of, refuse_too_early, used_up, wait_told
+from llm_gateway.ledger.bounds import (
+    FINAL,
+    MAX_ATTEMPTS,
+    bound_of,
+    refuse_too_early,
+    used_up,
+    wait_told,
+)
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -28,7 +36,11 @@ if TYPE_CHECKING:
     from servicekit.errors import DomainError
 
 
-_USELESS = {Useless.INCOMPLETE: ReplyIncomplete, Useless.EMPTY: ReplyEmpty}
+_USELESS = {
+    Useless.INCOMPLETE: ReplyIncomplete,
+    Useless.EMPTY: ReplyEmpty,
+    Useless.REPEATED: ReplyRepeated,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +184,8 @@ def _refuse_useless(call: Call, plan: Plan) -> None:
     error = kind(f"{provider_id}: {attempt.error}")
     error.metadata |= {"provider_id": provider_id, "http_status": str(attempt.http_status)}
     error.metadata["attempt"] = str(attempt.number)
+    if attempt.useless is Useless.REPEATED:
+        error.metadata[FINAL] = "true"
     if cut_at is not None:
         error.metadata["limit_tokens"] = str(cut_at)
     raise error

@@ -181,7 +181,7 @@ class Outcomes:
             await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)
         if ending.reply_refused:
             await self._attempts.mark_refused(connection, call.id, number)
-        if ending.told or ending.useless is not None:
+        if ending.told or ending.useless is not None or ending.reply_digest:
             await self._attempts.tell(connection, call.id, number, ending)
         if ending.note:
             await self._attempts.note(connection, call.id, number, ending.note)

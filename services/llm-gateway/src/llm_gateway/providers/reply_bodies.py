@@ -83,15 +83,17 @@ class ReplyBody:
         text = self._decoded(data).strip()
         if not text:
             return
-        if text.startswith(_END_MARK):
-            raise EndMark
         try:
-            value = parse(text)
+            yield from _listed(name, text)
         except NotJson:
-            if name != "error":
+            if name == "error":
+                yield Told(name, text)  # some tell their errors in plain words
+                return
+            lines = [line for line in text.split("\n") if line.strip()]
+            if len(lines) == 1:
                 raise
-            value = text  # some tell their errors in plain words
-        yield from (Told(name, each) for each in (value if isinstance(value, list) else [value]))
+            for line in lines:  # a server that leaves out the empty lines between its events
+                yield from _listed(name, line)
 
     def _decoded(self, data: bytes) -> str:
         try:
@@ -101,6 +103,14 @@ class ReplyBody:
             own = data.count(_REPLACEMENT.encode())
             self.unreadable += text.count(_REPLACEMENT) - own
             return text
+
+
+def _listed(name: str, text: str) -> Iterator[Told]:
+    """Yield the value of an event, or those of its list. Raises NotJson, EndMark."""
+    if text.startswith(_END_MARK):
+        raise EndMark
+    value = parse(text)
+    yield from (Told(name, each) for each in (value if isinstance(value, list) else [value]))
 
 
 def _values(text: str) -> Iterable[Json]:

@@ -171,7 +171,8 @@ def first_of(fields: Mapping[str, Json], name: str) -> JsonObject:
     What has no index has index 0.
     """
     nothing: JsonObject = {}
-    return next((one for one in children(fields, name) if one.get("index") in (0, None)), nothing)
+    first = (one for one in children(fields, name) if one.get("index") in (0, "0", None))
+    return next(first, nothing)
 
 
 def rest_of(whole: str, said: str) -> str:

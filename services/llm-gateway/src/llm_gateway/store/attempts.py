@@ -95,7 +95,7 @@ class AttemptStore:
                     """
                     UPDATE llm_call_attempts
                        SET reply_useless = $3, provider_code = $4, provider_type = $5,
-                           provider_param = $6, provider_message = $7
+                           provider_param = $6, provider_message = $7, reply_digest = $8
                      WHERE call_id = $1 AND attempt = $2
                     """,
                     call_id,
@@ -105,6 +105,7 @@ class AttemptStore:
                     told.type,
                     told.param,
                     told.message,
+                    ending.reply_digest,
                 )
         except asyncpg.UndefinedColumnError:
             return  # the migration is still to come, and the attempt itself is worth more
@@ -181,6 +182,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         reply_refused=row.get("reply_refused", False),
         note=row.get("note", ""),
         useless=_useless(row.get("reply_useless")),
+        reply_digest=row.get("reply_digest", ""),
         told=ProviderError(
             *(row.get(f"provider_{name}", "") for name in ("code", "type", "param", "message"))
         ),

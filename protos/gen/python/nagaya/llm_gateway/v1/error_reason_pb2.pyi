@@ -55,7 +55,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     answer is the same, and nothing is sent. `final` is `true` where the provider asks not to be tried again.
     """
     ERROR_REASON_REPLY_INVALID: _ErrorReason.ValueType  # 14
-    """The reply was paid but cannot be used. `attempt` is the attempt's number. `final` is `true` where the same would come again."""
+    """The reply was paid but cannot be used. `attempt` is the attempt's number; `final` says that the same would come again."""
     ERROR_REASON_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 15
     """There is no such provider. `provider_id` names it."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 16
@@ -123,7 +123,7 @@ ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 13
 answer is the same, and nothing is sent. `final` is `true` where the provider asks not to be tried again.
 """
 ERROR_REASON_REPLY_INVALID: ErrorReason.ValueType  # 14
-"""The reply was paid but cannot be used. `attempt` is the attempt's number. `final` is `true` where the same would come again."""
+"""The reply was paid but cannot be used. `attempt` is the attempt's number; `final` says that the same would come again."""
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 15
 """There is no such provider. `provider_id` names it."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 16
