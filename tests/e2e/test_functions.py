@@ -28,9 +28,9 @@ async def tenant_id(client: Client) -> str:
     return await create_tenant(client, "harm")
 
 
-async def notes(path: Path, count: int) -> list[tuple[str, int]]:
+async def notes(path: Path, count: int, seconds: float = 30.0) -> list[tuple[str, int]]:
     """Wait until functions have noted so many lines; return what they noted, and their process."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(seconds):
         while True:
             lines = [line.split() for line in await asyncio.to_thread(_lines, path)]
             if len(lines) >= count:

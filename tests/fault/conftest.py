@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.house import House, running_house
+from tests.e2e.installed import install_functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,5 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with running_house(tmp_path_factory.mktemp("house")) as house:
+    functions = tmp_path_factory.mktemp("functions")
+    install_functions(functions)
+    with running_house(tmp_path_factory.mktemp("house"), PYTHONPATH=str(functions)) as house:
         yield house

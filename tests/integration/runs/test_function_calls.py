@@ -32,6 +32,16 @@ ADDRESSES = (
 )
 
 
+def worker_settings(keys: Keys) -> dict[str, str]:
+    """Return what the worker must be told; none of its peers is there."""
+    return {
+        "NAGAYA_JWKS_FILE": str(keys.jwks_file),
+        "NAGAYA_TOKEN_ISSUER": ISSUER,
+        "NAGAYA_WORKLOAD_KEY_FILE": str(keys.key_file("runs")),
+        **dict.fromkeys(ADDRESSES, "127.0.0.1:1"),
+    }
+
+
 async def test_functions_of_a_tenant_share_a_process_and_tenants_do_not(host: Host) -> None:
     together = await asyncio.gather(*(host.call("meet", count=3) for _ in range(3)))
     other = await host.call("process", "bolt")
@@ -139,13 +149,7 @@ async def test_what_functions_write_and_read_neither_holds_them_up_nor_gets_out(
 async def test_functions_see_nothing_of_what_the_worker_is_told_by(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {
-        "NAGAYA_JWKS_FILE": str(keys.jwks_file),
-        "NAGAYA_TOKEN_ISSUER": ISSUER,
-        "NAGAYA_WORKLOAD_KEY_FILE": str(keys.key_file("runs")),
-        **dict.fromkeys(ADDRESSES, "127.0.0.1:1"),
-    }
-    for name, value in settings.items():
+    for name, value in worker_settings(keys).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OF_THE_FUNCTION", "its own")
     monkeypatch.setenv("LANGSMITH_TRACING", "true")

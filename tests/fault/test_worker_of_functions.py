@@ -1,0 +1,155 @@
+"""A worker that is killed, frozen or stopped while it has a function done."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.house import create_pipeline, create_run, create_tenant, finish
+from tests.e2e.test_functions import gone, notes
+from tests.e2e.test_steps import function
+
+from nagaya.runs.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
+
+    from nagaya_client.client import Client
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Waiting:
+    """A run whose function waits until it may end, and notes where it is done."""
+
+    def __init__(self, house: House, client: Client, folder: Path) -> None:
+        self._house = house
+        self._client = client
+        self._note, self._until = folder / "note", folder / "until"
+        self.tenant_id = ""
+        self.run_id = ""
+
+    async def begin(self) -> int:
+        """Create the run; return the process in which its function waits."""
+        self.tenant_id = await create_tenant(self._client, "waiting")
+        arguments = {"note": str(self._note), "until": str(self._until)}
+        step = function("wait", "test.waits", arguments=arguments)
+        await create_pipeline(self._client, self.tenant_id, "test", {"steps": [step]})
+        self.run_id = await create_run(self._client, self.tenant_id, "test", None)
+        return (await self.begun(1))[0]
+
+    async def begun(self, count: int) -> list[int]:
+        """Wait until the function has begun so often; return its processes.
+
+        Temporal may hand a step to a frozen worker several times, and waits 10 s each time.
+        """
+        return [process for _, process in await notes(self._note, count, 120.0)]
+
+    async def end(self) -> run_pb2.Run:
+        self._until.touch()
+        async with asyncio.timeout(120):
+            return await finish(self._client, self.tenant_id, self.run_id)
+
+    async def attempts(self) -> list[tuple[str, str | None]]:
+        database = await self._house.database(self._client, self.tenant_id)
+        rows = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
+        await database.close()
+        return [tuple(row) for row in rows]
+
+
+def worker_of(house: House) -> int:
+    return int(json.loads(house.layout.pids.read_text())["runs-worker"])
+
+
+async def test_a_function_is_done_again_when_its_worker_is_killed(
+    house: House, tmp_path: Path
+) -> None:
+    async with house.client() as client:
+        waiting = Waiting(house, client, tmp_path)
+        process = await waiting.begin()
+        os.kill(worker_of(house), signal.SIGKILL)
+        await gone(process)
+        await waiting.begun(2)
+        run = await waiting.end()
+
+        assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+        assert await waiting.attempts() == [("failed", "LOST"), ("completed", None)]
+
+
+async def test_a_worker_that_is_asked_to_end_lets_functions_end_and_leaves_no_process(
+    house: House, tmp_path: Path
+) -> None:
+    async with house.client() as client:
+        waiting = Waiting(house, client, tmp_path)
+        process = await waiting.begin()
+        worker = worker_of(house)
+        log = house.layout.data / "logs" / "runs-worker.log"
+        before = len(log.read_text().splitlines())
+        os.kill(worker, signal.SIGTERM)
+        await logged(log, before, "finishing")
+        run = await waiting.end()
+        await gone(process)
+        await gone(worker)
+
+        assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+        assert await waiting.attempts() == [("completed", None)]
+        assert "stopped" in messages(log, before)
+
+
+async def test_what_a_frozen_worker_had_begun_is_done_once_by_another(
+    house: House, tmp_path: Path
+) -> None:
+    # The stack ends a worker of its own that freezes; this one it does not know.
+    variables = (Path("/proc") / str(worker_of(house)) / "environ").read_text().split("\0")
+    environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
+    environment["NAGAYA_METRICS_PORT"] = "0"
+    frozen = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "runs.worker"), env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    async with house.client() as client:
+        try:
+            waiting = await begun_by(frozen.pid, house, client, tmp_path)
+            frozen.send_signal(signal.SIGSTOP)
+            await waiting.begun(2)
+            frozen.send_signal(signal.SIGCONT)
+            run = await waiting.end()
+            attempts = await waiting.attempts()
+        finally:
+            frozen.send_signal(signal.SIGCONT)
+            frozen.send_signal(signal.SIGTERM)
+            ended = await frozen.wait()
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert attempts[-1] == ("completed", None)
+    assert set(attempts[:-1]) == {("failed", "LOST")}
+    assert ended == 0
+
+
+async def begun_by(worker: int, house: House, client: Client, folder: Path) -> Waiting:
+    """Begin runs until one is done by this worker; the others end."""
+    for number in range(40):
+        (folder / str(number)).mkdir()
+        waiting = Waiting(house, client, folder / str(number))
+        process = await waiting.begin()
+        if f"PPid:\t{worker}\n" in (Path("/proc") / str(process) / "status").read_text():
+            return waiting
+        await waiting.end()
+    raise AssertionError("the worker does nothing")
+
+
+async def logged(log: Path, before: int, message: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if message in messages(log, before):
+                return
+            await asyncio.sleep(0.05)
+
+
+def messages(log: Path, before: int) -> list[str]:
+    return [json.loads(line)["message"] for line in log.read_text().splitlines()[before:]]
