@@ -175,6 +175,55 @@ async def test_a_process_told_to_stop_books_what_it_had_heard(
     assert call.cost_micro_usd == attempt.cost_micro_usd
 
 
+async def test_a_paid_reply_outlives_a_defect_of_the_service_that_stores_it(
+    house: House, asking: Asking
+) -> None:
+    rule = house.stub.script(asking.word, {"kind": "hold"})
+    asked = asyncio.create_task(asking.ask())
+    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    log = house.artifacts.log
+    before = log.read_text().count("a defect")
+    await asking.database.execute("ALTER TABLE artifacts RENAME TO artifacts_away")
+    try:
+        house.stub.release(rule)
+        async with asyncio.timeout(20):
+            while log.read_text().count("a defect") == before:  # noqa: ASYNC110 - another process's log
+                await asyncio.sleep(0.05)
+    finally:
+        await asking.database.execute("ALTER TABLE artifacts_away RENAME TO artifacts")
+
+    done = await asked
+
+    assert [attempt.state for attempt in done.call.attempts] == [SETTLED]
+    assert len(asking.sent()) == 1
+
+
+async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_heard(
+    house: House, asking: Asking, victim: Asking
+) -> None:
+    said = "cranes " * 4_000
+    action = {"kind": "reply", "text": said, "chunks": 40}
+    house.stub.script(asking.word, action, latency={"first_token_ms": 0, "chunk_ms": 250}, times=1)
+    asked = asyncio.create_task(victim.ask())
+    noted = await asking.until(
+        lambda call: any(attempt.usage.output_tokens > 500 for attempt in call.attempts)
+    )
+    victim.gateway.kill()
+    with pytest.raises(Refused):
+        await asked
+
+    with pytest.raises(Refused) as refused:
+        await asking.ask(asking.spec(unknown_policy=FAIL))
+    left = await asking.call()
+
+    (attempt,) = left.attempts
+    assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
+    assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
+    least = noted.attempts[0]
+    assert least.usage.output_tokens <= attempt.usage.output_tokens <= len(said) // 4
+    assert left.cost_micro_usd == attempt.cost_micro_usd >= least.cost_micro_usd > 0
+
+
 async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(
     house: House, asking: Asking
 ) -> None:

@@ -73,6 +73,7 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
     begun = now()
     exchange = journey.line.exchange(journey.prompt, f"{flight.order.key}/{number}")
     flight.begin(number)
+    flight.spend = lambda: _spent(flight, journey, exchange, begun)
     try:
         async with aclosing(exchange.texts()) as texts:
             async for text in texts:
@@ -101,6 +102,14 @@ def _used(
     """Return what was used, estimated where the provider did not say."""
     heard = estimated_tokens(len(flight.text.encode()))
     return exchange.usage.completed(journey.plan.estimated_tokens, heard, whole=whole)
+
+
+def _spent(
+    flight: Flight, journey: Journey, exchange: Exchange, begun: datetime
+) -> tuple[Usage, int]:
+    """Return what a request under way has used and cost so far, estimated."""
+    usage = _used(flight, journey, exchange, whole=False).usage
+    return usage, journey.route.price(begun, usage).rates.cost(usage)
 
 
 def _ending(journey: Journey, exchange: Exchange, used: ReportedUsage, begun: datetime) -> Ending:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.calls import Delta, Lease
+from llm_gateway.domain.calls import Delta, Lease, Spent
 from llm_gateway.errors import CallInFlight
 from servicekit.errors import DomainError, TooManyCalls
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interceptor.places import Places
     from llm_gateway.domain.calls import Call, CallKey, Ending
     from llm_gateway.domain.requests import GenerationSpec
+    from llm_gateway.domain.usage import Usage
     from llm_gateway.ledger.outcomes import Outcomes
 
 ANSWER_SECONDS = 0.5
@@ -82,6 +83,8 @@ class Flight:
         """Whether an attempt is recorded as sent, and nothing yet of what became of it."""
         self.ending: Ending | None = None
         """What became of the attempt, as far as it is known; None while it is on its way."""
+        self.spend: Callable[[], tuple[Usage, int]] | None = None
+        """Tells what the attempt has used and cost so far; None before the first."""
         self._pieces: list[str] = []
         self._starts: list[int] = []
         self._length = 0
@@ -92,6 +95,12 @@ class Flight:
     def text(self) -> str:
         """What the attempt has said so far."""
         return "".join(self._pieces)
+
+    def spent(self) -> Spent | None:
+        """Return what the attempt under way has used so far; None when none is."""
+        if self.spend is None or self.call_id is None or not self.dispatched or self.ending:
+            return None
+        return Spent(self.call_id, self.attempt, *self.spend())
 
     def granted(self, call_id: int) -> None:
         """Note that the key is taken, and an attempt recorded."""
@@ -231,18 +240,21 @@ class Flights:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._process.seconds / 4)
-            held: dict[str, list[int]] = {}
+            held: dict[str, list[Flight]] = {}
             for (tenant_id, _), flight in self._flights.items():
                 if flight.call_id is not None:
-                    held.setdefault(tenant_id, []).append(flight.call_id)
-            for tenant_id, call_ids in held.items():
+                    held.setdefault(tenant_id, []).append(flight)
+            for tenant_id, flights in held.items():
                 if tenant_id not in self._renewals:  # a slow database holds up its own tenant only
-                    renewal = asyncio.create_task(self._renew_in(tenant_id, call_ids))
+                    renewal = asyncio.create_task(self._renew_in(tenant_id, flights))
                     self._renewals[tenant_id] = renewal
                     renewal.add_done_callback(lambda _, name=tenant_id: self._renewals.pop(name))
 
-    async def _renew_in(self, tenant_id: str, call_ids: list[int]) -> None:
+    async def _renew_in(self, tenant_id: str, flights: list[Flight]) -> None:
+        """Extend leases, and note what is spent: whoever finds a dead call knows it by that."""
+        call_ids = [flight.call_id for flight in flights if flight.call_id is not None]
+        spent = [spent for flight in flights if (spent := flight.spent()) is not None]
         try:
-            await self._outcomes.renew(tenant_id, call_ids, self._process)
+            await self._outcomes.renew(tenant_id, call_ids, spent, self._process)
         except DomainError as error:
             _log.warning("leases were not renewed", extra={"reason": error.reason})

@@ -50,10 +50,11 @@ class Settlement:
                     ending.provider_request_id,
                 ),
                 _STORE_SECONDS,
-                paid=True,
+                whole=True,
             )
-        except DomainError as error:
-            words = f"the reply could not be stored: {error.reason}"
+        except Exception as error:
+            reason = error.reason if isinstance(error, DomainError) else type(error).__name__
+            words = f"the reply could not be stored: {reason}"
             await self.end(flight, number, _unstored(ending, words), call_ends=True)
             raise
         if output is None:
@@ -70,7 +71,7 @@ class Settlement:
                 call_id=flight.call_id if number == 1 else None,
             ),
             _STORE_SECONDS,
-            paid=True,
+            whole=True,
         )
         flight.dispatched = False
         return settled
@@ -79,16 +80,20 @@ class Settlement:
         """Settle with the reply of an earlier attempt, which was stored after all."""
         order, ended = flight.order, _unstored(ending, "another reply had been stored before")
         await self.end(flight, number, ended, call_ends=False)
-        try:
+
+        async def settle() -> Call | None:
             call, _ = await self._claims.look(order.tenant_id, order.key)
-            settled = None
-            if call is not None:
-                settled = await self._recovery.settle(order.tenant_id, call, flight.lease)
-            if settled is None:
-                raise ReplyDisplaced(number)
-        except DomainError:
+            try:
+                if call is None or call.state is CallState.SETTLED:
+                    return call
+                return await self._recovery.settle(order.tenant_id, call, flight.lease)
+            except ReplyDisplaced:
+                return None
+
+        settled = await patiently("settling with a stored reply", settle, _STORE_SECONDS, paid=True)
+        if settled is None:
             await self.end(flight, number, ended, call_ends=True)
-            raise
+            raise ReplyDisplaced(number)
         return settled
 
     async def end(

@@ -170,6 +170,16 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attempt has used so far, estimated where its provider has not told yet."""
+
+    call_id: int
+    attempt: int
+    usage: Usage
+    cost_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of a reply, and where it begins, in characters."""
 

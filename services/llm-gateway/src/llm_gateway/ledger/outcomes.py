@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
-    from llm_gateway.domain.calls import Bound, Call, CallKey, Ending, Lease, Output, Plan
+    from llm_gateway.domain.calls import Bound, Call, CallKey, Ending, Lease, Output, Plan, Spent
     from llm_gateway.store.attempts import AttemptStore
     from llm_gateway.store.calls import CallStore
     from llm_gateway.store.transitions import CallTransitions
@@ -168,10 +168,14 @@ class Outcomes:
         await self._transitions.settle(connection, call.id, output, ending.price_id)
         return True
 
-    async def renew(self, tenant_id: str, call_ids: Sequence[int], lease: Lease) -> None:
-        """Extend the leases of calls that this process still holds."""
+    async def renew(
+        self, tenant_id: str, call_ids: Sequence[int], spent: Sequence[Spent], lease: Lease
+    ) -> None:
+        """Extend the leases of calls that this process still holds, and note what they spend."""
         async with self._tenants.connection(tenant_id) as connection:
             await self._transitions.renew(connection, call_ids, lease)
+            if spent:
+                await self._attempts.estimate(connection, spent)
 
     async def _record(
         self, connection: Connection, call: Call, number: int, ending: Ending

@@ -14,10 +14,10 @@ from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import USAGE_FIELDS, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dataplane.pools import Connection
-    from llm_gateway.domain.calls import Bound, Ending, Plan
+    from llm_gateway.domain.calls import Bound, Ending, Plan, Spent
 
 
 _NOTE_CHARACTERS = 500
@@ -141,6 +141,26 @@ class AttemptStore:
                 )
         except asyncpg.UndefinedColumnError:
             return  # the migration is still to come, and the attempt itself is worth more
+
+    async def estimate(self, connection: Connection, spent: Sequence[Spent]) -> None:
+        """Record what attempts under way have used so far: all that is known if they get lost."""
+        counts = [[getattr(each.usage, name) for each in spent] for name in USAGE_FIELDS]
+        await connection.execute(
+            f"""
+            UPDATE llm_call_attempts AS attempts
+               SET cost_micro_usd = spent.cost,
+                   {", ".join(f"{name} = spent.{name}" for name in USAGE_FIELDS)}
+              FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[],
+                          $6::bigint[], $7::bigint[], $8::bigint[])
+                   AS spent (call_id, attempt, cost, {", ".join(USAGE_FIELDS)})
+             WHERE attempts.call_id = spent.call_id AND attempts.attempt = spent.attempt
+               AND attempts.state = 'dispatched'
+            """,
+            [each.call_id for each in spent],
+            [each.attempt for each in spent],
+            [each.cost_micro_usd for each in spent],
+            *counts,
+        )
 
     async def lose(self, connection: Connection, call_id: int, number: int, error: str) -> None:
         """Record that nobody knows what became of an attempt; its estimate stays."""
