@@ -78,6 +78,14 @@ async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_a
         await assert_paid_at_most_once(house, client, tenant_id)
 
 
+def test_logs_of_kills_are_json_lines_without_stack_traces(house: House) -> None:
+    for part in PARTS:
+        lines = house.layout.log(part).read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+
+        assert [record for record in records if "exception" in record] == [], part
+
+
 async def _kill(house: House, part: str) -> bool:
     """Kill a part with -9, if it is up."""
     pid = json.loads(house.layout.pids.read_text()).get(part)

@@ -1,0 +1,73 @@
+"""Watches whose line is cut, and watches from any event on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.article import PIPELINE, brief, load_article
+from tests.e2e.house import create_run, create_tenant, finish
+
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+
+if TYPE_CHECKING:
+    from nagaya_client.client import Client
+
+CUT_SECONDS = 0.3
+
+
+@pytest.fixture
+async def tenant_id(client: Client) -> str:
+    tenant_id = await create_tenant(client, "cut")
+    await load_article(client, tenant_id)
+    return tenant_id
+
+
+async def test_a_watch_that_is_cut_all_the_time_brings_every_event_once(
+    client: Client, tenant_id: str
+) -> None:
+    run_id = await create_run(client, tenant_id, PIPELINE, brief())
+    seen: list[int] = []
+    cuts = 0
+    while await _read(client, tenant_id, run_id, seen):
+        cuts += 1
+
+    run = await finish(client, tenant_id, run_id)
+    assert run.state == run_pb2.RUN_STATE_COMPLETED
+    assert cuts > 3
+    assert seen == list(range(1, run.last_sequence + 1))
+
+
+async def test_a_watch_of_a_run_that_is_over_ends_from_wherever_it_begins(
+    client: Client, tenant_id: str
+) -> None:
+    run_id = await create_run(client, tenant_id, PIPELINE, brief())
+    last = (await finish(client, tenant_id, run_id)).last_sequence
+
+    for after, expected in ((0, last), (last - 1, 1), (last, 0), (last + 1, 0), (10**12, 0)):
+        request = run_service_pb2.WatchRunRequest(
+            tenant_id=tenant_id, run_id=run_id, after_sequence=after
+        )
+        async with asyncio.timeout(5):
+            messages = [message async for message in client.runs.WatchRun(request)]
+        seen = [message.event.sequence for message in messages if message.HasField("event")]
+        assert seen == list(range(after + 1, after + expected + 1))
+
+
+async def _read(client: Client, tenant_id: str, run_id: str, seen: list[int]) -> bool:
+    """Read for a moment from the last event on, and cut; whether there is more to come."""
+    request = run_service_pb2.WatchRunRequest(
+        tenant_id=tenant_id, run_id=run_id, after_sequence=len(seen)
+    )
+    watch = client.runs.WatchRun(request)
+    try:
+        async with asyncio.timeout(CUT_SECONDS):
+            async for message in watch:
+                if message.HasField("event"):
+                    seen.append(message.event.sequence)  # noqa: PERF401 - kept when it is cut
+    except TimeoutError:
+        return True
+    finally:
+        watch.cancel()
+    return False
