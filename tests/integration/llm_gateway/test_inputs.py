@@ -165,3 +165,37 @@ async def test_one_file_in_many_parts_counts_each_time(asking: Asking) -> None:
 
     assert refused.value.reason == "REQUEST_TOO_LARGE"
     assert asking.sent() == []
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "\u200b\u3000", None, [], {}], ids=repr)
+async def test_a_turn_that_says_nothing_is_refused_and_nothing_is_sent(
+    asking: Asking, empty: object
+) -> None:
+    file = await asking.files.write(json.dumps({"topic": empty}).encode())
+    part = generation_pb2.Part(pointer=pointer(file, "/topic"))
+    space = generation_pb2.Part(text=" \n")
+    said = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[space, part])
+
+    refused = await asking.refusal(asking.spec(messages=[message(asking), said]))
+
+    assert refused.reason == "PROMPT_BLANK"
+    assert refused.metadata.items() >= {"turn": "2", "json_pointer": "/topic"}.items()
+    assert asking.sent() == []
+    assert (
+        await asking.database.fetchval(
+            "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", asking.run_id
+        )
+        == 0
+    )
+
+
+async def test_an_empty_value_beside_words_and_a_blank_system_prompt_are_sent(
+    asking: Asking,
+) -> None:
+    file = await asking.files.write(json.dumps({"topic": ""}).encode())
+    blank = [generation_pb2.Part(text=" \n")]
+
+    await asking.ask(asking.spec(system=blank, messages=[message(asking, pointer(file, "/topic"))]))
+
+    (sent,) = asking.sent()
+    assert sent["prompt"] == f"{asking.word} "

@@ -56,3 +56,13 @@ def test_more_pieces_than_the_gateway_takes_are_refused() -> None:
     with pytest.raises(StepImpossible, match="fewer items") as failed:
         render("{{drafts}}", {"drafts": items})
     assert failed.value.reason == "PROMPT_TOO_MANY_PIECES"
+
+
+@pytest.mark.parametrize("value", ["", " \n"])
+def test_a_prompt_that_says_nothing_is_refused_with_its_variables(value: str) -> None:
+    with pytest.raises(
+        StepImpossible, match="nothing but space or empty values is in a, b"
+    ) as told:
+        render("{{b}}\n{{a}}", {"a": (value,), "b": ()})
+
+    assert told.value.reason == "PROMPT_BLANK"

@@ -25,6 +25,7 @@ DomainError
 │   ├── ModelUnpriced
 │   ├── ModelUnresolved
 │   ├── PriceConflict
+│   ├── PromptBlank
 │   ├── ProviderKeyMissing
 │   ├── ProviderKeyUnusable
 │   └── RunNotFound
@@ -207,6 +208,16 @@ class PriceConflict(Conflict):
 
     def __init__(self, price_id: str) -> None:
         super().__init__("the model has another price of this time", price_id=price_id)
+
+
+class PromptBlank(Conflict):
+    reason = "ERROR_REASON_PROMPT_BLANK"
+    hint = "Give the prompt something to ask; providers refuse a turn without a word."
+
+    def __init__(self, turn: int, path: str, json_pointer: str) -> None:
+        where = {"path": path, "json_pointer": json_pointer} if path else {}
+        empty = f": {path}#{json_pointer} is empty" if path else ""
+        super().__init__(f"turn {turn} of the prompt says nothing{empty}", turn=str(turn), **where)
 
 
 class ProviderKeyMissing(Conflict):

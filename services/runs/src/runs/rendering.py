@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runs.domain.failures import StepImpossible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from runs.domain.outputs import FilePointer
 
@@ -27,14 +27,16 @@ _BETWEEN_ITEMS = "\n\n"
 def render(template: str, values: Mapping[str, Sequence[Piece]]) -> tuple[Piece, ...]:
     """Put values in the place of a template's variables. Several are set apart by a blank line.
 
-    Raises StepImpossible if a variable has no value, a value has no variable, or there are more
-    than PIECE_LIMIT pieces.
+    Raises StepImpossible if a variable has no value, a value has no variable, nothing is said, or
+    there are more than PIECE_LIMIT pieces.
     """
     wanted = set(_VARIABLE.findall(template))
     if wanted != set(values):
         names = ", ".join(sorted(wanted ^ set(values)))
         raise StepImpossible("PROMPT_UNUSABLE", f"variables and bindings disagree: {names}")
     pieces = tuple(_merged(_pieces(template, values)))
+    if all(isinstance(piece, str) and not piece.strip() for piece in pieces):
+        raise blank(wanted)
     if len(pieces) > PIECE_LIMIT:
         raise StepImpossible(
             "PROMPT_TOO_MANY_PIECES",
@@ -42,6 +44,13 @@ def render(template: str, values: Mapping[str, Sequence[Piece]]) -> tuple[Piece,
             "bind fewer items",
         )
     return pieces
+
+
+def blank(variables: Iterable[str]) -> StepImpossible:
+    """Return the failure of a prompt that says nothing: every variable of it is empty."""
+    names = ", ".join(sorted(variables))
+    empty = f": nothing but space or empty values is in {names}" if names else ""
+    return StepImpossible("PROMPT_BLANK", f"the prompt says nothing{empty}; no model was asked")
 
 
 def _pieces(template: str, values: Mapping[str, Sequence[Piece]]) -> Iterator[Piece]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from typing import TYPE_CHECKING
 
 from jsonvalues import (
@@ -16,7 +17,7 @@ from jsonvalues import (
 from llm_gateway.domain.files import INPUT_LIMIT, File
 from llm_gateway.domain.requests import Pointer, Prompt, Text, Turn
 from llm_gateway.domain.usage import BYTES_PER_TOKEN
-from llm_gateway.errors import InputInvalid, InputTooLarge
+from llm_gateway.errors import InputInvalid, InputTooLarge, PromptBlank
 from llm_gateway.routing.rules import output_limit
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 256 << 10
 _JSON = ".json"
+_UNSEEN = ("Cc", "Cf")
+_NOTHING = ("null", "[]", "{}")
+"""What empty values are joined as; words that say nothing when they are all there is."""
 # Twice the usual size of a token, so that nothing is refused that a provider might take.
 _SURELY = 2 * BYTES_PER_TOKEN
 
@@ -54,13 +58,16 @@ class Inputs:
 def _prompt(spec: GenerationSpec, model: Model, found: Mapping[File, bytes]) -> Prompt:
     joiner = _Joiner(found)
     system = joiner.joined(spec.system)
-    turns = tuple(Turn(m.role, joiner.joined(m.parts)) for m in spec.messages)
+    turns = tuple(
+        Turn(message.role, joiner.turn(number, message.parts))
+        for number, message in enumerate(spec.messages, 1)
+    )
     limit = model.capabilities.max_input_tokens
     if joiner.utf8_bytes > limit * _SURELY:
         raise InputTooLarge(model_id=model.id, limit_tokens=str(limit))
     return Prompt(
         model_name=model.name,
-        system=system,
+        system=system if _says_something(system) else "",
         turns=turns,
         max_output_tokens=output_limit(model, spec.max_output_tokens),
         temperature=spec.temperature,
@@ -79,6 +86,15 @@ class _Joiner:
     def joined(self, parts: Iterable[Part]) -> str:
         return "".join(map(self._text, parts))
 
+    def turn(self, number: int, parts: Iterable[Part]) -> str:
+        """Return a turn's text. Raises PromptBlank when no part of it says anything."""
+        said = [(part, self._text(part)) for part in parts]
+        if any(_is_said(part, text) for part, text in said):
+            return "".join(text for _, text in said)
+        pointers = [part for part, _ in said if isinstance(part, Pointer)]
+        first = pointers[0] if pointers else Pointer("", "", "")
+        raise PromptBlank(number, first.path, first.json_pointer)
+
     def _text(self, part: Part) -> str:
         if isinstance(part, Text):
             text = part.text
@@ -88,6 +104,17 @@ class _Joiner:
         if self.utf8_bytes > INPUT_LIMIT:
             raise InputTooLarge(limit_bytes=str(INPUT_LIMIT))
         return text
+
+
+def _is_said(part: Part, text: str) -> bool:
+    """Whether a part says anything; an empty value says nothing, though it is joined as a word."""
+    empty = isinstance(part, Pointer) and text.strip() in _NOTHING
+    return not empty and _says_something(text)
+
+
+def _says_something(text: str) -> bool:
+    """Whether there is a character to be seen: no space, no control, nothing of no width."""
+    return any(not c.isspace() and unicodedata.category(c) not in _UNSEEN for c in text)
 
 
 def _text_at(pointer: Pointer, content: bytes) -> str:

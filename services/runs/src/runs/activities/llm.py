@@ -9,8 +9,9 @@ from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import Ending, Question
 from runs.domain.metrics import number
 from runs.domain.outputs import FileDraft, FilePointer, output_name, parsed
-from runs.rendering import render
+from runs.rendering import blank, render
 from runs.store.outcomes import Outcome
+from servicekit.errors import Conflict
 
 if TYPE_CHECKING:
     from runs.activities.setups import Setup, Setups
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from runs.domain.work import Work
     from runs.peers.artifacts import Artifacts
     from runs.peers.llm_gateway import LlmGateway
+
+
+_BLANK = "ERROR_REASON_PROMPT_BLANK"
 
 
 class LlmSteps:
@@ -39,18 +43,22 @@ class LlmSteps:
         version = setup.run.prompt_versions[work.step]
         prompt = await self._setups.prompt(work.tenant_id, work.step, version)
         values = {binding.variable: sources.pieces(binding.value) for binding in step.bindings}
-        answer = await self._gateway.ask(
-            Question(
-                work=work,
-                parts=render(prompt.content, values),
-                model=step.model,
-                run_model=setup.run.step_models.get(work.step),
-                max_output_tokens=step.max_output_tokens,
-                output_schema=step.output_schema,
-                redo_unknown=step.redo_unknown,
-                allow_empty=step.allow_empty,
-            )
+        question = Question(
+            work=work,
+            parts=render(prompt.content, values),
+            model=step.model,
+            run_model=setup.run.step_models.get(work.step),
+            max_output_tokens=step.max_output_tokens,
+            output_schema=step.output_schema,
+            redo_unknown=step.redo_unknown,
+            allow_empty=step.allow_empty,
         )
+        try:
+            answer = await self._gateway.ask(question)
+        except Conflict as error:
+            if error.reason == _BLANK:
+                raise blank(values) from None
+            raise
         _check_whole(answer)
         draft = FileDraft(
             run_id=work.run_id,

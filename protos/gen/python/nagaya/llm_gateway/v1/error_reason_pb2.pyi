@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The reply was paid, but has no character that can be seen, and `allow_empty` was not said. `attempt` is the attempt's number."""
     ERROR_REASON_PROVIDER_KEY_UNUSABLE: _ErrorReason.ValueType  # 26
     """The key that is configured for the provider holds a character that no header can carry. `provider_id` names it."""
+    ERROR_REASON_PROMPT_BLANK: _ErrorReason.ValueType  # 27
+    """A turn of the prompt says nothing: all of it is space, or an empty value. Nothing was sent. `turn` is its number, from 1; `path` and
+    `json_pointer` tell where the first empty value is from, if it is from a file.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -154,4 +158,8 @@ ERROR_REASON_REPLY_EMPTY: ErrorReason.ValueType  # 25
 """The reply was paid, but has no character that can be seen, and `allow_empty` was not said. `attempt` is the attempt's number."""
 ERROR_REASON_PROVIDER_KEY_UNUSABLE: ErrorReason.ValueType  # 26
 """The key that is configured for the provider holds a character that no header can carry. `provider_id` names it."""
+ERROR_REASON_PROMPT_BLANK: ErrorReason.ValueType  # 27
+"""A turn of the prompt says nothing: all of it is space, or an empty value. Nothing was sent. `turn` is its number, from 1; `path` and
+`json_pointer` tell where the first empty value is from, if it is from a file.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

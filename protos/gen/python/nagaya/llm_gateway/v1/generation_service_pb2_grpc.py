@@ -76,6 +76,7 @@ class GenerationServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_MISSING`: no key is configured for the provider.
         - FAILED_PRECONDITION `ERROR_REASON_PROVIDER_KEY_UNUSABLE`: the provider's key holds what no header can carry.
         - FAILED_PRECONDITION `ERROR_REASON_INPUT_INVALID`: a pointer's file is missing, has another digest, or holds nothing there.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_BLANK`: a turn of the prompt says nothing; nothing was sent.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - INVALID_ARGUMENT `ERROR_REASON_CAPABILITY_MISSING`: the model cannot do what was asked; nothing was spent.
         - INVALID_ARGUMENT `ERROR_REASON_REQUEST_TOO_LARGE`: the joined input is over the limit of 32 MiB or of the model.
