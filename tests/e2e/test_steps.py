@@ -21,7 +21,6 @@ from tests.e2e.house import (
 )
 from tests.e2e.stub import add_rule
 
-from nagaya.llm_gateway.v1 import call_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.transfer import Place
 from runs.auditor import examine
@@ -65,20 +64,6 @@ async def run_steps(
     run_id = await create_run(client, tenant_id, "test", value)
     run = await finish(client, tenant_id, run_id)
     return run, {(s.step, s.item): s for s in await list_steps(client, tenant_id, run_id)}
-
-
-@pytest.mark.parametrize("marker", ["", " \n", None, []], ids=repr)
-async def test_a_prompt_that_says_nothing_is_refused_with_its_variable_and_nobody_is_asked(
-    client: Client, tenant_id: str, marker: object
-) -> None:
-    await create_pipeline_that_writes(client, tenant_id)
-    run_id = await create_run(client, tenant_id, "test", marker)
-    run = await finish(client, tenant_id, run_id)
-
-    assert (run.error.step, run.error.reason) == ("write", "PROMPT_BLANK")
-    assert "marker" in run.error.message
-    request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id)
-    assert not (await client.calls.ListCalls(request)).calls
 
 
 @pytest.mark.parametrize("short", [False, True])

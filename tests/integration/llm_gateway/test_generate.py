@@ -149,6 +149,7 @@ async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
     again = await asking.ask(spec)
 
     assert refused.value.reason == "REPLY_INVALID"
+    assert refused.value.metadata["final"] == "true"  # no attempt of a step is made of it
     assert failed.state == call_pb2.CALL_STATE_FAILED
     assert failed.cost_micro_usd > 0
     assert again.call.state == call_pb2.CALL_STATE_SETTLED

@@ -33,7 +33,7 @@ from llm_gateway.routing.rules import Choices, check, output_limit, resolve
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CAN = Capabilities(1000, 10_000, json_schema=True, temperature=True, reasoning_headroom_tokens=300)
 CLAUDE = Provider("claude", "Claude", "", active=True, wire_format=WireFormat.CLAUDE_MESSAGES)
-OPENAI = replace(CLAUDE, id="openai")
+OPENAI = replace(CLAUDE, id="openai", wire_format=WireFormat.OPENAI_RESPONSES)
 PRO = Model("pro-1", "claude", "pro-1", "pro", active=True, capabilities=CAN)
 PRICES = [Price("p", "pro-1", NOW, 0, Rates(1, 1, 1, 1))]
 CLASS = ModelClass("claude", "pro")
@@ -106,14 +106,21 @@ def test_a_step_that_nobody_chose_for_is_refused() -> None:
 def test_what_a_model_cannot_do_is_refused(
     lacks: dict[str, Any], asks: dict[str, Any], capability: str
 ) -> None:
-    known = catalog(replace(PRO, capabilities=replace(CAN, **lacks)))
+    pro, default = replace(PRO, provider_id="openai"), ModelClass("openai", "pro")
+    known = catalog(replace(pro, capabilities=replace(CAN, **lacks)), default=default)
     route = resolve(known, "draft", NOBODY, NOW)
-    check(resolve(catalog(), "draft", NOBODY, NOW), replace(SPEC, **asks).needs())
+    able = resolve(catalog(pro, default=default), "draft", NOBODY, NOW)
+    check(able, replace(SPEC, **asks).needs())
 
     with pytest.raises(CapabilityMissing) as refused:
         check(route, replace(SPEC, **asks).needs())
 
     assert refused.value.metadata["capability"] == capability
+
+
+def test_no_model_of_claude_takes_a_temperature_whatever_its_row_says() -> None:
+    with pytest.raises(CapabilityMissing, match="temperature"):
+        check(resolve(catalog(), "draft", NOBODY, NOW), replace(SPEC, temperature=0.0).needs())
 
 
 def test_a_model_without_a_price_is_refused() -> None:

@@ -216,8 +216,7 @@ class PromptBlank(Conflict):
 
     def __init__(self, turn: int, path: str, json_pointer: str) -> None:
         where = {"path": path, "json_pointer": json_pointer} if path else {}
-        empty = f": {path}#{json_pointer} is empty" if path else ""
-        super().__init__(f"turn {turn} of the prompt says nothing{empty}", turn=str(turn), **where)
+        super().__init__(f"turn {turn} of the prompt says nothing", turn=str(turn), **where)
 
 
 class ProviderKeyMissing(Conflict):

@@ -88,13 +88,11 @@ async def _reply(text: str, asked: Asked, exchange: Exchange, used: ReportedUsag
         return reply
     if reply.finish_reason.cut_off:
         raise _cut(reply, asked, ended, exchange)
-    declined = reply.finish_reason is FinishReason.REFUSAL
-    raise _fault_of(
-        Fault.DECLINED if declined else Fault.MALFORMED,
-        DECLINED if declined else problem,
-        ended,
-        exchange,
-    )
+    if reply.finish_reason is FinishReason.REFUSAL:
+        raise _fault_of(Fault.DECLINED, DECLINED, ended, exchange)
+    misfit = _fault_of(Fault.MALFORMED, problem, ended, exchange)
+    misfit.final = True  # whole, and paid: whoever wants to pay for another asks again
+    raise misfit
 
 
 def _refuse_incomplete(ended: Ended, spec: GenerationSpec, exchange: Exchange) -> None:

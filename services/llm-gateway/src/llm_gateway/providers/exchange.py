@@ -18,7 +18,7 @@ from llm_gateway.providers.error_bodies import error_in
 from llm_gateway.providers.refusals import fault_in_reply, fault_of
 from llm_gateway.providers.reply_bodies import EndMark, ReplyBody
 from llm_gateway.providers.sse import EventTooLong
-from llm_gateway.providers.wire_format import Ended, Fault, ProviderFault, unfinished
+from llm_gateway.providers.wire_format import Ended, Fault, ProviderFault, bad_reply, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -220,7 +220,7 @@ class Exchange:
             if not self.ended:
                 raise ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200) from None
         except EventTooLong:
-            raise ProviderFault(Fault.MALFORMED, "an event is too long", status=200) from None
+            raise bad_reply("an event is too long") from None
         cut = -1 if text and "\ud800" <= text[-1] <= "\udbff" else len(text)
         whole, self._half = text[:cut], text[cut:]
         text = scalar_text(whole)
@@ -228,7 +228,7 @@ class Exchange:
             self._halves += sum("\ud800" <= each <= "\udfff" for each in whole)
         self._characters += len(text)
         if self._characters > _MAX_REPLY_CHARACTERS:
-            raise ProviderFault(Fault.MALFORMED, "the reply is too long", status=200)
+            raise bad_reply("the reply is too long")
         return text
 
     def _value(self, event: str, value: Json) -> str:

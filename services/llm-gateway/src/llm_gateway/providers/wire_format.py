@@ -62,7 +62,7 @@ class ProviderFault(Exception):
         self.retry_after = retry_after
         """Seconds, where the provider said so."""
         self.final = False
-        """Whether the provider asks not to be tried again."""
+        """Whether the provider asks not to be tried again, or the same would come again."""
         self.cut_at_tokens: int | None = None
         """The limit on output tokens that cut the reply off."""
         self.asked_otherwise = False
@@ -183,7 +183,14 @@ def rest_of(whole: str, said: str) -> str:
 def second_reply() -> ProviderFault:
     """Return the fault of a stream in which a second reply begins before the first has ended."""
     words = "a second reply began in the middle of the first"
-    return ProviderFault(Fault.MALFORMED, words, status=200)
+    return bad_reply(words)
+
+
+def bad_reply(words: str) -> ProviderFault:
+    """Return the fault of a reply that is paid, cannot be used, and would come again like that."""
+    fault = ProviderFault(Fault.MALFORMED, words, status=200)
+    fault.final = True
+    return fault
 
 
 def unfinished() -> ProviderFault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.models import Resolution, ResolutionRule
+from llm_gateway.domain.models import Resolution, ResolutionRule, WireFormat
 from llm_gateway.errors import CapabilityMissing, ModelUnpriced, ModelUnresolved
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def check(route: Route, needs: ModelNeeds) -> None:
     can = route.model.capabilities
     if needs.json_schema and not can.json_schema:
         raise CapabilityMissing(route.model.id, "json_schema")
-    if needs.temperature and not can.temperature:
+    # Claude's API refuses it for every model since version 2026-10-21, whatever a row says.
+    removed = route.provider.wire_format is WireFormat.CLAUDE_MESSAGES
+    if needs.temperature and (removed or not can.temperature):
         raise CapabilityMissing(route.model.id, "temperature")
     if needs.max_output_tokens > can.max_output_tokens:
         raise CapabilityMissing(route.model.id, "max_output_tokens")
