@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("overhead", "runs", "create_tenant", "two_tenants", "artifacts", "gateway")
+BENCHMARKS = ("overhead", "runs", "create_tenant", "two_tenants", "artifacts", "gateway", "maps")
 
 
 def main(names: list[str]) -> int:
