@@ -241,6 +241,9 @@ def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: F
         ("grpc.max_receive_message_length", max(largest, 16 * MEBIBYTE)),
         ("grpc.max_send_message_length", 16 * MEBIBYTE),
         ("grpc.max_metadata_size", _METADATA_BYTES),
+        # Of more than 1,000 calls that have not been looked at gRPC cancels any, whosever it is.
+        ("grpc.server.max_pending_requests", 50_000),
+        ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ]
     if streaming:
         options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 << 10)]

@@ -248,7 +248,7 @@ class GuardedMethod:
         passage.reason = refusal.reason
         self._end(passage, code.name)
         if self._shape[0] or not passage.arrived:
-            await drain(context, self._guard.refusing, passage.holder)
+            await drain(context, self._guard.refusing, passage.holder, heard=passage.arrived)
         trailers = [("x-request-id", passage.request_id), (status.DETAILS_KEY, details)]
         if not refusal.retry_at_once:
             trailers.append(("grpc-retry-pushback-ms", "-1"))

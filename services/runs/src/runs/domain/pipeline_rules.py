@@ -38,7 +38,7 @@ VALUES = 10_000
 as a map may be has its place."""
 
 _TOLD = 100  # of each kind of fault: more do not fit into an answer
-_GUESSES = 3  # to look for the name that was meant costs more than everything else here
+_GUESSES = 2  # to look for the name that was meant costs more than everything else here
 _POINTER = re.compile(r"(/([^~]|~[01])*)?", re.DOTALL)
 
 COUNTED = frozenset({"bytes", "characters", "input_tokens", "output_tokens"})
