@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from typing import TYPE_CHECKING
@@ -121,18 +122,36 @@ async def test_what_breaks_off_before_its_end_is_unknown(
     assert len(scripted.requests(asking.word)) == 1
 
 
-async def test_no_request_goes_by_a_connection_that_was_used_before(
+async def test_a_connection_is_kept_for_the_next_request_but_not_until_servers_close_it(
     scripted: ScriptedProvider, asking: Asking
 ) -> None:
-    """A server may close a kept connection at the moment at which the next request is sent."""
+    """A request that meets the server's closing of a kept connection may have been paid for."""
+    kept = Reply(HI, keep=True, headers={"keep-alive": "timeout=600"})
     for number in range(1, 4):
         word = f"{asking.word}: number-{number}"
-        scripted.script(word, Reply(HI, keep=True, headers={"keep-alive": "timeout=600"}))
+        scripted.script(word, kept)
         spec = asking.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
         assert len((await asking.ask(spec)).call.attempts) == 1
+        if number == 2:
+            await asyncio.sleep(5)  # the shortest idle time that servers are delivered with
 
-    connections = [request.connection for request in scripted.requests(asking.word)]
-    assert len(set(connections)) == 3
+    first, second, third = (r.connection for r in scripted.requests(asking.word))
+    assert first == second != third
+
+
+async def test_a_kept_connection_that_the_server_has_closed_is_no_attempt(
+    scripted: ScriptedProvider, asking: Asking
+) -> None:
+    closed = Reply(HI, headers={"connection": "keep-alive"})
+    for number in range(1, 4):
+        word = f"{asking.word}: number-{number}"
+        scripted.script(word, closed)
+        spec = asking.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
+        assert len((await asking.ask(spec)).call.attempts) == 1
+        (request,) = scripted.requests(word)
+        await asyncio.to_thread(scripted.wait_for_end, request.connection)
+
+    assert len({r.connection for r in scripted.requests(asking.word)}) == 3
 
 
 @pytest.mark.parametrize("form", STREAMS)
