@@ -204,7 +204,6 @@ ALSO = {
             "whom PostgreSQL runs as when root starts it where user namespaces are forbidden",
             "",
         ),
-        Setting("XDG_CACHE_HOME", "the folder in which Temporal's binary is kept", "~/.cache"),
         Setting("NO_PROXY", "kept, and this machine added", ""),
         Setting("no_proxy", "the same", ""),
     ],

@@ -14,7 +14,6 @@ from nagaya_local.machine.running import running_from_sync
 from nagaya_local.parts.postgres import PostgresServer
 from nagaya_local.parts.s3 import S3Server
 from nagaya_local.parts.temporal import TemporalServer
-from nagaya_local.parts.temporal_binary import TemporalFinder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +66,6 @@ def s3(parts_folder: Path) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def temporal(parts_folder: Path) -> Iterator[TemporalServer]:
     """A tuned Temporal server with its file database and the namespace `default`."""
-    server = TemporalServer(TemporalFinder(), parts_folder / "temporal", free_port())
+    server = TemporalServer(parts_folder / "temporal", free_port())
     with running_from_sync(server, parts_folder / "temporal.log", seconds=120):
         yield server

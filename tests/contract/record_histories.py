@@ -23,7 +23,6 @@ from nagaya.runs.v1 import pipeline_pb2
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
-from nagaya_local.parts.temporal_binary import TemporalFinder
 from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
 from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD, ITEMS_IN_WORKFLOW
@@ -138,7 +137,7 @@ async def main() -> None:
         file.unlink()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = TemporalServer(TemporalFinder(), folder, free_port())
+        server = TemporalServer(folder, free_port())
         async with running(server, folder / "temporal.log", seconds=120):
             async for kind, history in record(server.address):
                 events = (json.dumps(event) for event in history.to_json_dict()["events"])

@@ -27,7 +27,6 @@ from nagaya_local.names import PARTS, PORTS
 from nagaya_local.parts.health import TickingLoop
 from nagaya_local.parts.part import Part
 from nagaya_local.parts.services import PythonProgram
-from nagaya_local.parts.temporal_binary import TemporalFinder
 from nagaya_local.supervisor.silence import Silence
 from nagaya_local.supervisor.stack import Stack
 from nagaya_local.supervisor.state import Board, PartState, PartStatus, Phase, StackState
@@ -91,7 +90,7 @@ def _are_back(board: Board, names: Sequence[str]) -> bool:
 async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     ports, _ = PortBook(layout.ports).assign(PORTS)
-    stack = Stack(layout, Choices.read({}, {}), ports, TemporalFinder())
+    stack = Stack(layout, Choices.read({}, {}), ports)
     stack.prepare()
     renew_tokens(layout)
     parts = [replace(part, silent_seconds=6.0) for part in stack.parts()]

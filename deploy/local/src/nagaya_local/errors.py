@@ -94,4 +94,4 @@ class StackBusy(LocalError):
 
 
 class TemporalMissing(LocalError):
-    """No way led to a Temporal binary."""
+    """There is no Temporal binary that can be used."""

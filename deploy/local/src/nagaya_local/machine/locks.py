@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import math
 import os
 from typing import TYPE_CHECKING
 
 from nagaya_local.machine.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 
@@ -48,18 +45,5 @@ def is_held(path: Path) -> bool:
     lock = Lock(path)
     try:
         return not lock.take()
-    finally:
-        lock.close()
-
-
-@contextlib.asynccontextmanager
-async def exclusive(path: Path, waiting: Callable[[], None]) -> AsyncGenerator[None]:
-    """Hold a lock for a block; `waiting` is called once if somebody else has it."""
-    lock = Lock(path)
-    try:
-        if not lock.take():
-            waiting()
-            await lock.take_within(math.inf)
-        yield
     finally:
         lock.close()

@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable
 
 _LOOK_SECONDS = 0.5
 
@@ -20,23 +19,14 @@ class Silent(Exception):
     """The command failed or made no progress; the text says which."""
 
 
-async def run_watched(
-    argv: tuple[str, ...],
-    environment: Mapping[str, str],
-    silence: float,
-    heard: Callable[[str], None],
-    *,
-    grows: Path | None = None,
-) -> None:
+async def run_watched(argv: tuple[str, ...], silence: float, heard: Callable[[str], None]) -> None:
     """Run a command, hand each line it prints to `heard`, and end it after `silence` seconds.
 
-    Progress is a line printed or, with `grows`, a change in the size of that folder's files.
-    Raises Silent when the command fails, cannot be run or stops making progress.
+    Raises Silent when the command fails, cannot be run or prints nothing for so long.
     """
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            env=dict(os.environ) | dict(environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -44,7 +34,7 @@ async def run_watched(
         )
     except OSError as error:
         raise Silent(str(error)) from error
-    progress = _Progress(heard, grows)
+    progress = _Progress(heard)
     reading = asyncio.create_task(progress.read(process.stdout))
     try:
         while not (await asyncio.wait({reading}, timeout=_LOOK_SECONDS))[0]:
@@ -61,10 +51,8 @@ async def run_watched(
 
 
 class _Progress:
-    def __init__(self, heard: Callable[[str], None], grows: Path | None) -> None:
+    def __init__(self, heard: Callable[[str], None]) -> None:
         self._heard = heard
-        self._grows = grows
-        self._size = 0
         self._at = time.monotonic()
         self.last = "it said nothing"
 
@@ -79,13 +67,4 @@ class _Progress:
 
     def age(self) -> float:
         """Seconds since the last progress."""
-        size = _size(self._grows)
-        if size != self._size:
-            self._size, self._at = size, time.monotonic()
         return time.monotonic() - self._at
-
-
-def _size(folder: Path | None) -> int:
-    if folder is None or not folder.exists():
-        return 0
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

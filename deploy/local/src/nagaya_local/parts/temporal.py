@@ -11,11 +11,12 @@ import grpc
 from nagaya_local.errors import NoSignOfLife, NotReady
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import CHANNEL_OPTIONS, why_silent
+from nagaya_local.parts.temporal_binary import find_temporal, packaged_temporal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nagaya_local.parts.temporal_binary import TemporalBinary, TemporalFinder
+    from nagaya_local.parts.temporal_binary import TemporalBinary
 
 NAMESPACE = "default"
 
@@ -46,10 +47,7 @@ _DESCRIBE_DEFAULT = b"\x0a" + bytes([len(NAMESPACE)]) + NAMESPACE.encode()
 class TemporalServer:
     """A server whose histories lie in `folder`; with `ui_port` it shows them in a browser."""
 
-    def __init__(
-        self, finder: TemporalFinder, folder: Path, port: int, ui_port: int | None = None
-    ) -> None:
-        self._finder = finder
+    def __init__(self, folder: Path, port: int, ui_port: int | None = None) -> None:
         self._binary: TemporalBinary | None = None
         self._folder = folder
         self._port = port
@@ -68,11 +66,11 @@ class TemporalServer:
         return Stopping(seconds=20.0)
 
     async def prepare(self) -> None:
-        """Find the binary, if need be by download or build. Raises TemporalMissing."""
+        """Find the binary. Raises TemporalMissing."""
         self._folder.mkdir(parents=True, exist_ok=True)
         note = self._folder / "server-version.json"
         written_by = _version(json.loads(note.read_text())) if self.database.exists() else None
-        self._binary = await self._finder.find(written_by)
+        self._binary = await find_temporal(packaged_temporal(), written_by)
         note.write_text(json.dumps(self._binary.server))
 
     def command(self) -> Command:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from nagaya_local.clone.choices import Choices
     from nagaya_local.clone.layout import Layout
-    from nagaya_local.parts.temporal_binary import TemporalFinder
 
 # Whom each service asks. A reply that has been paid for is stored through these.
 _PEERS: Mapping[str, tuple[str, ...]] = {
@@ -42,13 +41,10 @@ _FINISHES = dict.fromkeys(SERVICES, "the calls under way") | {
 class Stack:
     """All parts of one clone's stack on these ports, and where clients find them."""
 
-    def __init__(
-        self, layout: Layout, choices: Choices, ports: Mapping[str, int], finder: TemporalFinder
-    ) -> None:
+    def __init__(self, layout: Layout, choices: Choices, ports: Mapping[str, int]) -> None:
         self._layout = layout
         self._choices = choices
         self._ports = ports
-        self._finder = finder
         self._keys = keys.Keys(layout.keys)
         self._postgres = PostgresServer(layout.postgres, ports["postgres"])
         self._s3 = S3Server(layout.s3, layout.keys / "s3.json", ports["s3"])
@@ -122,7 +118,6 @@ class Stack:
         if address is not None:
             return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: ask_temporal(address))
         server = TemporalServer(
-            self._finder,
             self._layout.temporal,
             self._ports["temporal"],
             self._ports["temporal-ui"],

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from nagaya_local.clone.choices import Choices
@@ -23,7 +22,6 @@ from nagaya_local.machine.ports import PortBook
 from nagaya_local.machine.processes import Incarnation
 from nagaya_local.names import PORTS
 from nagaya_local.parts.part import External, Part, only
-from nagaya_local.parts.temporal_binary import TemporalFinder
 from nagaya_local.supervisor.leftovers import end, find_leftovers
 from nagaya_local.supervisor.stack import Stack
 from nagaya_local.supervisor.state import Board, Failure, PartStatus, Phase, StackState
@@ -63,10 +61,7 @@ async def _run(layout: Layout, board: Board, names: tuple[str, ...]) -> None:
     book = PortBook(layout.ports)
     choices = Choices.read(os.environ, book.known, names)
     ports, moved = book.assign(PORTS)
-    finder = TemporalFinder(
-        report=lambda text: board.show(replace(board.part("temporal"), detail=text))
-    )
-    stack = Stack(layout, choices, ports, finder)
+    stack = Stack(layout, choices, ports)
     stack.prepare()
     renew_tokens(layout)
     stack.endpoints.write(layout.endpoints)
