@@ -162,6 +162,19 @@ def test_a_condition_writes_a_hyphen_as_an_underscore() -> None:
     draft(function("fact-check"), function("b", "fact-check", when="fact_check.score < 8"))
 
 
+@pytest.mark.parametrize("macro", ["all", "exists", "exists_one", "existsOne", "map", "filter"])
+@pytest.mark.parametrize("call", [".{}(", ". {} (", ".// a comment\n{}(", ".{} // one,\n//\n("])
+def test_a_condition_goes_through_no_list(macro: str, call: str) -> None:
+    condition = f"[1, 2]{call.format(macro)}a, a > 0)"
+
+    assert faults(function("a"), function("b", "a", when=condition)) == [
+        (
+            "spec.steps[1].when",
+            f"it goes through a list with {macro}; compare metrics instead",
+        )
+    ]
+
+
 def test_an_output_schema_is_a_json_schema() -> None:
     schema = {"type": "object", "properties": {"title": {"type": "strin"}}}
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Loops within loops take time without end, on the loop that serves every tenant.
-_LOOP = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+# Between two words CEL allows comments too.
+_GAP = r"(?:\s|//[^\n]*\n)*"
+_LOOP = re.compile(rf"\.{_GAP}(all|exists|exists_one|existsOne|map|filter){_GAP}\(")
 _PLACE = re.compile(r"ERROR: <input>:\d+:(\d+): (.*)")
 
 
