@@ -41,7 +41,7 @@ def render(template: str, values: Mapping[str, Sequence[Piece]]) -> tuple[Piece,
         raise StepImpossible(
             "PROMPT_TOO_MANY_PIECES",
             f"the prompt has {len(pieces)} pieces, at most {PIECE_LIMIT} are possible: "
-            "bind fewer items",
+            "bind fewer items, or the output of a step that collects them",
         )
     return pieces
 
