@@ -141,6 +141,10 @@ def synchronous(context):
     return 1
 
 
+async def yields(context):
+    yield 1
+
+
 async def copies(context):
     """Read a value, stream a file, write another, and leave a second stream in the middle."""
     value = await context.read(context.element)
@@ -160,6 +164,31 @@ async def reads(context):
 async def reads_many(context):
     values = await asyncio.gather(*(context.read(context.element) for _ in range(100)))
     return len(values)
+
+
+async def opens_many(context):
+    """Begin to read so many files, and leave all of them in the middle at once."""
+    streams = [context.stream(context.element) for _ in range(context.arguments["count"])]
+    begun = await asyncio.gather(*(anext(one) for one in streams), return_exceptions=True)
+    if "minds" in context.arguments:
+        raise next(one for one in begun if isinstance(one, Exception))
+    await asyncio.gather(*(one.aclose() for one in streams))
+    return sorted({type(one).__name__ for one in begun})
+
+
+async def forks(context):
+    """Fork: both come back from this function, the child first."""
+    child = os.fork()
+    if child == 0:
+        return "child"
+    await asyncio.to_thread(os.waitpid, child, 0)
+    return "parent"
+
+
+async def forks_and_exits(context):
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(3)
 
 
 async def gives_up_reading(context):

@@ -11,7 +11,7 @@ from tests.integration.runs.function_house import ELEMENT, Host
 from tests.integration.runs.functions_that_harm import install
 
 from runs.config import WorkerConfig
-from runs.domain.failures import FunctionRaised, ReadTooLarge, StepImpossible
+from runs.domain.failures import FunctionRaised, ReadTooLarge, StepFailed, StepImpossible
 from runs.domain.work import Work
 from runs.function_host.exchange import FunctionCall
 from runs.function_host.pool import FunctionPool
@@ -117,25 +117,71 @@ async def test_an_error_of_a_function_comes_with_its_whole_text(host: Host) -> N
     assert "あ" not in str(raised.value)
 
 
-async def test_a_function_that_leaves_by_sys_exit_or_is_none_at_all_only_fails(host: Host) -> None:
+async def test_a_function_that_leaves_by_sys_exit_only_fails(host: Host) -> None:
     before = await host.call("process")
-    for name, kind in (("leaves", "SystemExit"), ("synchronous", "TypeError")):
-        with pytest.raises(FunctionRaised) as raised:
-            await host.call(name)
-        assert raised.value.text.type == kind
+    with pytest.raises(FunctionRaised) as raised:
+        await host.call("leaves")
 
+    assert raised.value.text.type == "SystemExit"
     assert await host.call("process") == before
 
 
-async def test_a_function_whose_module_cannot_be_imported_is_unusable(host: Host) -> None:
-    function = InstalledFunction("licensed", "functions_unusable:licensed")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("synchronous", "the function returned int, which cannot be awaited"),
+        ("yields", "the function returned async_generator, which cannot be awaited"),
+    ],
+)
+async def test_what_is_no_coroutine_function_is_unusable(host: Host, name: str, told: str) -> None:
+    before = await host.call("process")
+    with pytest.raises(StepImpossible) as failed:
+        await host.call(name)
+
+    assert failed.value.reason == "FUNCTION_UNUSABLE"
+    assert told in failed.value.message
+    assert await host.call("process") == before
+
+
+async def test_a_function_leaves_as_many_files_in_the_middle_as_it_likes(host: Host) -> None:
+    assert await host.call("opens_many", count=32) == ["bytes"]
+    assert await host.call("opens_many", count=200) == ["RequestFailed", "bytes"]
+    assert host.files.left == 64
+    with pytest.raises(StepImpossible) as failed:
+        await host.call("opens_many", count=33, minds=True)
+    assert failed.value.reason == "TOO_MANY_STREAMS"
+
+
+async def test_a_fork_of_a_function_neither_answers_for_it_nor_takes_calls(host: Host) -> None:
+    assert await host.call("forks") == "parent"
+    assert len({await host.call("process") for _ in range(20)}) == 1
+
+
+async def test_a_fork_does_not_hide_that_its_function_has_died(host: Host) -> None:
+    with pytest.raises(StepFailed) as failed:
+        await host.call("forks_and_exits", limit=20)
+
+    assert failed.value.reason == "FUNCTION_DIED"
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("functions_unusable:licensed", "it needs a licence"),
+        ("functions_of_acme:kept", "functions_of_acme:kept is no function"),
+    ],
+)
+async def test_a_function_that_cannot_be_loaded_is_unusable(
+    host: Host, entry: str, why: str
+) -> None:
+    function = InstalledFunction("licensed", entry)
     call = FunctionCall(function, Work("acme", "r", 1, "s"), {}, {}, None, {})
     with pytest.raises(StepImpossible) as failed:
         await host.pool.call(call, host.files, 60)
 
     assert failed.value.reason == "FUNCTION_UNUSABLE"
     assert failed.value.text is not None
-    assert "it needs a licence" in failed.value.text.message
+    assert why in failed.value.text.message
 
 
 async def test_what_functions_write_and_read_neither_holds_them_up_nor_gets_out(

@@ -18,7 +18,7 @@ from runs.domain.metrics import number
 from runs.domain.outputs import BYTES_AT_ONCE, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from jsonvalues import JsonMapping
     from runs.domain.outputs import FilePointer
@@ -117,22 +117,45 @@ class Functions:
     """The functions that there are: our own by name, and those that are installed."""
 
     def __init__(
-        self, own: Mapping[str, Function], installed: Mapping[str, InstalledFunction] | None = None
+        self,
+        own: Mapping[str, Function],
+        installed: Mapping[str, InstalledFunction] | None = None,
+        ambiguous: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        """`ambiguous`: the distributions that offer different functions, by the common name."""
         self._functions = {**(installed or {}), **own}
+        self._ambiguous = {
+            name: offers for name, offers in (ambiguous or {}).items() if name not in own
+        }
 
     @classmethod
     def found(cls, own: Mapping[str, Function]) -> Functions:
         """Find the entry points of the group, without importing anything. Our own names stay."""
-        entries = entry_points(group=GROUP)
-        return cls(own, {one.name: InstalledFunction(one.name, one.value) for one in entries})
+        offers: dict[str, list[EntryPoint]] = {}
+        for entry in entry_points(group=GROUP):
+            offers.setdefault(entry.name, []).append(entry)
+        return cls(
+            own,
+            {name: InstalledFunction(name, entries[0].value) for name, entries in offers.items()},
+            {
+                name: sorted(f"{one.value} of {one.dist.name}" for one in entries if one.dist)
+                for name, entries in offers.items()
+                if len({one.value for one in entries}) > 1
+            },
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._functions))
 
     def find(self, name: str) -> Function | InstalledFunction:
-        """Return a function. Raises StepImpossible if it is not installed."""
+        """Return a function. Raises StepImpossible if it is not installed, or several are."""
+        if name in self._ambiguous:
+            raise StepImpossible(
+                "FUNCTION_UNUSABLE",
+                f"several functions {name} are installed beside the worker: "
+                + ", ".join(self._ambiguous[name]),
+            )
         function = self._functions.get(name)
         if function is None:
             raise StepImpossible(

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import traceback
+from functools import partial
 
 from runs.function_host.child import serve
 from runs.function_host.limits import bound_memory, die_with, end_with
@@ -26,6 +27,7 @@ def main(memory_bytes: int, parent: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # what a function reads there is not ours
     os.close(nothing)
+    os.register_at_fork(after_in_child=partial(_let_go, worker.fileno()))
     threading.Thread(target=end_with, args=(worker.fileno(),), daemon=True).start()
     try:
         # Not asyncio.run: it would cancel the other calls when a function's task leaves.
@@ -34,6 +36,16 @@ def main(memory_bytes: int, parent: int) -> None:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def _let_go(connection: int) -> None:
+    """Take the connection from a fork of a function: it would read and answer calls of others.
+
+    It would also hold it open after this process has died, so the worker would wait on.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, connection, inheritable=False)
+    os.close(nothing)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from runs.domain.error_texts import ErrorText
-from runs.domain.failures import StepFailed
+from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.outputs import BYTES_AT_ONCE, FilePointer
 from runs.domain.runs import OutputFile
 from runs.domain.work import Work
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
+    from jsonvalues import JsonValue
     from runs.functions import Function
 
 _REQUESTS_AT_ONCE = 8
@@ -85,7 +87,7 @@ class _Child:
         try:
             function = self._load(call.fields["entry"])
             loading = False
-            value = await function(_context(call, self))
+            value = await _begun(function, _context(call, self))
             result = FunctionResult.of(value, call.fields["metrics"])
             metrics = dict(result.metrics)
             return Frame(Kind.RETURNED, number, fields={"metrics": metrics}, body=result.data)
@@ -103,7 +105,10 @@ class _Child:
 
     def _load(self, entry: str) -> Function:
         if entry not in self._functions:
-            self._functions[entry] = InstalledFunction("", entry).load()
+            function = InstalledFunction("", entry).load()
+            if not callable(function):
+                raise TypeError(f"{entry} is no function")
+            self._functions[entry] = function
         return self._functions[entry]
 
     async def ask(self, call: int, kind: Kind, body: bytes = b"", **fields: object) -> Frame:
@@ -148,20 +153,38 @@ class _AskedFiles:
     async def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
         number = next(self._streams)
         file = _listed(pointer)
+        is_open = True
         try:
             while True:
                 piece = await self._child.ask(self._call, Kind.NEXT, stream=number, pointer=file)
                 if piece.fields.get("end"):
+                    is_open = False
                     return
                 yield piece.body
+        except RequestFailed:
+            is_open = False
+            raise
         finally:
-            self._child.tell(Kind.CLOSE, self._call, stream=number)
+            if is_open:
+                self._child.tell(Kind.CLOSE, self._call, stream=number)
 
     async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
         written = await self._child.ask(
             self._call, Kind.WRITE, bytes(data), name=name, file_type=file_type
         )
         return OutputFile(**written.fields["file"])
+
+
+def _begun(function: Function, context: StepContext) -> Awaitable[JsonValue]:
+    """Call a function. Raises StepImpossible for one that is not to be awaited."""
+    begun: object = function(context)
+    if not isinstance(begun, Awaitable):
+        raise StepImpossible(
+            "FUNCTION_UNUSABLE",
+            f"the function returned {type(begun).__name__}, which cannot be awaited: "
+            "define it with `async def`, and have it return its output",
+        )
+    return cast("Awaitable[JsonValue]", begun)
 
 
 def _context(call: Frame, child: _Child) -> StepContext:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from runs.functions import Files, InstalledFunction
 
 _MOST_REQUESTS = 32
-"""More than a process of functions ever has under way."""
+"""More than a process of functions ever has under way, and the most files that it streams."""
+
+_MOST_FRAMES = 3 * _MOST_REQUESTS
+"""More than may come at once: its requests, the ends of all streams, and how the call ends."""
 
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 
@@ -72,7 +75,7 @@ class Exchange:
 
     def put(self, frame: Frame) -> None:
         """Take what the process says. Raises FrameInvalid when it asks for too much at once."""
-        if self._asked.qsize() + len(self._requests) >= _MOST_REQUESTS:
+        if self._asked.qsize() + len(self._requests) >= _MOST_FRAMES:
             raise FrameInvalid("too many requests at once")
         self._asked.put_nowait(frame)
         if frame.kind in ENDS:
@@ -145,7 +148,9 @@ class Exchange:
         if number not in self._streams:
             if len(self._streams) >= _MOST_REQUESTS:
                 raise StepImpossible(
-                    "TOO_MANY_STREAMS", "the function reads too many files at once"
+                    "TOO_MANY_STREAMS",
+                    f"the function has more than {_MOST_REQUESTS} files half read: close each "
+                    "stream with aclose(), or read it to its end",
                 )
             self._streams[number] = self._pieces(pointer)
         piece = await anext(self._streams[number], None)
