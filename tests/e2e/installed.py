@@ -43,6 +43,12 @@ async def exits(context):
     os._exit(3)
 
 
+async def forks_and_exits(context):
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(3)
+
+
 async def blocks(context):
     note(context, "began")
     time.sleep(600)
@@ -87,7 +93,7 @@ def note(context, word):
 
 _FUNCTIONS = (
     *("explode", "flaky", "endless", "double", "numbers"),
-    *("exits", "blocks", "eats", "deaf", "waits"),
+    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits"),
 )
 
 

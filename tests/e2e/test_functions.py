@@ -101,6 +101,15 @@ async def test_a_function_that_blocks_or_eats_memory_fails_by_its_own_bounds(
     assert steps["harm", 0].retry_count == tries - 1
 
 
+async def test_a_fork_that_a_function_leaves_behind_does_not_hide_its_death(
+    client: Client, tenant_id: str
+) -> None:
+    step = function("forks", "test.forks_and_exits") | {"timeout": "30s"}
+    run, _ = await run_steps(client, tenant_id, step | {"retry": {"maxAttempts": 1}})
+
+    assert (run.error.step, run.error.reason) == ("forks", "FUNCTION_DIED")
+
+
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("name", ["endless", "deaf", "blocks"])
 async def test_a_cancelled_run_stops_its_function_whether_it_heeds_that_or_not(

@@ -177,7 +177,7 @@ class _AskedFiles:
 
 def _begun(function: Function, context: StepContext) -> Awaitable[JsonValue]:
     """Call a function. Raises StepImpossible for one that is not to be awaited."""
-    begun: object = function(context)
+    begun = cast("object", function(context))
     if not isinstance(begun, Awaitable):
         raise StepImpossible(
             "FUNCTION_UNUSABLE",
