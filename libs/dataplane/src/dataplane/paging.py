@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_SIZE = 50
+
+PAGE_BYTES = 1 << 20
+"""What the texts of a page come to at most: clients take 4 MiB unless told otherwise."""
+
+JSON_PAGE_BYTES = 128 << 10
+"""What the JSON values of a page come to at most: each is made into a message on the loop."""
+
 _LARGEST = 2**63 - 1  # of a bigint
 
 T = TypeVar("T")
@@ -50,6 +57,30 @@ def page(rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str)
     if len(rows) <= limit:
         return Page(items, "")
     return Page(items, encode(*(rows[limit - 1][column] for column in sorted_by)))
+
+
+def within_bytes(rows: str, order: str, size: str, limit: int) -> str:
+    """Return SQL for those first ones of `rows`, a query, that come to few bytes together.
+
+    `order` sorts them, `size` is the bytes of one by its columns. One row is returned however large
+    it is; a row is left out where those before it have `limit` bytes. `page_within_bytes` reads it.
+    """
+    before = f"sum({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - {size}"
+    counted = f"SELECT found.*, {before} AS bytes_before, count(*) OVER () AS rows_found"
+    return (
+        f"SELECT * FROM ({counted} FROM ({rows}) AS found) AS found"  # noqa: S608 - a store's own
+        f" WHERE bytes_before < {limit} ORDER BY {order}"
+    )
+
+
+def page_within_bytes(
+    rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str
+) -> Page[T]:
+    """Make a page as `page` does, of what a query by `within_bytes` returned."""
+    items = tuple(map(item, rows[:limit]))
+    if not rows or len(items) == rows[0]["rows_found"]:
+        return Page(items, "")
+    return Page(items, encode(*(rows[len(items) - 1][column] for column in sorted_by)))
 
 
 def encode(*keys: int | str | datetime | UUID) -> str:

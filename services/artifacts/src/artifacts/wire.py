@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict
 
 from artifacts.domain.files import Artifact, Draft, Item, Pointer, Upload
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
@@ -77,7 +77,7 @@ def artifact(file: Artifact) -> artifact_pb2.Artifact:
         create_time=timestamp(file.create_time),
     )
     if file.draft.metadata:
-        ParseDict(dict(file.draft.metadata), message.metadata)
+        message.metadata.update(dict(file.draft.metadata))
     return message
 
 

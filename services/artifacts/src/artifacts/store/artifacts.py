@@ -76,21 +76,27 @@ class ArtifactStore:
     ) -> paging.Page[Artifact]:
         """Return one page of a folder's files, by path."""
         limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            f"""
+        files = f"""
             SELECT {ARTIFACT_COLUMNS}
               FROM artifacts
              WHERE file_path > $1 || coalesce($2, '')
                AND file_path < rtrim($1, '/') || '0' -- what follows / in ASCII
              ORDER BY file_path
              LIMIT $3
-            """,
+            """
+        rows = await connection.fetch(
+            paging.within_bytes(
+                files,
+                "file_path",
+                "octet_length(coalesce(metadata::text, ''))",
+                paging.JSON_PAGE_BYTES,
+            ),
             folder,
             paging.decode(token, str),
             limit + 1,
         )
         found = tuple(artifact(self._keys, tenant_id, row) for row in rows[:limit])
-        more = len(rows) > limit
+        more = bool(rows) and len(found) < rows[0]["rows_found"]
         next_token = paging.encode(found[-1].path.removeprefix(folder)) if more else ""
         return paging.Page(found, next_token)
 

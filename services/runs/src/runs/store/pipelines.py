@@ -106,21 +106,27 @@ class PipelineStore:
         """Return one page of versions, by pipeline, newest first; of all pipelines when empty."""
         limit = size or paging.DEFAULT_SIZE
         after, version = paging.decode(token, str, int) or (None, None)
-        rows = await connection.fetch(
-            f"""
+        versions = f"""
             SELECT {_COLUMNS}
               FROM pipelines
              WHERE ($1 = '' OR pipeline = $1)
                AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3::bigint))
              ORDER BY pipeline, version DESC
              LIMIT $4
-            """,
+            """
+        rows = await connection.fetch(
+            paging.within_bytes(
+                versions,
+                "pipeline, version DESC",
+                "octet_length(spec::text)",
+                paging.JSON_PAGE_BYTES,
+            ),
             pipeline,
             after,
             version,
             limit + 1,
         )
-        return paging.page(rows, limit, _pipeline_version, "pipeline", "version")
+        return paging.page_within_bytes(rows, limit, _pipeline_version, "pipeline", "version")
 
 
 async def _one(connection: Connection, sql: str, *values: object) -> PipelineVersion | None:

@@ -80,19 +80,22 @@ class PromptStore:
     ) -> paging.Page[PromptVersion]:
         """Return one page of a step's versions, newest first."""
         limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            f"""
+        versions = f"""
             SELECT {_COLUMNS}
               FROM prompts
              WHERE step = $1 AND ($2::bigint IS NULL OR version < $2)
              ORDER BY version DESC
              LIMIT $3
-            """,
+            """
+        rows = await connection.fetch(
+            paging.within_bytes(
+                versions, "version DESC", "octet_length(content)", paging.PAGE_BYTES
+            ),
             step,
             paging.decode(token),
             limit + 1,
         )
-        return paging.page(rows, limit, _prompt_version, "version")
+        return paging.page_within_bytes(rows, limit, _prompt_version, "version")
 
     async def activate(
         self, connection: Connection, step: str, version: int

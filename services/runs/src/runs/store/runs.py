@@ -132,8 +132,7 @@ class RunStore:
         """Return one page of runs, newest first; of any pipeline or status when it is empty."""
         limit = size or paging.DEFAULT_SIZE
         created_at, run_id = paging.decode(token, datetime, UUID) or (None, None)
-        found = await connection.fetch(
-            f"""
+        runs = f"""
             SELECT {COLUMNS}
               FROM runs
              WHERE ($1 = '' OR pipeline = $1)
@@ -141,11 +140,14 @@ class RunStore:
                AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
              ORDER BY created_at DESC, id DESC
              LIMIT $5
-            """,
+            """
+        settings = "octet_length(coalesce(settings_json, settings::text, ''))"
+        found = await connection.fetch(
+            paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES),
             pipeline,
             status,
             created_at,
             run_id,
             limit + 1,
         )
-        return paging.page(found, limit, rows.run, "created_at", "id")
+        return paging.page_within_bytes(found, limit, rows.run, "created_at", "id")

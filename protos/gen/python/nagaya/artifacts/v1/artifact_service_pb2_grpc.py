@@ -165,6 +165,8 @@ class ArtifactServiceServicer:
 
     def ListArtifacts(self, request, context):
         """Lists the files of a run, by path.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -81,7 +81,10 @@ class ArtifactServiceStub:
     - NOT_FOUND `ERROR_REASON_ARTIFACT_NOT_FOUND`: no file is committed at this path.
     """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
-    """Lists the files of a run, by path."""
+    """Lists the files of a run, by path.
+
+    A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+    """
     BatchPutArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.BatchPutArtifactsRequest, _artifact_service_pb2.BatchPutArtifactsResponse]
     """Commits small files at once, at most 3 MiB together. Each has a result of its own; some may succeed where others fail.
 
@@ -194,7 +197,10 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.ListArtifactsRequest,
         context: _aio.ServicerContext[_artifact_service_pb2.ListArtifactsRequest, _abc.Awaitable[_artifact_service_pb2.ListArtifactsResponse]],
     ) -> _abc.Awaitable[_artifact_service_pb2.ListArtifactsResponse]:
-        """Lists the files of a run, by path."""
+        """Lists the files of a run, by path.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+        """
 
     @_abc_1.abstractmethod
     def BatchPutArtifacts(

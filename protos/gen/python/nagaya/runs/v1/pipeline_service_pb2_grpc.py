@@ -101,6 +101,8 @@ class PipelineServiceServicer:
 
     def ListPipelineVersions(self, request, context):
         """Lists the versions of a pipeline, newest first, or of all pipelines, by name.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,10 @@ class PipelineServiceStub:
     - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
     """
     ListPipelineVersions: _aio.UnaryUnaryMultiCallable[_pipeline_service_pb2.ListPipelineVersionsRequest, _pipeline_service_pb2.ListPipelineVersionsResponse]
-    """Lists the versions of a pipeline, newest first, or of all pipelines, by name."""
+    """Lists the versions of a pipeline, newest first, or of all pipelines, by name.
+
+    A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+    """
 
 class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
     """The pipelines of one tenant, by name and version."""
@@ -98,6 +101,9 @@ class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pipeline_service_pb2.ListPipelineVersionsRequest,
         context: _aio.ServicerContext[_pipeline_service_pb2.ListPipelineVersionsRequest, _abc.Awaitable[_pipeline_service_pb2.ListPipelineVersionsResponse]],
     ) -> _abc.Awaitable[_pipeline_service_pb2.ListPipelineVersionsResponse]:
-        """Lists the versions of a pipeline, newest first, or of all pipelines, by name."""
+        """Lists the versions of a pipeline, newest first, or of all pipelines, by name.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+        """
 
 def add_PipelineServiceServicer_to_server(servicer: PipelineServiceServicer, server: _aio.Server) -> None: ...

@@ -86,6 +86,8 @@ class PromptServiceServicer:
 
     def ListPromptVersions(self, request, context):
         """Lists the versions of a step, newest first.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,7 +32,10 @@ class PromptServiceStub:
     - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
     """
     ListPromptVersions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptVersionsRequest, _prompt_service_pb2.ListPromptVersionsResponse]
-    """Lists the versions of a step, newest first."""
+    """Lists the versions of a step, newest first.
+
+    A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+    """
     ActivatePromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ActivatePromptVersionRequest, _prompt_service_pb2.ActivatePromptVersionResponse]
     """Makes a version the active one of its step; the version that was active before becomes inactive.
 
@@ -78,7 +81,10 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.ListPromptVersionsRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.ListPromptVersionsRequest, _abc.Awaitable[_prompt_service_pb2.ListPromptVersionsResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.ListPromptVersionsResponse]:
-        """Lists the versions of a step, newest first."""
+        """Lists the versions of a step, newest first.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+        """
 
     @_abc_1.abstractmethod
     def ActivatePromptVersion(

@@ -123,6 +123,8 @@ class RunServiceServicer:
 
     def ListRuns(self, request, context):
         """Lists runs, newest first.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

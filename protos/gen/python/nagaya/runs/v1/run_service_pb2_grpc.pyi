@@ -50,7 +50,10 @@ class RunServiceStub:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]
-    """Lists runs, newest first."""
+    """Lists runs, newest first.
+
+    A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]
     """Sends a run's events in order, from any point on, and ends after the one that makes the run's state final.
 
@@ -136,7 +139,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.ListRunsRequest,
         context: _aio.ServicerContext[_run_service_pb2.ListRunsRequest, _abc.Awaitable[_run_service_pb2.ListRunsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.ListRunsResponse]:
-        """Lists runs, newest first."""
+        """Lists runs, newest first.
+
+        A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(
