@@ -14,7 +14,7 @@ from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from artifacts.app.commits import Commits
     from artifacts.app.reading import Reader
@@ -72,17 +72,16 @@ class Batches:
         paths = {pointer.key.path for pointer in pointers if not isinstance(pointer, DomainError)}
         async with self._tenants.connection(tenant_id) as connection:
             found = await self._artifacts.find_all(connection, tenant_id, list(paths))
-        results: list[bytes | DomainError] = []
-        left = BATCH_LIMIT
-        for start in range(0, len(pointers), _READS_AT_ONCE):
-            if left < 0:
-                break
-            window = pointers[start : start + _READS_AT_ONCE]
-            for value in await self._read(window, found, left):
-                left -= BATCH_LIMIT + 1 if isinstance(value, BatchTooLarge) else _size(value)
-                results.append(value if left >= 0 else BatchTooLarge(BATCH_LIMIT))
-        too_large: list[bytes | DomainError] = [BatchTooLarge(BATCH_LIMIT)]
-        return results + too_large * (len(pointers) - len(results))
+        results: list[bytes | DomainError | None] = [
+            pointer if isinstance(pointer, DomainError) else None for pointer in pointers
+        ]
+        groups = _groups(pointers)
+        end = len(pointers)  # what comes behind does not fit
+        for start in range(0, len(groups), _READS_AT_ONCE):
+            window = [[n for n in group if n < end] for group in groups[start:][:_READS_AT_ONCE]]
+            await self._read(pointers, filter(None, window), found, results)
+            end = _end(results, end)
+        return [BatchTooLarge(BATCH_LIMIT) if result is None else result for result in results]
 
     async def _file(self, item: Item) -> SmallFile | DomainError:
         try:
@@ -94,32 +93,33 @@ class Batches:
         return DigestMismatch(actual) if item.digest not in ("", actual) else file
 
     async def _read(
-        self, window: Sequence[Pointer | DomainError], found: Mapping[str, Artifact], left: int
-    ) -> list[bytes | DomainError]:
-        """Read what some pointers name, each file once."""
-        groups: dict[tuple[str, str, bool], list[Pointer]] = {}
-        for pointer in window:
-            if not isinstance(pointer, DomainError):
-                groups.setdefault(_group(pointer), []).append(pointer)
-        read = await asyncio.gather(
-            *(self._values(found.get(path), group, left) for (path, *_), group in groups.items())
-        )
-        values = {key: iter(group) for key, group in zip(groups, read, strict=True)}
-        return [
-            pointer if isinstance(pointer, DomainError) else next(values[_group(pointer)])
-            for pointer in window
-        ]
+        self,
+        pointers: Sequence[Pointer | DomainError],
+        groups: Iterable[Sequence[int]],
+        found: Mapping[str, Artifact],
+        results: list[bytes | DomainError | None],
+    ) -> None:
+        """Read what some pointers name, each group's file once."""
+
+        async def read(group: Sequence[int]) -> None:
+            named = [p for n in group if not isinstance(p := pointers[n], DomainError)]
+            values = await self._values(found.get(named[0].key.path), named)
+            for number, value in zip(group, values, strict=True):
+                results[number] = value
+
+        await asyncio.gather(*map(read, groups))
 
     async def _values(
-        self, found: Artifact | None, pointers: Sequence[Pointer], left: int
+        self, found: Artifact | None, pointers: Sequence[Pointer]
     ) -> Sequence[bytes | DomainError]:
         """Return what some pointers into one file name: the whole of it, or values of it."""
         path, digest = pointers[0].key.path, pointers[0].digest
         try:
             artifact = expect(found, path, digest)
             if pointers[0].json_pointer:
-                return await self._reader.values(artifact, [p.json_pointer for p in pointers])
-            if artifact.size_bytes > left:
+                wanted = [pointer.json_pointer for pointer in pointers]
+                return await self._reader.values(artifact, wanted, BATCH_LIMIT)
+            if artifact.size_bytes > BATCH_LIMIT:
                 raise BatchTooLarge(BATCH_LIMIT)
             return [await self._reader.body(artifact)] * len(pointers)
         except DomainError as error:
@@ -137,9 +137,27 @@ def _clash(key: Key, files: Container[str], folders: Container[str]) -> NameInva
     return None
 
 
-def _size(value: bytes | DomainError) -> int:
-    return len(value) if isinstance(value, bytes) else 0
+def _groups(pointers: Sequence[Pointer | DomainError]) -> list[list[int]]:
+    """Return the numbers of those pointers that are answered by one reading of a file."""
+    groups: dict[tuple[str, str, bool], list[int]] = {}
+    for number, pointer in enumerate(pointers):
+        if not isinstance(pointer, DomainError):
+            key = pointer.key.path, pointer.digest, bool(pointer.json_pointer)
+            groups.setdefault(key, []).append(number)
+    return list(groups.values())
 
 
-def _group(pointer: Pointer) -> tuple[str, str, bool]:
-    return pointer.key.path, pointer.digest, bool(pointer.json_pointer)
+def _end(results: list[bytes | DomainError | None], end: int) -> int:
+    """Return which result is the first that does not fit, and drop all from there on.
+
+    What is not known yet counts nothing: it can only make fewer fit.
+    """
+    left = BATCH_LIMIT
+    for number in range(end):
+        result = results[number]
+        if isinstance(result, bytes):
+            left -= len(result)
+        if left < 0 or isinstance(result, BatchTooLarge):
+            results[number:] = [None] * (len(results) - number)
+            return number
+    return end

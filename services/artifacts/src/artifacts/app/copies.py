@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from artifacts.app.commits import LargeFile
 from artifacts.domain.files import CHUNK_BYTES, Source
 from artifacts.domain.writers import check_writer
-from artifacts.errors import PointerInvalid
 from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
@@ -45,7 +44,7 @@ class Copies:
 
     async def _value(self, found: Artifact, pointer: Pointer) -> bytes:
         value = (await self._reader.values(found, [pointer.json_pointer]))[0]
-        if isinstance(value, PointerInvalid):
+        if isinstance(value, DomainError):
             raise value
         return value
 

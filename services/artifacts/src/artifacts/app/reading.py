@@ -10,46 +10,51 @@ from typing import TYPE_CHECKING
 from artifacts.app.intake import INLINE_BYTES
 from artifacts.blobs.store import BlobDamaged
 from artifacts.domain.files import CHUNK_BYTES
+from artifacts.domain.values import values_of
 from artifacts.errors import (
     ArtifactCorrupt,
     ArtifactNotFound,
+    BatchTooLarge,
     DigestUnexpected,
     PointerInvalid,
     RangeInvalid,
     StoreUnavailable,
     ValueTooLarge,
 )
-from jsonvalues import NothingThere, NotJson, PointerMalformed, at, compact, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from concurrent.futures import Executor
 
+    from artifacts.app.documents import Documents
     from artifacts.blobs.store import Blobs
     from artifacts.domain.files import Artifact
     from artifacts.domain.keys import Key
     from artifacts.store.stores import Stores
     from dataplane import paging
     from dataplane.tenants import TenantPools
-    from jsonvalues import Json
 
 DOCUMENT_LIMIT = 16 << 20
 """The largest file that values are taken out of: it is parsed in memory."""
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
-_DOCUMENTS_AT_ONCE = 2
 
 
 class Reader:
     def __init__(
-        self, tenants: TenantPools, stores: Stores, blobs: Blobs, threads: Executor
+        self,
+        tenants: TenantPools,
+        stores: Stores,
+        blobs: Blobs,
+        threads: Executor,
+        documents: Documents,
     ) -> None:
         self._tenants = tenants
         self._artifacts = stores.artifacts
         self._blobs = blobs
         self._threads = threads
-        self._documents = asyncio.Semaphore(_DOCUMENTS_AT_ONCE)
+        self._documents = documents
 
     async def find(self, key: Key, digest: str = "", offset: int = 0) -> Artifact:
         """Return a file's row. Raises ArtifactNotFound, DigestUnexpected, RangeInvalid."""
@@ -90,20 +95,22 @@ class Reader:
             return b"".join([chunk async for chunk in chunks])
 
     async def values(
-        self, found: Artifact, json_pointers: Sequence[str]
-    ) -> list[bytes | PointerInvalid]:
+        self, found: Artifact, json_pointers: Sequence[str], limit: int | None = None
+    ) -> list[bytes | PointerInvalid | BatchTooLarge]:
         """Return the JSON values at some pointers of a file, or why there is none.
 
-        Raises ValueTooLarge, ArtifactCorrupt, StoreUnavailable.
+        From the value on that would make more than `limit` bytes, it is BatchTooLarge. Raises
+        ValueTooLarge, ArtifactCorrupt, StoreUnavailable.
         """
         if found.size_bytes > DOCUMENT_LIMIT:
             raise ValueTooLarge(DOCUMENT_LIMIT)
         if found.size_bytes <= INLINE_BYTES:
-            return _values(await self.body(found), json_pointers)
-        async with self._documents:
-            body = await self.body(found)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, _values, body, json_pointers)
+            values = values_of(await self.body(found), json_pointers, limit)
+        else:
+            body, tenant_id = await self.body(found), found.key.tenant_id
+            values = await self._documents.values(tenant_id, body, json_pointers, limit)
+        pairs = zip(json_pointers, values, strict=True)
+        return [_told_value(json_pointer, value, limit or 0) for json_pointer, value in pairs]
 
     async def _digests(self, found: Artifact, first: int, last: int) -> list[bytes]:
         if found.size_bytes <= CHUNK_BYTES:
@@ -180,22 +187,9 @@ def _told(found: Artifact, error: Exception) -> Exception:
     return ArtifactCorrupt(found.path) if isinstance(error, BlobDamaged) else error
 
 
-def _values(body: bytes, json_pointers: Sequence[str]) -> list[bytes | PointerInvalid]:
-    try:
-        document = parse(body)
-    except NotJson as error:
-        return [PointerInvalid(pointer, f"of the file: {error}") for pointer in json_pointers]
-    return [_value(document, json_pointer) for json_pointer in json_pointers]
-
-
-def _value(document: Json, json_pointer: str) -> bytes | PointerInvalid:
-    """Return the value at a pointer in its shortest form, its numbers to the letter."""
-    try:
-        # A string may hold half of a surrogate pair, which only an escape can write.
-        return compact(at(document, json_pointer)).encode("utf-8", "backslashreplace")
-    except PointerMalformed:
-        return PointerInvalid(json_pointer, "it begins with / and has ~ only in ~0 and ~1")
-    except NothingThere:
-        return PointerInvalid(json_pointer, "the file holds nothing there")
-    except NotJson as error:
-        return PointerInvalid(json_pointer, f"of the value: {error}")
+def _told_value(
+    json_pointer: str, value: bytes | str | None, limit: int
+) -> bytes | PointerInvalid | BatchTooLarge:
+    if value is None:
+        return BatchTooLarge(limit)
+    return PointerInvalid(json_pointer, value) if isinstance(value, str) else value

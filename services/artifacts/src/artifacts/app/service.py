@@ -9,6 +9,7 @@ from artifacts.app.batches import Batches
 from artifacts.app.collector import Collector
 from artifacts.app.commits import Commits
 from artifacts.app.copies import Copies
+from artifacts.app.documents import Documents
 from artifacts.app.leases import Leases
 from artifacts.app.pending_work import PendingWork
 from artifacts.app.reading import Reader
@@ -34,11 +35,13 @@ class Service:
         pending = PendingWork(tenants, data.management, stores.pending_work, config.grace_seconds)
         leases = Leases(tenants, stores, pending)
         commits = Commits(tenants, stores, leases, blobs, self._threads)
-        self.reader = Reader(tenants, stores, blobs, self._threads)
+        self._documents = Documents()
+        self.reader = Reader(tenants, stores, blobs, self._threads, self._documents)
         self.uploads = Uploads(tenants, stores, pending, commits, config.upload_seconds)
         self.batches = Batches(tenants, stores, commits, self.reader)
         self.copies = Copies(self.reader, commits)
         self.collector = Collector(data, stores, self.keys, blobs, config)
 
     def close(self) -> None:
+        self._documents.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

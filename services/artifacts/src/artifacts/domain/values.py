@@ -1,0 +1,48 @@
+"""JSON values inside files, by their pointers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jsonvalues import NothingThere, NotJson, PointerMalformed, at, compact, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonvalues import Json
+
+
+def values_of(
+    body: bytes, json_pointers: Sequence[str], limit: int | None
+) -> list[bytes | str | None]:
+    """Return the values at some pointers, each in its shortest form, its numbers to the letter.
+
+    A text says why there is no value. None stands for the first value that would make more than
+    `limit` bytes of them, and for all behind it.
+    """
+    try:
+        document = parse(body)
+    except NotJson as error:
+        return [f"of the file: {error}"] * len(json_pointers)
+    found: list[bytes | str | None] = []
+    left = limit
+    for json_pointer in json_pointers:
+        value = _value(document, json_pointer)
+        if left is not None and isinstance(value, bytes):
+            left -= len(value)
+            if left < 0:
+                break
+        found.append(value)
+    return found + [None] * (len(json_pointers) - len(found))
+
+
+def _value(document: Json, json_pointer: str) -> bytes | str:
+    try:
+        # A string may hold half of a surrogate pair, which only an escape can write.
+        return compact(at(document, json_pointer)).encode("utf-8", "backslashreplace")
+    except PointerMalformed:
+        return "it begins with / and has ~ only in ~0 and ~1"
+    except NothingThere:
+        return "the file holds nothing there"
+    except NotJson as error:
+        return f"of the value: {error}"
