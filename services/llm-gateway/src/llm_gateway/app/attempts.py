@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from llm_gateway.app.flights import Flight
+    from llm_gateway.app.reply_checks import SchemaChecks
     from llm_gateway.domain.calls import Plan
     from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.replies import Reply
@@ -68,7 +69,9 @@ class Failed:
     ending: Ending
 
 
-async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
+async def make(
+    flight: Flight, journey: Journey, number: int, checks: SchemaChecks
+) -> Heard | Failed:
     """Send one request and hear its reply out."""
     begun = now()
     exchange = journey.line.exchange(journey.prompt, f"{flight.order.key}/{number}")
@@ -79,8 +82,9 @@ async def make(flight: Flight, journey: Journey, number: int) -> Heard | Failed:
             async for text in texts:
                 flight.hear(text)
         used = _used(flight, journey, exchange)
-        asked = Asked(flight.order.spec, journey.route.model, journey.prompt.max_output_tokens)
-        reply = await checked(flight.text, asked, exchange, used)
+        order, limit = flight.order, journey.prompt.max_output_tokens
+        asked = Asked(order.tenant_id, order.spec, journey.route.model, limit)
+        reply = await checked(flight.text, asked, exchange, used, checks)
     except ProviderFault as fault:
         outcome = Failed(fault, _failure(flight, journey, exchange, fault, begun))
     except BaseException:

@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from interceptor.turns import Turns
 from jsonvalues import NotJson, parse_strict
 from llm_gateway.domain.ends import Verdict, finish_reason
 from llm_gateway.domain.replies import Reply
@@ -35,27 +36,50 @@ _FAULTS = {
     Verdict.BARRED: (Fault.REFUSED, "the account may not use the model"),
 }
 _WORD = re.compile(r"[\w/.-]{1,64}", re.ASCII)
+_SCHEMAS_AT_ONCE = 2
+_LONGEST_SECONDS = 60.0
 _log = logging.getLogger(__name__)
+
+
+class SchemaChecks:
+    """Holds replies to their schemas in threads, few at once and one of a tenant.
+
+    A thread that computes takes turns with the loop: each one more makes every call slower.
+    """
+
+    def __init__(self) -> None:
+        self._turns = Turns(_SCHEMAS_AT_ONCE, 1, _LONGEST_SECONDS)
+
+    async def misfit(self, tenant_id: str, schema: OutputSchema, reply: Reply) -> str:
+        """Return why a reply does not fit a schema; empty when it does."""
+        turn = await self._turns.take(tenant_id)
+        try:
+            return await asyncio.to_thread(_misfit, schema, reply)
+        finally:
+            turn.end()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What was asked of which model, as far as its reply is measured by it."""
 
+    tenant_id: str
     spec: GenerationSpec
     model: Model
     limit: int
     """The limit on output tokens, reasoning included."""
 
 
-async def checked(text: str, asked: Asked, exchange: Exchange, used: ReportedUsage) -> Reply:
+async def checked(
+    text: str, asked: Asked, exchange: Exchange, used: ReportedUsage, checks: SchemaChecks
+) -> Reply:
     """Return a reply. Raises ProviderFault when it is not what was asked for.
 
     That is raised also where nobody expected an error: the reply is there and paid for, so that
     what cannot be done with it is no unknown outcome.
     """
     try:
-        return await _reply(text, asked, exchange, used)
+        return await _reply(text, asked, exchange, used, checks)
     except ProviderFault:
         raise
     except Exception as error:
@@ -67,7 +91,9 @@ async def checked(text: str, asked: Asked, exchange: Exchange, used: ReportedUsa
         raise ProviderFault(Fault.MALFORMED, words, status=exchange.status) from None
 
 
-async def _reply(text: str, asked: Asked, exchange: Exchange, used: ReportedUsage) -> Reply:
+async def _reply(
+    text: str, asked: Asked, exchange: Exchange, used: ReportedUsage, checks: SchemaChecks
+) -> Reply:
     ended, spec = exchange.end(text), asked.spec
     _refuse_incomplete(ended, spec, exchange)
     told = finish_reason(ended.verdict)
@@ -83,7 +109,7 @@ async def _reply(text: str, asked: Asked, exchange: Exchange, used: ReportedUsag
     )
     if spec.output_schema is None:
         return reply
-    problem = await asyncio.to_thread(_misfit, spec.output_schema, reply)
+    problem = await checks.misfit(asked.tenant_id, spec.output_schema, reply)
     if not problem:
         return reply
     if reply.finish_reason.cut_off:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.app.attempts import Failed, make
 from llm_gateway.app.patience import patiently
+from llm_gateway.app.reply_checks import SchemaChecks
 from llm_gateway.app.retries import error_of
 from llm_gateway.domain.calls import Bound, CallState
 from llm_gateway.ledger.bounds import bound_of, refuse_too_early
@@ -63,6 +64,7 @@ class Work:
         self._settlement = settlement
         self._recovery = recovery
         self._retries = retries
+        self._checks = SchemaChecks()
 
     async def fly(self, flight: Flight) -> Call:
         """Bring a call to its end, whoever still waits for it. Raises DomainError."""
@@ -140,7 +142,7 @@ class Work:
         if tried == 1:
             self._retries.began(provider_id)
         while True:
-            outcome = await make(flight, journey, number)
+            outcome = await make(flight, journey, number, self._checks)
             if not isinstance(outcome, Failed):
                 return await self._settlement.land(flight, number, outcome)
             fault, ending = outcome.fault, outcome.ending
