@@ -19,7 +19,7 @@ from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
     from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.integration.llm_gateway.asking import Asking, Fields
     from tests.integration.llm_gateway.house import House
 
 
@@ -67,6 +67,33 @@ async def test_the_usage_of_an_error_inside_a_stream_is_what_was_told(
     (attempt,) = (await asking.call()).attempts
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (10, 5)
     assert not attempt.estimated
+
+
+@pytest.mark.parametrize("form", STREAMS)
+@pytest.mark.parametrize(
+    ("error", "requests"),
+    [({"code": 402, "type": "billing_error", "status": "RESOURCE_EXHAUSTED"}, 1),
+     ({"code": 503, "type": "overloaded_error", "status": "UNAVAILABLE"}, 3)],
+    ids=["no credit", "overloaded"],
+)  # fmt: skip
+async def test_text_before_an_error_inside_a_stream_is_paid_by_estimate(
+    scripted: ScriptedProvider, asking: Asking, form: str, error: Fields, requests: int
+) -> None:
+    stream = STREAMS[form]
+    said = (stream.said("x" * 400), stream.error(message="m", **error))
+    scripted.script(asking.word, Reply(said))
+
+    await asking.refusal(asking.spec(model=by_id(SCRIPTED[form])))
+
+    assert len(scripted.requests(asking.word)) == requests
+    call = await asking.call()
+    assert len(call.attempts) == requests
+    for attempt in call.attempts:
+        assert attempt.estimated
+        assert attempt.usage.output_tokens == 100
+        assert attempt.usage.input_tokens > 0
+        assert attempt.note == "the reply broke off before its tokens were told"
+    assert call.cost_micro_usd > 1500 * requests
 
 
 SAID = "The blue heron stood at the weir. 青鷺が堰に立っていた。"

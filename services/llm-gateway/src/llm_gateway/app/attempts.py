@@ -38,7 +38,7 @@ _HEARD = (
     Fault.INCOMPLETE,
     Fault.EMPTY,
 )
-"""Faults of replies, which cost something; the others are refusals, unless usage was told."""
+"""Faults of replies, which cost something; the others are refusals, unless text or usage came."""
 _USELESS = {Fault.INCOMPLETE: Useless.INCOMPLETE, Fault.EMPTY: Useless.EMPTY}
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ def _failure(
     if any(names):
         fault.words += f" ({', '.join(filter(None, names))})"
     used = exchange.usage
-    heard = fault.fault in _HEARD and exchange.status < 300  # a refusal of HTTP's costs nothing
+    heard = fault.fault in _HEARD or bool(flight.text)
+    heard = heard and exchange.status < 300  # a refusal of HTTP's costs nothing
     if heard or used.usage != Usage():
         used = _used(flight, journey, exchange, whole=exchange.ended)
     ending = _ending(journey, exchange, used, begun)

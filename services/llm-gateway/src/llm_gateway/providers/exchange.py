@@ -174,22 +174,23 @@ class Exchange:
         return fault
 
     async def _reply(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
-        last = False
+        """Yield the text of a reply; what came before a fault is paid for, and yielded first."""
+        last, fault = False, None
         while not (last or self._reader.done):
             try:
                 async with _silence(self._seconds()):
                     piece = await response.content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError):
-                text = self._read(self._left(response))
-                if not self.ended:
-                    raise
-                last = True
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                text, fault = self._read(self._left(response))
+                fault, last = fault or (None if self.ended else error), True
             else:
                 last = not piece
                 body = self._reply_body
-                text = self._read(body.feed(piece) if piece else body.finish())
+                text, fault = self._read(body.feed(piece) if piece else body.finish())
             if text:
                 yield text
+            if fault is not None:
+                raise fault
         if not last:
             await _to_end(response)
 
@@ -208,9 +209,9 @@ class Exchange:
         if self.ended or self._reply_body.is_document:
             yield from self._reply_body.finish()
 
-    def _read(self, values: Iterable[Told]) -> str:
-        """Return the text that values add; the half of a character waits for its other half."""
-        text = self._half
+    def _read(self, values: Iterable[Told]) -> tuple[str, Exception | None]:
+        """Return the text that values add, and the fault behind it; half a character waits."""
+        text, fault = self._half, None
         try:
             for event, value in values:
                 text += self._value(event, value)
@@ -218,9 +219,11 @@ class Exchange:
             self._reader.done = True
         except NotJson:
             if not self.ended:
-                raise ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200) from None
+                fault = ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200)
         except EventTooLong:
-            raise bad_reply("an event is too long") from None
+            fault = bad_reply("an event is too long")
+        except ProviderFault as error:
+            fault = error
         cut = -1 if text and "\ud800" <= text[-1] <= "\udbff" else len(text)
         whole, self._half = text[:cut], text[cut:]
         text = scalar_text(whole)
@@ -228,8 +231,8 @@ class Exchange:
             self._halves += sum("\ud800" <= each <= "\udfff" for each in whole)
         self._characters += len(text)
         if self._characters > _MAX_REPLY_CHARACTERS:
-            raise bad_reply("the reply is too long")
-        return text
+            fault = bad_reply("the reply is too long")
+        return text, fault
 
     def _value(self, event: str, value: Json) -> str:
         if isinstance(value, str) and event == "error":
