@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from tests.e2e.article import PIPELINE, brief, load_article
 from tests.e2e.house import create_run, create_tenant, finish
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.errors import ApiError
 
 if TYPE_CHECKING:
     from nagaya_client.client import Client
@@ -53,6 +55,27 @@ async def test_a_watch_of_a_run_that_is_over_ends_from_wherever_it_begins(
             messages = [message async for message in client.runs.WatchRun(request)]
         seen = [message.event.sequence for message in messages if message.HasField("event")]
         assert seen == list(range(after + 1, after + expected + 1))
+
+
+async def test_a_watch_from_before_the_beginning_or_of_no_run_is_refused_at_once(
+    client: Client, tenant_id: str
+) -> None:
+    run_id = await create_run(client, tenant_id, PIPELINE, brief())
+    await finish(client, tenant_id, run_id)
+
+    for run, after, reason in (
+        (run_id, -1, "REQUEST_INVALID"),
+        (run_id, -(2**63), "REQUEST_INVALID"),
+        (str(uuid.uuid4()), 0, "RUN_NOT_FOUND"),
+        (str(uuid.uuid4()), 7, "RUN_NOT_FOUND"),
+    ):
+        request = run_service_pb2.WatchRunRequest(
+            tenant_id=tenant_id, run_id=run, after_sequence=after
+        )
+        watch = aiter(client.runs.WatchRun(request))
+        with pytest.raises(ApiError) as refused:
+            await asyncio.wait_for(anext(watch), 5)
+        assert refused.value.reason == f"ERROR_REASON_{reason}"
 
 
 async def _read(client: Client, tenant_id: str, run_id: str, seen: list[int]) -> bool:

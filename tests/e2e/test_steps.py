@@ -159,15 +159,22 @@ async def test_a_mapped_step_is_done_for_each_element_of_its_list(
     assert outputs == [2 * number for number in range(count)]
 
 
-async def test_a_map_over_what_is_no_list_fails_the_run(client: Client, tenant_id: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "pointer", "reason"),
+    [("no list", "", "MAP_NOT_A_LIST"), (None, "", "MAP_NOT_A_LIST"), ({}, "", "MAP_NOT_A_LIST"),
+     ({"a": 5}, "/a", "MAP_NOT_A_LIST"), ({"a": 5}, "/gone", "POINTER_INVALID")],
+)  # fmt: skip
+async def test_a_map_over_what_is_no_list_fails_the_run(
+    client: Client, tenant_id: str, value: object, pointer: str, reason: str
+) -> None:
     run, _ = await run_steps(
         client,
         tenant_id,
-        function("word", "constant", arguments={"value": "no list"}),
-        function("each", "test.double", "word", map={"step": "word"}),
+        function("word", "constant", arguments={"value": value}),
+        function("each", "test.double", "word", map={"step": "word", "json_pointer": pointer}),
     )
 
-    assert (run.error.step, run.error.reason) == ("each", "MAP_NOT_A_LIST")
+    assert (run.error.step, run.error.reason) == ("each", reason)
 
 
 async def test_a_cancelled_run_stops_its_steps(client: Client, tenant_id: str) -> None:

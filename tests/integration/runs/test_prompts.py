@@ -52,7 +52,11 @@ async def test_concurrent_creations_get_distinct_versions(prompts: Prompts) -> N
     assert sorted(prompt.version for prompt in created) == list(range(1, 21))
 
 
-@pytest.mark.parametrize("content", ["Outline {{topic", "Outline {{Topic}}", "Outline {{}}"])
+@pytest.mark.parametrize(
+    "content",
+    ["Outline {{topic", "Outline {{topic}", "Outline {{Topic}}", "Outline {{}}", "{{ topic }}",
+     "{{{topic}}}", "{{topic-a}}", r"{{\bf x}} {{topic}}", "<p>{{ message }}</p> {{topic}}"],
+)  # fmt: skip
 async def test_a_malformed_template_is_refused_and_stores_nothing(
     prompts: Prompts, database: asyncpg.Connection, content: str
 ) -> None:
@@ -60,6 +64,17 @@ async def test_a_malformed_template_is_refused_and_stores_nothing(
         await prompts.create("acme", "r1", "outline", content)
 
     assert await database.fetchval("SELECT count(*) FROM prompts") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{{topic}}", "{{topic}} {{topic}}", 'say {"a": {"b": 1}} {{topic}}', "{{topic}}}}",
+     "{{topic}} {% raw %} {topic} ${topic}", r"\{\{x\}\} {{topic}}"],
+)  # fmt: skip
+async def test_what_other_template_languages_read_is_text(prompts: Prompts, content: str) -> None:
+    created = await prompts.create("acme", "r1", "outline", content)
+
+    assert (created.content, list(created.variables)) == (content, ["topic"])
 
 
 async def test_activating_a_version_deactivates_the_one_before(

@@ -76,12 +76,12 @@ def test_a_schema_that_asks_for_endless_work_is_cut_short(width: int) -> None:
         deeper: JsonObject = {"$ref": f"#/$defs/d{level - 1}"}
         definitions[f"d{level}"] = {"anyOf": [dict(deeper) for _ in range(width)]}
     schema = OutputSchema.parse({"$defs": definitions, "$ref": "#/$defs/d39"})
-    began = time.monotonic()
+    began = time.process_time()  # what others do on the machine is none of its work
 
     with pytest.raises(SchemaMismatch):
         schema.check("no integer")
 
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_a_number_too_large_to_be_checked_is_a_mismatch() -> None:

@@ -58,6 +58,38 @@ def test_why_a_condition_cannot_be_evaluated_is_told(expression: str, why: str) 
     assert failed.value.message.startswith(f"the condition cannot be evaluated: {why}")
 
 
+@pytest.mark.parametrize(
+    ("expression", "true"),
+    [
+        ("has(review.gone)", False),
+        ("'score' in review", True),
+        ("'gone' in review", False),
+        ("review['score'] < 8", True),
+        ("review.score < 8.5", True),
+        ("double(review.score) < 8.5", True),
+        ("review == review", True),
+        ("size(review) > 1", True),
+        ("true || review.gone < 3", True),
+        ("review.score < 8 ? true : false", True),
+        ("{'a': review.score}.a < 8", True),
+        ("string(review.score).matches('^(5+)+$')", True),
+        ("input.bytes > 1", True),
+    ],
+)
+def test_a_condition_may_be_written_in_every_way_that_cel_has(
+    expression: str, *, true: bool
+) -> None:
+    metrics = {"review": {"score": 5, "bytes": 11}, "input": {"bytes": 2}}
+
+    assert holds(expression, metrics) is true
+
+
+def test_a_pattern_that_could_be_matched_in_countless_ways_is_matched_at_once() -> None:
+    digits = f"string(review.score).matches('^({'5+' * 20})+$')"
+
+    assert holds(digits, {"review": {"score": 5_555_555_555_555_555_551}}) is False
+
+
 def test_a_condition_can_ask_whether_a_step_was_skipped() -> None:
     assert holds("has(b.score) && b.score > 0", {"b": {}}) is False
 

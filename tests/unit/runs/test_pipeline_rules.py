@@ -149,6 +149,14 @@ def test_a_condition_is_cel() -> None:
     assert description.startswith("it is no CEL: column 10: ")
 
 
+def test_a_condition_that_is_nested_too_deeply_to_be_read_is_told_as_such() -> None:
+    when = "(" * 240 + "true" + ")" * 240
+    ((field, description),) = faults(function("a"), function("b", "a", when=when))
+
+    assert field == "spec.steps[1].when"
+    assert description.endswith("it cannot be read from here on; is it nested too deeply?")
+
+
 def test_a_condition_asks_only_for_steps_that_are_needed() -> None:
     assert faults(function("a"), function("b", when="a.score < 8")) == [
         (

@@ -33,6 +33,13 @@ def test_texts_that_meet_become_one_piece() -> None:
 
 def test_a_value_that_looks_like_a_variable_is_left_alone() -> None:
     assert render("{{a}}", {"a": ("{{b}}",)}) == ("{{b}}",)
+    assert render("{{a}} {{b}}", {"a": ("{{b}}",), "b": ("{{a}}",)}) == ("{{b}} {{a}}",)
+
+
+def test_a_value_that_other_template_languages_would_read_stays_as_it_is() -> None:
+    value = "{{7*7}} {% raw %} {x.__class__} }} {{ \\n ${HOME} \" ' \x7f"
+
+    assert render("A<<{{a}}>>B", {"a": (value,)}) == (f"A<<{value}>>B",)
 
 
 @pytest.mark.parametrize(
