@@ -20,7 +20,7 @@ from runs.function_host.pool import FunctionPool
 from runs.functions import InstalledFunction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from jsonvalues import JsonValue
@@ -47,9 +47,10 @@ class KeptFiles:
             raise self.refusal
         return json.dumps([pointer.path, pointer.digest, pointer.json_pointer]).encode()
 
-    async def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+    async def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
         try:
             for _ in range(3):
+                await asyncio.sleep(0.001)
                 yield b"x" * (1 << 20)
         finally:
             self.left += 1

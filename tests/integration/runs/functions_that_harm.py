@@ -176,6 +176,18 @@ async def opens_many(context):
     return sorted({type(one).__name__ for one in begun})
 
 
+async def gives_up_streaming(context):
+    """Stop waiting for the first piece of a file, and leave it, so many times."""
+    for _ in range(context.arguments["count"]):
+        stream = context.stream(context.element)
+        waiting = asyncio.create_task(anext(stream))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await stream.aclose()
+
+
 async def forks(context):
     """Fork: both come back from this function, the child first."""
     child = os.fork()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,15 @@ async def test_a_function_leaves_as_many_files_in_the_middle_as_it_likes(host: H
     with pytest.raises(StepImpossible) as failed:
         await host.call("opens_many", count=33, minds=True)
     assert failed.value.reason == "TOO_MANY_STREAMS"
+
+
+async def test_a_function_may_stop_waiting_for_a_piece_of_a_file(host: Host) -> None:
+    unseen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    await host.call("gives_up_streaming", count=50)
+    gc.collect()
+
+    assert unseen == []
 
 
 async def test_a_fork_of_a_function_neither_answers_for_it_nor_takes_calls(host: Host) -> None:

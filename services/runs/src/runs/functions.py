@@ -18,7 +18,7 @@ from runs.domain.metrics import number
 from runs.domain.outputs import BYTES_AT_ONCE, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from jsonvalues import JsonMapping
     from runs.domain.outputs import FilePointer
@@ -35,7 +35,7 @@ class Files(Protocol):
         """Return a JSON value of a file, in its shortest form, of at most 3 MiB."""
         ...
 
-    def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+    def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
         """Send a whole file in pieces of at most 1 MiB."""
         ...
 
@@ -63,7 +63,7 @@ class StepContext:
         """Return a JSON value, verified, of at most 3 MiB. Raises StepImpossible for others."""
         return parsed(await self.files.read(pointer))
 
-    def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+    def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
         """Send a whole file, verified, in pieces of at most 1 MiB."""
         return self.files.stream(pointer)
 

@@ -12,7 +12,7 @@ from runs.functions import FunctionResult, InstalledFunction, StepContext
 from runs.store.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from runs.activities.sources import Sources
     from runs.domain.outputs import FilePointer
@@ -35,7 +35,7 @@ class WorkFiles:
         (data,) = await self._artifacts.read(self._work.tenant_id, [pointer])
         return data
 
-    def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+    def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
         return self._artifacts.stream(self._work.tenant_id, pointer)
 
     async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:

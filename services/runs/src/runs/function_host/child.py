@@ -17,7 +17,7 @@ from runs.functions import FunctionResult, InstalledFunction, StepContext
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from jsonvalues import JsonValue
     from runs.functions import Function
@@ -150,7 +150,7 @@ class _AskedFiles:
     async def read(self, pointer: FilePointer) -> bytes:
         return (await self._child.ask(self._call, Kind.READ, pointer=_listed(pointer))).body
 
-    async def stream(self, pointer: FilePointer) -> AsyncIterator[bytes]:
+    async def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
         number = next(self._streams)
         file = _listed(pointer)
         is_open = True

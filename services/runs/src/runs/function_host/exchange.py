@@ -59,6 +59,23 @@ class OutOfMemory(Exception):
     """The function was refused memory."""
 
 
+class _Stream:
+    """A file that is read in pieces, by one at a time: the function may leave it meanwhile."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes]) -> None:
+        self._pieces = pieces
+        self._turn = asyncio.Lock()
+
+    async def next(self) -> bytes | None:
+        """Return the next piece; None at the end."""
+        async with self._turn:
+            return await anext(self._pieces, None)
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._pieces.aclose()
+
+
 class Exchange:
     """The worker's side of a call: it answers the process's requests until the call has ended."""
 
@@ -68,7 +85,7 @@ class Exchange:
         self._send = send
         self._asked: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._requests: set[asyncio.Task[None]] = set()
-        self._streams: dict[int, AsyncGenerator[bytes]] = {}
+        self._streams: dict[int, _Stream] = {}
         self._errors: dict[int, Exception] = {}
         self.ended = asyncio.Event()
         """The call has ended, or its process has."""
@@ -110,13 +127,13 @@ class Exchange:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
         for stream in self._streams.values():
-            await stream.aclose()
+            await stream.close()
         self._streams.clear()
 
     async def _leave(self, frame: Frame) -> None:
         stream = self._streams.pop(int(frame.fields["stream"]), None)
         if stream is not None:
-            await stream.aclose()
+            await stream.close()
 
     async def _answer(self, frame: Frame) -> None:
         try:
@@ -152,16 +169,12 @@ class Exchange:
                     f"the function has more than {_MOST_REQUESTS} files half read: close each "
                     "stream with aclose(), or read it to its end",
                 )
-            self._streams[number] = self._pieces(pointer)
-        piece = await anext(self._streams[number], None)
+            self._streams[number] = _Stream(self._files.stream(_pointer(pointer)))
+        piece = await self._streams[number].next()
         if piece is None:
-            del self._streams[number]
+            self._streams.pop(number, None)
             return {"end": True}, b""
         return {}, piece
-
-    async def _pieces(self, pointer: list[str]) -> AsyncGenerator[bytes]:
-        async for piece in self._files.stream(_pointer(pointer)):
-            yield piece
 
     def _result(self, end: Frame) -> FunctionResult:
         match end.kind:

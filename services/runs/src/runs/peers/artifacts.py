@@ -16,7 +16,7 @@ from servicekit import status
 from servicekit.errors import Conflict, DomainError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     import grpc
 
@@ -93,7 +93,7 @@ class Artifacts:
                 raise _unread(pointer, status.from_proto(result.status))
         return tuple(result.data for result in response.results)
 
-    async def stream(self, tenant_id: str, pointer: FilePointer) -> AsyncIterator[bytes]:
+    async def stream(self, tenant_id: str, pointer: FilePointer) -> AsyncGenerator[bytes]:
         """Send a file's bytes, verified, in pieces of at most 1 MiB."""
         request = pb.DownloadArtifactRequest(
             tenant_id=tenant_id, path=pointer.path, digest=pointer.digest
