@@ -8,9 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from temporalio import workflow
+from temporalio import activity, workflow
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from nagaya_local.errors import TemporalMissing
 from nagaya_local.machine.ports import free_port
@@ -28,6 +33,30 @@ class Waiting:
     @workflow.run
     async def run(self, text: str) -> None:
         await asyncio.sleep(60)
+
+
+class Served:
+    """An activity that notes whose turn it was."""
+
+    def __init__(self) -> None:
+        self.tenants: list[str] = []
+
+    @activity.defn
+    async def note(self, tenant: str) -> None:
+        self.tenants.append(tenant)
+
+
+@workflow.defn
+class ManySteps:
+    @workflow.run
+    async def run(self, tenant: str, count: int) -> None:
+        steps = (
+            workflow.execute_activity(
+                "note", tenant, task_queue="steps", start_to_close_timeout=timedelta(seconds=30)
+            )
+            for _ in range(count)
+        )
+        await asyncio.gather(*steps)
 
 
 def _fake(path: Path, server: str) -> Path:
@@ -143,3 +172,49 @@ async def test_a_body_is_refused_by_the_server_itself(temporal: TemporalServer) 
             task_queue="nobody",
             execution_timeout=timedelta(seconds=5),
         )
+
+
+async def test_a_tenant_with_few_steps_does_not_wait_for_one_with_many(
+    temporal: TemporalServer,
+) -> None:
+    client = await Client.connect(temporal.address)
+
+    async def queued() -> int:
+        queue = DescribeTaskQueueRequest(
+            namespace="default",
+            task_queue=TaskQueue(name="steps"),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            report_stats=True,
+        )
+        described = await client.workflow_service.describe_task_queue(queue)
+        return described.stats.approximate_backlog_count
+
+    async def begin(tenant: str, count: int, then_queued: int) -> None:
+        await client.start_workflow(
+            ManySteps.run,
+            args=[tenant, count],
+            id=tenant,
+            task_queue="many-steps",
+            priority=Priority(fairness_key=tenant),
+        )
+        async with asyncio.timeout(30):
+            while await queued() < then_queued:  # noqa: ASYNC110 - the server announces nothing
+                await asyncio.sleep(0.05)
+
+    served = Served()
+    async with Worker(
+        client,
+        task_queue="many-steps",
+        workflows=[ManySteps],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        await begin("large", 60, 60)
+        await begin("small", 5, 65)
+        async with Worker(
+            client, task_queue="steps", activities=[served.note], max_concurrent_activities=1
+        ):
+            for tenant in ("small", "large"):
+                await client.get_workflow_handle(tenant).result()
+
+    assert served.tenants.count("large") == 60
+    assert [tenant for tenant in served.tenants[:20] if tenant == "small"] == ["small"] * 5

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 NAMESPACE = "default"
 
-# A default server reads the transfer queue 20 times a second, so that three activities take 350 ms.
 _DYNAMIC_CONFIG = {
+    # A default server reads the transfer queue 20 times a second: a run of three activities takes
+    # 200 ms on server 1.32 instead of 50 to 70.
     "history.transferProcessorMaxPollRPS": "2000",
-    "history.timerProcessorMaxPollRPS": "2000",
-    "system.enableActivityEagerExecution": "true",
-    "matching.numTaskqueueReadPartitions": "1",
-    "matching.numTaskqueueWritePartitions": "1",
     # Tasks of one queue are handed out by turns among tenants: the fairness key of a run's start,
     # which its activities inherit. Exact with one partition only.
     "matching.enableFairness": "true",
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
     # The last fence against bodies in histories. Not tighter: the server's own workflows
     # (schedules, batches) live in the same namespace.
     "limit.blobSize.warn": "65536",
