@@ -81,6 +81,10 @@ async def double(context):
     return 2 * await context.read(context.element)
 
 
+async def number(context):
+    return {"score": float(context.arguments["value"]), "ok": 1}
+
+
 async def numbers(context):
     return list(range(context.arguments["count"]))
 
@@ -92,7 +96,7 @@ def note(context, word):
 '''
 
 _FUNCTIONS = (
-    *("explode", "flaky", "endless", "double", "numbers"),
+    *("explode", "flaky", "endless", "double", "number", "numbers"),
     *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits"),
 )
 

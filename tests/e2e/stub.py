@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from tests.e2e.house import House
 
 
-async def add_rule(house: House, marker: str, action: Mapping[str, object]) -> None:
-    """Do something once, to the next call whose prompt holds the marker."""
-    rule = {"name": marker, "match": {"contains": marker}, "times": 1, "action": dict(action)}
+async def add_rule(house: House, marker: str, action: Mapping[str, object], times: int = 1) -> None:
+    """Do something so often, to the next calls whose prompts hold the marker."""
+    rule = {"name": marker, "match": {"contains": marker}, "times": times, "action": dict(action)}
     async with (
         aiohttp.ClientSession() as session,
         session.post(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
+AT_ONCE = 50
+"""How many elements of a map are done at once."""
+ELEMENTS = 150
 SPEC = {
     "steps": [
         {
@@ -71,6 +74,25 @@ async def test_calls_in_flight_when_a_run_is_cancelled_are_in_its_totals_once_th
     check_totals(run, calls)
 
 
+async def test_nothing_behind_a_full_row_is_asked_for_once_an_element_has_failed(
+    house: House, client: Client
+) -> None:
+    tenant_id = await create_writing_tenant(client)
+    refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
+    await add_rule(house, refused, {"kind": "status", "status": 400})
+    await add_rule(house, slow, {"kind": "delay", "delay_ms": 1_500}, times=ELEMENTS)
+    titles = [f"{slow} {number}" for number in range(ELEMENTS)]
+    titles[9] = refused
+    run_id = await create_run(client, tenant_id, "titles", titles)
+    ended = await finish(client, tenant_id, run_id)
+
+    assert (ended.state, ended.error.reason) == (run_pb2.RUN_STATE_FAILED, "PROVIDER_REFUSED")
+    run, calls = await landed(client, tenant_id, run_id)
+    assert len(calls) <= AT_ONCE
+    assert [len(call.attempts) for call in calls] == [1] * len(calls)
+    check_totals(run, calls)
+
+
 async def create_writing_tenant(client: Client) -> str:
     tenant_id = await create_tenant(client, "costs")
     await create_prompt(client, tenant_id, "write", "Write about {{title}}.")
@@ -88,7 +110,7 @@ async def landed(
         while run.totals.calls_open:  # a watch ends with the run, and tells nothing later
             await asyncio.sleep(0.1)
             run = (await client.runs.GetRun(get)).run
-    ledger = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id)
+    ledger = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
     return run, list((await client.calls.ListCalls(ledger)).calls)
 
 

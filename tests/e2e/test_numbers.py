@@ -189,3 +189,22 @@ async def test_a_condition_compares_what_a_step_has_put_out(
     ):
         assert {**metrics, **fractions}["score"] == score
         assert metrics.get("score", 0) == (round(score) if score < 1e18 else 0)
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+async def test_what_no_number_of_json_is_becomes_no_output(
+    house: House, client: Client, value: str, *, short: bool
+) -> None:
+    tenant_id = await create_tenant(client, "nan")
+    function = {"function": "test.number", "arguments": {"value": value}, "short": short}
+    number = {"step": "number", "function": function, "metrics": {"score": "/score"}}
+    after = {"step": "after", "needs": ["number"], "function": {"function": "collect"}}
+    await create_pipeline(client, tenant_id, "nan", {"steps": [number, after]})
+    run_id = await create_run(client, tenant_id, "nan", "given")
+    run = await finish(client, tenant_id, run_id)
+
+    assert (run.error.step, run.error.reason) == ("number", "OUTPUT_NOT_JSON")
+    (step,) = await list_steps(client, tenant_id, run_id)
+    assert (step.state, step.retry_count) == (run_pb2.STEP_STATE_FAILED, 0)
+    assert not house.file(f"storage/{tenant_id}/{run_id}/number/output.json").exists()

@@ -15,7 +15,7 @@ from tests.e2e.house import create_pipeline, create_run, create_tenant, finish
 from tests.e2e.test_functions import gone, notes
 from tests.e2e.test_steps import function
 
-from nagaya.runs.v1 import run_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
     from tests.e2e.house import House
@@ -129,6 +129,29 @@ async def test_what_a_frozen_worker_had_begun_is_done_once_by_another(
     assert attempts[-1] == ("completed", None)
     assert set(attempts[:-1]) == {("failed", "LOST")}
     assert ended == 0
+
+
+async def test_a_run_that_is_cancelled_while_its_worker_is_frozen_ends_when_it_goes_on(
+    house: House, tmp_path: Path
+) -> None:
+    async with house.client() as client:
+        waiting = Waiting(house, client, tmp_path)
+        await waiting.begin()
+        worker = worker_of(house)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            names = {"tenant_id": waiting.tenant_id, "run_id": waiting.run_id}
+            await client.runs.CancelRun(run_service_pb2.CancelRunRequest(**names))
+            frozen = (await client.runs.GetRun(run_service_pb2.GetRunRequest(**names))).run
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        async with asyncio.timeout(60):
+            run = await finish(client, waiting.tenant_id, waiting.run_id)
+        attempts = await waiting.attempts()
+
+    assert frozen.state == run_pb2.RUN_STATE_RUNNING
+    assert run.state == run_pb2.RUN_STATE_CANCELLED
+    assert ("completed", None) not in attempts
 
 
 async def begun_by(worker: int, house: House, client: Client, folder: Path) -> Waiting:

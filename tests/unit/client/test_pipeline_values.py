@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VALUE = "steps: [{{step: a, function: {{function: f, arguments: {{v: {}}}}}}}]"
+WRITTEN = "steps: [{{step: {}, function: {{function: f}}}}]"
 
 
 def faults_of(tmp_path: Path, text: str) -> list[str]:
@@ -87,9 +88,19 @@ def test_a_field_for_numbers_takes_none_that_readers_disagree_about(
 
 def test_a_field_for_numbers_takes_them_as_json_writes_them(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
-    for number, tokens in (("1e3", 1000), ("1000", 1000), ("10.0", 10), ("0x10", 16)):
+    for number, tokens in (
+        *(("1e3", 1000), ("1000", 1000), ("10.0", 10), ("0x10", 16)),
+        *(('"1000"', 1000), ("~", 0), ("-5", -5)),
+    ):
         file.write_text(f"steps: [{{step: a, llm: {{max_output_tokens: {number}}}}}]")
         assert read_pipeline(file).spec.steps[0].llm.max_output_tokens == tokens
+
+
+@pytest.mark.parametrize("number", ["10.5", "99999999999", "1e30", ".inf"])
+def test_a_field_for_whole_numbers_takes_no_others(tmp_path: Path, number: str) -> None:
+    text = f"steps: [{{step: a, llm: {{max_output_tokens: {number}}}}}]"
+    (fault,) = faults_of(tmp_path, text)
+    assert fault == "p.yaml:1: steps[0].llm.max_output_tokens: a whole number is wanted here"
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400", "9" * 400, r'"\ud83d"'])
@@ -117,3 +128,66 @@ def test_aliases_that_multiply_are_refused_before_they_do(tmp_path: Path, place:
 def test_what_is_nested_without_end_is_told(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, "a: " + "[" * 5_000)
     assert fault == "p.yaml:1: it is nested too deeply"
+
+
+@pytest.mark.parametrize("name", ["1e3", "no", "on", "True", "12", "012", "0x1", "1_0"])
+def test_a_name_that_yaml_reads_as_something_else_is_to_be_quoted(
+    tmp_path: Path, name: str
+) -> None:
+    wanted = "a text (in quotes where it looks like a number or a yes) is wanted here"
+
+    assert faults_of(tmp_path, WRITTEN.format(name)) == [f"p.yaml:1: steps[0].step: {wanted}"]
+    needs = f"steps: [{{step: a, needs: [{name}], function: {{function: f}}}}]"
+    assert faults_of(tmp_path, needs) == [f"p.yaml:1: steps[0].needs: {wanted}"]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("y", "y"), ('"yes"', "yes"), ("2024-01-01", "2024-01-01"), ("~", ""), ("null", "")],
+)
+def test_a_name_that_is_a_text_or_left_out_is_for_the_server_to_judge(
+    tmp_path: Path, written: str, name: str
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(WRITTEN.format(written))
+
+    assert read_pipeline(file).spec.steps[0].step == name
+
+
+@pytest.mark.parametrize("timeout", ["90", "1m", "1:30", ".inf", "PT90S", "1e2s", "s"])
+def test_a_time_is_written_in_seconds(tmp_path: Path, timeout: str) -> None:
+    text = f"steps: [{{step: a, timeout: {timeout}, function: {{function: f}}}}]"
+
+    (fault,) = faults_of(tmp_path, text)
+    assert fault == "p.yaml:1: steps[0].timeout: a time such as `300s` is wanted here"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("90s", 90), ("1.5s", 1.5), ("0s", 0), ("-3s", -3), ("~", None)]
+)
+def test_whether_a_time_is_allowed_is_for_the_server_to_judge(
+    tmp_path: Path, written: str, seconds: float | None
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"steps: [{{step: a, timeout: {written}, function: {{function: f}}}}]")
+    (step,) = read_pipeline(file).spec.steps
+
+    told = step.timeout.ToTimedelta().total_seconds() if step.HasField("timeout") else None
+    assert told == seconds
+
+
+def test_fields_of_a_step_are_not_merged_from_another(tmp_path: Path) -> None:
+    text = "steps:\n- &first\n  step: a\n  function: {function: f}\n- <<: *first\n  step: b\n"
+
+    assert faults_of(tmp_path, text) == [
+        "p.yaml:5: steps[1]: there is no field `<<`"
+        " (write the fields out; `<<` merges only inside of JSON)"
+    ]
+
+
+@pytest.mark.parametrize("text", ["\ufeffsteps: [{step: a}]\n", "steps:\r\n  - step: a\r\n"])
+def test_a_file_as_windows_writes_it_is_read(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_bytes(text.encode())
+
+    assert [step.step for step in read_pipeline(file).spec.steps] == ["a"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llm_gateway.domain.models import WireFormat
+from llm_gateway.domain.requests import Prompt
 from llm_gateway.errors import BaseUrlRefused
 from llm_gateway.providers.addresses import Addresses
 from llm_gateway.providers.http import ADAPTERS
@@ -78,6 +79,16 @@ def test_a_base_url_is_understood_as_people_copy_it(
     adapter: WireFormatAdapter, base: str, url: str
 ) -> None:
     assert ADDRESSES.join(base, PATHS[adapter], adapter) == url
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("m", "m"), ("models/m", "m"), ("tuned/m", "tuned%2Fm"), ("models/tuned/m", "tuned%2Fm")],
+)
+def test_a_model_of_geminis_may_be_named_as_its_list_names_it(name: str, path: str) -> None:
+    prompt = Prompt(name, "", (), 1, temperature=None, output_schema=None, utf8_bytes=0)
+
+    assert GEMINI.request(prompt).path == f"/v1/models/{path}:streamGenerateContent?alt=sse"
 
 
 def test_azure_gets_its_key_in_its_own_header() -> None:
