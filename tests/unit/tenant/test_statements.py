@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tenant.domain.migrations import Migration, Target
@@ -60,3 +62,17 @@ def test_a_refusal_names_the_line() -> None:
         Migration.parse("runs", Target.TENANT, 2, "drafts", (), "SELECT 1;\n\nCOMMIT;\n")
 
     assert error.value.metadata == {"number": "2", "line": "3"}
+
+
+@pytest.mark.parametrize("piece", ["a;", "a ", "a\n;", "/*", "$a$ ", "$a", "''", "e'\\", "--\n"])
+def test_a_file_takes_time_in_proportion_to_its_size(piece: str) -> None:
+    def seconds(size: int) -> float:
+        sql = piece * (size // len(piece))
+        began = time.process_time()
+        for statement in statements(sql):
+            statement.refused()
+        return time.process_time() - began
+
+    small = max(min(seconds(64 << 10) for _ in range(3)), 0.005)
+
+    assert min(seconds(256 << 10) for _ in range(3)) < 8 * small

@@ -18,6 +18,8 @@ from tenant.domain.migrations import Migration, Target
 from tenant.domain.tenants import TenantState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dataplane.pools import Target as Login
     from tenant.domain.audit import AuditLog
     from tenant.domain.schema import Publication, SchemaStatus
@@ -70,6 +72,11 @@ def migration(service: str, message: schema_pb2.Migration) -> Migration:
         [(required.service, required.number) for required in message.requires],
         message.sql,
     )
+
+
+def migrations(service: str, messages: Iterable[schema_pb2.Migration]) -> list[Migration]:
+    """Read a service's migrations. Raises MigrationInvalid."""
+    return [migration(service, message) for message in messages]
 
 
 def publication(done: Publication) -> schema_service_pb2.PublishMigrationsResponse:

@@ -51,10 +51,12 @@ def statements(sql: str) -> Iterator[Statement]:
     """Split SQL as the server does; what is unclosed reaches to the end."""
     current: Statement | None = None
     atomic = 0  # how deep in BEGIN ATOMIC … END, where a semicolon ends nothing
+    line, counted = 1, 0
     for kind, text, start in _tokens(sql):
         if kind == "word":
             if current is None:
-                current = Statement(sql.count("\n", 0, start) + 1)
+                line, counted = line + sql.count("\n", counted, start), start
+                current = Statement(line)
             current.words.append(text.upper())
             atomic += _depth(current.words, atomic)
         elif kind == "end" and not atomic:
