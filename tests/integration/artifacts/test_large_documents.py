@@ -54,6 +54,17 @@ async def test_a_file_of_countless_values_does_not_hold_up_the_loop(house: House
     assert max(found) < SECONDS
 
 
+async def test_a_batch_of_many_files_does_not_hold_up_the_loop(house: House) -> None:
+    body = nothing_but(b"[]", 64 << 10)
+    drafts = [house.draft(f"artifacts/{number}", file_type="") for number in range(47)]
+    found: list[float] = []
+    async with processor_time_between_ticks(found):
+        results = await house.put(*((draft, body) for draft in drafts))
+
+    assert {result.WhichOneof("outcome") for result in results} == {"artifact"}
+    assert max(found) < SECONDS
+
+
 async def test_values_end_where_3_mib_are_full(house: House) -> None:
     body = nothing_but(b'"%s"' % (b"x" * (1 << 20)), 9 * MEBIBYTE)
     file = await house.upload(house.draft(), body)

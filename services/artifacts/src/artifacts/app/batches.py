@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from artifacts.app.commits import SmallFile
+from artifacts.app.intake import INLINE_BYTES
 from artifacts.app.reading import expect
 from artifacts.domain.files import Item
 from artifacts.domain.writers import check_writer
@@ -15,6 +17,7 @@ from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from artifacts.app.commits import Commits
     from artifacts.app.reading import Reader
@@ -29,12 +32,18 @@ _READS_AT_ONCE = 8
 
 class Batches:
     def __init__(
-        self, tenants: TenantPools, stores: Stores, commits: Commits, reader: Reader
+        self,
+        tenants: TenantPools,
+        stores: Stores,
+        commits: Commits,
+        reader: Reader,
+        threads: Executor,
     ) -> None:
         self._tenants = tenants
         self._artifacts = stores.artifacts
         self._commits = commits
         self._reader = reader
+        self._threads = threads
 
     async def put(
         self, tenant_id: str, items: Sequence[Item | DomainError]
@@ -43,13 +52,19 @@ class Batches:
 
         An item that is refused already stays so.
         """
-        if sum(len(item.body) for item in items if isinstance(item, Item)) > BATCH_LIMIT:
+        size = sum(len(item.body) for item in items if isinstance(item, Item))
+        if size > BATCH_LIMIT:
             raise BatchTooLarge(BATCH_LIMIT)
+        examine = partial(_examined, items, current_principal().workload)
+        if size <= INLINE_BYTES:
+            examined = examine()
+        else:
+            examined = await asyncio.get_running_loop().run_in_executor(self._threads, examine)
         files: dict[str, SmallFile] = {}
         folders: set[str] = set()
         checked: list[SmallFile | DomainError] = []
-        for item in items:
-            file = item if isinstance(item, DomainError) else await self._file(item)
+        for found in examined:
+            file = found
             if isinstance(file, SmallFile):
                 file = _clash(file.wish.key, files, folders) or file
             if isinstance(file, SmallFile):
@@ -83,15 +98,6 @@ class Batches:
             end = _end(results, end)
         return [BatchTooLarge(BATCH_LIMIT) if result is None else result for result in results]
 
-    async def _file(self, item: Item) -> SmallFile | DomainError:
-        try:
-            check_writer(item.draft.key, current_principal().workload)
-        except PathReserved as error:
-            return error
-        file = await self._commits.examine(item.draft, item.body)
-        actual = file.submission.content.digest
-        return DigestMismatch(actual) if item.digest not in ("", actual) else file
-
     async def _read(
         self,
         pointers: Sequence[Pointer | DomainError],
@@ -124,6 +130,22 @@ class Batches:
             return [await self._reader.body(artifact)] * len(pointers)
         except DomainError as error:
             return [error] * len(pointers)
+
+
+def _examined(
+    items: Sequence[Item | DomainError], workload: str | None
+) -> list[SmallFile | DomainError]:
+    return [item if isinstance(item, DomainError) else _file(item, workload) for item in items]
+
+
+def _file(item: Item, workload: str | None) -> SmallFile | DomainError:
+    try:
+        check_writer(item.draft.key, workload)
+    except PathReserved as error:
+        return error
+    file = SmallFile.of(item.draft, item.body)
+    actual = file.submission.content.digest
+    return DigestMismatch(actual) if item.digest not in ("", actual) else file
 
 
 def _clash(key: Key, files: Container[str], folders: Container[str]) -> NameInvalid | None:

@@ -104,7 +104,7 @@ class Reader:
         """
         if found.size_bytes > DOCUMENT_LIMIT:
             raise ValueTooLarge(DOCUMENT_LIMIT)
-        if found.size_bytes <= INLINE_BYTES:
+        if found.size_bytes * len(json_pointers) <= INLINE_BYTES:  # each value may be all of it
             values = values_of(await self.body(found), json_pointers, limit)
         else:
             body, tenant_id = await self.body(found), found.key.tenant_id

@@ -38,7 +38,7 @@ class Service:
         self._documents = Documents()
         self.reader = Reader(tenants, stores, blobs, self._threads, self._documents)
         self.uploads = Uploads(tenants, stores, pending, commits, config.upload_seconds)
-        self.batches = Batches(tenants, stores, commits, self.reader)
+        self.batches = Batches(tenants, stores, commits, self.reader, self._threads)
         self.copies = Copies(self.reader, commits)
         self.collector = Collector(data, stores, self.keys, blobs, config)
 
