@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.app.reply_checks import Asked, checked
 from llm_gateway.domain.calls import CallState, Ending, Useless
+from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from servicekit import telemetry
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from llm_gateway.app.flights import Flight
     from llm_gateway.app.reply_checks import SchemaChecks
     from llm_gateway.domain.calls import Plan
-    from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.replies import Reply
     from llm_gateway.domain.requests import Prompt
     from llm_gateway.providers.exchange import Exchange
@@ -86,6 +86,10 @@ async def make(
         asked = Asked(order.tenant_id, order.spec, journey.route.model, limit)
         reply = await checked(flight.text, asked, exchange, used, checks)
     except ProviderFault as fault:
+        told, fault.told = fault.told, ProviderError()
+        # Whatever ends this task while the provider's words are looked through.
+        flight.ending = _failure(flight, journey, exchange, fault, begun)
+        fault.told = await journey.line.scrubbed(told, journey.prompt, flight.text)
         outcome = Failed(fault, _failure(flight, journey, exchange, fault, begun))
     except BaseException:
         lost = ProviderFault(Fault.LOST, GIVEN_UP, status=exchange.status)
@@ -93,7 +97,9 @@ async def make(
         raise
     else:
         ending = _ending(journey, exchange, used, begun)
-        told = _scrubbed(flight, journey, exchange.end(flight.text).told)
+        flight.ending = ending
+        told = exchange.end(flight.text).told
+        told = await journey.line.scrubbed(told, journey.prompt, flight.text)
         outcome = Heard(reply, replace(ending, told=told))
     flight.ending = outcome.ending
     _report(journey, outcome, begun)
@@ -135,19 +141,18 @@ def _failure(
 ) -> Ending:
     """Return what a failed attempt cost: as told, and estimated where it was cut short.
 
-    The fault's words then say what the provider calls it, so far as that may be kept.
+    The fault's words then say what the provider calls it; what it told is scrubbed before.
     """
-    fault.told = _scrubbed(flight, journey, fault.told)
     names = [fault.told.code or fault.told.type, fault.told.param]
     if any(names):
         fault.words += f" ({', '.join(filter(None, names))})"
     used = exchange.usage
+    lost = fault.fault is Fault.LOST
     heard = fault.fault in _HEARD or bool(flight.text)
-    heard = heard and exchange.status < 300  # a refusal of HTTP's costs nothing
+    heard = lost or (heard and exchange.status < 300)  # a refusal of HTTP's costs nothing
     if heard or used.usage != Usage():
         used = _used(flight, journey, exchange, whole=exchange.ended)
     ending = _ending(journey, exchange, used, begun)
-    lost = fault.fault is Fault.LOST
     again = fault.fault is Fault.MALFORMED and exchange.ended
     return replace(
         ending,
@@ -163,11 +168,6 @@ def _failure(
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _scrubbed(flight: Flight, journey: Journey, told: ProviderError) -> ProviderError:
-    """Return what may be kept of a provider's words."""
-    return journey.line.scrubbed(told, journey.prompt, flight.text) if told else told
 
 
 def _report(journey: Journey, outcome: Heard | Failed, begun: datetime) -> None:

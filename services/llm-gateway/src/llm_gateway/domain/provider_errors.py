@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +23,7 @@ _KEY = re.compile(
 )
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _PLAIN_RUN, _DENSE_RUN, _KEY_RUN = 10, 4, 6
+_PART, _OVERLAP = 1 << 16, 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class ProviderError:
         Nothing of a key is left, and nothing that also stands in one of the texts: runs of 10
         characters, or of 4 where a character is not ASCII. The message has 300 characters at most.
         """
-        texts, keys = tuple(texts), tuple(keys)
+        keys, texts = tuple(keys), tuple(texts)
+        texts = tuple({*texts, *map(_decoded, texts)})
         return ProviderError(
             code=_unless_told(self.code, texts, keys),
             type=_unless_told(self.type, texts, keys),
@@ -68,9 +72,13 @@ def _unless_told(name: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> st
     return "" if secret or any(_runs_in(name, texts, _PLAIN_RUN, _DENSE_RUN)) else name
 
 
+def _decoded(text: str) -> str:
+    """Undo the ways in which messages quote: JSON's, those of addresses, and those of pages."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unescape(unquote(text)))
+
+
 def _excerpt(message: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> str:
-    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), message)
-    text = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text)
+    text = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in _decoded(message))
     text = _KEY.sub(_LEFT_OUT, " ".join(text.split()))
     hidden = [False] * len(text)
     for begin, end in (
@@ -89,11 +97,37 @@ def _excerpt(message: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> str
 
 def _runs_in(text: str, texts: Iterable[str], plain: int, dense: int) -> Iterator[tuple[int, int]]:
     """Yield where runs of the text begin and end that also stand in one of the other texts."""
-    for other in texts:
-        flat = " ".join(other.split())
-        for begin in range(len(text)):
-            short = text[begin : begin + dense]
-            length = plain if short.isascii() else dense
-            run = text[begin : begin + length]
-            if len(run) == length and run in flat:
-                yield begin, begin + length
+    places: dict[str, list[int]] = {}
+    for begin in range(len(text)):
+        length = plain if text[begin : begin + dense].isascii() else dense
+        if begin + length <= len(text):
+            places.setdefault(text[begin : begin + length], []).append(begin)
+    for length in {plain, dense}:
+        sought = {run for run in places if len(run) == length}
+        for run in _standing_in(texts, sought, length):
+            yield from ((begin, begin + length) for begin in places[run])
+
+
+def _standing_in(texts: Iterable[str], sought: set[str], length: int) -> set[str]:
+    """Return which runs, all of one length, stand in one of the texts.
+
+    Texts have up to 32 MiB, so they are gone through once for all runs: cut at every `step`, such
+    that a run which stands there holds one piece whole, wherever it begins.
+    """
+    step = (length + 1) // 2
+    pieces = {run[at : at + step] for run in sought for at in range(length - step + 1)}
+    found = set[str]()
+    for part in _parts(texts) if sought else ():
+        cut = [part[at : at + step] for at in range(0, len(part), step)]
+        for at in () if pieces.isdisjoint(cut) else range(0, len(part), step):
+            if part[at : at + step] in pieces:
+                begins = range(max(at + step - length, 0), at + 1)
+                found.update(sought.intersection(part[b : b + length] for b in begins))
+    return found
+
+
+def _parts(texts: Iterable[str]) -> Iterator[str]:
+    """Yield parts of texts that overlap, each run of space in them as one."""
+    for text in texts:
+        for begin in range(0, len(text), _PART):
+            yield " ".join(text[begin : begin + _PART + _OVERLAP].split())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_gateway.domain.provider_errors import ProviderError
-from llm_gateway.providers.wire_format import child, text
+from llm_gateway.providers.wire_format import child, children, first_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"[345][0-9][0-9]")
 _EVENT = "error"
+_PAGE = re.compile(r"<(script|style)\b.*?(</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_PAGE_BYTES = 4_000
+_NOTHING: JsonObject = {}
 # What stands in a stream in place of an HTTP status.
 _STATUS_OF = {
     # Claude
@@ -85,17 +88,25 @@ class ToldError:
     """Whether a moderation in front of the model is named."""
 
 
+def page_text(body: bytes) -> str:
+    """Return what somebody who sees a page reads first; a plain text as it is."""
+    text = body[:_PAGE_BYTES].decode(errors="replace")
+    return " ".join(_PAGE.sub(" ", text).split())
+
+
 def error_in(fields: JsonObject, event: str) -> Json:
     """Return the error that an event of a stream tells; None when it tells none.
 
     As the providers' SDKs do: by the event's name, its type, or a member `error`.
     """
     error = fields.get("error")
+    if isinstance(error, dict) and not any(error.values()):  # some send one with every chunk
+        error = _NOTHING
     if text(fields, "type") == "response.failed":
         return child(fields, "response").get("error") or {}
-    if event == _EVENT or text(fields, "type") == _EVENT:
+    if _EVENT in (event, text(fields, "type"), text(fields, "object")):  # an object is vLLM's
         return fields if error is None else error
-    return error or None
+    return error or first_of(fields, "choices").get("error") or None
 
 
 def read_error(body: Json) -> ToldError:
@@ -106,11 +117,13 @@ def read_error(body: Json) -> ToldError:
     inner = child(fields, "innererror") or child(fields, "inner_error")
     metadata = child(fields, "metadata")
     code = text(child(fields, "details"), "error_code") or _name(fields.get("code"))
-    kind = text(fields, "type") or text(fields, "status")
+    wrong = next(children(fields, "detail"), _NOTHING)  # FastAPI's list
+    kind = text(fields, "type") or text(fields, "status") or text(wrong, "type")
     kind = "" if kind == _EVENT else kind
     names = {code, kind, text(inner, "code"), *reasons, text(outer, "type")} - {"", _EVENT}
-    param = text(fields, "param") or next(_violated(details), "")
-    message = text(fields, "message") or text(fields, "detail") or _plain(body)
+    param = text(fields, "param") or next(_violated(details), "") or _place(wrong)
+    message = text(fields, "message") or text(fields, "detail") or text(wrong, "msg")
+    message = message or _plain(body)
     return ToldError(
         words=ProviderError.of(code or next(filter(None, reasons), ""), kind, param, message),
         names=frozenset(names),
@@ -168,6 +181,12 @@ def _violated(details: list[JsonObject]) -> Iterator[str]:
         for violation in violations if isinstance(violations, list) else []:
             if isinstance(violation, dict) and text(violation, "field"):
                 yield text(violation, "field")
+
+
+def _place(wrong: JsonObject) -> str:
+    """Return where in a request something is wrong, as FastAPI says it: `body.messages.0`."""
+    path = wrong.get("loc")
+    return ".".join(map(str, path)) if isinstance(path, list) else ""
 
 
 def _is_daily(detail: JsonObject) -> bool:

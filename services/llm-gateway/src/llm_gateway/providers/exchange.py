@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import traceback
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,11 @@ import aiohttp
 
 from jsonvalues import NotJson, compact, scalar_text
 from llm_gateway.domain.ends import judge
-from llm_gateway.providers.error_bodies import error_in
-from llm_gateway.providers.refusals import fault_in_reply, fault_of
-from llm_gateway.providers.reply_bodies import EndMark, ReplyBody
+from llm_gateway.providers.error_bodies import error_in, page_text, read_error
+from llm_gateway.providers.refusals import NOTHING_THERE, fault_in_reply, fault_of
+from llm_gateway.providers.reply_bodies import EndMark, NoReply, ReplyBody
 from llm_gateway.providers.sse import EventTooLong
+from llm_gateway.providers.waiting import Silent, error_body, silence, to_end
 from llm_gateway.providers.wire_format import Ended, Fault, ProviderFault, bad_reply, unfinished
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from llm_gateway.providers.reply_bodies import Told
     from llm_gateway.providers.wire_format import WireFormatAdapter
 
-_MAX_ERROR_BYTES = 64 << 10
 _MAX_REPLY_CHARACTERS = 32 << 20
-_AFTERWARDS_SECONDS = 0.25
 _AFTER_END_SECONDS = 10.0
 """How long the rest of a reply is waited for whose end has come: its usage, its last event."""
 _REQUEST_IDS = ("request-id", "x-request-id", "x-goog-request-id")
@@ -53,10 +51,6 @@ class Patience:
     """Before its answer, and before the first text or reasoning of it."""
     idle: float
     """Between two pieces of it after that."""
-
-
-class _Silent(TimeoutError):
-    """Nothing came for too long."""
 
 
 class Exchange:
@@ -147,7 +141,7 @@ class Exchange:
             raise self._defect(error) from None
 
     async def _response(self, body: bytes) -> aiohttp.ClientResponse:
-        async with _silence(self._patience.first_byte):
+        async with silence(self._patience.first_byte):
             return await self._session.post(
                 self._url,
                 data=body,
@@ -162,10 +156,7 @@ class Exchange:
         return _encode(self._body)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderFault:
-        try:
-            body = await response.content.read(_MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            body = b""
+        body = await error_body(response)
         fault = fault_of(response.status, response.headers, body)
         if fault.fault is Fault.REFUSED and (
             words := self._asked.refused(response.status, body, self._url)
@@ -175,10 +166,12 @@ class Exchange:
 
     async def _reply(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
         """Yield the text of a reply; what came before a fault is paid for, and yielded first."""
-        last, fault = False, None
+        last, fault, over = False, None, None
         while not (last or self._reader.done):
             try:
-                async with _silence(self._seconds()):
+                if self.ended:
+                    over = over or asyncio.get_running_loop().time() + _AFTER_END_SECONDS
+                async with silence(self._seconds(), over):
                     piece = await response.content.readany()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 text, fault = self._read(self._left(response))
@@ -192,12 +185,10 @@ class Exchange:
             if fault is not None:
                 raise fault
         if not last:
-            await _to_end(response)
+            await to_end(response)
 
     def _seconds(self) -> float:
         """Return how long the next piece is waited for."""
-        if self.ended:
-            return _AFTER_END_SECONDS
         begun = self._characters > 0 or self._reader.end.thought
         return self._patience.idle if begun else self._patience.first_byte
 
@@ -220,6 +211,9 @@ class Exchange:
         except NotJson:
             if not self.ended:
                 fault = ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200)
+        except NoReply as page:
+            fault = ProviderFault(Fault.REFUSED, NOTHING_THERE, status=self.status)
+            fault.told = read_error(page_text(page.args[0])).words
         except EventTooLong:
             fault = bad_reply("an event is too long")
         except ProviderFault as error:
@@ -255,7 +249,7 @@ class Exchange:
             return ProviderFault(Fault.NEVER_SENT, "the provider cannot be reached")
         words = "the connection broke"
         if isinstance(error, TimeoutError):
-            silent = isinstance(error, _Silent)
+            silent = isinstance(error, Silent)
             words = "nothing came for too long" if silent else "the time for a reply was over"
         when = "before the reply" if self.status == 0 else "in the middle of the reply"
         return ProviderFault(Fault.LOST, f"{words} {when}", status=self.status)
@@ -274,26 +268,5 @@ class Exchange:
         return ProviderFault(Fault.MALFORMED, words, status=self.status)
 
 
-@asynccontextmanager
-async def _silence(seconds: float) -> AsyncGenerator[None]:
-    """Bound the waiting for what comes next. Raises _Silent."""
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        raise (_Silent if limit.expired() else TimeoutError) from None
-
-
 def _encode(body: JsonObject) -> bytes:
     return compact(body).encode()
-
-
-async def _to_end(response: aiohttp.ClientResponse) -> None:
-    """Read what follows the last event, so that the server sees its answer taken."""
-    try:
-        async with asyncio.timeout(_AFTERWARDS_SECONDS):
-            async for _ in response.content.iter_any():
-                pass
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()

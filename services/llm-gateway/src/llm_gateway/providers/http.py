@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ So one is kept for less than the shortest time that servers are delivered with: 
 (vLLM, LiteLLM) and Node. A new one costs a TLS handshake: 3 ms of processor time and round trips.
 """
 _HEADER_BYTES = 64 << 10  # of one header; some servers send long policies and cookies
+_SHORT = 1 << 15  # characters that are gone through between two calls
 _LARGE = 1 << 20  # bytes that take too long to encode between two calls
 
 
@@ -83,10 +85,14 @@ class Line:
             self._session, self._adapter, url, asked, headers, self._patience, large=large
         )
 
-    def scrubbed(self, told: ProviderError, prompt: Prompt, heard: str) -> ProviderError:
+    async def scrubbed(self, told: ProviderError, prompt: Prompt, heard: str) -> ProviderError:
         """Return what may be kept of a provider's words: nothing of the key, prompt or reply."""
+        if not told:
+            return told
         texts = (prompt.system, *(turn.text for turn in prompt.turns), heard)
-        return told.scrubbed((self._key,), texts)
+        if sum(map(len, texts)) <= _SHORT:
+            return told.scrubbed((self._key,), texts)
+        return await asyncio.to_thread(told.scrubbed, (self._key,), texts)
 
 
 class Providers:

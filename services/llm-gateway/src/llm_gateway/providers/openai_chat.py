@@ -14,9 +14,9 @@ from llm_gateway.providers.schemas import asked_for, for_openai, is_strict
 from llm_gateway.providers.usage import ChatUsage
 from llm_gateway.providers.wire_format import (
     HttpRequest,
+    Said,
     child,
     first_of,
-    rest_of,
     second_reply,
     text,
 )
@@ -81,7 +81,7 @@ class ChatReader:
         self.end = ToldEnd()
         self.told = ProviderError()
         self._reports = ChatUsage()
-        self._said = ""
+        self._said = Said()
         self._deltas = False
         self._messages = 0
         self._cumulative = False
@@ -103,24 +103,24 @@ class ChatReader:
         self.request_id = self.request_id or request_id
         said = self._of(child(choice, "delta")) or text(choice, "text")
         self._deltas = self._deltas or bool(said)
-        said += self._message(self._of(child(choice, "message")), self._said + said)
-        self._said += said
+        self._said.add(said)
         self._ended(choice)
-        return said
+        message = self._of(child(choice, "message"))
+        return said + self._said.add(self._message(message) if message else "")
 
-    def _message(self, message: str, said: str) -> str:
+    def _message(self, message: str) -> str:
         """Return what a `message` adds, which some send in place of `delta`, or after all of them.
 
         It may hold the next piece, or all so far once more: the second one shows which.
         """
-        if self._deltas or not message:
-            return rest_of(message, said)
+        if self._deltas:
+            return self._said.rest_of(message)
         self._messages += 1
+        longer = len(message) - self._said.length
         if self._messages == 2:
-            self._cumulative = len(message) > len(said) and message.startswith(said)
-        if self._cumulative or (self._messages > 2 and message == said):
-            return rest_of(message, said)
-        return message
+            self._cumulative = longer > 0 and message.startswith(self._said.text)
+        again = self._messages > 2 and longer == 0 and message == self._said.text
+        return self._said.rest_of(message) if self._cumulative or again else message
 
     def _ended(self, choice: JsonObject) -> None:
         self.end.word = text(choice, "finish_reason") or self.end.word

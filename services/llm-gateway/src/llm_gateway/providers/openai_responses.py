@@ -14,9 +14,9 @@ from llm_gateway.providers.schemas import asked_for, for_openai, is_strict
 from llm_gateway.providers.usage import ResponsesUsage
 from llm_gateway.providers.wire_format import (
     HttpRequest,
+    Said,
     child,
     children,
-    rest_of,
     second_reply,
     text,
 )
@@ -80,7 +80,7 @@ class ResponsesReader:
         self.end = ToldEnd()
         self.told = ProviderError()
         self._reports = ResponsesUsage()
-        self._said = ""
+        self._said = Said()
         self._parts: dict[tuple[str, str], str] = {}
 
     @property
@@ -93,9 +93,7 @@ class ResponsesReader:
             kind, response = f"response.{text(fields, 'status')}", fields
         self._reports.add(child(response, "usage"))
         self._reports.served("service_tier", response.get("service_tier"))
-        said = self._of(kind, fields, response)
-        self._said += said
-        return said
+        return self._said.add(self._of(kind, fields, response))
 
     def _of(self, kind: str, fields: JsonObject, response: JsonObject) -> str:
         match kind:
@@ -151,4 +149,4 @@ class ResponsesReader:
         status = text(response, "status") or status
         self.end.word = f"{status}/{reason}" if status == "incomplete" and reason else status
         whole = "".join(map(self._item, children(response, "output")))
-        return rest_of(whole or "".join(self._parts.values()), self._said)
+        return self._said.rest_of(whole or "".join(self._parts.values()))

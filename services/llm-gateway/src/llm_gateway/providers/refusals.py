@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jsonvalues import NotJson, parse
-from llm_gateway.providers.error_bodies import read_error
+from llm_gateway.providers.error_bodies import page_text, read_error
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 
 if TYPE_CHECKING:
@@ -58,22 +58,29 @@ _BLANK = re.compile(
     r"must be non-?empty|must contain non-?whitespace|contents? (is|are) not specified",
     re.IGNORECASE,
 )
+_KEY = re.compile(r"api_key_invalid|invalid_api_key|api key not valid", re.IGNORECASE)
 _MODEL = re.compile(r"model", re.IGNORECASE)
+_GAVE_UP_WAITING = (504, 524)  # the second is Cloudflare's
 _WORDS = {
     401: "the provider refuses the key",
     403: "the provider refuses the key",
+    407: "a proxy in front of the provider wants to know who asks",
     413: "the request is too large for the provider",
     429: "too many requests",
     503: "the provider is overloaded",
     529: "the provider is overloaded",
 }
-_NOTHING_THERE = "nothing at the provider's address answers this: check its api_base_url"
+NOTHING_THERE = "nothing at the provider's address answers this: check its api_base_url"
 
 
 def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
     """Return what an HTTP response that is no reply means."""
     error, readable = _body(body)
     fault = _fault(status, read_error(error), place=f"HTTP {status}", readable=readable)
+    if status in _GAVE_UP_WAITING and (status == 524 or not readable):
+        # Whoever is behind that proxy may be at work still, and may be paid for it.
+        fault.fault = Fault.LOST
+        fault.words = f"HTTP {status}: a proxy in front of the provider gave up waiting for it"
     if fault.retry_after is None:
         fault.retry_after = retry_after(headers)
     if headers.get("x-should-retry") == "false":
@@ -97,11 +104,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return min(milliseconds / 1000, LONGEST_WAIT_SECONDS)
-    told = headers.get("retry-after", "")
-    seconds = _number(told)
-    if seconds is None and told:
-        seconds = _until(told)
-    return None if seconds is None else min(seconds, LONGEST_WAIT_SECONDS)
+    told = [value for name, value in headers.items() if name.lower() == "retry-after"]
+    waits = [wait for each in told for wait in _waits(each)]  # a proxy may add its own
+    return min(max(waits), LONGEST_WAIT_SECONDS) if waits else None
 
 
 def _fault(status: int, told: ToldError, *, place: str, readable: bool) -> ProviderFault:
@@ -139,7 +144,9 @@ def _refused(status: int, said: str, *, readable: bool) -> str:
         return "redirects are not followed"
     if status in (404, 405):
         no_model = readable and _MODEL.search(said)
-        return "the provider has no such model" if no_model else _NOTHING_THERE
+        return "the provider has no such model" if no_model else NOTHING_THERE
+    if _KEY.search(said):
+        return _WORDS[401]
     if _DISABLED.search(said):
         return "the account or its key is disabled"
     if _TOO_LONG.search(said):
@@ -158,8 +165,16 @@ def _body(body: bytes) -> tuple[Json, bool]:
     try:
         value = parse(body)
     except NotJson:
-        return None, False
+        return page_text(body), False
     return value, read_error(value).known
+
+
+def _waits(told: str) -> list[float]:
+    """Return what a Retry-After asks for: seconds, a date, or several seconds joined by commas."""
+    seconds = [_number(each) for each in told.split(",")]
+    if None in seconds:
+        seconds = [_until(told)]
+    return [each for each in seconds if each is not None]
 
 
 def _until(told: str) -> float | None:

@@ -24,6 +24,7 @@ _SEPARATORS = "[,] \t\r\n\ufeff"
 _END_MARK = "[DONE]"
 _REPLACEMENT = "\ufffd"
 _scanner = json.JSONDecoder()
+_lenient = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 class Told(NamedTuple):
@@ -35,6 +36,10 @@ class Told(NamedTuple):
 
 class EndMark(Exception):
     """The stream says that it is over."""
+
+
+class NoReply(Exception):
+    """The body is a page for somebody to look at; the argument is its beginning."""
 
 
 class ReplyBody:
@@ -54,11 +59,16 @@ class ReplyBody:
         return self._document is not None
 
     def feed(self, piece: bytes) -> Iterator[Told]:
-        """Take the next bytes; yield what they complete. Raises NotJson, EventTooLong, EndMark."""
+        """Take the next bytes; yield what they complete.
+
+        Raises NotJson, EventTooLong, EndMark, NoReply.
+        """
         if not self._begun:
             if not piece.strip(_SPACE):
                 return
             self._begun = True
+            if piece.lstrip(_SPACE).startswith(b"<"):
+                raise NoReply(piece)
             if piece.lstrip(_SPACE)[:1] in (b"{", b"["):
                 self._document = []
         if self._document is None:
@@ -109,7 +119,7 @@ def _listed(name: str, text: str) -> Iterator[Told]:
     """Yield the value of an event, or those of its list. Raises NotJson, EndMark."""
     if text.startswith(_END_MARK):
         raise EndMark
-    value = parse(text)
+    value = _value(text)
     yield from (Told(name, each) for each in (value if isinstance(value, list) else [value]))
 
 
@@ -125,5 +135,18 @@ def _values(text: str) -> Iterable[Json]:
             _, end = _scanner.raw_decode(text, at)
         except (ValueError, RecursionError):
             raise NotJson("the reply is no JSON, or breaks off") from None
-        yield parse(text[at:end])
+        yield _value(text[at:end])
         at = end
+
+
+def _value(text: str) -> Json:
+    """Read one value; NaN and the infinities, which servers in Python write, are null in it."""
+    try:
+        return parse(text)
+    except NotJson:
+        if "NaN" not in text and "Infinity" not in text:
+            raise
+    try:
+        return _lenient.decode(text)
+    except (ValueError, RecursionError):
+        raise NotJson("no JSON") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_EVENT = 16 << 20
+_EMPTY_LINE = re.compile(rb"\n\n|\n\r|\r\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -32,12 +34,14 @@ class EventParser:
         self._rest: list[bytes] = []
         self._size = 0
         self._begun = False
+        self._last = b""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Take the next bytes; yield the events that they complete. Raises EventTooLong."""
         self._keep(piece)
-        if b"\n" not in piece and b"\r" not in piece:
-            return  # no line ends: what is kept need not be looked through again
+        self._last = self._last[-3:] + piece
+        if not _EMPTY_LINE.search(self._last):
+            return  # no event ends: what is kept need not be looked through again
         *blocks, rest = self._lines().split(b"\n\n")
         held, self._rest, self._size = self._rest, [], 0
         self._keep(rest, *held)
@@ -73,7 +77,10 @@ class EventParser:
 
 
 def _event(block: bytes) -> Event | None:
-    """Return the event of a block; None when it has no line of data."""
+    """Return the event of a block; None when it has no line of data.
+
+    JSON without `data:` before it is data too: so some tell an error in the middle of a stream.
+    """
     name, values = b"", list[bytes]()
     for line in block.split(b"\n"):
         field, _, value = line.partition(b":")
@@ -82,5 +89,5 @@ def _event(block: bytes) -> Event | None:
         elif field == b"event":
             name = value.removeprefix(b" ")
     if not values:
-        return None
+        return Event("", block) if block.lstrip().startswith(b"{") else None
     return Event(name.decode(errors="replace").strip(), b"\n".join(values))

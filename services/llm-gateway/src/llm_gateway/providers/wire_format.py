@@ -46,6 +46,7 @@ class Fault(StrEnum):
     """Sent, and the answer broke off: what became of it, nobody here knows."""
 
 
+_REPLACEMENT = "\ufffd"
 _RETRYABLE = (Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED)
 
 
@@ -175,9 +176,45 @@ def first_of(fields: Mapping[str, Json], name: str) -> JsonObject:
     return next(first, nothing)
 
 
-def rest_of(whole: str, said: str) -> str:
-    """Return what a text that is told whole adds to what has been said of it piece by piece."""
-    return whole[len(said) :] if whole.startswith(said) else ""
+class Said:
+    """What has been said of a reply so far, in as many pieces as its provider likes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []  # to join them at each would take the square of their number
+        self.length = 0
+
+    def __bool__(self) -> bool:
+        return self.length > 0
+
+    @property
+    def text(self) -> str:
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    def add(self, piece: str) -> str:
+        """Take the next piece, and return it."""
+        self._pieces.append(piece)
+        self.length += len(piece)
+        return piece
+
+    def rest_of(self, whole: str) -> str:
+        """Return what a text that is told whole adds to the pieces.
+
+        Raises ProviderFault if they are not its beginning, so that some were lost: those which have
+        been passed on cannot be taken back. Space does not count, nor do pieces that hold half
+        characters, nor a text that is told only in part.
+        """
+        said = self.text
+        if whole.startswith(said):
+            return whole[len(said) :]
+        if _REPLACEMENT in said or _unspaced(whole) in _unspaced(said):
+            return ""
+        words = "pieces of the reply were lost: they are not what its end told whole"
+        raise ProviderFault(Fault.MALFORMED, words, status=200)
+
+
+def _unspaced(text: str) -> str:
+    return "".join(text.split())
 
 
 def second_reply() -> ProviderFault:
