@@ -23,7 +23,6 @@ def main(memory_bytes: int, parent: int) -> None:
     bound_memory(memory_bytes)
     die_with(parent)
     faulthandler.enable()  # where a crash happened goes to standard error, which the worker keeps
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # uvloop leaves the connection open here twice
     worker = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # what a function reads there is not ours

@@ -6,10 +6,13 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from itertools import count
+from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from runs.function_host.deaths import Death, ProcessEnded, StartFailed, TookTooLong
@@ -23,7 +26,6 @@ from runs.function_host.frames import (
 )
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Callable
 
     from runs.config import FunctionConfig
@@ -76,7 +78,8 @@ class FunctionProcess:
         self._death: asyncio.Future[Death] = self._loop.create_future()
         self._ready = asyncio.Event()
         self._heard = self._stalled_at = 0.0
-        self._process: Process | None = None
+        self._process: Popen[bytes] | None = None
+        self._printed = asyncio.StreamReader()
         self._writer: asyncio.StreamWriter | None = None
         self._stopping: set[asyncio.Task[None]] = set()
         self._life = asyncio.create_task(self._live())
@@ -174,21 +177,31 @@ class FunctionProcess:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-u", "-m", "runs.function_host"),
-                    *(str(self._config.memory_mib << 20), str(os.getpid())),
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.STDOUT,
-                    env=dict(self._config.variables),
-                    start_new_session=True,
-                )
+                self._process = self._spawned(theirs)
+            printed = partial(asyncio.StreamReaderProtocol, self._printed)
+            await self._loop.connect_read_pipe(printed, self._process.stdout)
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         except BaseException:
             ours.close()
             raise
         return reader
+
+    def _spawned(self, connection: socket.socket) -> Popen[bytes]:
+        """Start the process, from the thread of the loop: it ends when that thread does."""
+        # Not by the loop: uvloop's fork runs gRPC's handlers of forks, whose threads crash one
+        # process in ten of a busy worker before it has begun; and it opens our descriptors there.
+        return Popen(
+            (
+                *(sys.executable, "-u", "-m", "runs.function_host"),
+                *(str(self._config.memory_mib << 20), str(os.getpid())),
+            ),
+            bufsize=0,
+            stdin=connection.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(self._config.variables),
+            start_new_session=True,
+        )
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
         frame = await read_frame(reader, FIELDS_FROM_CHILD)
@@ -225,10 +238,7 @@ class FunctionProcess:
     async def _keep_output(self) -> None:
         """Keep the end of what the process writes: it may hold anything, so it is no log line."""
         size = 0
-        while self._process and self._process.stdout:
-            piece = await self._process.stdout.read(_KEPT_OUTPUT)
-            if not piece:
-                return
+        while piece := await self._printed.read(_KEPT_OUTPUT):
             self._output.append(piece)
             size += len(piece)
             while size - len(self._output[0]) >= _KEPT_OUTPUT:
@@ -248,12 +258,12 @@ class FunctionProcess:
     async def _exit_code(self) -> int | None:
         if self._process is None:
             return None
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _EXIT_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, _EXIT_SECONDS)
         if self._process.returncode is None:
             self.kill("it closed its connection to the worker")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, _END_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has started and left
         return self._process.returncode
