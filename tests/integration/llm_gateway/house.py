@@ -74,14 +74,15 @@ class Process:
     def kill(self) -> None:
         """Kill it with -9, as a crash would."""
         os.kill(self.pid, signal.SIGKILL)
-        self._wait()
+        self.wait()
 
     def stop(self) -> None:
         if self.running():
             os.kill(self.pid, signal.SIGTERM)
-            self._wait()
+            self.wait()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return when it has ended, at its own will or after 20 seconds."""
         assert self._popen is not None
         try:
             self._popen.wait(20)
@@ -157,12 +158,12 @@ class Stub(Process):
         self._ask("POST", "/stub/script", rules)
         return name
 
-    def wait_until_held(self, rule: str) -> None:
-        """Return when a call is held by a rule."""
+    def wait_until_held(self, rule: str, count: int = 1) -> None:
+        """Return when so many calls are held by a rule."""
         until = time.monotonic() + 20
         while time.monotonic() < until:
             rules = self._ask("GET", "/stub/script")["rules"]
-            if any(each["name"] == rule and each["held"] for each in rules):
+            if any(each["name"] == rule and each["held"] >= count for each in rules):
                 return
             time.sleep(0.02)  # the stub is another process
         raise AssertionError(f"no call is held by {rule}")

@@ -35,7 +35,9 @@ async def serve(config: Config) -> None:
             await gateway.ready()
 
         verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-        server = Server(config.server, bindings(gateway, stores, data), verifier)
+        server = Server(
+            config.server, bindings(gateway, stores, data), verifier, on_drain=gateway.land
+        )
         await server.start()
         await server.run_until_signal(prepare())
 

@@ -118,7 +118,8 @@ class Config:
             ),
             landing_seconds=environment.seconds(
                 "NAGAYA_LANDING_SECONDS",
-                "how long calls in flight may go on when the process is told to stop",
+                "how long calls in flight may go on when the process is told to stop; then a whole "
+                "reply is kept in the tenant's database, and the rest is `unknown`",
                 default=30.0,
             ),
         )

@@ -263,8 +263,8 @@ class CallInFlight(Unavailable):
     hint = "Call again with the same key; the reply is not asked for twice."
     retry_at_once = False
 
-    def __init__(self) -> None:
-        super().__init__("another process is still making this call", retry_after_ms="1000")
+    def __init__(self, message: str = "another process is still making this call") -> None:
+        super().__init__(message, retry_after_ms="1000")
 
 
 class ProviderUnavailable(Unavailable):

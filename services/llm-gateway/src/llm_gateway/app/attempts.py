@@ -101,6 +101,7 @@ async def make(
         told = exchange.end(flight.text).told
         told = await journey.line.scrubbed(told, journey.prompt, flight.text)
         outcome = Heard(reply, replace(ending, told=told))
+        flight.reply = reply
     flight.ending = outcome.ending
     _report(journey, outcome, begun)
     return outcome

@@ -47,6 +47,7 @@ class Collector:
         self._data = data
         self._work = stores.pending_work
         self._calls = stores.calls
+        self._replies = stores.replies
         self._outcomes = outcomes
         self._recovery = recovery
         self._lease = replace(process, owner=f"{process.owner}/collector")
@@ -99,14 +100,17 @@ class Collector:
                 await self._work.rest(connection, tenant_id)
 
     async def _collect(self, tenant_id: str) -> bool:
-        """End what was left behind; tell whether some process holds calls, or may hold them."""
-        last = 0
-        while calls := await self._left_behind(tenant_id, last):
-            for call in calls:
-                await self._end(tenant_id, call)
-            last = calls[-1].id
+        """End what was left behind; tell whether calls are held, or replies kept."""
+        for left in (self._left_behind, self._kept):
+            last = 0
+            while calls := await left(tenant_id, last):
+                for call in calls:
+                    await self._end(tenant_id, call)
+                last = calls[-1].id
         async with self._data.tenants.connection(tenant_id) as connection:
-            return await self._calls.any_open(connection)
+            if await self._calls.any_open(connection):
+                return True
+            return await self._replies.any(connection)
 
     async def _left_behind(self, tenant_id: str, after: int) -> tuple[Call, ...]:
         async with self._data.tenants.connection(tenant_id) as connection:
@@ -114,8 +118,12 @@ class Collector:
                 connection, self._patience_seconds, after, _AT_ONCE
             )
 
+    async def _kept(self, tenant_id: str, after: int) -> tuple[Call, ...]:
+        async with self._data.tenants.connection(tenant_id) as connection:
+            return await self._calls.kept_and_unheld(connection, after, _AT_ONCE)
+
     async def _end(self, tenant_id: str, call: Call) -> None:
-        """Settle a call from its stored reply, or give it up; what cannot be done waits."""
+        """Settle a call from its stored or kept reply, or give it up; what cannot be done waits."""
         with calling(tenant_id), acting_as(workload_principal("llm-gateway")):
             try:
                 if await self._found(tenant_id, call):

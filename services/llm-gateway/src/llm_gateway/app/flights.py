@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from interceptor.places import Places
     from llm_gateway.domain.calls import Call, CallKey, Ending
+    from llm_gateway.domain.replies import Reply
     from llm_gateway.domain.requests import GenerationSpec
     from llm_gateway.domain.usage import Usage
     from llm_gateway.ledger.outcomes import Outcomes
@@ -30,6 +31,7 @@ ANSWER_SECONDS = 0.5
 """How long before a caller's deadline it is told that another process is still at work."""
 _MESSAGE_CHARACTERS = 16_000  # 64 KiB at most
 _RETRY_AFTER_MS = "200"
+_STOPPING = "this process stops, and takes no more calls"
 _log = logging.getLogger(__name__)
 
 
@@ -83,6 +85,12 @@ class Flight:
         """Whether an attempt is recorded as sent, and nothing yet of what became of it."""
         self.ending: Ending | None = None
         """What became of the attempt, as far as it is known; None while it is on its way."""
+        self.reply: Reply | None = None
+        """What the attempt said, once that is whole and can be used."""
+        self.late = False
+        """Whether that could not be stored at once, and may be kept."""
+        self.kept = False
+        """Whether that is kept in the tenant's database."""
         self.spend: Callable[[], tuple[Usage, int]] | None = None
         """Tells what the attempt has used and cost so far; None before the first."""
         self._pieces: list[str] = []
@@ -111,6 +119,7 @@ class Flight:
     def dispatch(self) -> None:
         """Note that an attempt is recorded, and about to be sent."""
         self.dispatched, self.ending = True, None
+        self.reply, self.late, self.kept = None, False, False
 
     def wait(self) -> None:
         """Note that another process is at work. Raises CallInFlight when nobody waits any more."""
@@ -188,6 +197,7 @@ class Flights:
         self._flights: dict[tuple[str, CallKey], Flight] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
         self._count = 0
+        self._landing = False
 
     def find(self, tenant_id: str, key: CallKey) -> Flight | None:
         return self._flights.get((tenant_id, key))
@@ -195,7 +205,9 @@ class Flights:
     def start(
         self, order: Order, deadline: float, fly: Callable[[Flight], Coroutine[None, None, Call]]
     ) -> Flight:
-        """Start a flight for a key that has none. Raises TooManyCalls."""
+        """Start a flight for a key that has none. Raises TooManyCalls, CallInFlight."""
+        if self._landing:
+            raise CallInFlight(_STOPPING)
         if not self._limit.enter(order.tenant_id):
             flying = self._limit.taken(order.tenant_id)
             message = f"{flying} calls of this tenant ask models already"
@@ -220,11 +232,15 @@ class Flights:
             task.cancel()
 
     async def land(self, seconds: float) -> None:
-        """Wait for what is in flight; after so many seconds give the rest up, each as unknown."""
-        tasks = [flight.task for flight in self._flights.values()]
-        if not tasks:
-            return
-        _, pending = await asyncio.wait(tasks, timeout=seconds)
+        """Start nothing more, and wait for what is in flight; after so many seconds give it up.
+
+        What has a whole reply keeps it then, and what has none is unknown.
+        """
+        self._landing = True
+        until = time.monotonic() + seconds
+        while self._flights and (left := until - time.monotonic()) > 0:
+            await asyncio.wait([flight.task for flight in self._flights.values()], timeout=left)
+        pending = [flight.task for flight in self._flights.values()]
         for task in pending:
             task.cancel()
         if pending:

@@ -22,6 +22,7 @@ from llm_gateway.app.settlement import Settlement
 from llm_gateway.app.work import Work
 from llm_gateway.domain.calls import Lease
 from llm_gateway.ledger.claims import Claims
+from llm_gateway.ledger.kept_replies import KeptReplies
 from llm_gateway.ledger.outcomes import Outcomes
 from llm_gateway.providers.addresses import Addresses
 from llm_gateway.providers.exchange import Patience
@@ -53,7 +54,9 @@ class Gateway:
         keys = ProviderKeys(config.providers.keys_file)
         ledger = (data.tenants, stores.calls, stores.transitions, stores.attempts)
         pause_seconds = config.providers.retry_pause_seconds
-        claims, outcomes = Claims(*ledger, pause_seconds), Outcomes(*ledger)
+        claims = Claims(*ledger, pause_seconds)
+        outcomes = Outcomes(*ledger, stores.replies)
+        kept = KeptReplies(*ledger, stores.replies, outcomes)
         replies = Replies(artifacts)
         retries = Retries(RetryBudget(config.providers.retry_reserve), pause_seconds)
         self._landing_seconds = config.landing_seconds
@@ -66,12 +69,12 @@ class Gateway:
         self.journeys = Journeys(
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )
-        recovery = Recovery(outcomes, replies, self.cache)
+        recovery = Recovery(outcomes, kept, replies, self.cache)
         self._collector = Collector(data, stores, outcomes, recovery, process)
         # A call that begins now, and whose process dies at once, is left behind by then.
         left_behind = (1 + PATIENCE) * process.seconds
         pending_work = PendingWork(data.tenants, data.management, stores.pending_work, left_behind)
-        settlement = Settlement(claims, outcomes, replies, recovery)
+        settlement = Settlement(claims, outcomes, kept, replies, recovery)
         work = Work(pending_work, claims, outcomes, self.journeys, settlement, recovery, retries)
         self.generations = Generations(self.flights, work, replies)
         self.changes = CatalogChanges(
@@ -90,8 +93,12 @@ class Gateway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.flights.land(self._landing_seconds)
+        await self.land()
         await self._inside.aclose()
+
+    async def land(self) -> None:
+        """Bring calls in flight to their end, and give up what lasts too long."""
+        await self.flights.land(self._landing_seconds)
 
     async def ready(self) -> None:
         """Read the catalogue, however long that takes; follow it and collect from now on."""

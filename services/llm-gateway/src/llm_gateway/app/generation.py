@@ -72,7 +72,7 @@ class Generations:
         """Wait for a flight, and leave it flying when the caller goes away.
 
         None when it stopped where this order would go on. Raises CallInFlight when time is short
-        and another process is at work.
+        and another process is at work, and when this one has to stop before.
         """
         left = deadline - ANSWER_SECONDS - time.monotonic()
         done, _ = await asyncio.wait((flight.task,), timeout=max(left, 0.0))
@@ -80,6 +80,11 @@ class Generations:
             raise CallInFlight
         try:
             return await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.task.cancelled():
+                message = "the process that made this call stops, and another may go on with it"
+                raise CallInFlight(message) from None
+            raise
         except CallOutcomeUnknown:
             if _asked_for_less(flight, order):
                 return None

@@ -1,4 +1,4 @@
-"""Settling a call from a reply that is stored already, whoever stored it."""
+"""Settling a call from a reply that is stored or kept already, whoever did that."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
 if TYPE_CHECKING:
     from llm_gateway.app.replies import Found, Replies
     from llm_gateway.domain.calls import Attempt, Call, Lease
+    from llm_gateway.ledger.kept_replies import KeptReplies
     from llm_gateway.ledger.outcomes import Outcomes
     from llm_gateway.routing.cache import CatalogCache
 
@@ -19,8 +20,11 @@ DIED = "the process that sent it died before its reply was stored"
 
 
 class Recovery:
-    def __init__(self, outcomes: Outcomes, replies: Replies, cache: CatalogCache) -> None:
+    def __init__(
+        self, outcomes: Outcomes, kept: KeptReplies, replies: Replies, cache: CatalogCache
+    ) -> None:
         self._outcomes = outcomes
+        self._kept = kept
         self._replies = replies
         self._cache = cache
 
@@ -46,13 +50,17 @@ class Recovery:
             await self._outcomes.lose_attempt(tenant_id, call.key, lease, DIED, call_ends=call_ends)
 
     async def settle(self, tenant_id: str, call: Call, lease: Lease) -> Call | None:
-        """Settle a call from its stored reply; None when there is none.
+        """Settle a call from its stored reply, or from the kept one, which is stored before.
 
-        Raises ReplyDisplaced when the file is none of the call's.
+        None when there is neither. Raises ReplyDisplaced when the file is none of the call's.
         """
+        kept = await self._kept.find(tenant_id, call.id)
+        if kept is not None:  # where another's reply lies, that one is found below
+            await self._replies.put(tenant_id, call.key, kept)
         try:
             found = await self._replies.find(tenant_id, call.key, call.request_digest)
         except AnotherFile:
+            await self._kept.discard(tenant_id, call.key)
             raise ReplyDisplaced(call.last_attempt) from None
         sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
         if found is None or not sent:
@@ -79,7 +87,7 @@ class Recovery:
             usage=usage,
             cost_micro_usd=price.rates.cost(usage),
             estimated=bool(found.reply.usage_note),
-            note=found.reply.usage_note,
-            http_status=200,
+            note=attempt.note or found.reply.usage_note,
+            http_status=attempt.http_status or 200,
             provider_request_id=found.file.provider_request_id,
         )

@@ -41,21 +41,15 @@ class Replies:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    async def put(
-        self,
-        tenant_id: str,
-        key: CallKey,
-        reply: Reply,
-        request_digest: str,
-        attempt: int,
-        provider_request_id: str,
-    ) -> Output | None:
-        """Store a reply; None when another attempt's reply is stored already."""
+    async def draft(
+        self, reply: Reply, request_digest: str, attempt: int, provider_request_id: str
+    ) -> ReplyDraft:
+        """Return a reply as it will be stored."""
         if len(reply.text) > _AT_ONCE:
             body, digest, summary = await asyncio.to_thread(_facts, reply)
         else:
             body, digest, summary = _facts(reply)
-        draft = ReplyDraft(
+        return ReplyDraft(
             body=body,
             digest=digest,
             summary=summary,
@@ -64,8 +58,10 @@ class Replies:
             attempt=attempt,
             provider_request_id=provider_request_id,
         )
-        file = await self._artifacts.put(tenant_id, key, draft)
-        return None if file is None else Output(file.path, digest, summary, reply.finish_reason)
+
+    async def put(self, tenant_id: str, key: CallKey, draft: ReplyDraft) -> ReplyFile | None:
+        """Store a reply; None when another attempt's reply is stored already."""
+        return await self._artifacts.put(tenant_id, key, draft)
 
     async def find(self, tenant_id: str, key: CallKey, request_digest: str) -> Found | None:
         """Return the stored reply to a request; None when there is none.

@@ -2,7 +2,8 @@
 
 Nothing is sent before the attempt is committed as dispatched, and no call is settled before its
 reply is stored. So after a death the ledger holds an open attempt, and either its reply is in the
-artifacts service, which settles it, or nobody knows what became of it, which is what is recorded.
+artifacts service, or kept in the tenant's database, which settles it, or nobody knows what became
+of it, which is what is recorded.
 """
 
 from __future__ import annotations

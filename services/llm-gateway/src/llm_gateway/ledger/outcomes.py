@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from llm_gateway.domain.calls import Bound, Call, CallKey, Ending, Lease, Output, Plan, Spent
     from llm_gateway.store.attempts import AttemptStore
     from llm_gateway.store.calls import CallStore
+    from llm_gateway.store.replies import ReplyStore
     from llm_gateway.store.transitions import CallTransitions
 
 
+DISPLACED = "another reply had been stored before"
 _FORESTALLED = "the process that sent it died; the reply of another attempt was stored"
 
 
@@ -34,11 +36,13 @@ class Outcomes:
         calls: CallStore,
         transitions: CallTransitions,
         attempts: AttemptStore,
+        replies: ReplyStore,
     ) -> None:
         self._tenants = tenants
         self._calls = calls
         self._transitions = transitions
         self._attempts = attempts
+        self._replies = replies
 
     async def next_attempt(
         self, tenant_id: str, key: CallKey, number: int, plan: Plan, lease: Lease
@@ -75,7 +79,7 @@ class Outcomes:
             call = await self._calls.lock(connection, key)
             if call is None:
                 return
-            await self._record(connection, call, number, ending)
+            await self.record(connection, call, number, ending)
             held = call.held_by(lease)
             if bound is not None and (held or call.given_up):
                 await self._attempts.bind(connection, call.id, number, bound)
@@ -160,9 +164,12 @@ class Outcomes:
         call = await self._calls.lock(connection, key)
         if call is None:
             return False
-        await self._record(connection, call, number, ending)
+        await self.record(connection, call, number, ending)
         if call.state is CallState.SETTLED or call.held_against(lease):
             return False
+        kept = await self._replies.drop(connection, call.id)
+        if kept not in (None, number):
+            await self._attempts.displace(connection, call.id, kept, DISPLACED)
         if call.open_attempt not in (0, number):
             await self._attempts.lose(connection, call.id, call.open_attempt, _FORESTALLED)
         await self._transitions.settle(connection, call.id, output, ending.price_id)
@@ -177,9 +184,8 @@ class Outcomes:
             if spent:
                 await self._attempts.estimate(connection, spent)
 
-    async def _record(
-        self, connection: Connection, call: Call, number: int, ending: Ending
-    ) -> None:
+    async def record(self, connection: Connection, call: Call, number: int, ending: Ending) -> None:
+        """Record what is known of an attempt, inside the transaction that locked its call."""
         await self._attempts.end(connection, call.id, number, ending)
         if ending.cut_at_tokens is not None:
             await self._attempts.mark_cut(connection, call.id, number, ending.cut_at_tokens)

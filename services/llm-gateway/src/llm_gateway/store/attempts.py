@@ -174,6 +174,18 @@ class AttemptStore:
             error,
         )
 
+    async def displace(self, connection: Connection, call_id: int, number: int, error: str) -> None:
+        """Record that an attempt's reply does not count; what it used has been booked."""
+        await connection.execute(
+            """
+            UPDATE llm_call_attempts SET state = 'failed', error = $3, ended_at = clock_timestamp()
+             WHERE call_id = $1 AND attempt = $2 AND state IN ('dispatched', 'unknown')
+            """,
+            call_id,
+            number,
+            error,
+        )
+
 
 def attempts(rows: str) -> tuple[Attempt, ...]:
     """Read a call's attempts from the JSON that PostgreSQL makes of their rows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from dataplane import paging
 from llm_gateway.domain.calls import Call, CallKey, CallState, Output, RunUsage
 from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule
@@ -13,8 +15,6 @@ from llm_gateway.store.attempts import attempts, usage
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
-
-    import asyncpg
 
     from dataplane.pools import Connection
 
@@ -86,6 +86,26 @@ class CallStore:
             after,
             size,
         )
+        return tuple(map(_call, rows))
+
+    async def kept_and_unheld(
+        self, connection: Connection, after: int, size: int
+    ) -> tuple[Call, ...]:
+        """Return calls whose reply is kept, and that nobody holds, by id, `after` one of them."""
+        try:
+            rows = await connection.fetch(
+                f"""
+                {_SELECT}
+                 WHERE lease_owner IS NULL
+                   AND id IN (SELECT call_id FROM llm_replies WHERE call_id > $1)
+                 ORDER BY id
+                 LIMIT $2
+                """,
+                after,
+                size,
+            )
+        except asyncpg.UndefinedTableError:
+            return ()  # the migration is still to come
         return tuple(map(_call, rows))
 
     async def any_open(self, connection: Connection) -> bool:

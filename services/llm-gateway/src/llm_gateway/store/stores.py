@@ -10,6 +10,7 @@ from llm_gateway.store.catalog import CatalogStore
 from llm_gateway.store.overrides import OverrideStore
 from llm_gateway.store.pending_work import PendingWorkStore
 from llm_gateway.store.prices import PriceStore
+from llm_gateway.store.replies import ReplyStore
 from llm_gateway.store.snapshot import SnapshotStore
 from llm_gateway.store.transitions import CallTransitions
 
@@ -21,6 +22,7 @@ class Stores:
     calls: CallStore = field(default_factory=CallStore)
     transitions: CallTransitions = field(default_factory=CallTransitions)
     attempts: AttemptStore = field(default_factory=AttemptStore)
+    replies: ReplyStore = field(default_factory=ReplyStore)
     catalog: CatalogStore = field(default_factory=CatalogStore)
     overrides: OverrideStore = field(default_factory=OverrideStore)
     prices: PriceStore = field(default_factory=PriceStore)

@@ -126,6 +126,17 @@ class CallTransitions:
             timedelta(seconds=lease.seconds),
         )
 
+    async def release(self, connection: Connection, key: CallKey, lease: Lease) -> None:
+        """Let a lease run out now, for a call that this piece of work still holds."""
+        await connection.execute(
+            f"""
+            UPDATE llm_calls SET lease_expires = clock_timestamp()
+             WHERE ({KEY}) = ($1, $2, $3, $4, $5) AND lease_owner = $6
+            """,
+            *key_values(key),
+            lease.owner,
+        )
+
     async def add_up(self, connection: Connection, call_id: int) -> None:
         """Make a call's usage and cost those of all its attempts."""
         await connection.execute(
