@@ -6,7 +6,7 @@ import asyncio
 
 from interceptor.places import Places
 from interceptor.timers import Timers
-from interceptor.turns import Turns
+from interceptor.turns import Turn, Turns
 
 
 async def settle() -> None:
@@ -46,6 +46,28 @@ async def test_a_holder_leaves_turns_to_others_even_when_nobody_waits() -> None:
     taken[0].end()
     assert (await fourth).holder == "busy"
     other.end()
+
+
+async def test_a_holder_that_is_alone_has_all_the_turns_until_another_comes() -> None:
+    turns = Turns(10, 3, 0.02)  # a turn that ends is what lets the next one in
+
+    async def take(holder: str) -> Turn:
+        return await asyncio.wait_for(turns.take(holder), 5)
+
+    async def at_once(holder: str) -> int:
+        """Return how many turns a holder gets without waiting."""
+        tasks = [asyncio.create_task(take(holder)) for _ in range(10)]
+        await settle()
+        count = sum(task.done() for task in tasks)
+        for task in asyncio.as_completed(tasks):
+            (await task).end()
+        return count
+
+    assert await at_once("busy") == 3  # who has just come is not known to be alone
+    await asyncio.sleep(1.1)  # what is awaited is the time itself
+    assert await at_once("busy") == 10
+    (await take("calm")).end()
+    assert await at_once("busy") == 3
 
 
 async def test_a_turn_ends_by_itself_and_only_once() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 
 from interceptor.timers import Timers
 
 _MOMENT_SECONDS = 0.01
+_ALONE_SECONDS = 1.0
 
 
 class Turn:
@@ -33,12 +35,12 @@ class Turn:
 
 
 class Turns:
-    """At most `most` turns at once, at most `most_each` of one holder.
+    """At most `most` turns at once, at most `most_each` of one holder unless it is alone.
 
-    Who waits is served holder by holder, and within a holder in the order of coming: so a holder
-    with one call waits for one turn, however many calls another has waiting. A turn that is not
-    given back ends by itself `seconds` after it was taken: a call that is worked on for longer
-    waits for something else.
+    A holder is alone when no other has come for a second. Who waits is served holder by holder, and
+    within a holder in the order of coming: so a holder with one call waits for one turn, however
+    many calls another has waiting. A turn that is not given back ends by itself `seconds` after it
+    was taken: a call that is worked on for longer waits for something else.
     """
 
     def __init__(self, most: int, most_each: int, seconds: float) -> None:
@@ -47,9 +49,13 @@ class Turns:
         self._taken: dict[str, int] = {}
         self._waiting: OrderedDict[str, deque[asyncio.Future[Turn]]] = OrderedDict()
         self._timers: Timers[Turn] = Timers(seconds, Turn.end)
+        self._latest = ""
+        self._shared_until = 0.0
 
     async def take(self, holder: str) -> Turn:
         """Wait for a turn. `Turn.end` must follow."""
+        if holder != self._latest:
+            self._latest, self._shared_until = holder, time.monotonic() + _ALONE_SECONDS
         if self._free and holder not in self._waiting and self._may(holder):
             return self._grant(holder)
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
@@ -94,7 +100,8 @@ class Turns:
         return False
 
     def _may(self, holder: str) -> bool:
-        return self._taken.get(holder, 0) < self._most_each
+        alone = time.monotonic() >= self._shared_until
+        return alone or self._taken.get(holder, 0) < self._most_each
 
     def _grant(self, holder: str) -> Turn:
         self._free -= 1
