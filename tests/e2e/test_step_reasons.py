@@ -40,13 +40,14 @@ def constant(step: str, value: object, *needs: str, **more: object) -> dict[str,
     return {"step": step, "needs": list(needs), "function": kind, **more}
 
 
-def ask(*needs: str, output: str = "input", **more: object) -> dict[str, object]:
+def ask(
+    *needs: str, output: str = "input", schema: object = None, **more: object
+) -> dict[str, object]:
     bind = {"variable": "what", "output": {"step": output}}
-    return {
-        "step": "ask",
-        "needs": list(needs),
-        "llm": {"bindings": [bind], "model": STANDARD},
-    } | more
+    llm: dict[str, object] = {"bindings": [bind], "model": STANDARD}
+    if schema is not None:
+        llm["outputSchema"] = schema
+    return {"step": "ask", "needs": list(needs), "llm": llm} | more
 
 
 async def failed(client: Client, tenant_id: str, run_id: str) -> run_pb2.RunStep:
@@ -154,7 +155,7 @@ async def test_a_structured_reply_that_programs_cannot_read_is_no_json(
     client: Client, house: House, tenant_id: str, text: str
 ) -> None:
     await create_prompt(client, tenant_id, "ask", "{{what}}")
-    step = ask(schema={"type": "object"}, retry={"maxAttempts": 1})
+    step = ask(retry={"maxAttempts": 1}, schema={"type": "object"})
     await create_pipeline(client, tenant_id, "p", {"steps": [step]})
     marker = uuid.uuid4().hex
     await add_rule(house, marker, {"kind": "reply", "text": text})

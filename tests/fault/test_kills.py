@@ -14,6 +14,7 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
 from tests.e2e.house import create_run, create_tenant, finish
@@ -21,10 +22,13 @@ from tests.e2e.stub import add_rule, wait_until_held
 from tests.fault.ledger import assert_paid_at_most_once, ledger
 
 from nagaya.llm_gateway.v1 import call_pb2
-from nagaya.runs.v1 import run_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.errors import ApiError
 
 if TYPE_CHECKING:
     from tests.e2e.house import House
+
+    from nagaya_client.client import Client
 
 PARTS = ("tenant", "artifacts", "llm-gateway", "runs", "runs-worker")
 KILLS = 5
@@ -38,6 +42,7 @@ async def test_runs_end_well_however_often_a_part_is_killed(house: House, part: 
     chance = random.Random(f"kill {part}")  # noqa: S311 - a seed that can be repeated
     async with house.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "kill")
+        await _until_served(client, tenant_id)
         await load_article(client, tenant_id)
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
         watches = [asyncio.create_task(finish(client, tenant_id, run_id)) for run_id in runs]
@@ -58,6 +63,7 @@ async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_a
 ) -> None:
     async with house.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "hold")
+        await _until_served(client, tenant_id)
         await load_article(client, tenant_id)
         marker = f"hold-{tenant_id}"
         await add_rule(house, marker, {"kind": "hold"})
@@ -84,6 +90,19 @@ def test_logs_of_kills_are_json_lines_without_stack_traces(house: House) -> None
         records = [json.loads(line) for line in lines]
 
         assert [record for record in records if "exception" in record] == [], part
+
+
+async def _until_served(client: Client, tenant_id: str) -> None:
+    """Wait until what was killed last is back for those who ask it: they try now and then."""
+    while True:
+        try:
+            await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id=tenant_id))
+        except ApiError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
 
 
 async def _kill(house: House, part: str) -> bool:

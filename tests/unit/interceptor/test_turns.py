@@ -49,7 +49,7 @@ async def test_a_holder_leaves_turns_to_others_even_when_nobody_waits() -> None:
 
 
 async def test_a_holder_that_is_alone_has_all_the_turns_until_another_comes() -> None:
-    turns = Turns(10, 3, 0.02)  # a turn that ends is what lets the next one in
+    turns = Turns(10, 3, 0.02, all_when_alone=True)
 
     async def take(holder: str) -> Turn:
         return await asyncio.wait_for(turns.take(holder), 5)

@@ -35,20 +35,24 @@ class Turn:
 
 
 class Turns:
-    """At most `most` turns at once, at most `most_each` of one holder unless it is alone.
+    """At most `most` turns at once, at most `most_each` of one holder.
 
-    A holder is alone when no other has come for a second. Who waits is served holder by holder, and
-    within a holder in the order of coming: so a holder with one call waits for one turn, however
-    many calls another has waiting. A turn that is not given back ends by itself `seconds` after it
-    was taken: a call that is worked on for longer waits for something else.
+    Who waits is served holder by holder, and within a holder in the order of coming: so a holder
+    with one call waits for one turn, however many calls another has waiting. A turn that is not
+    given back ends by itself `seconds` after it was taken: a call that is worked on for longer
+    waits for something else. With `all_when_alone` a holder has all turns while no other has come
+    for a second.
     """
 
-    def __init__(self, most: int, most_each: int, seconds: float) -> None:
+    def __init__(
+        self, most: int, most_each: int, seconds: float, *, all_when_alone: bool = False
+    ) -> None:
         self._free = most
         self._most_each = most_each
         self._taken: dict[str, int] = {}
         self._waiting: OrderedDict[str, deque[asyncio.Future[Turn]]] = OrderedDict()
         self._timers: Timers[Turn] = Timers(seconds, Turn.end)
+        self._all_when_alone = all_when_alone
         self._latest = ""
         self._shared_until = 0.0
 
@@ -100,8 +104,9 @@ class Turns:
         return False
 
     def _may(self, holder: str) -> bool:
-        alone = time.monotonic() >= self._shared_until
-        return alone or self._taken.get(holder, 0) < self._most_each
+        if self._taken.get(holder, 0) < self._most_each:
+            return True
+        return self._all_when_alone and time.monotonic() >= self._shared_until
 
     def _grant(self, holder: str) -> Turn:
         self._free -= 1

@@ -110,7 +110,7 @@ class Server:
             calls=Places(calls_per_tenant),
             streams=Places(streams_per_tenant),
             refusing=Places(_REFUSING),
-            turns=Turns(_TURNS, _TURNS_OF_ONE, _TURN_SECONDS),
+            turns=Turns(_TURNS, _TURNS_OF_ONE, _TURN_SECONDS, all_when_alone=True),
             large=Turns(1, 1, _LARGE_SECONDS),
             silence=Timeouts(
                 _FIRST_MESSAGE_SECONDS, f"no message came for {_FIRST_MESSAGE_SECONDS:g} s"

@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2
 _LONGEST_SECONDS = 60.0
+_NO_WORD_OF_SEMAPHORES = "ignore:resource_tracker:UserWarning"
 
 
 class Documents:
@@ -68,6 +70,10 @@ class Documents:
 
 
 def _processes() -> ProcessPoolExecutor:
+    # When this process is killed, the tracker of its semaphores would say so on standard error,
+    # which is for JSON. It is told by what the interpreter was told, as if by -W.
+    if _NO_WORD_OF_SEMAPHORES not in sys.warnoptions:
+        sys.warnoptions.append(_NO_WORD_OF_SEMAPHORES)
     # A fork would copy the threads' locks, gRPC's among them, as they are at that moment.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(_AT_ONCE, context, initializer=_begin)
