@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from llm_gateway.domain.usage import ReportedUsage, Usage
@@ -26,7 +27,7 @@ _DEPTH = 4
 _FOR_12_HOURS = "cache writes for 12 hours"
 
 
-class UsageReports:
+class UsageReports(ABC):
     """The reports of one request. A subclass knows the names of one wire format.
 
     Names inside objects are joined by dots.
@@ -61,9 +62,9 @@ class UsageReports:
         doubts = [problem, *self._doubts()]
         return ReportedUsage(usage, "; ".join(filter(None, doubts)), frozenset(self._served))
 
+    @abstractmethod
     def _usage(self) -> tuple[Usage, str]:
         """Return the buckets, and what is wrong with the figures; empty when nothing is."""
-        raise NotImplementedError
 
     def _told(self, name: str) -> int:
         """Return a counter; 0 when it was not told, which is the same for all that is used here."""
