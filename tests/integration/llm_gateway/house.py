@@ -28,7 +28,7 @@ from servicekit.channel import open_channel
 from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from nagaya_local.parts.postgres import PostgresServer
     from nagaya_local.parts.s3 import S3Server
@@ -158,15 +158,18 @@ class Stub(Process):
         self._ask("POST", "/stub/script", rules)
         return name
 
-    def wait_until_held(self, rule: str, count: int = 1) -> None:
-        """Return when so many calls are held by a rule."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
+    def wait_until_held(
+        self, rule: str, count: int = 1, *, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Return when so many calls are held by a rule, or when `until` says that none will be."""
+        last = time.monotonic() + 20
+        while time.monotonic() < last and not until():
             rules = self._ask("GET", "/stub/script")["rules"]
             if any(each["name"] == rule and each["held"] >= count for each in rules):
                 return
             time.sleep(0.02)  # the stub is another process
-        raise AssertionError(f"no call is held by {rule}")
+        if not until():
+            raise AssertionError(f"no call is held by {rule}")
 
     def release(self, rule: str) -> None:
         self._ask("POST", "/stub/release", {"rule": rule})

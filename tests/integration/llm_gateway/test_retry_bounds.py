@@ -113,6 +113,7 @@ async def test_a_request_that_comes_again_under_its_own_id_is_a_repeat_however_l
         brisk.request_id = "another-request"
         await brisk.refusal(brisk.spec())
 
+    assert first.reason == "PROVIDER_UNAVAILABLE", str(first)
     assert (again.reason, str(again)) == (first.reason, str(first))
     assert sent == 3
     assert len(asking.sent()) == 6
@@ -157,7 +158,8 @@ async def test_a_call_whose_processes_die_one_after_another_rests_after_three_at
         with running(house.gateway("mortal")) as gateway:
             mortal = await asking.through(gateway)
             asked = asyncio.create_task(mortal.ask(mortal.spec(unknown_policy=REDO)))
-            await asyncio.to_thread(house.stub.wait_until_held, rule)
+            await asyncio.to_thread(house.stub.wait_until_held, rule, until=asked.done)
+            assert not asked.done(), asked.exception()
             gateway.kill()
             with pytest.raises(Refused):
                 await asked
