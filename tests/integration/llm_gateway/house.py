@@ -257,6 +257,9 @@ class House:
             "NAGAYA_PG_URL": self.management_url,
             "NAGAYA_KEYRING_FILE": str(self.ring_file),
             "NAGAYA_REQUIRED_SERVICES": "runs,llm-gateway",
+            # Two gateways stay, tests start up to two more, and a killed one's connections last.
+            "NAGAYA_PROCESSES_PER_SERVICE": "5",
+            "NAGAYA_CONNECTIONS_PER_ROLE": "50",
         }
 
     def _artifacts_env(self) -> dict[str, str]:

@@ -116,6 +116,11 @@ class Registry:
         """Lose a tenant without telling those who watch."""
         del self.tenants[tenant_id], self._connections[tenant_id]
 
+    async def limit_sessions(self, tenant_id: str, most: int) -> None:
+        """Let the tenant's role hold so many sessions and no more."""
+        user = self._connections[tenant_id].user
+        await self._as_superuser("postgres", f"ALTER ROLE {user} CONNECTION LIMIT {most}")
+
     async def sessions(self, *tenant_ids: str) -> int:
         """Count the sessions in tenants' databases, at one moment."""
         names = [self._connections[tenant_id].database for tenant_id in tenant_ids]

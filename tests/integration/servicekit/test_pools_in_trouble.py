@@ -117,6 +117,16 @@ async def test_a_database_that_is_not_there_at_all_is_unavailable(
             pass
 
 
+async def test_more_processes_than_the_role_has_connections_for_are_told_which_setting(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.limit_sessions("acme", 0)
+
+    with pytest.raises(DatabaseUnavailable, match="NAGAYA_PROCESSES_PER_SERVICE"):
+        async with data.tenants.connection("acme"):
+            pass
+
+
 @pytest.mark.parametrize("sql", ["SELECT $1::text", "SELECT ($1::jsonb) ->> 'a'"])
 async def test_a_text_that_cannot_be_stored_is_refused_and_leaves_the_connection_well(
     data: DataPlane, sql: str

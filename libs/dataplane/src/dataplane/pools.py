@@ -249,6 +249,11 @@ class Pool:
             )
         except _STALE as error:
             raise AccessStale(type(error).__name__) from None
+        except asyncpg.TooManyConnectionsError as error:
+            raise DatabaseUnavailable(
+                "the database takes no more connections of this role: are more processes running "
+                "than the tenant service's NAGAYA_PROCESSES_PER_SERVICE says?"
+            ) from error
         except Exception as error:  # sockets, the protocol and the loop have many ways to fail
             raise DatabaseUnavailable("the database cannot be reached") from error
         if self._check is not None:
