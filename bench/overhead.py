@@ -1,4 +1,4 @@
-"""What the guard costs: server CPU a call of a method without I/O, beside a bare grpc.aio echo.
+"""What the interceptor costs: server CPU of a call without I/O, beside a bare grpc.aio echo.
 
     python bench/overhead.py [--calls 3000] [--rounds 15]
 
@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import uvloop
 
+from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import tenant_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from servicekit import telemetry
 from servicekit.identity import Verifier
-from servicekit.server import Binding, Server
 from servicekit.settings import ServerConfig
 from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
-    from servicekit.server import Context
+    from interceptor.server import Context
 
 SERVICE = "nagaya.tenant.v1.TenantService"
 METHOD = f"/{SERVICE}/GetTenant"
@@ -168,7 +168,7 @@ def compare(calls: int, rounds: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the guard costs, beside a bare echo.")
+    parser = argparse.ArgumentParser(description="What the interceptor costs, beside a bare echo.")
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--serve", choices=["bare", "full"], help=argparse.SUPPRESS)

@@ -14,7 +14,8 @@ from artifacts.app.service import Service
 from artifacts.blobs.store import Blobs
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.servicer.bindings import bindings
-from servicekit.testing import Keys, Served, serve
+from interceptor.testing import RunningServer, serve
+from servicekit.testing import Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -73,7 +74,7 @@ async def service(data: DataPlane, blobs: Blobs) -> AsyncGenerator[Service]:
 
 
 @pytest.fixture
-async def served(service: Service, keys: Keys) -> AsyncGenerator[Served]:
+async def served(service: Service, keys: Keys) -> AsyncGenerator[RunningServer]:
     async with serve(keys, *bindings(service), streaming=True) as served:
         yield served
 
@@ -85,28 +86,30 @@ async def run_id(cluster: Cluster) -> str:
 
 
 @pytest.fixture
-async def house(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def house(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
     """The service as the worker of Ada's run sees it."""
     async with served.channel(acting_for("acme", served.keys)) as channel:
         yield House(channel, objects, "acme", run_id)
 
 
 @pytest.fixture
-async def gateway(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def gateway(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
     """The service as llm-gateway sees it, when the worker asks it something."""
     async with served.channel(acting_for("acme", served.keys, "llm-gateway")) as channel:
         yield House(channel, objects, "acme", run_id)
 
 
 @pytest.fixture
-async def person(served: Served, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def person(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
     """The service as acme's Ada sees it, where she may write."""
     async with served.channel(tenants=["acme"], scope="artifacts.*") as channel:
         yield House(channel, objects, "acme", run_id, step="input")
 
 
 @pytest.fixture
-async def neighbour(served: Served, cluster: Cluster, objects: Path) -> AsyncGenerator[House]:
+async def neighbour(
+    served: RunningServer, cluster: Cluster, objects: Path
+) -> AsyncGenerator[House]:
     """The service as the worker of a run of globex's sees it."""
     async with served.channel(acting_for("globex", served.keys)) as channel:
         yield House(channel, objects, "globex", await cluster.create_run("globex"))

@@ -13,8 +13,8 @@ from artifacts.app.service import Service
 from artifacts.blobs.store import Blobs
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.servicer.bindings import bindings
+from interceptor.server import Server
 from servicekit.identity import Verifier
-from servicekit.server import Server
 from servicekit.settings import ServerConfig
 
 

@@ -17,8 +17,8 @@ from artifacts.app.service import Service
 from artifacts.blobs import store as blob_store
 from artifacts.blobs.store import Blobs
 from artifacts.servicer.bindings import bindings
+from interceptor.testing import serve
 from servicekit.errors import InvalidInput
-from servicekit.testing import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

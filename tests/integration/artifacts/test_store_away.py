@@ -18,12 +18,12 @@ from artifacts.blobs.probe import wait_for_store
 from artifacts.blobs.store import Blobs
 from artifacts.config import StoreConfig
 from artifacts.servicer.bindings import bindings
+from interceptor.testing import serve
 from nagaya_local.machine import processes
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import start
 from nagaya_local.parts.s3 import S3Server
 from servicekit.errors import Unavailable
-from servicekit.testing import serve
 
 if TYPE_CHECKING:
     import subprocess

@@ -19,8 +19,8 @@ from tests.integration.artifacts.house import (
 
 from artifacts.app.service import Service
 from artifacts.servicer.bindings import bindings
+from interceptor.testing import serve
 from servicekit.errors import Conflict, NotFound, Unavailable
-from servicekit.testing import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

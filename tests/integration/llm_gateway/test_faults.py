@@ -18,7 +18,7 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2,
     generation_service_pb2_grpc,
 )
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 from servicekit.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ async def test_a_channel_that_repeats_does_not_multiply_the_attempts(
 
     async with house.workload(house.gateways[0], "runs") as channel:
         stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
-        with calling(tenant_id="acme", user_id="ada"), pytest.raises(Unavailable):
+        with on_behalf_of(tenant_id="acme", user_id="ada"), pytest.raises(Unavailable):
             await stub.Generate(request)
 
     assert len(asking.sent()) == 3

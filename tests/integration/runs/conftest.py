@@ -19,6 +19,8 @@ from tests.integration.runs.served import Client, FileServicer, ModelServicer
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.pools import Target
 from dataplane.tenants import ManagementPool, TenantPools
+from interceptor.server import Binding, bind
+from interceptor.testing import RunningServer, serve
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 from runs.servicer.bindings import bindings
@@ -27,8 +29,7 @@ from runs.watch import Patience, Watch
 from servicekit.call import acting_as
 from servicekit.errors import PermissionDenied
 from servicekit.identity import Principal
-from servicekit.server import Binding, bind
-from servicekit.testing import Keys, Served, serve
+from servicekit.testing import Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -243,7 +244,7 @@ async def served(
     tenants: TenantPools,
     management: ManagementPool,
     launcher: Launcher,
-) -> AsyncGenerator[Served]:
+) -> AsyncGenerator[RunningServer]:
     house = House(tenants, management, launcher, peers)
     stores = house.stores
     watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
@@ -252,7 +253,7 @@ async def served(
 
 
 @pytest.fixture
-def channel(served: Served) -> grpc.aio.Channel:
+def channel(served: RunningServer) -> grpc.aio.Channel:
     return served.channel(user_id="ada", tenants=["acme"])
 
 

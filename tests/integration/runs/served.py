@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import grpc
     import pytest
 
-    from servicekit.server import Context
+    from interceptor.server import Context
 
 
 class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):

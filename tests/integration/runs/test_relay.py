@@ -15,11 +15,11 @@ from tests.integration.runs.house import make_due
 from dataplane.databases import MANAGEMENT
 from dataplane.directory import TenantDirectory
 from dataplane.tenants import DataPlane
+from interceptor.server import Context, bind
+from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
 from runs.relay.reconciler import SILENCE
 from runs.relay.visits import Relay
-from servicekit.server import Context, bind
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.integration.runs.house import House
 
     from runs.launcher import Launcher
+    from servicekit.testing import Keys
 
 
 async def test_a_run_created_while_temporal_was_away_is_started_later(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from dataplane.tenants import TenantPools
+    from interceptor.testing import RunningServer
     from runs.store.stores import Stores
-    from servicekit.testing import Served
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
@@ -242,14 +242,14 @@ async def test_runs_are_listed_by_pages_over_the_wire(client: Client) -> None:
     assert second.next_page_token == ""
 
 
-async def test_a_token_of_another_tenant_is_refused(served: Served) -> None:
+async def test_a_token_of_another_tenant_is_refused(served: RunningServer) -> None:
     stranger = Client(served.channel(user_id="eve", tenants=["globex"]))
 
     with pytest.raises(Forbidden):
         await stranger.run(inline=1)
 
 
-async def test_a_token_without_the_permission_is_refused(served: Served) -> None:
+async def test_a_token_without_the_permission_is_refused(served: RunningServer) -> None:
     reader = Client(served.channel(scope="runs.read", tenants=["acme"]))
 
     with pytest.raises(Forbidden):

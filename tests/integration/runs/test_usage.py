@@ -9,6 +9,8 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 from tests.integration.runs.house import House, make_due
 
+from interceptor.server import Context, bind
+from interceptor.testing import serve
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2, call_service_pb2_grpc
 from runs.activities.runs import RunActivities
 from runs.domain.runs import Run, RunStatus
@@ -16,8 +18,6 @@ from runs.domain.work import RunEnd
 from runs.relay.reconciler import SILENCE
 from runs.store.steps import StepStore
 from servicekit.errors import Unavailable
-from servicekit.server import Context, bind
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
     from runs.launcher import Launcher
     from servicekit.identity import Principal
+    from servicekit.testing import Keys
 
 USAGE = call_pb2.Usage(input_tokens=5, cache_read_tokens=2, output_tokens=30, reasoning_tokens=4)
 STEP = {"step": "draft", "llm": {}}

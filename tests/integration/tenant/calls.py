@@ -9,11 +9,15 @@ from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from servicekit.testing import Served
+    from interceptor.testing import RunningServer
 
 
 def tenants(
-    served: Served, *, user_id: str = "ada", scope: str = "*", tenants: Sequence[str] = ("*",)
+    served: RunningServer,
+    *,
+    user_id: str = "ada",
+    scope: str = "*",
+    tenants: Sequence[str] = ("*",),
 ) -> tenant_service_pb2_grpc.TenantServiceStub:
     channel = served.channel(user_id=user_id, scope=scope, tenants=tenants)
     return tenant_service_pb2_grpc.TenantServiceStub(channel)

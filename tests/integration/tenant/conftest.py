@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 from tests.integration.tenant.harness import ADA, publish_both, started
 
+from interceptor.testing import RunningServer, serve
 from servicekit.call import acting_as
-from servicekit.testing import Keys, Served, serve
+from servicekit.testing import Keys
 from tenant.config import Config, DatabaseAddress
 from tenant.domain.sealing import KeyRing
 from tenant.servicer.bindings import bindings
@@ -80,6 +81,6 @@ async def management(management_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def served(service: Service, keys: Keys) -> AsyncIterator[Served]:
+async def served(service: Service, keys: Keys) -> AsyncIterator[RunningServer]:
     async with serve(keys, *bindings(service)) as served:
         yield served

@@ -22,11 +22,11 @@ from nagaya.tenant.v1 import (
     tenant_pb2,
     tenant_service_pb2,
 )
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 from servicekit.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from servicekit.testing import Served
+    from interceptor.testing import RunningServer
     from tenant.app.service import Service
 
 
@@ -36,7 +36,7 @@ def migration(number: int, sql: str) -> schema_pb2.Migration:
     )
 
 
-async def test_a_tenant_is_created_shown_suspended_and_resumed(served: Served) -> None:
+async def test_a_tenant_is_created_shown_suspended_and_resumed(served: RunningServer) -> None:
     stub = tenants(served)
 
     created = (await stub.CreateTenant(creation("acme"))).tenant
@@ -62,14 +62,14 @@ async def test_a_tenant_is_created_shown_suspended_and_resumed(served: Served) -
 @pytest.mark.parametrize(
     "tenant_id", ["", "a", "A", "Acme", "1acme", "acme-", "acme_1", "acme;drop", "x" * 41, "長屋"]
 )
-async def test_a_tenant_id_of_bad_shape_is_refused(served: Served, tenant_id: str) -> None:
+async def test_a_tenant_id_of_bad_shape_is_refused(served: RunningServer, tenant_id: str) -> None:
     with pytest.raises(InvalidInput) as error:
         await tenants(served).CreateTenant(creation(tenant_id))
 
     assert error.value.reason == "ERROR_REASON_REQUEST_INVALID"
 
 
-async def test_refusals_carry_their_reason_and_a_hint(served: Served) -> None:
+async def test_refusals_carry_their_reason_and_a_hint(served: RunningServer) -> None:
     stub = tenants(served)
     await stub.CreateTenant(creation("acme"))
 
@@ -90,7 +90,7 @@ async def test_refusals_carry_their_reason_and_a_hint(served: Served) -> None:
     assert "ListTenants" in missing.value.message
 
 
-async def test_people_see_only_the_tenants_of_their_token(served: Served) -> None:
+async def test_people_see_only_the_tenants_of_their_token(served: RunningServer) -> None:
     for n, name in enumerate(("acme", "globex", "initech")):
         await tenants(served).CreateTenant(creation(name, f"r{n}"))
     stub = tenants(served, tenants=["acme", "initech"])
@@ -110,27 +110,27 @@ async def test_people_see_only_the_tenants_of_their_token(served: Served) -> Non
 
 
 async def test_only_services_resolve_connections_and_only_for_their_tenant(
-    served: Served,
+    served: RunningServer,
 ) -> None:
     await tenants(served).CreateTenant(creation("acme"))
     request = connection_service_pb2.ResolveConnectionRequest(tenant_id="acme")
     stub = connection_service_pb2_grpc.ConnectionServiceStub
 
-    with calling(tenant_id="acme"):
+    with on_behalf_of(tenant_id="acme"):
         runs = await stub(served.workload_channel("runs")).ResolveConnection(request)
         assert runs.connection.user.endswith("_runs")
         with pytest.raises(Forbidden):
             await stub(served.workload_channel("tenant")).ResolveConnection(request)
         with pytest.raises(Conflict) as unpublished:
             await stub(served.workload_channel("llm-gateway")).ResolveConnection(request)
-    with calling(tenant_id="globex"), pytest.raises(Forbidden):
+    with on_behalf_of(tenant_id="globex"), pytest.raises(Forbidden):
         await stub(served.workload_channel("runs")).ResolveConnection(request)
     with pytest.raises(Forbidden):
         await stub(served.channel()).ResolveConnection(request)
     assert unpublished.value.reason == "ERROR_REASON_MIGRATIONS_UNPUBLISHED"
 
 
-async def test_services_publish_for_themselves(served: Served) -> None:
+async def test_services_publish_for_themselves(served: RunningServer) -> None:
     stub = schema_service_pb2_grpc.SchemaServiceStub
     request = schema_service_pb2.PublishMigrationsRequest(
         migrations=[migration(1, "CREATE TABLE calls (id INT)")]
@@ -147,7 +147,9 @@ async def test_services_publish_for_themselves(served: Served) -> None:
     assert invalid.value.metadata == {"number": "1", "line": "2"}
 
 
-async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(served: Served) -> None:
+async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
+    served: RunningServer,
+) -> None:
     for n, name in enumerate(("acme", "globex")):
         await tenants(served).CreateTenant(creation(name, f"r{n}"))
     stub = schema_service_pb2_grpc.SchemaServiceStub(served.channel())
@@ -175,7 +177,7 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(served: S
     assert {one.tenant_id for one in only.statuses} == {"globex"}
 
 
-async def test_audit_logs_are_listed_newest_first(served: Served, service: Service) -> None:
+async def test_audit_logs_are_listed_newest_first(served: RunningServer, service: Service) -> None:
     await tenants(served, user_id="grace").CreateTenant(creation("acme"))
     async with service.tenant_pools.transaction("acme") as connection:
         for number in range(3):
@@ -195,7 +197,9 @@ async def test_audit_logs_are_listed_newest_first(served: Served, service: Servi
     assert not second.next_page_token
 
 
-async def test_the_management_databases_log_needs_a_token_for_all_tenants(served: Served) -> None:
+async def test_the_management_databases_log_needs_a_token_for_all_tenants(
+    served: RunningServer,
+) -> None:
     await tenants(served, user_id="grace").CreateTenant(creation("acme"))
     stub = audit_service_pb2_grpc.AuditServiceStub
     request = audit_service_pb2.ListAuditLogsRequest()
@@ -206,7 +210,7 @@ async def test_the_management_databases_log_needs_a_token_for_all_tenants(served
         await stub(served.channel(tenants=["acme"])).ListAuditLogs(request)
 
 
-async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(served: Served) -> None:
+async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(served: RunningServer) -> None:
     stub = audit_service_pb2_grpc.AuditServiceStub(served.channel())
     request = audit_service_pb2.ListAuditLogsRequest(tenant_id="acme")
 
@@ -223,7 +227,7 @@ async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(served: Ser
     assert suspended.value.reason == "ERROR_REASON_TENANT_NOT_READY"
 
 
-async def test_a_service_works_over_its_own_pools(served: Served) -> None:
+async def test_a_service_works_over_its_own_pools(served: RunningServer) -> None:
     """The whole way of a service: publish, follow the tenants, work in their databases."""
     channel = served.workload_channel("llm-gateway")
     calls = "CREATE TABLE calls (id BIGSERIAL PRIMARY KEY)"

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from tests.integration.tenant.calls import creation, tenants
 
+from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
-from servicekit.testing import serve
 from tenant.servicer.bindings import bindings
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from interceptor.testing import RunningServer
     from nagaya_local.parts.postgres import PostgresServer
-    from servicekit.testing import Keys, Served
+    from servicekit.testing import Keys
     from tenant.app.service import Service
     from tenant.config import Config
 
@@ -58,7 +59,7 @@ def watching(channel: grpc.aio.Channel) -> Generator[Watch]:
 
 
 async def test_watchers_of_every_replica_hear_of_every_change(
-    served: Served,
+    served: RunningServer,
     keys: Keys,
     replica: Callable[[], AbstractAsyncContextManager[Service]],
 ) -> None:
@@ -85,7 +86,7 @@ async def test_watchers_of_every_replica_hear_of_every_change(
             watch.close()
 
 
-async def test_a_person_watches_only_the_tenants_of_the_token(served: Served) -> None:
+async def test_a_person_watches_only_the_tenants_of_the_token(served: RunningServer) -> None:
     for n, name in enumerate(("acme", "globex")):
         await tenants(served).CreateTenant(creation(name, f"r{n}"))
 
@@ -98,7 +99,7 @@ async def test_a_person_watches_only_the_tenants_of_the_token(served: Served) ->
 
 
 async def test_a_lost_connection_to_the_registry_is_made_again(
-    served: Served, postgres: PostgresServer, config: Config
+    served: RunningServer, postgres: PostgresServer, config: Config
 ) -> None:
     superuser = await asyncpg.connect(postgres.superuser_url())
     with watching(served.workload_channel("runs")) as watch:
@@ -117,7 +118,10 @@ async def test_a_lost_connection_to_the_registry_is_made_again(
 
 
 async def test_a_registry_that_no_statement_could_read_is_followed_again(
-    served: Served, postgres: PostgresServer, config: Config, caplog: pytest.LogCaptureFixture
+    served: RunningServer,
+    postgres: PostgresServer,
+    config: Config,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     registry = await asyncpg.connect(postgres.superuser_url(config.database.database))
     with watching(served.workload_channel("runs")) as watch:
@@ -136,7 +140,7 @@ async def test_a_registry_that_no_statement_could_read_is_followed_again(
     await registry.close()
 
 
-async def test_a_watch_ends_when_the_server_drains(served: Served, service: Service) -> None:
+async def test_a_watch_ends_when_the_server_drains(served: RunningServer, service: Service) -> None:
     with watching(served.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"
         await service.directory.close()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptor.places import Places
+from interceptor.concurrency_limit import ConcurrencyLimit
 from llm_gateway.app.flights import Cursor, Flight, Flights, Order
 from llm_gateway.domain.calls import Call, CallKey, Delta, Lease
 from servicekit.errors import TooManyCalls
@@ -115,7 +115,7 @@ async def test_one_piece_too_long_for_a_message_is_cut() -> None:
 
 async def test_a_tenant_has_only_so_many_flights_whoever_still_waits_for_them() -> None:
     nobody_renews = cast("Outcomes", None)
-    flights = Flights(nobody_renews, Lease("p", "here", 15.0), Places(2))
+    flights = Flights(nobody_renews, Lease("p", "here", 15.0), ConcurrencyLimit(2))
     landing = asyncio.Event()
 
     async def fly(_: Flight) -> Call:

@@ -123,7 +123,7 @@ def seconds(request: Message, take: Callable[[Any], object]) -> float:
     raw = request.SerializeToString()
     began = time.process_time()
     message = type(request).FromString(raw)
-    if not fields.excess(message, len(raw)) and not fields.faults(message, len(raw)):
+    if not fields.find_excess(message, len(raw)) and not fields.find_violations(message, len(raw)):
         with suppress(DomainError):  # a refusal costs, too
             take(message)
     return time.process_time() - began

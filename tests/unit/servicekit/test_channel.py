@@ -4,11 +4,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.servicekit.probe import Answer, Request, Stub, binding, read
+from tests.unit.interceptor.probe import Answer, Request, Stub, binding, read
 
+from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
 from servicekit import status
-from servicekit.call import calling, current_call, current_principal
+from servicekit.call import current_call, current_principal, on_behalf_of
 from servicekit.channel import open_channel
 from servicekit.errors import (
     AlreadyExists,
@@ -19,12 +20,12 @@ from servicekit.errors import (
     PeerUnavailable,
     Violation,
 )
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from servicekit.server import Binding
+    from interceptor.server import Binding
+    from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
 
@@ -73,13 +74,28 @@ async def test_person_tenant_request_and_trace_ride_along_from_service_to_servic
         serve(keys, passing_on(Stub(behind.workload_channel("runs")))) as front,
     ):
         stub = Stub(front.workload_channel("runs"))
-        with calling(tenant_id="acme", user_id="ada"):
+        with on_behalf_of(tenant_id="acme", user_id="ada"):
             unary = await stub.ask(ASKED, metadata=metadata)
             streamed = await read(stub.watch(ASKED, metadata=metadata))
         stranger = await Stub(front.channel(user_id="bob")).ask(ASKED, metadata=metadata)
 
     assert unary.text == streamed[0].text == f"ada acme request-1 {trace}"
     assert stranger.text == "bob acme request-1 None"
+
+
+async def test_a_handler_may_call_on_behalf_of_somebody_else(keys: Keys) -> None:
+    async with serve(keys, binding(Ask=ask_seen)) as behind:
+        onward = Stub(behind.workload_channel("runs"))
+
+        async def ask(_: object, __: object) -> Answer:
+            with on_behalf_of(tenant_id="globex", user_id="bob"):
+                return await onward.ask(Request(tenant_id="globex"))
+
+        async with serve(keys, binding(Ask=ask)) as front:
+            metadata = [("x-request-id", "request-1")]
+            answer = await Stub(front.channel()).ask(ASKED, metadata=metadata)
+
+    assert answer.text == "bob globex request-1 None"
 
 
 async def test_a_peer_that_cannot_be_reached_is_named(keys: Keys) -> None:

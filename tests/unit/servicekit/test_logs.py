@@ -6,14 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.servicekit.probe import Answer, Request, Stub, binding, echo
+from tests.unit.interceptor.probe import Answer, Request, Stub, binding, echo
 
+from interceptor.testing import serve
 from servicekit import logs
 from servicekit.errors import NotFound
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from servicekit.testing import Keys
 
 
 class Written:

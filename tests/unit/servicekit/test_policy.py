@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
-from tests.unit.servicekit.probe import SERVICE, binding, declare, echo, usual
+from tests.unit.interceptor.probe import SERVICE, binding, declare, echo, usual
 
 if TYPE_CHECKING:
     from servicekit.testing import Keys
 
+from interceptor.server import Server
 from nagaya.artifacts.v1 import artifact_service_pb2
 from nagaya.llm_gateway.v1 import catalog_service_pb2
 from nagaya.options.v1 import method_policy_pb2
 from servicekit.policy import PolicyMissing, methods_of
-from servicekit.server import Server
 
 
 def without_policy(options: MethodOptions) -> None:

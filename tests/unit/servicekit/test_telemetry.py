@@ -8,17 +8,19 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY, generate_latest
-from tests.unit.servicekit.probe import SERVICE, Answer, Request, Stub, binding, echo
+from tests.unit.interceptor.probe import SERVICE, Answer, Request, Stub, binding, echo
 
+from interceptor.testing import serve
 from servicekit import telemetry
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError, NotFound
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -69,7 +71,7 @@ async def test_a_service_s_call_continues_its_trace_and_a_person_s_is_linked(
 ) -> None:
     metadata = [("traceparent", PARENT)]
     async with serve(keys, binding(Ask=answer)) as served:
-        with calling(tenant_id="acme"):
+        with on_behalf_of(tenant_id="acme"):
             await Stub(served.workload_channel("runs")).ask(ASKED, metadata=metadata)
         await Stub(served.channel()).ask(ASKED, metadata=metadata)
         await Stub(served.channel()).ask(ASKED, metadata=[("traceparent", "nonsense")])

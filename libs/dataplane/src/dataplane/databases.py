@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from dataplane.pools import AccessStale, DatabaseServer, Pool, Target
-from servicekit.call import Call, current_call, serving
+from servicekit.call import CallContext, current_call, use_call
 from servicekit.errors import (
     DatabaseUnavailable,
     DomainError,
@@ -107,7 +107,7 @@ class Databases:
         task = self._opening.get(tenant_id)
         if task is None:
             # In a call of its own, because the one that happens to be first may be cancelled.
-            with serving(Call(tenant_id=tenant_id)):
+            with use_call(CallContext(tenant_id=tenant_id)):
                 task = asyncio.create_task(self._make(tenant_id))
             self._opening[tenant_id] = task
             task.add_done_callback(lambda done: self._opened(tenant_id, done))

@@ -1,4 +1,4 @@
-"""Hearing a caller out who has been refused."""
+"""Reading the rest of a request that has been refused."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 if TYPE_CHECKING:
-    from interceptor.places import Places
+    from interceptor.concurrency_limit import ConcurrencyLimit
 
-_DRAIN_BYTES = 64 << 20
-_DRAIN_SECONDS = 10.0
-_SILENCE_SECONDS = 2.0
+_MOST_BYTES = 64 << 20
+_MOST_SECONDS = 10.0
+_SILENT_SECONDS = 2.0
 
 
-async def drain(
-    context: grpc.aio.ServicerContext[Any, Any], places: Places, holder: str, *, heard: bool
+async def drain_request(
+    context: grpc.aio.ServicerContext[Any, Any],
+    limit: ConcurrencyLimit,
+    key: str,
+    *,
+    first_message_read: bool,
 ) -> None:
-    """Read what a caller still sends, within bounds; if its holder has a place for that.
+    """Read what a caller still sends: 64 MiB or 10 s at most, and nothing above `limit`.
 
-    Who has not been heard at all may be silent for a moment only. A status sent
-    meanwhile is lost half of the time, because the stream is reset behind it.
+    A caller whose first message has not been read may pause for 2 s only. Without this, a status
+    sent while the caller is sending is lost half of the time: gRPC resets the stream behind it.
     """
-    if not places.enter(holder):
+    if not limit.acquire(key):
         return
     try:
-        await _read(context, _DRAIN_SECONDS if heard else _SILENCE_SECONDS)
+        await _read(context, _MOST_SECONDS if first_message_read else _SILENT_SECONDS)
     finally:
-        places.leave(holder)
+        limit.release(key)
 
 
-async def _read(context: grpc.aio.ServicerContext[Any, Any], silence_seconds: float) -> None:
-    left = _DRAIN_BYTES
+async def _read(context: grpc.aio.ServicerContext[Any, Any], silent_seconds: float) -> None:
+    left = _MOST_BYTES
     loop = asyncio.get_running_loop()
-    end = loop.time() + _DRAIN_SECONDS
+    end = loop.time() + _MOST_SECONDS
     try:
-        async with asyncio.timeout(silence_seconds) as silence:
+        async with asyncio.timeout(silent_seconds) as silence:
             while left > 0 and (raw := await context.read()) is not grpc.aio.EOF:
                 left -= len(raw)
-                silence.reschedule(min(end, loop.time() + silence_seconds))
+                silence.reschedule(min(end, loop.time() + silent_seconds))
     except TimeoutError:
         return

@@ -1,13 +1,15 @@
-"""What is wrong with the fields of a request, and whether it has too many of them."""
+"""Checks of a request: the rules of its contract, its size in values, texts that cannot be kept."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import protovalidate
 from google.protobuf.message import Message
+
+from servicekit.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -20,24 +22,17 @@ _SMALL_BYTES = 4 << 10  # too small to hold many of anything
 _PACKAGE_OF_JSON = "google.protobuf"
 
 
-class Fault(NamedTuple):
-    """A field, by its path in the request, and what is wrong with it."""
+def find_violations(request: Message, size: int) -> tuple[Violation, ...]:
+    """Return what breaks the rules of the contract (protovalidate) in a request of `size` bytes.
 
-    field: str
-    description: str
-
-
-def faults(request: Message, size: int) -> tuple[Fault, ...]:
-    """Return what breaks the rules of the contract in a request of `size` bytes.
-
-    Of a large one only the first fault: to find them all can take seconds, in which nobody else
-    would be served.
+    Of a request above 4 KiB only the first violation: to find them all can take seconds, in which
+    the event loop would serve nobody else.
     """
     found = protovalidate.collect_violations(request, fail_fast=size > _SMALL_BYTES)
-    return tuple(map(_fault, found))
+    return tuple(map(_violation, found))
 
 
-def unstorable(value: Any, path: str = "") -> Iterator[Fault]:
+def find_unstorable(value: Any, path: str = "") -> Iterator[Violation]:
     """Find texts of a request that hold U+0000, keys of maps among them, and infinite numbers."""
     parts: list[tuple[str, Any]] = []
     if isinstance(value, Message):
@@ -48,17 +43,18 @@ def unstorable(value: Any, path: str = "") -> Iterator[Fault]:
     elif not isinstance(value, str | bytes) and hasattr(value, "__len__"):
         parts = [(f"[{index}]", part) for index, part in enumerate(value)]
     elif isinstance(value, str) and "\0" in value:
-        yield Fault(path.lstrip("."), "holds U+0000, which cannot be stored")
+        yield Violation(path.lstrip("."), "holds U+0000, which cannot be stored")
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Fault(path.lstrip("."), "is no number that JSON has")
+        yield Violation(path.lstrip("."), "is no number that JSON has")
     for name, part in parts:
-        yield from unstorable(part, path + name)
+        yield from find_unstorable(part, path + name)
 
 
-def excess(request: Message, size: int) -> str:
-    """Tell what a request of `size` bytes has too much of, having looked at no more; else empty.
+def find_excess(request: Message, size: int) -> str:
+    """Return which bound a request of `size` bytes exceeds, in words; empty when none.
 
-    Rules of fields bound each list, but neither what lists within lists come to, nor JSON values.
+    A request may hold 10,000 messages and 40,000 JSON values: the rules of fields bound each list,
+    but not lists within lists, nor JSON values. Nothing is counted beyond a bound.
     """
     if size < _SMALL_BYTES:
         return ""
@@ -92,7 +88,7 @@ def _parts(field: FieldDescriptor, value: Any) -> Collection[Any]:
 
 
 def _json_values(message: Any, most: int) -> int:
-    """Return how many JSON values a Struct, Value or ListValue holds; counts little beyond most."""
+    """Return how many JSON values a Struct, Value or ListValue holds; counts little past `most`."""
     count, left = 0, [message]
     while left and count <= most:
         found = left.pop()
@@ -114,10 +110,10 @@ def _json_values(message: Any, most: int) -> int:
     return count
 
 
-def _fault(found: protovalidate.Violation) -> Fault:
+def _violation(found: protovalidate.Violation) -> Violation:
     names: list[str] = []
     for element in found.proto.field.elements if found.proto.field is not None else ():
         names.append(element.field_name)
         if element.subscript is not None:
             names[-1] += f"[{element.subscript.value}]"
-    return Fault(".".join(names), found.proto.message or found.proto.rule_id)
+    return Violation(".".join(names), found.proto.message or found.proto.rule_id)

@@ -1,10 +1,11 @@
-"""How many calls each method has had, how they ended, and how long they took."""
+"""Prometheus metrics of the calls of each method: count by code, duration, calls in progress."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -18,7 +19,7 @@ _LABELS = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
 
 
 class MethodMetrics:
-    """Numbers of one method: changed by the event loop only, read by a scrape, so without locks."""
+    """The metrics of one method. Only the event loop writes and a scrape only reads: no locks."""
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -35,7 +36,7 @@ class MethodMetrics:
 
 
 class CallCollector(Collector):
-    """The metrics of all methods, never by tenant: that is what logs and the ledger are for."""
+    """Exports the metrics of all methods. None has a tenant: see the log and the ledger."""
 
     def __init__(self) -> None:
         self._methods: dict[str, MethodMetrics] = {}
@@ -59,6 +60,12 @@ class CallCollector(Collector):
             for code, count in list(metrics.codes.items()):
                 ended.add_metric([method, code], count)
         yield from (seconds, ended, inside)
+
+
+CALLS = CallCollector()
+"""The calls of all servers of this process, registered with Prometheus' default registry."""
+
+REGISTRY.register(CALLS)
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""One timer for many things that take equally long."""
+"""Many timeouts of one length on one timer of the event loop."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ T = TypeVar("T")
 
 
 class Timers(Generic[T]):
-    """Calls `due` with what was started so many seconds ago and has not been stopped.
+    """Calls `on_timeout` with each item that was started `seconds` ago and not stopped since.
 
-    All have the same length, so they end in the order of their beginning, and one timer serves
-    them all: a timer each would cost more than most of what is done with a call.
+    All have the same length, so they expire in the order in which they were started, and one timer
+    of the loop serves them all: one for each would cost more than most of what a call does.
     """
 
-    def __init__(self, seconds: float, due: Callable[[T], None]) -> None:
+    def __init__(self, seconds: float, on_timeout: Callable[[T], None]) -> None:
         self._seconds = seconds
-        self._due = due
+        self._on_timeout = on_timeout
         self._running: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, item: T) -> None:
-        """Give an item its seconds from now on."""
-        self._running.pop(item, None)  # what begins anew ends last
+        """Start, or restart, the timeout of an item."""
+        self._running.pop(item, None)  # a restarted item expires last
         self._running[item] = time.monotonic() + self._seconds
         if self._timer is None:
-            self._arm(self._seconds)
+            self._schedule(self._seconds)
 
     def stop(self, item: T) -> None:
-        """Leave an item in peace."""
+        """Stop the timeout of an item; nothing happens when there is none."""
         self._running.pop(item, None)
 
-    def _arm(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._end_due)
+    def _schedule(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
-    def _end_due(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
         while self._running:
             item, due = next(iter(self._running.items()))
             if (left := due - time.monotonic()) > 0:
-                self._arm(left)
+                self._schedule(left)
                 return
             del self._running[item]
-            self._due(item)
+            self._on_timeout(item)

@@ -1,6 +1,6 @@
-"""The call that is being served, who makes it, and whom outgoing calls act for.
+"""The context of the current call: who makes it, for which tenant, until when.
 
-Data of a request rides the context; dependencies never do.
+It is kept in a context variable and holds data of the request only, never dependencies.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from servicekit.errors import TokenMissing
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
-    """One call as its handler sees it, or a piece of background work."""
+class CallContext:
+    """The call that is being served, or a piece of background work."""
 
     request_id: str = ""
     principal: Principal | None = None
@@ -30,19 +30,19 @@ class Call:
     user_id: str | None = None
     method: Method | None = None
     deadline: float | None = None
-    """When the call must be over, on the clock of time.monotonic."""
+    """When the call must have ended, on the clock of time.monotonic."""
     traceparent: str | None = None
 
     def remaining(self) -> float | None:
-        """Return how many seconds are left; None when there is no deadline."""
+        """Return the seconds left until the deadline; None when there is none."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-_current: ContextVar[Call | None] = ContextVar("servicekit_call", default=None)
+_current: ContextVar[CallContext | None] = ContextVar("servicekit_call", default=None)
 
 
-def current_call() -> Call | None:
-    """Return the call being served in this task, or None."""
+def current_call() -> CallContext | None:
+    """Return the context of the call that this task serves, or None."""
     return _current.get()
 
 
@@ -54,14 +54,14 @@ def current_principal() -> Principal:
     return call.principal
 
 
-def begin(call: Call) -> None:
-    """Make `call` the one being served for the rest of this task."""
+def set_current_call(call: CallContext) -> None:
+    """Make `call` the current one for the rest of this task."""
     _current.set(call)
 
 
 @contextmanager
-def serving(call: Call) -> Generator[Call]:
-    """Serve `call` inside the block."""
+def use_call(call: CallContext) -> Generator[CallContext]:
+    """Make `call` the current one inside the block."""
     token = _current.set(call)
     try:
         yield call
@@ -71,16 +71,36 @@ def serving(call: Call) -> Generator[Call]:
 
 @contextmanager
 def acting_as(principal: Principal) -> Generator[None]:
-    """Inside the block, `principal` is who acts: for background work."""
-    with serving(replace(current_call() or Call(), principal=principal, user_id=principal.user_id)):
+    """Act as `principal` inside the block: for background work."""
+    call = _copy_of_current()
+    call.principal, call.user_id = principal, principal.user_id
+    with use_call(call):
         yield
 
 
 @contextmanager
-def calling(tenant_id: str | None = None, user_id: str | None = None) -> Generator[None]:
-    """Inside the block, outgoing calls act for this tenant and this person.
+def on_behalf_of(tenant_id: str | None = None, user_id: str | None = None) -> Generator[None]:
+    """Send outgoing calls for this tenant and this person inside the block.
 
-    No person means the workload itself; no tenant means a call that belongs to none.
+    Without a person the workload calls for itself; without a tenant the call belongs to none.
     """
-    with serving(replace(current_call() or Call(), tenant_id=tenant_id, user_id=user_id)):
+    call = _copy_of_current()
+    call.tenant_id, call.user_id = tenant_id, user_id
+    with use_call(call):
         yield
+
+
+def _copy_of_current() -> CallContext:
+    """Return a plain copy: the current call may be of a subclass that is made differently."""
+    call = current_call()
+    if call is None:
+        return CallContext()
+    return CallContext(
+        call.request_id,
+        call.principal,
+        call.tenant_id,
+        call.user_id,
+        call.method,
+        call.deadline,
+        call.traceparent,
+    )

@@ -141,7 +141,7 @@ class RequestInvalid(SharedError, InvalidInput):
 
 
 class ValueUnstorable(RequestInvalid):
-    """A text or number cannot be kept; the guard names the fields of the request that hold such."""
+    """A text or number cannot be kept; the interceptor names the fields that hold it."""
 
     hint = "Leave U+0000 out of every text, and send only numbers that JSON has."
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import REGISTRY, Gauge, Histogram, start_http_server
+from prometheus_client import Gauge, Histogram, start_http_server
 
-from interceptor.metrics import CallCollector
 from servicekit import logs
 from servicekit.errors import StartRefused
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 _LAG_SECONDS = 0.5
 _propagator = TraceContextTextMapPropagator()
-
-
-CALLS = CallCollector()
-REGISTRY.register(CALLS)
 LOOP_LAG = Histogram(
     "event_loop_lag_seconds",
     "How late the event loop runs what is due.",

@@ -1,11 +1,9 @@
-"""For tests: keys and tokens, and a server on a real socket."""
+"""For tests: keys, tokens, and the configuration of a server."""
 
 from __future__ import annotations
 
 import json
 import time
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -14,19 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from servicekit import settings
-from servicekit.channel import open_channel
 from servicekit.identity import AUDIENCE, Verifier, WorkloadSigner
-from servicekit.server import Server
 from servicekit.settings import ServerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import grpc
-
     from servicekit.identity import PrivateKey
-    from servicekit.server import Binding
 
 ISSUER = "https://issuer.test"
 PERSON_KEY = "person-1"
@@ -80,7 +73,7 @@ class Keys:
         return jwt.encode(content, self._person, algorithm="ES256", headers={"kid": PERSON_KEY})
 
     def config(self, workload: str = "runs") -> ServerConfig:
-        """Return a server's configuration: a free port of the loopback, no drain, no metrics."""
+        """Return a server's configuration: any free port on loopback, no drain time, no metrics."""
         variables = {
             "NAGAYA_LISTEN": "127.0.0.1:0",
             "NAGAYA_DRAIN_SECONDS": "0",
@@ -89,54 +82,6 @@ class Keys:
             "NAGAYA_WORKLOAD_KEY_FILE": str(self.key_file(workload)),
         }
         return settings.read(ServerConfig.from_environment, variables)
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server that is running."""
-
-    server: Server
-    address: str
-    keys: Keys
-
-    def channel(
-        self,
-        token: str | None = None,
-        *,
-        user_id: str = "ada",
-        scope: str = "*",
-        tenants: Sequence[str] = ("*",),
-    ) -> grpc.aio.Channel:
-        """Open a channel with a person's token: the one given, or one made from the rest."""
-        made = self.keys.token(user_id, scope=scope, tenants=tenants)
-        return open_channel(self.address, None, made if token is None else token)
-
-    def workload_channel(self, workload: str) -> grpc.aio.Channel:
-        """Open a channel on which a workload calls."""
-        return open_channel(self.address, self.keys.signer(workload))
-
-
-@asynccontextmanager
-async def serve(
-    keys: Keys,
-    *bindings: Binding,
-    reflection: bool = False,
-    drain_seconds: float = 0.0,
-    streaming: bool = False,
-    calls_per_tenant: int = 256,
-) -> AsyncGenerator[Served]:
-    """Serve bindings on a free port of the loopback until the block ends."""
-    config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds)
-    verifier = keys.verifier()
-    server = Server(
-        config, bindings, verifier, streaming=streaming, calls_per_tenant=calls_per_tenant
-    )
-    port = await server.start()
-    await server.set_serving(True)
-    try:
-        yield Served(server, f"127.0.0.1:{port}", keys)
-    finally:
-        await server.stop(0.0)
 
 
 def _public_jwk(key: PrivateKey, kid: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from artifacts.config import MIGRATIONS, Config
 from artifacts.servicer.bindings import bindings
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
+from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.process import run
-from servicekit.server import Server
 
 
 async def serve(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
+from interceptor.server import Server
 from llm_gateway.app.gateway import Gateway
 from llm_gateway.config import MIGRATIONS, Config
 from llm_gateway.peers.artifacts import Artifacts
@@ -13,7 +14,6 @@ from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.process import run
-from servicekit.server import Server
 
 SERVICE = "llm-gateway"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
+from interceptor.server import Server
 from runs.app.runs import Runs
 from runs.config import MIGRATIONS, Config
 from runs.launcher import Launcher, connect
@@ -17,7 +18,6 @@ from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.process import run
-from servicekit.server import Server
 
 
 async def serve(config: Config) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.identity import Verifier
 from servicekit.process import run
-from servicekit.server import Server
 from tenant.app.service import Service
 from tenant.config import Config
 from tenant.domain.sealing import KeyRing

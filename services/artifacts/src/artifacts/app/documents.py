@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from artifacts.domain.values import values_of
-from interceptor.turns import Turns
+from interceptor.fair_semaphore import FairSemaphore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Documents:
     """Takes values out of files. One tenant has one file read at a time. Close it at the end."""
 
     def __init__(self) -> None:
-        self._turns = Turns(_AT_ONCE, 1, _LONGEST_SECONDS)
+        self._semaphore = FairSemaphore(_AT_ONCE, 1, _LONGEST_SECONDS)
         self._processes = _processes()
 
     async def values(
@@ -54,16 +54,16 @@ class Documents:
     async def _values(
         self, tenant_id: str, body: bytes, json_pointers: Sequence[str], limit: int | None
     ) -> list[bytes | str | None]:
-        loop, turn = asyncio.get_running_loop(), await self._turns.take(tenant_id)
+        loop, permit = asyncio.get_running_loop(), await self._semaphore.acquire(tenant_id)
 
         def end(_: object) -> None:
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(turn.end)
+                loop.call_soon_threadsafe(permit.release)
 
         try:
             work = self._processes.submit(values_of, body, list(json_pointers), limit)
         except BaseException:
-            turn.end()
+            permit.release()
             raise
         work.add_done_callback(end)  # not before: who gives up does not end what has begun
         return await asyncio.wrap_future(work)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from artifacts.app.service import Service
-    from servicekit.server import Context
+    from interceptor.server import Context
 
 
 class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from artifacts.servicer.artifacts import ArtifactServicer
 from artifacts.servicer.uploads import UploadServicer
+from interceptor.server import bind
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc, upload_service_pb2_grpc
-from servicekit.server import bind
 
 if TYPE_CHECKING:
     from artifacts.app.service import Service
-    from servicekit.server import Binding
+    from interceptor.server import Binding
 
 _BATCH_BYTES = 8 << 20  # more than the 3 MiB that a batch may have, so that it is told why
 

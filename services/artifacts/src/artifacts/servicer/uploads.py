@@ -11,7 +11,7 @@ from nagaya.artifacts.v1 import upload_service_pb2_grpc
 if TYPE_CHECKING:
     from artifacts.app.uploads import Uploads
     from artifacts.domain.keys import KeySpace
-    from servicekit.server import Context
+    from interceptor.server import Context
 
 
 class UploadServicer(upload_service_pb2_grpc.UploadServiceServicer):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.app.recovery import DIED
 from llm_gateway.errors import ReplyDisplaced
-from servicekit.call import acting_as, calling
+from servicekit.call import acting_as, on_behalf_of
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
 
@@ -124,7 +124,7 @@ class Collector:
 
     async def _end(self, tenant_id: str, call: Call) -> None:
         """Settle a call from its stored or kept reply, or give it up; what cannot be done waits."""
-        with calling(tenant_id), acting_as(workload_principal("llm-gateway")):
+        with on_behalf_of(tenant_id), acting_as(workload_principal("llm-gateway")):
             try:
                 if await self._found(tenant_id, call):
                     return

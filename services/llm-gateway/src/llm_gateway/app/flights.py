@@ -20,7 +20,7 @@ from servicekit.errors import DomainError, TooManyCalls
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
-    from interceptor.places import Places
+    from interceptor.concurrency_limit import ConcurrencyLimit
     from llm_gateway.domain.calls import Call, CallKey, Ending
     from llm_gateway.domain.replies import Reply
     from llm_gateway.domain.requests import GenerationSpec
@@ -190,7 +190,7 @@ class Flight:
 class Flights:
     """All flights of this process, one at most for a key; their leases are renewed together."""
 
-    def __init__(self, outcomes: Outcomes, process: Lease, limit: Places) -> None:
+    def __init__(self, outcomes: Outcomes, process: Lease, limit: ConcurrencyLimit) -> None:
         self._outcomes = outcomes
         self._process = process
         self._limit = limit
@@ -208,8 +208,8 @@ class Flights:
         """Start a flight for a key that has none. Raises TooManyCalls, CallInFlight."""
         if self._landing:
             raise CallInFlight(_STOPPING)
-        if not self._limit.enter(order.tenant_id):
-            flying = self._limit.taken(order.tenant_id)
+        if not self._limit.acquire(order.tenant_id):
+            flying = self._limit.in_use(order.tenant_id)
             message = f"{flying} calls of this tenant ask models already"
             raise TooManyCalls(message, retry_after_ms=_RETRY_AFTER_MS)
         self._count += 1
@@ -249,7 +249,7 @@ class Flights:
 
     def _landed(self, place: tuple[str, CallKey], task: asyncio.Task[Call]) -> None:
         del self._flights[place]
-        self._limit.leave(place[0])
+        self._limit.release(place[0])
         if not task.cancelled():
             task.exception()  # has been told to whoever waits, if anybody still does
 

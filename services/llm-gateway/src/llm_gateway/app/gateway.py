@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from math import inf
 from typing import TYPE_CHECKING
 
-from interceptor.places import Places
+from interceptor.concurrency_limit import ConcurrencyLimit
 from llm_gateway.app.catalog import CatalogChanges, Overrides
 from llm_gateway.app.collector import PATIENCE, Collector
 from llm_gateway.app.flights import Flights
@@ -65,7 +65,7 @@ class Gateway:
         self._inside = AsyncExitStack()
         self.cache = CatalogCache(data.management, stores.snapshots)
         process = Lease(config.process, config.endpoint, config.lease_seconds)
-        self.flights = Flights(outcomes, process, Places(_FLIGHTS_PER_TENANT))
+        self.flights = Flights(outcomes, process, ConcurrencyLimit(_FLIGHTS_PER_TENANT))
         self.journeys = Journeys(
             data.tenants, stores.overrides, self.cache, Inputs(artifacts), self._providers
         )

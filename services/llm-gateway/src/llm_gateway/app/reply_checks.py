@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from interceptor.turns import Turns
+from interceptor.fair_semaphore import FairSemaphore
 from jsonvalues import NotJson, parse_strict
 from llm_gateway.domain.ends import Verdict, finish_reason
 from llm_gateway.domain.replies import Reply
@@ -48,15 +48,15 @@ class SchemaChecks:
     """
 
     def __init__(self) -> None:
-        self._turns = Turns(_SCHEMAS_AT_ONCE, 1, _LONGEST_SECONDS)
+        self._semaphore = FairSemaphore(_SCHEMAS_AT_ONCE, 1, _LONGEST_SECONDS)
 
     async def misfit(self, tenant_id: str, schema: OutputSchema, reply: Reply) -> str:
         """Return why a reply does not fit a schema; empty when it does."""
-        turn = await self._turns.take(tenant_id)
+        permit = await self._semaphore.acquire(tenant_id)
         try:
             return await asyncio.to_thread(_misfit, schema, reply)
         finally:
-            turn.end()
+            permit.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,7 @@ from llm_gateway.ledger.claims import (
     refuse_unknown,
 )
 from llm_gateway.ledger.outcomes import LeaseLost
-from servicekit.call import Call as ServedCall
-from servicekit.call import current_call, serving
+from servicekit.call import CallContext, current_call, use_call
 
 if TYPE_CHECKING:
     from llm_gateway.app.attempts import Journey
@@ -69,7 +68,7 @@ class Work:
 
     async def fly(self, flight: Flight) -> Call:
         """Bring a call to its end, whoever still waits for it. Raises DomainError."""
-        with serving(_detached()):
+        with use_call(_detached()):
             try:
                 return await self._fly(flight)
             except BaseException:
@@ -180,12 +179,12 @@ class Work:
         return True
 
 
-def _detached() -> ServedCall:
+def _detached() -> CallContext:
     """Return the call being served, without its deadline: the work outlives it."""
     call = current_call()
     if call is None:
-        return ServedCall()
-    return ServedCall(
+        return CallContext()
+    return CallContext(
         request_id=call.request_id,
         principal=call.principal,
         tenant_id=call.tenant_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptor.server import Binding, bind
 from llm_gateway.servicer.calls import CallServicer
 from llm_gateway.servicer.catalog import CatalogServicer
 from llm_gateway.servicer.generation import GenerationServicer
@@ -12,7 +13,6 @@ from nagaya.llm_gateway.v1.catalog_service_pb2_grpc import add_CatalogServiceSer
 from nagaya.llm_gateway.v1.generation_service_pb2_grpc import (
     add_GenerationServiceServicer_to_server,
 )
-from servicekit.server import Binding, bind
 
 if TYPE_CHECKING:
     from dataplane.tenants import DataPlane

@@ -12,8 +12,8 @@ from nagaya.llm_gateway.v1 import call_service_pb2_grpc
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from interceptor.server import Context
     from llm_gateway.store.calls import CallStore
-    from servicekit.server import Context
 
 
 class CallServicer(call_service_pb2_grpc.CallServiceServicer):

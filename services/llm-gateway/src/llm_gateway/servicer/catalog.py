@@ -11,9 +11,9 @@ from nagaya.llm_gateway.v1 import catalog_service_pb2_grpc
 
 if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
+    from interceptor.server import Context
     from llm_gateway.app.catalog import CatalogChanges, Overrides
     from llm_gateway.store.stores import Stores
-    from servicekit.server import Context
 
 
 class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):

@@ -14,9 +14,9 @@ from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from interceptor.server import Context
     from llm_gateway.app.generation import Generations
     from llm_gateway.app.journeys import Journeys
-    from servicekit.server import Context
 
 
 class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):

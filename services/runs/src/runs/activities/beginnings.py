@@ -18,7 +18,7 @@ from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
@@ -58,7 +58,7 @@ class Beginnings:
         return setup
 
     async def _begin(self, run: RunRef, setup: Setup) -> Setup:
-        with calling(tenant_id=run.tenant_id, user_id=setup.run.user_id):
+        with on_behalf_of(tenant_id=run.tenant_id, user_id=setup.run.user_id):
             try:
                 file = setup.run.input_file or await patiently(lambda: self._input(run, setup.run))
             except StepFailed as failure:

@@ -19,7 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, Interceptor
 
 from runs.domain.failures import StepFailed
 from servicekit import telemetry
-from servicekit.call import Call, serving
+from servicekit.call import CallContext, use_call
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _traced() -> Generator[None]:
     if not span.get_span_context().is_valid:
         yield
         return
-    with serving(Call(traceparent=telemetry.traceparent_of(span))):
+    with use_call(CallContext(traceparent=telemetry.traceparent_of(span))):
         yield
 
 

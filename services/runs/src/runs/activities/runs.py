@@ -13,7 +13,7 @@ from runs.domain.failures import RunClosed
 from runs.domain.runs import Failure, RunStatus
 from runs.domain.work import RunEnd, RunRef
 from runs.store.pending_work import PendingWorkStore
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RunActivities:
             if not (await self._setups.find(run)).run.prompt_versions:
                 return None  # it asks no models
             async with asyncio.timeout(_TOLD_SECONDS):
-                with calling(tenant_id=run.tenant_id):
+                with on_behalf_of(tenant_id=run.tenant_id):
                     (usage,) = await self._gateway.sums(run.tenant_id, [run.run_id])
         except (RunClosed, DomainError, TimeoutError):
             return None

@@ -21,7 +21,7 @@ from runs.domain.steps import StepStatus
 from runs.domain.work import Listing, StepResult, Work
 from runs.store.moves import MoveStore
 from runs.store.outcomes import Outcome
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
@@ -69,7 +69,7 @@ class StepActivities:
         """Do a piece of work, unless it is done: then return what it left behind."""
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
-        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+        with on_behalf_of(tenant_id=work.tenant_id, user_id=setup.run.user_id):
             attempt = await patiently(lambda: self._moves.begin(work))
             if attempt is None:
                 return await self._settled(work)
@@ -83,7 +83,7 @@ class StepActivities:
         """Do a piece of work that may be done twice without harm, and record it at once."""
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
-        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+        with on_behalf_of(tenant_id=work.tenant_id, user_id=setup.run.user_id):
             try:
                 outcome = await self._perform(setup, spec, work)
             except Exception as error:
@@ -100,7 +100,7 @@ class StepActivities:
         """Begin a mapped step: return how long its list is."""
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
-        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+        with on_behalf_of(tenant_id=work.tenant_id, user_id=setup.run.user_id):
             attempt = await patiently(lambda: self._moves.begin(work))
             if attempt is None and (await self._settled(work)).output_path == "":
                 return Listing(skipped=True)
@@ -120,7 +120,7 @@ class StepActivities:
         """End a mapped step: its output is the list of its items' outputs."""
         setup = await self._setup(work)
         spec = setup.spec.step(work.step)
-        with calling(tenant_id=work.tenant_id, user_id=setup.run.user_id):
+        with on_behalf_of(tenant_id=work.tenant_id, user_id=setup.run.user_id):
             async with self._tenants.connection(work.tenant_id) as connection:
                 items = await self._steps.items(connection, work.run_id, work.step)
                 attempt = await self._steps.current(connection, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from servicekit.call import calling
+from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class UsageChecks:
                 run_ids = await self._usage.claim(connection, _RUNS)
             if run_ids:
                 try:
-                    with calling(tenant_id=tenant_id):
+                    with on_behalf_of(tenant_id=tenant_id):
                         usages = await self._gateway.sums(tenant_id, run_ids)
                 except DomainError as error:
                     about = {"tenant_id": tenant_id, "why": error.message}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptor.server import Binding, bind
 from nagaya.runs.v1.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
 from nagaya.runs.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from nagaya.runs.v1.run_service_pb2_grpc import add_RunServiceServicer_to_server
@@ -12,7 +13,6 @@ from runs.app.prompts import Prompts
 from runs.servicer.pipelines import PipelineServicer
 from runs.servicer.prompts import PromptServicer
 from runs.servicer.runs import RunServicer
-from servicekit.server import Binding, bind
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools

@@ -11,9 +11,9 @@ from runs.wire import pipelines as wire
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from interceptor.server import Context
     from runs.app.pipelines import Pipelines
     from runs.store.pipelines import PipelineStore
-    from servicekit.server import Context
 
 
 class PipelineServicer(pipeline_service_pb2_grpc.PipelineServiceServicer):

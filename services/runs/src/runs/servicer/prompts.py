@@ -11,9 +11,9 @@ from runs.wire import prompts as wire
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from interceptor.server import Context
     from runs.app.prompts import Prompts
     from runs.store.prompts import PromptStore
-    from servicekit.server import Context
 
 
 class PromptServicer(prompt_service_pb2_grpc.PromptServiceServicer):

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import TenantPools
+    from interceptor.server import Context
     from runs.app.runs import Runs
     from runs.store.runs import RunStore
     from runs.watch import Watch
-    from servicekit.server import Context
 
 
 class RunServicer(run_service_pb2_grpc.RunServiceServicer):

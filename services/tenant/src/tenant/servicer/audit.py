@@ -10,7 +10,7 @@ from tenant import wire
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
-    from servicekit.server import Context
+    from interceptor.server import Context
     from tenant.store.audit_logs import AuditLogStore
 
 

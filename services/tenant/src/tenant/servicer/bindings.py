@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptor.server import bind
 from nagaya.tenant.v1 import (
     audit_service_pb2_grpc,
     connection_service_pb2_grpc,
     schema_service_pb2_grpc,
     tenant_service_pb2_grpc,
 )
-from servicekit.server import bind
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.schema import SchemaServicer
 from tenant.servicer.tenants import TenantServicer
 
 if TYPE_CHECKING:
-    from servicekit.server import Binding
+    from interceptor.server import Binding
     from tenant.app.service import Service
 
 _PUBLICATION_BYTES = 16 << 20

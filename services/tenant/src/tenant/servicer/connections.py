@@ -10,7 +10,7 @@ from tenant import wire
 from tenant.servicer.callers import calling_service
 
 if TYPE_CHECKING:
-    from servicekit.server import Context
+    from interceptor.server import Context
     from tenant.app.connections import Connections
 
 

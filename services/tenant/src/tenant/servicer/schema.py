@@ -13,7 +13,7 @@ from tenant.servicer.callers import calling_service, covered_tenants
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
-    from servicekit.server import Context
+    from interceptor.server import Context
     from tenant.app.schema import Schema
     from tenant.store.schema_states import SchemaStateStore
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import ManagementPool
-    from servicekit.server import Context
+    from interceptor.server import Context
     from tenant.app.directory import Directory, Event
     from tenant.app.tenants import Tenants
     from tenant.store.tenants import TenantStore

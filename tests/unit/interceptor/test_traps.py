@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.unit.servicekit.probe import (
+from tests.unit.interceptor.probe import (
     Answer,
     Request,
     Stub,
@@ -20,14 +20,15 @@ from tests.unit.servicekit.probe import (
     sending,
 )
 
+from interceptor.testing import serve
 from servicekit.call import current_call
 from servicekit.errors import DeadlineExceeded, Internal, InvalidInput, LimitExceeded
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from servicekit.server import Binding
+    from interceptor.server import Binding
+    from servicekit.testing import Keys
 
 CANARY = "postgresql://svc:hunter2@db/tenant1"
 ASKED = Request(tenant_id="acme")

@@ -1,4 +1,4 @@
-"""Whether a call may go on: who calls, what they may, for whom, for how long, beside how many."""
+"""Checks before a handler runs: metadata, token, policy of the method, tenant, request."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 from interceptor import fields
-from servicekit.errors import (
-    PermissionDenied,
-    RequestInvalid,
-    TokenInvalid,
-    TokenMissing,
-    Violation,
-)
+from servicekit.errors import PermissionDenied, RequestInvalid, TokenInvalid, TokenMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from google.protobuf.message import Message
 
-    from servicekit.call import Call
+    from servicekit.call import CallContext
     from servicekit.identity import Principal, Verifier
     from servicekit.policy import Method
 
@@ -31,10 +25,10 @@ _process = uuid.uuid4().hex[:12]
 _count = itertools.count(1)
 
 
-def metadata_of(entries: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+def read_metadata(entries: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
     """Return a call's metadata by key. Raises RequestInvalid, TokenInvalid.
 
-    Of two tokens, what stands in front may have looked at the other one.
+    More than one token is refused: a proxy in front may have checked the other one.
     """
     given = tuple(entries)
     if len(given) > _METADATA_ENTRIES:
@@ -47,17 +41,17 @@ def metadata_of(entries: Iterable[tuple[str, str | bytes]]) -> dict[str, str | b
 
 
 def request_id_of(metadata: Mapping[str, object]) -> str:
-    """Return the caller's request id when it is harmless in logs, else a new one."""
+    """Return the caller's `x-request-id` if it is safe to log, or a new id."""
     given = metadata.get("x-request-id")
     if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
         return given
     return f"{_process}{next(_count):012x}"
 
 
-def identify(
-    call: Call, method: Method, metadata: Mapping[str, object], verifier: Verifier
+def authenticate(
+    call: CallContext, method: Method, metadata: Mapping[str, object], verifier: Verifier
 ) -> Principal:
-    """Return who calls, if they may call this method for anybody.
+    """Verify the token and return the caller, if they may call the method for some tenant.
 
     Raises TokenMissing, TokenInvalid, PermissionDenied.
     """
@@ -77,20 +71,20 @@ def identify(
     return principal
 
 
-def holder_of(principal: Principal) -> str:
-    """Return who holds a call's place until its tenant is known: the token's tenant if it is one.
+def key_of(principal: Principal) -> str:
+    """Return whom a call counts for until its tenant is known.
 
-    No tenant's id holds a colon.
+    That is the only tenant of its token, or else its user, with a colon that no tenant id has.
     """
     if len(principal.tenants) == 1 and not principal.everywhere:
         return next(iter(principal.tenants))
     return f"user:{principal.user_id}"
 
 
-def check_tenant(call: Call, tenant_id: str) -> None:
-    """Let a caller act for a tenant only if their token covers it. Raises PermissionDenied.
+def check_tenant(call: CallContext, tenant_id: str) -> None:
+    """Check that the caller's token covers the tenant of the request. Raises PermissionDenied.
 
-    The empty tenant is for workloads, and for people who may act for all tenants.
+    The empty tenant is for workloads, and for people whose token covers all tenants.
     """
     call.tenant_id = tenant_id
     principal = call.principal
@@ -102,8 +96,8 @@ def check_tenant(call: Call, tenant_id: str) -> None:
 
 def check_fields(request: Message, size: int) -> None:
     """Check a request of `size` bytes against the rules of its contract. Raises RequestInvalid."""
-    if too_much := fields.excess(request, size):
-        raise RequestInvalid(f"the request is too much at once: {too_much}")
-    if found := fields.faults(request, size):
+    if excess := fields.find_excess(request, size):
+        raise RequestInvalid(f"the request is too much at once: {excess}")
+    if found := fields.find_violations(request, size):
         message = f"{found[0].field or 'the request'}: {found[0].description}"
-        raise RequestInvalid(message, violations=tuple(Violation(*fault) for fault in found))
+        raise RequestInvalid(message, violations=found)

@@ -1,4 +1,4 @@
-"""What callers are told when a call fails."""
+"""Turning whatever a handler raises into the error that its caller is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
-from interceptor.fields import unstorable
+from interceptor.fields import find_unstorable
 from servicekit.errors import (
     DeadlineExceeded,
     DomainError,
@@ -19,23 +19,25 @@ from servicekit.errors import (
     RequestInvalid,
     Unauthenticated,
     ValueUnstorable,
-    Violation,
 )
 from servicekit.status import RemoteError
 
 if TYPE_CHECKING:
-    from servicekit.guard.passage import Passage
+    from interceptor.server_call import ServerCall
 
 _log = logging.getLogger(__name__)
 
 
-def told(error: BaseException, passage: Passage, request: object) -> DomainError | None:
-    """Return what the caller is told of an error; None when the caller has gone."""
+def error_for_caller(error: BaseException, call: ServerCall, request: object) -> DomainError | None:
+    """Return the error to send to the caller; None when the caller has cancelled the call.
+
+    A DomainError is sent as it is. Anything else is a defect: it is logged under an id, and the
+    caller is sent `internal error <id>`.
+    """
     if isinstance(error, asyncio.CancelledError):
-        return _told_of_cancellation(passage)
-    if isinstance(error, ValueUnstorable) and (found := tuple(unstorable(request))):
-        violations = tuple(Violation(*fault) for fault in found)
-        return RequestInvalid(f"{found[0].field}: {found[0].description}", violations=violations)
+        return _error_of_cancellation(call)
+    if isinstance(error, ValueUnstorable) and (found := tuple(find_unstorable(request))):
+        return RequestInvalid(f"{found[0].field}: {found[0].description}", violations=found)
     if isinstance(error, DomainError) and not _is_defect(error):
         return error
     error_id = uuid.uuid4().hex[:12]
@@ -43,25 +45,25 @@ def told(error: BaseException, passage: Passage, request: object) -> DomainError
     return Internal(f"internal error {error_id}", error_id=error_id)
 
 
-def _told_of_cancellation(passage: Passage) -> DomainError | None:
+def _error_of_cancellation(call: ServerCall) -> DomainError | None:
     task = asyncio.current_task()
-    if passage.ended_by and task is not None and task.uncancel() == 0:
-        return DeadlineExceeded(f"the call was ended: {passage.ended_by}")
+    if call.end_reason and task is not None and task.uncancel() == 0:
+        return DeadlineExceeded(f"the call was ended: {call.end_reason}")
     if task is not None and task.cancelling():
         return None
-    # A call of this call's own was cancelled. gRPC would answer nothing, and the caller would wait
-    # until its deadline, or for ever.
+    # Something that the handler awaited was cancelled, not the call. gRPC would send no answer, and
+    # the caller would wait until its deadline, or for ever.
     return PeerUnavailable("something that this call waited for was cancelled", peer="")
 
 
 def _is_defect(error: DomainError) -> bool:
-    """Tell whether a peer's refusal concerns us and not our caller: our token, our rights."""
+    """Tell whether a peer refused this service rather than the caller: its token, its rights."""
     return isinstance(error, RemoteError) and isinstance(
         error, (Unauthenticated, Forbidden, Internal)
     )
 
 
 def code_name(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the code that a handler has ended its call with by itself."""
+    """Return the code with which a handler has aborted its call by itself."""
     number = cast("int", context.code())  # as it is, whatever the stub says
     return next((code.name for code in grpc.StatusCode if code.value[0] == number), "UNKNOWN")

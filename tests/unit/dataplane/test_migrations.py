@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dataplane.migrations import MigrationMalformed, publish, read_migrations
+from interceptor.server import Server, bind
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
 from servicekit.errors import Conflict
-from servicekit.server import Server, bind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servicekit.server import Context
+    from interceptor.server import Context
     from servicekit.testing import Keys
 
 

@@ -1,4 +1,4 @@
-"""A cable that can be cut."""
+"""A TCP proxy that stops carrying without closing, as a cut cable does."""
 
 from __future__ import annotations
 

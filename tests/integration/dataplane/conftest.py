@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.servicekit.registry import Registry
+from tests.integration.dataplane.registry import Registry
 
 from dataplane.tenants import DataPlane, connect_data_plane
-from servicekit.testing import Keys, Served, serve
+from interceptor.testing import RunningServer, serve
+from servicekit.testing import Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,13 +25,13 @@ async def registry(postgres: PostgresServer) -> Registry:
 
 
 @pytest.fixture
-async def served(registry: Registry, tmp_path: Path) -> AsyncIterator[Served]:
+async def served(registry: Registry, tmp_path: Path) -> AsyncIterator[RunningServer]:
     async with serve(Keys(tmp_path), *registry.bindings()) as served:
         yield served
 
 
 @pytest.fixture
-async def data(served: Served) -> AsyncIterator[DataPlane]:
+async def data(served: RunningServer) -> AsyncIterator[DataPlane]:
     async with (
         served.workload_channel("runs") as channel,
         connect_data_plane(channel, "runs", budget=3) as data,

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from tests.unit.servicekit.probe import SERVICE
+from tests.unit.interceptor.probe import SERVICE
 
 from dataplane import paging
-from servicekit.call import Call, serving
+from servicekit.call import CallContext, use_call
 from servicekit.errors import PageTokenInvalid
 from servicekit.policy import methods_of
 
@@ -65,8 +65,8 @@ def test_what_is_no_token_of_these_keys_is_refused(misread: str) -> None:
 
 def test_a_token_is_good_for_its_own_method_only() -> None:
     methods = methods_of(SERVICE)
-    with serving(Call(method=methods["Ask"])):
+    with use_call(CallContext(method=methods["Ask"])):
         token = paging.encode(7)
         assert paging.decode(token) == 7
-    with serving(Call(method=methods["Watch"])), pytest.raises(PageTokenInvalid):
+    with use_call(CallContext(method=methods["Watch"])), pytest.raises(PageTokenInvalid):
         paging.decode(token)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.unit.servicekit.probe import (
+from tests.unit.interceptor.probe import (
     DOMAIN,
     Answer,
     Request,
@@ -18,7 +18,8 @@ from tests.unit.servicekit.probe import (
     sending,
 )
 
-from servicekit.call import calling, current_call, current_principal
+from interceptor.testing import serve
+from servicekit.call import current_call, current_principal, on_behalf_of
 from servicekit.errors import (
     DomainError,
     Forbidden,
@@ -29,10 +30,11 @@ from servicekit.errors import (
     Unavailable,
     ValueUnstorable,
 )
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
+
+    from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
 
@@ -64,7 +66,7 @@ async def refused(call: Awaitable[object]) -> DomainError:
 async def test_the_handler_knows_who_calls_for_whom(keys: Keys) -> None:
     async with serve(keys, binding(Ask=whoami)) as served:
         person = await Stub(served.channel(user_id="ada")).ask(ASKED)
-        with calling(tenant_id="acme", user_id="bob"):
+        with on_behalf_of(tenant_id="acme", user_id="bob"):
             workload = await Stub(served.workload_channel("runs")).ask(ASKED)
 
     assert person.text == "ada None acme probe.use"
@@ -92,7 +94,7 @@ async def test_workloads_call_where_the_contract_names_them_for_the_tenant_they_
 ) -> None:
     async with serve(keys, binding(Ask=echo)) as served:
         runs, artifacts = (Stub(served.workload_channel(w)) for w in ("runs", "artifacts"))
-        with calling(tenant_id="acme"):
+        with on_behalf_of(tenant_id="acme"):
             assert (await runs.ask(ASKED)).tenant_id == "acme"
             assert (await runs.ask(Request())).tenant_id == ""
             not_named = await refused(artifacts.ask(ASKED))
@@ -167,7 +169,7 @@ async def test_clients_call_again_only_where_that_is_wanted_and_harmless(keys: K
     assert calls == {"plain": 3, "overrun": 1, "unrepeatable": 1}
 
 
-async def test_one_tenant_cannot_take_all_places(keys: Keys) -> None:
+async def test_one_tenant_cannot_use_up_the_limits_of_others(keys: Keys) -> None:
     release = asyncio.Event()
 
     async def wait(_: object, __: object) -> Answer:
@@ -244,7 +246,7 @@ async def test_100_refused_uploads_each_learn_why(keys: Keys) -> None:
 async def test_a_stream_that_its_caller_does_not_read_is_ended(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servicekit.server._STALL_SECONDS", 0.3)
+    monkeypatch.setattr("interceptor.server._BLOCKED_WRITE_SECONDS", 0.3)
     ended = asyncio.Event()
 
     async def flood(_: object, __: object) -> AsyncIterator[Answer]:

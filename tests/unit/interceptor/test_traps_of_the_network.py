@@ -8,19 +8,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from tests.unit.servicekit.probe import Answer, Request, Stub, binding
-from tests.unit.servicekit.wire import Wire
+from tests.unit.interceptor.probe import Answer, Request, Stub, binding
+from tests.unit.interceptor.wire import Wire
 
+from interceptor.server import Server
+from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import OPTIONS, Channel, open_channel
 from servicekit.errors import DomainError, Unavailable
-from servicekit.server import Server
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     import grpc
 
-    from servicekit.server import Binding
+    from interceptor.server import Binding
+    from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
 

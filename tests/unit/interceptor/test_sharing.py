@@ -1,4 +1,4 @@
-"""Places and turns of a server: no caller holds up another, known or not."""
+"""Limits and permits of a server: no caller holds up another, known or not."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from tests.unit.servicekit.probe import SERVICE, Answer, Request, Stub, binding, echo, join
+from tests.unit.interceptor.probe import SERVICE, Answer, Request, Stub, binding, echo, join
 
+from interceptor.testing import RunningServer, serve
 from servicekit.call import current_call
 from servicekit.errors import DeadlineExceeded, DomainError, InvalidInput, LimitExceeded
-from servicekit.testing import Keys, Served, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+
+    from servicekit.testing import Keys
 
 OTHER = Request(tenant_id="globex", text="hello")
 CONNECTIONS = 16
@@ -28,7 +30,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def open_silently(
-    stack: AsyncExitStack, served: Served, method: str, token: str | None
+    stack: AsyncExitStack, served: RunningServer, method: str, token: str | None
 ) -> list[grpc.aio.StreamUnaryCall[Any, Any]]:
     """Open calls that never send a message, as many as SILENT says."""
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
@@ -49,10 +51,10 @@ async def codes(calls: Iterable[grpc.aio.StreamUnaryCall[Any, Any]]) -> set[grpc
 
 @pytest.mark.parametrize("method", ["Send", "Ask"])  # to gRPC both may be a stream
 @pytest.mark.parametrize("known", [False, True])
-async def test_thousands_of_silent_calls_leave_others_their_places(
+async def test_thousands_of_silent_calls_do_not_use_up_the_limits_of_others(
     keys: Keys, method: str, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
-    monkeypatch.setattr("servicekit.server._FIRST_MESSAGE_SECONDS", 3.0)
+    monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 3.0)
     token = keys.token(tenants=["acme"]) if known else None
     async with (
         serve(keys, binding(Send=join, Ask=echo)) as served,
@@ -74,7 +76,7 @@ async def test_thousands_of_silent_calls_leave_others_their_places(
 async def test_a_call_whose_first_message_does_not_come_is_ended(
     keys: Keys, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servicekit.server._FIRST_MESSAGE_SECONDS", 0.2)
+    monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 0.2)
     async with serve(keys, binding(Send=join, Ask=echo)) as served, served.channel() as channel:
         call: Callable[..., Any] = channel.stream_unary(f"/{SERVICE}/{method}")
         with pytest.raises(DeadlineExceeded, match=r"no message came for 0\.2 s"):
@@ -176,7 +178,7 @@ async def test_more_than_100_entries_of_metadata_are_refused_with_a_reason(keys:
     assert answer.text == "hello"
 
 
-async def test_places_come_back_however_a_call_ends(keys: Keys) -> None:
+async def test_a_call_is_counted_no_more_however_it_ends(keys: Keys) -> None:
     async def fail(request: Request, _: object) -> Answer:
         if request.text == "fail":
             raise LimitExceeded("too much")

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.servicekit.registry import until
+from tests.integration.dataplane.registry import until
 
 from servicekit.errors import (
     DatabaseUnavailable,
@@ -15,10 +15,10 @@ from servicekit.errors import (
 )
 
 if TYPE_CHECKING:
-    from tests.integration.servicekit.registry import Registry
+    from tests.integration.dataplane.registry import Registry
 
     from dataplane.tenants import DataPlane
-    from servicekit.testing import Served
+    from interceptor.testing import RunningServer
 
 
 async def test_a_new_password_is_asked_for_when_the_old_one_fails(
@@ -35,7 +35,7 @@ async def test_a_new_password_is_asked_for_when_the_old_one_fails(
 
 
 async def test_tenants_are_served_while_the_tenant_service_is_away(
-    data: DataPlane, registry: Registry, served: Served
+    data: DataPlane, registry: Registry, served: RunningServer
 ) -> None:
     async with data.tenants.connection("acme"):
         pass

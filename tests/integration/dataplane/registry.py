@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc
 
+from interceptor.server import Binding, bind
 from nagaya.tenant.v1 import (
     connection_pb2,
     connection_service_pb2,
@@ -17,14 +18,13 @@ from nagaya.tenant.v1 import (
     tenant_service_pb2,
 )
 from servicekit.errors import Conflict, NotFound
-from servicekit.server import Binding, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from dataplane.tenants import DataPlane
+    from interceptor.server import Context
     from nagaya_local.parts.postgres import PostgresServer
-    from servicekit.server import Context
 
 TENANT_SERVICE = "nagaya.tenant.v1.TenantService"
 CONNECTION_SERVICE = "nagaya.tenant.v1.ConnectionService"

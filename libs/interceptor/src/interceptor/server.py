@@ -1,4 +1,4 @@
-"""A gRPC server: its options, its health, its start and its end."""
+"""A gRPC server: options, health, reflection, start, drain and stop."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from interceptor.places import Places
-from interceptor.turns import Turns
+from interceptor.call_log import CallLog
+from interceptor.concurrency_limit import ConcurrencyLimit
+from interceptor.fair_semaphore import FairSemaphore
+from interceptor.method import Context, Handler, InterceptedMethod, Interceptor
+from interceptor.server_call import CallTimeouts
 from servicekit import telemetry
 from servicekit.errors import StartRefused
-from servicekit.guard.method import Context, Guard, GuardedMethod, Handler
-from servicekit.guard.passage import Timeouts
-from servicekit.guard.records import CallLog
 from servicekit.policy import methods_of
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ __all__ = ["Binding", "Context", "Server", "bind"]
 
 MEBIBYTE = 1 << 20
 _ARRIVING = 512  # of one caller at once, before their first message
-_REFUSING = 256
-_TURNS = 32
-_TURNS_OF_ONE = 1  # beside others: each call that is worked on makes their every step wait longer
-_TURN_SECONDS = 0.01
-_LARGE_SECONDS = 1.0
+_DRAINING = 256
+_RUNNING = 32
+_RUNNING_PER_KEY = 1  # beside others: each call that computes makes their every step wait longer
+_RUNNING_SECONDS = 0.01
+_PARSING_LARGE_SECONDS = 1.0
 _FIRST_MESSAGE_SECONDS = 10.0
 _STOP_SECONDS = 30.0
-_STALL_SECONDS = 60.0
+_BLOCKED_WRITE_SECONDS = 60.0
 _METADATA_BYTES = 16 << 10
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _NotServing = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A servicer's methods, ready to be served."""
+    """The handlers of one servicer, by method name, for one service of the contract."""
 
     service: str
     handlers: Mapping[str, Handler]
@@ -57,7 +57,7 @@ class Binding:
 
 
 class _Recorder:
-    """Stands in for a server, to learn which handlers a generated function would add."""
+    """Takes the place of a server, to record which handlers a generated function adds."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Handler] = {}
@@ -76,18 +76,23 @@ def bind(
     *,
     max_request_bytes: int = MEBIBYTE,
 ) -> Binding:
-    """Tie a servicer to the service that it implements, such as `nagaya.runs.v1.RunService`."""
+    """Bind a servicer to the service that it implements, such as `nagaya.runs.v1.RunService`.
+
+    `add_to_server` is the generated function. A message of more than `max_request_bytes` is
+    refused with RequestTooLarge.
+    """
     recorder = _Recorder()
     add_to_server(servicer, recorder)
     return Binding(service, recorder.handlers, max_request_bytes)
 
 
 class Server:
-    """One gRPC server of one process. Create it inside the running event loop.
+    """The gRPC server of a process, with every binding behind the interceptor.
 
-    Raises PolicyMissing when a method's contract has no policy. `on_drain` is awaited between the
-    end of draining and the end of serving: stop there what takes work from elsewhere.
-    `streaming` tunes flow control for a service that streams bodies.
+    Create it inside the running event loop. `on_drain` is awaited after the drain and before the
+    stop: end background work there. `streaming` tunes flow control for a service that streams file
+    bodies. `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in progress.
+    Raises PolicyMissing when a method's contract has no policy.
     """
 
     def __init__(
@@ -104,27 +109,13 @@ class Server:
         self._config = config
         self._on_drain = on_drain
         self._log = CallLog()
-        guard = Guard(
-            verifier=verifier,
-            arriving=Places(_ARRIVING),
-            calls=Places(calls_per_tenant),
-            streams=Places(streams_per_tenant),
-            refusing=Places(_REFUSING),
-            turns=Turns(_TURNS, _TURNS_OF_ONE, _TURN_SECONDS, all_when_alone=True),
-            large=Turns(1, 1, _LARGE_SECONDS),
-            silence=Timeouts(
-                _FIRST_MESSAGE_SECONDS, f"no message came for {_FIRST_MESSAGE_SECONDS:g} s"
-            ),
-            stalls=Timeouts(_STALL_SECONDS, f"its answers were not read for {_STALL_SECONDS:g} s"),
-            log=self._log,
-            tracer=telemetry.tracer(),
-        )
+        interceptor = _interceptor(verifier, self._log, calls_per_tenant, streams_per_tenant)
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
         # No limit for all callers together: it would count calls of nobody, and shut others out.
         self._server = grpc.aio.server(options=_options(largest, streaming))
         for binding in bindings:
-            self._add(binding, guard)
+            self._add(binding, interceptor)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if config.reflection:
@@ -178,7 +169,10 @@ class Server:
         await self.drain(hurried)
 
     async def drain(self, hurried: asyncio.Event | None = None) -> None:
-        """Leave the load balancer, serve on for `drain_seconds`, then stop."""
+        """Report NOT_SERVING, serve on for `drain_seconds`, then stop with 30 s of grace.
+
+        `hurried` ends the wait at once, and the calls in progress with it.
+        """
         _log.info("draining", extra={"seconds": self._config.drain_seconds})
         await self._health.enter_graceful_shutdown()
         hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
@@ -189,7 +183,7 @@ class Server:
         hurry.cancel()
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls, give those inside `grace` seconds, and end."""
+        """Refuse new calls, and cancel those in progress after `grace` seconds."""
         await self._server.stop(grace)
         if self._lag is not None:
             self._lag.cancel()
@@ -201,14 +195,14 @@ class Server:
             await prepare
         await self.set_serving(True)
 
-    def _add(self, binding: Binding, guard: Guard) -> None:
-        methods = methods_of(binding.service)
-        guarded = {
-            name: GuardedMethod(guard, methods[name], handler, binding.max_request_bytes).handler()
+    def _add(self, binding: Binding, interceptor: Interceptor) -> None:
+        methods, most = methods_of(binding.service), binding.max_request_bytes
+        handlers = {
+            name: InterceptedMethod(interceptor, methods[name], handler, most).handler()
             for name, handler in binding.handlers.items()
         }
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(binding.service, guarded),)
+            (grpc.method_handlers_generic_handler(binding.service, handlers),)
         )
 
     def _reflect(self) -> None:
@@ -224,6 +218,28 @@ class Server:
         self._server.add_generic_rpc_handlers((handler,))
 
 
+def _interceptor(
+    verifier: Verifier, log: CallLog, calls_per_tenant: int, streams_per_tenant: int
+) -> Interceptor:
+    return Interceptor(
+        verifier=verifier,
+        arriving=ConcurrencyLimit(_ARRIVING),
+        unary=ConcurrencyLimit(calls_per_tenant),
+        streams=ConcurrencyLimit(streams_per_tenant),
+        draining=ConcurrencyLimit(_DRAINING),
+        running=FairSemaphore(_RUNNING, _RUNNING_PER_KEY, _RUNNING_SECONDS, all_when_alone=True),
+        parsing_large=FairSemaphore(1, 1, _PARSING_LARGE_SECONDS),
+        first_message=CallTimeouts(
+            _FIRST_MESSAGE_SECONDS, f"no message came for {_FIRST_MESSAGE_SECONDS:g} s"
+        ),
+        blocked_write=CallTimeouts(
+            _BLOCKED_WRITE_SECONDS, f"its answers were not read for {_BLOCKED_WRITE_SECONDS:g} s"
+        ),
+        log=log,
+        tracer=telemetry.tracer(),
+    )
+
+
 def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: FBT001 - private
     age = 15 * 60_000
     options = [
@@ -237,7 +253,7 @@ def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: F
         ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        # What is larger is refused by the guard, with a reason; gRPC itself would give none.
+        # The interceptor refuses larger messages with a reason; gRPC itself gives none.
         ("grpc.max_receive_message_length", max(largest, 16 * MEBIBYTE)),
         ("grpc.max_send_message_length", 16 * MEBIBYTE),
         ("grpc.max_metadata_size", _METADATA_BYTES),

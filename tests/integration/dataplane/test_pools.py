@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.servicekit.registry import told, until
+from tests.integration.dataplane.registry import told, until
 
 from dataplane.databases import WrongDatabase
 from nagaya.tenant.v1 import tenant_pb2
@@ -13,7 +13,7 @@ from servicekit.errors import PermissionDenied, TenantNotActive, TenantNotFound
 from servicekit.identity import Principal
 
 if TYPE_CHECKING:
-    from tests.integration.servicekit.registry import Registry
+    from tests.integration.dataplane.registry import Registry
 
     from dataplane.tenants import DataPlane
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.fixtures.tcp_proxy import Way
-    from tests.integration.servicekit.registry import Registry
+    from tests.integration.dataplane.registry import Registry
 
     from dataplane.lease import Lease
     from dataplane.pools import Connection

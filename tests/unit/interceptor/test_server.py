@@ -13,15 +13,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from tests.unit.servicekit.probe import SERVICE, Answer, Request, Stub, binding, echo
+from tests.unit.interceptor.probe import SERVICE, Answer, Request, Stub, binding, echo
 
+from interceptor.server import Server
+from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
 from servicekit.errors import StartRefused
-from servicekit.server import Server
-from servicekit.testing import Keys, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -129,9 +131,9 @@ import asyncio, sys
 from pathlib import Path
 from servicekit import telemetry
 from servicekit.process import run
-from servicekit.server import Server
+from interceptor.server import Server
 from servicekit.testing import Keys
-from tests.unit.servicekit.probe import binding, echo
+from tests.unit.interceptor.probe import binding, echo
 
 async def main():
     keys = Keys(Path(sys.argv[1]))

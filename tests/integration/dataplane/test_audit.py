@@ -11,7 +11,7 @@ from servicekit.errors import TokenMissing
 from servicekit.identity import Principal
 
 if TYPE_CHECKING:
-    from tests.integration.servicekit.registry import Registry
+    from tests.integration.dataplane.registry import Registry
 
     from dataplane.tenants import DataPlane
 

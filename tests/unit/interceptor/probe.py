@@ -8,8 +8,8 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from buf.validate import validate_pb2
+from interceptor.server import Binding
 from nagaya.options.v1 import method_policy_pb2
-from servicekit.server import Binding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
