@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from tests.unit.llmstub.calling import Caller
+from tests.unit.llmstub.provider_client import ProviderClient
 
 from llmstub import Latency, LlmStub, Settings
 
@@ -27,6 +27,6 @@ async def stub(calls_file: Path) -> AsyncIterator[LlmStub]:
 
 
 @pytest.fixture
-async def caller(stub: LlmStub) -> AsyncIterator[Caller]:
+async def client(stub: LlmStub) -> AsyncIterator[ProviderClient]:
     async with aiohttp.ClientSession() as session:
-        yield Caller(session, stub.url)
+        yield ProviderClient(session, stub.url)

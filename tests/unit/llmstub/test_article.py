@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from llmstub import tokens
-from llmstub.domain import Ask, Finish
-from llmstub.replies.composer import compose, draw
+from llmstub.domain import FinishReason, GenerationRequest
+from llmstub.replies.composer import compose, seeded_random
 
 ARTICLE = Path(__file__).parents[3] / "examples" / "article"
 LANGUAGES = {"English": "heat-pumps", "日本語": "machiya"}
@@ -23,7 +23,7 @@ STEPS: dict[str, Any] = {
 }
 
 
-def say(step: str, **values: Any) -> str:  # noqa: ANN401 - JSON
+def text_of_step(step: str, **values: Any) -> str:  # noqa: ANN401 - JSON
     prompt = (ARTICLE / "prompts" / f"{step}.md").read_text()
     for name, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -31,26 +31,30 @@ def say(step: str, **values: Any) -> str:  # noqa: ANN401 - JSON
     assert "{{" not in prompt
     llm = STEPS[step]
     limit, schema = llm["max_output_tokens"], llm.get("output_schema")
-    ask = Ask("m", prompt, tokens.count(prompt), max_tokens=limit, schema=schema)
-    reply = compose(ask, draw(0, "claude", "m", {"prompt": prompt}))
-    assert reply.finish is Finish.STOP
+    ask = GenerationRequest("m", prompt, tokens.count(prompt), max_tokens=limit, schema=schema)
+    reply = compose(ask, seeded_random(0, "claude", "m", {"prompt": prompt}))
+    assert reply.finish is FinishReason.STOP
     return reply.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_article_goes_through_all_its_steps(language: str) -> None:
     brief = json.loads((ARTICLE / "briefs" / f"{LANGUAGES[language]}.json").read_text())
-    outline = json.loads(say("outline", **brief))
+    outline = json.loads(text_of_step("outline", **brief))
     drafts: list[str] = []
     for section in outline["sections"]:
-        findings = say("research", section=section, audience=brief["audience"], language=language)
+        findings = text_of_step(
+            "research", section=section, audience=brief["audience"], language=language
+        )
         heading, points = section["heading"], section["points"]
         texts = {"heading": heading, "points": points, "findings": findings}
-        drafts.append(say("draft", title=outline["title"], language=language, **texts))
+        drafts.append(text_of_step("draft", title=outline["title"], language=language, **texts))
     joined = "\n\n".join(drafts)
-    review = json.loads(say("review", drafts=joined, brief=brief["brief"], language=language))
+    review = json.loads(
+        text_of_step("review", drafts=joined, brief=brief["brief"], language=language)
+    )
     title, remarks = outline["title"], review["remarks"]
-    article = say("polish", title=title, drafts=joined, remarks=remarks, language=language)
+    article = text_of_step("polish", title=title, drafts=joined, remarks=remarks, language=language)
 
     jsonschema.validate(outline, STEPS["outline"]["output_schema"])
     jsonschema.validate(review, STEPS["review"]["output_schema"])

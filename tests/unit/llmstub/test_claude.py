@@ -3,16 +3,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.llmstub.calling import KEYS, PROMPT, Caller, request, usage_of
+from tests.unit.llmstub.provider_client import KEYS, PROMPT, ProviderClient, request, usage_of
 
 if TYPE_CHECKING:
     from llmstub import LlmStub
 
 
-async def test_the_events_of_a_stream_come_in_claudes_order(caller: Caller) -> None:
-    answered = await caller.ask("claude", stream=True)
+async def test_the_events_of_a_stream_come_in_claudes_order(client: ProviderClient) -> None:
+    response = await client.generate("claude", stream=True)
 
-    kinds = [event["type"] for event in answered.events]
+    kinds = [event["type"] for event in response.events]
     deltas = kinds.count("content_block_delta")
     assert deltas > 5
     assert kinds == [
@@ -24,13 +24,15 @@ async def test_the_events_of_a_stream_come_in_claudes_order(caller: Caller) -> N
         "message_delta",
         "message_stop",
     ]
-    assert b"event: message_start\ndata: {" in answered.raw
+    assert b"event: message_start\ndata: {" in response.raw
 
 
-async def test_thinking_is_a_block_of_its_own_and_part_of_the_output(caller: Caller) -> None:
+async def test_thinking_is_a_block_of_its_own_and_part_of_the_output(
+    client: ProviderClient,
+) -> None:
     more = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
-    whole = await caller.ask("claude", more=more)
-    streamed = await caller.ask("claude", more=more, stream=True)
+    whole = await client.generate("claude", more=more)
+    streamed = await client.generate("claude", more=more, stream=True)
 
     assert [block["type"] for block in whole.body["content"]] == ["thinking", "text"]
     assert usage_of("claude", whole)["reasoning"] == 64
@@ -41,13 +43,13 @@ async def test_thinking_is_a_block_of_its_own_and_part_of_the_output(caller: Cal
 
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
 async def test_a_marked_prefix_is_read_from_the_cache_or_written_to_it(
-    caller: Caller, ttl: str
+    client: ProviderClient, ttl: str
 ) -> None:
     found: set[str] = set()
     for n in range(20):
         control = {"type": "ephemeral", "ttl": ttl}
         system = [{"type": "text", "text": f"{n} " + "rule " * 1000, "cache_control": control}]
-        used = (await caller.ask("claude", more={"system": system})).body["usage"]
+        used = (await client.generate("claude", more={"system": system})).body["usage"]
         read, written = used["cache_read_input_tokens"], used["cache_creation_input_tokens"]
         assert bool(read) != bool(written)
         assert used["input_tokens"] < 40
@@ -59,13 +61,13 @@ async def test_a_marked_prefix_is_read_from_the_cache_or_written_to_it(
 
 
 async def test_counting_costs_nothing_and_agrees_with_the_bill(
-    caller: Caller, stub: LlmStub
+    client: ProviderClient, stub: LlmStub
 ) -> None:
     _, _, body = request("claude")
-    counted = await caller.post("/v1/messages/count_tokens", "claude", body)
-    answered = await caller.ask("claude")
+    counted = await client.post("/v1/messages/count_tokens", "claude", body)
+    response = await client.generate("claude")
 
-    assert counted.body == {"input_tokens": usage_of("claude", answered)["input"]}
+    assert counted.body == {"input_tokens": usage_of("claude", response)["input"]}
     assert [call.begin.kind for call in stub.calls()] == ["count", "generate"]
 
 
@@ -99,31 +101,33 @@ async def test_counting_costs_nothing_and_agrees_with_the_bill(
     ],
 )
 async def test_what_claude_refuses_is_refused(
-    caller: Caller, change: dict[str, Any], words: str
+    client: ProviderClient, change: dict[str, Any], words: str
 ) -> None:
-    answered = await caller.ask("claude", more=change)
+    response = await client.generate("claude", more=change)
 
-    assert answered.status == 400
-    assert answered.body["type"] == "error"
-    assert answered.body["error"]["type"] == "invalid_request_error"
-    assert words in answered.body["error"]["message"]
-    assert answered.body["request_id"] == answered.headers["request-id"]
+    assert response.status == 400
+    assert response.body["type"] == "error"
+    assert response.body["error"]["type"] == "invalid_request_error"
+    assert words in response.body["error"]["message"]
+    assert response.body["request_id"] == response.headers["request-id"]
 
 
-async def test_the_version_header_is_required_and_decides_about_sampling(caller: Caller) -> None:
+async def test_the_version_header_is_required_and_decides_about_sampling(
+    client: ProviderClient,
+) -> None:
     path, _, body = request("claude")
     key = {"x-api-key": "k"}
-    without = await caller.post(path, "none", body, key)
+    without = await client.post(path, "none", body, key)
     older = key | {"anthropic-version": "2023-06-01"}
-    sampled = await caller.post(path, "none", body | {"temperature": 0.5}, older)
+    sampled = await client.post(path, "none", body | {"temperature": 0.5}, older)
 
     assert without.status == 400
     assert "anthropic-version" in without.body["error"]["message"]
     assert sampled.status == 200
 
 
-async def test_a_bearer_token_is_a_key_too(caller: Caller) -> None:
+async def test_a_bearer_token_is_a_key_too(client: ProviderClient) -> None:
     path, _, body = request("claude", PROMPT)
     headers = KEYS["openai"] | {"anthropic-version": "2026-10-21"}
 
-    assert (await caller.post(path, "none", body, headers)).status == 200
+    assert (await client.post(path, "none", body, headers)).status == 200

@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.unit.llmstub.calling import (
+from tests.unit.llmstub.provider_client import (
     FORMATS,
     KEYS,
-    Caller,
+    ProviderClient,
     finish_of,
     request,
     text_of,
@@ -33,16 +33,16 @@ def last_outcome(stub: LlmStub) -> tuple[str, int | None]:
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_a_status_comes_with_headers_and_the_providers_body(
-    caller: Caller, stub: LlmStub, form: str
+    client: ProviderClient, stub: LlmStub, form: str
 ) -> None:
     stub.script(once("status", status=503, headers={"Retry-After": "2"}))
 
-    answered = await caller.ask(form, stream=True)
-    assert answered.status == 503
-    assert answered.headers["retry-after"] == "2"
-    assert answered.body["error"]["message"]
+    response = await client.generate(form, stream=True)
+    assert response.status == 503
+    assert response.headers["retry-after"] == "2"
+    assert response.body["error"]["message"]
     assert last_outcome(stub) == ("status", 503)
-    assert (await caller.ask(form)).status == 200
+    assert (await client.generate(form)).status == 200
     assert stub.fired("status") == 1
 
 
@@ -56,13 +56,13 @@ async def test_a_status_comes_with_headers_and_the_providers_body(
     ],
 )
 async def test_each_provider_is_overloaded_in_its_own_words(
-    caller: Caller, stub: LlmStub, form: str, status: int, sign: str
+    client: ProviderClient, stub: LlmStub, form: str, status: int, sign: str
 ) -> None:
     stub.script(once("overloaded"))
-    answered = await caller.ask(form)
+    response = await client.generate(form)
 
-    assert answered.status == status
-    assert sign in answered.raw.decode()
+    assert response.status == status
+    assert sign in response.raw.decode()
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ async def test_each_provider_is_overloaded_in_its_own_words(
         ("gemini", "QuotaFailure"),
     ],
 )
-async def test_a_spend_limit_is_told_from_other_429s(
-    caller: Caller, stub: LlmStub, form: str, sign: str
+async def test_a_spend_limit_differs_from_other_429s(
+    client: ProviderClient, stub: LlmStub, form: str, sign: str
 ) -> None:
     stub.script([*once("spend_limit"), *once("status", status=429, headers={"retry-after": "3"})])
-    spent, busy = await caller.ask(form), await caller.ask(form)
+    limited, busy = await client.generate(form), await client.generate(form)
 
-    assert (spent.status, busy.status) == (429, 429)
-    assert sign in spent.raw.decode()
+    assert (limited.status, busy.status) == (429, 429)
+    assert sign in limited.raw.decode()
     assert sign not in busy.raw.decode()
-    assert "retry-after" not in spent.headers
+    assert "retry-after" not in limited.headers
     if form == "gemini":
         assert '"retryDelay":"3s"' in busy.raw.decode()
 
@@ -91,20 +91,20 @@ async def test_a_spend_limit_is_told_from_other_429s(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("form", FORMATS)
 async def test_a_connection_is_dropped_before_the_first_byte(
-    caller: Caller, stub: LlmStub, form: str, *, stream: bool
+    client: ProviderClient, stub: LlmStub, form: str, *, stream: bool
 ) -> None:
     stub.script(once("drop"))
     with pytest.raises(aiohttp.ServerDisconnectedError):
-        await caller.ask(form, stream=stream)
+        await client.generate(form, stream=stream)
 
     assert last_outcome(stub) == ("dropped", None)
-    assert (await caller.ask(form)).status == 200
+    assert (await client.generate(form)).status == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("form", FORMATS)
 async def test_a_connection_is_dropped_after_exactly_so_many_bytes(
-    caller: Caller, stub: LlmStub, form: str, *, stream: bool
+    client: ProviderClient, stub: LlmStub, form: str, *, stream: bool
 ) -> None:
     stub.script(once("drop", after_bytes=500))
     path, provider, body = request(form, stream=stream)
@@ -114,7 +114,7 @@ async def test_a_connection_is_dropped_after_exactly_so_many_bytes(
         async for data in reply.content.iter_any():
             got.extend(data)
 
-    async with caller.session.post(caller.url + path, json=body, headers=KEYS[provider]) as reply:
+    async with client.session.post(client.url + path, json=body, headers=KEYS[provider]) as reply:
         with pytest.raises(aiohttp.ClientPayloadError):
             await read(reply)
 
@@ -124,36 +124,36 @@ async def test_a_connection_is_dropped_after_exactly_so_many_bytes(
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_an_error_event_ends_a_stream_under_200(
-    caller: Caller, stub: LlmStub, form: str
+    client: ProviderClient, stub: LlmStub, form: str
 ) -> None:
     stub.script(once("error_event", after_chunks=3))
-    answered = await caller.ask(form, stream=True)
-    whole = text_of(form, await caller.ask(form))
+    response = await client.generate(form, stream=True)
+    whole = text_of(form, await client.generate(form))
 
-    assert answered.status == 200
-    assert "breaks this reply" in json.dumps(answered.events[-1])
-    assert 0 < len(text_of(form, answered)) < len(whole)
-    assert whole.startswith(text_of(form, answered))
+    assert response.status == 200
+    assert "breaks this reply" in json.dumps(response.events[-1])
+    assert 0 < len(text_of(form, response)) < len(whole)
+    assert whole.startswith(text_of(form, response))
     end = stub.calls()[0].end
     assert end is not None
     assert (end.outcome, end.finish_reason) == ("error_event", None)
-    assert 0 < end.output_tokens < usage_of(form, await caller.ask(form))["output"]
+    assert 0 < end.output_tokens < usage_of(form, await client.generate(form))["output"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_an_error_comes_at_the_latest_before_the_last_chunk(
-    caller: Caller, stub: LlmStub, form: str
+    client: ProviderClient, stub: LlmStub, form: str
 ) -> None:
     stub.script([{"action": {"kind": "error_event", "after_chunks": 100_000}}])
-    answered = await caller.ask(form, stream=True)
+    response = await client.generate(form, stream=True)
 
-    assert "breaks this reply" in json.dumps(answered.events[-1])
+    assert "breaks this reply" in json.dumps(response.events[-1])
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_a_reply_fails_under_200(caller: Caller, stub: LlmStub, form: str) -> None:
+async def test_a_reply_fails_under_200(client: ProviderClient, stub: LlmStub, form: str) -> None:
     stub.script([{"name": "failing", "action": {"kind": "failed"}}])
-    streamed, whole = await caller.ask(form, stream=True), await caller.ask(form)
+    streamed, whole = await client.generate(form, stream=True), await client.generate(form)
 
     assert (streamed.status, whole.status) == (200, 200)
     assert "lets this reply fail" in json.dumps(streamed.events[-1])
@@ -165,9 +165,9 @@ async def test_a_reply_fails_under_200(caller: Caller, stub: LlmStub, form: str)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_json_ends_in_the_middle(caller: Caller, stub: LlmStub, form: str) -> None:
+async def test_json_ends_in_the_middle(client: ProviderClient, stub: LlmStub, form: str) -> None:
     stub.script([{"name": "cut", "action": {"kind": "truncated_json", "after_chunks": 2}}])
-    streamed, whole = await caller.ask(form, stream=True), await caller.ask(form)
+    streamed, whole = await client.generate(form, stream=True), await client.generate(form)
 
     assert streamed.events[-1]["type"] == "broken"
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
@@ -177,11 +177,11 @@ async def test_json_ends_in_the_middle(caller: Caller, stub: LlmStub, form: str)
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_an_unknown_event_leaves_the_reply_whole(
-    caller: Caller, stub: LlmStub, form: str
+    client: ProviderClient, stub: LlmStub, form: str
 ) -> None:
-    plain = await caller.ask(form, stream=True)
+    plain = await client.generate(form, stream=True)
     stub.script([{"action": {"kind": "unknown_event"}}])
-    streamed, whole = await caller.ask(form, stream=True), await caller.ask(form)
+    streamed, whole = await client.generate(form, stream=True), await client.generate(form)
 
     assert "llmstub" in json.dumps(streamed.events)
     assert len(streamed.events) == len(plain.events) + 1
@@ -192,15 +192,15 @@ async def test_an_unknown_event_leaves_the_reply_whole(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("form", FORMATS)
-async def test_a_fixed_reply_is_said_with_the_usage_it_names(
-    caller: Caller, stub: LlmStub, form: str, *, stream: bool
+async def test_a_fixed_reply_has_the_usage_it_names(
+    client: ProviderClient, stub: LlmStub, form: str, *, stream: bool
 ) -> None:
     text = "Exactly this. そのまま。"
     stub.script(once("reply", text=text, reasoning_tokens=7, cached_tokens=5, chunks=4))
-    answered = await caller.ask(form, stream=stream)
+    response = await client.generate(form, stream=stream)
 
-    assert text_of(form, answered) == text
-    used = usage_of(form, answered)
+    assert text_of(form, response) == text
+    used = usage_of(form, response)
     assert used["reasoning"] == 7
     end = stub.calls()[0].end
     assert end is not None
@@ -208,36 +208,40 @@ async def test_a_fixed_reply_is_said_with_the_usage_it_names(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_a_reply_may_be_filtered(caller: Caller, stub: LlmStub, form: str) -> None:
+async def test_a_reply_may_be_filtered(client: ProviderClient, stub: LlmStub, form: str) -> None:
     stub.script(once("reply", text="No.", finish="filtered"))
     words = {"claude": "refusal", "responses": "content_filter", "chat": "content_filter"}
 
-    assert finish_of(form, await caller.ask(form)) == words.get(form, "SAFETY")
+    assert finish_of(form, await client.generate(form)) == words.get(form, "SAFETY")
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_reasoning_can_eat_the_limit(caller: Caller, stub: LlmStub, form: str) -> None:
+async def test_reasoning_can_eat_the_limit(
+    client: ProviderClient, stub: LlmStub, form: str
+) -> None:
     stub.script(once("reply", reasoning_tokens=495))
-    answered = await caller.ask(form, limit=500)
+    response = await client.generate(form, limit=500)
 
-    assert usage_of(form, answered) | {"input": 0} == {"input": 0, "output": 500, "reasoning": 495}
-    assert finish_of(form, answered) in ("max_tokens", "max_output_tokens", "length", "MAX_TOKENS")
+    assert usage_of(form, response) | {"input": 0} == {"input": 0, "output": 500, "reasoning": 495}
+    assert finish_of(form, response) in ("max_tokens", "max_output_tokens", "length", "MAX_TOKENS")
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_a_reply_may_be_larger_than_asked(caller: Caller, stub: LlmStub, form: str) -> None:
+async def test_a_reply_may_be_larger_than_asked(
+    client: ProviderClient, stub: LlmStub, form: str
+) -> None:
     stub.script(once("oversize", bytes=300_000))
-    answered = await caller.ask(form, limit=100, stream=True)
+    response = await client.generate(form, limit=100, stream=True)
 
-    assert len(text_of(form, answered).encode()) >= 300_000
+    assert len(text_of(form, response).encode()) >= 300_000
 
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_a_repeated_chunk_is_part_of_a_whole_reply(
-    caller: Caller, stub: LlmStub, form: str
+    client: ProviderClient, stub: LlmStub, form: str
 ) -> None:
     stub.script([{"action": {"kind": "repeated_chunk", "times": 150}}])
-    streamed, whole = await caller.ask(form, stream=True), await caller.ask(form)
+    streamed, whole = await client.generate(form, stream=True), await client.generate(form)
 
     assert text_of(form, streamed) == text_of(form, whole)
     events = [json.dumps(event.get("delta")) for event in streamed.events if event != "[DONE]"]
@@ -249,13 +253,13 @@ async def test_a_repeated_chunk_is_part_of_a_whole_reply(
 async def test_delays_and_latencies_are_kept() -> None:
     latency = Latency(first_token_ms=60, chunk_ms=2, jitter=0)
     async with LlmStub(Settings(latency=latency)) as stub, aiohttp.ClientSession() as session:
-        caller = Caller(session, stub.url)
+        client = ProviderClient(session, stub.url)
         clock = asyncio.get_running_loop().time
         started = clock()
-        await caller.ask("claude", stream=True)
+        await client.generate("claude", stream=True)
         assert clock() - started >= 0.06
 
         stub.script(once("delay", delay_ms=200))
         started = clock()
-        await caller.ask("claude", stream=True)
+        await client.generate("claude", stream=True)
         assert clock() - started >= 0.26

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.unit.llmstub.calling import Caller, request, text_of, usage_of
+from tests.unit.llmstub.provider_client import ProviderClient, request, text_of, usage_of
 
 OPENAPI: dict[str, Any] = {
     "type": "OBJECT",
@@ -21,55 +21,57 @@ OPENAPI: dict[str, Any] = {
 
 
 async def test_the_last_usage_of_a_stream_is_the_whole_and_thoughts_stand_apart(
-    caller: Caller,
+    client: ProviderClient,
 ) -> None:
     config = {"thinkingConfig": {"thinkingLevel": "low", "includeThoughts": True}}
-    answered = await caller.ask("gemini", stream=True, more={"generationConfig": config})
+    response = await client.generate("gemini", stream=True, more={"generationConfig": config})
 
-    counts = [event["usageMetadata"]["candidatesTokenCount"] for event in answered.events]
+    counts = [event["usageMetadata"]["candidatesTokenCount"] for event in response.events]
     assert counts == sorted(counts)
-    last = answered.events[-1]["usageMetadata"]
+    last = response.events[-1]["usageMetadata"]
     assert last["thoughtsTokenCount"] == 64
     assert last["totalTokenCount"] == last["promptTokenCount"] + counts[-1] + 64
-    assert answered.events[0]["candidates"][0]["content"]["parts"][0]["thought"] is True
-    assert b"\r\n\r\n" in answered.raw
+    assert response.events[0]["candidates"][0]["content"]["parts"][0]["thought"] is True
+    assert b"\r\n\r\n" in response.raw
 
 
-async def test_models_think_without_being_asked(caller: Caller) -> None:
-    assert usage_of("gemini", await caller.ask("gemini"))["reasoning"] == 32
+async def test_models_think_without_being_asked(client: ProviderClient) -> None:
+    assert usage_of("gemini", await client.generate("gemini"))["reasoning"] == 32
 
 
-async def test_both_versions_of_the_api_answer(caller: Caller) -> None:
+async def test_both_versions_of_the_api_answer(client: ProviderClient) -> None:
     path, provider, body = request("gemini")
-    answered = await caller.post(path.replace("v1beta", "v1"), provider, body)
+    response = await client.post(path.replace("v1beta", "v1"), provider, body)
 
-    assert text_of("gemini", answered) == text_of("gemini", await caller.ask("gemini"))
+    assert text_of("gemini", response) == text_of("gemini", await client.generate("gemini"))
 
 
-async def test_an_openapi_schema_is_respected_in_its_order(caller: Caller) -> None:
+async def test_an_openapi_schema_is_respected_in_its_order(client: ProviderClient) -> None:
     config = {"responseMimeType": "application/json", "responseSchema": OPENAPI}
-    answered = await caller.ask("gemini", more={"generationConfig": config})
+    response = await client.generate("gemini", more={"generationConfig": config})
 
-    instance = json.loads(text_of("gemini", answered))
+    instance = json.loads(text_of("gemini", response))
     assert list(instance) == OPENAPI["propertyOrdering"]
     assert instance["mood"] in ("CALM", "MERRY")
     assert len(instance["steps"]) == 2
 
 
-async def test_json_without_a_schema_is_an_object(caller: Caller) -> None:
+async def test_json_without_a_schema_is_an_object(client: ProviderClient) -> None:
     config = {"responseMimeType": "application/json"}
-    answered = await caller.ask("gemini", more={"generationConfig": config})
+    response = await client.generate("gemini", more={"generationConfig": config})
 
-    jsonschema.validate(json.loads(text_of("gemini", answered)), {"type": "object"})
+    jsonschema.validate(json.loads(text_of("gemini", response)), {"type": "object"})
 
 
-async def test_tokens_are_counted(caller: Caller) -> None:
+async def test_tokens_are_counted(client: ProviderClient) -> None:
     path, provider, body = request("gemini")
-    counted = await caller.post(
+    counted = await client.post(
         path.replace("generateContent", "countTokens"), provider, {"contents": body["contents"]}
     )
 
-    assert counted.body["totalTokens"] == usage_of("gemini", await caller.ask("gemini"))["input"]
+    assert (
+        counted.body["totalTokens"] == usage_of("gemini", await client.generate("gemini"))["input"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,9 +91,9 @@ async def test_tokens_are_counted(caller: Caller) -> None:
     ],
 )
 async def test_what_gemini_refuses_is_refused(
-    caller: Caller, path: str, body: dict[str, Any], status: int
+    client: ProviderClient, path: str, body: dict[str, Any], status: int
 ) -> None:
-    answered = await caller.post(path, "gemini", body)
+    response = await client.post(path, "gemini", body)
 
-    assert answered.status == status == answered.body["error"]["code"]
-    assert answered.body["error"]["status"] in ("INVALID_ARGUMENT", "NOT_FOUND")
+    assert response.status == status == response.body["error"]["code"]
+    assert response.body["error"]["status"] in ("INVALID_ARGUMENT", "NOT_FOUND")

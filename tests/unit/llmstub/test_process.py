@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from tests.unit.llmstub.calling import KEYS, Caller, request
+from tests.unit.llmstub.provider_client import KEYS, ProviderClient, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,7 +36,7 @@ async def running(*options: str) -> AsyncGenerator[tuple[asyncio.subprocess.Proc
         await process.communicate()
 
 
-async def test_a_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+async def test_a_process_serves_until_it_is_stopped(tmp_path: Path) -> None:
     calls = tmp_path / "folder" / "calls.jsonl"
     async with (
         running("--calls-file", str(calls), *FAST) as (process, url),
@@ -44,7 +44,7 @@ async def test_a_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None
     ):
         async with session.get(f"{url}/healthz") as reply:
             assert (reply.status, await reply.json()) == (200, {"status": "ok"})
-        assert (await Caller(session, url).ask("claude")).status == 200
+        assert (await ProviderClient(session, url).generate("claude")).status == 200
         process.terminate()
         assert await process.wait() == 0
 
@@ -57,15 +57,15 @@ async def test_what_was_logged_survives_a_kill(tmp_path: Path) -> None:
     options = ("--calls-file", str(calls), "--script", str(script), *FAST)
     async with aiohttp.ClientSession() as session:
         async with running(*options) as (process, url):
-            caller = Caller(session, url)
-            await caller.ask("claude")
-            asking = asyncio.create_task(caller.ask("chat"))
+            client = ProviderClient(session, url)
+            await client.generate("claude")
+            pending = asyncio.create_task(client.generate("chat"))
             query = {"outcome": "open", "at_least": "1", "wait_ms": "5000"}
             async with session.get(f"{url}/stub/calls", params=query) as reply:
                 assert (await reply.json())["count"] == 1
             process.send_signal(signal.SIGKILL)
             await process.wait()
-            await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.gather(pending, return_exceptions=True)
         events = [json.loads(line)["event"] for line in calls.read_text().splitlines()]
         assert events == ["begin", "end", "begin"]
 
@@ -77,7 +77,7 @@ async def test_what_was_logged_survives_a_kill(tmp_path: Path) -> None:
 async def test_one_seed_says_the_same_in_two_processes_and_another_something_else() -> None:
     async def reply(seed: str) -> bytes:
         async with running("--seed", seed, *FAST) as (_, url), aiohttp.ClientSession() as session:
-            return (await Caller(session, url).ask("gemini")).body["candidates"]
+            return (await ProviderClient(session, url).generate("gemini")).body["candidates"]
 
     same, again, other = await asyncio.gather(reply("1"), reply("1"), reply("2"))
     assert same == again
@@ -91,12 +91,12 @@ async def test_only_the_listed_keys_are_accepted(tmp_path: Path) -> None:
         running("--keys", str(keys), *FAST) as (_, url),
         aiohttp.ClientSession() as session,
     ):
-        caller = Caller(session, url)
+        client = ProviderClient(session, url)
         path, _, body = request("chat")
-        listed = await caller.post(path, "none", body, {"Authorization": "Bearer sk-two"})
-        unlisted = await caller.post(path, "none", body, KEYS["openai"])
+        listed = await client.post(path, "none", body, {"Authorization": "Bearer sk-two"})
+        unlisted = await client.post(path, "none", body, KEYS["openai"])
         _, _, body = request("gemini")
-        in_query = await caller.post("/v1/models/m:generateContent?key=sk-one", "none", body)
+        in_query = await client.post("/v1/models/m:generateContent?key=sk-one", "none", body)
 
         assert (listed.status, unlisted.status, in_query.status) == (200, 401, 200)
         assert unlisted.body["error"]["code"] == "invalid_api_key"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llmstub import tokens
-from llmstub.domain import Ask, Finish, Reply
-from llmstub.replies.composer import Shape, compose, draw
+from llmstub.domain import FinishReason, GenerationRequest, Reply
+from llmstub.replies.composer import ReplyOverrides, compose, seeded_random
 
 BRIEFS: dict[str, dict[str, Any]] = {
     "English": {
@@ -40,22 +40,28 @@ OUTLINE = {
 }
 
 
-def say(prompt: str, *, seed: int = 0, shape: Shape | None = None, **options: Any) -> Reply:  # noqa: ANN401 - fields of Ask
-    ask = Ask(model="m", prompt=prompt, input_tokens=tokens.count(prompt), **options)
-    random = draw(seed, "claude", "m", {"prompt": prompt})
-    return compose(ask, random, shape) if shape else compose(ask, random)
+def reply_to(
+    prompt: str,
+    *,
+    seed: int = 0,
+    overrides: ReplyOverrides | None = None,
+    **options: Any,  # noqa: ANN401 - fields of GenerationRequest
+) -> Reply:
+    ask = GenerationRequest(model="m", prompt=prompt, input_tokens=tokens.count(prompt), **options)
+    random = seeded_random(seed, "claude", "m", {"prompt": prompt})
+    return compose(ask, random, overrides) if overrides else compose(ask, random)
 
 
 def outline_of(language: str) -> dict[str, Any]:
     brief = json.dumps(BRIEFS[language], ensure_ascii=False)
     prompt = f"Outline an article in four sections. Write in {language}.\n\nBrief:\n{brief}"
-    return json.loads(say(prompt, schema=OUTLINE).text)
+    return json.loads(reply_to(prompt, schema=OUTLINE).text)
 
 
 def draft_of(language: str, section: dict[str, Any]) -> str:
     topic = BRIEFS[language]["topic"]
     text = json.dumps(section, ensure_ascii=False)
-    return say(
+    return reply_to(
         f"Draft this section of an article. Write in {language}.\n\nTopic: {topic}\n\n{text}",
         max_tokens=1500,
     ).text
@@ -86,8 +92,8 @@ def test_a_draft_goes_on_with_its_part_of_the_outline(language: str) -> None:
 def test_a_review_speaks_of_the_sections_and_a_polished_article_keeps_them(language: str) -> None:
     sections = outline_of(language)["sections"]
     drafts = json.dumps([draft_of(language, each) for each in sections], ensure_ascii=False)
-    review = say(f"Review the draft. Write in {language}.\n\n{drafts}").text
-    article = say(
+    review = reply_to(f"Review the draft. Write in {language}.\n\n{drafts}").text
+    article = reply_to(
         f"Polish the article. Write in {language}.\n\nTopic: {BRIEFS[language]['topic']}\n\n"
         f"Draft:\n{drafts}\n\nReview:\n{review}",
         max_tokens=8000,
@@ -97,21 +103,23 @@ def test_a_review_speaks_of_the_sections_and_a_polished_article_keeps_them(langu
     headings = re.findall(r"^## (.+)$", article.text, re.MULTILINE)
     assert headings == [section["heading"] for section in sections]
     assert article.text.startswith(f"# {BRIEFS[language]['topic']}")
-    assert article.finish is Finish.STOP
+    assert article.finish is FinishReason.STOP
     assert '"' not in article.text
 
 
 def test_a_polished_article_is_shortened_rather_than_cut() -> None:
     drafts = "\n\n".join(draft_of("English", each) for each in outline_of("English")["sections"])
-    article = say(f"Polish the article.\n\n{drafts}", max_tokens=600)
+    article = reply_to(f"Polish the article.\n\n{drafts}", max_tokens=600)
 
-    assert article.finish is Finish.STOP
+    assert article.finish is FinishReason.STOP
     assert article.usage.output <= 600
     assert len(re.findall(r"^## ", article.text, re.MULTILINE)) == 4
 
 
 def test_research_lists_findings_questions_and_sources() -> None:
-    notes = say("Research this section.\n\nTopic: rain gardens\n\nSection: The first year").text
+    notes = reply_to(
+        "Research this section.\n\nTopic: rain gardens\n\nSection: The first year"
+    ).text
 
     assert notes.startswith("## Notes on The first year")
     assert notes.count("\n### ") == 3
@@ -120,41 +128,43 @@ def test_research_lists_findings_questions_and_sources() -> None:
 
 @pytest.mark.parametrize("words", [60, 300])
 def test_a_length_that_the_prompt_names_is_kept_roughly(words: int) -> None:
-    text = say(f"Write about storm water, {words} words.", max_tokens=4000).text
+    text = reply_to(f"Write about storm water, {words} words.", max_tokens=4000).text
 
     assert f"{words}" not in text
     assert words * 0.6 < len(text.split()) < words * 1.8
 
 
 def test_replies_grow_with_the_limit() -> None:
-    sizes = [say("Write about tea.", max_tokens=limit).usage.output for limit in (400, 1200, 4000)]
+    sizes = [
+        reply_to("Write about tea.", max_tokens=limit).usage.output for limit in (400, 1200, 4000)
+    ]
 
     assert sizes[0] < sizes[1] < sizes[2]
 
 
 def test_the_same_request_gets_the_same_reply_and_another_seed_another() -> None:
-    assert say("Write about tea.") == say("Write about tea.")
-    assert say("Write about tea.").text != say("Write about tea.", seed=1).text
-    assert say("Write about tea.").text != say("Write about coffee.").text
+    assert reply_to("Write about tea.") == reply_to("Write about tea.")
+    assert reply_to("Write about tea.").text != reply_to("Write about tea.", seed=1).text
+    assert reply_to("Write about tea.").text != reply_to("Write about coffee.").text
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 50])
 def test_a_cut_reply_is_the_beginning_of_the_whole_in_whole_characters(limit: int) -> None:
     prompt = "図書館について書いてください。"
-    cut, whole = say(prompt, max_tokens=limit), say(prompt, max_tokens=4000)
+    cut, whole = reply_to(prompt, max_tokens=limit), reply_to(prompt, max_tokens=4000)
 
     assert cut.usage.output <= limit
-    assert cut.finish is Finish.LENGTH
+    assert cut.finish is FinishReason.LENGTH
     assert whole.text.startswith(cut.text[:20])
     assert "\ufffd" not in cut.text
 
 
-@pytest.mark.parametrize("pieces", [1, 10, 300])
-def test_a_reply_is_cut_into_the_pieces_that_a_script_wants(pieces: int) -> None:
-    shaped = say("Write about tea.", shape=Shape(pieces=pieces))
+@pytest.mark.parametrize("chunks", [1, 10, 300])
+def test_a_reply_is_cut_into_the_pieces_that_a_script_wants(chunks: int) -> None:
+    shaped = reply_to("Write about tea.", overrides=ReplyOverrides(chunks=chunks))
 
-    assert len(shaped.pieces) == pieces
-    assert shaped.text == say("Write about tea.").text
+    assert len(shaped.chunks) == chunks
+    assert shaped.text == reply_to("Write about tea.").text
 
 
 @pytest.mark.parametrize(
@@ -162,8 +172,8 @@ def test_a_reply_is_cut_into_the_pieces_that_a_script_wants(pieces: int) -> None
     ["", "?", "{}", "{topic} {a} %s \\", "🙂" * 50, '"' * 5000, "# \n" * 5000, "の" * 9000],
 )
 def test_any_prompt_gets_a_reply(prompt: str) -> None:
-    assert len(say(prompt).text) > 100
+    assert len(reply_to(prompt).text) > 100
 
 
 def test_a_huge_prompt_is_answered_quickly_enough() -> None:
-    assert "storm water" in say("Write about storm water.\n" + "x" * 20_000_000).text
+    assert "storm water" in reply_to("Write about storm water.\n" + "x" * 20_000_000).text

@@ -6,18 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.llmstub.calling import PROMPT
+from tests.unit.llmstub.provider_client import PROMPT
 
-from llmstub.domain import Refused
+from llmstub.domain import RequestRefused
 
 if TYPE_CHECKING:
-    from tests.unit.llmstub.calling import Caller
+    from tests.unit.llmstub.provider_client import ProviderClient
 
     from llmstub import LlmStub
 
 
 async def test_rules_match_by_provider_model_prompt_and_count(
-    caller: Caller, stub: LlmStub
+    client: ProviderClient, stub: LlmStub
 ) -> None:
     stub.script(
         [
@@ -40,19 +40,19 @@ async def test_rules_match_by_provider_model_prompt_and_count(
         ("claude", "An outline."),
         ("claude", "An outline."),
     ]
-    statuses = [(await caller.ask(form, prompt)).status for form, prompt in asked]
+    statuses = [(await client.generate(form, prompt)).status for form, prompt in asked]
 
     assert statuses == [200, 200, 200, 500, 200]
     assert [call.begin.rule for call in stub.calls()][3] == "second outline"
 
 
 async def test_concurrent_calls_fire_a_rule_exactly_as_often_as_it_says(
-    caller: Caller, stub: LlmStub
+    client: ProviderClient, stub: LlmStub
 ) -> None:
     stub.script([{"name": "ten", "times": 10, "action": {"kind": "overloaded"}}])
-    answered = await asyncio.gather(*(caller.ask("claude", f"Call {n}.") for n in range(40)))
+    response = await asyncio.gather(*(client.generate("claude", f"Call {n}.") for n in range(40)))
 
-    assert sorted(each.status for each in answered) == [200] * 30 + [529] * 10
+    assert sorted(each.status for each in response) == [200] * 30 + [529] * 10
     assert stub.fired("ten") == 10
 
 
@@ -74,24 +74,24 @@ async def test_concurrent_calls_fire_a_rule_exactly_as_often_as_it_says(
 async def test_a_wrong_script_is_refused_whole(
     stub: LlmStub, rule: dict[str, object], words: str
 ) -> None:
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(RequestRefused, match=words):
         stub.script([{"action": {"kind": "drop"}}, rule])
 
     assert stub.script([{"name": "first", "action": {"kind": "delay"}}]) == ["first"]
     assert stub.fired("rule-1") == 0
 
 
-async def test_the_script_is_set_seen_and_cleared_over_http(caller: Caller) -> None:
-    url = f"{caller.url}/stub/script"
+async def test_the_script_is_set_seen_and_cleared_over_http(client: ProviderClient) -> None:
+    url = f"{client.url}/stub/script"
     rules = {"rules": [{"name": "busy", "action": {"kind": "overloaded"}}]}
-    async with caller.session.post(url, json=rules) as reply:
+    async with client.session.post(url, json=rules) as reply:
         assert await reply.json() == {"added": ["busy"]}
-    async with caller.session.post(url, json=rules) as reply:
+    async with client.session.post(url, json=rules) as reply:
         assert reply.status == 400
-    await caller.ask("claude", PROMPT)
-    async with caller.session.get(url) as reply:
+    await client.generate("claude", PROMPT)
+    async with client.session.get(url) as reply:
         rule = {"name": "busy", "kind": "overloaded", "matched": 1, "fired": 1, "held": 0}
         assert await reply.json() == {"rules": [rule]}
-    async with caller.session.delete(url) as reply:
+    async with client.session.delete(url) as reply:
         assert await reply.json() == {"removed": 1}
-    assert (await caller.ask("claude")).status == 200
+    assert (await client.generate("claude")).status == 200

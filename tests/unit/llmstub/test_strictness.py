@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic.lib._parse._transform import transform_schema
-from tests.unit.llmstub.calling import text_of
+from tests.unit.llmstub.provider_client import text_of
 
 if TYPE_CHECKING:
-    from tests.unit.llmstub.calling import Caller
+    from tests.unit.llmstub.provider_client import ProviderClient
 
     from llmstub import LlmStub
 
@@ -48,22 +48,24 @@ def closed(**properties: object) -> Json:
     ],
 )  # fmt: skip
 async def test_claude_refuses_a_schema_that_its_sdk_would_not_send(
-    caller: Caller, schema: Json, words: str
+    client: ProviderClient, schema: Json, words: str
 ) -> None:
-    answered = await caller.ask("claude", schema=schema)
+    response = await client.generate("claude", schema=schema)
 
-    assert answered.status == 400
-    assert words in answered.body["error"]["message"]
+    assert response.status == 400
+    assert words in response.body["error"]["message"]
 
 
-async def test_claude_takes_what_its_sdk_makes_of_bounds_and_keeps_to_them(caller: Caller) -> None:
+async def test_claude_takes_what_its_sdk_makes_of_bounds_and_keeps_to_them(
+    client: ProviderClient,
+) -> None:
     points = {"type": "array", "items": TEXT, "minItems": 5, "maxItems": 5}
     schema = closed(points=points, score={"type": "integer", "minimum": 40, "maximum": 41})
-    answered = await caller.ask("claude", schema=transform_schema(copy.deepcopy(schema)))
+    response = await client.generate("claude", schema=transform_schema(copy.deepcopy(schema)))
 
-    said = json.loads(text_of("claude", answered))
-    assert len(said["points"]) == 5
-    assert said["score"] in (40, 41)
+    reply = json.loads(text_of("claude", response))
+    assert len(reply["points"]) == 5
+    assert reply["score"] in (40, 41)
 
 
 @pytest.mark.parametrize("form", ["chat", "responses"])
@@ -80,17 +82,17 @@ async def test_claude_takes_what_its_sdk_makes_of_bounds_and_keeps_to_them(calle
     ],
 )
 async def test_openai_refuses_to_be_strict_about_what_its_strict_mode_does_not_take(
-    caller: Caller, form: str, schema: Json
+    client: ProviderClient, form: str, schema: Json
 ) -> None:
-    told = {"name": "reply", "schema": schema, "strict": True}
+    json_schema = {"name": "reply", "schema": schema, "strict": True}
     more: dict[str, Json] = {
-        "chat": {"response_format": {"type": "json_schema", "json_schema": told}},
-        "responses": {"text": {"format": {"type": "json_schema", **told}}},
+        "chat": {"response_format": {"type": "json_schema", "json_schema": json_schema}},
+        "responses": {"text": {"format": {"type": "json_schema", **json_schema}}},
     }
-    answered = await caller.ask(form, more=more[form])
+    response = await client.generate(form, more=more[form])
 
-    assert answered.status == 400
-    assert answered.body["error"]["code"] == "invalid_json_schema"
+    assert response.status == 400
+    assert response.body["error"]["code"] == "invalid_json_schema"
 
 
 @pytest.mark.parametrize("form", ["chat", "responses"])
@@ -104,12 +106,12 @@ async def test_openai_refuses_to_be_strict_about_what_its_strict_mode_does_not_t
     ],
 )
 async def test_openai_names_the_parameter_that_it_refuses(
-    caller: Caller, form: str, more: Json, param: str, code: str | None
+    client: ProviderClient, form: str, more: Json, param: str, code: str | None
 ) -> None:
-    answered = await caller.ask(form, more=more)
+    response = await client.generate(form, more=more)
 
-    assert answered.status == 400
-    assert (answered.body["error"]["param"], answered.body["error"]["code"]) == (param, code)
+    assert response.status == 400
+    assert (response.body["error"]["param"], response.body["error"]["code"]) == (param, code)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +125,12 @@ async def test_openai_names_the_parameter_that_it_refuses(
     ],
 )
 async def test_gemini_names_the_field_that_it_does_not_know(
-    caller: Caller, more: Json, words: str
+    client: ProviderClient, more: Json, words: str
 ) -> None:
-    answered = await caller.ask("gemini", more=more)
+    response = await client.generate("gemini", more=more)
 
-    assert answered.status == 400
-    assert words in answered.body["error"]["message"]
+    assert response.status == 400
+    assert words in response.body["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -140,32 +142,36 @@ async def test_gemini_names_the_field_that_it_does_not_know(
         closed(a={"$ref": "#/$defs/b", "title": "B"}) | {"$defs": {"b": TEXT}},
     ],
 )
-async def test_gemini_refuses_keywords_that_it_does_not_name(caller: Caller, schema: Json) -> None:
-    assert (await caller.ask("gemini", schema=schema)).status == 400
+async def test_gemini_refuses_keywords_that_it_does_not_name(
+    client: ProviderClient, schema: Json
+) -> None:
+    assert (await client.generate("gemini", schema=schema)).status == 400
 
 
-async def test_gemini_takes_the_older_spelling_of_names(caller: Caller) -> None:
+async def test_gemini_takes_the_older_spelling_of_names(client: ProviderClient) -> None:
     more = {"system_instruction": {"parts": [{"text": "Be brief."}]}}
 
-    assert (await caller.ask("gemini", more=more)).status == 200
+    assert (await client.generate("gemini", more=more)).status == 200
 
 
-async def test_a_rule_may_look_at_the_path(caller: Caller, stub: LlmStub) -> None:
+async def test_a_rule_may_look_at_the_path(client: ProviderClient, stub: LlmStub) -> None:
     action = {"kind": "status", "status": 400}
     stub.script([{"match": {"path": "/v1/models/"}, "action": action}])
     _, _, body = ("", "", {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]})
     path = "models/gemini-3.8-flash:generateContent"
 
-    assert (await caller.post(f"/v1/{path}", "gemini", body)).status == 400
-    assert (await caller.post(f"/v1beta/{path}", "gemini", body)).status == 200
+    assert (await client.post(f"/v1/{path}", "gemini", body)).status == 400
+    assert (await client.post(f"/v1beta/{path}", "gemini", body)).status == 200
 
 
 @pytest.mark.parametrize("form", ["claude", "chat", "responses", "gemini"])
-async def test_a_schema_that_stands_in_the_prompt_is_followed(caller: Caller, form: str) -> None:
+async def test_a_schema_that_stands_in_the_prompt_is_followed(
+    client: ProviderClient, form: str
+) -> None:
     schema = {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 2}
     prompt = f"Count. It must fit this JSON Schema:\n{json.dumps(schema)}"
 
-    said = json.loads(text_of(form, await caller.ask(form, prompt)))
+    reply = json.loads(text_of(form, await client.generate(form, prompt)))
 
-    assert len(said) >= 2
-    assert all(isinstance(value, int) for value in said.values())
+    assert len(reply) >= 2
+    assert all(isinstance(value, int) for value in reply.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmstub.calls import Call
+from llmstub.call_log import Call
 from llmstub.settings import Latency, Settings
 from llmstub.stub import LlmStub
 

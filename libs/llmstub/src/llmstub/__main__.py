@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from llmstub.domain import Refused
+from llmstub.domain import RequestRefused
 from llmstub.settings import Settings, parse
 from llmstub.stub import LlmStub
 
@@ -21,7 +21,7 @@ def main() -> int:
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         try:
             runner.run(_serve(settings))
-        except Refused as refused:
+        except RequestRefused as refused:
             return _failed(f"the script is wrong: {refused}")
         except OSError as error:
             return _failed(f"cannot serve on {settings.host}:{settings.port}: {error}")

@@ -1,4 +1,4 @@
-"""What a call asks for and what it is answered, whatever the wire format."""
+"""Requests and replies, independent of the wire format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Provider = Literal["claude", "openai", "gemini"]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 
-class Finish(StrEnum):
+class FinishReason(StrEnum):
     """Why a reply ended; every format has its own word for each."""
 
     STOP = "stop"
@@ -21,7 +21,7 @@ class Finish(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Caching:
+class CachedPrefix:
     """The part of a prompt that the caller allows the provider to cache.
 
     The stub remembers no prompts: whether a prefix has been cached before is drawn from its text,
@@ -34,7 +34,7 @@ class Caching:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class GenerationRequest:
     """One request for a reply, as every format understands it."""
 
     model: str
@@ -42,11 +42,11 @@ class Ask:
     input_tokens: int
     max_tokens: int | None = None  # reasoning included, as all three providers count it
     stream: bool = False
-    schema: JsonObject | None = None  # what the reply has to satisfy; None: prose
+    schema: JsonObject | None = None  # empty: any JSON object; None: prose
     reasoning_tokens: int = 0
     shows_reasoning: bool = False
     stops: tuple[str, ...] = ()
-    caching: Caching | None = None
+    cached_prefix: CachedPrefix | None = None
     stream_usage: bool = True
 
 
@@ -76,17 +76,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says: the pieces joined are the visible text."""
+    """The reply of the model; the chunks joined are the visible text."""
 
-    pieces: tuple[str, ...]
+    chunks: tuple[str, ...]
     reasoning: str
-    finish: Finish
+    finish: FinishReason
     stop: str | None  # the stop sequence that ended it
     usage: Usage
 
     @property
     def text(self) -> str:
-        return "".join(self.pieces)
+        return "".join(self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class Answer:
 
     id: str  # 24 hex digits, new for every call; formats put their prefix before it
     created: int  # seconds since 1970
-    ask: Ask
+    request: GenerationRequest
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ApiError:
     """An error in no format yet; each format words it as its provider does."""
 
     status: int
@@ -111,9 +111,9 @@ class Problem:
     code: str = ""  # OpenAI's, where it has one of its own
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The stub does not accept this request, as the provider would not."""
 
     def __init__(self, status: int, message: str, field: str = "", *, code: str = "") -> None:
         super().__init__(message)
-        self.problem = Problem(status, message, field, code=code)
+        self.api_error = ApiError(status, message, field, code=code)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, cast, get_args, get_type_hints
 
-from llmstub.domain import Finish, JsonObject, Problem, Refused
-from llmstub.replies.composer import PLAIN, Shape
+from llmstub.domain import ApiError, FinishReason, JsonObject, RequestRefused
+from llmstub.replies.composer import NO_OVERRIDES, ReplyOverrides
 
 if TYPE_CHECKING:
     from llmstub.domain import Provider
@@ -27,8 +27,8 @@ class Status:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     body: JsonObject | None = None
 
-    def problem(self, provider: Provider) -> Problem:
-        return Problem(self.status, self.message, retry_after=_retry_after(self.headers))
+    def api_error(self, provider: Provider) -> ApiError:
+        return ApiError(self.status, self.message, retry_after=_retry_after(self.headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class Overloaded:
 
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
-    def problem(self, provider: Provider) -> Problem:
+    def api_error(self, provider: Provider) -> ApiError:
         retry_after = _retry_after(self.headers)
-        return Problem(_OVERLOADED[provider], "Overloaded", retry_after=retry_after)
+        return ApiError(_OVERLOADED[provider], "Overloaded", retry_after=retry_after)
 
 
 @dataclass(frozen=True, slots=True)
 class SpendLimit:
     """Answer 429 in the words that mean: no retry helps, the money is spent."""
 
-    def problem(self, provider: Provider) -> Problem:
-        return Problem(429, "The spend limit of this organization is reached.", spend_limit=True)
+    def api_error(self, provider: Provider) -> ApiError:
+        return ApiError(429, "The spend limit of this organization is reached.", spend_limit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class ErrorEvent:
     status: int = 500  # of the error's words, not of the response
     message: str = "The stub's script breaks this reply."
 
-    def problem(self, provider: Provider) -> Problem:
-        return Problem(self.status, self.message)
+    def api_error(self, provider: Provider) -> ApiError:
+        return ApiError(self.status, self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +98,13 @@ class Failed:
     after_chunks: int = 1
     message: str = "The stub's script lets this reply fail."
 
-    def problem(self, provider: Provider) -> Problem:
-        return Problem(500, self.message)
+    def api_error(self, provider: Provider) -> ApiError:
+        return ApiError(500, self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class TruncatedJson:
-    """End the response in the middle of an object: in a stream, of the event after some chunks."""
+    """End the response inside an object: in a stream, inside the event after some chunks."""
 
     after_chunks: int = 1
 
@@ -128,14 +128,14 @@ class FixedReply:
     chunks: int | None = None
 
     @property
-    def shape(self) -> Shape:
-        return Shape(
+    def overrides(self) -> ReplyOverrides:
+        return ReplyOverrides(
             text=self.text,
-            finish=None if self.finish is None else Finish(self.finish),
+            finish=None if self.finish is None else FinishReason(self.finish),
             reasoning_tokens=self.reasoning_tokens,
             cached_tokens=self.cached_tokens,
             cache_write_tokens=self.cache_write_tokens,
-            pieces=self.chunks,
+            chunks=self.chunks,
         )
 
 
@@ -146,8 +146,8 @@ class Oversize:
     bytes: int
 
     @property
-    def shape(self) -> Shape:
-        return Shape(least_bytes=self.bytes)
+    def overrides(self) -> ReplyOverrides:
+        return ReplyOverrides(least_bytes=self.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +157,17 @@ class RepeatedChunk:
     times: int = 20
 
     @property
-    def shape(self) -> Shape:
-        return Shape(repeats=self.times)
+    def overrides(self) -> ReplyOverrides:
+        return ReplyOverrides(repeats=self.times)
 
 
-Answered = Status | Overloaded | SpendLimit  # instead of a reply
-Broken = ErrorEvent | Failed | TruncatedJson | UnknownEvent  # a reply that is not as it should be
-Shaped = FixedReply | Oversize | RepeatedChunk  # a reply that is as the script wants it
-Stopped = Drop | Hang | Hold  # a connection that stands still or ends
-Action: TypeAlias = Answered | Broken | Shaped | Stopped | Delay
+ErrorAction = Status | Overloaded | SpendLimit  # instead of a reply
+BrokenReply = (
+    ErrorEvent | Failed | TruncatedJson | UnknownEvent
+)  # a reply that is not as it should be
+ReplyAction = FixedReply | Oversize | RepeatedChunk  # a reply that is as the script wants it
+ConnectionAction = Drop | Hang | Hold  # a connection that stands still or ends
+Action: TypeAlias = ErrorAction | BrokenReply | ReplyAction | ConnectionAction | Delay
 
 _KINDS: dict[str, type[Action]] = {
     "status": Status,
@@ -190,30 +192,30 @@ def name_of(action: Action) -> str:
     return _NAMES[type(action)]
 
 
-def shape_of(action: Action | None) -> Shape:
-    return action.shape if isinstance(action, Shaped) else PLAIN
+def overrides_of(action: Action | None) -> ReplyOverrides:
+    return action.overrides if isinstance(action, ReplyAction) else NO_OVERRIDES
 
 
 def read(kind: str, options: JsonObject, where: str) -> Action:
-    """Make an action of what a script says. Raises Refused(400) naming what is wrong."""
+    """Make an action of what a script says. Raises RequestRefused(400) naming what is wrong."""
     action = _KINDS.get(kind)
     if action is None:
-        raise Refused(400, f"{where}.kind: {kind!r} is none of {', '.join(_KINDS)}")
+        raise RequestRefused(400, f"{where}.kind: {kind!r} is none of {', '.join(_KINDS)}")
     hints = get_type_hints(action)
     known = {each.name for each in fields(action)}
     for name, value in options.items():
         if name not in known:
-            raise Refused(400, f"{where}.{name}: {kind} has no such option")
+            raise RequestRefused(400, f"{where}.{name}: {kind} has no such option")
         if not _fits(value, hints[name]):
-            raise Refused(400, f"{where}.{name}: {value!r} is not allowed")
+            raise RequestRefused(400, f"{where}.{name}: {value!r} is not allowed")
     if kind == "status" and not 200 <= cast("int", options.get("status", 200)) <= 599:
-        raise Refused(400, f"{where}.status: expected 200 to 599")
-    if options.get("finish") not in (None, *Finish):
-        raise Refused(400, f"{where}.finish: one of {', '.join(Finish)}")
+        raise RequestRefused(400, f"{where}.status: expected 200 to 599")
+    if options.get("finish") not in (None, *FinishReason):
+        raise RequestRefused(400, f"{where}.finish: one of {', '.join(FinishReason)}")
     try:
         return action(**options)  # pyright: ignore[reportArgumentType, reportCallIssue] - checked above
     except TypeError as error:
-        raise Refused(400, f"{where}: {kind} needs more options: {error}") from error
+        raise RequestRefused(400, f"{where}: {kind} needs more options: {error}") from error
 
 
 def _fits(value: object, hint: object) -> bool:

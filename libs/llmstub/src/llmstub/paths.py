@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmstub.domain import PROVIDERS, Ask, JsonObject
+from llmstub.domain import PROVIDERS, GenerationRequest, JsonObject
 from llmstub.formats import claude, gemini, openai_responses
 from llmstub.formats.claude import ClaudeMessages
 from llmstub.formats.gemini import Gemini
@@ -31,10 +31,12 @@ _GEMINI = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """What is spoken at one path."""
+
     provider: Provider | Literal["unknown"]
     format: WireFormat  # of an unknown path: the one that its refusal is worded in
     kind: Literal["generate", "count", "unknown"] = "generate"
-    counted: Callable[[Ask], JsonObject] | None = None  # words the answer of a count
+    counted: Callable[[GenerationRequest], JsonObject] | None = None  # words the answer of a count
 
 
 def route(path: str) -> Route:

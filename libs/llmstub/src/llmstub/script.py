@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from llmstub import faults
-from llmstub.domain import PROVIDERS, Refused
-from llmstub.fields import Fields
+from llmstub.domain import PROVIDERS, RequestRefused
+from llmstub.json_fields import JsonFields
 from llmstub.settings import Latency
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _RULE = {"name", "match", "action", "times", "latency"}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a rule may look at."""
+class CallAttributes:
+    """The attributes of a call that a rule may match."""
 
     provider: Provider
     model: str
@@ -53,14 +53,14 @@ class Rule:
     matched: int = 0
     fired: int = 0
 
-    def matches(self, seen: Seen) -> bool:
+    def matches(self, attributes: CallAttributes) -> bool:
         return (
-            self.provider in (None, seen.provider)
-            and self.model in (None, seen.model)
-            and self.idempotency in (None, seen.idempotency)
-            and self.stream in (None, seen.stream)
-            and (self.path is None or self.path in seen.path)
-            and (self.contains is None or self.contains in seen.prompt)
+            self.provider in (None, attributes.provider)
+            and self.model in (None, attributes.model)
+            and self.idempotency in (None, attributes.idempotency)
+            and self.stream in (None, attributes.stream)
+            and (self.path is None or self.path in attributes.path)
+            and (self.contains is None or self.contains in attributes.prompt)
         )
 
     def is_due(self) -> bool:
@@ -70,21 +70,23 @@ class Rule:
 
 
 class Script:
+    """The rules in their order, with their counts."""
+
     def __init__(self) -> None:
         self._rules: list[Rule] = []
 
     def add(self, given: object) -> list[str]:
         """Add rules after those that stand, and return their names.
 
-        Takes a list of rules, or an object with `rules`. Raises Refused(400) naming what is wrong
-        and adds none then.
+        Takes a list of rules, or an object with `rules`. Raises RequestRefused(400) with what is
+        wrong, and adds none then.
         """
         body = {"rules": cast("object", given)} if isinstance(given, list) else given
-        rules = Fields(body, "script").children("rules")
+        rules = JsonFields(body, "script").children("rules")
         added = [_rule(fields, len(self._rules) + n) for n, fields in enumerate(rules, 1)]
         names = [rule.name for rule in (*self._rules, *added)]
         if len(set(names)) < len(names):
-            raise Refused(400, "script.rules: two rules of the same name")
+            raise RequestRefused(400, "script.rules: two rules of the same name")
         self._rules += added
         return [rule.name for rule in added]
 
@@ -94,11 +96,11 @@ class Script:
         self._rules = [rule for rule in self._rules if name not in (None, rule.name)]
         return before - len(self._rules)
 
-    def fire(self, seen: Seen) -> Rule | None:
+    def fire(self, attributes: CallAttributes) -> Rule | None:
         """Count a call for every rule that it matches; return the first that is due, if any."""
         firing: Rule | None = None
         for rule in self._rules:
-            if rule.matches(seen):
+            if rule.matches(attributes):
                 rule.matched += 1
                 if firing is None and rule.is_due():
                     firing = rule
@@ -122,21 +124,21 @@ class Script:
 
 
 def read_file(path: Path) -> object:
-    """Read a script file. Raises Refused(400) when it is no JSON."""
+    """Read a script file. Raises RequestRefused(400) when it is no JSON."""
     try:
         return cast("object", json.loads(path.read_bytes()))
     except ValueError as error:
-        raise Refused(400, f"{path}: no JSON: {error}") from error
+        raise RequestRefused(400, f"{path}: no JSON: {error}") from error
 
 
-def _rule(rule: Fields, number: int) -> Rule:
+def _rule(rule: JsonFields, number: int) -> Rule:
     _only(rule, _RULE)
-    match = rule.child("match") or Fields({}, rule.path("match"))
+    match = rule.child("match") or JsonFields({}, rule.path("match"))
     _only(match, _MATCH)
     if match.text("provider") not in (None, *PROVIDERS):
-        raise Refused(400, f"{match.path('provider')}: one of {', '.join(PROVIDERS)}")
+        raise RequestRefused(400, f"{match.path('provider')}: one of {', '.join(PROVIDERS)}")
     rule.required("action")
-    action = rule.child("action") or Fields({})
+    action = rule.child("action") or JsonFields({})
     delay = action.integer("delay_ms")
     options = {k: v for k, v in action.raw.items() if k not in ("kind", "delay_ms")}
     latency = rule.child("latency")
@@ -156,25 +158,25 @@ def _rule(rule: Fields, number: int) -> Rule:
     )
 
 
-def _nth(match: Fields) -> frozenset[int]:
+def _nth(match: JsonFields) -> frozenset[int]:
     given = match.raw.get("nth")
     numbers: Iterable[object] = cast("list[object]", given) if isinstance(given, list) else [given]
     found = {n for n in numbers if isinstance(n, int) and not isinstance(n, bool) and n > 0}
     if given is not None and len(found) < len(list(numbers)):
-        raise Refused(400, f"{match.path('nth')}: expected numbers of calls, counted from 1")
+        raise RequestRefused(400, f"{match.path('nth')}: expected numbers of calls, counted from 1")
     return frozenset(found)
 
 
-def _latency(latency: Fields) -> Latency:
+def _latency(latency: JsonFields) -> Latency:
     _only(latency, {"first_token_ms", "chunk_ms"})
     return Latency(
         latency.integer("first_token_ms") or 0, latency.integer("chunk_ms") or 0, jitter=0.0
     )
 
 
-def _only(fields: Fields, known: set[str]) -> None:
+def _only(fields: JsonFields, known: set[str]) -> None:
     for name in fields.raw:
         if name not in known:
-            raise Refused(
+            raise RequestRefused(
                 400, f"{fields.path(name)}: unknown; known are {', '.join(sorted(known))}"
             )

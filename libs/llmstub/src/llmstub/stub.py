@@ -1,4 +1,4 @@
-"""The stub as an object: started, asked and stopped, in a process of its own or inside a test."""
+"""The stub as an object: in a process of its own or inside a test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from llmstub import script as scripts
-from llmstub.calls import CallLog
-from llmstub.control import Control
-from llmstub.desk import Desk
-from llmstub.gate import Gate
+from llmstub.call_log import CallLog
+from llmstub.control_api import ControlApi
+from llmstub.held_calls import HeldCalls
+from llmstub.provider_api import ProviderApi
 from llmstub.script import Script
 from llmstub.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from llmstub.calls import Call
+    from llmstub.call_log import Call
     from llmstub.domain import JsonObject
 
 _LARGEST_REQUEST = 64 * 1024 * 1024  # bytes
@@ -29,7 +29,7 @@ _SHUTDOWN_SECONDS = 0.2  # open calls are cut then, and logged as stopped
 
 class LlmStub:
     """Serves from `async with` on; raises OSError when the address is taken or the call log cannot
-    be opened, and Refused when the script file is wrong."""
+    be opened, and RequestRefused when the script file is wrong."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
@@ -41,12 +41,12 @@ class LlmStub:
         settings = self._settings
         if settings.script_file is not None:
             self._script.add(scripts.read_file(settings.script_file))
-        self._gate = Gate()
+        self._held_calls = HeldCalls()
         self._log = CallLog(settings.calls_file)
-        self._desk = Desk(settings, self._log, self._script, self._gate)
+        self._provider_api = ProviderApi(settings, self._log, self._script, self._held_calls)
         app = web.Application(client_max_size=_LARGEST_REQUEST)
-        app.add_routes(Control(self._log, self._script, self._gate).routes())
-        app.router.add_route("*", "/{path:.*}", self._desk.handle)
+        app.add_routes(ControlApi(self._log, self._script, self._held_calls).routes())
+        app.router.add_route("*", "/{path:.*}", self._provider_api.handle)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -83,7 +83,7 @@ class LlmStub:
         return await self._log.wait_for(count, matches)
 
     def script(self, rules: Sequence[JsonObject]) -> list[str]:
-        """Add rules to the script and return their names. Raises Refused."""
+        """Add rules to the script and return their names. Raises RequestRefused."""
         return self._script.add(list(rules))
 
     def fired(self, rule: str) -> int:
@@ -95,11 +95,11 @@ class LlmStub:
 
     async def release(self, rule: str | None = None, count: int = 1) -> None:
         """Wait until so many calls are held, and let them go on."""
-        await self._gate.wait_until_held(count, rule)
-        self._gate.release(rule, count)
+        await self._held_calls.wait_until_held(count, rule)
+        self._held_calls.release(rule, count)
 
     async def _stop(self) -> None:
-        self._desk.is_closing = True
+        self._provider_api.is_closing = True
         if self._runner is not None:
             await self._runner.cleanup()
         self._log.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from llmstub.domain import Caching
+from llmstub.domain import CachedPrefix
 
 BYTES_PER_TOKEN = 4
 LEAST_CACHED = 1024  # shorter prompts are not cached, as with the providers
@@ -27,10 +27,10 @@ def cut(text: str, tokens: int) -> str:
     return text.encode()[: max(tokens, 0) * BYTES_PER_TOKEN].decode(errors="ignore")
 
 
-def caching(prefix: str, *, is_long: bool = False) -> Caching | None:
+def cached_prefix(prefix: str, *, is_long: bool = False) -> CachedPrefix | None:
     """Return how a prefix that may be cached is charged; None when it is too short."""
     size = count(prefix)
     if size < LEAST_CACHED:
         return None
     is_hit = hashlib.sha256(prefix.encode()).digest()[0] % 2 == 0
-    return Caching(size, is_hit=is_hit, is_long=is_long)
+    return CachedPrefix(size, is_hit=is_hit, is_long=is_long)

@@ -1,1 +1,1 @@
-"""The wire formats: from a provider's request to an Ask, from an Answer to the provider's bytes."""
+"""The wire formats: reading requests, writing replies and errors as each provider does."""

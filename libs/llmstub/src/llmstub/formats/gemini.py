@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from llmstub import tokens
-from llmstub.domain import Ask, Finish, Refused
+from llmstub.domain import FinishReason, GenerationRequest, RequestRefused
 from llmstub.formats import parameters
 from llmstub.formats.parameters import proto_name
 from llmstub.formats.schema_rules import check_gemini
-from llmstub.formats.wire_format import Frame, server_sent
-from llmstub.replies.schema import as_object
-from llmstub.replies.told_schemas import schema_in, with_hints
+from llmstub.formats.wire_format import ServerSentEvent, encode_event
+from llmstub.replies.schema_hints import with_hints
+from llmstub.replies.schemas import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmstub.domain import Answer, JsonObject, Problem, Reply, Usage
-    from llmstub.fields import Fields
+    from llmstub.domain import Answer, ApiError, JsonObject, Reply, Usage
+    from llmstub.json_fields import JsonFields
 
 _ERRORS = {
     400: "INVALID_ARGUMENT",
@@ -33,24 +33,22 @@ _ERRORS = {
     504: "DEADLINE_EXCEEDED",
 }
 _FINISHES = {
-    Finish.STOP: "STOP",
-    Finish.LENGTH: "MAX_TOKENS",
-    Finish.STOP_SEQUENCE: "STOP",
-    Finish.FILTERED: "SAFETY",
+    FinishReason.STOP: "STOP",
+    FinishReason.LENGTH: "MAX_TOKENS",
+    FinishReason.STOP_SEQUENCE: "STOP",
+    FinishReason.FILTERED: "SAFETY",
 }
 _TIERS = ("unspecified", "standard", "flex", "priority")
 _LEVELS = {"minimal": 16, "low": 64, "medium": 128, "high": 256, "xhigh": 384}
 _UNASKED_THOUGHTS = 32  # these models think whether asked or not
 _SHARE_OF_BUDGET = 8
-_ANY_OBJECT: JsonObject = {
-    "type": "object",
-    "properties": {"title": {"type": "string"}, "summary": {"type": "string"}},
-}
 _GOOGLE = "type.googleapis.com/google.rpc."
 
 
 @dataclass(frozen=True, slots=True)
 class Gemini:
+    """`generateContent`, streamed or not, and `countTokens`."""
+
     model: str = ""  # it and the method stand in the path
     stream: bool = False
     counts: bool = False
@@ -60,99 +58,101 @@ class Gemini:
     def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         return headers.get("x-goog-api-key", "") or query.get("key", "")
 
-    def key_refused(self, key: str) -> Refused:
+    def key_refused(self, key: str) -> RequestRefused:
         if not key:
-            return Refused(403, "Method doesn't allow unregistered callers. Use API Key.")
-        return Refused(400, "API key not valid. Please pass a valid API key.")
+            return RequestRefused(403, "Method doesn't allow unregistered callers. Use API Key.")
+        return RequestRefused(400, "API key not valid. Please pass a valid API key.")
 
-    def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
+    def read_request(
+        self, body: JsonFields, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> GenerationRequest:
         if self.stream and query.get("alt") != "sse":
-            raise Refused(400, "streamGenerateContent is answered with alt=sse only", "alt")
+            raise RequestRefused(400, "streamGenerateContent is answered with alt=sse only", "alt")
         request = body.child("generateContentRequest") if self.counts else None
         if not self.counts:
             _check_fields(body)
-        return self._ask(request or body)
+        return self._read(request or body)
 
-    def _ask(self, body: Fields) -> Ask:
+    def _read(self, body: JsonFields) -> GenerationRequest:
         prompt = "\n\n".join(_texts(body))
         config = body.child("generationConfig")
         thinking = config.child("thinkingConfig") if config else None
-        return Ask(
+        return GenerationRequest(
             model=self.model,
             prompt=prompt,
             input_tokens=tokens.count(prompt),
             max_tokens=config.integer("maxOutputTokens", 1) if config else None,
             stream=self.stream,
-            schema=_schema(config, prompt),
+            schema=_schema(config),
             reasoning_tokens=_thoughts(thinking),
             shows_reasoning=bool(thinking and thinking.flag("includeThoughts")),
             stops=config.texts("stopSequences") if config else (),
-            caching=tokens.caching(prompt) if body.text("cachedContent") else None,
+            cached_prefix=tokens.cached_prefix(prompt) if body.text("cachedContent") else None,
         )
 
     def whole(self, answer: Answer) -> JsonObject:
         reply = answer.reply
         parts: list[object] = [_thought(reply.reasoning)] if reply.reasoning else []
-        parts += [{"text": reply.text}] if reply.pieces else []
+        parts += [{"text": reply.text}] if reply.chunks else []
         finish = self.finish_reason(reply)
         return _response(answer, parts, _usage(reply.usage, reply.usage.output), finish)
 
-    def frames(self, answer: Answer) -> Iterator[Frame]:
+    def events(self, answer: Answer) -> Iterator[ServerSentEvent]:
         reply = answer.reply
         if reply.reasoning:
             parts: list[object] = [_thought(reply.reasoning)]
-            yield Frame(_response(answer, parts, _usage(reply.usage, 0)))
+            yield ServerSentEvent(_response(answer, parts, _usage(reply.usage, 0)))
         sent = 0  # bytes
-        last = len(reply.pieces) - 1
-        for n, piece in enumerate(reply.pieces):
-            sent += len(piece.encode())
+        last = len(reply.chunks) - 1
+        for n, chunk in enumerate(reply.chunks):
+            sent += len(chunk.encode())
             finish = self.finish_reason(reply) if n == last else ""
             usage = _usage(reply.usage, tokens.of_bytes(sent))
-            yield Frame(_response(answer, [{"text": piece}], usage, finish), text=piece)
-        if not reply.pieces:
+            yield ServerSentEvent(_response(answer, [{"text": chunk}], usage, finish), text=chunk)
+        if not reply.chunks:
             usage = _usage(reply.usage, 0)
-            yield Frame(_response(answer, [], usage, self.finish_reason(reply)))
+            yield ServerSentEvent(_response(answer, [], usage, self.finish_reason(reply)))
 
-    def encode(self, frame: Frame, index: int) -> bytes:
-        return server_sent(frame, frame.data, newline="\r\n")
+    def encode(self, event: ServerSentEvent, index: int) -> bytes:
+        return encode_event(event, event.data, newline="\r\n")
 
     def finish_reason(self, reply: Reply) -> str:
         return _FINISHES[reply.finish]
 
-    def error(self, problem: Problem, request_id: str) -> JsonObject:
-        default = "FAILED_PRECONDITION" if problem.status < 500 else "INTERNAL"
+    def error(self, api_error: ApiError, request_id: str) -> JsonObject:
+        default = "FAILED_PRECONDITION" if api_error.status < 500 else "INTERNAL"
         error: JsonObject = {
-            "code": problem.status,
-            "message": problem.message,
-            "status": _ERRORS.get(problem.status, default),
+            "code": api_error.status,
+            "message": api_error.message,
+            "status": _ERRORS.get(api_error.status, default),
         }
-        details = _details(problem)
+        details = _details(api_error)
         if details:
             error["details"] = details
         return {"error": error}
 
-    def error_frame(self, problem: Problem, request_id: str) -> Frame:
-        return Frame(self.error(problem, request_id))
+    def error_event(self, api_error: ApiError, request_id: str) -> ServerSentEvent:
+        return ServerSentEvent(self.error(api_error, request_id))
 
-    def failed(self, answer: Answer, problem: Problem) -> JsonObject:
-        return self.error(problem, answer.id)
+    def failed(self, answer: Answer, api_error: ApiError) -> JsonObject:
+        return self.error(api_error, answer.id)
 
-    def failed_frame(self, answer: Answer, problem: Problem) -> Frame:
-        return self.error_frame(problem, answer.id)
+    def failed_event(self, answer: Answer, api_error: ApiError) -> ServerSentEvent:
+        return self.error_event(api_error, answer.id)
 
-    def unknown_frame(self) -> Frame:
-        return Frame({"llmstubUnknown": {"note": "a field from a later version"}})
+    def unknown_event(self) -> ServerSentEvent:
+        return ServerSentEvent({"llmstubUnknown": {"note": "a field from a later version"}})
 
 
-def counted(ask: Ask) -> JsonObject:
+def counted(request: GenerationRequest) -> JsonObject:
     """Return the answer to a request that only counts tokens."""
     return {
-        "totalTokens": ask.input_tokens,
-        "promptTokensDetails": _modality(ask.input_tokens),
+        "totalTokens": request.input_tokens,
+        "promptTokensDetails": _modality(request.input_tokens),
     }
 
 
-def _check_fields(body: Fields) -> None:
+def _check_fields(body: JsonFields) -> None:
     """Refuse fields that do not exist, all of them in one answer."""
     inner = body.child("generationConfig") or body.child("generation_config")
     unknown = [name for name in body.raw if proto_name(name) not in parameters.GEMINI]
@@ -162,47 +162,47 @@ def _check_fields(body: Fields) -> None:
         if proto_name(name) not in parameters.GEMINI_GENERATION
     ]
     if unknown:
-        told = "Invalid JSON payload received. Unknown name {}: Cannot find field."
-        words = "\n".join(told.format(f'"{name}"') for name in unknown)
-        raise Refused(400, words, unknown[0])
+        wording = "Invalid JSON payload received. Unknown name {}: Cannot find field."
+        words = "\n".join(wording.format(f'"{name}"') for name in unknown)
+        raise RequestRefused(400, words, unknown[0])
     if (body.text("serviceTier") or "standard").lower() not in _TIERS:
-        raise Refused(400, "Invalid value at 'service_tier'", "service_tier")
+        raise RequestRefused(400, "Invalid value at 'service_tier'", "service_tier")
 
 
-def _texts(body: Fields) -> list[str]:
+def _texts(body: JsonFields) -> list[str]:
     body.required("contents")
     contents = body.children("contents")
     if not contents:
-        raise Refused(400, "* GenerateContentRequest.contents: contents is not specified")
+        raise RequestRefused(400, "* GenerateContentRequest.contents: contents is not specified")
     system = body.child("systemInstruction") or body.child("system_instruction")
     texts: list[str] = []
     for content in [*([system] if system else []), *contents]:
         parts = content.children("parts")
         if not parts or any(part.raw.get("text") == "" for part in parts):
             place = f"GenerateContentRequest.{content.path('parts')}"
-            raise Refused(400, f"* {place}: contents.parts must not be empty.")
+            raise RequestRefused(400, f"* {place}: contents.parts must not be empty.")
         texts += [part.text("text") or "" for part in parts]
     return texts
 
 
-def _schema(config: Fields | None, prompt: str) -> JsonObject | None:
+def _schema(config: JsonFields | None) -> JsonObject | None:
     if config is None:
         return None
     is_json = config.text("responseMimeType") == "application/json"
     schema = config.raw.get("responseJsonSchema")
     openapi = config.raw.get("responseSchema")
-    if (schema or openapi) and not is_json:
-        raise Refused(
+    if (schema is not None or openapi is not None) and not is_json:
+        raise RequestRefused(
             400, "response_schema needs response_mime_type application/json", "responseMimeType"
         )
     if schema is not None and openapi is not None:
-        raise Refused(400, "response_schema and response_json_schema cannot both be set")
+        raise RequestRefused(400, "response_schema and response_json_schema cannot both be set")
     if schema is not None:
         check_gemini(as_object(schema))
         return as_object(with_hints(schema))
     if openapi is not None:
         return cast("JsonObject", _json_schema(openapi))
-    return (schema_in(prompt) or _ANY_OBJECT) if is_json else None
+    return {} if is_json else None
 
 
 def _json_schema(part: object, name: str = "") -> object:
@@ -225,7 +225,7 @@ def _json_schema(part: object, name: str = "") -> object:
     return schema
 
 
-def _thoughts(thinking: Fields | None) -> int:
+def _thoughts(thinking: JsonFields | None) -> int:
     if thinking is None:
         return _UNASKED_THOUGHTS
     budget = thinking.integer("thinkingBudget", -1)
@@ -248,7 +248,7 @@ def _response(
     return {
         "candidates": [candidate],
         "usageMetadata": usage,
-        "modelVersion": answer.ask.model,
+        "modelVersion": answer.request.model,
         "responseId": answer.id,
     }
 
@@ -271,10 +271,10 @@ def _modality(count: int) -> list[object]:
     return [{"modality": "TEXT", "tokenCount": count}]
 
 
-def _details(problem: Problem) -> list[object]:
-    if problem.spend_limit:
+def _details(api_error: ApiError) -> list[object]:
+    if api_error.spend_limit:
         quota = "GenerateRequestsPerDayPerProjectPerModel"
         return [{"@type": f"{_GOOGLE}QuotaFailure", "violations": [{"quotaId": quota}]}]
-    if problem.retry_after is not None:
-        return [{"@type": f"{_GOOGLE}RetryInfo", "retryDelay": f"{problem.retry_after:g}s"}]
+    if api_error.retry_after is not None:
+        return [{"@type": f"{_GOOGLE}RetryInfo", "retryDelay": f"{api_error.retry_after:g}s"}]
     return []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstub.domain import JsonObject, Refused
+from llmstub.domain import RequestRefused
 from llmstub.formats import schema_rules
-from llmstub.replies.schema import as_object
+from llmstub.replies.schemas import as_object
 
 if TYPE_CHECKING:
-    from llmstub.domain import Problem
-    from llmstub.fields import Fields
+    from llmstub.domain import ApiError, JsonObject
+    from llmstub.json_fields import JsonFields
 
 REQUEST_ID_HEADER = "x-request-id"
 _ERRORS: dict[int, tuple[str, str | None]] = {
@@ -33,62 +33,59 @@ _EFFORT = {
     "xhigh": 384,
     "max": 512,
 }
-_ANY_OBJECT: JsonObject = {
-    "type": "object",
-    "properties": {
-        "title": {"type": "string"},
-        "summary": {"type": "string"},
-        "points": {"type": "array", "items": {"type": "string"}},
-    },
-}
 
 
-def key_refused(key: str) -> Refused:
+def key_refused(key: str) -> RequestRefused:
     if not key:
-        return Refused(401, "You didn't provide an API key in an Authorization header.")
-    return Refused(401, "Incorrect API key provided.")
+        return RequestRefused(401, "You didn't provide an API key in an Authorization header.")
+    return RequestRefused(401, "Incorrect API key provided.")
 
 
-def error(problem: Problem) -> JsonObject:
-    default = "invalid_request_error" if problem.status < 500 else "server_error"
-    kind, code = _ERRORS.get(problem.status, (default, None))
-    code = problem.code or code
-    if problem.spend_limit:
+def error(api_error: ApiError) -> JsonObject:
+    default = "invalid_request_error" if api_error.status < 500 else "server_error"
+    kind, code = _ERRORS.get(api_error.status, (default, None))
+    code = api_error.code or code
+    if api_error.spend_limit:
         kind, code = "insufficient_quota", "insufficient_quota"
-    body = {"message": problem.message, "type": kind, "param": problem.field or None, "code": code}
+    body = {
+        "message": api_error.message,
+        "type": kind,
+        "param": api_error.field or None,
+        "code": code,
+    }
     return {"error": body}
 
 
-def check_parameters(body: Fields, known: frozenset[str]) -> None:
+def check_parameters(body: JsonFields, known: frozenset[str]) -> None:
     """Refuse parameters that do not exist, and those that the newest models no longer take."""
     for name in body.raw.keys() - known:
-        raise Refused(400, f"Unknown parameter: '{name}'.", name, code="unknown_parameter")
+        raise RequestRefused(400, f"Unknown parameter: '{name}'.", name, code="unknown_parameter")
     body.one_of("service_tier", *_TIERS)
     if not (body.text("model") or "").startswith(_REASONING):
         return
     for name in _NOT_FOR_REASONING:
         if body.raw.get(name) is not None:
             words = f"Unsupported parameter: '{name}' is not supported with this model."
-            raise Refused(400, words, name, code="unsupported_parameter")
+            raise RequestRefused(400, words, name, code="unsupported_parameter")
 
 
 def reasoning_tokens(model: str | None, effort: str | None, field: str) -> int:
     refused = _NOT_FOR_NEWEST if (model or "").startswith(_NEWEST) else ()
     if effort is not None and (effort not in _EFFORT or effort in refused):
         code = "unsupported_value" if effort in _EFFORT else ""
-        raise Refused(400, f"Unsupported value: '{effort}' for {field}.", field, code=code)
+        raise RequestRefused(400, f"Unsupported value: '{effort}' for {field}.", field, code=code)
     return _EFFORT[effort or "none"]
 
 
-def schema(form: Fields | None) -> JsonObject | None:
-    """Return the schema of a `format` that has name, schema and strict. Raises Refused."""
+def schema(form: JsonFields | None) -> JsonObject | None:
+    """Return the schema of a `format`, empty for any object; None for text. May refuse."""
     kind = form.text("type") if form else None
     if form is None or kind in (None, "text"):
         return None
     if kind == "json_object":
-        return _ANY_OBJECT
+        return {}
     if kind != "json_schema":
-        raise Refused(400, f"Invalid value: '{kind}'.", form.path("type"))
+        raise RequestRefused(400, f"Invalid value: '{kind}'.", form.path("type"))
     inner = form.child("json_schema") or form
     inner.required("name")
     found = as_object(inner.required("schema"))

@@ -6,45 +6,49 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmstub import tokens
-from llmstub.domain import Ask, Finish, Refused
+from llmstub.domain import FinishReason, GenerationRequest, RequestRefused
 from llmstub.formats import openai, parameters
-from llmstub.formats.wire_format import Frame, bearer, server_sent
+from llmstub.formats.wire_format import ServerSentEvent, bearer, encode_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmstub.domain import Answer, JsonObject, Problem, Reply, Usage
-    from llmstub.fields import Fields
+    from llmstub.domain import Answer, ApiError, JsonObject, Reply, Usage
+    from llmstub.json_fields import JsonFields
 
 _FINISHES = {
-    Finish.STOP: "stop",
-    Finish.LENGTH: "length",
-    Finish.STOP_SEQUENCE: "stop",
-    Finish.FILTERED: "content_filter",
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.STOP_SEQUENCE: "stop",
+    FinishReason.FILTERED: "content_filter",
 }
-_DONE = Frame("[DONE]")
+_DONE = ServerSentEvent("[DONE]")
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAiChat:
+    """`POST /v1/chat/completions`."""
+
     provider: Literal["openai"] = "openai"
     request_id_header: str = openai.REQUEST_ID_HEADER
 
     def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         return bearer(headers)
 
-    def key_refused(self, key: str) -> Refused:
+    def key_refused(self, key: str) -> RequestRefused:
         return openai.key_refused(key)
 
-    def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
+    def read_request(
+        self, body: JsonFields, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> GenerationRequest:
         body.required("model")
         openai.check_parameters(body, parameters.CHAT)
         prompt = "\n\n".join(_messages(body))
         options = body.child("stream_options")
         limit = body.integer("max_completion_tokens", 1)
         cache_key = body.text("prompt_cache_key")
-        return Ask(
+        return GenerationRequest(
             model=body.text("model") or "",
             prompt=prompt,
             input_tokens=tokens.count(prompt),
@@ -55,7 +59,7 @@ class OpenAiChat:
                 body.text("model"), body.text("reasoning_effort"), "reasoning_effort"
             ),
             stops=body.texts("stop"),
-            caching=tokens.caching(prompt) if cache_key else None,
+            cached_prefix=tokens.cached_prefix(prompt) if cache_key else None,
             stream_usage=bool(options and options.flag("include_usage")),
         )
 
@@ -73,47 +77,47 @@ class OpenAiChat:
             "usage": _usage(answer.reply.usage),
         }
 
-    def frames(self, answer: Answer) -> Iterator[Frame]:
+    def events(self, answer: Answer) -> Iterator[ServerSentEvent]:
         yield _chunk(answer, {"role": "assistant", "content": "", "refusal": None})
-        for piece in answer.reply.pieces:
-            yield _chunk(answer, {"content": piece}, text=piece)
+        for chunk in answer.reply.chunks:
+            yield _chunk(answer, {"content": chunk}, text=chunk)
         yield _chunk(answer, {}, finish=self.finish_reason(answer.reply))
-        if answer.ask.stream_usage:
+        if answer.request.stream_usage:
             usage: JsonObject = {"choices": [], "usage": _usage(answer.reply.usage)}
-            yield Frame(_envelope(answer, "chat.completion.chunk") | usage)
+            yield ServerSentEvent(_envelope(answer, "chat.completion.chunk") | usage)
         yield _DONE
 
-    def encode(self, frame: Frame, index: int) -> bytes:
-        return server_sent(frame, frame.data)
+    def encode(self, event: ServerSentEvent, index: int) -> bytes:
+        return encode_event(event, event.data)
 
     def finish_reason(self, reply: Reply) -> str:
         return _FINISHES[reply.finish]
 
-    def error(self, problem: Problem, request_id: str) -> JsonObject:
-        return openai.error(problem)
+    def error(self, api_error: ApiError, request_id: str) -> JsonObject:
+        return openai.error(api_error)
 
-    def error_frame(self, problem: Problem, request_id: str) -> Frame:
-        return Frame(openai.error(problem))
+    def error_event(self, api_error: ApiError, request_id: str) -> ServerSentEvent:
+        return ServerSentEvent(openai.error(api_error))
 
-    def failed(self, answer: Answer, problem: Problem) -> JsonObject:
-        return openai.error(problem)
+    def failed(self, answer: Answer, api_error: ApiError) -> JsonObject:
+        return openai.error(api_error)
 
-    def failed_frame(self, answer: Answer, problem: Problem) -> Frame:
-        return Frame(openai.error(problem))
+    def failed_event(self, answer: Answer, api_error: ApiError) -> ServerSentEvent:
+        return ServerSentEvent(openai.error(api_error))
 
-    def unknown_frame(self) -> Frame:
-        return Frame({"object": "llmstub.unknown", "choices": []})
+    def unknown_event(self) -> ServerSentEvent:
+        return ServerSentEvent({"object": "llmstub.unknown", "choices": []})
 
 
-def _messages(body: Fields) -> list[str]:
+def _messages(body: JsonFields) -> list[str]:
     body.required("messages")
     messages = body.children("messages")
     if not messages:
-        raise Refused(400, "Invalid 'messages': empty array.", "messages")
+        raise RequestRefused(400, "Invalid 'messages': empty array.", "messages")
     texts: list[str] = []
     for message in messages:
         if message.text("role") not in _ROLES:
-            raise Refused(400, "Invalid value for 'role'.", message.path("role"))
+            raise RequestRefused(400, "Invalid value for 'role'.", message.path("role"))
         if isinstance(message.raw.get("content"), list):
             parts = message.children("content")
             texts += [part.text("text") or "" for part in parts if part.text("type") == "text"]
@@ -127,7 +131,7 @@ def _envelope(answer: Answer, kind: str) -> JsonObject:
         "id": f"chatcmpl-{answer.id}",
         "object": kind,
         "created": answer.created,
-        "model": answer.ask.model,
+        "model": answer.request.model,
         "service_tier": "default",
         "system_fingerprint": "fp_llmstub",
     }
@@ -135,12 +139,12 @@ def _envelope(answer: Answer, kind: str) -> JsonObject:
 
 def _chunk(
     answer: Answer, delta: JsonObject, *, text: str = "", finish: str | None = None
-) -> Frame:
+) -> ServerSentEvent:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     data = _envelope(answer, "chat.completion.chunk") | {"choices": [choice]}
-    if answer.ask.stream_usage:
+    if answer.request.stream_usage:
         data["usage"] = None
-    return Frame(data, text=text)
+    return ServerSentEvent(data, text=text)
 
 
 def _usage(usage: Usage) -> JsonObject:

@@ -6,33 +6,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmstub import tokens
-from llmstub.domain import Ask, Finish, Refused
+from llmstub.domain import FinishReason, GenerationRequest, RequestRefused
 from llmstub.formats import openai, parameters
-from llmstub.formats.wire_format import Frame, bearer, server_sent
+from llmstub.formats.wire_format import ServerSentEvent, bearer, encode_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmstub.domain import Answer, JsonObject, Problem, Reply, Usage
-    from llmstub.fields import Fields
+    from llmstub.domain import Answer, ApiError, JsonObject, Reply, Usage
+    from llmstub.json_fields import JsonFields
 
-_INCOMPLETE = {Finish.LENGTH: "max_output_tokens", Finish.FILTERED: "content_filter"}
+_INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.FILTERED: "content_filter"}
 _LEAST_OUTPUT = 16  # OpenAI refuses a smaller max_output_tokens
 _TEXTS = ("input_text", "output_text", "text")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAiResponses:
+    """`POST /v1/responses` and its count of tokens."""
+
     provider: Literal["openai"] = "openai"
     request_id_header: str = openai.REQUEST_ID_HEADER
 
     def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         return bearer(headers)
 
-    def key_refused(self, key: str) -> Refused:
+    def key_refused(self, key: str) -> RequestRefused:
         return openai.key_refused(key)
 
-    def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
+    def read_request(
+        self, body: JsonFields, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> GenerationRequest:
         body.required("model")
         body.required("input")
         openai.check_parameters(body, parameters.RESPONSES)
@@ -44,7 +48,7 @@ class OpenAiResponses:
         cache_key = body.text("prompt_cache_key")
         options = body.child("prompt_cache_options")
         is_long = bool(options and options.text("ttl") == "12h")
-        return Ask(
+        return GenerationRequest(
             model=model,
             prompt=prompt,
             input_tokens=tokens.count(prompt),
@@ -53,68 +57,68 @@ class OpenAiResponses:
             schema=openai.schema(text.child("format") if text else None),
             reasoning_tokens=openai.reasoning_tokens(model, effort, "reasoning.effort"),
             shows_reasoning=bool(reasoning and reasoning.text("summary")),
-            caching=tokens.caching(prompt, is_long=is_long) if cache_key else None,
+            cached_prefix=tokens.cached_prefix(prompt, is_long=is_long) if cache_key else None,
         )
 
     def whole(self, answer: Answer) -> JsonObject:
         return _ended(answer)
 
-    def frames(self, answer: Answer) -> Iterator[Frame]:
+    def events(self, answer: Answer) -> Iterator[ServerSentEvent]:
         reply = answer.reply
         started = _response(answer, "in_progress")
-        yield _frame("response.created", response=started)
-        yield _frame("response.in_progress", response=started)
+        yield _event("response.created", response=started)
+        yield _event("response.in_progress", response=started)
         index = 0
         if reply.usage.reasoning:
             item = _reasoning(answer)
-            yield _frame(
+            yield _event(
                 "response.output_item.added", output_index=0, item=_reasoning(answer, begun=True)
             )
             yield from _summary(answer)
-            yield _frame("response.output_item.done", output_index=0, item=item)
+            yield _event("response.output_item.done", output_index=0, item=item)
             index = 1
-        if reply.pieces:
+        if reply.chunks:
             yield from _text(answer, index)
         ended = _ended(answer)
-        yield _frame(f"response.{ended['status']}", response=ended)
+        yield _event(f"response.{ended['status']}", response=ended)
 
-    def encode(self, frame: Frame, index: int) -> bytes:
-        if isinstance(frame.data, str):
-            return server_sent(frame, frame.data)
-        return server_sent(frame, frame.data | {"sequence_number": index})
+    def encode(self, event: ServerSentEvent, index: int) -> bytes:
+        if isinstance(event.data, str):
+            return encode_event(event, event.data)
+        return encode_event(event, event.data | {"sequence_number": index})
 
     def finish_reason(self, reply: Reply) -> str:
         return _INCOMPLETE.get(reply.finish, "completed")
 
-    def error(self, problem: Problem, request_id: str) -> JsonObject:
-        return openai.error(problem)
+    def error(self, api_error: ApiError, request_id: str) -> JsonObject:
+        return openai.error(api_error)
 
-    def error_frame(self, problem: Problem, request_id: str) -> Frame:
-        code = "rate_limit_exceeded" if problem.status == 429 else "server_error"
-        return _frame("error", code=code, message=problem.message, param=None)
+    def error_event(self, api_error: ApiError, request_id: str) -> ServerSentEvent:
+        code = "rate_limit_exceeded" if api_error.status == 429 else "server_error"
+        return _event("error", code=code, message=api_error.message, param=None)
 
-    def failed(self, answer: Answer, problem: Problem) -> JsonObject:
-        error = {"code": "server_error", "message": problem.message}
+    def failed(self, answer: Answer, api_error: ApiError) -> JsonObject:
+        error = {"code": "server_error", "message": api_error.message}
         return _response(answer, "failed") | {"error": error}
 
-    def failed_frame(self, answer: Answer, problem: Problem) -> Frame:
-        return _frame("response.failed", response=self.failed(answer, problem))
+    def failed_event(self, answer: Answer, api_error: ApiError) -> ServerSentEvent:
+        return _event("response.failed", response=self.failed(answer, api_error))
 
-    def unknown_frame(self) -> Frame:
-        return _frame("response.llmstub_unknown", note="an event from a later version")
+    def unknown_event(self) -> ServerSentEvent:
+        return _event("response.llmstub_unknown", note="an event from a later version")
 
 
-def counted(ask: Ask) -> JsonObject:
+def counted(request: GenerationRequest) -> JsonObject:
     """Return the answer to a request that only counts tokens."""
-    return {"object": "response.input_tokens", "input_tokens": ask.input_tokens}
+    return {"object": "response.input_tokens", "input_tokens": request.input_tokens}
 
 
-def _input(body: Fields) -> list[str]:
+def _input(body: JsonFields) -> list[str]:
     if isinstance(body.raw.get("input"), str):
         return [body.text("input") or ""]
     items = body.children("input")
     if not items:
-        raise Refused(400, "input: at least one item is required", "input")
+        raise RequestRefused(400, "input: at least one item is required", "input")
     texts: list[str] = []
     for item in items:
         if isinstance(item.raw.get("content"), str):
@@ -125,41 +129,41 @@ def _input(body: Fields) -> list[str]:
     return texts
 
 
-def _text(answer: Answer, index: int) -> Iterator[Frame]:
+def _text(answer: Answer, index: int) -> Iterator[ServerSentEvent]:
     item = _item(answer, "in_progress")
     item["content"] = []
     at: JsonObject = {"item_id": item["id"], "output_index": index, "content_index": 0}
     part: JsonObject = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    yield _frame("response.output_item.added", output_index=index, item=item)
-    yield _frame("response.content_part.added", **at, part=part)
-    for piece in answer.reply.pieces:
+    yield _event("response.output_item.added", output_index=index, item=item)
+    yield _event("response.content_part.added", **at, part=part)
+    for chunk in answer.reply.chunks:
         delta: JsonObject = {"type": "response.output_text.delta", **at}
-        delta |= {"delta": piece, "logprobs": []}
-        yield Frame(delta, event="response.output_text.delta", text=piece)
+        delta |= {"delta": chunk, "logprobs": []}
+        yield ServerSentEvent(delta, event="response.output_text.delta", text=chunk)
     text = answer.reply.text
-    yield _frame("response.output_text.done", **at, text=text, logprobs=[])
-    yield _frame("response.content_part.done", **at, part=part | {"text": text})
-    yield _frame(
+    yield _event("response.output_text.done", **at, text=text, logprobs=[])
+    yield _event("response.content_part.done", **at, part=part | {"text": text})
+    yield _event(
         "response.output_item.done", output_index=index, item=_item(answer, _status(answer))
     )
 
 
-def _summary(answer: Answer) -> Iterator[Frame]:
+def _summary(answer: Answer) -> Iterator[ServerSentEvent]:
     text = answer.reply.reasoning
     if not text:
         return
     at: JsonObject = {"item_id": f"rs_{answer.id}", "output_index": 0, "summary_index": 0}
     part = {"type": "summary_text", "text": ""}
-    yield _frame("response.reasoning_summary_part.added", **at, part=part)
-    yield _frame("response.reasoning_summary_text.delta", **at, delta=text)
-    yield _frame("response.reasoning_summary_text.done", **at, text=text)
-    yield _frame("response.reasoning_summary_part.done", **at, part=part | {"text": text})
+    yield _event("response.reasoning_summary_part.added", **at, part=part)
+    yield _event("response.reasoning_summary_text.delta", **at, delta=text)
+    yield _event("response.reasoning_summary_text.done", **at, text=text)
+    yield _event("response.reasoning_summary_part.done", **at, part=part | {"text": text})
 
 
 def _ended(answer: Answer) -> JsonObject:
     reply = answer.reply
     output: list[object] = [_reasoning(answer)] if reply.usage.reasoning else []
-    if reply.pieces:
+    if reply.chunks:
         output.append(_item(answer, _status(answer)))
     reason = _INCOMPLETE.get(reply.finish)
     return _response(answer, _status(answer)) | {
@@ -184,9 +188,9 @@ def _response(answer: Answer, status: str) -> JsonObject:
         "error": None,
         "incomplete_details": None,
         "instructions": None,
-        "max_output_tokens": answer.ask.max_tokens,
+        "max_output_tokens": answer.request.max_tokens,
         "metadata": {},
-        "model": answer.ask.model,
+        "model": answer.request.model,
         "output": [],
         "parallel_tool_calls": True,
         "service_tier": "default",
@@ -236,5 +240,5 @@ def _usage(usage: Usage) -> JsonObject:
     }
 
 
-def _frame(event: str, **data: object) -> Frame:
-    return Frame({"type": event, **data}, event=event)
+def _event(event: str, **data: object) -> ServerSentEvent:
+    return ServerSentEvent({"type": event, **data}, event=event)

@@ -9,93 +9,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from llmstub.domain import Refused
+from llmstub.domain import RequestRefused
+from llmstub.formats.parameters import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmstub.domain import JsonObject
 
-_CLAUDE = frozenset(
-    [
-        "$ref",
-        "$defs",
-        "type",
-        "enum",
-        "const",
-        "anyOf",
-        "allOf",
-        "title",
-        "description",
-        "properties",
-        "additionalProperties",
-        "required",
-        "items",
-        "minItems",
-        "format",
-    ]
+_CLAUDE = names(
+    """
+    $ref $defs type enum const anyOf allOf title description properties additionalProperties
+    required items minItems format
+    """
 )
-_CLAUDE_FORMATS = frozenset(
-    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"]
+_CLAUDE_FORMATS = names(
+    """
+    date-time time date duration email hostname uri ipv4 ipv6 uuid
+    """
 )
 _CLAUDE_OPTIONAL, _CLAUDE_UNIONS = 24, 16
-_STRICT = frozenset(
-    [
-        "$ref",
-        "$defs",
-        "type",
-        "enum",
-        "const",
-        "anyOf",
-        "title",
-        "description",
-        "properties",
-        "additionalProperties",
-        "required",
-        "items",
-        "minItems",
-        "maxItems",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "format",
-        "pattern",
-    ]
+_STRICT = names(
+    """
+    $ref $defs type enum const anyOf title description properties additionalProperties required
+    items minItems maxItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf format
+    pattern
+    """
 )
 _STRICT_FORMATS = _CLAUDE_FORMATS - {"uri"}
 _STRICT_PROPERTIES, _STRICT_LEVELS, _STRICT_ENUMS, _STRICT_CHARACTERS = 5_000, 10, 1_000, 120_000
 _LONG_ENUM, _LONG_ENUM_CHARACTERS = 250, 15_000
-_GEMINI = frozenset(
-    [
-        "$id",
-        "$defs",
-        "$ref",
-        "$anchor",
-        "type",
-        "format",
-        "title",
-        "description",
-        "enum",
-        "items",
-        "prefixItems",
-        "minItems",
-        "maxItems",
-        "minimum",
-        "maximum",
-        "anyOf",
-        "oneOf",
-        "properties",
-        "additionalProperties",
-        "required",
-        "propertyOrdering",
-    ]
+_GEMINI = names(
+    """
+    $id $defs $ref $anchor type format title description enum items prefixItems minItems
+    maxItems minimum maximum anyOf oneOf properties additionalProperties required
+    propertyOrdering
+    """
 )
 
 
 def check_claude(schema: JsonObject) -> None:
-    """Raise Refused for what Claude's structured outputs do not take."""
+    """Raise RequestRefused for what Claude's structured outputs do not take."""
     optional = unions = 0
     for node in _nodes(schema):
         kind = node.get("type")
@@ -121,7 +75,7 @@ def check_claude(schema: JsonObject) -> None:
 
 
 def check_strict(schema: JsonObject, field: str) -> None:
-    """Raise Refused for what OpenAI's strict mode does not take."""
+    """Raise RequestRefused for what OpenAI's strict mode does not take."""
     if schema.get("type") != "object":
         raise _strict(f"schema must be of type 'object', got {schema.get('type')!r}", field)
     if "anyOf" in schema:
@@ -154,14 +108,14 @@ def check_strict(schema: JsonObject, field: str) -> None:
 
 
 def check_gemini(schema: JsonObject) -> None:
-    """Raise Refused for keywords that are not among those that Gemini names."""
+    """Raise RequestRefused for keywords that are not among those that Gemini names."""
     for node in _nodes(schema):
         for keyword in node.keys() - _GEMINI:
-            raise Refused(400, f"Invalid JSON schema: unsupported keyword '{keyword}'")
+            raise RequestRefused(400, f"Invalid JSON schema: unsupported keyword '{keyword}'")
         if "$ref" in node and any(not keyword.startswith("$") for keyword in node):
-            raise Refused(400, "Invalid JSON schema: $ref with other keywords")
+            raise RequestRefused(400, "Invalid JSON schema: $ref with other keywords")
         if any(isinstance(value, bool) or value is None for value in _list(node, "enum")):
-            raise Refused(400, "Invalid JSON schema: enum values must be strings or numbers")
+            raise RequestRefused(400, "Invalid JSON schema: enum values must be strings or numbers")
 
 
 def _check_object(node: JsonObject, field: str) -> None:
@@ -212,12 +166,12 @@ def _refers_to_itself(schema: JsonObject) -> bool:
         for name, part in definitions.items()
     }
     for name, reached in leads.items():
-        seen: set[str] = set()
+        visited: set[str] = set()
         waiting = set(reached)
         while waiting:
-            seen |= waiting
-            waiting = {each for found in waiting for each in leads.get(found, set())} - seen
-        if name in seen:
+            visited |= waiting
+            waiting = {each for found in waiting for each in leads.get(found, set())} - visited
+        if name in visited:
             return True
     return any(node.get("$ref") == "#" for node in _nodes(schema))
 
@@ -236,10 +190,10 @@ def _strings(node: JsonObject, name: str) -> list[str]:
     return [value for value in _list(node, name) if isinstance(value, str)]
 
 
-def _claude(problem: str) -> Refused:
-    return Refused(400, f"output_config.format.schema: {problem}")
+def _claude(problem: str) -> RequestRefused:
+    return RequestRefused(400, f"output_config.format.schema: {problem}")
 
 
-def _strict(problem: str, field: str) -> Refused:
+def _strict(problem: str, field: str) -> RequestRefused:
     words = f"Invalid schema for response_format: In context=(), {problem}."
-    return Refused(400, words, field, code="invalid_json_schema")
+    return RequestRefused(400, words, field, code="invalid_json_schema")

@@ -1,4 +1,4 @@
-"""What every wire format offers to the exchange."""
+"""The interface of a wire format."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmstub.domain import Answer, Ask, JsonObject, Problem, Provider, Refused, Reply
-    from llmstub.fields import Fields
+    from llmstub.domain import (
+        Answer,
+        ApiError,
+        GenerationRequest,
+        JsonObject,
+        Provider,
+        Reply,
+        RequestRefused,
+    )
+    from llmstub.json_fields import JsonFields
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ServerSentEvent:
     """One server-sent event before it is numbered and written."""
 
     data: JsonObject | str
@@ -33,37 +41,39 @@ class WireFormat(Protocol):
         """Return the caller's key, or an empty string."""
         ...
 
-    def key_refused(self, key: str) -> Refused:
+    def key_refused(self, key: str) -> RequestRefused:
         """Return the provider's refusal of a key, or of its absence."""
         ...
 
-    def ask(self, body: Fields, headers: Mapping[str, str], query: Mapping[str, str]) -> Ask:
-        """Read a request. Raises Refused."""
+    def read_request(
+        self, body: JsonFields, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> GenerationRequest:
+        """Read a request. Raises RequestRefused."""
         ...
 
     def whole(self, answer: Answer) -> JsonObject:
         """Return the body of a reply that is not streamed."""
         ...
 
-    def frames(self, answer: Answer) -> Iterator[Frame]: ...
+    def events(self, answer: Answer) -> Iterator[ServerSentEvent]: ...
 
-    def encode(self, frame: Frame, index: int) -> bytes: ...
+    def encode(self, event: ServerSentEvent, index: int) -> bytes: ...
 
     def finish_reason(self, reply: Reply) -> str: ...
 
-    def error(self, problem: Problem, request_id: str) -> JsonObject: ...
+    def error(self, api_error: ApiError, request_id: str) -> JsonObject: ...
 
-    def error_frame(self, problem: Problem, request_id: str) -> Frame:
+    def error_event(self, api_error: ApiError, request_id: str) -> ServerSentEvent:
         """Return the event that ends a stream with an error, under status 200."""
         ...
 
-    def failed(self, answer: Answer, problem: Problem) -> JsonObject:
+    def failed(self, answer: Answer, api_error: ApiError) -> JsonObject:
         """Return the body, under status 200, of a reply that failed."""
         ...
 
-    def failed_frame(self, answer: Answer, problem: Problem) -> Frame: ...
+    def failed_event(self, answer: Answer, api_error: ApiError) -> ServerSentEvent: ...
 
-    def unknown_frame(self) -> Frame:
+    def unknown_event(self) -> ServerSentEvent:
         """Return an event of a type that no client knows yet."""
         ...
 
@@ -72,8 +82,8 @@ def dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def server_sent(frame: Frame, data: JsonObject | str, newline: str = "\n") -> bytes:
-    head = f"event: {frame.event}{newline}" if frame.event else ""
+def encode_event(event: ServerSentEvent, data: JsonObject | str, newline: str = "\n") -> bytes:
+    head = f"event: {event.event}{newline}" if event.event else ""
     text = data if isinstance(data, str) else dumps(data)
     return f"{head}data: {text}{newline}{newline}".encode()
 

@@ -1,1 +1,1 @@
-"""What the stub says: deterministic prose and instances of JSON schemas, made from the prompt."""
+"""Contents of replies: recorded texts for prompts, sampled instances for JSON schemas."""

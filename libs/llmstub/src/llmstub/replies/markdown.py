@@ -16,6 +16,8 @@ _SHORTEST_BODY = 40
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """A heading and the text below it."""
+
     level: int
     heading: str
     body: str

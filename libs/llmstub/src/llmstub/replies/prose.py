@@ -1,142 +1,108 @@
-"""Markdown prose for each task of an article."""
+"""Markdown for each task of an article, from a recording and from what the prompt brings along."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from llmstub import tokens
-from llmstub.replies.brief import Task
+from llmstub.replies.prompts import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from llmstub.replies.markdown import Section
-    from llmstub.replies.phrases import Phrases
+    from llmstub.replies.prompts import PromptFacts
+    from llmstub.replies.recordings import RecordedArticle
 
-_PARAGRAPH = 90  # tokens
-_SECTIONS = 4
-_LISTED = 4
+_SECTIONS, _POINTS = 4, 3
 _ROOM = 0.9  # of the limit, what a polished article may fill
+_HEADING = 20  # tokens of a heading, at most
 
 
-def write(phrases: Phrases, target: int, limit: int | None) -> str:
-    """Return Markdown of about `target` tokens. Only a polished article, which repeats the
-    sections it was given, may be longer, and then stays below `limit`."""
-    task = phrases.brief.task
-    if task is Task.POLISH and phrases.brief.sections:
-        return _polished(phrases, limit)
-    writers: dict[Task, Callable[[Phrases, int], str]] = {
-        Task.OUTLINE: _outline,
-        Task.RESEARCH: _notes,
-        Task.DRAFT: _section,
-        Task.REVIEW: _review,
-        Task.POLISH: _article,
-        Task.ANSWER: _article,
-    }
-    return writers[task](phrases, target)
+def write(facts: PromptFacts, recorded: RecordedArticle, target: int, limit: int | None) -> str:
+    """Return Markdown. A whole article has about `target` tokens; a polished one, which repeats
+    the sections that it was given, stays below `limit`."""
+    match facts.task:
+        case Task.OUTLINE:
+            return _outline(facts, recorded)
+        case Task.RESEARCH:
+            return _notes(facts, recorded)
+        case Task.DRAFT:
+            return _section(facts, recorded)
+        case Task.REVIEW:
+            return _review(facts, recorded)
+        case Task.POLISH if facts.sections:
+            return _polished(facts, recorded, limit)
+        case _:
+            return recorded.article(target)
 
 
-def _outline(phrases: Phrases, target: int) -> str:
-    count = phrases.brief.asked("sections") or _SECTIONS
-    share = max(1, round(target / count / 20))
-    lines = [f"# {phrases.deal('titles')}"]
-    for number in range(1, count + 1):
-        lines.append(f"\n{number}. **{phrases.deal('headings')}**")
-        lines += ["   - " + phrases.deal("points") for _ in range(min(_LISTED, share))]
+def _outline(facts: PromptFacts, recorded: RecordedArticle) -> str:
+    lines = [f"# {recorded.titles[0]}"]
+    for number, section in enumerate(recorded.sections[: facts.count_of("sections") or _SECTIONS]):
+        lines.append(f"\n{number + 1}. **{section.heading}**")
+        lines += [f"   - {point}" for point in list(section.paragraphs)[:_POINTS]]
     return "\n".join(lines) + "\n"
 
 
-def _notes(phrases: Phrases, target: int) -> str:
-    subject = phrases.brief.heading or phrases.brief.topic
-    parts = [f"## {phrases.label('notes', subject)}", phrases.deal("openers")]
-    for label, kind, mark in (
-        ("findings", "findings", "- "),
-        ("questions", "questions", "- "),
-        ("sources", "sources", "- "),
-    ):
-        parts += [f"### {phrases.label(label)}", _listed(phrases, kind, mark, target)]
-    return _ended(phrases, parts, target)
+def _notes(facts: PromptFacts, recorded: RecordedArticle) -> str:
+    findings = recorded.section(facts.heading).findings
+    return _listed(facts, recorded, {n: x or findings for n, x in recorded.notes.items()})
 
 
-def _review(phrases: Phrases, target: int) -> str:
-    brief = phrases.brief
-    subject = brief.heading or brief.topic
-    parts = [f"## {phrases.label('review', subject)}"]
-    parts += [f"### {phrases.label('praises')}", _listed(phrases, "praises", "- ", target)]
-    remarks = _listed(phrases, "remarks", "1. ", target)
-    if brief.sections:
-        headings = [section.heading for section in brief.sections if section.level > 1]
-        lines = remarks.splitlines()
-        for n, heading in enumerate(headings[: len(lines)]):
-            lines[n] = f"1. {phrases.label('in', heading)}{lines[n][3:]}"
-        remarks = "\n".join(lines)
-    parts += [f"### {phrases.label('remarks')}", _numbered(remarks)]
-    parts += [f"### {phrases.label('verdict')}", phrases.deal("verdicts")]
-    return "\n\n".join(parts) + "\n"
+def _review(facts: PromptFacts, recorded: RecordedArticle) -> str:
+    headings = [section.heading for section in facts.sections if section.level > 1]
+    remarks = list(recorded.review)[2]  # after the heading of all and what is good
+    lines = list(recorded.review[remarks])
+    for number, heading in enumerate(headings[: len(lines)]):
+        lines[number] = f"**{heading}**: {lines[number]}"
+    return _listed(facts, recorded, {**recorded.review, remarks: tuple(lines)})
 
 
-def _section(phrases: Phrases, target: int) -> str:
-    brief = phrases.brief
-    parts = [f"## {brief.heading or phrases.deal('headings')}"]
-    if brief.points:
-        share = max(_PARAGRAPH // 2, target // len(brief.points))
-        for point in brief.points:
-            lead = f"**{brief.bank.ended(point)}**{brief.bank.gap}{phrases.deal('sentences')}"
-            parts.append(phrases.paragraph(share, lead))
-        parts.append(phrases.deal("closings"))
-        return "\n\n".join(parts) + "\n"
-    parts.append(phrases.paragraph(_PARAGRAPH, phrases.deal("openers")))
-    return _ended(phrases, parts, target)
+def _listed(
+    facts: PromptFacts, recorded: RecordedArticle, lists: dict[str, tuple[str, ...]]
+) -> str:
+    (title, _), *parts = lists.items()
+    text = f"## {title.replace('{section}', facts.heading or recorded.topic)}\n"
+    for heading, lines in parts:
+        text += f"\n### {heading}\n\n" + "".join(f"- {line}\n" for line in lines)
+    return text
 
 
-def _article(phrases: Phrases, target: int) -> str:
-    parts = [f"# {phrases.deal('titles')}"]
-    parts.append(phrases.paragraph(_PARAGRAPH, phrases.deal("openers")))
-    while _cost(parts) < target - 2 * _PARAGRAPH:
-        parts.append(f"## {phrases.deal('headings')}")
-        parts += [phrases.paragraph(_PARAGRAPH) for _ in range(2)]
-    return _ended(phrases, parts, target)
+def _section(facts: PromptFacts, recorded: RecordedArticle) -> str:
+    """Write up the points of the prompt, and close with a paragraph that belongs to none."""
+    section = recorded.section(facts.heading)
+    known, texts = section.paragraphs, list(section.paragraphs.values())
+    points = facts.points or tuple(known)
+    written = {point: known.get(point, texts[n % len(texts)]) for n, point in enumerate(points)}
+    stop = "。" if recorded.language == "ja" else "."
+    parts = [f"**{_ended(point, stop)}** {text}" for point, text in written.items()]
+    closing = [text for text in texts if text not in written.values()][:1]
+    return _joined([f"## {facts.heading or section.heading}", *parts, *closing])
 
 
-def _polished(phrases: Phrases, limit: int | None) -> str:
-    sections = phrases.brief.sections
-    opening = [] if sections[0].level == 1 else [f"# {_title(phrases)}", phrases.deal("openers")]
-    closing = phrases.deal("closings")
-    fixed = _cost([*opening, closing])
-    whole = sum(tokens.count(section.body) + 20 for section in sections)
-    share = 1.0 if limit is None else min(1.0, max(0.0, (limit * _ROOM - fixed) / max(whole, 1)))
-    parts = [*opening, *(_shortened(section, share) for section in sections), closing]
-    return "\n\n".join(parts) + "\n"
-
-
-def _title(phrases: Phrases) -> str:
-    return phrases.brief.bank.sentence(phrases.brief.topic)
+def _polished(facts: PromptFacts, recorded: RecordedArticle, limit: int | None) -> str:
+    title = facts.title or recorded.topic
+    opening = [] if facts.sections[0].level == 1 else [f"# {title[:1].upper()}{title[1:]}"]
+    whole = sum(tokens.count(section.body) + _HEADING for section in facts.sections)
+    room = whole if limit is None else limit * _ROOM - tokens.count("".join(opening))
+    share = max(0.0, room / max(whole, 1))
+    return _joined([*opening, *(_shortened(section, share) for section in facts.sections)])
 
 
 def _shortened(section: Section, share: float) -> str:
-    """Return a section with so much of its body, in whole paragraphs but for the last."""
-    heading = f"{'#' * section.level} {section.heading}"
-    if share >= 1:
-        return f"{heading}\n\n{section.body}"
-    body = tokens.cut(section.body, int(tokens.count(section.body) * share))
-    ends = max(body.rfind(end) for end in (". ", ".\n", "。", "\n\n"))
-    return f"{heading}\n\n{body[: ends + 1].strip() or body}"
+    """Return a section with so much of its body, in whole sentences."""
+    body = section.body
+    if share < 1:
+        cut = tokens.cut(body, int(tokens.count(body) * share))
+        end = max(cut.rfind(sign) for sign in (". ", ".\n", "。", "\n\n"))
+        body = cut[: end + 1].strip() or cut
+    return f"{'#' * section.level} {section.heading}\n\n{body}"
 
 
-def _listed(phrases: Phrases, kind: str, mark: str, target: int) -> str:
-    count = max(2, min(_LISTED, target // (3 * 30)))
-    return "\n".join(mark + phrases.deal(kind) for _ in range(count))
+def _ended(text: str, stop: str) -> str:
+    return text if text[-1:] in ".。!?！？" else text + stop
 
 
-def _numbered(lines: str) -> str:
-    return "\n".join(f"{n}.{line[2:]}" for n, line in enumerate(lines.splitlines(), 1))
-
-
-def _ended(phrases: Phrases, parts: list[str], target: int) -> str:
-    while _cost(parts) < target - _PARAGRAPH // 2:
-        parts.append(phrases.paragraph(min(_PARAGRAPH, target - _cost(parts))))
-    return "\n\n".join([*parts, phrases.deal("closings")]) + "\n"
-
-
-def _cost(parts: list[str]) -> int:
-    return tokens.count("\n\n".join(parts))
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts) + "\n"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
-from llmstub.domain import Refused
-from llmstub.fields import Fields
+from llmstub.domain import RequestRefused
+from llmstub.json_fields import JsonFields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from llmstub.calls import Call, CallLog
-    from llmstub.gate import Gate
+    from llmstub.call_log import Call, CallLog
+    from llmstub.held_calls import HeldCalls
     from llmstub.script import Script
 
 _FILTERS = (
@@ -28,11 +28,13 @@ _LONGEST_WAIT_MS = 60_000
 _T = TypeVar("_T")
 
 
-class Control:
-    def __init__(self, log: CallLog, script: Script, gate: Gate) -> None:
+class ControlApi:
+    """The handlers of the stub's own paths."""
+
+    def __init__(self, log: CallLog, script: Script, held_calls: HeldCalls) -> None:
         self._log = log
         self._script = script
-        self._gate = gate
+        self._held_calls = held_calls
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -61,7 +63,8 @@ class Control:
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
         rules = [
-            rule | {"held": self._gate.held(str(rule["name"]))} for rule in self._script.state()
+            rule | {"held": self._held_calls.held(str(rule["name"]))}
+            for rule in self._script.state()
         ]
         return web.json_response({"rules": rules})
 
@@ -73,12 +76,12 @@ class Control:
 
     async def _release(self, request: web.Request) -> web.StreamResponse:
         """Release held calls; `wait_ms` waits until `count` of them, or one, are held."""
-        body = Fields(await _json(request) if request.can_read_body else {})
+        body = JsonFields(await _json(request) if request.can_read_body else {})
         rule, count = body.text("rule"), body.integer("count", 1)
         wait = body.integer("wait_ms")
         if wait:
-            await _within(self._gate.wait_until_held(count or 1, rule), wait)
-        return web.json_response({"released": self._gate.release(rule, count)})
+            await _within(self._held_calls.wait_until_held(count or 1, rule), wait)
+        return web.json_response({"released": self._held_calls.release(rule, count)})
 
 
 def _refusing(
@@ -87,9 +90,9 @@ def _refusing(
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             return web.json_response(
-                {"error": refused.problem.message}, status=refused.problem.status
+                {"error": refused.api_error.message}, status=refused.api_error.status
             )
 
     return answer
@@ -100,7 +103,7 @@ def _matcher(query: Mapping[str, str], after: int) -> Callable[[Call], bool]:
     unknown = [name for name in wanted if name not in _FILTERS]
     if unknown:
         known = ", ".join((*_FILTERS, *_NUMBERS))
-        raise Refused(400, f"{unknown[0]}: no such filter; known are {known}")
+        raise RequestRefused(400, f"{unknown[0]}: no such filter; known are {known}")
 
     def matches(call: Call) -> bool:
         record = call.record()
@@ -112,7 +115,7 @@ def _matcher(query: Mapping[str, str], after: int) -> Callable[[Call], bool]:
 def _number(query: Mapping[str, str], name: str) -> int | None:
     text = query.get(name)
     if text is not None and not text.isdigit():
-        raise Refused(400, f"{name}: expected a number")
+        raise RequestRefused(400, f"{name}: expected a number")
     return None if text is None else int(text)
 
 
@@ -127,5 +130,5 @@ async def _json(request: web.Request) -> object:
     try:
         value: object = json.loads(await request.read())
     except ValueError as error:
-        raise Refused(400, f"the body is no JSON: {error}") from error
+        raise RequestRefused(400, f"the body is no JSON: {error}") from error
     return value

@@ -1,4 +1,4 @@
-"""Where calls wait that a script holds, until they are released."""
+"""The calls that a script holds until they are released."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ class _Waiting:
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Gate:
+class HeldCalls:
+    """The calls that wait for a release."""
+
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
         self._changed = asyncio.Event()

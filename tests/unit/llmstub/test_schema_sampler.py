@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmstub.domain import Refused
-from llmstub.replies.brief import Brief
-from llmstub.replies.patterns import matching
-from llmstub.replies.phrases import Phrases
-from llmstub.replies.schema_instance import instance
+from llmstub.domain import RequestRefused
+from llmstub.replies.prompts import PromptFacts
+from llmstub.replies.recordings import article_for
+from llmstub.replies.schema_sampler import sample
+from llmstub.replies.strings import matching
 
 if TYPE_CHECKING:
     from llmstub.domain import JsonObject
@@ -32,6 +32,7 @@ PATTERNS = [
     r"^[\w.-]+$",
     r"^[ぁ-ん]{3}$",
     r"a|b|",
+    r"\bword",
     r"^\$[0-9]+(\.[0-9]{2})?$",
 ]
 
@@ -41,7 +42,8 @@ def randomness(seed: int) -> Random:
 
 
 def made(schema: JsonObject, prompt: str = "Outline an article about tea.", seed: int = 0) -> Any:  # noqa: ANN401 - JSON
-    return instance(schema, Phrases(Brief.read(prompt), randomness(seed)), 300)
+    facts, random = PromptFacts.read(prompt), randomness(seed)
+    return sample(schema, facts, article_for(facts, random), random, 300)
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -135,10 +137,10 @@ def test_a_string_matches_its_pattern(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"(?=a)b", r"[", r"(a", r"a{9999}{9999}", r"\bword", r"*", r"a)"]
+    "pattern", [r"(?=a)b", r"[", r"(a", r"a{9999}{9999}", r"\Bword", r"*", r"a)"]
 )
 def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
-    with pytest.raises(Refused, match="pattern"):
+    with pytest.raises(RequestRefused, match="pattern"):
         matching(pattern, randomness(0))
 
 
@@ -162,7 +164,7 @@ def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
     ],
 )
 def test_a_schema_that_cannot_be_satisfied_is_refused(schema: JsonObject) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         made(schema)
 
 

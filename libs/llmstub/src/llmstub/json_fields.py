@@ -1,22 +1,25 @@
 """Reading the JSON object of a request field by field.
 
-A field of the wrong type raises Refused(400) naming its path; one that is absent or null is None.
+A field of the wrong type raises RequestRefused(400) with its path; one that is absent or null is
+None.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from llmstub.domain import Refused
+from llmstub.domain import RequestRefused
 
 if TYPE_CHECKING:
     from llmstub.domain import JsonObject
 
 
-class Fields:
+class JsonFields:
+    """One JSON object and its path inside the request."""
+
     def __init__(self, value: object, path: str = "") -> None:
         if not isinstance(value, dict):
-            raise Refused(400, f"{path or 'the request body'}: expected an object", path)
+            raise RequestRefused(400, f"{path or 'the request body'}: expected an object", path)
         self.raw = cast("JsonObject", value)
         self._path = path
 
@@ -26,7 +29,7 @@ class Fields:
     def required(self, name: str) -> object:
         value = self.raw.get(name)
         if value is None:
-            raise Refused(400, f"{self.path(name)}: field required", self.path(name))
+            raise RequestRefused(400, f"{self.path(name)}: field required", self.path(name))
         return value
 
     def text(self, name: str) -> str | None:
@@ -57,13 +60,13 @@ class Fields:
         if value is not None and value not in values:
             raise self._wrong(name, " or ".join(map(repr, values)))
 
-    def child(self, name: str) -> Fields | None:
+    def child(self, name: str) -> JsonFields | None:
         value = self.raw.get(name)
-        return None if value is None else Fields(value, self.path(name))
+        return None if value is None else JsonFields(value, self.path(name))
 
-    def children(self, name: str) -> list[Fields]:
+    def children(self, name: str) -> list[JsonFields]:
         path = self.path(name)
-        return [Fields(item, f"{path}.{n}") for n, item in enumerate(self.items(name))]
+        return [JsonFields(item, f"{path}.{n}") for n, item in enumerate(self.items(name))]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of strings; a single string is a list of one."""
@@ -81,5 +84,5 @@ class Fields:
             raise self._wrong(name, "an array")
         return cast("list[object]", value)
 
-    def _wrong(self, name: str, expected: str) -> Refused:
-        return Refused(400, f"{self.path(name)}: expected {expected}", self.path(name))
+    def _wrong(self, name: str, expected: str) -> RequestRefused:
+        return RequestRefused(400, f"{self.path(name)}: expected {expected}", self.path(name))

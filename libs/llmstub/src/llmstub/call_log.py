@@ -24,7 +24,7 @@ _KEPT = 100_000  # calls in memory; the file has all
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class CallBegin:
     """What is known when a call has been read: the first half of its record."""
 
     provider: str
@@ -40,7 +40,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class CallEnd:
     """How a call went. The token buckets do not overlap: their sum is what was used."""
 
     outcome: str  # ok, refused, dropped, client_gone, stopped, lost, or the fault's name
@@ -62,9 +62,9 @@ class Call:
 
     seq: int
     begin_time: str
-    begin: Begin
+    begin: CallBegin
     end_time: str | None = None
-    end: End | None = None
+    end: CallEnd | None = None
 
     @property
     def outcome(self) -> str:
@@ -72,13 +72,15 @@ class Call:
 
     def record(self) -> JsonObject:
         """Return both halves as one flat object; what is only known at the end is null before."""
-        ending = asdict(self.end) if self.end else {each.name: None for each in fields(End)}
+        ending = asdict(self.end) if self.end else {each.name: None for each in fields(CallEnd)}
         times: JsonObject = {"begin_time": self.begin_time, "end_time": self.end_time}
         record = {"seq": self.seq} | times | asdict(self.begin) | ending
         return record | {"outcome": self.outcome}
 
 
 class CallLog:
+    """The calls in memory, and their lines in a file."""
+
     def __init__(self, path: Path | None = None) -> None:
         self._calls: dict[int, Call] = {}
         self._last = 0
@@ -87,7 +89,7 @@ class CallLog:
         if path is not None:
             self._open(path)
 
-    def begin(self, begin: Begin) -> int:
+    def begin(self, begin: CallBegin) -> int:
         """Log that a call has begun and return its number, counted from 1."""
         self._last += 1
         time = _now()
@@ -95,8 +97,8 @@ class CallLog:
         self._put(Call(self._last, time, begin))
         return self._last
 
-    def end(self, seq: int, end: End) -> None:
-        """Log how a call ended; what is said a second time is not heard."""
+    def end(self, seq: int, end: CallEnd) -> None:
+        """Log how a call ended; a second end of the same call is ignored."""
         call = self._calls.get(seq)
         if call is not None and call.end is None:
             time = _now()
@@ -127,7 +129,7 @@ class CallLog:
         if lines and not lines.endswith(b"\n"):
             os.write(self._file, b"\n")
         for call in self.select(lambda call: call.end is None):
-            self.end(call.seq, End("lost"))
+            self.end(call.seq, CallEnd("lost"))
 
     def _recall(self, line: bytes) -> None:
         try:
@@ -135,9 +137,9 @@ class CallLog:
             seq, time = cast("int", entry["seq"]), str(entry["time"])
             if entry["event"] == "begin":
                 self._last = max(self._last, seq)
-                self._put(Call(seq, time, Begin(**_known(entry, Begin))))
+                self._put(Call(seq, time, CallBegin(**_known(entry, CallBegin))))
             elif seq in self._calls:
-                ended = End(**_known(entry, End))
+                ended = CallEnd(**_known(entry, CallEnd))
                 self._put(replace(self._calls[seq], end_time=time, end=ended))
         except (ValueError, KeyError, TypeError):
             return  # not a line of ours, or cut off by a full disk
@@ -161,9 +163,9 @@ def _ended(calls: dict[int, Call]) -> Iterator[int]:
     return (seq for seq, call in calls.items() if call.end is not None)
 
 
-def _known(entry: JsonObject, shape: type[Begin | End]) -> dict[str, Any]:
+def _known(entry: JsonObject, half: type[CallBegin | CallEnd]) -> dict[str, Any]:
     """Return a line's values for a record; a line without one of them raises KeyError."""
-    return {each.name: entry[each.name] for each in fields(shape)}
+    return {each.name: entry[each.name] for each in fields(half)}
 
 
 def _now() -> str:

@@ -25,7 +25,7 @@ FORMATS = ("claude", "responses", "chat", "gemini")
 
 
 @dataclass(frozen=True)
-class Answered:
+class Response:
     """A response as the client saw it: one body, or the data of its events."""
 
     status: int
@@ -38,22 +38,22 @@ class Answered:
         return json.loads(self.raw)
 
 
-class Caller:
+class ProviderClient:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self.session = session
         self.url = url
 
     async def post(
         self, path: str, provider: str, body: Json, headers: dict[str, str] | None = None
-    ) -> Answered:
+    ) -> Response:
         sent = KEYS.get(provider, {}) | (headers or {})
         data = BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.session.post(self.url + path, data=data, headers=sent) as response:
             raw = await response.read()
             received = {name.lower(): value for name, value in response.headers.items()}
-            return Answered(response.status, received, raw, events_of(raw))
+            return Response(response.status, received, raw, events_of(raw))
 
-    async def ask(self, form: str, prompt: str = PROMPT, **options: Json) -> Answered:
+    async def generate(self, form: str, prompt: str = PROMPT, **options: Json) -> Response:
         path, provider, body = request(form, prompt, **options)
         return await self.post(path, provider, body, options.get("headers"))
 
@@ -70,13 +70,13 @@ def request(form: str, prompt: str = PROMPT, **options: Json) -> tuple[str, str,
     if form == "claude":
         body = {"model": "claude-sonnet-5-5", "max_tokens": limit or 4096, "stream": stream}
         body["messages"] = [{"role": "user", "content": prompt}]
-        if schema:
+        if schema is not None:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return "/v1/messages", "claude", body | more
     if form == "responses":
         body = {"model": "gpt-6.2-sol", "input": prompt, "stream": stream}
         body |= {"max_output_tokens": limit} if limit else {}
-        if schema:
+        if schema is not None:
             form_of_text = {"type": "json_schema", "name": "reply", "schema": schema}
             body["text"] = {"format": form_of_text}
         return "/v1/responses", "openai", body | more
@@ -84,23 +84,23 @@ def request(form: str, prompt: str = PROMPT, **options: Json) -> tuple[str, str,
         body = {"model": "gpt-6.2-sol", "messages": [{"role": "user", "content": prompt}]}
         body |= {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
         body |= {"max_completion_tokens": limit} if limit else {}
-        if schema:
+        if schema is not None:
             inner = {"name": "reply", "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": inner}
         return "/v1/chat/completions", "openai", body | more
     config: dict[str, Json] = {"maxOutputTokens": limit} if limit else {}
-    if schema:
+    if schema is not None:
         config |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     body = {"contents": [{"role": "user", "parts": [{"text": prompt}]}], "generationConfig": config}
     return f"/v1beta/models/gemini-3.8-flash:{method}", "gemini", body | more
 
 
-def text_of(form: str, answered: Answered) -> str:
+def text_of(form: str, response: Response) -> str:
     """Return the visible text of a reply, put together as a client does."""
-    if answered.events:
-        return "".join(_piece(form, event) for event in answered.events)
-    body = answered.body
+    if response.events:
+        return "".join(_piece(form, event) for event in response.events)
+    body = response.body
     if form == "claude":
         return "".join(block["text"] for block in body["content"] if block["type"] == "text")
     if form == "responses":
@@ -111,27 +111,27 @@ def text_of(form: str, answered: Answered) -> str:
     return _gemini_text(body)
 
 
-def finish_of(form: str, answered: Answered) -> str:
+def finish_of(form: str, response: Response) -> str:
     """Return the word that a client reads the end of a reply from."""
     if form == "claude":
-        ends = [e["delta"] for e in answered.events if e["type"] == "message_delta"]
-        return (ends[-1] if ends else answered.body)["stop_reason"]
+        ends = [e["delta"] for e in response.events if e["type"] == "message_delta"]
+        return (ends[-1] if ends else response.body)["stop_reason"]
     if form == "responses":
-        body = answered.events[-1]["response"] if answered.events else answered.body
+        body = response.events[-1]["response"] if response.events else response.body
         details = body["incomplete_details"]
         return details["reason"] if details else body["status"]
     if form == "chat":
-        bodies = [e for e in answered.events if e != "[DONE]"] or [answered.body]
+        bodies = [e for e in response.events if e != "[DONE]"] or [response.body]
         return next(c["finish_reason"] for b in bodies for c in b["choices"] if c["finish_reason"])
-    bodies = answered.events or [answered.body]
+    bodies = response.events or [response.body]
     return bodies[-1]["candidates"][0]["finishReason"]
 
 
-def usage_of(form: str, answered: Answered) -> dict[str, int]:
+def usage_of(form: str, response: Response) -> dict[str, int]:
     """Return all input, all output and reasoning tokens, read in the format's way."""
-    events = [event for event in answered.events if event != "[DONE]"]
+    events = [event for event in response.events if event != "[DONE]"]
     if form == "claude":
-        used = dict(events[0]["message"]["usage"] if events else answered.body["usage"])
+        used = dict(events[0]["message"]["usage"] if events else response.body["usage"])
         for event in events:
             used |= event.get("usage") or {}
         whole = used["input_tokens"] + used["cache_read_input_tokens"]
@@ -139,16 +139,16 @@ def usage_of(form: str, answered: Answered) -> dict[str, int]:
         thinking = used["output_tokens_details"]["thinking_tokens"]
         return {"input": whole, "output": used["output_tokens"], "reasoning": thinking}
     if form == "responses":
-        used = events[-1]["response"]["usage"] if events else answered.body["usage"]
+        used = events[-1]["response"]["usage"] if events else response.body["usage"]
         reasoning = used["output_tokens_details"]["reasoning_tokens"]
         whole, output = used["input_tokens"], used["output_tokens"]
         return {"input": whole, "output": output, "reasoning": reasoning}
     if form == "chat":
-        used = next(e["usage"] for e in events or [answered.body] if e.get("usage"))
+        used = next(e["usage"] for e in events or [response.body] if e.get("usage"))
         reasoning = used["completion_tokens_details"]["reasoning_tokens"]
         whole, output = used["prompt_tokens"], used["completion_tokens"]
         return {"input": whole, "output": output, "reasoning": reasoning}
-    used = (events or [answered.body])[-1]["usageMetadata"]
+    used = (events or [response.body])[-1]["usageMetadata"]
     thoughts = used["thoughtsTokenCount"]
     output = used["candidatesTokenCount"] + thoughts
     return {"input": used["promptTokenCount"], "output": output, "reasoning": thoughts}

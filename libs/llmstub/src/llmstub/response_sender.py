@@ -1,4 +1,4 @@
-"""One response on its way to the socket: what was sent, and where a script cuts it off."""
+"""The response at the socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ class Dropped(Exception):
     """The script has closed the connection."""
 
 
-class Sender:
+class ResponseSender:
+    """One HTTP response; counts what was sent and cuts it where the script says."""
+
     def __init__(self, request: web.BaseRequest, cut: int | None = None) -> None:
         """Send the response to a request; `cut` is the byte of the body to drop it at."""
         self._request = request
