@@ -198,7 +198,6 @@ ALSO = {
         Setting("GRPC_VERBOSITY", "what gRPC itself tells beside `nagaya`'s answers", "NONE"),
     ],
     "nagaya_local": [
-        Setting("YES", "`1` answers the question that `clean` asks", ""),
         Setting(
             "SUDO_USER",
             "whom PostgreSQL runs as when root starts it where user namespaces are forbidden",

@@ -56,7 +56,7 @@ async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
 
     await commands.up(clone, _unheard, _PARTS)
 
-    state = await commands.status(clone)
+    state = commands.status(clone)
     assert state.phase is Phase.RUNNING
     assert {part.state for part in state.parts} == {PartState.READY}
 
@@ -71,7 +71,7 @@ async def test_up_that_is_interrupted_stops_what_it_started(clone: Layout) -> No
         await starting
 
     assert find_leftovers(clone) == ()
-    assert (await commands.status(clone)).phase is Phase.STOPPED
+    assert commands.status(clone).phase is Phase.STOPPED
 
 
 async def test_two_ups_at_once_start_one_stack(clone: Layout) -> None:
@@ -168,7 +168,7 @@ async def test_an_unreachable_database_is_named_with_the_remedy_and_nothing_stay
 
     assert "unset it" in failed.value.remedy
     assert find_leftovers(clone) == ()
-    assert (await commands.status(clone)).phase is Phase.FAILED
+    assert commands.status(clone).phase is Phase.FAILED
 
 
 async def test_an_unknown_part_is_refused_before_anything_is_touched(clone: Layout) -> None:
@@ -177,7 +177,7 @@ async def test_an_unknown_part_is_refused_before_anything_is_touched(clone: Layo
     with pytest.raises(LocalError, match="no part nonsense"):
         await commands.up(clone, _unheard, ("nonsense",))
 
-    assert (await commands.status(clone)).phase is Phase.RUNNING
+    assert commands.status(clone).phase is Phase.RUNNING
 
 
 async def test_everything_secret_is_readable_by_its_owner_only(clone: Layout) -> None:

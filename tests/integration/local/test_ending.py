@@ -51,12 +51,12 @@ async def test_down_leaves_nothing_running_and_keeps_the_data(clone: Layout) -> 
 
 async def test_down_ends_what_a_killed_supervisor_left(clone: Layout) -> None:
     await commands.up(clone, _unheard, _PARTS)
-    processes = [part.process for part in (await commands.status(clone)).parts]
+    processes = [part.process for part in commands.status(clone).parts]
     os.kill(_pids(clone)["supervisor"], signal.SIGKILL)
     await commands.down(clone, _unheard)
 
     assert not [process for process in processes if process is not None and process.alive]
-    assert (await commands.status(clone)).phase is Phase.STOPPED
+    assert commands.status(clone).phase is Phase.STOPPED
 
 
 async def test_down_ends_a_stack_whose_processes_are_stopped(clone: Layout) -> None:

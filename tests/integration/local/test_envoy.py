@@ -17,7 +17,8 @@ from nagaya_local.envoy.routes import virtual_host
 from nagaya_local.errors import NoSignOfLife
 from nagaya_local.machine.ports import free_port
 from nagaya_local.names import SERVICES
-from nagaya_local.parts.envoy import EnvoyServer, packaged_envoy
+from nagaya_local.parts.envoy import EnvoyServer
+from nagaya_local.parts.wheels import packaged_envoy
 
 if TYPE_CHECKING:
     from pathlib import Path

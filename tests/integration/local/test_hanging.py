@@ -16,7 +16,7 @@ from tests.fixtures.scripts import Beating
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import renew_tokens
-from nagaya_local.commands.doctor import describe
+from nagaya_local.commands import status, status_lines
 from nagaya_local.errors import NoSignOfLife, NotReady
 from nagaya_local.machine import processes
 from nagaya_local.machine.ports import PortBook, free_port
@@ -102,7 +102,7 @@ async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Pat
 
         others = [name for name in PARTS if name != "tenant"]
         _freeze(board, *others)
-        assert await until(lambda: _are_back(board, others), 90), "\n".join(describe(layout))
+        assert await until(lambda: _are_back(board, others), 90), "\n".join(status_lines(status(layout)))
         assert board.part("tenant").restarts == 1
 
 
@@ -113,7 +113,7 @@ async def test_the_status_says_why_a_part_was_started_again(tmp_path: Path) -> N
         _freeze(board, "one")
         assert await until(lambda: _are_back(board, ["one"]), 30)
 
-        shown = "\n".join(describe(layout))
+        shown = "\n".join(status_lines(status(layout)))
         assert "restarts 1" in shown
         assert "started again, because it gave no sign of life for " in shown
         assert "s: no heartbeat" in shown

@@ -22,7 +22,8 @@ from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.machine.watched import Silent, run_watched
 from nagaya_local.parts.temporal import TemporalServer
-from nagaya_local.parts.temporal_binary import find_temporal, packaged_temporal
+from nagaya_local.parts.temporal_binary import find_temporal
+from nagaya_local.parts.wheels import packaged_temporal
 
 if TYPE_CHECKING:
     from pathlib import Path

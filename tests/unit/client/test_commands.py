@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -12,11 +11,20 @@ from pathlib import Path
 import click
 import pytest
 
-from nagaya_client.cli.main import GROUPS, nagaya, run
+from nagaya_client.cli import main
+from nagaya_client.cli.main import nagaya, run
 
 
 def groups() -> dict[str, click.Group]:
-    return {name: importlib.import_module(f"nagaya_client.cli.{name}").group for name in GROUPS}
+    """Every group of commands, that of the local stack included."""
+    context = click.Context(nagaya)
+    found: dict[str, click.Group] = {}
+    for name in nagaya.list_commands(context):
+        group = nagaya.get_command(context, name)
+        assert isinstance(group, click.Group)
+        found[name] = group
+    assert "dev" in found
+    return found
 
 
 def commands() -> list[list[str]]:
@@ -33,7 +41,7 @@ def test_every_command_says_what_it_does(
     assert rest.split("\n\n")[0].strip().endswith(".")
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", groups())
 def test_every_summary_fits_a_terminal(
     group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,13 +67,13 @@ def test_every_command_that_asks_nagaya_has_every_format(command: list[str]) -> 
 
 
 def test_the_summaries_are_those_of_the_groups() -> None:
-    assert {name: group.help for name, group in groups().items()} == GROUPS
+    assert {name: group.help for name, group in groups().items()} == main.summaries()
 
 
 def test_help_lists_every_group_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in GROUPS)
+    assert all(f"\n  {name} " in shown for name in main.summaries())
     assert all(f"  {code}  " in shown for code in range(8))
 
 
@@ -124,11 +132,7 @@ def test_a_command_that_is_interrupted_while_it_is_loaded_ends_quietly(tmp_path:
 def test_without_the_local_stack_its_commands_say_how_to_get_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [
-        name for name in sys.modules if name.startswith(("nagaya_local", "nagaya_client.cli.d"))
-    ]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "nagaya_local", None)
+    monkeypatch.setattr(main, "entry_points", lambda **_: ())
 
     assert run(["dev", "up"]) == 1
     told = capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya.tenant.v1 import audit_service_pb2, tenant_pb2
-from nagaya_client.cli.demo.report import Reporter
 from nagaya_client.errors import BytesCorrupt
+from nagaya_local.demo.report import Reporter
 
 if TYPE_CHECKING:
     from pathlib import Path

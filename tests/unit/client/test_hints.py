@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from google.protobuf import descriptor_pool, message_factory
 from tests.unit.client.api import Api, Refusal
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.cli import main
 from nagaya_client.cli.main import GROUPS, run
 
 if TYPE_CHECKING:
@@ -124,11 +124,7 @@ def test_a_tenant_of_the_settings_need_not_be_said_again(
 def test_a_word_that_is_no_call_is_no_trouble_without_the_local_stack(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [
-        name for name in sys.modules if name.startswith(("nagaya_local", "nagaya_client.cli.d"))
-    ]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "nagaya_local", None)
+    monkeypatch.setattr(main, "entry_points", lambda **_: ())
     api.on("GetTenant", Refusal(grpc.StatusCode.NOT_FOUND, "Ask OpenFeature."))
 
     assert run(["tenant", "get", "acme"]) == 3

@@ -136,7 +136,7 @@ async def verify(
     session.printer.show_records(found)
     good = sum(record["verdict"] == "ok" for record in found)
     if good < len(found):
-        raise failures.Ended(failures.PARTIAL if good else failures.FAILED)
+        raise failures.CommandExit(failures.PARTIAL if good else failures.FAILED)
 
 
 def _as_text(content: bytes | bytearray) -> bytes:

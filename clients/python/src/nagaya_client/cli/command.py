@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nagaya_client.cli import failures
 from nagaya_client.errors import NagayaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+
+FORMATS = ("table", "json", "jsonl", "yaml")
+"""How answers are printed; the first is the default."""
 
 
 class Command(click.Command):
@@ -27,10 +35,17 @@ class Command(click.Command):
             return super().invoke(ctx)
         except NagayaError as error:
             # Told here, where it is known what the command was given.
-            raise failures.Ended(failures.report(error)) from None
+            raise failures.CommandExit(failures.report(error)) from None
 
 
 class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+
+def output_options(command: Decorated) -> Decorated:
+    """Add `--output` and `--no-headers` to a command."""
+    form = click.option("-o", "--output", type=click.Choice(FORMATS), help="Default: table.")
+    headers = click.option("--no-headers", is_flag=True, help="Tables without their first line.")
+    return form(headers(command))

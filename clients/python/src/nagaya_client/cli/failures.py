@@ -42,7 +42,7 @@ EXIT_CODES = {
 }
 
 
-class Ended(Exception):
+class CommandExit(Exception):
     """The command is over with this exit code and has said why."""
 
     def __init__(self, code: int) -> None:
@@ -50,18 +50,10 @@ class Ended(Exception):
         self.code = code
 
 
-class StackFailed(NagayaError):
-    """The local stack cannot do what was asked; `exit_code` is what the command ends with."""
-
-    def __init__(self, message: str, hint: str, exit_code: int) -> None:
-        super().__init__(message, hint)
-        self.exit_code = exit_code
-
-
 def report(error: BaseException) -> int:
     """Tell what went wrong on stderr, and return the exit code. Raises what nobody expected."""
     match error:
-        case Ended():
+        case CommandExit():
             return error.code
         case click.exceptions.Exit():
             return error.exit_code
@@ -120,8 +112,6 @@ def exit_code_of(error: NagayaError) -> int:
     match error:
         case ApiError():
             return EXIT_CODES[error.code.name]
-        case StackFailed():
-            return error.exit_code
         case SettingsInvalid():
             return USAGE
         case BytesCorrupt():

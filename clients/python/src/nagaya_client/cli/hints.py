@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from nagaya_client.errors import NagayaError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -55,10 +53,7 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
     root = context.find_root()
     groups = cast("click.Group", root.command)
     for name in groups.list_commands(root):
-        try:
-            group = cast("click.Group", groups.get_command(root, name))
-        except NagayaError:  # the local stack is not installed
-            continue
+        group = cast("click.Group", groups.get_command(root, name))
         yield from ((name, command) for command in group.commands.values())
 
 

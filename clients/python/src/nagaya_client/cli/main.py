@@ -6,14 +6,17 @@ import difflib
 import importlib
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import click
 
 from nagaya_client.cli import failures
+from nagaya_client.errors import NagayaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
 
 GROUPS = {
     "tenant": "Customers, each with a database of its own.",
@@ -25,8 +28,9 @@ GROUPS = {
     "call": "The ledger of calls to models.",
     "audit": "The audit logs.",
     "schema": "How far each database has come with its migrations.",
-    "dev": "The whole of Nagaya on this machine.",
 }
+PLUGINS = "nagaya.commands"
+"""The group of entry points by which other distributions add groups of commands."""
 
 _EPILOG = """\b
 Exit codes:
@@ -49,29 +53,36 @@ NAGAYA_*_ADDRESS and NAGAYA_TOKEN_FILE (or NAGAYA_TOKEN), a profile in
 
 
 class Groups(click.Group):
-    """Knows its groups by name and summary; a group's module is imported when it is called."""
+    """Groups known by name and summary; a group's module is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(GROUPS)
+        return [*GROUPS, *_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in GROUPS:
-            return None
-        module = importlib.import_module(f"nagaya_client.cli.{cmd_name}")
-        group: click.Command = module.group
-        return group
+        if cmd_name in GROUPS:
+            group: click.Command = importlib.import_module(f"nagaya_client.cli.{cmd_name}").group
+            return group
+        plugin = _plugins().get(cmd_name)
+        return plugin.load() if plugin else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = difflib.get_close_matches(args[0], GROUPS, 1)
-        if near and args[0] not in GROUPS:
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        name = args[0]
+        if name not in GROUPS and name not in (plugins := _plugins()):
+            if name == "dev":
+                raise NagayaError(
+                    "the local stack is not installed",
+                    "It comes with a clone: `make install` there installs it.",
+                )
+            near = difflib.get_close_matches(name, [*GROUPS, *plugins], 1)
+            if near:
+                ctx.fail(f"No such command '{name}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(GROUPS.items()))
+            formatter.write_dl(list(summaries().items()))
 
 
 @click.command(
@@ -83,6 +94,19 @@ class Groups(click.Group):
 @click.version_option(package_name="nagaya-client", message="nagaya %(version)s")
 def nagaya() -> None:
     """Nagaya runs LLM pipelines for customers whose data is physically theirs."""
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=PLUGINS)}
+
+
+def summaries() -> dict[str, str]:
+    """Return what each group is for; a plugin's is that of its distribution, not imported here."""
+    plugins = {
+        name: entry.dist.metadata["Summary"] if entry.dist else ""
+        for name, entry in _plugins().items()
+    }
+    return GROUPS | plugins
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
-FORMATS = ("table", "json", "jsonl", "yaml")
-
 _TEXT_BEHIND = 100  # a text that is longer, or has several lines, stands below what is short
 
 
 class Printer:
-    """Prints answers to stdout in one of FORMATS."""
+    """Prints answers to stdout in one of `command.FORMATS`."""
 
     def __init__(self, form: str, *, headers: bool = True) -> None:
         self._form = form

@@ -259,7 +259,7 @@ async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0
         request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
         session.printer.show(await session.client.runs.GetRun(request))
     if not completed:
-        raise failures.Ended(failures.FAILED)
+        raise failures.CommandExit(failures.FAILED)
 
 
 def _set_config(request: pb.CreateRunRequest, given: bytes | None) -> None:

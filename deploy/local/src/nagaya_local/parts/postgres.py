@@ -19,9 +19,8 @@ import asyncpg
 
 from nagaya_local.errors import LocalError, NoSignOfLife, NotReady
 from nagaya_local.machine import files, processes
-from nagaya_local.machine.processes import Incarnation
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.postgres_account import ServerAccount
+from nagaya_local.parts.postgres_account import ServerAccount, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,15 +213,6 @@ class PostgresServer:
             made = Passwords(secrets.token_urlsafe(24), secrets.token_urlsafe(24))
             files.write_private(self._secrets, json.dumps(asdict(made)) + "\n")
         return Passwords(**json.loads(self._secrets.read_text()))
-
-
-def running_server(data: Path) -> Incarnation | None:
-    """Return the server that works on a data directory, if there is one."""
-    pid_file = data / "postmaster.pid"
-    if not pid_file.exists():
-        return None
-    pid = int(pid_file.read_text().split()[0])
-    return Incarnation.of(pid) if str(data) in processes.command_line(pid) else None
 
 
 def _last_line(text: str) -> str:

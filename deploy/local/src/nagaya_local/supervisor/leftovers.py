@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.machine import processes
 from nagaya_local.machine.programs import Stopping
-from nagaya_local.parts.postgres import running_server
-from nagaya_local.parts.postgres_account import ServerAccount
+from nagaya_local.parts.postgres_account import ServerAccount, running_server
 from nagaya_local.supervisor.state import read_state
 
 if TYPE_CHECKING:

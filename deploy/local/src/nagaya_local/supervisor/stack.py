@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nagaya_local.clone import keys, providers, tokens
+from nagaya_local.clone import keys, providers
 from nagaya_local.clone.endpoints import Endpoints
 from nagaya_local.envoy.bootstrap import Address, Front
 from nagaya_local.envoy.contracts import methods_of
@@ -18,7 +18,7 @@ from nagaya_local.parts.postgres import PostgresServer
 from nagaya_local.parts.s3 import S3Server
 from nagaya_local.parts.services import PythonProgram
 from nagaya_local.parts.temporal import TemporalServer
-from nagaya_local.supervisor.catalogue import place_providers
+from nagaya_local.supervisor.provider_addresses import set_provider_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -68,10 +68,7 @@ class Stack:
 
     async def finish(self) -> None:
         """Do what needs the running services. Raises LocalError."""
-        token = tokens.operator_token(self._layout)
-        await place_providers(
-            self.endpoints.llm_gateway, token, providers.read_providers(self._layout)
-        )
+        await set_provider_addresses(self._layout)
 
     def _endpoints(self) -> Endpoints:
         own = self._s3.keys

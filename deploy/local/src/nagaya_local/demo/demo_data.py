@@ -1,4 +1,4 @@
-"""Who appears in the demo, and with what."""
+"""The demo's customers, and the files of its example."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ PIPELINE = "article"
 
 @dataclass(frozen=True, slots=True)
 class Customer:
+    """A tenant of the demo."""
+
     tenant_id: str
     name: str
     brief: str
@@ -59,7 +61,7 @@ class Example:
 
 
 def request_id(*content: str | bytes) -> str:
-    """The same for the same content, so that doing it again is no second time."""
+    """A request id made of the content: the same request again is answered as the first was."""
     whole = hashlib.sha256()
     for part in content:
         raw = part.encode() if isinstance(part, str) else part

@@ -1,4 +1,4 @@
-"""Everything that the runs need: each is made once, and found again by the next demo."""
+"""What the runs need: tenants, prompts, pipelines, overrides; created once, then found again."""
 
 from __future__ import annotations
 
@@ -14,34 +14,23 @@ from google.protobuf import json_format
 from nagaya.llm_gateway.v1 import catalog_service_pb2
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
-from nagaya_client.cli.demo.scene import PIPELINE, request_id
-from nagaya_client.cli.providers import point_providers
 from nagaya_client.errors import ApiError
 from nagaya_client.pipeline_file import read_pipeline
+from nagaya_local.demo.demo_data import PIPELINE, request_id
+from nagaya_local.supervisor.provider_addresses import CATALOG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from nagaya.runs.v1 import pipeline_pb2, run_pb2
-    from nagaya_client.cli.demo.scene import Customer, Example
     from nagaya_client.client import Client
-    from nagaya_local.clone.providers import Provider
-
-# What the catalogue promises: a change counts for every call that begins this much later.
-_CATALOG_SECONDS = 2.0
+    from nagaya_local.demo.demo_data import Customer, Example
 
 
 @dataclass(slots=True)
 class Catalog:
-    """The catalogue as the demo needs it."""
+    """The overrides of step defaults, and when they hold."""
 
     client: Client
     _changed_at: float | None = None
-
-    async def set_providers(self, wanted: Iterable[Provider]) -> None:
-        """Point each provider to the stub, or to itself where its key is set."""
-        if await point_providers(self.client, wanted):
-            self._changed_at = time.monotonic()
 
     async def set_overrides(self, customer: Customer) -> None:
         """Set the customer's own choice of models."""
@@ -60,9 +49,9 @@ class Catalog:
                 self._changed_at = time.monotonic()
 
     async def settled(self) -> None:
-        """Return when every change that was made counts."""
+        """Return when every change that was made holds."""
         if self._changed_at is not None:
-            await asyncio.sleep(self._changed_at + _CATALOG_SECONDS - time.monotonic())
+            await asyncio.sleep(self._changed_at + CATALOG_SECONDS - time.monotonic())
 
 
 async def open_tenant(client: Client, customer: Customer) -> tenant_pb2.Tenant:

@@ -1,4 +1,4 @@
-"""What a run has left behind: its steps, its files on disk with their sha256, its audit log."""
+"""The report of a run: its steps, its files on disk with their sha256, its audit log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OUTPUT = "output.json"
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Tells of one tenant's run. `objects` is where the object store keeps its files, if here."""
+    """Prints one tenant's run; `objects` is the object store's folder, if it is on this disk."""
 
     client: Client
     tenant: tenant_pb2.Tenant

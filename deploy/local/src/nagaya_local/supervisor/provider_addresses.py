@@ -1,4 +1,4 @@
-"""Telling the gateway's catalogue where this machine's providers are: real ones, or the stub."""
+"""The addresses of this machine's providers in the gateway's catalogue: real, or the stub's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import grpc
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
+from nagaya_local.clone.endpoints import Endpoints
+from nagaya_local.clone.providers import read_providers
+from nagaya_local.clone.tokens import operator_token
 from nagaya_local.errors import LocalError
 from nagaya_local.parts.health import CHANNEL_OPTIONS
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nagaya.llm_gateway.v1 import model_pb2
+    from nagaya_local.clone.layout import Layout
     from nagaya_local.clone.providers import Provider
 
 _SERVICE = "/nagaya.llm_gateway.v1.CatalogService"
@@ -22,34 +26,45 @@ _SECONDS = 20.0
 _STUB_PREFIX = "http://127.0.0.1:"
 
 
-async def place_providers(address: str, token: str, providers: Sequence[Provider]) -> None:
-    """Set `api_base_url` of every provider that is not where it should be. Raises LocalError.
+CATALOG_SECONDS = 2.0
+"""The catalogue's promise: a change holds for every call that begins this much later."""
 
-    The stub's address may be another one than yesterday's. An address that somebody has set for
-    a real provider stays.
+
+async def set_provider_addresses(layout: Layout) -> bool:
+    """Activate every provider, and set its `api_base_url` where another is wanted.
+
+    The stub's address may have changed since the last start. An address that somebody has set for
+    a real provider stays. Returns whether anything was changed. Raises LocalError.
     """
-    wanted = {provider.id: provider for provider in providers}
-    await asyncio.to_thread(_place, address, token, wanted)
+    address = Endpoints.read(layout.endpoints).llm_gateway
+    wanted = {provider.id: provider for provider in read_providers(layout)}
+    return await asyncio.to_thread(_set_addresses, address, operator_token(layout), wanted)
 
 
-def _place(address: str, token: str, providers: dict[str, Provider]) -> None:
+def _set_addresses(address: str, token: str, providers: dict[str, Provider]) -> bool:
+    changed = False
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
-        catalogue = _Catalogue(channel, token)
+        catalog = _Catalog(channel, token)
         try:
-            for known in catalogue.providers():
+            for known in catalog.providers():
                 wanted = providers.get(known.provider_id)
-                if wanted is not None and not _is_placed(known, wanted):
+                if wanted is None or (known.active and _has_wanted_address(known, wanted)):
+                    continue
+                if not _has_wanted_address(known, wanted):
                     known.api_base_url = wanted.api_base_url
-                    catalogue.set(known)
+                known.active = True
+                catalog.set(known)
+                changed = True
         except grpc.RpcError as error:
-            told = error.details() if isinstance(error, grpc.Call) else str(error)
+            details = error.details() if isinstance(error, grpc.Call) else str(error)
             raise LocalError(
-                f"llm-gateway does not take the providers' addresses: {told}",
+                f"llm-gateway does not take the providers' addresses: {details}",
                 "Read its log with `nagaya dev logs llm-gateway`.",
             ) from error
+    return changed
 
 
-class _Catalogue:
+class _Catalog:
     """The two methods needed; the generated stub is typed for grpc.aio only."""
 
     def __init__(self, channel: grpc.Channel, token: str) -> None:
@@ -74,7 +89,7 @@ class _Catalogue:
         self._set(request, timeout=_SECONDS, metadata=self._metadata)
 
 
-def _is_placed(known: model_pb2.Provider, wanted: Provider) -> bool:
+def _has_wanted_address(known: model_pb2.Provider, wanted: Provider) -> bool:
     if wanted.real:
         return not known.api_base_url.startswith(_STUB_PREFIX)
     return known.api_base_url == wanted.api_base_url
