@@ -18,7 +18,7 @@ from tests.e2e.article import EXAMPLE, load_article
 from tests.e2e.house import create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ async def test_a_watch_is_not_cut_while_nothing_happens(
     run_id = (await process.stdout.readline()).decode().split()[1]
 
     await asyncio.sleep(SILENT_SECONDS)
-    await client.upload(tenant_id, Place(run_id, "input"), BRIEF)
+    await client.upload(tenant_id, UploadTarget(run_id, "input"), BRIEF)
     await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
     out, errors = (part.decode() for part in await process.communicate())
 
@@ -119,7 +119,7 @@ async def test_a_go_client_takes_a_watch_up_again_whose_server_died(
         b"the stream broke after event 1 and is taken up again" in await process.stderr.readline()
     )
 
-    await client.upload(tenant_id, Place(run_id, "input"), BRIEF)
+    await client.upload(tenant_id, UploadTarget(run_id, "input"), BRIEF)
     await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
     out, _ = (part.decode() for part in await process.communicate())
 

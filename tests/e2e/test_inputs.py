@@ -12,7 +12,7 @@ from tests.e2e.house import create_pipeline, create_run, create_tenant, finish, 
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ async def test_what_is_too_large_for_a_step_fails_the_run_in_words_for_its_owner
     run_id = (await client.runs.CreateRun(request)).run.run_id
     source = tmp_path / "input.json"
     source.write_text(json.dumps(["x" * (3 << 20), "y"]))
-    await client.upload(tenant_id, Place(run_id, "input"), source)
+    await client.upload(tenant_id, UploadTarget(run_id, "input"), source)
     await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
     async with asyncio.timeout(30):
         run = await finish(client, tenant_id, run_id)

@@ -18,7 +18,7 @@ from tests.e2e.house import (
 from tests.e2e.stub import add_rule
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ async def test_a_file_that_holds_no_json_fails_the_step_that_reads_it(
     run_id = (await client.runs.CreateRun(request)).run.run_id
     source = tmp_path / "input.json"
     source.write_bytes(content)
-    await client.upload(tenant_id, Place(run_id, "input"), source)
+    await client.upload(tenant_id, UploadTarget(run_id, "input"), source)
     await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
 
     step = await failed(client, tenant_id, run_id)

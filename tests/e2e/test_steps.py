@@ -22,7 +22,7 @@ from tests.e2e.house import (
 from tests.e2e.stub import add_rule
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 from runs.auditor import examine
 from runs.fences import data_converter
 
@@ -206,7 +206,7 @@ async def test_a_held_run_begins_once_its_input_is_uploaded_and_it_is_started(
     run_id = created.run.run_id
     source = tmp_path / "input.json"
     source.write_text(json.dumps({"text": "x" * 2_000_000}))
-    await client.upload(tenant_id, Place(run_id, "input", "output.json"), source)
+    await client.upload(tenant_id, UploadTarget(run_id, "input", "output.json"), source)
     request = run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id)
     await client.runs.StartRun(request)
     run = await finish(client, tenant_id, run_id)

@@ -23,7 +23,7 @@ from tests.integration.llm_gateway.house import ROOT, SCRIPTED
 
 from nagaya.llm_gateway.v1 import generation_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc as stubs
-from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
@@ -77,9 +77,9 @@ def proxies(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     listen = {name: Address("127.0.0.1", free_port()) for name in FRONTS}
     admin_port, other_admin_port = free_port(), free_port()
 
-    def front(name: str) -> tuple[Front]:
+    def front(name: str) -> tuple[ProxiedService]:
         methods = methods_of("nagaya.llm_gateway.v1")
-        return (Front("llm-gateway", listen[name], tuple(servers), methods),)
+        return (ProxiedService("llm-gateway", listen[name], tuple(servers), methods),)
 
     ours = EnvoyServer(folder / "ours", front("our envoy"), admin_port)
     eager = EagerEnvoy(folder / "eager", front("eager envoy"), other_admin_port)

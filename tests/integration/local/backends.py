@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import grpc_serving
+from nagaya_local.parts.health import probe_grpc_health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ ANSWER = b"well"
 
 class Call(Protocol):
     def __call__(
-        self, path: str, said: dict[str, str] | None = None, timeout: float = 20.0
+        self, path: str, metadata: dict[str, str] | None = None, timeout: float = 20.0
     ) -> bytes: ...
 
 
@@ -89,7 +89,7 @@ class DyingServer:
         return Command((sys.executable, "-c", _DYING, str(self.port)), self._folder)
 
     async def probe(self) -> None:
-        await grpc_serving(f"127.0.0.1:{self.port}", "it")
+        await probe_grpc_health(f"127.0.0.1:{self.port}", "it")
 
     def calls(self) -> int:
         """How many calls it was sent."""

@@ -10,7 +10,7 @@ from tests.integration.local.backends import UNSAFE, Backend, Call
 
 from nagaya_local import commands
 from nagaya_local.clone.layout import Layout
-from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.contracts import Method, methods_of
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
@@ -50,7 +50,7 @@ def started(
     folder = tmp_path_factory.mktemp("an envoy")
     server = Address("127.0.0.1", free_port())
     unsafe = Method(UNSAFE, streaming=False, repeatable=False, max_seconds=30)
-    front = Front("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), unsafe))
+    front = ProxiedService("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), unsafe))
     backend = Backend(server.port)
     backend.start()
     with running_from_sync(EnvoyServer(folder, (front,), admin_port), folder / "envoy.log"):
@@ -71,8 +71,8 @@ def call(listen: Address) -> Iterator[Call]:
     """Calls a unary method through Envoy."""
     with grpc.insecure_channel(f"127.0.0.1:{listen.port}") as channel:
 
-        def call(path: str, said: dict[str, str] | None = None, timeout: float = 20.0) -> bytes:
-            metadata = tuple((said or {}).items())
+        def call(path: str, headers: dict[str, str] | None = None, timeout: float = 20.0) -> bytes:
+            metadata = tuple((headers or {}).items())
             return channel.unary_unary(path)(b"", timeout=timeout, metadata=metadata)
 
         yield call

@@ -18,8 +18,8 @@ from nagaya_local.clone.tokens import issue_tenant_token
 from nagaya_local.commands.doctor import doctor
 from nagaya_local.errors import LocalError, StackBusy, StartFailed
 from nagaya_local.machine.waiting import until
-from nagaya_local.supervisor.leftovers import find_leftovers
-from nagaya_local.supervisor.state import PartState, Phase, observe
+from nagaya_local.supervisor.orphans import find_orphans
+from nagaya_local.supervisor.state import PartState, Phase, current_state
 
 if TYPE_CHECKING:
     from nagaya_local.clone.layout import Layout
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PARTS = ("postgres", "s3")
 
 
-def _unheard(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
 
 
@@ -36,25 +36,25 @@ def _pids(layout: Layout) -> dict[str, int]:
 
 
 async def test_a_second_up_starts_nothing(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
+    await commands.up(clone, _ignore, _PARTS)
     before = _pids(clone)
-    heard: list[str] = []
+    lines: list[str] = []
 
-    await commands.up(clone, heard.append, _PARTS)
+    await commands.up(clone, lines.append, _PARTS)
 
-    assert heard == ["everything runs already"]
+    assert lines == ["everything runs already"]
     assert _pids(clone) == before
     assert set(before) == {"postgres", "s3", "supervisor"}
 
 
 async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
-    supervisor = observe(clone).supervisor
+    await commands.up(clone, _ignore, _PARTS)
+    supervisor = current_state(clone).supervisor
     assert supervisor is not None
     os.kill(supervisor.pid, signal.SIGKILL)
     assert await until(lambda: not supervisor.alive, 10)
 
-    await commands.up(clone, _unheard, _PARTS)
+    await commands.up(clone, _ignore, _PARTS)
 
     state = commands.status(clone)
     assert state.phase is Phase.RUNNING
@@ -62,21 +62,21 @@ async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
 
 
 async def test_up_that_is_interrupted_stops_what_it_started(clone: Layout) -> None:
-    heard: list[str] = []
-    starting = asyncio.create_task(commands.up(clone, heard.append, ("s3", "llmstub")))
-    assert await until(lambda: bool(heard), 30)  # one is ready; the stub takes half a second more
+    lines: list[str] = []
+    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "llmstub")))
+    assert await until(lambda: bool(lines), 30)  # one is ready; the stub takes half a second more
     starting.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await starting
 
-    assert find_leftovers(clone) == ()
+    assert find_orphans(clone) == ()
     assert commands.status(clone).phase is Phase.STOPPED
 
 
 async def test_two_ups_at_once_start_one_stack(clone: Layout) -> None:
     one, other = await asyncio.gather(
-        commands.up(clone, _unheard, _PARTS), commands.up(clone, _unheard, _PARTS)
+        commands.up(clone, _ignore, _PARTS), commands.up(clone, _ignore, _PARTS)
     )
 
     assert one == other
@@ -84,11 +84,11 @@ async def test_two_ups_at_once_start_one_stack(clone: Layout) -> None:
 
 
 async def test_a_killed_part_comes_back_on_its_port_with_its_data(clone: Layout) -> None:
-    endpoints = await commands.up(clone, _unheard, _PARTS)
+    endpoints = await commands.up(clone, _ignore, _PARTS)
     os.kill(_pids(clone)["postgres"], signal.SIGKILL)
 
     def is_back() -> bool:
-        part = observe(clone).parts[0]
+        part = current_state(clone).parts[0]
         return (part.name, part.state, part.restarts) == ("postgres", PartState.READY, 1)
 
     assert await until(is_back, 30)
@@ -96,42 +96,42 @@ async def test_a_killed_part_comes_back_on_its_port_with_its_data(clone: Layout)
 
 
 async def test_up_waits_for_a_part_that_is_being_started_again(clone: Layout) -> None:
-    endpoints = await commands.up(clone, _unheard, _PARTS)
+    endpoints = await commands.up(clone, _ignore, _PARTS)
     os.kill(_pids(clone)["postgres"], signal.SIGKILL)
-    assert await until(lambda: observe(clone).parts[0].state is not PartState.READY, 10)
-    heard: list[str] = []
+    assert await until(lambda: current_state(clone).parts[0].state is not PartState.READY, 10)
+    lines: list[str] = []
 
-    await commands.up(clone, heard.append, _PARTS)
+    await commands.up(clone, lines.append, _PARTS)
 
     await (await asyncpg.connect(endpoints.pg_url)).close()
-    assert heard[-1] == "everything runs already"
-    assert any(line.startswith("postgres     ready in ") for line in heard)
+    assert lines[-1] == "everything runs already"
+    assert any(line.startswith("postgres     ready in ") for line in lines)
 
 
 async def test_up_says_that_another_command_stopped_the_stack(clone: Layout) -> None:
-    heard: list[str] = []
-    starting = asyncio.create_task(commands.up(clone, heard.append, ("s3", "llmstub")))
-    assert await until(lambda: bool(heard), 30)  # one is ready; the stub takes half a second more
-    await commands.down(clone, _unheard)
+    lines: list[str] = []
+    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "llmstub")))
+    assert await until(lambda: bool(lines), 30)  # one is ready; the stub takes half a second more
+    await commands.down(clone, _ignore)
 
     with pytest.raises(StackBusy, match="another command stopped the stack"):
         await starting
 
 
-async def test_a_port_taken_while_the_stack_was_down_is_told_and_replaced(clone: Layout) -> None:
-    first = await commands.up(clone, _unheard, _PARTS)
-    await commands.down(clone, _unheard)
-    heard: list[str] = []
+async def test_a_port_taken_while_the_stack_was_down_is_reported_and_replaced(clone: Layout) -> None:
+    first = await commands.up(clone, _ignore, _PARTS)
+    await commands.down(clone, _ignore)
+    lines: list[str] = []
 
     with ExitStack() as taken:
         with suppress(OSError):  # another process has taken it meanwhile: as good
             port = int(first.s3_endpoint.rpartition(":")[2])
             taken.enter_context(socket.create_server(("127.0.0.1", port)))
-        second = await commands.up(clone, heard.append, _PARTS)
+        second = await commands.up(clone, lines.append, _PARTS)
 
     assert second.s3_endpoint != first.s3_endpoint
     assert second.pg_url == first.pg_url
-    assert "of s3 is taken by another process" in heard[0]
+    assert "of s3 is taken by another process" in lines[0]
 
 
 async def test_a_given_address_replaces_the_embedded_part(
@@ -139,7 +139,7 @@ async def test_a_given_address_replaces_the_embedded_part(
 ) -> None:
     monkeypatch.setenv("NAGAYA_PG_URL", management_url)
 
-    endpoints = await commands.up(clone, _unheard, _PARTS)
+    endpoints = await commands.up(clone, _ignore, _PARTS)
 
     assert endpoints.pg_url == management_url
     assert set(_pids(clone)) == {"s3", "supervisor"}
@@ -148,14 +148,14 @@ async def test_a_given_address_replaces_the_embedded_part(
 async def test_addresses_of_its_own_in_the_environment_change_nothing(
     clone: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoints = await commands.up(clone, _unheard, _PARTS)
+    endpoints = await commands.up(clone, _ignore, _PARTS)
     monkeypatch.setenv("NAGAYA_PG_URL", endpoints.pg_url)
     monkeypatch.setenv("S3_ENDPOINT", endpoints.s3_endpoint)
-    heard: list[str] = []
+    lines: list[str] = []
 
-    await commands.up(clone, heard.append, _PARTS)
+    await commands.up(clone, lines.append, _PARTS)
 
-    assert heard == ["everything runs already"]
+    assert lines == ["everything runs already"]
 
 
 async def test_an_unreachable_database_is_named_with_the_remedy_and_nothing_stays(
@@ -164,24 +164,24 @@ async def test_an_unreachable_database_is_named_with_the_remedy_and_nothing_stay
     monkeypatch.setenv("NAGAYA_PG_URL", "postgresql://nobody@127.0.0.1:1/nagaya")
 
     with pytest.raises(StartFailed, match="NAGAYA_PG_URL does not lead to a database") as failed:
-        await commands.up(clone, _unheard, _PARTS)
+        await commands.up(clone, _ignore, _PARTS)
 
     assert "unset it" in failed.value.remedy
-    assert find_leftovers(clone) == ()
+    assert find_orphans(clone) == ()
     assert commands.status(clone).phase is Phase.FAILED
 
 
 async def test_an_unknown_part_is_refused_before_anything_is_touched(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
+    await commands.up(clone, _ignore, _PARTS)
 
     with pytest.raises(LocalError, match="no part nonsense"):
-        await commands.up(clone, _unheard, ("nonsense",))
+        await commands.up(clone, _ignore, ("nonsense",))
 
     assert commands.status(clone).phase is Phase.RUNNING
 
 
 async def test_everything_secret_is_readable_by_its_owner_only(clone: Layout) -> None:
-    await commands.up(clone, _unheard, _PARTS)
+    await commands.up(clone, _ignore, _PARTS)
     token = issue_tenant_token(clone, "acme")
 
     secret = [clone.endpoints, token, *clone.keys.iterdir(), *clone.tokens.iterdir()]
@@ -190,12 +190,12 @@ async def test_everything_secret_is_readable_by_its_owner_only(clone: Layout) ->
 
 
 async def test_logs_and_doctor_tell_no_password(clone: Layout) -> None:
-    endpoints = await commands.up(clone, _unheard, _PARTS)
-    heard: list[str] = []
-    await commands.logs(clone, heard.append)
-    await doctor(clone, heard.append)
+    endpoints = await commands.up(clone, _ignore, _PARTS)
+    lines: list[str] = []
+    await commands.logs(clone, lines.append)
+    await doctor(clone, lines.append)
 
-    text = "\n".join(heard)
+    text = "\n".join(lines)
     assert "postgres | " in text
     assert "PostgreSQL) 18" in text
     assert endpoints.s3_secret_key not in text

@@ -11,10 +11,10 @@ import grpc
 import pytest
 from tests.integration.local.backends import ANSWER, GET, SERVICE, WATCH, Backend, Call
 
-from nagaya_local.envoy.bootstrap import Address, Front, bootstrap
+from nagaya_local.envoy.bootstrap import Address, ProxiedService, bootstrap
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.envoy.routes import virtual_host
-from nagaya_local.errors import NoSignOfLife
+from nagaya_local.errors import Unresponsive
 from nagaya_local.machine.ports import free_port
 from nagaya_local.names import SERVICES
 from nagaya_local.parts.envoy import EnvoyServer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def test_what_a_caller_says_of_itself_never_arrives(backend: Backend, call: Call) -> None:
-    said = {
+    headers = {
         "x-forwarded-client-cert": "Subject=admin",
         "x-forwarded-user": "admin",
         "x-nagaya-tenant": "globex",
@@ -33,9 +33,9 @@ def test_what_a_caller_says_of_itself_never_arrives(backend: Backend, call: Call
         "x-envoy-max-retries": "50",
         "x-envoy-upstream-rq-timeout-ms": "1",
     }
-    call(GET, said | {"authorization": "Bearer t", "x-request-id": "r1"})
+    call(GET, headers | {"authorization": "Bearer t", "x-request-id": "r1"})
 
-    assert not set(said.values()).intersection(backend.headers.values())
+    assert not set(headers.values()).intersection(backend.headers.values())
     assert backend.headers["authorization"] == "Bearer t"
     assert backend.headers["x-request-id"] == "r1"
 
@@ -83,15 +83,15 @@ async def test_an_envoy_whose_listener_is_silent_hangs_though_its_admin_answers(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:  # as a worker that stands still
         listen = Address(*nobody.getsockname())
-        envoy = EnvoyServer(tmp_path, (Front("runs", listen, (listen,), ()),), admin_port)
+        envoy = EnvoyServer(tmp_path, (ProxiedService("runs", listen, (listen,), ()),), admin_port)
 
-        with pytest.raises(NoSignOfLife, match=r"its listener at .* does not answer"):
+        with pytest.raises(Unresponsive, match=r"its listener at .* does not answer"):
             await envoy.probe()
 
 
 def test_envoy_accepts_the_configuration_of_all_services(tmp_path: Path) -> None:
     fronts = [
-        Front(
+        ProxiedService(
             name,
             Address("127.0.0.1", free_port()),
             (Address("127.0.0.1", free_port()),),

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tests.integration.local.backends import ANSWER, GET, UNSAFE, Backend, Call, DyingServer
 
-from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
@@ -58,7 +58,7 @@ def test_a_call_in_which_a_server_died_is_not_sent_to_another(
     servers = [DyingServer(tmp_path / f"server-{number}", free_port()) for number in (1, 2)]
     listen = Address("127.0.0.1", free_port())
     addresses = tuple(Address("127.0.0.1", server.port) for server in servers)
-    front = Front("runs", listen, addresses, methods_of("nagaya.runs.v1"))
+    front = ProxiedService("runs", listen, addresses, methods_of("nagaya.runs.v1"))
     envoy = EnvoyServer(tmp_path, (front,), free_port())
     with ExitStack() as started:
         for server in servers:
@@ -84,7 +84,7 @@ def test_a_read_rides_over_a_restart_of_the_service(backend: Backend, call: Call
 @pytest.mark.parametrize("path", [GET, UNSAFE])
 def test_a_caller_cannot_ask_envoy_to_try_again(backend: Backend, call: Call, path: str) -> None:
     backend.failures = 3
-    wishes = {
+    headers = {
         "x-envoy-retry-grpc-on": "unavailable",
         "x-envoy-retry-on": "5xx,reset,retriable-headers",
         "x-envoy-retriable-header-names": "grpc-status",
@@ -94,6 +94,6 @@ def test_a_caller_cannot_ask_envoy_to_try_again(backend: Backend, call: Call, pa
     }
 
     with pytest.raises(grpc.RpcError):
-        call(path, wishes)
+        call(path, headers)
 
     assert backend.calls == [path]

@@ -12,8 +12,8 @@ from nagaya_local import commands
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import EnvironmentInvalid, NotReady, StartFailed
-from nagaya_local.parts.external import ask_s3
-from nagaya_local.supervisor.leftovers import find_leftovers
+from nagaya_local.parts.external import probe_s3
+from nagaya_local.supervisor.orphans import find_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -58,16 +58,16 @@ async def test_an_address_that_leads_nowhere_is_named_in_time_and_nothing_stays(
         await commands.up(layout, lambda _: None, ("postgres", "s3", "temporal"))
 
     assert time.monotonic() - began < 12  # 10 s on a machine that does nothing else
-    told = failed.value
-    assert told.exit_code == 6
-    assert f"{name} does not lead to" in told.message
-    assert f"{address}" in told.message
+    error = failed.value
+    assert error.exit_code == 6
+    assert f"{name} does not lead to" in error.message
+    assert f"{address}" in error.message
     why = "Connection refused" if answers == "refuses" else "nothing came|timed out"
-    assert any(one in told.message for one in why.split("|")), told.message
-    assert "secret" not in told.message
-    assert name in told.remedy
-    assert "unset it" in told.remedy
-    assert find_leftovers(layout) == ()
+    assert any(one in error.message for one in why.split("|")), error.message
+    assert "secret" not in error.message
+    assert name in error.remedy
+    assert "unset it" in error.remedy
+    assert find_orphans(layout) == ()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,6 @@ async def test_keys_that_do_not_open_the_store_are_named(s3: S3Server) -> None:
     assert wrong is not None
     assert right is not None
 
-    await ask_s3(right)
+    await probe_s3(right)
     with pytest.raises(NotReady, match="S3_ACCESS_KEY and S3_SECRET_KEY do not open"):
-        await ask_s3(wrong)
+        await probe_s3(wrong)

@@ -17,20 +17,20 @@ from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import renew_tokens
 from nagaya_local.commands import status, status_lines
-from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.errors import Unresponsive, NotReady
 from nagaya_local.machine import processes
 from nagaya_local.machine.ports import PortBook, free_port
-from nagaya_local.machine.processes import Incarnation
+from nagaya_local.machine.processes import ProcessId
 from nagaya_local.machine.running import start
 from nagaya_local.machine.waiting import until
 from nagaya_local.names import PARTS, PORTS
-from nagaya_local.parts.health import TickingLoop
+from nagaya_local.parts.health import EventLoopProbe
 from nagaya_local.parts.part import Part
 from nagaya_local.parts.services import PythonProgram
-from nagaya_local.supervisor.silence import Silence
+from nagaya_local.supervisor.hang_timer import HangTimer
 from nagaya_local.supervisor.stack import Stack
-from nagaya_local.supervisor.state import Board, PartState, PartStatus, Phase, StackState
-from nagaya_local.supervisor.supervisor import Supervisor
+from nagaya_local.supervisor.state import StateFile, PartState, PartStatus, Phase, StackState
+from nagaya_local.supervisor.stack_supervisor import StackSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -60,29 +60,29 @@ asyncio.run(main())
 
 
 @contextlib.asynccontextmanager
-async def _supervised(layout: Layout, parts: Sequence[Part]) -> AsyncGenerator[Board]:
+async def _supervised(layout: Layout, parts: Sequence[Part]) -> AsyncGenerator[StateFile]:
     """Run parts until all are ready; stop them at the end of the block."""
-    board = Board(layout, StackState(Phase.STARTING, Incarnation.of(os.getpid()), time.time()))
-    board.admit((PartStatus(part.name) for part in parts), (), "")
-    supervisor = Supervisor(parts, layout, board)
+    state_file = StateFile(layout, StackState(Phase.STARTING, ProcessId.of(os.getpid()), time.time()))
+    state_file.set_parts((PartStatus(part.name) for part in parts), (), "")
+    supervisor = StackSupervisor(parts, layout, state_file)
     keeping = asyncio.create_task(supervisor.run())
-    assert await until(lambda: board.state.phase is Phase.RUNNING or keeping.done(), 90)
+    assert await until(lambda: state_file.state.phase is Phase.RUNNING or keeping.done(), 90)
     try:
-        yield board
+        yield state_file
     finally:
         supervisor.stop()
         await keeping
 
 
-def _freeze(board: Board, *names: str) -> None:
+def _freeze(state_file: StateFile, *names: str) -> None:
     for name in names:
-        process = board.part(name).process
+        process = state_file.part(name).process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
 
 
-def _are_back(board: Board, names: Sequence[str]) -> bool:
-    parts = [board.part(name) for name in names]
+def _are_back(state_file: StateFile, names: Sequence[str]) -> bool:
+    parts = [state_file.part(name) for name in names]
     return all(part.restarts == 1 and part.state is PartState.READY for part in parts)
 
 
@@ -93,25 +93,25 @@ async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Pat
     stack = Stack(layout, Choices.read({}, {}), ports)
     stack.prepare()
     renew_tokens(layout)
-    parts = [replace(part, silent_seconds=6.0) for part in stack.parts()]
-    async with _supervised(layout, parts) as board:
-        _freeze(board, "tenant")
-        assert await until(lambda: _are_back(board, ["tenant"]), 60)
-        restarts = {part.name: part.restarts for part in board.state.parts}
+    parts = [replace(part, hang_seconds=6.0) for part in stack.parts()]
+    async with _supervised(layout, parts) as state_file:
+        _freeze(state_file, "tenant")
+        assert await until(lambda: _are_back(state_file, ["tenant"]), 60)
+        restarts = {part.name: part.restarts for part in state_file.state.parts}
         assert restarts == dict.fromkeys(PARTS, 0) | {"tenant": 1}
 
         others = [name for name in PARTS if name != "tenant"]
-        _freeze(board, *others)
-        assert await until(lambda: _are_back(board, others), 90), "\n".join(status_lines(status(layout)))
-        assert board.part("tenant").restarts == 1
+        _freeze(state_file, *others)
+        assert await until(lambda: _are_back(state_file, others), 90), "\n".join(status_lines(status(layout)))
+        assert state_file.part("tenant").restarts == 1
 
 
 async def test_the_status_says_why_a_part_was_started_again(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    part = Part("one", Beating("one", tmp_path), silent_seconds=1.0)
-    async with _supervised(layout, [part]) as board:
-        _freeze(board, "one")
-        assert await until(lambda: _are_back(board, ["one"]), 30)
+    part = Part("one", Beating("one", tmp_path), hang_seconds=1.0)
+    async with _supervised(layout, [part]) as state_file:
+        _freeze(state_file, "one")
+        assert await until(lambda: _are_back(state_file, ["one"]), 30)
 
         shown = "\n".join(status_lines(status(layout)))
         assert "restarts 1" in shown
@@ -120,13 +120,13 @@ async def test_the_status_says_why_a_part_was_started_again(tmp_path: Path) -> N
 
 
 async def test_what_a_hanging_part_has_started_is_killed_too(tmp_path: Path) -> None:
-    part = Part("one", Beating("one", tmp_path, _STARTS_A_CHILD_ONCE), silent_seconds=1.0)
-    async with _supervised(Layout(tmp_path), [part]) as board:
-        child = Incarnation.of(int((tmp_path / "child").read_text()))
+    part = Part("one", Beating("one", tmp_path, _STARTS_A_CHILD_ONCE), hang_seconds=1.0)
+    async with _supervised(Layout(tmp_path), [part]) as state_file:
+        child = ProcessId.of(int((tmp_path / "child").read_text()))
         assert child.alive
-        _freeze(board, "one")
+        _freeze(state_file, "one")
 
-        assert await until(lambda: _are_back(board, ["one"]), 30)
+        assert await until(lambda: _are_back(state_file, ["one"]), 30)
         assert not child.alive
 
 
@@ -142,22 +142,22 @@ async def test_a_part_that_says_what_it_lacks_is_left_alone(tmp_path: Path) -> N
             await super().probe()
 
     lacking = Lacking("one", tmp_path)
-    async with _supervised(Layout(tmp_path), [Part("one", lacking, silent_seconds=0.5)]) as board:
+    async with _supervised(Layout(tmp_path), [Part("one", lacking, hang_seconds=0.5)]) as state_file:
         lacking.lacks.set()
         assert await until(lambda: lacking.asked == 4, 30)  # three seconds, six times too long
-        assert board.part("one").state is PartState.UNREADY
-        assert board.part("one").restarts == 0
+        assert state_file.part("one").state is PartState.UNREADY
+        assert state_file.part("one").restarts == 0
         lacking.lacks.clear()
-        assert await until(lambda: board.part("one").state is PartState.READY, 30)
+        assert await until(lambda: state_file.part("one").state is PartState.READY, 30)
 
 
 def test_time_in_which_nobody_ran_does_not_count() -> None:
-    silence = Silence(longest_look=0.1)
-    assert silence.go_on() == 0.0
+    timer = HangTimer(longest_probe=0.1)
+    assert timer.add_failure() == 0.0
     time.sleep(0.5)
-    assert silence.go_on() == 0.1
-    silence.end()
-    assert silence.go_on() == 0.0
+    assert timer.add_failure() == 0.1
+    timer.reset()
+    assert timer.add_failure() == 0.0
 
 
 async def test_a_loop_that_stands_still_is_noticed_though_its_metrics_answer(
@@ -165,7 +165,7 @@ async def test_a_loop_that_stands_still_is_noticed_though_its_metrics_answer(
 ) -> None:
     (tmp_path / "ticking.py").write_text(_LOOP_THAT_CAN_BE_STOPPED)
     port = free_port()
-    asks = TickingLoop(port)
+    asks = EventLoopProbe(port)
     settings = {"PYTHONPATH": str(tmp_path)}
     program = PythonProgram("ticking", tmp_path, settings, asks, (str(port),))
     process = await start(program, tmp_path / "ticking.log")
@@ -177,7 +177,7 @@ async def test_a_loop_that_stands_still_is_noticed_though_its_metrics_answer(
         await asyncio.sleep(1)  # it is told between two ticks, or after one that came late
         await asks()
         await asyncio.sleep(3)
-        with pytest.raises(NoSignOfLife, match="event loop has stood still"):
+        with pytest.raises(Unresponsive, match="event loop has stood still"):
             await asks()
     finally:
         await processes.stop(process, program.stopping)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its two walls, and what it survives."""
+"""The embedded PostgreSQL: its two barriers between databases, and what it survives."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_role_enters_its_own_database_and_no_other(
             await _enter(postgres, f"{ours}_runs", database)
 
 
-async def test_the_host_wall_stands_when_connect_is_granted_by_mistake(
+async def test_pg_hba_refuses_when_connect_is_open_to_all(
     postgres: PostgresServer, provisioner: asyncpg.Connection
 ) -> None:
     ours, theirs = await _tenant(provisioner), await _tenant(provisioner)
@@ -83,7 +83,7 @@ async def test_the_host_wall_stands_when_connect_is_granted_by_mistake(
         await _enter(postgres, f"{ours}_runs", theirs)
 
 
-async def test_the_connect_wall_stands_when_the_group_role_is_granted_nothing(
+async def test_connect_is_refused_when_the_group_role_may_not(
     postgres: PostgresServer, provisioner: asyncpg.Connection
 ) -> None:
     ours = await _tenant(provisioner)

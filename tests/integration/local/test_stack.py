@@ -11,9 +11,9 @@ from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya_local import commands
 from nagaya_local.clone.layout import Layout
 from nagaya_local.names import PARTS
-from nagaya_local.parts.health import grpc_serving
-from nagaya_local.supervisor.leftovers import find_leftovers
-from nagaya_local.supervisor.state import PartState, observe
+from nagaya_local.parts.health import probe_grpc_health
+from nagaya_local.supervisor.orphans import find_orphans
+from nagaya_local.supervisor.state import PartState, current_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,23 +27,23 @@ async def test_everything_comes_up_through_envoy_and_goes_down_without_a_trace(
         monkeypatch.delenv(name, raising=False)
     layout = Layout(tmp_path / "a clone")
     layout.root.mkdir()
-    heard: list[str] = []
+    lines: list[str] = []
     try:
-        endpoints = await commands.up(layout, heard.append)
+        endpoints = await commands.up(layout, lines.append)
 
-        parts = {part.name: part for part in observe(layout).parts}
+        parts = {part.name: part for part in current_state(layout).parts}
         assert set(parts) == set(PARTS)
         assert {part.state for part in parts.values()} == {PartState.READY}
-        assert all(any(line.startswith(name) for line in heard) for name in PARTS)
+        assert all(any(line.startswith(name) for line in lines) for name in PARTS)
         for address in (endpoints.tenant, endpoints.runs, endpoints.artifacts):
-            await grpc_serving(address, address)
+            await probe_grpc_health(address, address)
         token = (layout.tokens / "operator.jwt").read_text().strip()
         assert _openai_url(endpoints.llm_gateway, token) == endpoints.llmstub_url
     finally:
-        await commands.down(layout, heard.append)
+        await commands.down(layout, lines.append)
 
-    assert heard[-1] == "nothing runs"
-    assert find_leftovers(layout) == ()
+    assert lines[-1] == "nothing runs"
+    assert find_orphans(layout) == ()
 
 
 def _openai_url(address: str, token: str) -> str:

@@ -15,16 +15,16 @@ from tests.fixtures.scripts import READY_AND_WAIT, Script
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import PartFailed
 from nagaya_local.machine.waiting import until
-from nagaya_local.parts.part import Part, in_order
+from nagaya_local.parts.part import Part, start_order
 from nagaya_local.supervisor.state import (
-    Board,
+    StateFile,
     PartState,
     PartStatus,
     Phase,
     StackState,
     read_state,
 )
-from nagaya_local.supervisor.supervisor import Supervisor
+from nagaya_local.supervisor.stack_supervisor import StackSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -40,42 +40,42 @@ signal.signal(signal.SIGTERM, end)
 _HOLDS_ON = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
-def _supervisor(folder: Path, parts: Sequence[Part]) -> tuple[Supervisor, Board]:
+def _supervisor(folder: Path, parts: Sequence[Part]) -> tuple[StackSupervisor, StateFile]:
     layout = Layout(folder)
-    board = Board(layout, StackState(Phase.STARTING, since=time.time()))
-    board.admit((PartStatus(part.name) for part in parts), (), "")
-    return Supervisor(parts, layout, board), board
+    state_file = StateFile(layout, StackState(Phase.STARTING, since=time.time()))
+    state_file.set_parts((PartStatus(part.name) for part in parts), (), "")
+    return StackSupervisor(parts, layout, state_file), state_file
 
 
 @contextlib.asynccontextmanager
-async def _run(folder: Path, *parts: Part) -> AsyncGenerator[Board]:
+async def _run(folder: Path, *parts: Part) -> AsyncGenerator[StateFile]:
     """Run parts until all are ready; stop them at the end of the block."""
-    supervisor, board = _supervisor(folder, parts)
+    supervisor, state_file = _supervisor(folder, parts)
     running = asyncio.create_task(supervisor.run())
-    assert await until(lambda: board.state.phase is Phase.RUNNING or running.done(), 30)
+    assert await until(lambda: state_file.state.phase is Phase.RUNNING or running.done(), 30)
     try:
-        yield board
+        yield state_file
     finally:
         supervisor.stop()
         await running
 
 
-def _pid(board: Board, name: str) -> int:
-    process = board.part(name).process
+def _pid(state_file: StateFile, name: str) -> int:
+    process = state_file.part(name).process
     assert process is not None
     return process.pid
 
 
 async def test_a_part_that_dies_is_started_again_and_counted(tmp_path: Path) -> None:
-    async with _run(tmp_path, Part("one", Script("one", tmp_path))) as board:
-        killed = _pid(board, "one")
+    async with _run(tmp_path, Part("one", Script("one", tmp_path))) as state_file:
+        killed = _pid(state_file, "one")
         os.kill(killed, signal.SIGKILL)
 
         assert await until(
-            lambda: board.part("one").restarts == 1 and board.part("one").state is PartState.READY,
+            lambda: state_file.part("one").restarts == 1 and state_file.part("one").state is PartState.READY,
             15,
         )
-        assert _pid(board, "one") != killed
+        assert _pid(state_file, "one") != killed
 
 
 async def test_a_part_starts_only_when_what_it_needs_is_ready(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ async def test_a_part_starts_only_when_what_it_needs_is_ready(tmp_path: Path) ->
         Part("slow", Script("slow", tmp_path, slow)),
     )
 
-    async with _run(tmp_path, *parts) as board:
-        assert board.part("asks").restarts == 0
+    async with _run(tmp_path, *parts) as state_file:
+        assert state_file.part("asks").restarts == 0
 
 
 async def test_parts_end_before_what_they_need(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ signal.signal(signal.SIGTERM, end)
         Part("asks", Script("asks", tmp_path, slow), needs=("base",), uses=("peer",)),
         Part("base", Script("base", tmp_path, quick)),
     )
-    assert [[part.name for part in wave] for wave in in_order(parts)] == [
+    assert [[part.name for part in wave] for wave in start_order(parts)] == [
         ["base"],
         ["peer", "asks"],
     ]
@@ -133,8 +133,8 @@ signal.signal(signal.SIGTERM, end)
 async def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     script = Script("deaf", tmp_path, _HOLDS_ON + READY_AND_WAIT)
 
-    async with _run(tmp_path, Part("deaf", script)) as board:
-        process = board.part("deaf").process
+    async with _run(tmp_path, Part("deaf", script)) as state_file:
+        process = state_file.part("deaf").process
 
     assert process is not None
     assert not process.alive
@@ -148,7 +148,7 @@ async def test_a_part_that_cannot_start_is_named_with_its_last_lines_and_the_rem
         Part("well", Script("well", tmp_path)),
         Part("broken", broken, remedy="Write the settings."),
     )
-    supervisor, board = _supervisor(tmp_path, parts)
+    supervisor, state_file = _supervisor(tmp_path, parts)
 
     with pytest.raises(PartFailed) as failed:
         await supervisor.run()
@@ -156,8 +156,8 @@ async def test_a_part_that_cannot_start_is_named_with_its_last_lines_and_the_rem
     assert failed.value.message == "broken: exited with status 4"
     assert failed.value.remedy == "Write the settings."
     assert failed.value.log_tail[-1] == "no such file: settings"
-    assert board.part("broken").state is PartState.FAILED
-    assert board.part("well").process is None
+    assert state_file.part("broken").state is PartState.FAILED
+    assert state_file.part("well").process is None
 
 
 async def test_a_part_that_never_becomes_ready_fails_by_its_own_time(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ async def test_a_part_that_never_becomes_ready_fails_by_its_own_time(tmp_path: P
 
 
 async def test_the_state_on_disk_is_what_every_command_reads(tmp_path: Path) -> None:
-    async with _run(tmp_path, Part("one", Script("one", tmp_path))) as board:
-        assert read_state(Layout(tmp_path)) == board.state
-        assert f'"one": {_pid(board, "one")}' in Layout(tmp_path).pids.read_text()
+    async with _run(tmp_path, Part("one", Script("one", tmp_path))) as state_file:
+        assert read_state(Layout(tmp_path)) == state_file.state
+        assert f'"one": {_pid(state_file, "one")}' in Layout(tmp_path).pids.read_text()
 
     assert Layout(tmp_path).pids.read_text() == "{}\n"
 
@@ -183,4 +183,4 @@ def test_parts_that_need_each_other_are_refused(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ValueError, match="hen, egg"):
-        in_order(parts)
+        start_order(parts)

@@ -20,7 +20,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from nagaya_local.errors import TemporalMissing
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
-from nagaya_local.machine.watched import Silent, run_watched
+from nagaya_local.machine.run_command import CommandFailed, run_command
 from nagaya_local.parts.temporal import TemporalServer
 from nagaya_local.parts.temporal_binary import find_temporal
 from nagaya_local.parts.wheels import packaged_temporal
@@ -36,7 +36,7 @@ class Waiting:
         await asyncio.sleep(60)
 
 
-class Served:
+class Recorder:
     """An activity that notes whose turn it was."""
 
     def __init__(self) -> None:
@@ -141,8 +141,8 @@ async def test_without_any_binary_each_place_is_named_and_what_helps(tmp_path: P
 async def test_a_command_that_hangs_is_ended() -> None:
     began = time.monotonic()
 
-    with pytest.raises(Silent, match="no progress for 1 s; last: downloading"):
-        await run_watched(("sh", "-c", "echo downloading; sleep 30"), 1.0, lambda _: None)
+    with pytest.raises(CommandFailed, match="no progress for 1 s; last: downloading"):
+        await run_command(("sh", "-c", "echo downloading; sleep 30"), 1.0, lambda _: None)
 
     assert time.monotonic() - began < 5
 
@@ -202,7 +202,7 @@ async def test_a_tenant_with_few_steps_does_not_wait_for_one_with_many(
             while await queued() < then_queued:  # noqa: ASYNC110 - the server announces nothing
                 await asyncio.sleep(0.05)
 
-    served = Served()
+    recorder = Recorder()
     async with Worker(
         client,
         task_queue="many-steps",
@@ -212,10 +212,10 @@ async def test_a_tenant_with_few_steps_does_not_wait_for_one_with_many(
         await begin("large", 60, 60)
         await begin("small", 5, 65)
         async with Worker(
-            client, task_queue="steps", activities=[served.note], max_concurrent_activities=1
+            client, task_queue="steps", activities=[recorder.note], max_concurrent_activities=1
         ):
             for tenant in ("small", "large"):
                 await client.get_workflow_handle(tenant).result()
 
-    assert served.tenants.count("large") == 60
-    assert [tenant for tenant in served.tenants[:20] if tenant == "small"] == ["small"] * 5
+    assert recorder.tenants.count("large") == 60
+    assert [tenant for tenant in recorder.tenants[:20] if tenant == "small"] == ["small"] * 5

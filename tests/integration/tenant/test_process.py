@@ -21,7 +21,7 @@ from nagaya.tenant.v1 import (
 )
 from nagaya_local.errors import NotReady
 from nagaya_local.machine.ports import free_port
-from nagaya_local.parts.health import grpc_serving
+from nagaya_local.parts.health import probe_grpc_health
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
 from servicekit.testing import ISSUER
@@ -60,7 +60,7 @@ class Process:
 
     async def _serves(self) -> bool:
         try:
-            await grpc_serving(self.address, "tenant")
+            await probe_grpc_health(self.address, "tenant")
         except NotReady:
             return False
         return True

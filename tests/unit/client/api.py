@@ -55,13 +55,13 @@ class Refusal(Exception):
             packed = any_pb2.Any()
             packed.Pack(detail)
             status.details.append(packed)
-        told = (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
+        trailers = (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
         push_back = () if self.retry_at_once else (("grpc-retry-pushback-ms", "-1"),)
-        return (("x-request-id", REQUEST_ID), *told, *push_back)
+        return (("x-request-id", REQUEST_ID), *trailers, *push_back)
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedCall:
     """One call as it arrived; of a stream of requests, all of them."""
 
     method: str
@@ -76,12 +76,12 @@ class Heard:
 
 class Api(grpc.GenericRpcHandler):
     """Answers methods by name: with a message, a list of messages, a Refusal, or what a function
-    of the call makes of it. Each call is kept in `heard`.
+    of the call makes of it. Each call is kept in `calls`.
     """
 
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
-        self._answers: dict[str, Callable[[Heard], object]] = {}
+        self.calls: list[RecordedCall] = []
+        self._answers: dict[str, Callable[[RecordedCall], object]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: grpc.aio.Server | None = None
@@ -95,8 +95,8 @@ class Api(grpc.GenericRpcHandler):
         """Say what a method such as `GetRun` answers, or every one for `*`."""
         self._answers[method] = answer if callable(answer) else lambda _: answer
 
-    def called(self, method: str) -> list[Heard]:
-        return [call for call in self.heard if call.method == method]
+    def called(self, method: str) -> list[RecordedCall]:
+        return [call for call in self.calls if call.method == method]
 
     def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         if not self._thread.is_alive():
@@ -152,24 +152,24 @@ class Api(grpc.GenericRpcHandler):
         behaviour = stream if method.server_streaming else unary
         return make(behaviour, read, lambda message: message.SerializeToString())
 
-    async def _hear(self, name: str, request: Request, context: Context) -> object:
+    async def _record(self, name: str, request: Request, context: Context) -> object:
         streamed = hasattr(request, "__aiter__")
         requests = [one async for one in request] if streamed else [request]
         metadata = {key: value for key, value in context.invocation_metadata() or ()}
-        call = Heard(name, requests, metadata, context.time_remaining() or 0.0)
-        self.heard.append(call)
+        call = RecordedCall(name, requests, metadata, context.time_remaining() or 0.0)
+        self.calls.append(call)
         answer = self._answers.get(name) or self._answers["*"]
         answered = answer(call)
         return await answered if inspect.isawaitable(answered) else answered
 
     async def _unary(self, name: str, request: Request, context: Context) -> object:
-        answer = await self._hear(name, request, context)
+        answer = await self._record(name, request, context)
         if isinstance(answer, Refusal):
             await context.abort(answer.code, answer.message, answer.trailers())
         return answer
 
     async def _stream(self, name: str, request: Request, context: Context) -> AsyncIterator[object]:
-        answer: Any = await self._hear(name, request, context)
+        answer: Any = await self._record(name, request, context)
         for part in answer if isinstance(answer, list) else [answer]:
             if isinstance(part, Refusal):
                 await context.abort(part.code, part.message, part.trailers())

@@ -19,11 +19,11 @@ TOKEN = "token-of-ada"
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    """A server that has been told no answers yet."""
-    served = Api()
-    served.start()
-    yield served
-    served.close()
+    """A server without answers yet."""
+    api = Api()
+    api.start()
+    yield api
+    api.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from nagaya_client.settings import SERVICES, Settings, Token
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.client.api import Heard
+    from tests.unit.client.api import RecordedCall
 
 GET = tenant_service_pb2.GetTenantRequest(tenant_id="acme")
 GOT = tenant_service_pb2.GetTenantResponse(tenant=tenant_pb2.Tenant(tenant_id="acme"))
@@ -45,7 +45,7 @@ async def test_a_call_carries_token_request_id_and_the_contracts_deadline(
     assert await client.tenants.GetTenant(GET, metadata=own) == GOT
     await client.tenants.CreateTenant(tenant_service_pb2.CreateTenantRequest(tenant_id="acme"))
 
-    get, create = api.heard
+    get, create = api.calls
     assert get.metadata["traceparent"] == "00-1-2-3"
     assert get.metadata["authorization"] == "Bearer token-of-ada"
     assert get.metadata["x-request-id"] != create.metadata["x-request-id"]
@@ -65,7 +65,7 @@ async def test_a_token_file_is_read_anew_for_every_call(
         file.unlink()
         with pytest.raises(SettingsInvalid):
             await client.tenants.GetTenant(GET)
-    sent = [call.metadata["authorization"] for call in api.heard]
+    sent = [call.metadata["authorization"] for call in api.calls]
     assert sent == ["Bearer first", "Bearer second"]
 
 
@@ -108,8 +108,8 @@ async def test_what_the_contract_lets_be_repeated_is_repeated(api: Api, client: 
     api.on("GetTenant", lambda _: answers.pop(0))
 
     assert await client.tenants.GetTenant(GET) == GOT
-    sent = {call.metadata["x-request-id"] for call in api.heard}
-    assert (len(api.heard), len(sent)) == (3, 1)
+    sent = {call.metadata["x-request-id"] for call in api.calls}
+    assert (len(api.calls), len(sent)) == (3, 1)
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
@@ -120,7 +120,7 @@ async def test_only_what_the_page_of_errors_allows_is_repeated(
     with pytest.raises(ApiError):
         await client.tenants.GetTenant(GET)
 
-    assert len(api.heard) == (4 if code.name in RETRYABLE else 1)
+    assert len(api.calls) == (4 if code.name in RETRYABLE else 1)
 
 
 @pytest.mark.parametrize("code", RETRYABLE)
@@ -129,7 +129,7 @@ async def test_a_refusal_that_says_so_is_not_repeated(api: Api, client: Client, 
     with pytest.raises(ApiError, match="no"):
         await client.tenants.GetTenant(GET)
 
-    assert len(api.heard) == 1
+    assert len(api.calls) == 1
 
 
 async def test_an_unreachable_server_is_named_by_its_address(api: Api, client: Client) -> None:
@@ -149,7 +149,7 @@ async def test_an_own_limit_is_shorter_than_the_contracts(api: Api, settings: Se
 
 
 async def test_pages_are_followed_to_the_end(api: Api, client: Client) -> None:
-    def page(call: Heard) -> run_service_pb2.ListRunsResponse:
+    def page(call: RecordedCall) -> run_service_pb2.ListRunsResponse:
         number = int(call.request.page_token or 0)
         token = str(number + 1) if number < 2 else ""
         return run_service_pb2.ListRunsResponse(next_page_token=token)
@@ -158,8 +158,8 @@ async def test_pages_are_followed_to_the_end(api: Api, client: Client) -> None:
     request = run_service_pb2.ListRunsRequest(tenant_id="acme", page_size=7)
     found = [found async for found in pages(client.runs.ListRuns, request)]
     assert len(found) == 3
-    assert [call.request.page_token for call in api.heard] == ["", "1", "2"]
-    assert {call.request.page_size for call in api.heard} == {7}
+    assert [call.request.page_token for call in api.calls] == ["", "1", "2"]
+    assert {call.request.page_size for call in api.calls} == {7}
 
 
 async def test_no_method_that_changes_something_once_is_repeated() -> None:

@@ -78,12 +78,12 @@ def test_help_lists_every_group_and_every_exit_code(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"), [(["rnu", "list"], "run"), (["run", "strat"], "start")], ids=str
+    ("typed", "meant"), [(["rnu", "list"], "run"), (["run", "strat"], "start")], ids=str
 )
 def test_a_misspelt_command_suggests_the_right_one(
-    said: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(said) == 2
+    assert run(typed) == 2
     assert f"Did you mean '{meant}'?" in capsys.readouterr().err
 
 
@@ -124,9 +124,9 @@ def test_a_command_that_is_interrupted_while_it_is_loaded_ends_quietly(tmp_path:
         assert process.stdout is not None
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
+        _, stderr = process.communicate()
 
-    assert (process.returncode, told) == (130, "")
+    assert (process.returncode, stderr) == (130, "")
 
 
 def test_without_the_local_stack_its_commands_say_how_to_get_it(
@@ -135,6 +135,6 @@ def test_without_the_local_stack_its_commands_say_how_to_get_it(
     monkeypatch.setattr(main, "entry_points", lambda **_: ())
 
     assert run(["dev", "up"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: the local stack is not installed")
-    assert "`make install`" in told
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: the local stack is not installed")
+    assert "`make install`" in stderr

@@ -16,7 +16,7 @@ from nagaya_local.demo.report import Reporter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.client.api import Api, Heard
+    from tests.unit.client.api import Api, RecordedCall
 
     from nagaya_client.client import Client
 
@@ -42,7 +42,7 @@ def objects(api: Api, tmp_path: Path) -> Path:
         for name, content in FILES.items()
     }
 
-    def download(call: Heard) -> list[artifact_service_pb2.DownloadArtifactResponse]:
+    def download(call: RecordedCall) -> list[artifact_service_pb2.DownloadArtifactResponse]:
         content = (tmp_path / call.request.path).read_bytes()
         return [
             artifact_service_pb2.DownloadArtifactResponse(artifact=records[call.request.path]),

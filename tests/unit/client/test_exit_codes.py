@@ -18,7 +18,7 @@ from nagaya_client.cli.main import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.client.api import Heard
+    from tests.unit.client.api import RecordedCall
 
 RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
 
@@ -66,7 +66,7 @@ def test_a_refusal_ends_with_its_code_and_says_why(
 
 
 @pytest.mark.usefixtures("here")
-def test_of_a_defect_it_is_told_what_to_send_to_whom(
+def test_a_defect_names_what_to_send_to_whom(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message, reason = "internal error 0123456789ab", "ERROR_REASON_INTERNAL"
@@ -88,13 +88,13 @@ def test_field_violations_are_listed(api: Api, capsys: pytest.CaptureFixture[str
     )
 
     assert run(["tenant", "create", "A"]) == 2
-    told = capsys.readouterr().err
-    assert "  tenant_id: does not match the pattern\n  name: is too short\n" in told
+    stderr = capsys.readouterr().err
+    assert "  tenant_id: does not match the pattern\n  name: is too short\n" in stderr
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    ("violations", "told"),
+    ("violations", "expected"),
     [
         ([("name", "is long")], ["error: name: is long"]),
         (
@@ -104,10 +104,10 @@ def test_field_violations_are_listed(api: Api, capsys: pytest.CaptureFixture[str
     ],
     ids=["one", "two"],
 )
-def test_a_wrong_field_is_told_once(
+def test_a_wrong_field_is_reported_once(
     api: Api,
     violations: list[tuple[str, str]],
-    told: list[str],
+    expected: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     message = "name: is long. Each wrong field is listed in the details of the status."
@@ -115,7 +115,7 @@ def test_a_wrong_field_is_told_once(
     api.on("CreateTenant", Refusal(code, message, violations=tuple(violations)))
 
     assert run(["tenant", "create", "A"]) == 2
-    assert capsys.readouterr().err.splitlines()[:-2] == told
+    assert capsys.readouterr().err.splitlines()[:-2] == expected
 
 
 @pytest.mark.usefixtures("here")
@@ -125,16 +125,16 @@ def test_an_unreachable_server_is_named_with_what_helps(
     api.stop()
 
     assert run(["tenant", "list"]) == 6
-    told = capsys.readouterr().err
-    assert f"error: {api.address} cannot be reached: Connection refused" in told
-    assert "hint: Is it running? `nagaya dev status`" in told
+    stderr = capsys.readouterr().err
+    assert f"error: {api.address} cannot be reached: Connection refused" in stderr
+    assert "hint: Is it running? `nagaya dev status`" in stderr
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_without_any_nagaya_the_ways_to_one_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_any_nagaya_the_ways_to_one_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["tenant", "list"]) == 2
-    told = capsys.readouterr().err
-    assert "error: no Nagaya found\nhint: `nagaya dev up` starts one here; or set NAGAYA" in told
+    stderr = capsys.readouterr().err
+    assert "error: no Nagaya found\nhint: `nagaya dev up` starts one here; or set NAGAYA" in stderr
 
 
 @pytest.mark.usefixtures("here")
@@ -158,7 +158,7 @@ def test_without_any_nagaya_the_ways_to_one_are_told(capsys: pytest.CaptureFixtu
 )
 def test_wrong_usage_ends_with_2_and_asks_nobody(api: Api, arguments: list[str]) -> None:
     assert run(arguments) == 2
-    assert api.heard == []
+    assert api.calls == []
 
 
 @pytest.mark.usefixtures("here")
@@ -202,7 +202,7 @@ def test_a_run_that_failed_is_printed_all_the_same(
 def test_verifying_ends_with_how_much_is_right(
     api: Api, spoiled: list[str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def download(call: Heard) -> list[artifact_service_pb2.DownloadArtifactResponse]:
+    def download(call: RecordedCall) -> list[artifact_service_pb2.DownloadArtifactResponse]:
         path: str = call.request.path
         digest = hashlib.sha256(b"bytes").hexdigest()
         record = artifact_pb2.Artifact(path=path, digest=digest, size_bytes=5)
@@ -229,12 +229,12 @@ def test_a_file_that_cannot_be_written_is_no_defect(
     path = f"storage/acme/{RUN_ID}/outline/output.json"
     assert run(["artifact", "get", path, "--to", str(target)]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    assert api.heard == []
+    assert api.calls == []
 
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
-    ("arguments", "settings", "told"),
+    ("arguments", "settings", "expected"),
     [
         (["up"], {}, "is no clone of Nagaya, and a stack of its own would begin in it"),
         (["demo"], {}, "is no clone of Nagaya"),
@@ -256,7 +256,7 @@ def test_a_file_that_cannot_be_written_is_no_defect(
 def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
     arguments: list[str],
     settings: dict[str, str],
-    told: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -267,13 +267,13 @@ def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
 
     assert run(["dev", *arguments]) == 2
     printed = capsys.readouterr().err
-    assert told in printed
+    assert expected in printed
     assert "hint: " in printed
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         ("[" * 100_000 + "]" * 100_000, "cannot be used: it is nested too deeply"),
         ('["\\ud800"]', "cannot be used: a string holds half of a surrogate pair"),
@@ -285,7 +285,7 @@ def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
     ids=["too deep", "half a character", "a name twice", "NaN", "1e400", "no JSON"],
 )
 def test_an_input_that_cannot_be_sent_is_wrong_usage(
-    tmp_path: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, given: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "input.json"
     file.write_text(given)
@@ -293,4 +293,4 @@ def test_an_input_that_cannot_be_sent_is_wrong_usage(
     status = run(["run", "start", "article", "--tenant", "acme", "--input", str(file)])
 
     assert status == 2
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err

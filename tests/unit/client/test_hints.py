@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
-    from tests.unit.client.api import Heard
+    from tests.unit.client.api import RecordedCall
 
 RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
 NO_RUN = "there is no run. List the tenant's runs with ListRuns."
@@ -48,24 +48,24 @@ COMMANDS = [
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("group", "command"), COMMANDS)
-def test_a_command_makes_the_calls_that_are_told_as_it(
+def test_a_command_makes_the_calls_that_are_reported_as_it(
     api: Api, here: Path, group: str, command: click.Command
 ) -> None:
     api.on("*", _empty)
     run([group, str(command.name), *_arguments(command, here)])
 
-    asked = {call.method for call in api.heard}
+    asked = {call.method for call in api.calls}
     assert set(getattr(command, "rpcs", ())) - CONDITIONAL <= asked
 
 
-def test_no_call_is_told_as_two_commands() -> None:
-    told = [call for _, command in _commands() for call in getattr(command, "rpcs", ())]
-    assert sorted(told) == sorted(set(told))
+def test_no_call_is_shown_as_two_commands() -> None:
+    calls = [call for _, command in _commands() for call in getattr(command, "rpcs", ())]
+    assert sorted(calls) == sorted(set(calls))
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    ("arguments", "hint", "told"),
+    ("arguments", "hint", "expected"),
     [
         (["run", "get", RUN_ID, "-t", "acme"], NO_RUN, "`nagaya run list --tenant acme`."),
         (
@@ -92,13 +92,13 @@ def test_no_call_is_told_as_two_commands() -> None:
     ],
     ids=["tenant", "file", "run", "carried", "unknown", "no call"],
 )
-def test_the_command_is_filled_with_what_was_said(
+def test_the_command_is_filled_with_what_was_given(
     api: Api,
     here: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     hint: str,
-    told: str,
+    expected: str,
 ) -> None:
     (here / "in.json").write_text("{}")
     (here / "my token").write_text("token")
@@ -106,11 +106,11 @@ def test_the_command_is_filled_with_what_was_said(
 
     assert run(arguments) == 3
     (line, *_) = capsys.readouterr().err.splitlines()
-    assert line.endswith(told)
+    assert line.endswith(expected)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_tenant_of_the_settings_need_not_be_said_again(
+def test_a_tenant_of_the_settings_need_not_be_given_again(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NAGAYA_TENANT", "acme")
@@ -144,7 +144,7 @@ def test_what_a_run_failed_with_names_commands_too(
     assert "`nagaya prompt create STEP --tenant acme`." in capsys.readouterr().err
 
 
-def _empty(call: Heard) -> Message | list[Message]:
+def _empty(call: RecordedCall) -> Message | list[Message]:
     """Answer any method with an empty response, and a stream with the end of a run."""
     if call.method == "WatchRun":
         over = run_pb2.RunEvent(sequence=1, run=run_pb2.Run(state=run_pb2.RUN_STATE_COMPLETED))
@@ -152,7 +152,7 @@ def _empty(call: Heard) -> Message | list[Message]:
     return message_factory.GetMessageClass(_output(call))()
 
 
-def _output(call: Heard) -> Descriptor:
+def _output(call: RecordedCall) -> Descriptor:
     service = next(
         f"{call.requests[0].DESCRIPTOR.file.package}.{name}"
         for name in call.requests[0].DESCRIPTOR.file.services_by_name

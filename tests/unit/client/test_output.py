@@ -16,7 +16,7 @@ from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
 from nagaya_client.cli.main import run
 
 if TYPE_CHECKING:
-    from tests.unit.client.api import Api, Heard
+    from tests.unit.client.api import Api, RecordedCall
 
 RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
 TENANTS = tenant_service_pb2.ListTenantsResponse(
@@ -168,7 +168,7 @@ def test_a_response_without_fields_is_empty_json(
 def test_a_list_goes_over_pages_up_to_its_limit(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def page(call: Heard) -> run_service_pb2.ListRunsResponse:
+    def page(call: RecordedCall) -> run_service_pb2.ListRunsResponse:
         begin = int(call.request.page_token or 0)
         end = min(begin + call.request.page_size, 450)
         return run_service_pb2.ListRunsResponse(
@@ -181,7 +181,7 @@ def test_a_list_goes_over_pages_up_to_its_limit(
     assert run(["run", "list", "-t", "acme", "--limit", "300", "-o", "jsonl"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["runId"] for line in lines] == [f"run-{n}" for n in range(300)]
-    assert [call.request.page_size for call in api.heard] == [200, 100]
+    assert [call.request.page_size for call in api.calls] == [200, 100]
 
     assert run(["run", "list", "-t", "acme", "--limit", "300", "--no-headers"]) == 0
     assert "there are more than 300: --limit shows them" in capsys.readouterr().err
@@ -195,4 +195,4 @@ def test_the_tenant_comes_from_the_environment_or_the_option(
     monkeypatch.setenv("NAGAYA_TENANT", "globex")
 
     assert run(["run", "list", *(["--tenant", "acme"] if given == "option" else [])]) == 0
-    assert api.heard[0].request.tenant_id == ("acme" if given == "option" else "globex")
+    assert api.calls[0].request.tenant_id == ("acme" if given == "option" else "globex")

@@ -49,12 +49,12 @@ def test_a_folder_that_is_not_there_is_named(
     target = tmp_path / "nodir" / "x.json"
 
     assert run(["artifact", "get", PATH, "--to", str(target)]) == 2
-    told = f"error: {target}: there is no folder {target.parent}\n"
-    assert capsys.readouterr().err == told
-    assert api.heard == []
+    expected = f"error: {target}: there is no folder {target.parent}\n"
+    assert capsys.readouterr().err == expected
+    assert api.calls == []
 
 
-def test_a_file_in_the_way_of_a_folder_is_told_by_the_name_that_was_given(
+def test_a_file_in_the_way_of_a_folder_is_reported_by_the_name_that_was_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -65,7 +65,7 @@ def test_a_file_in_the_way_of_a_folder_is_told_by_the_name_that_was_given(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ('"An article.\\nWith \\"quotes\\"."', 'An article.\nWith "quotes".\n'),
         ('{"a": 1}', '{"a": 1}'),
@@ -73,7 +73,7 @@ def test_a_file_in_the_way_of_a_folder_is_told_by_the_name_that_was_given(
     ],
 )
 def test_a_json_string_is_shown_as_its_text_when_asked_for_raw(
-    api: Api, content: str, told: str, capfd: pytest.CaptureFixture[str]
+    api: Api, content: str, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = content.encode()
     digest = hashlib.sha256(data).hexdigest()
@@ -86,7 +86,7 @@ def test_a_json_string_is_shown_as_its_text_when_asked_for_raw(
     api.on("DownloadArtifact", pieces)
 
     assert run(["artifact", "cat", PATH, "--raw"]) == 0
-    assert capfd.readouterr().out == told
+    assert capfd.readouterr().out == expected
     assert run(["artifact", "cat", PATH]) == 0
     assert capfd.readouterr().out == content
 

@@ -74,7 +74,7 @@ def test_an_unknown_key_has_its_line_and_a_suggestion(tmp_path: Path) -> None:
     ]
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     text = """\
         step: []
         steps:
@@ -106,7 +106,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_json_does_not_have_is_told_where_it_stands(tmp_path: Path) -> None:
+def test_what_json_does_not_have_is_reported_where_it_stands(tmp_path: Path) -> None:
     text = """\
         pipeline: p
         steps:
@@ -153,7 +153,7 @@ def test_parts_of_arguments_may_be_named_and_merged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("a: [1,\n\nb: c", "p.yaml:3: no YAML: "),
         ("a: 1\n\tb: 2", "p.yaml:2: no YAML: "),
@@ -165,14 +165,14 @@ def test_parts_of_arguments_may_be_named_and_merged(tmp_path: Path) -> None:
         ("steps: [{step: x, llm: {output_schema: !!python/object:a.B {}}}]", "p.yaml:1: steps[0]"),
     ],
 )
-def test_what_is_no_pipeline_at_all_is_told_with_its_line(
-    tmp_path: Path, text: str, told: str
+def test_what_is_no_pipeline_at_all_is_reported_with_its_line(
+    tmp_path: Path, text: str, expected: str
 ) -> None:
     (fault,) = faults_of(tmp_path, text)
-    assert fault.startswith(told)
+    assert fault.startswith(expected)
 
 
-def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_no_utf8_are_reported_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_bytes(b"pipeline: x\n# caf\xe9\n")
     with pytest.raises(PipelineFileInvalid, match=r":2: these bytes are no UTF-8"):
@@ -210,7 +210,7 @@ def test_a_violation_of_the_servers_has_the_line_of_its_field(
     assert located.lines() == (f"{file}:{line}: {where}: is wrong{hint}",)
 
 
-def test_a_missing_prompt_is_told_at_its_step(tmp_path: Path) -> None:
+def test_a_missing_prompt_is_reported_at_its_step(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(GOOD)
     error = ApiError(

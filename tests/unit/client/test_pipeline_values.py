@@ -58,7 +58,7 @@ def test_other_numbers_are_sent_as_ever(tmp_path: Path, number: str) -> None:
      *((value, "write a number as JSON does, or put a text in quotes")
        for value in ("010", "-012", "0o17", "1_000", "1:30", "0b11", "1_0.5"))],
 )  # fmt: skip
-def test_what_is_not_the_same_to_all_readers_of_yaml_is_told_where_it_would_matter(
+def test_what_is_not_the_same_to_all_readers_of_yaml_is_reported_where_it_would_matter(
     tmp_path: Path, value: str, hint: str
 ) -> None:
     for text in (VALUE.format(f"[{value}]"), VALUE.format(f"{{k: {value}}}")):
@@ -104,7 +104,7 @@ def test_a_field_for_whole_numbers_takes_no_others(tmp_path: Path, number: str) 
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400", "9" * 400, r'"\ud83d"'])
-def test_what_json_cannot_hold_is_told(tmp_path: Path, value: str) -> None:
+def test_what_json_cannot_hold_is_reported(tmp_path: Path, value: str) -> None:
     (fault,) = faults_of(tmp_path, VALUE.format(f"[{value}]"))
     assert fault.startswith("p.yaml:1: steps[0].function.arguments: ")
 
@@ -125,7 +125,7 @@ def test_aliases_that_multiply_are_refused_before_they_do(tmp_path: Path, place:
     assert fault == "p.yaml:1: its aliases make more than 100,000 values of it"
 
 
-def test_what_is_nested_without_end_is_told(tmp_path: Path) -> None:
+def test_what_is_nested_without_end_is_reported(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, "a: " + "[" * 5_000)
     assert fault == "p.yaml:1: it is nested too deeply"
 
@@ -172,8 +172,8 @@ def test_whether_a_time_is_allowed_is_for_the_server_to_judge(
     file.write_text(f"steps: [{{step: a, timeout: {written}, function: {{function: f}}}}]")
     (step,) = read_pipeline(file).spec.steps
 
-    told = step.timeout.ToTimedelta().total_seconds() if step.HasField("timeout") else None
-    assert told == seconds
+    timeout = step.timeout.ToTimedelta().total_seconds() if step.HasField("timeout") else None
+    assert timeout == seconds
 
 
 def test_fields_of_a_step_are_not_merged_from_another(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("here")
 SET = ("model", "set-price", "m-1", "--input-usd", "3", "--output-usd", "15")
 
 
-def test_a_cache_price_that_is_not_given_is_that_of_input_and_is_told(
+def test_a_cache_price_that_is_not_given_is_that_of_input_and_is_reported(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on("SetPrice", catalog_service_pb2.SetPriceResponse())

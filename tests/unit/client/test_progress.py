@@ -15,7 +15,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
-from nagaya_client.cli.board import Board
+from nagaya_client.cli.run_progress import RunProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +47,8 @@ def events(*things: run_pb2.Run | run_pb2.RunStep) -> list[run_pb2.RunEvent]:
     ]
 
 
-def test_a_piece_of_work_has_one_line_however_often_it_is_heard_of() -> None:
-    board = Board("acme")
+def test_a_piece_of_work_has_one_line_however_often_its_events_come() -> None:
+    progress = RunProgress("acme")
     for event in events(
         step("outline", 0, RUNNING),
         step("outline", 0, COMPLETED),
@@ -56,35 +56,35 @@ def test_a_piece_of_work_has_one_line_however_often_it_is_heard_of() -> None:
         step("draft", 2, RUNNING),
         step("draft", 1, COMPLETED),
     ):
-        board.hear(event)
+        progress.apply(event)
 
-    shown = [(line.step, line.item, line.state) for line in board.lines()]
+    shown = [(row.step, row.item, row.state) for row in progress.rows()]
     assert shown == [
         ("outline", "", "completed"),
         ("draft", "1", "completed"),
         ("draft", "2", "running"),
     ]
-    assert next(board.lines()).seconds == "2.0"
+    assert next(progress.rows()).seconds == "2.0"
 
 
 def test_a_long_map_is_one_line() -> None:
-    board = Board("acme")
+    progress = RunProgress("acme")
     pieces = [step("draft", n, COMPLETED if n % 4 else RUNNING) for n in range(1, 201)]
     own_row = step("draft", 0, RUNNING)
     for event in events(own_row, *pieces):
-        board.hear(event)
+        progress.apply(event)
 
-    (line,) = board.lines()
-    assert (line.item, line.state) == ("200", "150 completed, 50 running")
+    (row,) = progress.rows()
+    assert (row.item, row.state) == ("200", "150 completed, 50 running")
     assert (line.tokens, line.cost) == ("180,000", "$0.6000")
 
 
 def test_twelve_elements_are_shown_one_by_one_below_the_map_s_own_row() -> None:
-    board = Board("acme")
+    progress = RunProgress("acme")
     for event in events(*(step("draft", n, COMPLETED) for n in range(13))):
-        board.hear(event)
+        progress.apply(event)
 
-    assert [line.item for line in board.lines()] == ["", *map(str, range(1, 13))]
+    assert [row.item for row in progress.rows()] == ["", *map(str, range(1, 13))]
 
 
 @pytest.mark.usefixtures("here")
@@ -94,17 +94,17 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
 ) -> None:
     done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)
     done.end_time.CopyFrom(Timestamp(seconds=START.seconds + 5))
-    drawn = threading.Event()
+    live_table = threading.Event()
     *before, last = [
         run_service_pb2.WatchRunResponse(event=event)
         for event in events(step("outline", 0, RUNNING), step("outline", 0, COMPLETED), done)
     ]
-    api.on("WatchRun", [before[0], drawn, *before[1:], last])
+    api.on("WatchRun", [before[0], live_table, *before[1:], last])
 
     shown = on_a_terminal(
         ["run", "watch", RUN_ID, "-t", "acme"],
         environment,
-        lambda text: drawn.set() if "running" in text else None,
+        lambda text: live_table.set() if "running" in text else None,
     )
 
     plain = [re.split(r"\s{2,}", line.strip()) for line in _CODES.sub("", shown).splitlines()]
@@ -118,8 +118,8 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
 @pytest.mark.parametrize(("columns", "model"), [(80, "claude/claude-sonnet-…"), (60, "")])
 def test_a_narrow_terminal_cuts_names_and_no_numbers(api: Api, columns: int, model: str) -> None:
     done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)
-    told = events(step("outline", 0, COMPLETED), done)
-    api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event) for event in told])
+    sent = events(step("outline", 0, COMPLETED), done)
+    api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event) for event in sent])
 
     shown = on_a_terminal(
         ["run", "watch", RUN_ID, "-t", "acme"], {"COLUMNS": str(columns)}, lambda _: None

@@ -14,7 +14,7 @@ from nagaya_client.cli.main import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.client.api import Api, Heard
+    from tests.unit.client.api import Api, RecordedCall
 
 RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
 FAILED, COMPLETED = run_pb2.STEP_STATE_FAILED, run_pb2.STEP_STATE_COMPLETED
@@ -22,7 +22,7 @@ FAILED, COMPLETED = run_pb2.STEP_STATE_FAILED, run_pb2.STEP_STATE_COMPLETED
 pytestmark = pytest.mark.usefixtures("here")
 
 
-def created(_: Heard) -> run_service_pb2.CreateRunResponse:
+def created(_: RecordedCall) -> run_service_pb2.CreateRunResponse:
     return run_service_pb2.CreateRunResponse(run=run_pb2.Run(run_id=RUN_ID, held=True))
 
 
@@ -56,7 +56,7 @@ def test_a_run_that_was_held_is_released(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ((), "--input names a file, --hold lets it wait"),
         (("--hold", "--wait"), "--wait and --hold"),
@@ -64,14 +64,14 @@ def test_a_run_that_was_held_is_released(api: Api) -> None:
     ids=["no input", "held and waited for"],
 )
 def test_a_run_without_input_is_held_and_not_waited_for(
-    api: Api, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    api: Api, options: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["run", "start", "article", *options, "-t", "acme"]) == 2
-    assert told in capsys.readouterr().err
-    assert api.heard == []
+    assert expected in capsys.readouterr().err
+    assert api.calls == []
 
 
-def pages_of_steps(call: Heard) -> run_service_pb2.ListRunStepsResponse:
+def pages_of_steps(call: RecordedCall) -> run_service_pb2.ListRunStepsResponse:
     """Two pages of 100 steps; the 50th of each has failed."""
     page = int(call.request.page_token or 0)
     steps: list[Any] = []

@@ -21,7 +21,7 @@ ENVIRONMENT = {
 PROFILE = 'runs_address = "profile:1"\ntoken_file = "profile.jwt"\ntenant = "profile"'
 
 
-class Place:
+class UploadTarget:
     """A folder with a configuration, and a local stack further up."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,12 +47,12 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> UploadTarget:
+    return UploadTarget(tmp_path)
 
 
 @pytest.mark.parametrize("nearest", ["flag", "env", "profile", "local"])
-def test_each_value_comes_from_the_nearest_place(place: Place, nearest: str) -> None:
+def test_each_value_comes_from_the_nearest_place(place: UploadTarget, nearest: str) -> None:
     order = ["flag", "env", "profile", "local"]
     present = order[order.index(nearest) :]
     place.stack()
@@ -69,7 +69,7 @@ def test_each_value_comes_from_the_nearest_place(place: Place, nearest: str) -> 
     assert settings.tenant == ("" if nearest == "local" else nearest)
 
 
-def test_a_token_goes_with_the_place_that_names_it(place: Place, tmp_path: Path) -> None:
+def test_a_token_goes_with_the_place_that_names_it(place: UploadTarget, tmp_path: Path) -> None:
     file = tmp_path / "mine.jwt"
     file.write_text("mine\n")
 
@@ -80,19 +80,19 @@ def test_a_token_goes_with_the_place_that_names_it(place: Place, tmp_path: Path)
     assert both.token.read() == "mine"
 
 
-def test_a_token_is_in_no_representation(place: Place) -> None:
+def test_a_token_is_in_no_representation(place: UploadTarget) -> None:
     settings = place.read({"runs_address": "x:1"}, NAGAYA_TOKEN="secret")
     assert "secret" not in repr(settings)
 
 
-def test_the_local_stack_is_found_from_any_folder_of_the_clone(place: Place) -> None:
+def test_the_local_stack_is_found_from_any_folder_of_the_clone(place: UploadTarget) -> None:
     place.stack()
     settings = place.read()
     assert dict(settings.addresses) == dict.fromkeys(SERVICES, "127.0.0.1:7")
     assert settings.token.read() == "operator"
 
 
-def test_the_local_token_is_not_sent_to_another_machine(place: Place) -> None:
+def test_the_local_token_is_not_sent_to_another_machine(place: UploadTarget) -> None:
     place.stack()
     with pytest.raises(SettingsInvalid, match="no token found"):
         place.read({"address": "nagaya.example.com:443"})
@@ -100,20 +100,20 @@ def test_the_local_token_is_not_sent_to_another_machine(place: Place) -> None:
         assert place.read({"runs_address": here}).token.read() == "operator"
 
 
-def test_why_the_local_token_is_not_sent_is_told(place: Place) -> None:
+def test_why_the_local_token_is_not_sent_is_reported(place: UploadTarget) -> None:
     place.stack()
     with pytest.raises(SettingsInvalid) as refused:
         place.read({"address": "nagaya.example.com:443"})
     assert "sent to this machine only" in refused.value.hint
 
 
-def test_an_address_without_a_port_is_named(place: Place) -> None:
+def test_an_address_without_a_port_is_named(place: UploadTarget) -> None:
     with pytest.raises(SettingsInvalid, match="the address example is not HOST:PORT"):
         place.read({"address": "example"}, NAGAYA_TOKEN="t")
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "expected"),
     [
         ("ftp://example.com:21", "begins with ftp://, and there is no such kind"),
         ("http://example.com:80", "begins with http://, and there is no such kind"),
@@ -122,26 +122,26 @@ def test_an_address_without_a_port_is_named(place: Place) -> None:
         (":7000", "is not HOST:PORT"),
     ],
 )
-def test_an_address_of_no_kind_is_told_before_anything_else(
-    place: Place, address: str, told: str
+def test_an_address_of_no_kind_is_reported_before_anything_else(
+    place: UploadTarget, address: str, expected: str
 ) -> None:
-    with pytest.raises(SettingsInvalid, match=f"the address {address} {told}"):
+    with pytest.raises(SettingsInvalid, match=f"the address {address} {expected}"):
         place.read({"address": address})
 
 
-def test_one_address_stands_for_all_services(place: Place) -> None:
+def test_one_address_stands_for_all_services(place: UploadTarget) -> None:
     settings = place.read({"address": "https://nagaya.example.com"}, NAGAYA_TOKEN="t")
     assert set(settings.addresses.values()) == {"https://nagaya.example.com"}
 
 
-def test_a_service_without_address_is_named_when_it_is_needed(place: Place) -> None:
+def test_a_service_without_address_is_named_when_it_is_needed(place: UploadTarget) -> None:
     settings = place.read(NAGAYA_RUNS_ADDRESS="x:1", NAGAYA_TOKEN="t")
     with pytest.raises(SettingsInvalid, match="the llm-gateway service") as refused:
         settings.address("llm_gateway")
     assert "NAGAYA_LLM_GATEWAY_ADDRESS" in refused.value.hint
 
 
-def test_a_profile_is_chosen_by_name(place: Place) -> None:
+def test_a_profile_is_chosen_by_name(place: UploadTarget) -> None:
     place.profiles(
         default='address = "default:1"\ntoken_file = "t"',
         prod='address = "prod:1"\nruns_address = "runs:1"\ntoken_file = "t"\nca_file = "~/ca.pem"',
@@ -154,33 +154,33 @@ def test_a_profile_is_chosen_by_name(place: Place) -> None:
     assert place.read({"profile": "default"}, NAGAYA_PROFILE="prod").address("runs") == "default:1"
 
 
-def test_an_unknown_profile_names_those_that_there_are(place: Place) -> None:
+def test_an_unknown_profile_names_those_that_there_are(place: UploadTarget) -> None:
     place.profiles(default="", prod="")
     with pytest.raises(SettingsInvalid, match="'prdo'") as refused:
         place.read(NAGAYA_PROFILE="prdo")
     assert "default, prod" in refused.value.hint
 
 
-def test_an_unknown_key_suggests_the_right_one(place: Place) -> None:
+def test_an_unknown_key_suggests_the_right_one(place: UploadTarget) -> None:
     place.profiles(default='token_fiel = "x"')
     with pytest.raises(SettingsInvalid, match="token_fiel") as refused:
         place.read()
     assert refused.value.hint == "Did you mean 'token_file'?"
 
 
-def test_a_configuration_that_is_no_toml_is_named(place: Place) -> None:
+def test_a_configuration_that_is_no_toml_is_named(place: UploadTarget) -> None:
     place.config.write_text("[profile")
     with pytest.raises(SettingsInvalid, match=r"config\.toml cannot be read"):
         place.read()
 
 
-def test_a_missing_token_file_is_named_when_it_is_needed(place: Place) -> None:
+def test_a_missing_token_file_is_named_when_it_is_needed(place: UploadTarget) -> None:
     settings = place.read({"runs_address": "x:1", "token_file": "/no/such/file"})
     with pytest.raises(SettingsInvalid, match="/no/such/file cannot be read: No such file"):
         settings.token.read()
 
 
-def test_an_empty_token_file_is_named(place: Place, tmp_path: Path) -> None:
+def test_an_empty_token_file_is_named(place: UploadTarget, tmp_path: Path) -> None:
     file = tmp_path / "empty.jwt"
     file.write_text("\n")
     settings = place.read({"runs_address": "x:1", "token_file": str(file)})
@@ -188,7 +188,7 @@ def test_an_empty_token_file_is_named(place: Place, tmp_path: Path) -> None:
         settings.token.read()
 
 
-def test_nothing_at_all_is_an_error_that_helps(place: Place) -> None:
+def test_nothing_at_all_is_an_error_that_helps(place: UploadTarget) -> None:
     with pytest.raises(SettingsInvalid, match="no Nagaya found") as refused:
         place.read()
     assert "`nagaya dev up` starts one here" in refused.value.hint

@@ -12,13 +12,13 @@ from tests.unit.client.api import Refusal
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
 from nagaya_client.cli.main import run
 from nagaya_client.errors import ApiError, BytesCorrupt
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.client.api import Api, Heard
+    from tests.unit.client.api import Api, RecordedCall
 
     from nagaya_client.client import Client
 
@@ -32,11 +32,11 @@ BROKEN = Refusal(grpc.StatusCode.UNAVAILABLE, "", reason="")
 RECORD = artifact_pb2.Artifact(path=PATH, digest=DIGEST, size_bytes=len(CONTENT))
 
 
-def serving(*endings: object, chunks: int = 4) -> Callable[[Heard], list[object]]:
+def serving(*ends: object, chunks: int = 4) -> Callable[[RecordedCall], list[object]]:
     """Sends the file from the offset on; each ending comes after a few chunks."""
-    left = list(endings)
+    left = list(ends)
 
-    def download(call: Heard) -> list[object]:
+    def download(call: RecordedCall) -> list[object]:
         offset: int = call.request.offset
         parts = [CONTENT[i : i + CHUNK] for i in range(offset, len(CONTENT), CHUNK)]
         cut = [left.pop(0)] if left else []
@@ -67,7 +67,7 @@ async def test_a_download_that_breaks_goes_on_where_it_broke(
     await client.download("acme", PATH, tmp_path / "x.bin")
 
     assert (tmp_path / "x.bin").read_bytes() == CONTENT
-    asked = [(call.request.offset, call.request.digest) for call in api.heard]
+    asked = [(call.request.offset, call.request.digest) for call in api.calls]
     assert asked == [(0, ""), (4 * CHUNK, DIGEST), (8 * CHUNK, DIGEST)]
 
 
@@ -104,7 +104,7 @@ def names_in(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir()]
 
 
-def announced(_: Heard) -> upload_service_pb2.CreateUploadResponse:
+def announced(_: RecordedCall) -> upload_service_pb2.CreateUploadResponse:
     return upload_service_pb2.CreateUploadResponse(
         upload=upload_pb2.Upload(upload_id=UPLOAD_ID, path=PATH)
     )
@@ -118,7 +118,7 @@ async def test_an_upload_announces_digest_and_size_and_sends_the_bytes(
     api.on("CreateUpload", announced)
     api.on("UploadArtifact", artifact_service_pb2.UploadArtifactResponse(artifact=RECORD))
 
-    artifact = await client.upload("acme", Place(RUN_ID, "outline", item=3), source)
+    artifact = await client.upload("acme", UploadTarget(RUN_ID, "outline", item=3), source)
 
     assert artifact == RECORD
     (create,) = api.called("CreateUpload")
@@ -137,7 +137,7 @@ async def test_a_file_that_is_there_already_is_not_sent(
     source.write_bytes(CONTENT)
     api.on("CreateUpload", upload_service_pb2.CreateUploadResponse(artifact=RECORD))
 
-    assert await client.upload("acme", Place(RUN_ID, "outline"), source) == RECORD
+    assert await client.upload("acme", UploadTarget(RUN_ID, "outline"), source) == RECORD
     assert api.called("UploadArtifact") == []
 
 
@@ -150,7 +150,7 @@ async def test_an_upload_that_breaks_is_sent_again(
     api.on("CreateUpload", announced)
     api.on("UploadArtifact", lambda _: answers.pop(0))
 
-    assert await client.upload("acme", Place(RUN_ID, "outline"), source) == RECORD
+    assert await client.upload("acme", UploadTarget(RUN_ID, "outline"), source) == RECORD
     assert len(api.called("UploadArtifact")) == 2
 
 
@@ -162,7 +162,7 @@ async def test_a_refused_upload_is_not_repeated(api: Api, client: Client, tmp_pa
     api.on("UploadArtifact", Refusal(grpc.StatusCode.DATA_LOSS, "other bytes", reason))
 
     with pytest.raises(ApiError) as refused:
-        await client.upload("acme", Place(RUN_ID, "outline"), source)
+        await client.upload("acme", UploadTarget(RUN_ID, "outline"), source)
 
     assert refused.value.reason == reason
     assert len(api.called("UploadArtifact")) == 1

@@ -15,7 +15,7 @@ from nagaya_client.cli.main import run as run_command
 from nagaya_client.errors import ApiError
 
 if TYPE_CHECKING:
-    from tests.unit.client.api import Api, Heard
+    from tests.unit.client.api import Api, RecordedCall
 
     from nagaya_client.client import Client
 
@@ -40,18 +40,18 @@ HEARTBEAT = run_service_pb2.WatchRunResponse(heartbeat_sequence=LAST)
 class Log:
     """A run's events as a server has them, and how it sends them: a few at a time."""
 
-    def __init__(self, api: Api, *endings: object) -> None:
-        self._endings = list(endings)
+    def __init__(self, api: Api, *ends: object) -> None:
+        self._ends = list(ends)
         api.on("WatchRun", self._watch)
         state = run_pb2.RUN_STATE_COMPLETED
         finished = run_pb2.Run(run_id=RUN_ID, state=state, last_sequence=LAST)
         api.on("GetRun", run_service_pb2.GetRunResponse(run=finished))
 
-    def _watch(self, call: Heard) -> list[object]:
+    def _watch(self, call: RecordedCall) -> list[object]:
         after: int = call.request.after_sequence
-        if not self._endings:
+        if not self._ends:
             return [message(n) for n in range(after + 1, LAST + 1)]
-        ending = self._endings.pop(0)
+        ending = self._ends.pop(0)
         few = [message(n) for n in range(after + 1, min(after + 3, LAST) + 1)]
         return [HEARTBEAT, *few, *([] if ending is None else [ending])]
 
@@ -61,7 +61,7 @@ async def sequences(client: Client, after: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "endings",
+    "ends",
     [
         (),
         (BROKEN, BROKEN, BROKEN),
@@ -84,9 +84,9 @@ async def sequences(client: Client, after: int = 0) -> list[int]:
     ],
 )
 async def test_every_event_comes_once_and_in_order(
-    api: Api, client: Client, endings: tuple[object, ...]
+    api: Api, client: Client, ends: tuple[object, ...]
 ) -> None:
-    Log(api, *endings)
+    Log(api, *ends)
     assert await sequences(client) == list(range(1, LAST + 1))
 
 
@@ -131,9 +131,9 @@ async def test_a_refusal_ends_the_watch(api: Api, client: Client) -> None:
     assert [call.request.after_sequence for call in api.called("WatchRun")] == [0, 3]
 
 
-async def test_patience_ends(api: Api, client: Client) -> None:
+async def test_reconnecting_ends(api: Api, client: Client) -> None:
     api.stop()
-    watch = client.watch_run("acme", RUN_ID, patience_seconds=0.3)
+    watch = client.watch_run("acme", RUN_ID, reconnect_seconds=0.3)
     with pytest.raises(ApiError) as refused:
         await anext(watch)
     assert refused.value.code is grpc.StatusCode.UNAVAILABLE
@@ -150,23 +150,23 @@ def test_piped_a_watch_is_one_event_a_line(api: Api, capsys: pytest.CaptureFixtu
     assert lines[-1]["run"] == {"state": "RUN_STATE_COMPLETED"}
 
 
-async def test_a_watcher_is_told_that_the_line_is_cut_and_that_it_is_back(
+async def test_a_break_of_the_connection_and_its_end_are_reported(
     api: Api, client: Client
 ) -> None:
     Log(api, BROKEN, None, BROKEN)
-    told: list[str] = []
+    seen: list[str] = []
     watch = client.watch_run(
         "acme",
         RUN_ID,
-        on_cut=lambda error: told.append(f"cut: {error.code.name}"),
-        on_resumed=lambda _: told.append("back"),
+        on_cut=lambda error: seen.append(f"cut: {error.code.name}"),
+        on_resumed=lambda _: seen.append("back"),
     )
     async for event in watch:
-        told.append(str(event.sequence))  # noqa: PERF401 - in its turn among the others
+        seen.append(str(event.sequence))  # noqa: PERF401 - in its turn among the others
 
     cut = ["cut: UNAVAILABLE", "back"]
-    assert [one for one in told if not one.isdecimal()] == cut * 2
-    assert told.index("back") == 4  # after three events and the cut
+    assert [one for one in seen if not one.isdecimal()] == cut * 2
+    assert seen.index("back") == 4  # after three events and the cut
 
 
 @pytest.mark.usefixtures("here")
@@ -179,8 +179,8 @@ def test_a_piped_watch_tells_of_a_cut_line_beside_the_events(
     out, errors = capsys.readouterr()
     assert len(out.splitlines()) == LAST
     cut, back = errors.splitlines()
-    assert cut.startswith(f"acme/{RUN_ID}: the line is cut ({api.address} cannot be reached")
-    assert back.startswith(f"acme/{RUN_ID}: the line is back after ")
+    assert cut.startswith(f"acme/{RUN_ID}: the connection is broken ({api.address} cannot be reached")
+    assert back.startswith(f"acme/{RUN_ID}: reconnected after ")
 
 
 @pytest.mark.usefixtures("here")

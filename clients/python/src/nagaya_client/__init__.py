@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nagaya_client.paging import pages
     from nagaya_client.pipeline_file import PipelineFile, read_pipeline
     from nagaya_client.settings import Settings, Token, read_settings
-    from nagaya_client.transfer import Place
+    from nagaya_client.transfer import UploadTarget
 
 __all__ = [
     "ApiError",
@@ -36,7 +36,7 @@ __all__ = [
     "NagayaError",
     "PipelineFile",
     "PipelineFileInvalid",
-    "Place",
+    "UploadTarget",
     "Settings",
     "SettingsInvalid",
     "Token",
@@ -59,7 +59,7 @@ _HOMES = {
     "paging": ("pages",),
     "pipeline_file": ("PipelineFile", "read_pipeline"),
     "settings": ("Settings", "Token", "read_settings"),
-    "transfer": ("Place",),
+    "transfer": ("UploadTarget",),
 }
 
 

@@ -75,58 +75,58 @@ class Client:
 
     @cached_property
     def tenants(self) -> tenant_service_pb2_grpc.TenantServiceStub:
-        made = tenant_service_pb2_grpc.TenantServiceStub
-        return self._stub("tenant", tenant_service_pb2.DESCRIPTOR, made)
+        stub = tenant_service_pb2_grpc.TenantServiceStub
+        return self._stub("tenant", tenant_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def schema(self) -> schema_service_pb2_grpc.SchemaServiceStub:
-        made = schema_service_pb2_grpc.SchemaServiceStub
-        return self._stub("tenant", schema_service_pb2.DESCRIPTOR, made)
+        stub = schema_service_pb2_grpc.SchemaServiceStub
+        return self._stub("tenant", schema_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:
-        made = audit_service_pb2_grpc.AuditServiceStub
-        return self._stub("tenant", audit_service_pb2.DESCRIPTOR, made)
+        stub = audit_service_pb2_grpc.AuditServiceStub
+        return self._stub("tenant", audit_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def runs(self) -> run_service_pb2_grpc.RunServiceStub:
-        made = run_service_pb2_grpc.RunServiceStub
-        return self._stub("runs", run_service_pb2.DESCRIPTOR, made)
+        stub = run_service_pb2_grpc.RunServiceStub
+        return self._stub("runs", run_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def pipelines(self) -> pipeline_service_pb2_grpc.PipelineServiceStub:
-        made = pipeline_service_pb2_grpc.PipelineServiceStub
-        return self._stub("runs", pipeline_service_pb2.DESCRIPTOR, made)
+        stub = pipeline_service_pb2_grpc.PipelineServiceStub
+        return self._stub("runs", pipeline_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def prompts(self) -> prompt_service_pb2_grpc.PromptServiceStub:
-        made = prompt_service_pb2_grpc.PromptServiceStub
-        return self._stub("runs", prompt_service_pb2.DESCRIPTOR, made)
+        stub = prompt_service_pb2_grpc.PromptServiceStub
+        return self._stub("runs", prompt_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def artifacts(self) -> artifact_service_pb2_grpc.ArtifactServiceStub:
-        made = artifact_service_pb2_grpc.ArtifactServiceStub
-        return self._stub("artifacts", artifact_service_pb2.DESCRIPTOR, made)
+        stub = artifact_service_pb2_grpc.ArtifactServiceStub
+        return self._stub("artifacts", artifact_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def uploads(self) -> upload_service_pb2_grpc.UploadServiceStub:
-        made = upload_service_pb2_grpc.UploadServiceStub
-        return self._stub("artifacts", upload_service_pb2.DESCRIPTOR, made)
+        stub = upload_service_pb2_grpc.UploadServiceStub
+        return self._stub("artifacts", upload_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def generations(self) -> generation_service_pb2_grpc.GenerationServiceStub:
-        made = generation_service_pb2_grpc.GenerationServiceStub
-        return self._stub("llm_gateway", generation_service_pb2.DESCRIPTOR, made)
+        stub = generation_service_pb2_grpc.GenerationServiceStub
+        return self._stub("llm_gateway", generation_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def calls(self) -> call_service_pb2_grpc.CallServiceStub:
-        made = call_service_pb2_grpc.CallServiceStub
-        return self._stub("llm_gateway", call_service_pb2.DESCRIPTOR, made)
+        stub = call_service_pb2_grpc.CallServiceStub
+        return self._stub("llm_gateway", call_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def catalog(self) -> catalog_service_pb2_grpc.CatalogServiceStub:
-        made = catalog_service_pb2_grpc.CatalogServiceStub
-        return self._stub("llm_gateway", catalog_service_pb2.DESCRIPTOR, made)
+        stub = catalog_service_pb2_grpc.CatalogServiceStub
+        return self._stub("llm_gateway", catalog_service_pb2.DESCRIPTOR, stub)
 
     def watch_run(
         self,
@@ -134,35 +134,34 @@ class Client:
         run_id: str,
         after: int = 0,
         *,
-        patience_seconds: float = 60.0,
+        reconnect_seconds: float = 60.0,
         on_cut: Callable[[ApiError], None] | None = None,
         on_resumed: Callable[[float], None] | None = None,
     ) -> AsyncGenerator[run_pb2.RunEvent]:
         """Yield a run's events after the sequence number `after`, up to its final state.
 
-        A connection that breaks is made anew: no event is lost and none comes twice. Raises
-        ApiError when the service refuses, or cannot be reached for `patience_seconds` on end.
-        `on_cut` is told why a connection broke, and `on_resumed` after how many seconds the
-        service was heard again.
+        A connection that breaks is opened again: no event is lost and none comes twice. Raises
+        ApiError when the service refuses, or cannot be reached for `reconnect_seconds` on end.
+        `on_cut` is called with the reason of a break, and `on_resumed` with its seconds.
         """
         return watch_run(
             self.runs,
             tenant_id,
             run_id,
             after,
-            patience_seconds=patience_seconds,
+            reconnect_seconds=reconnect_seconds,
             on_cut=on_cut,
             on_resumed=on_resumed,
         )
 
     async def upload(
-        self, tenant_id: str, place: transfer.Place, source: Path
+        self, tenant_id: str, target: transfer.UploadTarget, source: Path
     ) -> artifact_pb2.Artifact:
         """Commit a file; nothing is sent when the same one is committed there already.
 
         A stream that breaks is sent again. Raises ApiError, and OSError when it cannot be read.
         """
-        return await transfer.upload(self.uploads, self.artifacts, tenant_id, place, source)
+        return await transfer.upload(self.uploads, self.artifacts, tenant_id, target, source)
 
     async def download(self, tenant_id: str, path: str, target: Path) -> artifact_pb2.Artifact:
         """Fetch a file; `target` appears whole and verified, or not at all.
@@ -171,9 +170,9 @@ class Client:
         """
         return await transfer.download(self.artifacts, tenant_id, path, target)
 
-    def read(self, tenant_id: str, path: str) -> transfer.Reading:
+    def read(self, tenant_id: str, path: str) -> transfer.Download:
         """Return a file to be read chunk by chunk, verified when the last has come."""
-        return transfer.Reading(self.artifacts, tenant_id, path)
+        return transfer.Download(self.artifacts, tenant_id, path)
 
     async def close(self) -> None:
         """End every connection; calls in flight are cancelled."""

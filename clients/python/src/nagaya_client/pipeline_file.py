@@ -43,9 +43,9 @@ class PipelineFile:
     def _fault(self, violation: Violation) -> Fault:
         where = violation.field.removeprefix(_SPEC)
         node = self.source.find(where)
-        told = violation.description
-        hint = "" if "did you mean" in told else self._hint(node)
-        return Fault(line_of(node), where, told, hint)
+        description = violation.description
+        hint = "" if "did you mean" in description else self._hint(node)
+        return Fault(line_of(node), where, description, hint)
 
     def _path_of_step(self, name: str) -> str:
         steps = (step.step for step in self.spec.steps)

@@ -108,11 +108,11 @@ def read_settings(
     `flags` holds what the caller says itself: `profile`, `address` (of all services),
     `tenant_address` and so on, `token`, `token_file`, `tenant`, `ca_file`.
     """
-    said = {key: value for key, value in (flags or {}).items() if value}
+    given = {key: value for key, value in (flags or {}).items() if value}
     environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
     config = _config_file(environment)
-    profile = _read_profile(config, said.pop("profile", "") or environment.get("NAGAYA_PROFILE"))
-    layers = [_spread(said), _from_environment(environment), profile]
+    profile = _read_profile(config, given.pop("profile", "") or environment.get("NAGAYA_PROFILE"))
+    layers = [_spread(given), _from_environment(environment), profile]
     local = _local_stack(folder or Path.cwd())
     addresses = _addresses([*layers, local])
     if not addresses:
@@ -185,9 +185,9 @@ def _host(address: str) -> str:
     return host if colon else port
 
 
-def _spread(said: Mapping[str, str]) -> dict[str, str]:
+def _spread(given: Mapping[str, str]) -> dict[str, str]:
     """One `address` stands for all services behind it."""
-    rest = dict(said)
+    rest = dict(given)
     one = rest.pop("address", "")
     return ({key: one for key in _ADDRESSES} if one else {}) | rest
 

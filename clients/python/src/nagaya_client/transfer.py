@@ -26,8 +26,8 @@ _PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a file is to lie, and what it says of itself."""
+class UploadTarget:
+    """The place of an uploaded file in its run, and its description."""
 
     run_id: str
     step: str
@@ -55,7 +55,7 @@ async def upload(
     uploads: UploadServiceStub,
     artifacts: ArtifactServiceStub,
     tenant_id: str,
-    place: Place,
+    target: UploadTarget,
     source: Path,
 ) -> artifact_pb2.Artifact:
     """Commit a file; nothing is sent when the same one is committed there already.
@@ -64,7 +64,7 @@ async def upload(
     """
     size, digest = await asyncio.to_thread(measure, source)
     request = upload_service_pb2.CreateUploadRequest(
-        tenant_id=tenant_id, draft=place.draft(), size_bytes=size, digest=digest
+        tenant_id=tenant_id, draft=target.draft(), size_bytes=size, digest=digest
     )
     for left in reversed(range(_ATTEMPTS)):
         # Asked each time: the stream whose answer was lost may have committed the file.
@@ -90,7 +90,7 @@ async def download(
     """
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     file = await asyncio.to_thread(_create, draft, target)
-    reading = Reading(artifacts, tenant_id, path)
+    reading = Download(artifacts, tenant_id, path)
     try:
         with file:
             async with aclosing(reading.chunks()) as chunks:
@@ -104,7 +104,7 @@ async def download(
 
 
 def _create(draft: Path, target: Path) -> BinaryIO:
-    """Open a new file for writing; what goes wrong is told of `target`. Raises OSError."""
+    """Open a new file for writing; errors name `target`. Raises OSError."""
     try:
         return draft.open("xb")
     except FileNotFoundError as error:
@@ -114,8 +114,8 @@ def _create(draft: Path, target: Path) -> BinaryIO:
         raise OSError(error.errno, error.strerror, str(target)) from None
 
 
-class Reading:
-    """A file as it comes, and after the last chunk verified."""
+class Download:
+    """A file read chunk by chunk, verified after the last."""
 
     def __init__(self, artifacts: ArtifactServiceStub, tenant_id: str, path: str) -> None:
         self._artifacts = artifacts
@@ -123,13 +123,13 @@ class Reading:
         self._path = path
         self._sha256 = hashlib.sha256()
         self.size = 0
-        """How many bytes have come."""
+        """Bytes received."""
         self.artifact = artifact_pb2.Artifact()
-        """The file's record, once the first chunk has come."""
+        """The file's record, set once the first chunk is received."""
 
     @property
     def digest(self) -> str:
-        """The sha256 of what has come."""
+        """The sha256 of the bytes received."""
         return self._sha256.hexdigest()
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -176,8 +176,8 @@ class Reading:
     def _verify(self) -> None:
         if (self.size, self.digest) != (self.artifact.size_bytes, self.artifact.digest):
             raise BytesCorrupt(
-                f"{self._path}: {self.size} bytes with sha256 {self.digest} came, "
-                f"the record says {self.artifact.size_bytes} with {self.artifact.digest}",
+                f"{self._path}: {self.size:,} bytes with sha256 {self.digest} came, "
+                f"the record says {self.artifact.size_bytes:,} with {self.artifact.digest}",
                 "Fetch it again; if that does not help, tell whoever runs the server.",
             )
 

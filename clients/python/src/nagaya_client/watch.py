@@ -21,8 +21,8 @@ FINAL_STATES = frozenset(
     {run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 )
 
-# Three heartbeats: a connection that is silent for longer is dead without having told.
-_SILENCE_SECONDS = 32.0
+# Three heartbeats: a connection that carries nothing for longer is dead.
+_IDLE_SECONDS = 32.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 
@@ -33,26 +33,26 @@ async def watch_run(
     run_id: str,
     after: int = 0,
     *,
-    patience_seconds: float = 60.0,
+    reconnect_seconds: float = 60.0,
     on_cut: Callable[[ApiError], None] | None = None,
     on_resumed: Callable[[float], None] | None = None,
 ) -> AsyncGenerator[run_pb2.RunEvent]:
     """Yield a run's events after the sequence number `after`, in order, up to its final state.
 
     A stream that breaks is resumed: no event is lost and none comes twice. Raises ApiError when
-    the service refuses, or cannot be reached for `patience_seconds` on end.
+    the service refuses, or cannot be reached for `reconnect_seconds` on end.
 
-    `on_cut` is told why a connection broke, once until the service is heard again; then
-    `on_resumed` is told for how many seconds it was not.
+    `on_cut` is called with the reason when a connection breaks, once until the service responds
+    again; then `on_resumed` is called with the seconds in between.
     """
     pause = _FIRST_PAUSE_SECONDS
-    line = _Line(patience_seconds, on_cut, on_resumed)
+    connection = _ConnectionState(reconnect_seconds, on_cut, on_resumed)
     while True:
         try:
             async with aclosing(_responses(runs, tenant_id, run_id, after)) as responses:
                 async for response in responses:
                     pause = _FIRST_PAUSE_SECONDS
-                    line.heard()
+                    connection.restored()
                     if response.WhichOneof("part") == "event":
                         after = response.event.sequence
                         yield response.event
@@ -61,36 +61,36 @@ async def watch_run(
             if await _is_over(runs, tenant_id, run_id, after):
                 return
         except ApiError as error:
-            line.broke(error)
+            connection.broke(error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-class _Line:
-    """Whether the service is heard, and since when it is not."""
+class _ConnectionState:
+    """Whether the connection is broken, and since when."""
 
     def __init__(
         self,
-        patience_seconds: float,
+        reconnect_seconds: float,
         on_cut: Callable[[ApiError], None] | None,
         on_resumed: Callable[[float], None] | None,
     ) -> None:
-        self._patience_seconds = patience_seconds
+        self._reconnect_seconds = reconnect_seconds
         self._on_cut = on_cut
         self._on_resumed = on_resumed
         self._broken_since: float | None = None
 
-    def heard(self) -> None:
+    def restored(self) -> None:
         if self._broken_since is not None and self._on_resumed is not None:
             self._on_resumed(time.monotonic() - self._broken_since)
         self._broken_since = None
 
     def broke(self, error: ApiError) -> None:
-        """Take note of a break. Raises it when it is no use to wait, or has lasted too long."""
+        """Note a break. Raises it when the error is not transient or the break lasts too long."""
         now = time.monotonic()
         first, since = self._broken_since is None, self._broken_since or now
         self._broken_since = since
-        if not error.transient or now - since > self._patience_seconds:
+        if not error.transient or now - since > self._reconnect_seconds:
             raise error
         if first and self._on_cut is not None:
             self._on_cut(error)
@@ -122,10 +122,10 @@ async def _next(
     arriving: AsyncIterator[run_service_pb2.WatchRunResponse],
 ) -> run_service_pb2.WatchRunResponse | None:
     try:
-        async with asyncio.timeout(_SILENCE_SECONDS):
+        async with asyncio.timeout(_IDLE_SECONDS):
             return await anext(arriving, None)
     except TimeoutError:
-        message = f"nothing came for {_SILENCE_SECONDS:.0f} s"
+        message = f"nothing came for {_IDLE_SECONDS:.0f} s"
         raise ApiError(grpc.StatusCode.UNAVAILABLE, message) from None
 
 
@@ -134,7 +134,7 @@ def _is_final(event: run_pb2.RunEvent) -> bool:
 
 
 async def _is_over(runs: RunServiceStub, tenant_id: str, run_id: str, after: int) -> bool:
-    """Whether a stream that ended without an error had nothing more to tell."""
+    """Whether a stream that ended without an error had sent every event."""
     request = run_service_pb2.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
     run = (await runs.GetRun(request)).run
     return run.state in FINAL_STATES and run.last_sequence <= after

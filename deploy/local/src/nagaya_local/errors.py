@@ -21,8 +21,8 @@ class NotReady(Exception):
     """The part is not ready yet; the text says what it lacks."""
 
 
-class NoSignOfLife(NotReady):
-    """The part says nothing at all, not even what it lacks: it is starting, or it hangs."""
+class Unresponsive(NotReady):
+    """The part does not respond at all: it is starting, or it hangs."""
 
 
 class LocalError(Exception):

@@ -6,10 +6,10 @@ from nagaya_local.errors import UsageInvalid
 
 SERVICES = ("tenant", "artifacts", "llm-gateway", "runs")
 WORKER = "runs-worker"
-BASIS = ("postgres", "s3", "temporal", "llmstub")
-PARTS = (*BASIS, *SERVICES, WORKER, "envoy")
+INFRASTRUCTURE = ("postgres", "s3", "temporal", "llmstub")
+PARTS = (*INFRASTRUCTURE, *SERVICES, WORKER, "envoy")
 PORTS = (
-    *BASIS,
+    *INFRASTRUCTURE,
     "temporal-ui",
     *SERVICES,
     *(f"{name}-metrics" for name in (*SERVICES, WORKER)),

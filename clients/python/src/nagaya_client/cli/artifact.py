@@ -14,10 +14,10 @@ import click
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya_client.cli import failures
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.errors import ApiError, BytesCorrupt
 from nagaya_client.paging import first, pages
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -35,7 +35,7 @@ def group() -> None:
 @click.option("--step", default="", help="Only this step's files.")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_artifacts(
     session: Session, run_id: str, step: str, tenant: str, limit: int
 ) -> Message:
@@ -47,7 +47,7 @@ async def list_artifacts(
 @group.command(rpcs=("GetArtifact",))
 @click.argument("path")
 @click.option("--to", "target", type=_FILE, help="Fetch the file, verified, to here.")
-@answers
+@api_command
 async def get(session: Session, path: str, target: Path | None) -> Message:
     """Show what is known of a file; with --to fetch it too."""
     tenant_id = tenant_of(path)
@@ -68,7 +68,7 @@ async def get(session: Session, path: str, target: Path | None) -> Message:
 @click.option("--file-type", default="application/json", show_default=True, help="Its media type.")
 @click.option("--summary", default="", help="A short fact about it; counted when absent.")
 @tenant_option
-@answers
+@api_command
 async def put(
     session: Session,
     *,
@@ -86,7 +86,7 @@ async def put(
     a run, `nagaya run release` starts it. The file `output.json` is the run's input.
     """
     name = name or f"artifacts/{source.name}"
-    place = Place(run_id, step, name, file_type=file_type, summary=summary)
+    place = UploadTarget(run_id, step, name, file_type=file_type, summary=summary)
     artifact = await session.client.upload(tenant, place, source)
     return pb.GetArtifactResponse(artifact=artifact)
 
@@ -94,7 +94,7 @@ async def put(
 @group.command(rpcs=("DownloadArtifact",))
 @click.argument("path")
 @click.option("-r", "--raw", is_flag=True, help="A JSON string as the text that it is.")
-@answers
+@api_command
 async def cat(session: Session, path: str, *, raw: bool) -> None:
     """Write a file to standard output; fails if its sha256 is another."""
     out = sys.stdout.buffer
@@ -115,7 +115,7 @@ async def cat(session: Session, path: str, *, raw: bool) -> None:
 @click.option("--run", "run_id", help="All files of this run.")
 @click.option("--sha256", help="What the one file must have, beside its own record.")
 @click.option("-t", "--tenant", "owner", help="The tenant of --run.")
-@answers
+@api_command
 async def verify(
     session: Session,
     paths: tuple[str, ...],

@@ -8,7 +8,7 @@ import click
 
 from nagaya.tenant.v1 import audit_service_pb2 as pb
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def group() -> None:
 @group.command("list", rpcs=("ListAuditLogs",))
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_logs(session: Session, tenant: str, limit: int) -> Message:
     """List a tenant's audit log, newest first."""
     request = pb.ListAuditLogsRequest(tenant_id=tenant)
@@ -32,7 +32,7 @@ async def list_logs(session: Session, tenant: str, limit: int) -> Message:
 
 @group.command()
 @limit_option
-@answers
+@api_command
 async def management(session: Session, limit: int) -> Message:
     """List the log of what concerns no tenant, or must outlive one."""
     return await first(session.client.audit.ListAuditLogs, pb.ListAuditLogsRequest(), limit)

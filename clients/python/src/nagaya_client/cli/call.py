@@ -11,7 +11,7 @@ from nagaya.llm_gateway.v1 import call_service_pb2 as pb
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
-    answers,
+    api_command,
     choice_of,
     chosen,
     limit_option,
@@ -33,7 +33,7 @@ def group() -> None:
 @click.option("--state", type=choice_of(call_pb2.CallState), help="Only calls in this state.")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_calls(
     session: Session, run_id: str, state: str | None, tenant: str, limit: int
 ) -> Message:
@@ -51,7 +51,7 @@ async def list_calls(
 @click.option("--visit", default=1, show_default=True, help="Which pass of a loop.")
 @click.option("--call", default=1, show_default=True, help="Which call of this piece of work.")
 @tenant_option
-@answers
+@api_command
 async def get(
     session: Session, run_id: str, step: str, item: int, visit: int, call: int, tenant: str
 ) -> Message:

@@ -1,4 +1,4 @@
-"""The commands of `nagaya model` that change entries of the catalogue: what is not said stays."""
+"""The commands of `nagaya model` that change entries of the catalogue: what is not given stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import model_pb2
 from nagaya_client.cli import values
 from nagaya_client.cli.command import Command
-from nagaya_client.cli.session import Session, answers, choice_of, chosen
+from nagaya_client.cli.session import Session, api_command, choice_of, chosen
 from nagaya_client.paging import pages
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Dollars(click.ParamType[int]):
 @click.option("--json-schema/--no-json-schema", default=None, help="Whether replies can fit one.")
 @click.option("--temperature/--no-temperature", default=None, help="Whether one may be given.")
 @click.option("--reasoning-headroom-tokens", type=int, help="Added to a limit for reasoning.")
-@answers
+@api_command
 async def set_model(session: Session, model_id: str, **given: str | int | None) -> Message:
     """Create a model, or change what is given of it."""
     model = await _find_model(session.client, model_id)
@@ -75,7 +75,7 @@ async def set_model(session: Session, model_id: str, **given: str | int | None) 
 @click.option("--base-url", "api_base_url", help="Where its API is; '' for its own address.")
 @click.option("--wire-format", type=choice_of(model_pb2.WireFormat), help="What it speaks.")
 @click.option("--active/--inactive", default=None, help="Whether its models may be used.")
-@answers
+@api_command
 async def set_provider(
     session: Session, provider_id: str, wire_format: str | None, **given: str | int | None
 ) -> Message:
@@ -120,7 +120,7 @@ async def set_provider(
     help="From when on it counts, in UTC; from now on when absent.",
 )
 @click.option("--min-input-tokens", type=int, default=0, help="Only for prompts this long.")
-@answers
+@api_command
 async def set_price(
     session: Session, model_id: str, since: datetime | None, **amounts: int | None
 ) -> Message:

@@ -1,4 +1,4 @@
-"""Commands that say which calls they make, and tell what goes wrong."""
+"""Commands that say which calls they make, and report what goes wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS = ("table", "json", "jsonl", "yaml")
 
 
 class Command(click.Command):
-    """A command; a hint that names one of its `rpcs` is told as this command."""
+    """A command; a hint that names one of its `rpcs` is shown as this command."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except NagayaError as error:
-            # Told here, where it is known what the command was given.
+            # Reported here, where the command's arguments are known.
             raise failures.CommandExit(failures.report(error)) from None
 
 

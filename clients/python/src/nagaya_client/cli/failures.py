@@ -1,4 +1,4 @@
-"""What a person is told when something goes wrong, and the exit code that goes with it."""
+"""Errors as lines on stderr, and their exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EXIT_CODES = {
 
 
 class CommandExit(Exception):
-    """The command is over with this exit code and has said why."""
+    """Ends the command with this exit code; the reason is printed already."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -51,43 +51,43 @@ class CommandExit(Exception):
 
 
 def report(error: BaseException) -> int:
-    """Tell what went wrong on stderr, and return the exit code. Raises what nobody expected."""
+    """Print an error on stderr and return the exit code. Raises what is not expected."""
     match error:
         case CommandExit():
             return error.code
         case click.exceptions.Exit():
             return error.exit_code
         case click.Abort() | KeyboardInterrupt():
-            _say("interrupted")
+            _print("interrupted")
             return INTERRUPTED
         case click.UsageError():
             error.show()
             return USAGE
         case click.ClickException():
-            _say(f"error: {error}")
+            _print(f"error: {error}")
             return USAGE
         case OSError():
             what = f"{error.filename}: " if error.filename else ""
-            _say(f"error: {what}{error.strerror or error}")
+            _print(f"error: {what}{error.strerror or error}")
             return USAGE
         case PipelineFileInvalid():
             for line in error.lines():
-                _say(hints.in_commands(line))
+                _print(hints.in_commands(line))
             return USAGE
         case NagayaError():
-            return _report_ours(error)
+            return _report_nagaya_error(error)
         case UnicodeError():
-            _say("error: what was given is not all text: it holds bytes or half characters")
+            _print("error: what was given is not all text: it holds bytes or half characters")
             return USAGE
         case RecursionError():
-            _say("error: what was given is nested too deeply")
+            _print("error: what was given is nested too deeply")
             return USAGE
         case _:
             raise error
 
 
 def describe(error: NagayaError) -> list[str]:
-    """Return the lines that a person is told."""
+    """Return the lines for stderr."""
     if not isinstance(error, ApiError):
         return [f"error: {error.message}", *_hint(error.hint)]
     violations = [f"{violation.field}: {violation.description}" for violation in error.violations]
@@ -120,11 +120,11 @@ def exit_code_of(error: NagayaError) -> int:
             return FAILED
 
 
-def _report_ours(error: NagayaError) -> int:
+def _report_nagaya_error(error: NagayaError) -> int:
     for line in describe(error):
-        _say(line)
+        _print(line)
     return exit_code_of(error)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     click.echo(line, err=True)

@@ -35,14 +35,14 @@ def in_commands(text: str, known: Mapping[str, str] | None = None) -> str:
     if context is None:
         return text
 
-    said = dict(known or {}) | _said(context)
+    given = dict(known or {}) | _given(context)
 
     def replaced(call: re.Match[str]) -> str:
         found = (path for path in _commands(context) if call[0] in getattr(path[1], "rpcs", ()))
         group, command = next(found, ("", None))
         if command is None:
             return call[0]
-        words = [word for one in command.params for word in _words(context, one, said)]
+        words = [word for one in command.params for word in _words(context, one, given)]
         return "`" + " ".join(["nagaya", group, str(command.name), *words]) + "`"
 
     return _CALL.sub(replaced, text)
@@ -58,23 +58,23 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
 
 
 def _words(
-    context: click.Context, parameter: click.Parameter, said: Mapping[str, str]
+    context: click.Context, parameter: click.Parameter, given: Mapping[str, str]
 ) -> list[str]:
     name = str(parameter.name)
-    value = shlex.quote(said[name]) if name in said else parameter.make_metavar(context)
+    value = shlex.quote(given[name]) if name in given else parameter.make_metavar(context)
     if isinstance(parameter, click.Argument):
         return [value] if parameter.required else []
-    # A tenant that was not said was in the settings, if the present command needs one at all.
+    # A tenant that was not given was in the settings, if the present command needs one at all.
     wanted = name == "tenant" and "tenant" not in context.params
-    carried = name in _CARRIED and name in said
+    carried = name in _CARRIED and name in given
     return [max(parameter.opts, key=len), value] if parameter.required or carried or wanted else []
 
 
-def _said(context: click.Context) -> dict[str, str]:
-    said = {
+def _given(context: click.Context) -> dict[str, str]:
+    given = {
         name: str(value)
         for name, value in context.params.items()
         if isinstance(value, (str, int)) and value != "" and not isinstance(value, bool)
     }
-    tenant = said.get("tenant") or said.get("tenant_id")
-    return said | ({"tenant": tenant, "tenant_id": tenant} if tenant else {})
+    tenant = given.get("tenant") or given.get("tenant_id")
+    return given | ({"tenant": tenant, "tenant_id": tenant} if tenant else {})

@@ -10,7 +10,7 @@ from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2, model_pb2
 from nagaya_client.cli import catalog
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def group() -> None:
 
 @group.command("list", rpcs=("ListModels",))
 @limit_option
-@answers
+@api_command
 async def list_models(session: Session, limit: int) -> Message:
     """List the models, by id."""
     return await first(session.client.catalog.ListModels, pb.ListModelsRequest(), limit)
@@ -32,7 +32,7 @@ async def list_models(session: Session, limit: int) -> Message:
 
 @group.command(rpcs=("ListProviders",))
 @limit_option
-@answers
+@api_command
 async def providers(session: Session, limit: int) -> Message:
     """List the providers, by id."""
     return await first(session.client.catalog.ListProviders, pb.ListProvidersRequest(), limit)
@@ -41,7 +41,7 @@ async def providers(session: Session, limit: int) -> Message:
 @group.command(rpcs=("ListPrices",))
 @click.argument("model_id")
 @limit_option
-@answers
+@api_command
 async def prices(session: Session, model_id: str, limit: int) -> Message:
     """List a model's prices for a million tokens, latest first."""
     request = pb.ListPricesRequest(model_id=model_id)
@@ -50,7 +50,7 @@ async def prices(session: Session, model_id: str, limit: int) -> Message:
 
 @group.command(rpcs=("ListStepDefaults",))
 @limit_option
-@answers
+@api_command
 async def defaults(session: Session, limit: int) -> Message:
     """List which model class each step uses, by step."""
     request = pb.ListStepDefaultsRequest()
@@ -61,7 +61,7 @@ async def defaults(session: Session, limit: int) -> Message:
 @click.argument("step")
 @click.argument("provider_id", metavar="PROVIDER")
 @click.argument("model_class", metavar="CLASS")
-@answers
+@api_command
 async def set_default(session: Session, step: str, provider_id: str, model_class: str) -> Message:
     """Set the provider and class (pro, standard) of a step."""
     chosen = model_pb2.ModelClass(provider_id=provider_id, model_class=model_class)
@@ -73,7 +73,7 @@ async def set_default(session: Session, step: str, provider_id: str, model_class
 @group.command(rpcs=("ListTenantStepOverrides",))
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def overrides(session: Session, tenant: str, limit: int) -> Message:
     """List a tenant's overrides, by step."""
     request = pb.ListTenantStepOverridesRequest(tenant_id=tenant)
@@ -85,7 +85,7 @@ async def overrides(session: Session, tenant: str, limit: int) -> Message:
 @click.argument("provider_id", metavar="PROVIDER")
 @click.argument("model_class", metavar="CLASS")
 @tenant_option
-@answers
+@api_command
 async def set_override(
     session: Session, step: str, provider_id: str, model_class: str, tenant: str
 ) -> Message:
@@ -99,7 +99,7 @@ async def set_override(
 @group.command(rpcs=("DeleteTenantStepOverride",))
 @click.argument("step")
 @tenant_option
-@answers
+@api_command
 async def delete_override(session: Session, step: str, tenant: str) -> Message:
     """Remove a tenant's override: the default counts again."""
     request = pb.DeleteTenantStepOverrideRequest(tenant_id=tenant, step=step)
@@ -111,7 +111,7 @@ async def delete_override(session: Session, step: str, tenant: str) -> Message:
 @click.option("--model", metavar="MODEL|PROVIDER/CLASS", help="As if the request had chosen this.")
 @click.option("--run-model", metavar="MODEL|PROVIDER/CLASS", help="As if the run had chosen this.")
 @tenant_option
-@answers
+@api_command
 async def resolve(
     session: Session, step: str, model: str | None, run_model: str | None, tenant: str
 ) -> Message:

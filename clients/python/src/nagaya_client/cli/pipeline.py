@@ -11,7 +11,7 @@ import click
 
 from nagaya.runs.v1 import pipeline_service_pb2 as pb
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.errors import ApiError
 from nagaya_client.paging import first
 from nagaya_client.pipeline_file import PipelineFile, read_pipeline
@@ -32,7 +32,7 @@ def group() -> None:
 @group.command(rpcs=("ValidatePipeline",))
 @click.argument("file", type=_FILE)
 @tenant_option
-@answers
+@api_command
 async def validate(session: Session, file: Path, tenant: str) -> Message:
     """Check a pipeline's YAML as `create` does, and create nothing."""
     pipeline = read_pipeline(file)
@@ -46,7 +46,7 @@ async def validate(session: Session, file: Path, tenant: str) -> Message:
 @click.option("--name", help="The pipeline's name, instead of what the file says.")
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
 @tenant_option
-@answers
+@api_command
 async def create(
     session: Session, file: Path, name: str | None, request_id: str | None, tenant: str
 ) -> Message:
@@ -69,7 +69,7 @@ async def create(
 @click.argument("pipeline")
 @click.option("--version", type=int, default=0, help="The newest when absent.")
 @tenant_option
-@answers
+@api_command
 async def get(session: Session, pipeline: str, version: int, tenant: str) -> Message:
     """Show one version with its steps."""
     request = pb.GetPipelineVersionRequest(tenant_id=tenant, pipeline=pipeline, version=version)
@@ -80,7 +80,7 @@ async def get(session: Session, pipeline: str, version: int, tenant: str) -> Mes
 @click.argument("pipeline", default="")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_versions(session: Session, pipeline: str, tenant: str, limit: int) -> Message:
     """List the versions of a pipeline, newest first, or of all."""
     request = pb.ListPipelineVersionsRequest(tenant_id=tenant, pipeline=pipeline)

@@ -9,7 +9,7 @@ import click
 
 from nagaya.runs.v1 import prompt_service_pb2 as pb
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option, tenant_option
+from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def group() -> None:
 @click.option("--activate", is_flag=True, help="Make the new version the active one.")
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
 @tenant_option
-@answers
+@api_command
 async def create(
     session: Session,
     *,
@@ -77,7 +77,7 @@ async def create(
 @click.argument("step")
 @click.argument("version", type=int)
 @tenant_option
-@answers
+@api_command
 async def get(session: Session, step: str, version: int, tenant: str) -> Message:
     """Show one version with its text."""
     request = pb.GetPromptVersionRequest(tenant_id=tenant, step=step, version=version)
@@ -88,7 +88,7 @@ async def get(session: Session, step: str, version: int, tenant: str) -> Message
 @click.argument("step")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_versions(session: Session, step: str, tenant: str, limit: int) -> Message:
     """List the versions of a step's prompt, newest first."""
     request = pb.ListPromptVersionsRequest(tenant_id=tenant, step=step)
@@ -99,7 +99,7 @@ async def list_versions(session: Session, step: str, tenant: str, limit: int) ->
 @click.argument("step")
 @click.argument("version", type=int)
 @tenant_option
-@answers
+@api_command
 async def activate(session: Session, step: str, version: int, tenant: str) -> Message:
     """Make a version the one that new runs use."""
     return await _activate(session, tenant, step, version)

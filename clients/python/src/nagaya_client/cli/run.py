@@ -18,16 +18,16 @@ from nagaya_client.cli import catalog, failures, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
-    answers,
+    api_command,
     choice_of,
     chosen,
     limit_option,
     tenant_option,
 )
-from nagaya_client.cli.watching import watch as watch_to_the_end
+from nagaya_client.cli.watch_run import watch as watch_to_the_end
 from nagaya_client.errors import ApiError
 from nagaya_client.paging import first, pages
-from nagaya_client.transfer import Place
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -87,7 +87,7 @@ def group() -> None:
 @click.option("--hold", is_flag=True, help="It waits for files, and for `run release`.")
 @click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
 @tenant_option
-@answers
+@api_command
 async def start(
     session: Session,
     *,
@@ -134,7 +134,7 @@ async def start(
 @click.argument("run_id")
 @click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
 @tenant_option
-@answers
+@api_command
 async def release(session: Session, run_id: str, *, wait: bool, tenant: str) -> Message | None:
     """Start a run that was held; nobody can give it files after that."""
     request = pb.StartRunRequest(tenant_id=tenant, run_id=run_id)
@@ -147,7 +147,7 @@ async def release(session: Session, run_id: str, *, wait: bool, tenant: str) -> 
 @group.command(rpcs=("GetRun",))
 @click.argument("run_id")
 @tenant_option
-@answers
+@api_command
 async def get(session: Session, run_id: str, tenant: str) -> Message:
     """Show one run."""
     return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant, run_id=run_id))
@@ -158,7 +158,7 @@ async def get(session: Session, run_id: str, tenant: str) -> Message:
 @click.option("--state", type=choice_of(run_pb2.RunState), help="Only runs in this state.")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def list_runs(
     session: Session, pipeline: str, state: str | None, tenant: str, limit: int
 ) -> Message:
@@ -173,7 +173,7 @@ async def list_runs(
 @click.argument("run_id")
 @click.option("--after", type=click.IntRange(0), default=0, help="The last event you have seen.")
 @tenant_option
-@answers
+@api_command
 async def watch(session: Session, run_id: str, after: int, tenant: str) -> Message | None:
     """Watch a run to its end, across broken connections.
 
@@ -188,7 +188,7 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
 @click.option("--failed", is_flag=True, help="Only those that failed, and why.")
 @tenant_option
 @limit_option
-@answers
+@api_command
 async def steps(session: Session, run_id: str, *, failed: bool, tenant: str, limit: int) -> Message:
     """List a run's pieces of work in the order in which they began."""
     request = pb.ListRunStepsRequest(tenant_id=tenant, run_id=run_id)
@@ -206,7 +206,7 @@ async def steps(session: Session, run_id: str, *, failed: bool, tenant: str, lim
 @group.command(rpcs=("CancelRun",))
 @click.argument("run_id")
 @tenant_option
-@answers
+@api_command
 async def cancel(session: Session, run_id: str, tenant: str) -> Message:
     """Ask a run to stop; its state tells when it has stopped."""
     request = pb.CancelRunRequest(tenant_id=tenant, run_id=run_id)
@@ -250,7 +250,7 @@ async def _supply(client: Client, tenant_id: str, run_id: str, given: bytes) -> 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "input.json"
         source.write_bytes(given)
-        await client.upload(tenant_id, Place(run_id, "input"), source)
+        await client.upload(tenant_id, UploadTarget(run_id, "input"), source)
 
 
 async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:

@@ -27,7 +27,7 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One command's passage: the client, and where its answers go."""
+    """What a command works with: the client, the settings, and the printer of its answer."""
 
     client: Client
     settings: Settings
@@ -41,7 +41,7 @@ class Session:
         return sys.stdout.isatty()
 
 
-def answers(
+def api_command(
     call: Callable[Concatenate[Session, P], Coroutine[Any, Any, Message | None]],
 ) -> Callable[..., None]:
     """Make a command's callback of a coroutine: the message that it returns is printed.

@@ -23,8 +23,8 @@ def _step_seconds(row: Message) -> str:
 
 def _tokens(row: Message) -> str:
     totals = row.totals if isinstance(row, run_pb2.Run) else row
-    spent = getattr(totals, "input_tokens", 0) + getattr(totals, "output_tokens", 0)
-    return f"{spent:,}"
+    tokens = getattr(totals, "input_tokens", 0) + getattr(totals, "output_tokens", 0)
+    return f"{tokens:,}"
 
 
 def _rule(row: Message) -> str:

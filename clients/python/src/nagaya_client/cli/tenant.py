@@ -9,7 +9,7 @@ import click
 
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import Session, answers, limit_option
+from nagaya_client.cli.session import Session, api_command, limit_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def group() -> None:
 @click.argument("tenant_id")
 @click.option("--name", help="The name shown to people; the id when absent.")
 @click.option("--request-id", help="The key of this creation: repeat it to finish one.")
-@answers
+@api_command
 async def create(
     session: Session, tenant_id: str, name: str | None, request_id: str | None
 ) -> Message:
@@ -41,7 +41,7 @@ async def create(
 
 @group.command(rpcs=("GetTenant",))
 @click.argument("tenant_id")
-@answers
+@api_command
 async def get(session: Session, tenant_id: str) -> Message:
     """Show one tenant."""
     return await session.client.tenants.GetTenant(pb.GetTenantRequest(tenant_id=tenant_id))
@@ -49,7 +49,7 @@ async def get(session: Session, tenant_id: str) -> Message:
 
 @group.command("list", rpcs=("ListTenants",))
 @limit_option
-@answers
+@api_command
 async def list_tenants(session: Session, limit: int) -> Message:
     """List the tenants that you may see, by id."""
     return await first(session.client.tenants.ListTenants, pb.ListTenantsRequest(), limit)
@@ -57,7 +57,7 @@ async def list_tenants(session: Session, limit: int) -> Message:
 
 @group.command(rpcs=("SuspendTenant",))
 @click.argument("tenant_id")
-@answers
+@api_command
 async def suspend(session: Session, tenant_id: str) -> Message:
     """Close a tenant's database; nothing is deleted."""
     request = pb.SuspendTenantRequest(tenant_id=tenant_id)
@@ -66,7 +66,7 @@ async def suspend(session: Session, tenant_id: str) -> Message:
 
 @group.command(rpcs=("ResumeTenant",))
 @click.argument("tenant_id")
-@answers
+@api_command
 async def resume(session: Session, tenant_id: str) -> Message:
     """Open a suspended tenant's database again."""
     request = pb.ResumeTenantRequest(tenant_id=tenant_id)

@@ -13,7 +13,7 @@ _FORMS = {
 }
 
 
-def elsewhere(name: str, address: str, own_port: int | None) -> str | None:
+def external_address(name: str, address: str, own_port: int | None) -> str | None:
     """Return the address that a variable gives; None when it is empty, or of the stack's own part.
 
     Raises EnvironmentInvalid when it is no address.

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from nagaya_local.clone.addresses import elsewhere
+from nagaya_local.clone.addresses import external_address
 from nagaya_local.errors import EnvironmentInvalid
 from servicekit.settings import Environment
 
@@ -28,6 +28,8 @@ _S3 = {
 
 @dataclass(frozen=True, slots=True)
 class S3Choice:
+    """An external S3 server, with its keys."""
+
     endpoint: str
     access_key: str
     secret_key: str
@@ -80,9 +82,9 @@ class Choices:
             for provider, name in _PROVIDER_KEYS.items()
         }
         return cls(
-            pg_url=elsewhere("NAGAYA_PG_URL", pg_url, own_ports.get("postgres")),
+            pg_url=external_address("NAGAYA_PG_URL", pg_url, own_ports.get("postgres")),
             s3=_s3(environment, own_ports.get("s3")),
-            temporal_address=elsewhere("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
+            temporal_address=external_address("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
             provider_keys={provider: key for provider, key in keys.items() if key},
             otlp_endpoint=environment.text(
                 "NAGAYA_OTLP_ENDPOINT", "where all services send their spans, by gRPC", default=""
@@ -98,7 +100,7 @@ class Choices:
 
 def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:
     values = [environment.text(name, meaning, default="") for name, meaning in _S3.items()]
-    if elsewhere("S3_ENDPOINT", values[0], own_port) is None:
+    if external_address("S3_ENDPOINT", values[0], own_port) is None:
         return None
     missing = [name for name, value in zip(_S3, values, strict=True) if not value]
     if missing:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.clone.choices import Choices
 from nagaya_local.commands.preflight import DISK_BYTES
-from nagaya_local.commands.status import status_lines
+from nagaya_local.commands.report import status_lines
 from nagaya_local.errors import LocalError
 from nagaya_local.machine.ports import PortBook, is_free
-from nagaya_local.machine.watched import Silent, run_watched
+from nagaya_local.machine.run_command import CommandFailed, run_command
 from nagaya_local.parts.postgres_account import ServerAccount
 from nagaya_local.parts.temporal_binary import find_temporal
 from nagaya_local.parts.wheels import (
@@ -23,7 +23,7 @@ from nagaya_local.parts.wheels import (
     packaged_rclone,
     packaged_temporal,
 )
-from nagaya_local.supervisor.state import Phase, observe
+from nagaya_local.supervisor.state import Phase, current_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ class _Examination:
         return [f"{len(known)} remembered, listened on now: {listed}"]
 
     def stack(self) -> list[str]:
-        state = observe(self._layout)
+        state = current_state(self._layout)
         if state.failure is not None:
             self.problems.append(f"the stack: {state.failure.message}. {state.failure.remedy}")
         elif state.phase is Phase.RUNNING and not state.ready:
@@ -146,8 +146,8 @@ class _Examination:
             return f"{name}: {self._problem(error)}"
         lines: list[str] = []
         try:
-            await run_watched((str(path), flag), _VERSION_SECONDS, lines.append)
-        except Silent as stuck:
+            await run_command((str(path), flag), _VERSION_SECONDS, lines.append)
+        except CommandFailed as stuck:
             self.problems.append(f"{path} does not run: {stuck}")
             return f"{name}: {path} does not run: {stuck}"
         version = lines[0].removeprefix(str(path)).strip() if lines else "tells no version"

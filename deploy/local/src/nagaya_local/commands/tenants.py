@@ -1,4 +1,4 @@
-"""Asking the running stack whether there is a tenant."""
+"""A token for a tenant of the running stack."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nagaya_local.clone.tokens import (
     token_file,
 )
 from nagaya_local.errors import LocalError, StackDown, TenantUnknown
-from nagaya_local.parts.health import CHANNEL_OPTIONS, why_silent
-from nagaya_local.supervisor.state import Phase, observe
+from nagaya_local.parts.health import CHANNEL_OPTIONS, transport_error
+from nagaya_local.supervisor.state import Phase, current_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ async def issue_known_tenant_token(layout: Layout, tenant_id: str) -> Path:
     is renewed, as the next start would, and a new one refused. Raises LocalError.
     """
     check_tenant_id(tenant_id)
-    if observe(layout).phase is Phase.RUNNING:
+    if current_state(layout).phase is Phase.RUNNING:
         await asyncio.to_thread(_require, layout, tenant_id)
     elif not token_file(layout, tenant_id).exists():
         raise StackDown(
@@ -61,9 +61,9 @@ def _require(layout: Layout, tenant_id: str) -> None:
 
 
 def _refusal(error: grpc.RpcError, tenant_id: str) -> LocalError:
-    if silent := why_silent(error):
+    if reason := transport_error(error):
         return StackDown(
-            f"the tenant service does not answer ({silent})",
+            f"the tenant service does not answer ({reason})",
             "`nagaya dev status` shows how the parts are; `nagaya dev logs tenant` what it says.",
         )
     if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
@@ -72,8 +72,8 @@ def _refusal(error: grpc.RpcError, tenant_id: str) -> LocalError:
             f"`nagaya tenant list` shows those that there are; "
             f"`nagaya tenant create {tenant_id}` creates it.",
         )
-    told = error.details() if isinstance(error, grpc.Call) else str(error)
+    details = error.details() if isinstance(error, grpc.Call) else str(error)
     return LocalError(
-        f"the tenant service cannot say whether there is a tenant {tenant_id}: {told}",
+        f"the tenant service cannot say whether there is a tenant {tenant_id}: {details}",
         "Read its log with `nagaya dev logs tenant`.",
     )

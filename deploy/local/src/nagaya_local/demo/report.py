@@ -13,7 +13,7 @@ import click
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2
 from nagaya.runs.v1 import run_service_pb2
 from nagaya.tenant.v1 import audit_service_pb2
-from nagaya_client.cli import board, hints, values
+from nagaya_client.cli import hints, run_progress, values
 from nagaya_client.errors import BytesCorrupt
 from nagaya_client.paging import first, pages
 from nagaya_client.transfer import measure
@@ -42,11 +42,11 @@ class Reporter:
         """Print all of it. Raises BytesCorrupt when a file is not what its record says."""
         request = run_service_pb2.GetRunRequest(tenant_id=self._tenant_id, run_id=self.run_id)
         run = (await self.client.runs.GetRun(request)).run
-        state = board.Board("", run).state
+        state = run_progress.RunProgress("", run).state
         click.echo(f"\n{self.tenant.name} ({self._tenant_id}): run {run.run_id} {state}")
         if run.error.message:
-            told = hints.in_commands(run.error.message)
-            click.echo(f"  {run.error.step}: {told} ({run.error.reason})")
+            message = hints.in_commands(run.error.message)
+            click.echo(f"  {run.error.step}: {message} ({run.error.reason})")
         await self._steps(run)
         await self._files()
         await self._audit()
@@ -64,7 +64,7 @@ class Reporter:
         order = {step.step: place for place, step in reversed(list(enumerate(steps)))}
         rows = [("STEP", "ITEM", "STATUS", "MODEL", "RULE", "TOKENS", "COST", "SECONDS")]
         for step in sorted(steps, key=lambda step: (order[step.step], step.item, step.visit)):
-            line = board.line(step)
+            line = run_progress.row(step)
             asked = (line.model, step.model_rule.lower())
             rows.append(
                 (line.step, line.item, line.state, *asked, line.tokens, line.cost, line.seconds)

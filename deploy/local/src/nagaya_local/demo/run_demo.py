@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya_client.cli import failures
-from nagaya_client.cli.board import Board
-from nagaya_client.cli.watching import drawn, follow, say_line
+from nagaya_client.cli.run_progress import RunProgress
+from nagaya_client.cli.watch_run import live_table, follow, print_event
 from nagaya_client.client import Client
 from nagaya_client.errors import NagayaError
 from nagaya_client.settings import Token, local_stack_settings
@@ -105,7 +105,7 @@ async def _prepare(
     return PreparedCustomer(customer, client, tenant, pipeline.version)
 
 
-async def _run(prepared: Sequence[PreparedCustomer], example: Example) -> list[Board]:
+async def _run(prepared: Sequence[PreparedCustomer], example: Example) -> list[RunProgress]:
     """Run all pipelines at once, and show their progress."""
     runs = await asyncio.gather(
         *(
@@ -117,12 +117,12 @@ async def _run(prepared: Sequence[PreparedCustomer], example: Example) -> list[B
     )
     longest = max(len(one.customer.tenant_id) for one in prepared)
     boards = [
-        Board(one.customer.tenant_id.ljust(longest), run)
+        RunProgress(one.customer.tenant_id.ljust(longest), run)
         for one, run in zip(prepared, runs, strict=True)
     ]
     click.echo("")
     try:
-        async with drawn(boards) if sys.stdout.isatty() else nullcontext(say_line) as hear:
+        async with live_table(boards) if sys.stdout.isatty() else nullcontext(print_event) as hear:
             await asyncio.gather(
                 *(
                     follow(one.client, board, one.customer.tenant_id, board.run.run_id, hear)
@@ -135,13 +135,13 @@ async def _run(prepared: Sequence[PreparedCustomer], example: Example) -> list[B
     return boards
 
 
-async def _report(layout: Layout, operator: Client, one: PreparedCustomer, board: Board) -> None:
+async def _report(layout: Layout, operator: Client, one: PreparedCustomer, board: RunProgress) -> None:
     objects = None if _part(layout, "s3").external else layout.s3
     await Reporter(operator, one.tenant, board.run.run_id, objects).report()
 
 
 def _show_addresses(
-    layout: Layout, prepared: Sequence[PreparedCustomer], boards: Sequence[Board]
+    layout: Layout, prepared: Sequence[PreparedCustomer], boards: Sequence[RunProgress]
 ) -> None:
     names = ", ".join(f"{one.tenant.tenant_id}: {one.tenant.database}" for one in prepared)
     postgres, temporal = _part(layout, "postgres"), _part(layout, "temporal")

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from nagaya_local.envoy.bootstrap import Address, Front, bootstrap
+from nagaya_local.envoy.bootstrap import Address, ProxiedService, bootstrap
 from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.names import SERVICES
 
@@ -17,22 +17,22 @@ def main() -> int:
     )
     parser.add_argument("--admin", type=Address.parse, default=Address("127.0.0.1", 9901))
     parser.add_argument(
-        "fronts",
+        "services",
         nargs="+",
-        type=_front,
+        type=_service,
         metavar="SERVICE=LISTEN=SERVER[,SERVER…]",
         help="such as runs=0.0.0.0:7001=runs-1:7000,runs-2:7000",
     )
     options = parser.parse_args()
-    sys.stdout.write(json.dumps(bootstrap(options.fronts, options.admin), indent=2) + "\n")
+    sys.stdout.write(json.dumps(bootstrap(options.services, options.admin), indent=2) + "\n")
     return 0
 
 
-def _front(text: str) -> Front:
+def _service(text: str) -> ProxiedService:
     name, listen, servers = text.split("=")
     if name not in SERVICES:
         raise argparse.ArgumentTypeError(f"{name} is no service: {', '.join(SERVICES)} are")
-    return Front(
+    return ProxiedService(
         name,
         Address.parse(listen),
         tuple(map(Address.parse, servers.split(","))),

@@ -61,7 +61,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class ProxiedService:
     """One service: where clients reach it, where its servers are, and its methods."""
 
     name: str
@@ -70,13 +70,13 @@ class Front:
     methods: tuple[Method, ...]
 
 
-def bootstrap(fronts: Sequence[Front], admin: Address) -> _Json:
+def bootstrap(services: Sequence[ProxiedService], admin: Address) -> _Json:
     """Return the configuration, ready to be written as JSON."""
     return {
         "admin": {"address": _socket(admin)},
         "static_resources": {
-            "listeners": [_listener(front) for front in fronts],
-            "clusters": [_cluster(front) for front in fronts],
+            "listeners": [_listener(service) for service in services],
+            "clusters": [_cluster(service) for service in services],
         },
         "overload_manager": {
             "resource_monitors": [
@@ -93,14 +93,14 @@ def bootstrap(fronts: Sequence[Front], admin: Address) -> _Json:
     }
 
 
-def _listener(front: Front) -> _Json:
+def _listener(service: ProxiedService) -> _Json:
     manager = {
         "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": _connection_manager(front),
+        "typed_config": _connection_manager(service),
     }
     return {
-        "name": front.name,
-        "address": _socket(front.listen),
+        "name": service.name,
+        "address": _socket(service.listen),
         # Otherwise a second Envoy could listen on the same port and take half of the calls.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": _BUFFER,
@@ -108,7 +108,7 @@ def _listener(front: Front) -> _Json:
     }
 
 
-def _connection_manager(front: Front) -> _Json:
+def _connection_manager(service: ProxiedService) -> _Json:
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"},
@@ -116,7 +116,7 @@ def _connection_manager(front: Front) -> _Json:
     return {
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
-        "stat_prefix": front.name,
+        "stat_prefix": service.name,
         "codec_type": "HTTP2",
         "http2_protocol_options": _HTTP2_KEPT_ALIVE,
         "common_http_protocol_options": {
@@ -126,35 +126,35 @@ def _connection_manager(front: Front) -> _Json:
         "use_remote_address": True,
         "preserve_external_request_id": True,
         "forward_client_cert_details": "SANITIZE",
-        "early_header_mutation_extensions": [_stripping()],
+        "early_header_mutation_extensions": [_header_mutation()],
         "route_config": {
-            "name": front.name,
-            "virtual_hosts": [routes.virtual_host(front.name, front.methods)],
+            "name": service.name,
+            "virtual_hosts": [routes.virtual_host(service.name, service.methods)],
         },
         "http_filters": [router],
     }
 
 
-def _stripping() -> _Json:
+def _header_mutation() -> _Json:
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
             "@type": f"{_TYPE}extensions.http.early_header_mutation.header_mutation"
             ".v3.HeaderMutation",
-            "mutations": routes.stripping(),
+            "mutations": routes.header_removals(),
         },
     }
 
 
-def _cluster(front: Front) -> _Json:
-    servers = [{"endpoint": {"address": _socket(address)}} for address in front.servers]
+def _cluster(service: ProxiedService) -> _Json:
+    servers = [{"endpoint": {"address": _socket(address)}} for address in service.servers]
     return {
-        "name": front.name,
-        "type": "STATIC" if all(map(_is_numeric, front.servers)) else "STRICT_DNS",
+        "name": service.name,
+        "type": "STATIC" if all(map(_is_numeric, service.servers)) else "STRICT_DNS",
         "connect_timeout": "1s",
         "per_connection_buffer_limit_bytes": _BUFFER,
         "load_assignment": {
-            "cluster_name": front.name,
+            "cluster_name": service.name,
             "endpoints": [{"lb_endpoints": servers}],
         },
         "typed_extension_protocol_options": {

@@ -19,8 +19,8 @@ _COMMON = (
 )
 # A caller says who they are by a token and nothing else; these would steer the proxy itself or
 # pretend that a proxy before us has checked somebody.
-_STRIPPED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-nagaya-")
-_STRIPPED = ("forwarded", "x-real-ip", "x-user-id", "x-tenant-id")
+_REMOVED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-nagaya-")
+_REMOVED = ("forwarded", "x-real-ip", "x-user-id", "x-tenant-id")
 _STREAM_IDLE = "3600s"
 _GRACE_SECONDS = 30
 
@@ -32,10 +32,10 @@ def virtual_host(cluster: str, methods: Sequence[Method]) -> _Json:
     return {"name": cluster, "domains": ["*"], "routes": routes}
 
 
-def stripping() -> list[_Json]:
-    """Mutations that remove what a caller must not say, before a route is chosen."""
-    prefixes = [{"prefix": prefix} for prefix in _STRIPPED_PREFIXES]
-    exact = [{"exact": name} for name in _STRIPPED]
+def header_removals() -> list[_Json]:
+    """Mutations that remove what a caller must not set, before a route is chosen."""
+    prefixes = [{"prefix": prefix} for prefix in _REMOVED_PREFIXES]
+    exact = [{"exact": name} for name in _REMOVED]
     return [{"remove_on_match": {"key_matcher": matcher}} for matcher in (*prefixes, *exact)]
 
 
@@ -54,7 +54,7 @@ def _method_route(cluster: str, method: Method) -> _Json:
 
 
 def _idle_timeout(method: Method) -> str:
-    # A unary call is silent until it is answered, so its patience is that of its policy.
+    # A unary call is silent until it is answered, so it may be idle for as long as its policy allows.
     return _STREAM_IDLE if method.streaming else f"{method.max_seconds + _GRACE_SECONDS}s"
 
 

@@ -1,4 +1,4 @@
-"""Starting processes, knowing them again, and ending them."""
+"""Starting processes, identifying them later, and ending them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ MARKER = "LOCAL_STACK_ROOT"
 
 
 class UserArguments(TypedDict, total=False):
+    """Arguments of `subprocess.Popen` for another user."""
+
     user: int
     group: int
     extra_groups: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Incarnation:
-    """One life of a process: a pid alone may have been given to another one since."""
+class ProcessId:
+    """A process id with the time of its start: a pid alone may be another process by now."""
 
     pid: int
     began: str
+    """In units of the system; empty when there was no such process."""
 
     @classmethod
-    def of(cls, pid: int) -> Incarnation:
+    def of(cls, pid: int) -> ProcessId:
         return cls(pid, _began(pid) or "")
 
     @property
@@ -66,7 +69,7 @@ def spawn(command: Command, log: Path, *, dies_with_parent: bool = True) -> subp
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*_tied(dies_with_parent), *command.argv],
+            [*_parent_death_prefix(dies_with_parent), *command.argv],
             cwd=command.folder,
             env=_environment(command),
             stdin=subprocess.DEVNULL,
@@ -89,14 +92,14 @@ async def stop(process: subprocess.Popen[bytes], stopping: Stopping) -> None:
     """Ask a child to end, kill it and its group when it does not, and reap it."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(stopping.signal)
-        process.send_signal(signal.SIGCONT)  # a stopped one hears nothing else
+        process.send_signal(signal.SIGCONT)  # a stopped one handles nothing else
     await until(lambda: process.poll() is not None, stopping.seconds)
     _kill_group(process.pid)
     process.wait()
 
 
-def tell(pid: int, number: signal.Signals) -> None:
-    """Send a process that is no child of ours a signal; a stopped one goes on, to hear it."""
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that is no child of this one; resume it if it is stopped."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         os.kill(pid, signal.SIGCONT)
@@ -105,36 +108,36 @@ def tell(pid: int, number: signal.Signals) -> None:
 async def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a child that hangs, with everything that it has started, and reap it."""
     # Those in groups of their own too, as PostgreSQL's are: they would hold on to its memory.
-    family = _descendants(process.pid)
+    descendants = _descendants(process.pid)
     _kill_group(process.pid)
-    for member in family:
+    for member in descendants:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, signal.SIGKILL)
     await asyncio.to_thread(process.wait)
-    await until(lambda: not any(member.alive for member in family))
+    await until(lambda: not any(member.alive for member in descendants))
 
 
-async def end(incarnation: Incarnation, stopping: Stopping) -> None:
-    """End a process that is not our child, if it is still the one that is meant."""
-    if not incarnation.alive:
+async def terminate(target: ProcessId, stopping: Stopping) -> None:
+    """End a process that is not a child of this one, if it is still the same."""
+    if not target.alive:
         return
-    tell(incarnation.pid, stopping.signal)
-    if not await until(lambda: not incarnation.alive, stopping.seconds):
-        _kill_group(incarnation.pid)
-        await until(lambda: not incarnation.alive)
+    send_signal(target.pid, stopping.signal)
+    if not await until(lambda: not target.alive, stopping.seconds):
+        _kill_group(target.pid)
+        await until(lambda: not target.alive)
 
 
-def marked(root: Path) -> tuple[Incarnation, ...]:
-    """Find the processes that a stack of this root has started, whoever remembers them.
+def find_marked(root: Path) -> tuple[ProcessId, ...]:
+    """Find the processes that carry the marker of this root's stack.
 
     Only Linux shows other processes' environments; elsewhere the remembered pids must do.
     """
     mark = f"{MARKER}={root}".encode()
-    found: list[Incarnation] = []
+    found: list[ProcessId] = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark in entry.read_bytes().split(b"\0"):
-                found.append(Incarnation.of(int(entry.parent.name)))
+                found.append(ProcessId.of(int(entry.parent.name)))
     return tuple(process for process in found if process.began)
 
 
@@ -164,7 +167,7 @@ def _environment(command: Command) -> dict[str, str]:
     return inherited | {"NO_PROXY": bypass, "no_proxy": bypass} | dict(command.environment)
 
 
-def _tied(dies_with_parent: bool) -> tuple[str, ...]:  # noqa: FBT001 - private, one caller
+def _parent_death_prefix(dies_with_parent: bool) -> tuple[str, ...]:  # noqa: FBT001 - private, one caller
     setpriv = shutil.which("setpriv")
     if not dies_with_parent or setpriv is None or sys.platform != "linux":
         return ()
@@ -176,7 +179,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _descendants(pid: int) -> tuple[Incarnation, ...]:
+def _descendants(pid: int) -> tuple[ProcessId, ...]:
     shown = subprocess.run(
         ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False
     )
@@ -186,7 +189,7 @@ def _descendants(pid: int) -> tuple[Incarnation, ...]:
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
-    return tuple(Incarnation.of(child) for child in found - {pid})
+    return tuple(ProcessId.of(child) for child in found - {pid})
 
 
 def _began(pid: int) -> str | None:

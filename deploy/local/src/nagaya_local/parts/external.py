@@ -1,4 +1,4 @@
-"""Asking parts that somebody else runs whether they can be used."""
+"""Probes of servers that the environment gives instead of embedded parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SECONDS = 3.0
 
 
-async def ask_postgres(url: str) -> None:
+async def probe_postgres(url: str) -> None:
     """Return when the server takes the address and may be provisioned. Raises NotReady."""
     leads = f"NAGAYA_PG_URL does not lead to a database: {without_password(url)}"
     try:
@@ -40,7 +40,7 @@ async def ask_postgres(url: str) -> None:
         raise NotReady("the role in NAGAYA_PG_URL has not both CREATEDB and CREATEROLE")
 
 
-async def ask_temporal(address: str) -> None:
+async def probe_temporal(address: str) -> None:
     """Return when the server has the default namespace. Raises NotReady."""
     try:
         await asyncio.to_thread(describe_namespace, address, _SECONDS)
@@ -48,9 +48,9 @@ async def ask_temporal(address: str) -> None:
         raise NotReady(f"TEMPORAL_ADDRESS does not lead to Temporal: {lack}") from lack
 
 
-async def ask_s3(choice: S3Choice) -> None:
+async def probe_s3(choice: S3Choice) -> None:
     """Return when the server takes the keys; artifacts finds out what it can. Raises NotReady."""
-    await asyncio.to_thread(_ask_s3, choice)
+    await asyncio.to_thread(_probe_s3, choice)
 
 
 def without_password(url: str) -> str:
@@ -59,7 +59,7 @@ def without_password(url: str) -> str:
     return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
 
 
-def _ask_s3(choice: S3Choice) -> None:
+def _probe_s3(choice: S3Choice) -> None:
     import urllib3  # noqa: PLC0415 - these two take most of a second, and few have an S3 of theirs
     from minio import Minio, S3Error  # noqa: PLC0415
     from minio.error import MinioException  # noqa: PLC0415
@@ -73,10 +73,10 @@ def _ask_s3(choice: S3Choice) -> None:
     try:
         next(client.list_objects(BUCKET), None)
     except MinioException as error:
-        told = str(error.code if isinstance(error, S3Error) else error)
-        if told == "NoSuchBucket":  # artifacts makes it
+        details = str(error.code if isinstance(error, S3Error) else error)
+        if details == "NoSuchBucket":  # artifacts makes it
             return
-        if not isinstance(error, S3Error) and "Response code: 403" not in told:
+        if not isinstance(error, S3Error) and "Response code: 403" not in details:
             raise NotReady(f"{leads} answers something else") from error
         refused = "S3_ACCESS_KEY and S3_SECRET_KEY do not open the S3 server at"
         raise NotReady(f"{refused} {choice.endpoint}") from error

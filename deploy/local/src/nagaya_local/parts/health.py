@@ -1,4 +1,4 @@
-"""Asking servers whether they serve."""
+"""Probes of readiness: gRPC health, HTTP, an event loop that runs."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2
 
-from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.errors import Unresponsive, NotReady
 
 # A caller's proxy is not the way to 127.0.0.1.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
 _SECONDS = 5.0
-_NO_METHOD = "/nagaya.Nothing/Ask"
+_UNKNOWN_METHOD = "/nagaya.Nothing/Ask"
 _TICKS = re.compile(r"^event_loop_lag_seconds_count (\S+)$", re.MULTILINE)
 _TICK_SECONDS = 2.0  # four of them
 
 
-async def grpc_serving(address: str, name: str) -> None:
-    """Return when a gRPC server calls itself SERVING. Raises NotReady, and NoSignOfLife."""
+async def probe_grpc_health(address: str, name: str) -> None:
+    """Return when a gRPC server calls itself SERVING. Raises NotReady, and Unresponsive."""
     # In a thread and not on grpc.aio, which wants one event loop in a process's whole life.
-    await asyncio.to_thread(_ask_grpc, address, name)
+    await asyncio.to_thread(_probe_grpc_health, address, name)
 
 
-async def grpc_answering(address: str, name: str) -> None:
-    """Return when a gRPC server answers anything at all, such as that it has no such method.
+async def probe_grpc_server(address: str, name: str) -> None:
+    """Return when a gRPC server responds at all, such as that it has no such method.
 
-    Raises NoSignOfLife.
+    Raises Unresponsive.
     """
-    await asyncio.to_thread(_ask_for_nothing, address, name)
+    await asyncio.to_thread(_probe_grpc_server, address, name)
 
 
-async def http_answering(port: int, path: str = "/") -> None:
+async def probe_http(port: int, path: str = "/") -> None:
     """Return when an HTTP server on this machine answers anything at all.
 
-    Raises NotReady, and NoSignOfLife.
+    Raises NotReady, and Unresponsive.
     """
-    await asyncio.to_thread(_ask_http, port, path)
+    await asyncio.to_thread(_get, port, path)
 
 
-class TickingLoop:
-    """Asks a process that serves nothing but its metrics whether its event loop goes on.
+class EventLoopProbe:
+    """Probe of a process that serves nothing but its metrics.
 
-    A thread of its own answers for them, also while the loop stands still; so the loop has to
-    have measured its lag again since it was asked before.
+    A thread of its own serves these, also while the event loop stands still; so the loop must
+    have measured its lag again since the last probe.
     """
 
     def __init__(self, port: int) -> None:
@@ -55,8 +55,8 @@ class TickingLoop:
         self._since = time.monotonic()
 
     async def __call__(self) -> None:
-        """Return when the loop is measured and goes on. Raises NotReady, and NoSignOfLife."""
-        found = _TICKS.search(await asyncio.to_thread(_ask_http, self._port, "/metrics"))
+        """Return when the loop is measured and goes on. Raises NotReady, and Unresponsive."""
+        found = _TICKS.search(await asyncio.to_thread(_get, self._port, "/metrics"))
         ticks = found[1] if found else ""
         if not float(ticks or 0):
             raise NotReady("it waits for Temporal, or to hear of the tenants")
@@ -64,11 +64,11 @@ class TickingLoop:
         if ticks != self._ticks:
             self._ticks, self._since = ticks, now
         elif now - self._since > _TICK_SECONDS:
-            raise NoSignOfLife(f"its event loop has stood still for {now - self._since:.0f} s")
+            raise Unresponsive(f"its event loop has stood still for {now - self._since:.0f} s")
 
 
-def why_silent(error: grpc.RpcError) -> str:
-    """Return why gRPC has heard nothing from a server; empty when the server itself refuses."""
+def transport_error(error: grpc.RpcError) -> str:
+    """Return why gRPC got no response from a server; empty when the server itself refused."""
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "timed out"
@@ -78,7 +78,7 @@ def why_silent(error: grpc.RpcError) -> str:
     return str(error.details()).rpartition(": ")[2].rstrip("]")
 
 
-def _ask_grpc(address: str, name: str) -> None:
+def _probe_grpc_health(address: str, name: str) -> None:
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -88,31 +88,31 @@ def _ask_grpc(address: str, name: str) -> None:
         try:
             answer = check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
         except grpc.RpcError as error:
-            if silent := why_silent(error):
-                raise NoSignOfLife(f"{name} at {address} does not answer ({silent})") from error
-            told = error.details() if isinstance(error, grpc.Call) else str(error)
-            raise NotReady(f"{name} at {address}: {told}") from error
+            if reason := transport_error(error):
+                raise Unresponsive(f"{name} at {address} does not answer ({reason})") from error
+            details = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotReady(f"{name} at {address}: {details}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         raise NotReady(f"{name} at {address} is {status}")
 
 
-def _ask_for_nothing(address: str, name: str) -> None:
+def _probe_grpc_server(address: str, name: str) -> None:
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
-            channel.unary_unary(_NO_METHOD)(b"", timeout=_SECONDS)
+            channel.unary_unary(_UNKNOWN_METHOD)(b"", timeout=_SECONDS)
         except grpc.RpcError as error:
-            if silent := why_silent(error):
-                raise NoSignOfLife(f"{name} at {address} does not answer ({silent})") from error
+            if reason := transport_error(error):
+                raise Unresponsive(f"{name} at {address} does not answer ({reason})") from error
 
 
-def _ask_http(port: int, path: str) -> str:
+def _get(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
     try:
         connection.request("GET", path)
         return connection.getresponse().read().decode(errors="replace")
     except OSError as error:
-        raise NoSignOfLife(f"no answer on port {port} ({error})") from error
+        raise Unresponsive(f"no answer on port {port} ({error})") from error
     except http.client.HTTPException as error:
         raise NotReady(f"port {port} speaks no HTTP ({error!r})") from error
     finally:

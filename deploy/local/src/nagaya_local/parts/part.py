@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
+    """A process of the stack, embedded or external."""
+
     name: str
     program: Program
     address: str = ""
@@ -29,8 +31,8 @@ class Part:
     finishes: str = ""
     """What it brings to an end when it is told to stop, for people who wait."""
     ready_seconds: float = 60.0
-    silent_seconds: float = 30.0
-    """For how long it may give no sign of life until it is killed and started again.
+    hang_seconds: float = 30.0
+    """How long it may not respond until it is killed and started again.
 
     A machine under load makes a healthy part late by seconds; a person waits for half a minute.
     """
@@ -55,7 +57,7 @@ class External:
         await self._ask()
 
 
-def only(parts: Sequence[Part], names: Collection[str]) -> tuple[Part, ...]:
+def select(parts: Sequence[Part], names: Collection[str]) -> tuple[Part, ...]:
     """Choose parts by name, all when none is named; what is left out is not needed either."""
     chosen = set(names) or {part.name for part in parts}
 
@@ -69,29 +71,29 @@ def only(parts: Sequence[Part], names: Collection[str]) -> tuple[Part, ...]:
     )
 
 
-def in_order(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
-    """Group parts into waves: every part's needs lie in the waves before it.
+def start_order(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
+    """Group parts: every part's needs lie in the groups before it.
 
     Raises ValueError when they need each other in a circle, or a part that is not there.
     """
-    waves: list[tuple[Part, ...]] = []
+    groups: list[tuple[Part, ...]] = []
     placed: set[str] = set()
     left = list(parts)
     while left:
-        wave = tuple(part for part in left if placed.issuperset(part.needs))
-        if not wave:
+        group = tuple(part for part in left if placed.issuperset(part.needs))
+        if not group:
             raise ValueError("needs cannot be met: " + ", ".join(part.name for part in left))
-        waves.append(wave)
-        placed.update(part.name for part in wave)
+        groups.append(group)
+        placed.update(part.name for part in group)
         left = [part for part in left if part.name not in placed]
-    return tuple(waves)
+    return tuple(groups)
 
 
-def in_order_of_stopping(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
-    """Group parts into stages: whoever needs or uses a part lies in a stage before it.
+def stop_order(parts: Sequence[Part]) -> tuple[tuple[Part, ...], ...]:
+    """Group parts: whoever needs or uses a part lies in a group before it.
 
-    Raises ValueError as `in_order` does.
+    Raises ValueError as `start_order` does.
     """
     by_name = {part.name: part for part in parts}
-    waves = in_order([replace(part, needs=(*part.needs, *part.uses)) for part in parts])
-    return tuple(tuple(by_name[part.name] for part in wave) for wave in reversed(waves))
+    groups = start_order([replace(part, needs=(*part.needs, *part.uses)) for part in parts])
+    return tuple(tuple(by_name[part.name] for part in group) for group in reversed(groups))

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from nagaya_local.errors import LocalError, NoSignOfLife, NotReady
+from nagaya_local.errors import LocalError, Unresponsive, NotReady
 from nagaya_local.machine import files, processes
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.postgres_account import ServerAccount, running_server
@@ -51,8 +51,8 @@ _NOT_DURABLE = """\
 fsync = off
 full_page_writes = off
 """
-# The second wall beside CONNECT: whoever is not the provisioner enters only the database whose
-# group role, named like it, they are a member of.
+# The second barrier beside CONNECT: a role other than the provisioner may only log in to the
+# database whose group role, named like it, it is a member of.
 _HBA = """\
 host  all       {superuser}    127.0.0.1/32  scram-sha-256
 host  all       {superuser}    ::1/128       scram-sha-256
@@ -71,12 +71,14 @@ REVOKE ALL ON DATABASE postgres, template1, {database} FROM PUBLIC
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
+    """The passwords of the cluster's two first roles."""
+
     superuser: str
     provisioner: str
 
 
 class PostgresServer:
-    """A cluster in `folder`, with the provisioner's role, both walls and the management database.
+    """A cluster in `folder`, with the provisioner's role, both barriers and the management database.
 
     `durable=False` leaves out fsync: such a cluster survives kill -9, but no power cut.
     """
@@ -127,7 +129,7 @@ class PostgresServer:
             connection = await asyncpg.connect(self.url, timeout=5)
         except (OSError, TimeoutError) as error:
             why = str(error) or "no answer"
-            raise NoSignOfLife(f"no connection on port {self._port} ({why})") from error
+            raise Unresponsive(f"no connection on port {self._port} ({why})") from error
         except asyncpg.PostgresError as error:  # such as: it recovers
             raise NotReady(f"no connection on port {self._port} ({error})") from error
         await connection.close()
@@ -151,7 +153,7 @@ class PostgresServer:
             self._create()
         self._write("postgresql.conf", self._settings())
         self._write("pg_hba.conf", _HBA.format(superuser=SUPERUSER, provisioner=PROVISIONER))
-        self._forget_dead_postmaster()
+        self._remove_stale_pid_file()
 
     def _create(self) -> None:
         passwords = self._passwords()
@@ -200,7 +202,7 @@ class PostgresServer:
     def _write(self, name: str, text: str) -> None:
         self._account.write(self._data / name, text)
 
-    def _forget_dead_postmaster(self) -> None:
+    def _remove_stale_pid_file(self) -> None:
         """Remove a pid file whose pid has since gone to a process that is no server of ours."""
         if running_server(self._data) is None:
             (self._data / "postmaster.pid").unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from nagaya_local.errors import PreflightFailed
 from nagaya_local.machine import processes
-from nagaya_local.machine.processes import Incarnation
+from nagaya_local.machine.processes import ProcessId
 from nagaya_local.parts.wheels import packaged_binaries
 
 _NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
@@ -75,13 +75,13 @@ class ServerAccount:
             file.write(text)
 
 
-def running_server(data: Path) -> Incarnation | None:
+def running_server(data: Path) -> ProcessId | None:
     """Return the server that works on a data directory, if there is one."""
     pid_file = data / "postmaster.pid"
     if not pid_file.exists():
         return None
     pid = int(pid_file.read_text().split()[0])
-    return Incarnation.of(pid) if str(data) in processes.command_line(pid) else None
+    return ProcessId.of(pid) if str(data) in processes.command_line(pid) else None
 
 
 def can_unshare(binaries: Path, folder: Path) -> bool:

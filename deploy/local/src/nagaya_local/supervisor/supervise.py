@@ -19,13 +19,13 @@ from nagaya_local.clone.tokens import renew_tokens
 from nagaya_local.errors import LocalError
 from nagaya_local.machine.locks import Lock
 from nagaya_local.machine.ports import PortBook
-from nagaya_local.machine.processes import Incarnation
+from nagaya_local.machine.processes import ProcessId
 from nagaya_local.names import PORTS
-from nagaya_local.parts.part import External, Part, only
-from nagaya_local.supervisor.leftovers import end, find_leftovers
+from nagaya_local.parts.part import External, Part, select
+from nagaya_local.supervisor.orphans import find_orphans, terminate
 from nagaya_local.supervisor.stack import Stack
-from nagaya_local.supervisor.state import Board, Failure, PartStatus, Phase, StackState
-from nagaya_local.supervisor.supervisor import Supervisor
+from nagaya_local.supervisor.state import StateFile, Failure, PartStatus, Phase, StackState
+from nagaya_local.supervisor.stack_supervisor import StackSupervisor
 
 BUSY = 3
 """Exit status when another supervisor has the stack."""
@@ -39,16 +39,16 @@ async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
     lock = Lock(layout.lock)
     if not await lock.take_within(_LOCK_SECONDS) or _another_ran(layout, began):
         return BUSY
-    leftovers = find_leftovers(layout)
-    itself = Incarnation.of(os.getpid())
-    board = Board(layout, StackState(Phase.STARTING, itself, time.time()))
+    orphans = find_orphans(layout)
+    itself = ProcessId.of(os.getpid())
+    state = StateFile(layout, StackState(Phase.STARTING, itself, time.time()))
     try:
-        await end(leftovers)
-        await _run(layout, board, names)
+        await terminate(orphans)
+        await _run(layout, state, names)
     except LocalError as error:
-        board.fail(Failure(error.message, error.remedy, error.log_tail, error.exit_code))
+        state.set_failure(Failure(error.message, error.remedy, error.log_tail, error.exit_code))
         return 1
-    board.enter(Phase.STOPPED)
+    state.set_phase(Phase.STOPPED)
     return 0
 
 
@@ -57,7 +57,7 @@ def _another_ran(layout: Layout, began: float) -> bool:
     return layout.state.exists() and layout.state.stat().st_mtime > began
 
 
-async def _run(layout: Layout, board: Board, names: tuple[str, ...]) -> None:
+async def _run(layout: Layout, state: StateFile, names: tuple[str, ...]) -> None:
     book = PortBook(layout.ports)
     choices = Choices.read(os.environ, book.known, names)
     ports, moved = book.assign(PORTS)
@@ -65,9 +65,9 @@ async def _run(layout: Layout, board: Board, names: tuple[str, ...]) -> None:
     stack.prepare()
     renew_tokens(layout)
     stack.endpoints.write(layout.endpoints)
-    parts = only(stack.parts(), names)
-    board.admit(map(_status, parts), moved, choices.digest)
-    supervisor = Supervisor(parts, layout, board, None if names else stack.finish)
+    parts = select(stack.parts(), names)
+    state.set_parts(map(_status, parts), moved, choices.digest)
+    supervisor = StackSupervisor(parts, layout, state, None if names else stack.finish)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)

@@ -1,4 +1,4 @@
-"""Ending the stack, and deleting what it holds."""
+"""`down` and `clean`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.errors import StackBusy
 from nagaya_local.machine.locks import Lock, is_held
-from nagaya_local.machine.processes import tell
+from nagaya_local.machine.processes import send_signal
 from nagaya_local.machine.waiting import until
 from nagaya_local.parts.postgres_account import ServerAccount
-from nagaya_local.supervisor.leftovers import end, find_leftovers
-from nagaya_local.supervisor.state import PartState, Phase, forget_processes, read_state
+from nagaya_local.supervisor.orphans import find_orphans, terminate
+from nagaya_local.supervisor.state import PartState, Phase, clear_processes, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nagaya_local.clone.layout import Layout
-    from nagaya_local.machine.processes import Incarnation
+    from nagaya_local.machine.processes import ProcessId
 
 _POLL_SECONDS = 0.05
 _LATE_SECONDS = 1.0
 # It does nothing that takes longer without going on listening.
-_REACTION_SECONDS = 15.0
+_RESPONSE_SECONDS = 15.0
 _STOP_SECONDS = 180.0
 _LOCK_SECONDS = 5.0
 
@@ -47,11 +47,11 @@ async def down(layout: Layout, report: Callable[[str], None]) -> None:
     try:
         if not await lock.take_within(_LOCK_SECONDS):
             raise StackBusy("another command starts the stack", "Wait for it, then try again.")
-        leftovers = find_leftovers(layout)
-        if leftovers:
-            report(f"ending {len(leftovers)} processes that their supervisor left behind")
-        await end(leftovers)
-        forget_processes(layout)
+        orphans = find_orphans(layout)
+        if orphans:
+            report(f"ending {len(orphans)} processes that their supervisor left behind")
+        await terminate(orphans)
+        clear_processes(layout)
     finally:
         lock.close()
     report("nothing runs")
@@ -65,13 +65,13 @@ async def clean(
         report("there is nothing to delete")
         return True
     question = f"Delete {layout.data} with every tenant's database, object and key?"
-    if not _asked(agreed, question):
+    if not _ask(agreed, question):
         report("nothing was deleted")
         return False
     await down(layout, report)
-    elsewhere = ServerAccount.choose(layout.postgres).folder
-    for folder in {layout.data, elsewhere}:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=folder == elsewhere)
+    database = ServerAccount.choose(layout.postgres).folder  # perhaps outside of the clone
+    for folder in {layout.data, database}:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=folder == database)
     report(f"{layout.data} is gone")
     return True
 
@@ -83,21 +83,21 @@ async def _end_supervisor(layout: Layout, report: Callable[[str], None]) -> None
         if supervisor is None or not supervisor.alive:  # the next one has not said who it is
             await asyncio.sleep(_POLL_SECONDS)
             continue
-        tell(supervisor.pid, signal.SIGTERM)
-        if not await until(lambda one=supervisor: _reacts(layout, one), _REACTION_SECONDS):
+        send_signal(supervisor.pid, signal.SIGTERM)
+        if not await until(lambda one=supervisor: _is_stopping(layout, one), _RESPONSE_SECONDS):
             report(
                 f"the supervisor, process {supervisor.pid}, has not reacted for "
-                f"{_REACTION_SECONDS:.0f} s: killing it, and ending its parts without it"
+                f"{_RESPONSE_SECONDS:.0f} s: killing it, and ending its parts without it"
             )
-        elif await _ends(layout, supervisor, report):
+        elif await _wait_until_ended(layout, supervisor, report):
             continue
-        tell(supervisor.pid, signal.SIGKILL)
+        send_signal(supervisor.pid, signal.SIGKILL)
         await until(lambda one=supervisor: not one.alive)
 
 
-async def _ends(layout: Layout, supervisor: Incarnation, report: Callable[[str], None]) -> bool:
-    """Wait until a supervisor has stopped its parts, and say which of them takes long, and why."""
-    since, told = time.monotonic(), set[str]()
+async def _wait_until_ended(layout: Layout, supervisor: ProcessId, report: Callable[[str], None]) -> bool:
+    """Report each part that takes long to stop, and why; False when the supervisor hangs."""
+    since, reported = time.monotonic(), set[str]()
     waited: dict[str, float] = {}
     while supervisor.alive:
         now = time.monotonic()
@@ -107,20 +107,20 @@ async def _ends(layout: Layout, supervisor: Incarnation, report: Callable[[str],
             if part.state is not PartState.STOPPING:
                 continue
             late = now - waited.setdefault(part.name, now) > _LATE_SECONDS
-            if late and part.name not in told:
-                told.add(part.name)
+            if late and part.name not in reported:
+                reported.add(part.name)
                 report(f"waiting for {part.name}: {part.detail}")
         await asyncio.sleep(_POLL_SECONDS)
     return True
 
 
-def _reacts(layout: Layout, supervisor: Incarnation) -> bool:
+def _is_stopping(layout: Layout, supervisor: ProcessId) -> bool:
     """Whether a supervisor that was told to end has begun to."""
     working = (Phase.STARTING, Phase.RUNNING)
     return not supervisor.alive or read_state(layout).phase not in working
 
 
-def _asked(agreed: Callable[[str], bool], question: str) -> bool:
+def _ask(agreed: Callable[[str], bool], question: str) -> bool:
     """Ask with Ctrl-C as it is elsewhere: an event loop would only make a note of it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""Starting the stack, behind a supervisor that outlives the command."""
+"""`up`: starts the stack behind a supervisor that outlives the command."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.endpoints import Endpoints
-from nagaya_local.commands.ending import down
-from nagaya_local.commands.following import follow_recovery, follow_start
+from nagaya_local.commands.stop import down
+from nagaya_local.commands.progress import follow_recovery, follow_start
 from nagaya_local.commands.preflight import check_machine
 from nagaya_local.errors import SupervisorGone
 from nagaya_local.machine.locks import is_held
 from nagaya_local.machine.ports import PortBook
 from nagaya_local.machine.waiting import until
 from nagaya_local.names import check_parts
-from nagaya_local.supervisor.state import Phase, observe, read_state
+from nagaya_local.supervisor.state import Phase, current_state, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,8 @@ async def up(
     check_parts(parts)
     choices = Choices.read(os.environ, PortBook(layout.ports).known, parts)
     check_machine(layout, choices)
-    await _let_finish(layout, choices, report)
-    if observe(layout).phase is Phase.RUNNING:
+    await _wait_for_stop(layout, choices, report)
+    if current_state(layout).phase is Phase.RUNNING:
         await follow_recovery(layout, report)
         if not parts:
             await _set_provider_addresses(layout)
@@ -75,9 +75,9 @@ async def _set_provider_addresses(layout: Layout) -> None:
         await asyncio.sleep(CATALOG_SECONDS)
 
 
-async def _let_finish(layout: Layout, choices: Choices, report: Callable[[str], None]) -> None:
+async def _wait_for_stop(layout: Layout, choices: Choices, report: Callable[[str], None]) -> None:
     """Wait for a stack that is ending, and end one that runs with other choices."""
-    state = observe(layout)
+    state = current_state(layout)
     if state.phase is Phase.RUNNING and state.choices != choices.digest:
         report("other parts, servers or provider keys are chosen now: starting anew")
         await down(layout, report)

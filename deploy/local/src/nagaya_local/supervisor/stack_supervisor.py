@@ -1,4 +1,4 @@
-"""Starting the parts of a stack in order, watching them, and stopping them."""
+"""All parts of a stack: started in order, supervised, stopped in order."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from nagaya_local.parts.part import in_order, in_order_of_stopping
-from nagaya_local.supervisor.keeper import Keeper
+from nagaya_local.parts.part import start_order, stop_order
+from nagaya_local.supervisor.process_supervisor import ProcessSupervisor
 from nagaya_local.supervisor.state import Phase
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from nagaya_local.clone.layout import Layout
     from nagaya_local.parts.part import Part
-    from nagaya_local.supervisor.state import Board
+    from nagaya_local.supervisor.state import StateFile
 
 
-class Supervisor:
+class StackSupervisor:
     """Runs parts until it is told to stop or one of them cannot start.
 
     When all are ready for the first time, `finish` does what needs all of them.
@@ -28,25 +28,28 @@ class Supervisor:
         self,
         parts: Sequence[Part],
         layout: Layout,
-        board: Board,
+        state: StateFile,
         finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._waves = in_order(parts)
-        self._stages = in_order_of_stopping(parts)
-        self._board = board
+        self._start_groups = start_order(parts)
+        self._stop_groups = stop_order(parts)
+        self._state = state
         self._waiters = ThreadPoolExecutor(max_workers=max(1, len(parts)))
-        self._keepers = {part.name: Keeper(part, layout, board, self._waiters) for part in parts}
+        self._supervisors = {
+            part.name: ProcessSupervisor(part, layout, state, self._waiters) for part in parts
+        }
         self._finish = finish
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     def stop(self) -> None:
-        self._told_to_stop.set()
+        """Let `run` stop every part and return."""
+        self._stop_requested.set()
 
     async def run(self) -> None:
-        """Keep the parts alive until told to stop; end them all. Raises PartFailed."""
+        """Keep the parts running until told to stop; end them all. Raises PartFailed."""
         tasks = self._start()
-        ready = asyncio.create_task(self._announce_readiness())
-        stopping = asyncio.create_task(self._told_to_stop.wait())
+        ready = asyncio.create_task(self._wait_until_ready())
+        stopping = asyncio.create_task(self._stop_requested.wait())
         try:
             await _first_failure({*tasks, ready}, stopping)
         finally:
@@ -54,25 +57,24 @@ class Supervisor:
             await self._end()
 
     def _start(self) -> list[asyncio.Task[None]]:
+        one = self._supervisors
         return [
-            asyncio.create_task(
-                self._keepers[part.name].keep([self._keepers[need].ready for need in part.needs])
-            )
-            for wave in self._waves
-            for part in wave
+            asyncio.create_task(one[part.name].run([one[need].ready for need in part.needs]))
+            for group in self._start_groups
+            for part in group
         ]
 
-    async def _announce_readiness(self) -> None:
-        for keeper in self._keepers.values():
-            await keeper.ready.wait()
+    async def _wait_until_ready(self) -> None:
+        for supervisor in self._supervisors.values():
+            await supervisor.ready.wait()
         if self._finish is not None:
             await self._finish()
-        self._board.enter(Phase.RUNNING)
+        self._state.set_phase(Phase.RUNNING)
 
     async def _end(self) -> None:
-        self._board.enter(Phase.STOPPING)
-        for stage in self._stages:
-            await asyncio.gather(*(self._keepers[part.name].stop() for part in stage))
+        self._state.set_phase(Phase.STOPPING)
+        for group in self._stop_groups:
+            await asyncio.gather(*(self._supervisors[part.name].stop() for part in group))
         self._waiters.shutdown()
 
 

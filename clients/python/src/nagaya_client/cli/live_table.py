@@ -1,4 +1,4 @@
-"""A table on the terminal that is redrawn while runs go on. Loads rich."""
+"""A table on the terminal, redrawn while runs go on. Loads rich."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
     from nagaya.runs.v1 import run_pb2
-    from nagaya_client.cli.board import Board, Line
+    from nagaya_client.cli.run_progress import Row, RunProgress
 
 _SECONDS = 0.2
 _GAP = 2
@@ -45,14 +45,14 @@ _COLOURS = {
 
 
 @asynccontextmanager
-async def drawn(
-    boards: Sequence[Board],
-) -> AsyncGenerator[Callable[[Board, run_pb2.RunEvent], None]]:
-    """Draw boards until the block ends; the last drawing stays."""
+async def live_table(
+    runs: Sequence[RunProgress],
+) -> AsyncGenerator[Callable[[RunProgress, run_pb2.RunEvent], None]]:
+    """Draw runs until the block ends; the last drawing stays. The events are not looked at."""
     console = Console(highlight=False)
 
     def table() -> Group:
-        return _table(boards, console.width)
+        return _table(runs, console.width)
 
     with Live(table(), console=console, auto_refresh=False) as live:
 
@@ -64,45 +64,45 @@ async def drawn(
 
         redrawing = asyncio.create_task(redraw())
         try:
-            yield _wait_for_the_clock
+            yield _ignore_event
         finally:
             redrawing.cancel()
             live.update(table(), refresh=True)
 
 
-def _wait_for_the_clock(_: Board, event: run_pb2.RunEvent) -> None:
+def _ignore_event(_: RunProgress, event: run_pb2.RunEvent) -> None:
     del event
 
 
-def _table(boards: Sequence[Board], width: int) -> Group:
-    room = _room_for_models([line for board in boards for line in board.lines()], width)
-    tables = ((_heading(board), _lines(board, room), Text()) for board in boards)
+def _table(runs: Sequence[RunProgress], width: int) -> Group:
+    room = _room_for_models([row for run in runs for row in run.rows()], width)
+    tables = ((_heading(run), _run_table(run, room), Text()) for run in runs)
     return Group(*(part for table in tables for part in table))
 
 
-def _heading(board: Board) -> Text:
-    return Text(board.heading(), style=f"bold {_COLOURS.get(board.state, '')}")
+def _heading(run: RunProgress) -> Text:
+    return Text(run.heading(), style=f"bold {_COLOURS.get(run.state, '')}")
 
 
-def _lines(board: Board, room: int) -> Table:
+def _run_table(run: RunProgress, room: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = [column for column in _COLUMNS if room or column[0] != _MODEL]
     for name, _, justify, least in columns:
         most = room if name == _MODEL else None
         wide = least if most is None else min(least, most)
         table.add_column(name, justify=justify, min_width=wide, max_width=most, no_wrap=True)
-    for line in board.lines():
-        style = _COLOURS.get(line.state, "")
-        cells = ((field, getattr(line, field)) for _, field, _, _ in columns)
+    for row in run.rows():
+        style = _COLOURS.get(row.state, "")
+        cells = ((field, getattr(row, field)) for _, field, _, _ in columns)
         table.add_row(*(Text(text, style if field == "state" else "") for field, text in cells))
     return table
 
 
-def _room_for_models(lines: Sequence[Line], width: int) -> int:
+def _room_for_models(rows: Sequence[Row], width: int) -> int:
     """How wide the models may be, and 0 for not at all: a narrow terminal shows what runs cost."""
     taken = 0
     for name, field, _, least in _COLUMNS:
         if name != _MODEL:
-            taken += max(least, *(values.width(getattr(line, field)) for line in lines), 0) + _GAP
+            taken += max(least, *(values.width(getattr(row, field)) for row in rows), 0) + _GAP
     room = width - taken
     return room if room >= _LEAST_ROOM else 0

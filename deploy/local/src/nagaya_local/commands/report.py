@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nagaya_local.supervisor.state import observe
+from nagaya_local.supervisor.state import current_state
 
 if TYPE_CHECKING:
     from nagaya_local.clone.layout import Layout
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def status(layout: Layout) -> StackState:
     """Return the stack's state as it is now."""
-    return observe(layout)
+    return current_state(layout)
 
 
 def status_lines(state: StackState) -> list[str]:

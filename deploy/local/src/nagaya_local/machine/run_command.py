@@ -1,4 +1,4 @@
-"""Commands of others that may hang: they are ended when they show no progress."""
+"""Commands that may hang: they are killed when they show no progress."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
-class Silent(Exception):
+class CommandFailed(Exception):
     """The command failed or made no progress; the text says which."""
 
 
-async def run_watched(argv: tuple[str, ...], silence: float, heard: Callable[[str], None]) -> None:
-    """Run a command, hand each line it prints to `heard`, and end it after `silence` seconds.
+async def run_command(
+    argv: tuple[str, ...], idle_seconds: float, on_line: Callable[[str], None]
+) -> None:
+    """Run a command, hand each line it prints to `on_line`, and kill it once it is idle.
 
-    Raises Silent when the command fails, cannot be run or prints nothing for so long.
+    Raises CommandFailed when the command fails, cannot be run or prints nothing for
+    `idle_seconds`.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -33,13 +36,13 @@ async def run_watched(argv: tuple[str, ...], silence: float, heard: Callable[[st
             start_new_session=True,
         )
     except OSError as error:
-        raise Silent(str(error)) from error
-    progress = _Progress(heard)
+        raise CommandFailed(str(error)) from error
+    progress = _Progress(on_line)
     reading = asyncio.create_task(progress.read(process.stdout))
     try:
-        while not (await asyncio.wait({reading}, timeout=_LOOK_SECONDS))[0]:
-            if progress.age() > silence:
-                raise Silent(f"no progress for {silence:.0f} s; last: {progress.last}")
+        while not (await asyncio.wait({reading}, timeout=_POLL_SECONDS))[0]:
+            if progress.age() > idle_seconds:
+                raise CommandFailed(f"no progress for {idle_seconds:.0f} s; last: {progress.last}")
         status = await process.wait()
     finally:
         reading.cancel()
@@ -47,12 +50,14 @@ async def run_watched(argv: tuple[str, ...], silence: float, heard: Callable[[st
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
     if status != 0:
-        raise Silent(progress.last)
+        raise CommandFailed(progress.last)
 
 
 class _Progress:
-    def __init__(self, heard: Callable[[str], None]) -> None:
-        self._heard = heard
+    """The last line of a command's output, and its age."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
         self._at = time.monotonic()
         self.last = "it said nothing"
 
@@ -63,7 +68,7 @@ class _Progress:
             text = line.decode(errors="replace").strip()
             if text:
                 self.last = text[:300]
-                self._heard(text)
+                self._on_line(text)
 
     def age(self) -> float:
         """Seconds since the last progress."""

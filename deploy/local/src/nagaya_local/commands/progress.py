@@ -1,4 +1,4 @@
-"""Telling a person what the supervisor does, while it does it, and what the parts write."""
+"""Progress of the supervisor, and the parts' logs, as lines for people."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 # A part that hangs is noticed and started again within 50 s.
 _RECOVERY_SECONDS = 90.0
-_TOLD = (PartState.READY, PartState.RESTARTING, PartState.FAILED)
+_REPORTED = (PartState.READY, PartState.RESTARTING, PartState.FAILED)
 
 
 async def follow_start(
@@ -44,7 +44,7 @@ async def follow_start(
 
     `started` is the supervisor that this command has started, if it has.
     """
-    told: dict[str, tuple[PartState, str]] = {}
+    reported: dict[str, tuple[PartState, str]] = {}
     noted = 0
     while True:
         # Asked first: what a supervisor wrote before its end is read after.
@@ -56,7 +56,7 @@ async def follow_start(
                 report(note)
             noted = len(state.notes)
             for part in state.parts:
-                _tell(part, told, report)
+                _report_change(part, reported, report)
         if state.supervised and state.phase is Phase.RUNNING:
             return
         if not lives:
@@ -66,8 +66,8 @@ async def follow_start(
 
 async def follow_recovery(layout: Layout, report: Callable[[str], None]) -> None:
     """Report each part of a running stack as it becomes ready again. Raises PartFailed."""
-    told = {part.name: (part.state, part.detail) for part in _unready(layout)}
-    for name, (state, detail) in told.items():
+    reported = {part.name: (part.state, part.detail) for part in _unready(layout)}
+    for name, (state, detail) in reported.items():
         report(f"{name:<12} {state.value}  {detail}".rstrip())
     deadline = time.monotonic() + _RECOVERY_SECONDS
     while unready := _unready(layout):
@@ -79,8 +79,8 @@ async def follow_recovery(layout: Layout, report: Callable[[str], None]) -> None
             )
         await asyncio.sleep(_POLL_SECONDS)
         for part in read_state(layout).parts:
-            if part.name in told:
-                _tell(part, told, report)
+            if part.name in reported:
+                _report_change(part, reported, report)
 
 
 async def logs(
@@ -125,13 +125,13 @@ def _unready(layout: Layout) -> list[PartStatus]:
     return [part for part in read_state(layout).parts if part.state is not PartState.READY]
 
 
-def _tell(
-    part: PartStatus, told: dict[str, tuple[PartState, str]], report: Callable[[str], None]
+def _report_change(
+    part: PartStatus, reported: dict[str, tuple[PartState, str]], report: Callable[[str], None]
 ) -> None:
     news = (part.state, part.detail)
-    if told.get(part.name) == news or not (part.state in _TOLD or part.detail):
+    if reported.get(part.name) == news or not (part.state in _REPORTED or part.detail):
         return
-    told[part.name] = news
+    reported[part.name] = news
     if part.state is PartState.READY:
         took = "" if part.external else f" in {part.ready_after:.1f} s"
         report(f"{part.name:<12} ready{took}  {part.address}".rstrip())
@@ -146,7 +146,7 @@ def _failed(
         failed = StartFailed(failure.message, failure.remedy, failure.log_tail)
         failed.exit_code = failure.exit_code
         return failed
-    if started is not None and started.poll() == 0:  # in order, as it does when it is told to
+    if started is not None and started.poll() == 0:  # in order, as it does when it is reported to
         return StackBusy(
             "another command stopped the stack while it started", "`nagaya dev up` starts it again."
         )

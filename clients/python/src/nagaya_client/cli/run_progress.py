@@ -1,4 +1,4 @@
-"""What a watcher knows of a run: its state, and its pieces of work in the order they began."""
+"""The progress of a run, built from its events: its state, and its steps in order of start."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MANY = 12  # elements of a map that are still shown one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table, ready to be shown."""
+class Row:
+    """One row of the table, ready to be shown."""
 
     step: str
     item: str
@@ -29,8 +29,8 @@ class Line:
 
 
 @dataclass(slots=True)
-class Board:
-    """One run as its events tell it."""
+class RunProgress:
+    """One run, as far as its events have come."""
 
     title: str
     run: run_pb2.Run = field(default_factory=run_pb2.Run)
@@ -38,7 +38,8 @@ class Board:
         default_factory=dict[tuple[str, int, int], run_pb2.RunStep]
     )
 
-    def hear(self, event: run_pb2.RunEvent) -> None:
+    def apply(self, event: run_pb2.RunEvent) -> None:
+        """Take over what an event says."""
         if event.WhichOneof("event") == "run":
             self.run = event.run
         else:
@@ -56,25 +57,25 @@ class Board:
     def heading(self) -> str:
         if not self.run.HasField("start_time"):
             return f"{self.title}  {self.state}"
-        spent = sum(step.cost_micro_usd for step in self._steps.values())
-        return f"{self.title}  {self.state}  {values.money(spent)}  {_elapsed(self.run)} s"
+        cost = sum(step.cost_micro_usd for step in self._steps.values())
+        return f"{self.title}  {self.state}  {values.money(cost)}  {_elapsed(self.run)} s"
 
-    def lines(self) -> Iterator[Line]:
-        """The pieces of work; elements of a long map as one line."""
+    def rows(self) -> Iterator[Row]:
+        """The steps; items of a long map as one row."""
         by_step: dict[str, list[run_pb2.RunStep]] = {}
         for step in self._steps.values():
             by_step.setdefault(step.step, []).append(step)
         for name, pieces in by_step.items():
             counted = [piece for piece in pieces if piece.item] or pieces
             if len(counted) > _MANY:
-                yield _together(name, pieces, counted)
+                yield _summarized(name, pieces, counted)
             else:
-                yield from map(line, sorted(pieces, key=lambda piece: (piece.item, piece.visit)))
+                yield from map(row, sorted(pieces, key=lambda piece: (piece.item, piece.visit)))
 
 
-def line(step: run_pb2.RunStep) -> Line:
-    """One piece of work."""
-    return Line(
+def row(step: run_pb2.RunStep) -> Row:
+    """One step, or one item of a map."""
+    return Row(
         step=step.step,
         item=_item(step),
         state=values.name_of(run_pb2.StepState, step.state),
@@ -85,13 +86,13 @@ def line(step: run_pb2.RunStep) -> Line:
     )
 
 
-def _together(name: str, pieces: list[run_pb2.RunStep], counted: list[run_pb2.RunStep]) -> Line:
-    """One line for what a step did; of a map its elements are counted, not its own row."""
+def _summarized(name: str, pieces: list[run_pb2.RunStep], counted: list[run_pb2.RunStep]) -> Row:
+    """One row for a whole step; of a map its items are counted, not its own record."""
     counts: dict[str, int] = {}
     for piece in counted:
         state = values.name_of(run_pb2.StepState, piece.state)
         counts[state] = counts.get(state, 0) + 1
-    return Line(
+    return Row(
         step=name,
         item=f"{len(counted):,}",
         state=", ".join(f"{count:,} {state}" for state, count in counts.items()),
