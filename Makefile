@@ -69,7 +69,8 @@ docs: $(INSTALLED) ## generate docs/errors.md and docs/settings.md from contract
 histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
 	@$(BIN)/python -m tests.contract.record_histories
 
-bench: $(INSTALLED) ## measure, each figure beside its baseline
+bench: $(INSTALLED) ## measure, each figure beside its baseline; fails when a goal is missed
+	@$(NAGAYA) up
 	@$(BIN)/python -m bench
 
 clean: $(INSTALLED) ## stop the stack and delete its data; asks first, YES=1 answers

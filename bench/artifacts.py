@@ -13,6 +13,7 @@ import io
 import json
 import os
 import statistics
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 import minio
 import urllib3
 
+from bench.goals import Goals
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -141,7 +143,7 @@ class Raw:
             self.client.remove_object("storage", found.object_name or "")
 
 
-async def main() -> None:
+async def main() -> int:
     layout = Layout.around(CLONE)
     endpoints = Endpoints.read(layout.endpoints)
     settings = local_stack_settings(CLONE)
@@ -163,14 +165,16 @@ async def main() -> None:
             ) as files,
         ):
             ours, raw = Ours(files, await _held_run(nagaya)), Raw(store, threads)
+            goals = Goals()
             try:
-                await _large(ours, raw, pid)
-                await _small(ours, raw, pid)
+                await _large(ours, raw, pid, goals)
+                await _small(ours, raw, pid, goals)
             finally:
                 await raw.clear()
+            return goals.exit_code
 
 
-async def _large(ours: Ours, raw: Raw, pid: int) -> None:
+async def _large(ours: Ours, raw: Raw, pid: int, goals: Goals) -> None:
     body = os.urandom(LARGE_BYTES)
     digest = hashlib.sha256(body).hexdigest()
     up: list[float] = []
@@ -183,15 +187,15 @@ async def _large(ours: Ours, raw: Raw, pid: int) -> None:
     for _ in range(ROUNDS):
         baseline, before = await _seconds(lambda: raw.upload(body)), _cpu(pid)
         own = await _seconds(upload)
-        up.append(_tell("upload", own, baseline, _cpu(pid) - before))
+        up.append(_print_rate("upload", own, baseline, _cpu(pid) - before))
         baseline, before = await _seconds(raw.download), _cpu(pid)
         own = await _seconds(lambda: ours.download(committed[-1].path))
-        down.append(_tell("download", own, baseline, _cpu(pid) - before))
-    print(f"upload: ratio {statistics.median(up):.2f} (goal 0.80)")
-    print(f"download: ratio {statistics.median(down):.2f} (goal 0.60)")
+        down.append(_print_rate("download", own, baseline, _cpu(pid) - before))
+    goals.at_least("upload", statistics.median(up), 0.8)
+    goals.at_least("download", statistics.median(down), 0.6)
 
 
-def _tell(what: str, own: float, baseline: float, cpu: float) -> float:
+def _print_rate(what: str, own: float, baseline: float, cpu: float) -> float:
     size, ratio = LARGE_BYTES / (1 << 20), baseline / own
     print(
         f"{what:8} MiB/s: ours {size / own:5.0f}   raw {size / baseline:5.0f}   ratio {ratio:.2f}"
@@ -200,7 +204,7 @@ def _tell(what: str, own: float, baseline: float, cpu: float) -> float:
     return ratio
 
 
-async def _small(ours: Ours, raw: Raw, pid: int) -> None:
+async def _small(ours: Ours, raw: Raw, pid: int, goals: Goals) -> None:
     ratios: dict[int, list[float]] = {1: [], 100: []}
     for _ in range(ROUNDS):
         baseline = SMALL_FILES / await _seconds(lambda: _at_once(raw.put, SMALL_FILES))
@@ -217,8 +221,7 @@ async def _small(ours: Ours, raw: Raw, pid: int) -> None:
                 f"   server CPU {(_cpu(pid) - before) * 1e3 / SMALL_FILES:.2f} ms a file"
             )
     for count, goal in ((100, 0.8), (1, 0.5)):
-        ratio = statistics.median(ratios[count])
-        print(f"small files in batches of {count}: ratio {ratio:.2f} (goal {goal:.2f})")
+        goals.at_least(f"small files in batches of {count}", statistics.median(ratios[count]), goal)
 
 
 async def _at_once(do: Callable[[], Awaitable[None]], count: int) -> None:
@@ -281,4 +284,4 @@ async def _held_run(nagaya: Client) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

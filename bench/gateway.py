@@ -43,6 +43,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Bench:
+    """The stub and the gateway, asked the same."""
+
     def __init__(self, nagaya: Client, session: aiohttp.ClientSession, stub_url: str) -> None:
         self._nagaya = nagaya
         self._session = session
@@ -142,14 +144,14 @@ async def main() -> None:
         await bench.pairs(WARM)
         before = _cpu()
         pairs = await bench.pairs(PAIRS)
-        spent = {part: seconds - before[part] for part, seconds in _cpu().items()}
+        cpu_seconds = {part: seconds - before[part] for part, seconds in _cpu().items()}
         rate = await bench.at_once()
     direct, ours = ([1000 * pair[n] for pair in pairs] for n in (0, 1))
     added = [b - a for a, b in zip(direct, ours, strict=True)]
     for name, values in (("direct", direct), ("gateway", ours), ("added", added)):
         middle, tail = _percentile(values, 50), _percentile(values, 99)
         print(f"{name:8} p50 {middle:6.1f} ms   p99 {tail:6.1f} ms")
-    for part, seconds in spent.items():
+    for part, seconds in cpu_seconds.items():
         print(f"CPU a call, {part}: {1000 * seconds / PAIRS:.2f} ms")
     print(f"{AT_ONCE} at once: {rate:.0f} calls/s settled")
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
+from bench.goals import Goals
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
@@ -73,7 +74,7 @@ async def main() -> int:
 
 
 async def _compare(former: Client, ours: Client) -> int:
-    missed = 0
+    goals = Goals()
     for kind in KINDS:
         times: dict[Client, list[float]] = {former: [], ours: []}
         for client in (former, ours):
@@ -84,10 +85,8 @@ async def _compare(former: Client, ours: Client) -> int:
             theirs, own = times[former][-1], times[ours][-1]
             print(f"{kind}: ours {own:6.2f} s   {BASELINE} {theirs:6.2f} s")
         ratio = statistics.median(times[former]) / statistics.median(times[ours])
-        verdict = "" if ratio >= GOAL else "   MISSED"
-        missed += ratio < GOAL
-        print(f"maps: {kind} {ratio:.1f} times as fast as {BASELINE} (goal {GOAL:.0f}){verdict}")
-    return 1 if missed else 0
+        goals.at_least(f"maps, {kind} beside {BASELINE}", ratio, GOAL)
+    return goals.exit_code
 
 
 async def _seconds(client: Client, kind: Kind) -> float:

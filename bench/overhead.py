@@ -1,6 +1,6 @@
 """What the interceptor costs: server CPU of a call without I/O, beside a bare grpc.aio echo.
 
-    python bench/overhead.py [--calls 3000] [--rounds 15]
+    python -m bench.overhead [--calls 3000] [--rounds 15]
 
 Both servers run uvloop and the same handler, each in a process of its own, and are measured in
 alternation by their own getrusage; the load comes from a third process. The full one verifies a
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import uvloop
 
+from bench.goals import Goals
 from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import tenant_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
@@ -111,7 +112,7 @@ class Subject:
     def __init__(self, kind: str, jwks_file: Path, token: str) -> None:
         self._token = token
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", kind, "--jwks", str(jwks_file)],
+            [sys.executable, "-m", "bench.overhead", "--serve", kind, "--jwks", str(jwks_file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -123,7 +124,7 @@ class Subject:
         """Return the CPU microseconds of one call."""
         before = self._cpu_seconds()
         arguments = ["--load", str(self.port), "--token", self._token, "--calls", str(calls)]
-        subprocess.run([sys.executable, __file__, *arguments], check=True)
+        subprocess.run([sys.executable, "-m", "bench.overhead", *arguments], check=True)
         return (self._cpu_seconds() - before) / calls * 1e6
 
     def end(self) -> None:
@@ -167,7 +168,7 @@ def compare(calls: int, rounds: int) -> float:
     )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="What the interceptor costs, beside a bare echo.")
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=15)
@@ -181,9 +182,11 @@ def main() -> None:
     elif asked.load:
         uvloop.run(load(asked.load, asked.token, asked.calls))
     else:
-        ratio = compare(asked.calls, asked.rounds)
-        print(f"ratio: {ratio:.2f} (goal: at most {GOAL})")
+        goals = Goals()
+        goals.at_most("overhead", compare(asked.calls, asked.rounds), GOAL)
+        return goals.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client as Temporal
 
+from bench.goals import Goals
 from bench.raw_worker import ThreeSteps
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CLIENTS = 16
 ROUNDS = 7
 SECONDS = 4.0
+GOAL = 0.8
 TENANT = "bench-runs"
 PIPELINE = "three-short-steps"
 _FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
@@ -40,7 +42,7 @@ _FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STA
 CLONE = Path(__file__).parents[1]
 
 
-async def main() -> None:
+async def main() -> int:
     temporal = Endpoints.read(CLONE / "var/dev/endpoints.env").temporal
     async with Client.connect(local_stack_settings(CLONE)) as nagaya:
         await _prepare(nagaya)
@@ -52,13 +54,13 @@ async def main() -> None:
         try:
             if raw.stdout is None or not await asyncio.to_thread(raw.stdout.readline):
                 raise RuntimeError("the raw worker does not work")
-            await _compare(nagaya, await Temporal.connect(temporal), queue)
+            return await _compare(nagaya, await Temporal.connect(temporal), queue)
         finally:
             raw.terminate()
             raw.wait()
 
 
-async def _compare(nagaya: Client, temporal: Temporal, queue: str) -> None:
+async def _compare(nagaya: Client, temporal: Temporal, queue: str) -> int:
     async def raw() -> None:
         name = uuid.uuid4().hex
         await temporal.execute_workflow(ThreeSteps.run, name, id=f"bench/{name}", task_queue=queue)
@@ -73,7 +75,9 @@ async def _compare(nagaya: Client, temporal: Temporal, queue: str) -> None:
         baseline, own = await _rate(raw, SECONDS), await _rate(ours, SECONDS)
         ratios.append(own / baseline)
         print(f"runs/s: ours {own:6.1f}   raw worker {baseline:6.1f}   ratio {ratios[-1]:.2f}")
-    print(f"runs: ratio {statistics.median(ratios):.2f} (goal 0.80, aim 1.00)")
+    goals = Goals()
+    goals.at_least("runs", statistics.median(ratios), GOAL)
+    return goals.exit_code
 
 
 async def _rate(do: Callable[[], Awaitable[None]], seconds: float) -> float:
@@ -130,5 +134,4 @@ async def _prepare(nagaya: Client) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
-    leave(0)
+    leave(asyncio.run(main()))

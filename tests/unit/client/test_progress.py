@@ -76,7 +76,7 @@ def test_a_long_map_is_one_line() -> None:
 
     (row,) = progress.rows()
     assert (row.item, row.state) == ("200", "150 completed, 50 running")
-    assert (line.tokens, line.cost) == ("180,000", "$0.6000")
+    assert (row.tokens, row.cost) == ("180,000", "$0.6000")
 
 
 def test_twelve_elements_are_shown_one_by_one_below_the_map_s_own_row() -> None:
@@ -94,17 +94,17 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
 ) -> None:
     done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)
     done.end_time.CopyFrom(Timestamp(seconds=START.seconds + 5))
-    live_table = threading.Event()
+    drawn_once = threading.Event()
     *before, last = [
         run_service_pb2.WatchRunResponse(event=event)
         for event in events(step("outline", 0, RUNNING), step("outline", 0, COMPLETED), done)
     ]
-    api.on("WatchRun", [before[0], live_table, *before[1:], last])
+    api.on("WatchRun", [before[0], drawn_once, *before[1:], last])
 
     shown = on_a_terminal(
         ["run", "watch", RUN_ID, "-t", "acme"],
         environment,
-        lambda text: live_table.set() if "running" in text else None,
+        lambda text: drawn_once.set() if "running" in text else None,
     )
 
     plain = [re.split(r"\s{2,}", line.strip()) for line in _CODES.sub("", shown).splitlines()]
