@@ -189,6 +189,19 @@ async def test_everything_secret_is_readable_by_its_owner_only(clone: Layout) ->
     assert clone.data.stat().st_mode & 0o777 == 0o700
 
 
+async def test_the_doctor_ends_with_what_is_wrong(
+    clone: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    assert await doctor(clone, lines.append)
+    assert lines[-1] == "problems: none found"
+
+    monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:1")
+    assert not await doctor(clone, lines.append)
+    assert lines[-2] == "problems: 1"
+    assert lines[-1].startswith("  S3_ENDPOINT is set without S3_ACCESS_KEY and S3_SECRET_KEY")
+
+
 async def test_logs_and_doctor_tell_no_password(clone: Layout) -> None:
     endpoints = await commands.up(clone, _ignore, _PARTS)
     lines: list[str] = []

@@ -12,7 +12,8 @@ from nagaya_local import commands
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import EnvironmentInvalid, NotReady, StartFailed
-from nagaya_local.parts.external import probe_s3
+from nagaya_local.parts import external
+from nagaya_local.parts.external import probe_postgres, probe_s3
 from nagaya_local.supervisor.orphans import find_orphans
 
 if TYPE_CHECKING:
@@ -101,3 +102,13 @@ async def test_keys_that_do_not_open_the_store_are_named(s3: S3Server) -> None:
     await probe_s3(right)
     with pytest.raises(NotReady, match="S3_ACCESS_KEY and S3_SECRET_KEY do not open"):
         await probe_s3(wrong)
+
+
+async def test_a_server_that_is_too_old_is_named_with_both_versions(
+    management_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await probe_postgres(management_url)
+    monkeypatch.setattr(external, "OLDEST_POSTGRES", 1000)
+
+    with pytest.raises(NotReady, match=r"leads to PostgreSQL 18, and 1000 or later is needed"):
+        await probe_postgres(management_url)

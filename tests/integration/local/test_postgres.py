@@ -160,6 +160,20 @@ async def test_without_namespaces_the_server_still_runs_as_a_user_that_exists_an
         shutil.rmtree(server.data.parent)
 
 
+def test_a_user_without_an_entry_in_the_accounts_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = next(number for number in range(54_321, 64_321) if not _is_known(number))
+    monkeypatch.setattr(postgres_account.os, "geteuid", lambda: nobody)
+
+    with pytest.raises(PreflightFailed, match=f"user {nobody} has no entry"):
+        ServerAccount.choose(tmp_path)
+
+
+def _is_known(number: int) -> bool:
+    return number in {account.pw_uid for account in pwd.getpwall()}
+
+
 def test_a_private_folder_that_somebody_else_prepared_is_not_trusted(tmp_path: Path) -> None:
     folder = tmp_path / "nagaya-private"
     folder.symlink_to(tmp_path)

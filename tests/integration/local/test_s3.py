@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_leftovers_of_a_killed_upload_are_swept_and_objects_are_not(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_upload_are_swept_and_objects_are_not(tmp_path: Path) -> None:
     step = tmp_path / "s3" / "storage" / "acme" / "run" / "outline"
     step.mkdir(parents=True)
     (step / "output.json").write_text("{}")
     (step / ".rclone_temp_put_123").write_text("half")
 
-    await S3Server(tmp_path / "s3", tmp_path / "keys.json", free_port()).prepare()
+    S3Server(tmp_path / "s3", tmp_path / "keys.json", free_port()).remove_leftovers()
 
     assert [path.name for path in step.iterdir()] == ["output.json"]
 

@@ -20,10 +20,10 @@ TOKEN = "token-of-ada"
 @pytest.fixture
 def api() -> Iterator[Api]:
     """A server without answers yet."""
-    api = Api()
-    api.start()
-    yield api
-    api.close()
+    server = Api()
+    server.start()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class Printer:
             case "yaml":
                 click.echo(_yaml(list(records)), nl=False)
             case _:
-                rows = [tuple(str(value) for value in record.values()) for record in records]
+                rows = [tuple(map(_cell, record.values())) for record in records]
                 header = tuple(key.upper() for key in records[0]) if records else ()
                 self._rows(header, rows)
 
@@ -76,6 +76,10 @@ class Printer:
             return
         for line in values.aligned([header, *rows] if self._headers else rows):
             click.echo(line)
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def json_line(message: Message) -> str:

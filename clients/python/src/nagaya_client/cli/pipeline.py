@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.runs.v1 import pipeline_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.errors import ApiError
@@ -66,7 +67,7 @@ async def create(
 
 
 @group.command(rpcs=("GetPipelineVersion",))
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=completion.pipelines)
 @click.option("--version", type=int, default=0, help="The newest when absent.")
 @tenant_option
 @api_command
@@ -77,7 +78,7 @@ async def get(session: Session, pipeline: str, version: int, tenant: str) -> Mes
 
 
 @group.command("list", rpcs=("ListPipelineVersions",))
-@click.argument("pipeline", default="")
+@click.argument("pipeline", default="", shell_complete=completion.pipelines)
 @tenant_option
 @limit_option
 @api_command

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from jsonvalues import NameTwice, NotJson, compact, exact_in_protobuf, parse, parse_strict
 from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
-from nagaya_client.cli import catalog, failures, hints
+from nagaya_client.cli import catalog, completion, failures, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
@@ -78,7 +78,7 @@ def group() -> None:
 
 
 @group.command(rpcs=("CreateRun",))
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=completion.pipelines)
 @click.option("-i", "--input", "given", type=JsonFile(), help="What it is given.")
 @click.option("--version", type=int, default=0, help="Of the pipeline; the newest when absent.")
 @click.option("--model", "models", type=StepModel(), multiple=True, help="Only for this run.")
@@ -154,7 +154,12 @@ async def get(session: Session, run_id: str, tenant: str) -> Message:
 
 
 @group.command("list", rpcs=("ListRuns",))
-@click.option("--pipeline", default="", help="Only runs of this pipeline.")
+@click.option(
+    "--pipeline",
+    default="",
+    help="Only runs of this pipeline.",
+    shell_complete=completion.pipelines,
+)
 @click.option("--state", type=choice_of(run_pb2.RunState), help="Only runs in this state.")
 @tenant_option
 @limit_option

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import click
 
-from nagaya_client.cli import values
+from nagaya_client.cli import completion, values
 from nagaya_client.cli.command import FORMATS, output_options
 from nagaya_client.cli.output import Printer
 from nagaya_client.client import Client
@@ -73,6 +73,7 @@ def tenant_option(command: Decorated) -> Decorated:
         "-t",
         "--tenant",
         metavar="ID",
+        shell_complete=completion.tenants,
         help="The tenant; that of NAGAYA_TENANT or the profile when absent.",
     )(command)
 

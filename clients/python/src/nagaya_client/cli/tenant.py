@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, api_command, limit_option
 from nagaya_client.paging import first
@@ -40,7 +41,7 @@ async def create(
 
 
 @group.command(rpcs=("GetTenant",))
-@click.argument("tenant_id")
+@click.argument("tenant_id", shell_complete=completion.tenants)
 @api_command
 async def get(session: Session, tenant_id: str) -> Message:
     """Show one tenant."""
@@ -56,7 +57,7 @@ async def list_tenants(session: Session, limit: int) -> Message:
 
 
 @group.command(rpcs=("SuspendTenant",))
-@click.argument("tenant_id")
+@click.argument("tenant_id", shell_complete=completion.tenants)
 @api_command
 async def suspend(session: Session, tenant_id: str) -> Message:
     """Close a tenant's database; nothing is deleted."""
@@ -65,7 +66,7 @@ async def suspend(session: Session, tenant_id: str) -> Message:
 
 
 @group.command(rpcs=("ResumeTenant",))
-@click.argument("tenant_id")
+@click.argument("tenant_id", shell_complete=completion.tenants)
 @api_command
 async def resume(session: Session, tenant_id: str) -> Message:
     """Open a suspended tenant's database again."""

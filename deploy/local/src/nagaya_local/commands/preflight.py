@@ -23,7 +23,7 @@ def check_machine(layout: Layout, choices: Choices) -> None:
     free = shutil.disk_usage(layout.data).free
     if free < DISK_BYTES:
         raise PreflightFailed(
-            f"{free // 1024**2} MiB are free on the disk of {layout.data}", "Free 1 GiB at least."
+            f"{free // 1024**2:,} MiB are free on the disk of {layout.data}", "Free 1 GiB at least."
         )
     if choices.pg_url is None:
         packaged_binaries()

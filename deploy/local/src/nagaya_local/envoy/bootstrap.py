@@ -33,8 +33,9 @@ _HEALTH_CHECK: _Json = {
     "timeout": "1s",
     "unhealthy_threshold": 2,
     "healthy_threshold": 1,
-    # Until a cluster has had traffic it is otherwise checked once a minute.
-    "no_traffic_interval": "1s",
+    # Until a cluster has had traffic it is otherwise checked once a minute. Short, because a server
+    # that has just come up waits for it.
+    "no_traffic_interval": "0.2s",
     "no_traffic_healthy_interval": "1s",
 }
 _THRESHOLD: _Json = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Short, so that an address which leads nowhere is told within 10 s.
 _SECONDS = 3.0
+OLDEST_POSTGRES = 18
 
 
 async def probe_postgres(url: str) -> None:
@@ -30,12 +31,17 @@ async def probe_postgres(url: str) -> None:
         raise NotReady(f"{leads} does not answer ({_why(error)})") from error
     except (ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         raise NotReady(f"{leads} refuses ({error})") from error
+    version = connection.get_server_version().major
     try:
         allowed = await connection.fetchval(
             "SELECT rolcreatedb AND rolcreaterole FROM pg_roles WHERE rolname = current_user"
         )
     finally:
         await connection.close()
+    if version < OLDEST_POSTGRES:
+        raise NotReady(
+            f"NAGAYA_PG_URL leads to PostgreSQL {version}, and {OLDEST_POSTGRES} or later is needed"
+        )
     if not allowed:
         raise NotReady("the role in NAGAYA_PG_URL has not both CREATEDB and CREATEROLE")
 

@@ -22,9 +22,9 @@ class Part:
     address: str = ""
     """Where it is reached, for people."""
     needs: tuple[str, ...] = ()
-    """The parts that must be ready before this one starts for the first time."""
+    """The parts that must be ready before this one is started for the first time."""
     uses: tuple[str, ...] = ()
-    """The parts that it asks while it works: it is stopped before them, so that it can finish.
+    """The parts that it calls while it works: it is stopped before them, so that it can finish.
 
     It starts without them: services come up in any order.
     """

@@ -166,7 +166,7 @@ class PostgresServer:
                 "initdb", "-D", str(draft), "-U", SUPERUSER, f"--pwfile={password_file}",
                 "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions",
-                *(() if self._durable else ("--no-sync",)),
+                f"--sync-method={self._sync_method}", *(() if self._durable else ("--no-sync",)),
             )  # fmt: skip
         finally:
             password_file.unlink()
@@ -194,10 +194,13 @@ class PostgresServer:
             )
 
     def _settings(self) -> str:
-        # Opening every file of 1,000 databases takes a minute and a half; syncfs takes a second.
-        syncfs = self._account.can_syncfs
-        settings = _SETTINGS.format(sync_method="syncfs" if syncfs else "fsync")
+        settings = _SETTINGS.format(sync_method=self._sync_method)
         return settings if self._durable else settings + _NOT_DURABLE
+
+    @property
+    def _sync_method(self) -> str:
+        # Opening every file of 1,000 databases takes a minute and a half; syncfs takes a second.
+        return "syncfs" if self._account.can_syncfs else "fsync"
 
     def _write(self, name: str, text: str) -> None:
         self._account.write(self._data / name, text)

@@ -41,6 +41,7 @@ class ServerAccount:
     def choose(cls, folder: Path) -> ServerAccount:
         """Choose for files in `folder`. Raises PreflightFailed when root has no way."""
         if os.geteuid() != 0:
+            _require_account()
             return cls(folder, packaged_binaries())
         binaries = packaged_binaries()
         if can_unshare(binaries, folder):
@@ -95,6 +96,16 @@ def can_unshare(binaries: Path, folder: Path) -> bool:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     reach = ("test", "-x", str(binaries / "postgres"), "-a", "-w", str(there))
     return subprocess.run([*_NAMESPACE, *reach], capture_output=True, check=False).returncode == 0
+
+
+def _require_account() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise PreflightFailed(
+            f"user {os.geteuid()} has no entry in /etc/passwd, and PostgreSQL refuses to run so",
+            "Run the stack as a user who has one, or set NAGAYA_PG_URL.",
+        ) from None
 
 
 def _unprivileged_user() -> str:

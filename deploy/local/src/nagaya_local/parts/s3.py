@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import shutil
@@ -61,7 +60,6 @@ class S3Server:
 
     async def prepare(self) -> None:
         (self._folder / BUCKET).mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self._sweep)
 
     def command(self) -> Command:
         keys = self.keys
@@ -88,8 +86,11 @@ class S3Server:
         # A refusal, because the request is not signed.
         await probe_http(self._port)
 
-    def _sweep(self) -> None:
-        """Remove what uploads left that were cut off by a kill; the server hides and keeps it."""
+    def remove_leftovers(self) -> None:
+        """Remove what uploads left that were cut off by a kill; the server hides and keeps it.
+
+        Only while the server does not run: it looks at every object.
+        """
         for leftover in self._folder.rglob(".rclone_temp_*"):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -58,17 +58,29 @@ class Stack:
         )
 
     def parts(self) -> tuple[Part, ...]:
-        """Return every part, those first that others need."""
-        return (
-            *self._basis(),
+        """Return every part, those first that others use."""
+        parts = (
+            self._postgres_part(),
+            self._s3_part(),
+            self._temporal_part(),
+            self._stub_part(),
             *(self._service_part(name) for name in SERVICES),
             self._worker_part(),
             self._envoy_part(),
+        )
+        # External servers are probed first: nothing is started when an address is wrong.
+        external = tuple(part.name for part in parts if isinstance(part.program, External))
+        return tuple(
+            part if part.name in external else replace(part, needs=external) for part in parts
         )
 
     async def finish(self) -> None:
         """Do what needs the running services. Raises LocalError."""
         await set_provider_addresses(self._layout)
+
+    def clean_up(self) -> None:
+        """Do what needs the servers to be stopped: at a start it would cost time."""
+        self._s3.remove_leftovers()
 
     def _endpoints(self) -> Endpoints:
         own = self._s3.keys
@@ -85,17 +97,6 @@ class Stack:
             temporal=self._choices.temporal_address or self._address("temporal"),
             llmstub_url=f"http://{self._address('llmstub')}",
         )
-
-    def _basis(self) -> tuple[Part, ...]:
-        parts = (
-            self._postgres_part(),
-            self._s3_part(),
-            self._temporal_part(),
-            self._stub_part(),
-        )
-        # Asked first, so that nothing has been started when an address is wrong.
-        given = tuple(part.name for part in parts if isinstance(part.program, External))
-        return tuple(part if part.name in given else replace(part, needs=given) for part in parts)
 
     def _postgres_part(self) -> Part:
         url = self._choices.pg_url
@@ -149,8 +150,7 @@ class Stack:
             name,
             program,
             address,
-            needs=INFRASTRUCTURE,
-            uses=_PEERS[name],
+            uses=(*INFRASTRUCTURE, *_PEERS[name]),
             finishes=_FINISHES[name],
             ready_seconds=120.0,
         )
@@ -162,8 +162,7 @@ class Stack:
         return Part(
             WORKER,
             program,
-            needs=INFRASTRUCTURE,
-            uses=_PEERS["runs"],
+            uses=(*INFRASTRUCTURE, *_PEERS["runs"]),
             finishes="the steps under way",
             ready_seconds=120.0,
         )
@@ -179,7 +178,7 @@ class Stack:
             for name in SERVICES
         ]
         server = EnvoyServer(self._layout.envoy, services, self._ports["envoy-admin"])
-        return Part("envoy", server, self._address("envoy-admin"), needs=(*SERVICES, WORKER))
+        return Part("envoy", server, self._address("envoy-admin"), uses=(*SERVICES, WORKER))
 
     def _common(self, name: str) -> dict[str, str]:
         workload = "runs" if name == WORKER else name

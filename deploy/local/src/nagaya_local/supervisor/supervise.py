@@ -72,6 +72,7 @@ async def _run(layout: Layout, state: StateFile, names: tuple[str, ...]) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
     await supervisor.run()
+    stack.clean_up()
 
 
 def _status(part: Part) -> PartStatus:
