@@ -1,4 +1,4 @@
-"""What the gateway adds to a call: time and CPU, beside the same call made straight to the stub.
+"""Time and CPU that the gateway adds to a call, beside the same call straight to the stub.
 
 Calls of both kinds take turns, each waits for its reply; the stub answers at once. Ours goes
 through Envoy, takes the key in the tenant's database, records the attempt, stores the reply in S3

@@ -47,6 +47,8 @@ _OPEN = (run_pb2.RUN_STATE_PENDING, run_pb2.RUN_STATE_RUNNING, run_pb2.RUN_STATE
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """A map of so many elements, of short steps or not."""
+
     name: str
     elements: int
     short: bool

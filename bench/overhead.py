@@ -1,4 +1,4 @@
-"""What the interceptor costs: server CPU of a call without I/O, beside a bare grpc.aio echo.
+"""CPU of the interceptor in a call without I/O, beside a bare grpc.aio echo.
 
     python -m bench.overhead [--calls 3000] [--rounds 15]
 

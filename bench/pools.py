@@ -1,6 +1,6 @@
-"""What lending a connection costs, beside asyncpg's own pool, on the same database.
+"""Cost of lending a connection, beside asyncpg's own pool, on the same database.
 
-    NAGAYA_PG_URL=postgresql://… python bench/pools.py [--rounds 5]
+    NAGAYA_PG_URL=postgresql://… python -m bench.pools [--rounds 5]
 
 Each block runs the smallest query there is, so that what is left is the lending.
 """

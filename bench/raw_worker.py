@@ -1,4 +1,4 @@
-"""The baseline: a Temporal worker as its documentation shows it, with three activities of no work.
+"""The baseline: a Temporal worker as in its documentation, with three activities of no work.
 
 `python -m bench.raw_worker QUEUE` works until it is told to stop; it prints `ready` first.
 """
@@ -23,6 +23,8 @@ async def nothing(step: str) -> str:
 
 @workflow.defn
 class ThreeSteps:
+    """A workflow of three activities, one after the other."""
+
     @workflow.run
     async def run(self, name: str) -> str:
         for step in ("first", "second", "third"):

@@ -1,4 +1,4 @@
-"""How long one tenant waits while another has 400 calls under way, beside its own rest.
+"""Latency of one tenant while another has 400 calls in flight, beside its own at rest.
 
 GetRun of the calm tenant is timed in turn with nothing else to serve, and while 400 clients of the
 busy one create runs, as fast as they are answered, from a process of their own. The runs are held,

@@ -1,4 +1,4 @@
-"""Channels whose calls carry who calls, end in time, and raise ApiError."""
+"""Channels whose calls carry a token, have a deadline, and raise ApiError."""
 
 from __future__ import annotations
 

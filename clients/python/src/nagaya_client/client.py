@@ -1,4 +1,4 @@
-"""The client: a stub for each service, and what goes on over several calls."""
+"""The client: a stub for each service, and operations over several calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the contract says of each method: how long it may take, and whether it may be repeated."""
+"""Deadlines and retries of each method, read from its contract."""
 
 from __future__ import annotations
 

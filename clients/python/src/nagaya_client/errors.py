@@ -1,4 +1,4 @@
-"""What can go wrong between a caller and Nagaya.
+"""Errors of the client.
 
 NagayaError
 ├── ApiError             a service refused or could not be reached

@@ -1,4 +1,4 @@
-"""Lists, page after page."""
+"""Iteration over the pages of List methods."""
 
 from __future__ import annotations
 

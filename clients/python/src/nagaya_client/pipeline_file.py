@@ -1,4 +1,4 @@
-"""Pipelines as people write them: the fields of PipelineSpec in YAML, and the key `pipeline`."""
+"""Pipelines in YAML: the fields of PipelineSpec, and the key `pipeline`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Nagaya is, and who calls: read here and nowhere else.
+"""Settings: where Nagaya is, and who calls. Read here and nowhere else.
 
 Each value comes from the nearest place that has it: the caller's own words (flags), the
 environment, the profile in `~/.config/nagaya/config.toml`, the local stack of the clone that the

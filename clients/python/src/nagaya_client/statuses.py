@@ -1,4 +1,4 @@
-"""From gRPC's statuses to ApiError."""
+"""ApiError from gRPC statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files to and from Nagaya, verified by sha256 on this side too."""
+"""Uploads and downloads, verified by sha256 on this side too."""
 
 from __future__ import annotations
 

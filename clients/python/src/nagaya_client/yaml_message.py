@@ -1,4 +1,4 @@
-"""From YAML nodes to a message: protobuf's JSON, each fault with its line."""
+"""A message from YAML nodes: protobuf JSON, each fault with its line."""
 
 from __future__ import annotations
 

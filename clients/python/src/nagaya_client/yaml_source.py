@@ -1,4 +1,4 @@
-"""YAML with the line of every node, so that whoever finds a fault can say where it is."""
+"""YAML nodes with their lines, for faults."""
 
 from __future__ import annotations
 

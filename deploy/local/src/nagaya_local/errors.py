@@ -1,4 +1,4 @@
-"""What can go wrong with the stack, and what to do about it.
+"""Errors of the local stack, each with a remedy.
 
 LocalError
 ├── UsageInvalid

@@ -1,4 +1,4 @@
-"""The parts' names, as in `status`, `logs` and `var/dev/pids.json`, and the ports they take."""
+"""Names of the parts, as in `status`, `logs` and `var/dev/pids.json`, and of their ports."""
 
 from __future__ import annotations
 

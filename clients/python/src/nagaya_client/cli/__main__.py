@@ -1,4 +1,4 @@
-"""Where `nagaya` begins, and `python -m nagaya_client.cli`."""
+"""Entry point of `nagaya` and of `python -m nagaya_client.cli`."""
 
 from __future__ import annotations
 

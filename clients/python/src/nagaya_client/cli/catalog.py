@@ -1,4 +1,4 @@
-"""The commands of `nagaya model` that change entries of the catalogue: what is not given stays."""
+"""Commands of `nagaya model` that change entries of the catalogue; values not given stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that say which calls they make, and report what goes wrong."""
+"""Commands that declare which methods they call; their errors are reported with hints."""
 
 from __future__ import annotations
 

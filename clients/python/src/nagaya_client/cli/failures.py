@@ -109,6 +109,7 @@ def _hint(text: str) -> list[str]:
 
 
 def exit_code_of(error: NagayaError) -> int:
+    """Return the exit code for an error, as `nagaya --help` lists them."""
     match error:
         case ApiError():
             return EXIT_CODES[error.code.name]

@@ -1,4 +1,4 @@
-"""What helps, as a person at the command line can do it: services name their calls in hints."""
+"""Hints of services, with commands in place of the methods that they name."""
 
 from __future__ import annotations
 

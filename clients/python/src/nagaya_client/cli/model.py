@@ -1,4 +1,4 @@
-"""`nagaya model`: which models there are, what they cost, which step uses which."""
+"""`nagaya model`: models, prices, step defaults and overrides."""
 
 from __future__ import annotations
 

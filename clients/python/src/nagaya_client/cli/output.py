@@ -1,4 +1,4 @@
-"""Answers as tables for people, and as protobuf's own JSON, JSON lines or YAML for programs."""
+"""Responses as tables for people, and as protobuf JSON, JSON lines or YAML for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands have in common: options, a client, and an answer that is printed."""
+"""Options, client and printer, which all commands share."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def api_command(
 
 
 def tenant_option(command: Decorated) -> Decorated:
+    """Add `--tenant` to a command."""
     return click.option(
         "-t",
         "--tenant",
@@ -79,6 +80,7 @@ def tenant_option(command: Decorated) -> Decorated:
 
 
 def limit_option(command: Decorated) -> Decorated:
+    """Add `--limit` to a command."""
     return click.option(
         "--limit",
         type=click.IntRange(1),

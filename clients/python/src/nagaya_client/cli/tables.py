@@ -1,4 +1,4 @@
-"""The columns of tables, by what a row is."""
+"""Columns of tables, by message type."""
 
 from __future__ import annotations
 
@@ -160,4 +160,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def cell(row: Message, content: str | Callable[[Message], str]) -> str:
+    """Return the text of a cell: a field by its path, or what a function makes of the row."""
     return values.value_at(row, content) if isinstance(content, str) else content(row)

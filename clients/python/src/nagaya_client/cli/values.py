@@ -1,4 +1,4 @@
-"""How values look in tables: for people, and never read back."""
+"""Values as text for tables; never parsed again."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def name_of(enum: Enum[NumberT], number: NumberT) -> str:
 
 
 def short_name(value: str, enum: str) -> str:
+    """Return `running` for RUN_STATE_RUNNING of RunState; empty for the unspecified value."""
     prefix = f"{_CAPITAL.sub('_', enum).upper()}_"
     return value.removeprefix(prefix).lower().removeprefix("unspecified")
 

@@ -1,1 +1,1 @@
-"""What belongs to one clone: its folders, keys, tokens, addresses, and what was chosen for it."""
+"""What belongs to one clone: folders, keys, tokens, addresses, settings."""

@@ -1,4 +1,4 @@
-"""What the caller's environment replaces: embedded parts by real ones, the stub by providers."""
+"""External servers and provider keys, read from the environment of `up`."""
 
 from __future__ import annotations
 

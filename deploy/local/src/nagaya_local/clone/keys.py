@@ -1,4 +1,4 @@
-"""The clone's own keys: who may issue tokens, who may sign as which workload, what is sealed."""
+"""Key files of the clone: token issuer, workload keys, sealing keys."""
 
 from __future__ import annotations
 

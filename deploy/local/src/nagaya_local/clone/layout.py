@@ -1,4 +1,4 @@
-"""Where the stack keeps what it makes: everything under `var/dev` of the clone."""
+"""Paths of the stack: everything under `var/dev` of the clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model providers are real and which are played by the stub."""
+"""Providers of this machine: which are real, and which the stub plays."""
 
 from __future__ import annotations
 
@@ -46,4 +46,5 @@ def read_providers(layout: Layout) -> tuple[Provider, ...]:
 
 
 def keys_file(layout: Layout) -> Path:
+    """Return the gateway's file of provider keys."""
     return layout.keys / "provider-keys.json"

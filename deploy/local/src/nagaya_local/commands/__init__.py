@@ -1,4 +1,4 @@
-"""What a person can ask of the stack; `report` is called with each line to print."""
+"""Commands on the stack; `report` is called with each line to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report of this machine and this clone's stack, with a judgement at its end."""
+"""A report of this machine and this stack, with the problems found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this machine has what the stack needs, asked before anything is started."""
+"""Check, before anything is started, that this machine has what the stack needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs need: tenants, prompts, pipelines, overrides; created once, then found again."""
+"""Tenants, prompts, pipelines and overrides of the demo: created once, then found again."""
 
 from __future__ import annotations
 

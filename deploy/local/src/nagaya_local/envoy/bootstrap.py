@@ -49,6 +49,8 @@ _THRESHOLD: _Json = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """Host and port of a listener or server."""
+
     host: str
     port: int
 

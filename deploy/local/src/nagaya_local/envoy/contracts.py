@@ -1,4 +1,4 @@
-"""What the load balancer must know of a method, read from its options in the contract."""
+"""What a route needs to know of a method, read from its contract."""
 
 from __future__ import annotations
 

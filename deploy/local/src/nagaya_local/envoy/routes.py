@@ -1,4 +1,4 @@
-"""Routes: one for every method, because what may be retried and for how long is the method's."""
+"""Routes, one for each method: timeouts and retries differ by method."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the machine lends to any stack: files, ports, locks, processes."""
+"""Files, ports, locks and processes of the machine."""

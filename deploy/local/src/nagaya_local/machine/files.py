@@ -1,4 +1,4 @@
-"""Files of the stack: private, and never seen half written."""
+"""Files of the stack: private, replaced in one step."""
 
 from __future__ import annotations
 

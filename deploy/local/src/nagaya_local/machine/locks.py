@@ -1,4 +1,4 @@
-"""Locks between processes: held by a file descriptor, so a kill releases them."""
+"""Locks between processes, held by a file descriptor: a kill releases them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ports of this machine the stack listens on."""
+"""Ports that the stack listens on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program of the stack: how it is prepared, run, asked whether it is ready, and stopped."""
+"""A program of the stack: its preparation, command, probe and stop signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what nobody announces: the end of another's process, a lock, a log's next line."""
+"""Polling for what announces nothing: the end of another process, a lock, a log line."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How each part is started, asked whether it is ready, and ended: one module a part."""
+"""The parts: how each is started, probed and stopped. One module a part."""

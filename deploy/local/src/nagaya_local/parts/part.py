@@ -1,4 +1,4 @@
-"""A part of the stack: a program, what it needs first, and what helps when it does not start."""
+"""A part of the stack: its program, what it needs first, and a remedy for a failed start."""
 
 from __future__ import annotations
 

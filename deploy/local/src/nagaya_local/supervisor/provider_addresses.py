@@ -1,4 +1,4 @@
-"""The addresses of this machine's providers in the gateway's catalogue: real, or the stub's."""
+"""Addresses of this machine's providers in the gateway's catalogue: real, or the stub's."""
 
 from __future__ import annotations
 

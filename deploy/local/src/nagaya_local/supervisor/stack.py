@@ -1,4 +1,4 @@
-"""The stack as data: every part of it, with its settings and what it needs."""
+"""The stack as data: its parts with their settings and order."""
 
 from __future__ import annotations
 
