@@ -118,7 +118,9 @@ async def test_up_says_that_another_command_stopped_the_stack(clone: Layout) -> 
         await starting
 
 
-async def test_a_port_taken_while_the_stack_was_down_is_reported_and_replaced(clone: Layout) -> None:
+async def test_a_port_taken_while_the_stack_was_down_is_reported_and_replaced(
+    clone: Layout,
+) -> None:
     first = await commands.up(clone, _ignore, _PARTS)
     await commands.down(clone, _ignore)
     lines: list[str] = []

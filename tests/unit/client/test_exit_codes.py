@@ -66,9 +66,7 @@ def test_a_refusal_ends_with_its_code_and_says_why(
 
 
 @pytest.mark.usefixtures("here")
-def test_a_defect_names_what_to_send_to_whom(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_defect_names_what_to_send_to_whom(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     message, reason = "internal error 0123456789ab", "ERROR_REASON_INTERNAL"
     api.on("GetTenant", Refusal(grpc.StatusCode.INTERNAL, message, reason=reason))
 
@@ -131,7 +129,9 @@ def test_an_unreachable_server_is_named_with_what_helps(
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_without_any_nagaya_the_ways_to_one_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_any_nagaya_the_ways_to_one_are_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run(["tenant", "list"]) == 2
     stderr = capsys.readouterr().err
     assert "error: no Nagaya found\nhint: `nagaya dev up` starts one here; or set NAGAYA" in stderr

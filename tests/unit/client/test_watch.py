@@ -150,9 +150,7 @@ def test_piped_a_watch_is_one_event_a_line(api: Api, capsys: pytest.CaptureFixtu
     assert lines[-1]["run"] == {"state": "RUN_STATE_COMPLETED"}
 
 
-async def test_a_break_of_the_connection_and_its_end_are_reported(
-    api: Api, client: Client
-) -> None:
+async def test_a_break_of_the_connection_and_its_end_are_reported(api: Api, client: Client) -> None:
     Log(api, BROKEN, None, BROKEN)
     seen: list[str] = []
     watch = client.watch_run(
@@ -179,7 +177,9 @@ def test_a_piped_watch_tells_of_a_cut_line_beside_the_events(
     out, errors = capsys.readouterr()
     assert len(out.splitlines()) == LAST
     cut, back = errors.splitlines()
-    assert cut.startswith(f"acme/{RUN_ID}: the connection is broken ({api.address} cannot be reached")
+    assert cut.startswith(
+        f"acme/{RUN_ID}: the connection is broken ({api.address} cannot be reached"
+    )
     assert back.startswith(f"acme/{RUN_ID}: reconnected after ")
 
 

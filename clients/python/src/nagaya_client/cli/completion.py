@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import click
-
 from nagaya.runs.v1 import pipeline_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
@@ -17,6 +15,8 @@ from nagaya_client.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import click
 
 _NAMES = 200
 _SECONDS = 2.0

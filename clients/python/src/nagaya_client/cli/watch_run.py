@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya_client.cli import hints, run_progress
-from nagaya_client.cli.run_progress import RunProgress
 from nagaya_client.cli.output import json_line
+from nagaya_client.cli.run_progress import RunProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,13 @@ async def watch(session: Session, tenant_id: str, run_id: str, after: int = 0) -
 
 
 async def follow(
-    client: Client, progress: RunProgress, tenant_id: str, run_id: str, on_event: OnEvent, *, after: int = 0
+    client: Client,
+    progress: RunProgress,
+    tenant_id: str,
+    run_id: str,
+    on_event: OnEvent,
+    *,
+    after: int = 0,
 ) -> None:
     """Keep `progress` up to date to the run's end; `on_event` is called after each event."""
 

@@ -84,7 +84,9 @@ class Choices:
         return cls(
             pg_url=external_address("NAGAYA_PG_URL", pg_url, own_ports.get("postgres")),
             s3=_s3(environment, own_ports.get("s3")),
-            temporal_address=external_address("TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")),
+            temporal_address=external_address(
+                "TEMPORAL_ADDRESS", temporal, own_ports.get("temporal")
+            ),
             provider_keys={provider: key for provider, key in keys.items() if key},
             otlp_endpoint=environment.text(
                 "NAGAYA_OTLP_ENDPOINT", "where all services send their spans, by gRPC", default=""

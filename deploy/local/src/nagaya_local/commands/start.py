@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.endpoints import Endpoints
-from nagaya_local.commands.stop import down
-from nagaya_local.commands.progress import follow_recovery, follow_start
 from nagaya_local.commands.preflight import check_machine
+from nagaya_local.commands.progress import follow_recovery, follow_start
+from nagaya_local.commands.stop import down
 from nagaya_local.errors import SupervisorGone
 from nagaya_local.machine.locks import is_held
 from nagaya_local.machine.ports import PortBook

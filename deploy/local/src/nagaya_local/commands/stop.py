@@ -95,7 +95,9 @@ async def _end_supervisor(layout: Layout, report: Callable[[str], None]) -> None
         await until(lambda one=supervisor: not one.alive)
 
 
-async def _wait_until_ended(layout: Layout, supervisor: ProcessId, report: Callable[[str], None]) -> bool:
+async def _wait_until_ended(
+    layout: Layout, supervisor: ProcessId, report: Callable[[str], None]
+) -> bool:
     """Report each part that takes long to stop, and why; False when the supervisor hangs."""
     since, reported = time.monotonic(), set[str]()
     waited: dict[str, float] = {}

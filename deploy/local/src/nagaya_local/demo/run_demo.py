@@ -15,7 +15,7 @@ import click
 
 from nagaya_client.cli import failures
 from nagaya_client.cli.run_progress import RunProgress
-from nagaya_client.cli.watch_run import live_table, follow, print_event
+from nagaya_client.cli.watch_run import follow, live_table, print_event
 from nagaya_client.client import Client
 from nagaya_client.errors import NagayaError
 from nagaya_client.settings import Token, local_stack_settings
@@ -135,7 +135,9 @@ async def _run(prepared: Sequence[PreparedCustomer], example: Example) -> list[R
     return boards
 
 
-async def _report(layout: Layout, operator: Client, one: PreparedCustomer, board: RunProgress) -> None:
+async def _report(
+    layout: Layout, operator: Client, one: PreparedCustomer, board: RunProgress
+) -> None:
     objects = None if _part(layout, "s3").external else layout.s3
     await Reporter(operator, one.tenant, board.run.run_id, objects).report()
 

@@ -54,7 +54,7 @@ def _method_route(cluster: str, method: Method) -> _Json:
 
 
 def _idle_timeout(method: Method) -> str:
-    # A unary call is silent until it is answered, so it may be idle for as long as its policy allows.
+    # A unary call carries nothing until its response: it may be idle as long as its policy says.
     return _STREAM_IDLE if method.streaming else f"{method.max_seconds + _GRACE_SECONDS}s"
 
 

@@ -8,10 +8,10 @@ import json
 from typing import TYPE_CHECKING
 
 from nagaya_local.envoy.bootstrap import Address, bootstrap
-from nagaya_local.errors import Unresponsive, NotReady
+from nagaya_local.errors import NotReady, Unresponsive
 from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import probe_grpc_server, probe_grpc_health
+from nagaya_local.parts.health import probe_grpc_health, probe_grpc_server
 from nagaya_local.parts.wheels import packaged_envoy
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2
 
-from nagaya_local.errors import Unresponsive, NotReady
+from nagaya_local.errors import NotReady, Unresponsive
 
 # A caller's proxy is not the way to 127.0.0.1.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)

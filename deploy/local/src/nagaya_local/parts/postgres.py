@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from nagaya_local.errors import LocalError, Unresponsive, NotReady
+from nagaya_local.errors import LocalError, NotReady, Unresponsive
 from nagaya_local.machine import files, processes
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.postgres_account import ServerAccount, running_server
@@ -78,7 +78,7 @@ class Passwords:
 
 
 class PostgresServer:
-    """A cluster in `folder`, with the provisioner's role, both barriers and the management database.
+    """A cluster in `folder`, with the provisioner, both barriers and the management database.
 
     `durable=False` leaves out fsync: such a cluster survives kill -9, but no power cut.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from nagaya_local.errors import Unresponsive, NotReady
+from nagaya_local.errors import NotReady, Unresponsive
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import CHANNEL_OPTIONS, transport_error
 from nagaya_local.parts.temporal_binary import find_temporal

@@ -69,7 +69,9 @@ async def _checked(path: str | None, written_by: tuple[int, int] | None) -> Temp
         raise Unusable(f"{path} names no server version: {' '.join(lines)[:100]}")
     server = (int(match[1]), int(match[2]))
     if written_by is not None and server != written_by:
-        raise Unusable(f"{path} is server {_dotted(server)}, the histories are {_dotted(written_by)}")
+        raise Unusable(
+            f"{path} is server {_dotted(server)}, the histories are {_dotted(written_by)}"
+        )
     if server < _OLDEST:
         raise Unusable(f"{path} is server {_dotted(server)}, older than {_dotted(_OLDEST)}")
     return TemporalBinary(Path(path), server)

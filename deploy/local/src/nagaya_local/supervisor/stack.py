@@ -114,7 +114,9 @@ class Stack:
     def _temporal_part(self) -> Part:
         address = self._choices.temporal_address
         if address is not None:
-            return _external("temporal", "TEMPORAL_ADDRESS", address, lambda: probe_temporal(address))
+            return _external(
+                "temporal", "TEMPORAL_ADDRESS", address, lambda: probe_temporal(address)
+            )
         server = TemporalServer(
             self._layout.temporal,
             self._ports["temporal"],

@@ -144,9 +144,7 @@ class StateFile:
         self.state = replace(self.state, phase=Phase.FAILED, failure=failure)
         self._write()
 
-    def set_parts(
-        self, parts: Iterable[PartStatus], notes: tuple[str, ...], choices: str
-    ) -> None:
+    def set_parts(self, parts: Iterable[PartStatus], notes: tuple[str, ...], choices: str) -> None:
         """Record the parts that are going to be started."""
         self._parts = {part.name: part for part in parts}
         self.state = replace(

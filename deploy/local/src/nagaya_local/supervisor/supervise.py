@@ -24,8 +24,8 @@ from nagaya_local.names import PORTS
 from nagaya_local.parts.part import External, Part, select
 from nagaya_local.supervisor.orphans import find_orphans, terminate
 from nagaya_local.supervisor.stack import Stack
-from nagaya_local.supervisor.state import StateFile, Failure, PartStatus, Phase, StackState
 from nagaya_local.supervisor.stack_supervisor import StackSupervisor
+from nagaya_local.supervisor.state import Failure, PartStatus, Phase, StackState, StateFile
 
 BUSY = 3
 """Exit status when another supervisor has the stack."""
