@@ -71,8 +71,8 @@ def call(listen: Address) -> Iterator[Call]:
     """Calls a unary method through Envoy."""
     with grpc.insecure_channel(f"127.0.0.1:{listen.port}") as channel:
 
-        def call(path: str, headers: dict[str, str] | None = None, timeout: float = 20.0) -> bytes:
-            metadata = tuple((headers or {}).items())
-            return channel.unary_unary(path)(b"", timeout=timeout, metadata=metadata)
+        def call(path: str, metadata: dict[str, str] | None = None, timeout: float = 20.0) -> bytes:
+            pairs = tuple((metadata or {}).items())
+            return channel.unary_unary(path)(b"", timeout=timeout, metadata=pairs)
 
         yield call

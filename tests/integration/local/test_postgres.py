@@ -164,7 +164,7 @@ def test_a_user_without_an_entry_in_the_accounts_is_refused_before_anything_is_m
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = next(number for number in range(54_321, 64_321) if not _is_known(number))
-    monkeypatch.setattr(postgres_account.os, "geteuid", lambda: nobody)
+    monkeypatch.setattr(os, "geteuid", lambda: nobody)
 
     with pytest.raises(PreflightFailed, match=f"user {nobody} has no entry"):
         ServerAccount.choose(tmp_path)
