@@ -47,7 +47,7 @@ lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stu
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python protos/generate.py --check
-	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m docs.generate --check
 	@mkdir -p .cache && $(BIN)/python protos/generate.py --image $(IMAGE)
 	@$(BIN)/buf lint $(IMAGE) --config protos/buf.yaml
 	@$(BIN)/buf breaking $(IMAGE) --against protos/baseline.binpb --config protos/buf.yaml
@@ -63,8 +63,8 @@ protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
 protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out
 	@$(BIN)/python protos/generate.py --baseline
 
-docs: $(INSTALLED) ## generate docs/errors.md and docs/settings.md from contracts and code
-	@$(BIN)/python docs/generate.py
+docs: $(INSTALLED) ## generate docs/{errors,settings,log-events}.md from contracts and code
+	@$(BIN)/python -m docs.generate
 
 histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
 	@$(BIN)/python -m tests.contract.record_histories

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from dataplane.databases import Databases
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def main() -> None:
 @asynccontextmanager
 async def _subjects(url: str) -> AsyncGenerator[dict[str, Callable[[], Awaitable[None]]]]:
     parts = urlsplit(url)
-    target = Target(
+    target = ConnectionParameters(
         host=parts.hostname or "",
         port=parts.port or 5432,
         database=parts.path.lstrip("/"),
@@ -59,7 +59,7 @@ async def _subjects(url: str) -> AsyncGenerator[dict[str, Callable[[], Awaitable
         server_id="one",
     )
 
-    async def resolve(_: str) -> Target:
+    async def resolve(_: str) -> ConnectionParameters:
         return target
 
     databases = Databases(resolve, "bench", budget=4)

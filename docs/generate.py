@@ -1,7 +1,9 @@
-"""docs/errors.md and docs/settings.md from the contracts and the code; `--check` only compares.
+"""The pages of docs/ that are made from contracts and code; `--check` only compares.
 
-Errors: the comments of the `ErrorReason` enums, with the classes that name the reasons. Settings:
-whatever a configuration reads, asked of an empty environment.
+    python -m docs.generate [--check]
+
+errors.md: the comments of the `ErrorReason` enums, with the classes that name the reasons.
+settings.md: what configurations read. log-events.md: log calls; each needs an event.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from docs import log_events
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import artifacts.config
@@ -130,17 +133,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="fail when a page is stale")
     check = parser.parse_args(arguments).check
     stale = {path: text for path, text in pages().items() if _text(path) != text}
-    for path, text in stale.items():
-        if check:
-            print(f"{path.relative_to(DOCS.parent)} is stale: run `make docs`", file=sys.stderr)
-        else:
+    if not check:
+        for path, text in stale.items():
             path.write_text(text)
-    return 1 if check and stale else 0
+        return 0
+    problems = [f"{path.relative_to(DOCS.parent)} is stale: run `make docs`" for path in stale]
+    problems += log_events.problems()
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def pages() -> dict[Path, str]:
     """Return every generated page by its path; touch nothing."""
-    return {DOCS / "errors.md": _errors_page(), DOCS / "settings.md": _settings_page()}
+    return {
+        DOCS / "errors.md": _errors_page(),
+        DOCS / "log-events.md": log_events.page(),
+        DOCS / "settings.md": _settings_page(),
+    }
 
 
 def contracts() -> list[FileDescriptorProto]:
@@ -237,7 +246,7 @@ def _is_enum(file: FileDescriptorProto) -> bool:
 
 
 def _reasons(package: str, file: FileDescriptorProto) -> Iterator[Reason]:
-    said = comments(file)
+    texts = comments(file)
     module: Mapping[str, object] = vars(importlib.import_module(ERRORS[package]))
     classes = [
         one for one in module.values() if isinstance(one, type) and issubclass(one, DomainError)
@@ -249,7 +258,7 @@ def _reasons(package: str, file: FileDescriptorProto) -> Iterator[Reason]:
                 for one in classes
                 if one.reason == value.name and one.__module__ == ERRORS[package]
             )
-            yield Reason(value.name, _line(said.get((5, 0, 2, index), "")), named)
+            yield Reason(value.name, _line(texts.get((5, 0, 2, index), "")), named)
 
 
 def _read(of: Callable[[Environment], object]) -> list[Setting]:

@@ -47,7 +47,8 @@ def _read_directly(member: Path) -> Iterator[str]:
 
 def test_the_committed_pages_are_what_the_code_says() -> None:
     done = subprocess.run(
-        [sys.executable, CLONE / "docs" / "generate.py", "--check"],
+        [sys.executable, "-m", "docs.generate", "--check"],
+        cwd=CLONE,
         capture_output=True,
         text=True,
         check=False,

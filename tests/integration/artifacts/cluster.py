@@ -15,7 +15,7 @@ from tests.fixtures.databases import PASSWORD, create_database
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from dataplane.tenants import DataPlane, ManagementPool, TenantPools
 from nagaya.tenant.v1 import tenant_pb2
 from servicekit.channel import open_channel
@@ -76,10 +76,12 @@ class Cluster:
         await connection.close()
         return run_id
 
-    async def _resolve(self, tenant_id: str) -> Target:
+    async def _resolve(self, tenant_id: str) -> ConnectionParameters:
         port = urlsplit(self.superuser).port or 0
         name = self.names[tenant_id]
-        return Target("127.0.0.1", port, name, f"{name}_artifacts", PASSWORD, 1, 30, "local")
+        return ConnectionParameters(
+            "127.0.0.1", port, name, f"{name}_artifacts", PASSWORD, 1, 30, "local"
+        )
 
     async def _create_all(self) -> None:
         for tenant_id, name in self.names.items():

@@ -96,6 +96,11 @@ class Registry:
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
         )
 
+    async def open_database(self, tenant_id: str) -> None:
+        """Let everybody into the database again."""
+        name = self._connections[tenant_id].database
+        await self._as_superuser("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
     async def close_sessions(self, tenant_id: str) -> None:
         """End all sessions in a tenant's database."""
         name = self._connections[tenant_id].database
@@ -222,11 +227,11 @@ async def until(read: Callable[[], Awaitable[object]], wanted: object) -> None:
             await asyncio.sleep(0.02)
 
 
-async def told(data: DataPlane, tenant_id: str, generation: int) -> None:
-    """Wait until the directory has heard of a change."""
-    heard = asyncio.Event()
-    data.directory.on_change(lambda changed: heard.set() if changed == tenant_id else None)
+async def until_known(data: DataPlane, tenant_id: str, generation: int) -> None:
+    """Wait until the directory knows a generation of a tenant."""
+    known = asyncio.Event()
+    data.directory.on_change(lambda changed: known.set() if changed == tenant_id else None)
     entry = data.directory.find(tenant_id)
     if entry is None or entry.generation < generation:
         async with asyncio.timeout(5):
-            await heard.wait()
+            await known.wait()

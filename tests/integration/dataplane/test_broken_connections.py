@@ -1,4 +1,4 @@
-"""A connection to a database breaks, wherever it is: callers are told UNAVAILABLE, no defect."""
+"""A connection to a database breaks, wherever it is: callers get UNAVAILABLE, no defect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.fixtures.tcp_proxy import Way
     from tests.integration.dataplane.registry import Registry
 
-    from dataplane.lease import Lease
+    from dataplane.connection_lease import ConnectionLease
     from dataplane.pools import Connection
     from dataplane.tenants import DataPlane
     from nagaya_local.parts.postgres import PostgresServer
@@ -30,13 +30,13 @@ STARTUP, IDENTITY, FIRST, COMMIT = b"", b"tenant_identity", b"INSERT INTO notes"
 
 @pytest.fixture
 async def proxy(registry: Registry, postgres: PostgresServer) -> AsyncIterator[TcpProxy]:
-    """A way to acme's database that breaks where it is told to."""
+    """A way to acme's database that breaks at a chosen place."""
     async with TcpProxy(postgres.port).running() as proxy:
         registry.move("acme", proxy.port)
         yield proxy
 
 
-async def insert(lease: Lease, number: int) -> None:
+async def insert(lease: ConnectionLease, number: int) -> None:
     async with lease as connection:
         await connection.execute(f"INSERT INTO notes VALUES ({number}) ON CONFLICT DO NOTHING")
 
@@ -91,7 +91,7 @@ async def test_sessions_ended_at_random_moments_are_never_a_defect(
     data: DataPlane, registry: Registry
 ) -> None:
     """pg_terminate_backend, over and over, while connections are opened, checked and used."""
-    told: list[Exception] = []
+    raised: list[Exception] = []
     ended = asyncio.Event()
 
     async def use(number: int) -> None:
@@ -100,7 +100,7 @@ async def test_sessions_ended_at_random_moments_are_never_a_defect(
             try:
                 await insert(lend("acme"), number)
             except Exception as error:
-                told.append(error)
+                raised.append(error)
 
     users = [asyncio.create_task(use(number)) for number in range(8)]
     for _ in range(60):
@@ -108,9 +108,9 @@ async def test_sessions_ended_at_random_moments_are_never_a_defect(
     ended.set()
     await asyncio.gather(*users)
 
-    assert any(isinstance(error, DatabaseUnavailable) for error in told)
+    assert any(isinstance(error, DatabaseUnavailable) for error in raised)
     busy = (DatabaseUnavailable, TooManyCalls)
-    assert [error for error in told if not isinstance(error, busy)] == []
+    assert [error for error in raised if not isinstance(error, busy)] == []
     await insert(data.tenants.transaction("acme"), 100)
 
 
@@ -184,10 +184,10 @@ class Gone:
 def test_whatever_a_closed_connection_raises_it_is_the_connection(error: Exception) -> None:
     closed, open_ = (_connection(closed=closed) for closed in (True, False))
 
-    assert isinstance(failures.told(error, closed), DatabaseUnavailable)
-    assert failures.told(error, open_) is None
-    assert failures.told(DomainError("refused"), closed) is None
-    assert failures.told(asyncio.CancelledError(), closed) is None
+    assert isinstance(failures.to_domain_error(error, closed), DatabaseUnavailable)
+    assert failures.to_domain_error(error, open_) is None
+    assert failures.to_domain_error(DomainError("refused"), closed) is None
+    assert failures.to_domain_error(asyncio.CancelledError(), closed) is None
 
 
 def _connection(*, closed: bool) -> Connection:

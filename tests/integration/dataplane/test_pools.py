@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.dataplane.registry import told, until
+from tests.integration.dataplane.registry import until, until_known
 
 from dataplane.databases import WrongDatabase
 from nagaya.tenant.v1 import tenant_pb2
@@ -22,12 +22,12 @@ async def test_a_tenant_is_reached_in_its_own_database(data: DataPlane) -> None:
     async with data.tenants.connection("acme") as connection:
         row = await connection.fetchrow(
             "SELECT current_database() AS name, current_setting('application_name') AS service,"
-            " current_setting('statement_timeout') AS patience"
+            " current_setting('statement_timeout') AS timeout"
         )
 
     assert row is not None
     assert row["name"].endswith("_acme")
-    assert (row["service"], row["patience"]) == ("runs", "30s")
+    assert (row["service"], row["timeout"]) == ("runs", "30s")
     assert data.directory.active() == ("acme",)
 
 
@@ -78,7 +78,7 @@ async def test_a_suspended_tenant_is_refused_at_once_and_its_sessions_end(
     async with data.tenants.connection("acme") as connection:
         await connection.execute("SELECT 1")
         registry.tell("acme", tenant_pb2.TENANT_STATE_SUSPENDED, generation=2)
-        await told(data, "acme", generation=2)
+        await until_known(data, "acme", generation=2)
         await connection.execute("SELECT 1")
 
     with pytest.raises(TenantNotActive) as refused:
@@ -106,11 +106,11 @@ async def test_only_who_may_act_for_all_tenants_learns_that_there_is_none(
     if asked_twice:
         with pytest.raises(PermissionDenied):
             await data.tenants.check("nobody")
-    with acting_as(operator), pytest.raises(TenantNotFound) as told:
+    with acting_as(operator), pytest.raises(TenantNotFound) as raised:
         async with data.tenants.transaction("nobody"):
             pass
 
-    assert told.value.reason == "ERROR_REASON_TENANT_NOT_FOUND"
+    assert raised.value.reason == "ERROR_REASON_TENANT_NOT_FOUND"
     other = Principal("eve", None, frozenset({"nobody"}), frozenset({"*"}))
     with acting_as(other), pytest.raises(PermissionDenied):
         await data.tenants.check("nobody")
@@ -130,14 +130,14 @@ async def test_the_empty_tenant_is_no_way_into_the_management_database(
     assert registry.resolved.get("", 0) == before
 
 
-async def test_a_change_told_by_the_watch_makes_new_connections(
+async def test_a_change_in_the_registry_makes_new_connections(
     data: DataPlane, registry: Registry
 ) -> None:
     async with data.tenants.connection("acme"):
         pass
     await registry.rotate("acme")
     registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=2)
-    await told(data, "acme", generation=2)
+    await until_known(data, "acme", generation=2)
 
     assert await registry.sessions("acme") == 0
     async with data.tenants.connection("acme") as connection:
@@ -148,7 +148,7 @@ async def test_what_was_missed_while_the_watch_was_away_is_learnt_on_reconnectio
     data: DataPlane, registry: Registry
 ) -> None:
     await registry.create("globex")
-    await told(data, "globex", generation=1)
+    await until_known(data, "globex", generation=1)
     gone = asyncio.Event()
     data.directory.on_change(lambda tenant_id: gone.set() if tenant_id == "globex" else None)
     registry.forget_silently("globex")

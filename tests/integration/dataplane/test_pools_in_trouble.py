@@ -34,12 +34,12 @@ async def test_a_new_password_is_asked_for_when_the_old_one_fails(
     assert registry.resolved["acme"] == 2
 
 
-async def test_tenants_are_served_while_the_tenant_service_is_away(
-    data: DataPlane, registry: Registry, served: RunningServer
+async def test_tenants_are_reachable_while_the_tenant_service_is_away(
+    data: DataPlane, registry: Registry, running: RunningServer
 ) -> None:
     async with data.tenants.connection("acme"):
         pass
-    await served.server.stop(0.0)
+    await running.server.stop(0.0)
 
     async with data.tenants.connection("acme") as connection:
         assert await connection.fetchval("SELECT 1") == 1

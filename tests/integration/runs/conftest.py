@@ -17,7 +17,7 @@ from tests.integration.runs.house import NOWHERE, House, launcher_at
 from tests.integration.runs.served import Client, FileServicer, ModelServicer
 
 from dataplane.databases import MANAGEMENT, Databases
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool, TenantPools
 from interceptor.server import Binding, bind
 from interceptor.testing import RunningServer, serve
@@ -70,14 +70,14 @@ class Cluster:
             await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
 
-    async def resolve(self, tenant_id: str) -> Target:
+    async def resolve(self, tenant_id: str) -> ConnectionParameters:
         """Return how the service logs in, as the tenant service would."""
         if tenant_id not in self.names:
             raise PermissionDenied
         name = self.names[tenant_id]
         port = urlsplit(self._server.superuser_url()).port or 0
         role = f"{name}_runs"
-        return Target("127.0.0.1", port, name, role, PASSWORD, 1, 20, "local")
+        return ConnectionParameters("127.0.0.1", port, name, role, PASSWORD, 1, 20, "local")
 
     def superuser_url(self, tenant_id: str) -> str:
         return self._server.superuser_url(self.names[tenant_id])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.integration.runs.house import NOWHERE, House, launcher_at
 
 from dataplane.databases import MANAGEMENT, Databases
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool, TenantPools
 from runs.launcher import Launcher
 from servicekit.call import acting_as
@@ -27,9 +27,11 @@ class DeadlyLauncher(Launcher):
 
 
 async def main(port: str, tenant_database: str, management_database: str, password: str) -> None:
-    async def resolve(tenant_id: str) -> Target:
+    async def resolve(tenant_id: str) -> ConnectionParameters:
         name = management_database if tenant_id == MANAGEMENT else tenant_database
-        return Target("127.0.0.1", int(port), name, f"{name}_runs", password, 1, 20, "local")
+        return ConnectionParameters(
+            "127.0.0.1", int(port), name, f"{name}_runs", password, 1, 20, "local"
+        )
 
     databases = Databases(resolve, "runs", 5)
     launcher = await launcher_at(NOWHERE)

@@ -19,7 +19,7 @@ RUN = UUID("0192f5a0-0000-7000-8000-000000000001")
 MOMENT = datetime(2026, 11, 23, 18, 24, tzinfo=UTC)
 
 
-def test_keys_come_back_as_they_were() -> None:
+def test_keys_are_decoded_as_they_were_encoded() -> None:
     assert paging.decode("") is None
     assert paging.decode(paging.encode(7)) == 7
     assert paging.decode(paging.encode("acme"), str) == "acme"

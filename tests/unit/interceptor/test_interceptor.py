@@ -58,29 +58,29 @@ async def whoami(_: object, __: object) -> Answer:
 
 
 async def refused(call: Awaitable[object]) -> DomainError:
-    with pytest.raises(DomainError) as told:
+    with pytest.raises(DomainError) as raised:
         await call
-    return told.value
+    return raised.value
 
 
 async def test_the_handler_knows_who_calls_for_whom(keys: Keys) -> None:
-    async with serve(keys, binding(Ask=whoami)) as served:
-        person = await Stub(served.channel(user_id="ada")).ask(ASKED)
+    async with serve(keys, binding(Ask=whoami)) as running:
+        person = await Stub(running.channel(user_id="ada")).ask(ASKED)
         with on_behalf_of(tenant_id="acme", user_id="bob"):
-            workload = await Stub(served.workload_channel("runs")).ask(ASKED)
+            workload = await Stub(running.workload_channel("runs")).ask(ASKED)
 
     assert person.text == "ada None acme probe.use"
     assert workload.text == "bob runs acme probe.use"
 
 
 async def test_people_call_with_permission_for_their_own_tenants_only(keys: Keys) -> None:
-    async with serve(keys, binding(Ask=echo)) as served:
-        right = Stub(served.channel(scope="probe.use", tenants=["acme"]))
+    async with serve(keys, binding(Ask=echo)) as running:
+        right = Stub(running.channel(scope="probe.use", tenants=["acme"]))
         assert (await right.ask(ASKED)).tenant_id == "acme"
         other_tenant = await refused(right.ask(Request(tenant_id="globex")))
         no_tenant = await refused(right.ask(Request()))
-        no_permission = await refused(Stub(served.channel(scope="probe.look")).ask(ASKED))
-        no_token = await refused(Stub(served.channel("")).ask(ASKED))
+        no_permission = await refused(Stub(running.channel(scope="probe.look")).ask(ASKED))
+        no_token = await refused(Stub(running.channel("")).ask(ASKED))
 
     for error in (other_tenant, no_tenant, no_permission):
         assert isinstance(error, Forbidden)
@@ -92,8 +92,8 @@ async def test_people_call_with_permission_for_their_own_tenants_only(keys: Keys
 async def test_workloads_call_where_the_contract_names_them_for_the_tenant_they_say(
     keys: Keys,
 ) -> None:
-    async with serve(keys, binding(Ask=echo)) as served:
-        runs, artifacts = (Stub(served.workload_channel(w)) for w in ("runs", "artifacts"))
+    async with serve(keys, binding(Ask=echo)) as running:
+        runs, artifacts = (Stub(running.workload_channel(w)) for w in ("runs", "artifacts"))
         with on_behalf_of(tenant_id="acme"):
             assert (await runs.ask(ASKED)).tenant_id == "acme"
             assert (await runs.ask(Request())).tenant_id == ""
@@ -108,8 +108,8 @@ async def test_workloads_call_where_the_contract_names_them_for_the_tenant_they_
 
 async def test_every_wrong_field_is_named(keys: Keys) -> None:
     wrong = Request(tenant_id="acme", text="far too long", parts=[Request(text="forbidden")])
-    async with serve(keys, binding(Ask=echo)) as served:
-        error = await refused(Stub(served.channel()).ask(wrong))
+    async with serve(keys, binding(Ask=echo)) as running:
+        error = await refused(Stub(running.channel()).ask(wrong))
 
     assert isinstance(error, InvalidInput)
     assert [violation.field for violation in error.violations] == ["text", "parts[0].text"]
@@ -118,8 +118,8 @@ async def test_every_wrong_field_is_named(keys: Keys) -> None:
 
 async def test_a_stream_is_checked_message_by_message(keys: Keys) -> None:
     too_long = Request(text="far too long")
-    async with serve(keys, binding(Send=join, Talk=echo_each)) as served:
-        stub = Stub(served.channel(tenants=["acme"]))
+    async with serve(keys, binding(Send=join, Talk=echo_each)) as running:
+        stub = Stub(running.channel(tenants=["acme"]))
         joined = await stub.send(sending(Request(tenant_id="acme", text="a"), Request(text="b")))
         echoed = await read(stub.talk(sending(ASKED, ASKED)))
         wrong_later = await refused(stub.send(sending(ASKED, too_long)))
@@ -136,8 +136,8 @@ async def test_a_refusal_carries_reason_domain_metadata_and_hint(keys: Keys) -> 
     async def refuse(_: object, __: object) -> Answer:
         raise ThingNotFound("there is no thing 7", thing="7")
 
-    async with serve(keys, binding(Ask=refuse)) as served:
-        error = await refused(Stub(served.channel()).ask(ASKED))
+    async with serve(keys, binding(Ask=refuse)) as running:
+        error = await refused(Stub(running.channel()).ask(ASKED))
 
     assert isinstance(error, NotFound)
     assert error.message == "there is no thing 7. List the things."
@@ -160,8 +160,8 @@ async def test_clients_call_again_only_where_that_is_wanted_and_harmless(keys: K
         calls["unrepeatable"] += 1
         raise Unavailable("not yet")
 
-    async with serve(keys, binding(Ask=ask, Send=send)) as served:
-        stub = Stub(served.channel())
+    async with serve(keys, binding(Ask=ask, Send=send)) as running:
+        stub = Stub(running.channel())
         await stub.ask(Request(tenant_id="acme", text="plain"))
         await refused(stub.ask(Request(tenant_id="acme", text="overrun")))
         await refused(stub.send(sending(ASKED)))
@@ -176,8 +176,8 @@ async def test_one_tenant_cannot_use_up_the_limits_of_others(keys: Keys) -> None
         await release.wait()
         return Answer()
 
-    async with serve(keys, binding(Ask=wait), calls_per_tenant=2) as served:
-        stub = Stub(served.channel())
+    async with serve(keys, binding(Ask=wait), calls_per_tenant=2) as running:
+        stub = Stub(running.channel())
         inside = [asyncio.create_task(stub.ask(ASKED)) for _ in range(5)]
         finished, waiting = await asyncio.wait(inside, return_when=asyncio.FIRST_COMPLETED)
         error = finished.pop().exception()
@@ -203,12 +203,12 @@ async def test_texts_that_no_database_stores_are_named(keys: Keys) -> None:
 
     parts = [Request(text="a"), Request(text="\0"), Request(parts=[Request(text="b\0")])]
     request = Request(tenant_id="acme", text="a\0", parts=parts)
-    async with serve(keys, binding(Ask=refuse, Watch=refuse_stream, Send=refuse)) as served:
-        stub = Stub(served.channel())
-        told = [await refused(stub.ask(request)), await refused(read(stub.watch(request)))]
+    async with serve(keys, binding(Ask=refuse, Watch=refuse_stream, Send=refuse)) as running:
+        stub = Stub(running.channel())
+        errors = [await refused(stub.ask(request)), await refused(read(stub.watch(request)))]
         unnamed = [await refused(stub.ask(ASKED)), await refused(stub.send(sending(request)))]
 
-    for error in told:
+    for error in errors:
         assert isinstance(error, InvalidInput)
         assert error.reason == "ERROR_REASON_REQUEST_INVALID"
         assert [violation.field for violation in error.violations] == [
@@ -236,8 +236,8 @@ async def test_100_refused_uploads_each_learn_why(keys: Keys) -> None:
             yield Request(text="x").SerializeToString() + b"\x1a\x00" * 90
             await asyncio.sleep(0)
 
-    async with serve(keys, binding(Send=refuse), calls_per_tenant=1000) as served:
-        stub = Stub(served.channel(), raw=True)
+    async with serve(keys, binding(Send=refuse), calls_per_tenant=1000) as running:
+        stub = Stub(running.channel(), raw=True)
         errors = await asyncio.gather(*(refused(stub.send(body())) for _ in range(100)))
 
     assert {error.reason for error in errors} == {"ERROR_REASON_THING_NOT_FOUND"}
@@ -256,8 +256,8 @@ async def test_a_stream_that_its_caller_does_not_read_is_ended(
         finally:
             ended.set()
 
-    async with serve(keys, binding(Watch=flood), streaming=True) as served:
-        stream = Stub(served.channel()).watch(ASKED)
+    async with serve(keys, binding(Watch=flood), streaming=True) as running:
+        stream = Stub(running.channel()).watch(ASKED)
         async for _answer in stream:
             break
         await asyncio.wait_for(ended.wait(), 1.5)  # its contract would let it take 2 s
@@ -267,8 +267,8 @@ async def test_a_handler_that_aborts_by_itself_is_left_alone(keys: Keys) -> None
     async def abort(_: object, context: grpc.aio.ServicerContext[Request, Answer]) -> Answer:
         await context.abort(grpc.StatusCode.NOT_FOUND, "by hand")
 
-    async with serve(keys, binding(Ask=abort)) as served:
-        error = await refused(Stub(served.channel()).ask(ASKED))
+    async with serve(keys, binding(Ask=abort)) as running:
+        error = await refused(Stub(running.channel()).ask(ASKED))
 
     assert isinstance(error, NotFound)
     assert error.message == "by hand"
@@ -277,7 +277,7 @@ async def test_a_handler_that_aborts_by_itself_is_left_alone(keys: Keys) -> None
 async def test_the_request_id_is_kept_when_harmless_and_always_returned(keys: Keys) -> None:
     found: list[str] = []
     bound = binding(Ask=echo)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as bare:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as bare:
         for given in ("mine-1", 'no"pe', ""):
             metadata = [("authorization", f"Bearer {keys.token()}")]
             metadata += [("x-request-id", given)] if given else []

@@ -39,11 +39,11 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> int:
     return (await check(health_pb2.HealthCheckRequest(service=service))).status
 
 
-async def test_health_is_told_for_the_whole_and_for_each_service(keys: Keys) -> None:
+async def test_health_is_reported_for_the_whole_and_for_each_service(keys: Keys) -> None:
     bound = binding(Ask=echo)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as channel:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as channel:
         ready = [await health(channel), await health(channel, SERVICE)]
-        await served.server.set_serving(False)
+        await running.server.set_serving(False)
         not_ready = [await health(channel), await health(channel, SERVICE)]
 
     assert (ready, not_ready) == ([SERVING] * 2, [NOT_SERVING] * 2)
@@ -82,11 +82,11 @@ async def test_draining_says_so_serves_on_and_lets_calls_end(keys: Keys) -> None
     assert drained.is_set()
 
 
-async def test_reflection_is_served_under_both_names(keys: Keys) -> None:
+async def test_reflection_is_offered_under_both_names(keys: Keys) -> None:
     bound = binding(Ask=echo)
     async with (
-        serve(keys, bound, reflection=True) as served,
-        grpc.aio.insecure_channel(served.address) as channel,
+        serve(keys, bound, reflection=True) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
     ):
         assert SERVICE in await reflected(channel, "v1")
         assert SERVICE in await reflected(channel, "v1alpha")
@@ -94,15 +94,15 @@ async def test_reflection_is_served_under_both_names(keys: Keys) -> None:
 
 async def test_reflection_is_off_unless_it_is_wanted(keys: Keys) -> None:
     bound = binding(Ask=echo)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as channel:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as channel:
         for version in ("v1", "v1alpha"):
-            with pytest.raises(grpc.aio.AioRpcError) as told:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await reflected(channel, version)
-            assert told.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def reflected(channel: grpc.aio.Channel, version: str) -> list[str]:
-    async def asking() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
         yield reflection_pb2.ServerReflectionRequest(list_services="")
 
     call = channel.stream_stream(
@@ -110,12 +110,12 @@ async def reflected(channel: grpc.aio.Channel, version: str) -> list[str]:
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    async for answer in call(asking()):
+    async for answer in call(requests()):
         return [service.name for service in answer.list_services_response.service]
     return []
 
 
-async def test_a_port_that_is_taken_is_told(keys: Keys) -> None:
+async def test_a_port_that_is_taken_is_reported(keys: Keys) -> None:
     port = free_port()
     config = replace(keys.config(), listen_port=port)
     first, second = (Server(config, [binding(Ask=echo)], keys.verifier()) for _ in range(2))

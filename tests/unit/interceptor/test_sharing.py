@@ -30,7 +30,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def open_silently(
-    stack: AsyncExitStack, served: RunningServer, method: str, token: str | None
+    stack: AsyncExitStack, running: RunningServer, method: str, token: str | None
 ) -> list[grpc.aio.StreamUnaryCall[Any, Any]]:
     """Open calls that never send a message, as many as SILENT says."""
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
@@ -38,7 +38,7 @@ async def open_silently(
     for number in range(CONNECTIONS):
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.channel_id", number)]
         channel = await stack.enter_async_context(
-            grpc.aio.insecure_channel(served.address, options)
+            grpc.aio.insecure_channel(running.address, options)
         )
         call: Callable[..., Any] = channel.stream_unary(f"/{SERVICE}/{method}")
         calls += [call(nothing(), metadata=metadata) for _ in range(SILENT // CONNECTIONS)]
@@ -57,12 +57,12 @@ async def test_thousands_of_silent_calls_do_not_use_up_the_limits_of_others(
     monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 3.0)
     token = keys.token(tenants=["acme"]) if known else None
     async with (
-        serve(keys, binding(Send=join, Ask=echo)) as served,
-        served.channel(tenants=["globex"]) as channel,
+        serve(keys, binding(Send=join, Ask=echo)) as running,
+        running.channel(tenants=["globex"]) as channel,
         AsyncExitStack() as stack,
     ):
         stub = Stub(channel)
-        silent = await open_silently(stack, served, method, token)
+        silent = await open_silently(stack, running, method, token)
         answers = [await stub.ask(OTHER, timeout=60) for _ in range(20)]
         refused = await codes(silent)
 
@@ -77,18 +77,20 @@ async def test_a_call_whose_first_message_does_not_come_is_ended(
     keys: Keys, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 0.2)
-    async with serve(keys, binding(Send=join, Ask=echo)) as served, served.channel() as channel:
+    async with serve(keys, binding(Send=join, Ask=echo)) as running, running.channel() as channel:
         call: Callable[..., Any] = channel.stream_unary(f"/{SERVICE}/{method}")
         with pytest.raises(DeadlineExceeded, match=r"no message came for 0\.2 s"):
             await call(nothing(), timeout=60)
 
 
-async def test_a_call_that_ends_before_its_first_message_is_told_so(keys: Keys) -> None:
+async def test_a_call_that_ends_before_its_first_message_is_refused_with_a_reason(
+    keys: Keys,
+) -> None:
     async def empty() -> AsyncIterator[bytes]:
         return
         yield b""
 
-    async with serve(keys, binding(Ask=echo)) as served, served.channel() as channel:
+    async with serve(keys, binding(Ask=echo)) as running, running.channel() as channel:
         call: Callable[..., Any] = channel.stream_unary(f"/{SERVICE}/Ask")
         with pytest.raises(InvalidInput, match="ended before its first message"):
             await call(empty())
@@ -108,9 +110,9 @@ async def test_a_tenant_with_one_call_waits_for_few_of_one_with_hundreds(keys: K
         return Answer()
 
     async with (
-        serve(keys, binding(Ask=work)) as served,
-        served.channel(tenants=["acme"]) as busy,
-        served.channel(tenants=["globex"]) as calm,
+        serve(keys, binding(Ask=work)) as running,
+        running.channel(tenants=["acme"]) as busy,
+        running.channel(tenants=["globex"]) as calm,
     ):
         many = [asyncio.create_task(Stub(busy).ask(Request(tenant_id="acme"))) for _ in range(200)]
         await come["acme"].wait()
@@ -129,7 +131,7 @@ async def test_who_waits_for_a_turn_gives_it_to_others(keys: Keys) -> None:
             await released.wait()
         return Answer()
 
-    async with serve(keys, binding(Ask=work)) as served, served.channel() as channel:
+    async with serve(keys, binding(Ask=work)) as running, running.channel() as channel:
         stub = Stub(channel)
         waiting = [
             asyncio.create_task(stub.ask(Request(tenant_id="acme", text="wait")))
@@ -148,7 +150,7 @@ async def test_a_request_of_countless_parts_is_refused_before_its_rules_are_look
 ) -> None:
     inner = Request(parts=[Request()] * 100)
     many = Request(tenant_id="acme", parts=[Request(parts=[inner] * 100)] * 2)
-    async with serve(keys, binding(Ask=echo)) as served, served.channel() as channel:
+    async with serve(keys, binding(Ask=echo)) as running, running.channel() as channel:
         with pytest.raises(InvalidInput, match=r"more than 10,000 messages"):
             await Stub(channel).ask(many)
 
@@ -156,25 +158,25 @@ async def test_a_request_of_countless_parts_is_refused_before_its_rules_are_look
 async def test_of_two_tokens_none_is_taken(keys: Keys) -> None:
     given = [("authorization", f"Bearer {keys.token(tenants=[name])}") for name in ("a-b", "c-d")]
     async with (
-        serve(keys, binding(Ask=echo)) as served,
-        grpc.aio.insecure_channel(served.address) as bare,
+        serve(keys, binding(Ask=echo)) as running,
+        grpc.aio.insecure_channel(running.address) as bare,
     ):
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
             await Stub(bare).ask(Request(tenant_id="c-d"), metadata=given)
 
-    assert told.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert "more than one token" in (told.value.details() or "")
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "more than one token" in (raised.value.details() or "")
 
 
 async def test_more_than_100_entries_of_metadata_are_refused_with_a_reason(keys: Keys) -> None:
     metadata = [(f"x-{number}", "1") for number in range(120)]
-    async with serve(keys, binding(Ask=echo)) as served, served.channel() as channel:
-        with pytest.raises(DomainError) as told:
+    async with serve(keys, binding(Ask=echo)) as running, running.channel() as channel:
+        with pytest.raises(DomainError) as raised:
             await Stub(channel).ask(OTHER, metadata=metadata)
         answer = await Stub(channel).ask(OTHER, metadata=metadata[:80])
 
-    assert told.value.reason == "ERROR_REASON_REQUEST_INVALID"
-    assert "entries of metadata" in told.value.message
+    assert raised.value.reason == "ERROR_REASON_REQUEST_INVALID"
+    assert "entries of metadata" in raised.value.message
     assert answer.text == "hello"
 
 
@@ -185,8 +187,8 @@ async def test_a_call_is_counted_no_more_however_it_ends(keys: Keys) -> None:
         return Answer(text="whole")
 
     async with (
-        serve(keys, binding(Ask=fail), calls_per_tenant=2) as served,
-        served.channel() as channel,
+        serve(keys, binding(Ask=fail), calls_per_tenant=2) as running,
+        running.channel() as channel,
     ):
         stub = Stub(channel)
         for _ in range(5):

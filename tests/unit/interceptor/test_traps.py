@@ -69,25 +69,25 @@ FAILING = binding(Ask=fail, Watch=fail_in_a_stream, Send=fail, Talk=fail_in_a_st
 async def test_t1_the_text_of_an_unexpected_error_never_leaves_the_server(
     keys: Keys, caplog: pytest.LogCaptureFixture, shape: str
 ) -> None:
-    async with serve(keys, FAILING) as served, grpc.aio.insecure_channel(served.address) as bare:
-        with pytest.raises(Internal) as told:
-            await CALLS[shape](Stub(served.channel()))
+    async with serve(keys, FAILING) as running, grpc.aio.insecure_channel(running.address) as bare:
+        with pytest.raises(Internal) as raised:
+            await CALLS[shape](Stub(running.channel()))
         with pytest.raises(grpc.aio.AioRpcError) as raw:
             await Stub(bare).ask(ASKED, metadata=[("authorization", f"Bearer {keys.token()}")])
 
-    error_id = told.value.metadata["error_id"]
-    assert told.value.message == f"internal error {error_id}"
+    error_id = raised.value.metadata["error_id"]
+    assert raised.value.message == f"internal error {error_id}"
     assert CANARY not in repr(raw.value)
     assert error_id in [getattr(record, "error_id", "") for record in caplog.records]
 
 
 @pytest.mark.parametrize("shape", GARBAGE_CALLS)
 async def test_t2_a_malformed_message_is_an_invalid_argument(keys: Keys, shape: str) -> None:
-    async with serve(keys, FAILING) as served:
-        with pytest.raises(InvalidInput) as told:
-            await GARBAGE_CALLS[shape](Stub(served.channel(), raw=True))
+    async with serve(keys, FAILING) as running:
+        with pytest.raises(InvalidInput) as raised:
+            await GARBAGE_CALLS[shape](Stub(running.channel(), raw=True))
 
-    assert told.value.reason == "ERROR_REASON_REQUEST_INVALID"
+    assert raised.value.reason == "ERROR_REASON_REQUEST_INVALID"
 
 
 async def wait_for_something_cancelled(_: object, __: object) -> Answer:
@@ -107,7 +107,7 @@ async def test_t3_a_cancelled_downstream_call_does_not_leave_the_caller_waiting(
 ) -> None:
     unary, stream = wait_for_something_cancelled, stream_something_cancelled
     bound = binding(Ask=unary, Watch=stream, Send=unary, Talk=stream)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as bare:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as bare:
         metadata = [("authorization", f"Bearer {keys.token()}")]
         stub = Stub(bare)
         calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -117,10 +117,10 @@ async def test_t3_a_cancelled_downstream_call_does_not_leave_the_caller_waiting(
             "talk": lambda: read(stub.talk(sending(ASKED), metadata=metadata)),
         }
         begun = time.monotonic()
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
             await calls[shape]()
 
-    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert time.monotonic() - begun < 1.5
 
 
@@ -135,8 +135,8 @@ async def test_t5_a_stream_that_its_caller_cancels_ends_in_its_handler_too(keys:
         finally:
             ended.put_nowait("closed")
 
-    async with serve(keys, binding(Watch=endless)) as served:
-        stub = Stub(served.channel())
+    async with serve(keys, binding(Watch=endless)) as running:
+        stub = Stub(running.channel())
         for _ in range(20):
             stream = stub.watch(ASKED)
             async for _answer in stream:
@@ -177,14 +177,14 @@ async def test_t8_a_method_takes_no_longer_than_its_contract_says(
     keys: Keys, deadline: float | None
 ) -> None:
     bound = binding(Ask=sleep)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as bare:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as bare:
         begun = time.monotonic()
         metadata = [("authorization", f"Bearer {keys.token()}")]
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
             await Stub(bare).ask(ASKED, metadata=metadata, timeout=deadline)
         took = time.monotonic() - begun
 
-    assert told.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert 1.9 < took < 4
 
 
@@ -200,15 +200,15 @@ async def test_t9_a_small_body_of_countless_messages_is_refused_before_it_is_par
         return Request.FromString(raw)
 
     tenant = ASKED.SerializeToString()
-    async with serve(keys, binding(Ask=echo, parse=parse)) as served:
-        stub = Stub(served.channel(), raw=True)
+    async with serve(keys, binding(Ask=echo, parse=parse)) as running:
+        stub = Stub(running.channel(), raw=True)
         with pytest.raises(LimitExceeded):
             await stub.ask(tenant + empty_part * (2 << 20))
         assert parsed == 0
-        with pytest.raises(InvalidInput) as told:
+        with pytest.raises(InvalidInput) as raised:
             await stub.ask(tenant + empty_part * 101)
 
-    assert [violation.field for violation in told.value.violations] == ["parts"]
+    assert [violation.field for violation in raised.value.violations] == ["parts"]
 
 
 @pytest.mark.parametrize("shape", CALLS)
@@ -220,9 +220,9 @@ async def test_t10_the_body_of_an_unknown_caller_is_never_parsed(keys: Keys, sha
         return Request.FromString(raw)
 
     bound = binding(Ask=echo, Watch=fail_in_a_stream, Send=join, Talk=echo_each, parse=parse)
-    async with serve(keys, bound) as served, grpc.aio.insecure_channel(served.address) as bare:
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+    async with serve(keys, bound) as running, grpc.aio.insecure_channel(running.address) as bare:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
             await CALLS[shape](Stub(bare))
 
-    assert told.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert parsed == []

@@ -74,8 +74,8 @@ async def test_t6_a_peer_that_falls_silent_is_noticed_long_before_the_deadline(k
     impatient = {n: min(value, 300) if n.endswith("_ms") else value for n, value in OPTIONS.items()}
     token = keys.token()
     async with (
-        serve(keys, binding(Ask=sleep)) as served,
-        Wire(served.address) as wire,
+        serve(keys, binding(Ask=sleep)) as running,
+        Wire(running.address) as wire,
         Channel(wire.address, lambda: token, impatient, None, balanced=False) as channel,
     ):
         stub = Stub(cast("grpc.aio.Channel", channel))
@@ -83,11 +83,11 @@ async def test_t6_a_peer_that_falls_silent_is_noticed_long_before_the_deadline(k
         await wire.carried.wait()
         await wire.cut()
         begun = time.monotonic()
-        with pytest.raises(DomainError) as told:
+        with pytest.raises(DomainError) as raised:
             await call
         took = time.monotonic() - begun
 
-    assert isinstance(told.value, Unavailable)
+    assert isinstance(raised.value, Unavailable)
     assert took < 5
 
 

@@ -101,13 +101,13 @@ async def test_a_handler_may_call_on_behalf_of_somebody_else(keys: Keys) -> None
 async def test_a_peer_that_cannot_be_reached_is_named(keys: Keys) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with open_channel(address, None, keys.token()) as channel:
-        with pytest.raises(PeerUnavailable) as told:
+        with pytest.raises(PeerUnavailable) as raised:
             await Stub(channel).ask(ASKED, timeout=5)
-        with pytest.raises(PeerUnavailable) as told_by_stream:
+        with pytest.raises(PeerUnavailable) as raised_by_stream:
             await read(Stub(channel).watch(ASKED, timeout=5))
 
-    assert told.value.message == "the service probe cannot be reached"
-    assert told.value.metadata == told_by_stream.value.metadata == {"peer": "probe"}
+    assert raised.value.message == "the service probe cannot be reached"
+    assert raised.value.metadata == raised_by_stream.value.metadata == {"peer": "probe"}
 
 
 async def test_a_peer_s_refusal_is_caught_as_its_kind_or_passed_on_as_it_is(keys: Keys) -> None:
@@ -119,13 +119,16 @@ async def test_a_peer_s_refusal_is_caught_as_its_kind_or_passed_on_as_it_is(keys
         serve(keys, binding(Ask=refuse)) as behind,
         serve(keys, passing_on(Stub(behind.channel()))) as front,
     ):
-        with pytest.raises(InvalidInput) as told:
+        with pytest.raises(InvalidInput) as raised:
             await Stub(front.channel()).ask(ASKED)
 
-    assert isinstance(told.value, status.RemoteError)
-    assert told.value.message == "the thing is wrong. Make it right."
-    assert (told.value.reason, told.value.metadata) == ("ERROR_REASON_THING_WRONG", {"thing": "7"})
-    assert told.value.violations == (Violation("text", "is dull"),)
+    assert isinstance(raised.value, status.RemoteError)
+    assert raised.value.message == "the thing is wrong. Make it right."
+    assert (raised.value.reason, raised.value.metadata) == (
+        "ERROR_REASON_THING_WRONG",
+        {"thing": "7"},
+    )
+    assert raised.value.violations == (Violation("text", "is dull"),)
 
 
 async def test_a_peer_that_does_not_know_us_is_our_defect_and_not_our_caller_s(keys: Keys) -> None:
@@ -133,22 +136,22 @@ async def test_a_peer_that_does_not_know_us_is_our_defect_and_not_our_caller_s(k
         serve(keys, binding(Ask=ask_seen)) as behind,
         serve(keys, passing_on(Stub(behind.channel("wrong token")))) as front,
     ):
-        with pytest.raises(Internal) as told:
+        with pytest.raises(Internal) as raised:
             await Stub(front.channel()).ask(ASKED)
 
-    assert "token" not in told.value.message
+    assert "token" not in raised.value.message
 
 
-async def test_the_caller_s_own_impatience_is_a_deadline(keys: Keys) -> None:
+async def test_the_caller_s_own_timeout_is_a_deadline(keys: Keys) -> None:
     async def sleep(_: object, __: object) -> Answer:
         await asyncio.sleep(30)
         return Answer()
 
-    async with serve(keys, binding(Ask=sleep)) as served:
-        with pytest.raises(DeadlineExceeded) as told:
-            await Stub(served.channel()).ask(ASKED, timeout=0.1)
+    async with serve(keys, binding(Ask=sleep)) as running:
+        with pytest.raises(DeadlineExceeded) as raised:
+            await Stub(running.channel()).ask(ASKED, timeout=0.1)
 
-    assert told.value.reason == "ERROR_REASON_DEADLINE_EXCEEDED"
+    assert raised.value.reason == "ERROR_REASON_DEADLINE_EXCEEDED"
 
 
 def test_errors_survive_a_batch() -> None:

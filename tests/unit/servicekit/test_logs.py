@@ -55,7 +55,7 @@ def test_a_record_is_one_line_of_json_whatever_is_in_it(written: Written) -> Non
     assert line["run"] == "7\r\n"
 
 
-def test_an_error_is_told_with_its_cause_and_few_of_its_words(written: Written) -> None:
+def test_an_error_is_logged_with_its_cause_and_little_of_its_message(written: Written) -> None:
     body = "secret " * 1000
     try:
         try:
@@ -79,8 +79,8 @@ async def test_a_call_leaves_one_line_and_no_body(keys: Keys, written: Written) 
             raise NotFound("nothing of the kind")
         return Answer(text="a canary of a reply")
 
-    async with serve(keys, binding(Ask=answer)) as served:
-        stub = Stub(served.channel(user_id='ada"\n'))
+    async with serve(keys, binding(Ask=answer)) as running:
+        stub = Stub(running.channel(user_id='ada"\n'))
         await stub.ask(Request(tenant_id="acme", text="canary"))
         with pytest.raises(NotFound):
             await stub.ask(Request(tenant_id="acme", text="absent"))
@@ -101,9 +101,9 @@ async def test_what_a_handler_logs_names_its_call(keys: Keys, written: Written) 
         logging.getLogger("somewhere").info("working")
         return await echo(request, context)
 
-    async with serve(keys, binding(Ask=answer)) as served:
+    async with serve(keys, binding(Ask=answer)) as running:
         metadata = [("x-request-id", "request-1")]
-        await Stub(served.channel()).ask(Request(tenant_id="acme"), metadata=metadata)
+        await Stub(running.channel()).ask(Request(tenant_id="acme"), metadata=metadata)
 
     (line,) = [line for line in written.lines() if line["logger"] == "somewhere"]
     assert (line["request_id"], line["tenant_id"]) == ("request-1", "acme")

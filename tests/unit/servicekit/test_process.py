@@ -43,50 +43,52 @@ def refusal(module: str, settings: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_process_without_settings_names_itself_and_all_that_is_missing(name: str) -> None:
-    said = refusal(PROCESSES[name], {})
+    output = refusal(PROCESSES[name], {})
 
-    assert said.startswith(f"{name}: the settings are not right:\n")
+    assert output.startswith(f"{name}: the settings are not right:\n")
     for variable in ("NAGAYA_JWKS_FILE", "NAGAYA_TOKEN_ISSUER", "NAGAYA_WORKLOAD_KEY_FILE"):
-        assert f"  {variable} is not set: " in said
+        assert f"  {variable} is not set: " in output
 
 
-def test_a_key_file_that_holds_no_key_is_told_without_its_content(
+def test_a_key_file_that_holds_no_key_is_reported_without_its_content(
     keys: Keys, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "runs.pem"
     wrong.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
 
-    said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_WORKLOAD_KEY_FILE": str(wrong)})
+    output = refusal(
+        "runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_WORKLOAD_KEY_FILE": str(wrong)}
+    )
 
-    assert said == f"runs: {wrong} holds no Ed25519 or EC private key (PEM, no password)\n"
+    assert output == f"runs: {wrong} holds no Ed25519 or EC private key (PEM, no password)\n"
 
 
-def test_a_file_that_holds_no_public_keys_is_told(keys: Keys, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_public_keys_is_reported(keys: Keys, tmp_path: Path) -> None:
     wrong = tmp_path / "jwks.json"
     wrong.write_text("{")
 
-    said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_JWKS_FILE": str(wrong)})
+    output = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_JWKS_FILE": str(wrong)})
 
-    assert f"runs: {wrong} holds no public keys (JWKS): " in said
+    assert f"runs: {wrong} holds no public keys (JWKS): " in output
 
 
 def test_a_port_that_is_taken_ends_the_process_with_one_sentence(keys: Keys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        said = refusal("runs", settings(keys, address))
+        output = refusal("runs", settings(keys, address))
 
-    assert f"runs: cannot listen on {address}: is the port taken?\n" in said
+    assert f"runs: cannot listen on {address}: is the port taken?\n" in output
 
 
-def test_a_metrics_port_that_is_taken_is_told_like_any_other(keys: Keys) -> None:
+def test_a_metrics_port_that_is_taken_is_reported_like_any_other(keys: Keys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_METRICS_PORT": port})
+        output = refusal("runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_METRICS_PORT": port})
 
-    assert said == f"runs: no metrics on port {port}: Address already in use\n"
+    assert output == f"runs: no metrics on port {port}: Address already in use\n"
 
 
-def test_a_peer_that_stays_away_is_not_told_of_every_second(keys: Keys) -> None:
+def test_a_peer_that_stays_away_is_not_logged_every_second(keys: Keys) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "runs"],
         env=settings(keys, "127.0.0.1:0"),
@@ -117,9 +119,9 @@ def test_a_worker_that_waits_for_the_others_says_so_in_its_log_and_can_be_ended(
     assert process.stderr is not None
     first = process.stderr.readline()
     process.terminate()
-    said = process.communicate(timeout=30)[1].splitlines()
+    output = process.communicate(timeout=30)[1].splitlines()
 
-    waiting, last = json.loads(first), json.loads(said[-1])
+    waiting, last = json.loads(first), json.loads(output[-1])
     assert (waiting["service"], waiting["level"]) == ("runs-worker", "warning")
     assert last["message"] == "stopped before there was anything to do"
     assert process.returncode == 0
@@ -140,7 +142,7 @@ run("probe", serve)
 """
 
 
-def test_a_process_ends_with_all_it_said_whatever_threads_a_library_leaves() -> None:
+def test_a_process_ends_with_all_its_output_whatever_threads_a_library_leaves() -> None:
     program = [sys.executable, "-c", WITH_A_THREAD]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
 

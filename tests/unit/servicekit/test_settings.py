@@ -31,7 +31,7 @@ def test_settings_are_read_with_their_types(tmp_path: Path) -> None:
     environment.done()
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     open_secret = tmp_path / "key"
     open_secret.write_text("hush")
     open_secret.chmod(0o644)
@@ -48,15 +48,15 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     environment.private_file("G", "why")
     environment.integer("H", "why", default=7, least=8)
 
-    with pytest.raises(SettingsInvalid) as told:
+    with pytest.raises(SettingsInvalid) as raised:
         environment.done()
 
-    assert [problem[0] for problem in told.value.problems] == list("ABCDEFGG")
-    assert "hush" not in str(told.value)
+    assert [problem[0] for problem in raised.value.problems] == list("ABCDEFGG")
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("read", "raw", "told"),
+    ("read", "raw", "words"),
     [
         ("integer", "seven", "not a whole number from 0 to"),
         ("integer", "1e3", "not a whole number from 0 to"),
@@ -68,14 +68,14 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ("path", "https://issuer/jwks.json", "a file is meant: fetch what is at the address"),
     ],
 )
-def test_what_is_wrong_is_told_in_words(read: str, raw: str, told: str) -> None:
+def test_a_problem_is_reported_in_words(read: str, raw: str, words: str) -> None:
     environment = Environment({"A": raw})
     getattr(environment, read)("A", "why")
 
     with pytest.raises(SettingsInvalid) as refused:
         environment.done()
     (problem,) = refused.value.problems
-    assert problem.startswith(f"A={raw}: {told}")
+    assert problem.startswith(f"A={raw}: {words}")
 
 
 @pytest.mark.parametrize("address", ["tenant:7000", "[::1]:7000", "dns:///tenant.internal:7000"])
@@ -96,9 +96,9 @@ def test_a_misspelt_setting_is_not_ignored() -> None:
     environment = Environment(variables)
     environment.address("NAGAYA_LISTEN", "why")
 
-    with pytest.raises(SettingsInvalid) as told:
+    with pytest.raises(SettingsInvalid) as raised:
         environment.done()
-    assert told.value.problems == [
+    assert raised.value.problems == [
         "NAGAYA_LISTENN is read by nobody: is NAGAYA_LISTEN meant?",
     ]
 
@@ -112,10 +112,10 @@ def test_what_was_read_is_known_with_its_meaning_and_its_default() -> None:
 
 
 def test_a_server_s_settings_name_what_is_missing_and_what_it_means() -> None:
-    with pytest.raises(SettingsInvalid) as told:
+    with pytest.raises(SettingsInvalid) as raised:
         read(ServerConfig.from_environment, {})
 
-    assert told.value.problems == [
+    assert raised.value.problems == [
         "NAGAYA_LISTEN is not set: `host:port` of the API; the metrics are on its host",
         "NAGAYA_JWKS_FILE is not set: "
         "public keys of the issuer and of the workloads; read again when it changes",
@@ -125,7 +125,7 @@ def test_a_server_s_settings_name_what_is_missing_and_what_it_means() -> None:
 
 
 def test_a_log_level_that_does_not_exist_is_a_problem_like_any_other() -> None:
-    with pytest.raises(SettingsInvalid) as told:
+    with pytest.raises(SettingsInvalid) as raised:
         read(ServerConfig.from_environment, {"NAGAYA_LOG_LEVEL": "chatty"})
 
-    assert "NAGAYA_LOG_LEVEL=chatty: not debug, info, warning or error" in told.value.problems
+    assert "NAGAYA_LOG_LEVEL=chatty: not debug, info, warning or error" in raised.value.problems

@@ -52,8 +52,8 @@ def sample(name: str, **labels: str) -> float:
 async def test_calls_are_counted_by_method_and_code_and_never_by_tenant(keys: Keys) -> None:
     names = "rpc_server_calls_total", "rpc_server_call_duration_seconds_count"
     before = [sample(names[0], rpc_response_status_code="NOT_FOUND"), sample(names[1])]
-    async with serve(keys, binding(Ask=answer)) as served:
-        stub = Stub(served.channel())
+    async with serve(keys, binding(Ask=answer)) as running:
+        stub = Stub(running.channel())
         await stub.ask(ASKED)
         with pytest.raises(NotFound):
             await stub.ask(Request(tenant_id="acme", text="absent"))
@@ -70,11 +70,11 @@ async def test_a_service_s_call_continues_its_trace_and_a_person_s_is_linked(
     keys: Keys, spans: InMemorySpanExporter
 ) -> None:
     metadata = [("traceparent", PARENT)]
-    async with serve(keys, binding(Ask=answer)) as served:
+    async with serve(keys, binding(Ask=answer)) as running:
         with on_behalf_of(tenant_id="acme"):
-            await Stub(served.workload_channel("runs")).ask(ASKED, metadata=metadata)
-        await Stub(served.channel()).ask(ASKED, metadata=metadata)
-        await Stub(served.channel()).ask(ASKED, metadata=[("traceparent", "nonsense")])
+            await Stub(running.workload_channel("runs")).ask(ASKED, metadata=metadata)
+        await Stub(running.channel()).ask(ASKED, metadata=metadata)
+        await Stub(running.channel()).ask(ASKED, metadata=[("traceparent", "nonsense")])
 
     continued, linked, fresh = spans.get_finished_spans()
     assert f"{_context(continued).trace_id:032x}" == TRACE
@@ -107,10 +107,10 @@ async def test_a_trace_goes_on_over_services(keys: Keys, spans: InMemorySpanExpo
 async def test_only_the_server_s_faults_are_errors_and_no_span_holds_their_words(
     keys: Keys, spans: InMemorySpanExporter
 ) -> None:
-    async with serve(keys, binding(Ask=answer)) as served:
+    async with serve(keys, binding(Ask=answer)) as running:
         for text in ("absent", "broken"):
             with pytest.raises(DomainError):
-                await Stub(served.channel()).ask(Request(tenant_id="acme", text=text))
+                await Stub(running.channel()).ask(Request(tenant_id="acme", text=text))
 
     absent, broken = spans.get_finished_spans()
     assert absent.status.status_code is trace.StatusCode.UNSET

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, recorded in the transaction that changes it."""
+"""Entries of the audit log, written in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ async def append(
     resource_id: str,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Record a change by the current principal. Make it the last statement of the transaction.
+    """Write an entry for the current principal. Make it the last statement of the transaction.
 
-    `details` must be of JSON and never holds a body.
+    `details` is JSON and never holds a body. Raises TokenMissing where nobody is calling.
     """
     await connection.execute(
         "SELECT audit_append($1, $2, $3, $4, $5::jsonb)",

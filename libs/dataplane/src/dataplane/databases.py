@@ -1,4 +1,4 @@
-"""The databases that a service reaches, by tenant; the empty id is the management database."""
+"""The connection pools of a service by tenant; the empty id is the management database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from dataplane.pools import AccessStale, DatabaseServer, Pool, Target
+from dataplane.pools import AccessStale, DatabaseServer, Pool
 from servicekit.call import CallContext, current_call, use_call
 from servicekit.errors import (
     DatabaseUnavailable,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from dataplane.directory import TenantDirectory
-    from dataplane.pools import Connection
+    from dataplane.pools import Connection, ConnectionParameters
 
 MANAGEMENT = ""
 _KNOWN_POOLS = 2000
@@ -28,15 +28,19 @@ _REFUSAL_SECONDS = 1.0
 
 
 class WrongDatabase(Exception):
-    """A database says that it belongs to another tenant than the one it was opened for."""
+    """The database belongs to another tenant than the one that it was opened for."""
 
 
 class Databases:
-    """Opens pools when first needed, and drops them when the directory tells of a change."""
+    """Opens a pool when it is first needed, and drops it when the tenant changes.
+
+    `resolve` returns how to log in to a tenant's database, or raises DomainError. `budget` is how
+    many connections may be open to one database server.
+    """
 
     def __init__(
         self,
-        resolve: Callable[[str], Awaitable[Target]],
+        resolve: Callable[[str], Awaitable[ConnectionParameters]],
         application: str,
         budget: int,
         directory: TenantDirectory | None = None,
@@ -53,7 +57,7 @@ class Databases:
             directory.on_change(self.drop)
 
     async def acquire(self, tenant_id: str) -> tuple[Pool, Connection]:
-        """Return a connection and the pool to release it to."""
+        """Return a connection, and the pool to release it to. Raises DomainError."""
         pool = await self._pool(tenant_id)
         try:
             return pool, await pool.server.acquire(pool)
@@ -67,32 +71,32 @@ class Databases:
             raise DatabaseUnavailable("the database lets nobody in") from stale
 
     async def find(self, tenant_id: str) -> None:
-        """Raise what `acquire` would raise before it asks for a connection."""
+        """Raise what `acquire` would raise before it waits for a connection."""
         await self._pool(tenant_id)
 
     def drop(self, tenant_id: str) -> None:
-        """Forget a pool; what is lent from it is closed when it comes back."""
+        """Drop a pool; connections in use are closed when they are released."""
         self._refused.pop(tenant_id, None)
         pool = self._pools.pop(tenant_id, None)
         if pool is not None:
             pool.server.retire(pool)
 
     def close(self) -> None:
-        """Forget every pool."""
+        """Drop every pool."""
         for tenant_id in list(self._pools):
             self.drop(tenant_id)
 
     async def settled(self) -> None:
-        """Wait until what is being closed is closed."""
+        """Wait until the connections that are being closed are closed."""
         for server in self._servers.values():
             await server.settled()
 
     async def _pool(self, tenant_id: str) -> Pool:
         entry = self._directory.find(tenant_id) if self._directory is not None else None
         known = self._pools.get(tenant_id)
-        # Whatever changes a tenant's state counts its generation up. News may come late, so whether
-        # the tenant is open now is for the registry to say.
-        if known is None or (entry is not None and known.target.generation < entry.generation):
+        # Every change of a tenant's state increments its generation. The directory may be late, so
+        # only the registry decides whether the tenant is active now.
+        if known is None or (entry is not None and known.parameters.generation < entry.generation):
             if known is not None:
                 self.drop(tenant_id)
             return await self._open(tenant_id)
@@ -100,13 +104,13 @@ class Databases:
         return known
 
     async def _open(self, tenant_id: str) -> Pool:
-        """Make a pool, once however many ask; a refusal stands for a second."""
+        """Make a pool, once for all who wait; a refusal is cached for a second."""
         until, refusal = self._refused.get(tenant_id, (0.0, None))
         if refusal is not None and until > time.monotonic():
-            raise _told(refusal).with_traceback(None)
+            raise _visible(refusal).with_traceback(None)
         task = self._opening.get(tenant_id)
         if task is None:
-            # In a call of its own, because the one that happens to be first may be cancelled.
+            # With a context of its own: the call that happens to be first may be cancelled.
             with use_call(CallContext(tenant_id=tenant_id)):
                 task = asyncio.create_task(self._make(tenant_id))
             self._opening[tenant_id] = task
@@ -114,15 +118,15 @@ class Databases:
         try:
             return await asyncio.shield(task)
         except TenantNotFound as error:
-            raise _told(error) from None
+            raise _visible(error) from None
 
     async def _make(self, tenant_id: str) -> Pool:
-        target = await self._resolve(tenant_id)
-        server = self._servers.get(target.server_id)
+        parameters = await self._resolve(tenant_id)
+        server = self._servers.get(parameters.server_id)
         if server is None:
-            server = self._servers[target.server_id] = DatabaseServer(self._budget)
+            server = self._servers[parameters.server_id] = DatabaseServer(self._budget)
         check = None if tenant_id == MANAGEMENT else _identity_check(tenant_id)
-        return Pool(target, server, self._application, check)
+        return Pool(parameters, server, self._application, check)
 
     def _opened(self, tenant_id: str, task: asyncio.Task[Pool]) -> None:
         del self._opening[tenant_id]
@@ -138,8 +142,8 @@ class Databases:
                 self.drop(next(iter(self._pools)))
 
 
-def _told(refusal: DomainError) -> DomainError:
-    """Return what the current caller is told: that there is no tenant is not for everybody."""
+def _visible(refusal: DomainError) -> DomainError:
+    """Hide from callers that may not act for all tenants that a tenant does not exist."""
     call = current_call()
     everywhere = call is not None and call.principal is not None and call.principal.everywhere
     return PermissionDenied() if isinstance(refusal, TenantNotFound) and not everywhere else refusal

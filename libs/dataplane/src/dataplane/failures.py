@@ -1,8 +1,8 @@
-"""What a caller is told when a database fails: whatever says nothing about the statement itself.
+"""Classification of database failures that say nothing about the statement itself.
 
-asyncpg has no class for "the connection is gone". The server may say so with many codes, a socket
-with many errors, and the event loop with a RuntimeError. So what decides is how the session is
-afterwards, and for the rest the class of the SQLSTATE.
+asyncpg has no class for a lost connection: the server reports it with many codes, a socket with
+many errors, and the event loop with a RuntimeError. So the state of the session decides, and then
+the class of the SQLSTATE (PostgreSQL, appendix A).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 STATEMENT_SECONDS = 30
 
 _ENDED_SEVERITIES = ("FATAL", "PANIC")
-# Of SQLSTATE: connection exceptions, too few resources, an operator, the server's own system.
-_AWAY_CLASSES = ("08", "53", "57", "58")
-_AWAY = (
+# Connection exception, insufficient resources, operator intervention, system error.
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+_UNAVAILABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # what was the primary server is one no more
 )
-_AGAIN = (
+_CONFLICTS = (
     asyncpg.TransactionRollbackError,
     asyncpg.InvalidCachedStatementError,  # a migration has just changed a table
     asyncpg.OutdatedSchemaCacheError,
@@ -37,29 +37,29 @@ _AGAIN = (
 _NOT_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
-def is_away(error: BaseException, connection: _Connection) -> bool:
-    """Tell whether the connection is of no use any more, or the server cannot do what it could."""
+def is_unavailable(error: BaseException, connection: _Connection) -> bool:
+    """Tell whether an error means that the connection is lost or the server cannot serve."""
     if isinstance(error, DomainError | asyncpg.QueryCanceledError) or not isinstance(
         error, Exception
     ):
         return False
-    if connection.is_closed() or isinstance(error, _AWAY):
+    if connection.is_closed() or isinstance(error, _UNAVAILABLE):
         return True
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         severity = getattr(error, "severity_en", None)
-        return severity in _ENDED_SEVERITIES or state[:2] in _AWAY_CLASSES
+        return severity in _ENDED_SEVERITIES or state[:2] in _UNAVAILABLE_CLASSES
     protocol_broken = isinstance(error, asyncpg.InternalClientError)
     return protocol_broken and not isinstance(error, asyncpg.OutdatedSchemaCacheError)
 
 
-def told(error: BaseException, connection: _Connection) -> DomainError | None:
-    """Return what a caller is told; None for an error that is no failure of the database's."""
+def to_domain_error(error: BaseException, connection: _Connection) -> DomainError | None:
+    """Return the error that a caller gets; None for one that concerns the statement itself."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return DeadlineExceeded(f"a statement took longer than {STATEMENT_SECONDS} s")
-    if is_away(error, connection):
+    if is_unavailable(error, connection):
         return DatabaseUnavailable("the connection to the database was lost")
-    if isinstance(error, _AGAIN):
+    if isinstance(error, _CONFLICTS):
         return DatabaseUnavailable("the transaction collided with another one")
     if isinstance(error, _NOT_TEXT):
         return ValueUnstorable("a text holds U+0000, which cannot be stored")

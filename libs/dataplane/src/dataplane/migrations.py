@@ -1,8 +1,7 @@
-"""A service's migration files, and their publication to the tenant service."""
+"""Reading a service's migration files, and publishing them to the tenant service."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from dataplane.outage import Outage
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
 from servicekit.errors import StartRefused, Unavailable
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +26,6 @@ _TARGETS = {
     "tenant": schema_pb2.MIGRATION_TARGET_TENANT,
     "management": schema_pb2.MIGRATION_TARGET_MANAGEMENT,
 }
-_FIRST_DELAY = 0.25
-_LAST_DELAY = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -75,23 +72,24 @@ async def publish(
     """
     stub = schema_service_pb2_grpc.SchemaServiceStub(tenant_channel)
     request = schema_service_pb2.PublishMigrationsRequest(migrations=map(_message, migrations))
-    delay, outage = _FIRST_DELAY, Outage(_log, "the migrations cannot be published yet")
-    while True:
-        try:
-            response = await stub.PublishMigrations(request)
-        except Unavailable as error:
-            outage.goes_on(service=service, waits_for="tenant", why=error.message)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, _LAST_DELAY)
-        else:
-            counts = {
-                "service": service,
-                "new": response.published_count,
-                "current_tenants": response.current_tenant_count,
-                "behind_tenants": list(response.behind_tenant_ids),
-            }
-            _log.info("the migrations are published", extra=counts)
-            return
+    log = RetryLog(
+        _log,
+        "migration_registry.unavailable",
+        "the migrations cannot be published yet",
+        service=service,
+        waits_for="tenant",
+    )
+    response = await retry(lambda: stub.PublishMigrations(request), Unavailable, log)
+    _log.info(
+        "the migrations are published",
+        extra={
+            "event": "migrations.published",
+            "service": service,
+            "new": response.published_count,
+            "current_tenants": response.current_tenant_count,
+            "behind_tenants": list(response.behind_tenant_ids),
+        },
+    )
 
 
 def _read(path: Path) -> list[Migration]:

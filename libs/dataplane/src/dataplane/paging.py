@@ -1,4 +1,4 @@
-"""Pages of lists, and the opaque tokens between them."""
+"""Pages of lists, and opaque page tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = 50
 
 PAGE_BYTES = 1 << 20
-"""What the texts of a page come to at most: clients take 4 MiB unless told otherwise."""
+"""The most bytes of text in a page: gRPC clients accept 4 MiB unless configured otherwise."""
 
 JSON_PAGE_BYTES = 128 << 10
-"""What the JSON values of a page come to at most: each is made into a message on the loop."""
+"""The most bytes of JSON in a page: each value is made into a message on the event loop."""
 
 _LARGEST = 2**63 - 1  # of a bigint
 
@@ -42,16 +42,16 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items of a list, and the token of the page after them; empty at the end."""
+    """Items of a list, and the token of the next page; empty on the last page."""
 
     items: tuple[T, ...]
     next_token: str
 
 
 def page(rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str) -> Page[T]:
-    """Make a page of the first `limit` rows; one more tells that there is a next page.
+    """Make a page of the first `limit` rows; one row more means that there is a next page.
 
-    The rows are in the order of the columns `sorted_by`, which no two of them have in common.
+    The rows are sorted by the columns `sorted_by`, which are unique together.
     """
     items = tuple(map(item, rows[:limit]))
     if len(rows) <= limit:
@@ -60,10 +60,11 @@ def page(rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str)
 
 
 def within_bytes(rows: str, order: str, size: str, limit: int) -> str:
-    """Return SQL for those first ones of `rows`, a query, that come to few bytes together.
+    """Return SQL for the first rows of the query `rows` that have few bytes together.
 
-    `order` sorts them, `size` is the bytes of one by its columns. One row is returned however large
-    it is; a row is left out where those before it have `limit` bytes. `page_within_bytes` reads it.
+    `order` is its ORDER BY, `size` an expression for the bytes of a row. A row is left out when the
+    rows before it have `limit` bytes or more, so that one row is returned however large it is.
+    `page_within_bytes` makes the page.
     """
     before = f"sum({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - {size}"
     counted = f"SELECT found.*, {before} AS bytes_before, count(*) OVER () AS rows_found"
@@ -76,7 +77,7 @@ def within_bytes(rows: str, order: str, size: str, limit: int) -> str:
 def page_within_bytes(
     rows: Sequence[R], limit: int, item: Callable[[R], T], *sorted_by: str
 ) -> Page[T]:
-    """Make a page as `page` does, of what a query by `within_bytes` returned."""
+    """Make a page as `page` does, of the rows of a query made by `within_bytes`."""
     items = tuple(map(item, rows[:limit]))
     if not rows or len(items) == rows[0]["rows_found"]:
         return Page(items, "")
@@ -84,7 +85,7 @@ def page_within_bytes(
 
 
 def encode(*keys: int | str | datetime | UUID) -> str:
-    """Make the token of the page that begins after the item with these sort keys."""
+    """Make the token of the page after the item with these sort keys."""
     body = json.dumps([key if isinstance(key, (int, str)) else str(key) for key in keys]).encode()
     return base64.urlsafe_b64encode(_mark(body) + body).decode().rstrip("=")
 
@@ -98,9 +99,9 @@ def decode(token: str, first: type[A], second: type[B], /) -> tuple[A, B] | None
 def decode(token: str, *kinds: type[Any]) -> object:
     """Return the sort key (or keys) in a token of the method being served; None when it is empty.
 
-    `kinds` are the keys' types, int (a bigint to PostgreSQL) when none is given. A token is no
-    secret and no seal: what it leads to is what its caller may read anyway. Raises
-    PageTokenInvalid for what is no token, or holds what PostgreSQL would not take.
+    `kinds` are the types of the keys; int (bigint) when none is given. A token is neither secret
+    nor signed: it gives access to nothing that its caller may not read anyway. Raises
+    PageTokenInvalid for what is no token of this method, or holds what PostgreSQL would refuse.
     """
     if not token:
         return None
@@ -114,14 +115,14 @@ def decode(token: str, *kinds: type[Any]) -> object:
 
 
 def _mark(body: bytes) -> bytes:
-    """Tie a token to its method, so that another method's is refused and not misread."""
+    """Return a checksum that ties a token to its method: another method refuses it."""
     call = current_call()
     method = call.method.path if call is not None and call.method is not None else ""
     return zlib.crc32(body, zlib.crc32(method.encode())).to_bytes(4, "big")
 
 
 def _key(kind: type[Any], key: object) -> object:
-    """Return a sort key that PostgreSQL takes: whoever makes a token up may write anything."""
+    """Return a sort key that PostgreSQL accepts; a made-up token may hold anything."""
     if kind is datetime:
         return _moment(datetime.fromisoformat(str(key)))
     value = UUID(str(key)) if kind is UUID else key

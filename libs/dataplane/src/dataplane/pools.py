@@ -1,9 +1,9 @@
-"""Connections to databases: one pool a database, one budget a database server.
+"""Connection pools: one for each database, within one budget for each database server.
 
-Opened when needed and closed when idle, so that a tenant at rest costs nothing. A connection goes
-back without the reset query, which is three quarters of what getting one would cost. So handlers
-leave nothing in a session: SET LOCAL, pg_advisory_xact_lock, no LISTEN, no temporary tables. What
-comes back inside a transaction, cancelled or broken is closed.
+Connections are opened when needed and closed when idle, so that an idle tenant costs nothing. A
+connection is released without the reset query, which is three quarters of the cost of acquiring
+one. So handlers leave nothing in a session: SET LOCAL, pg_advisory_xact_lock, no LISTEN, no
+temporary tables. A connection that is released inside a transaction or broken is closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WAIT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
-_PATIENCE_SECONDS = 0.05
+_SAME_POOL_SECONDS = 0.05
 _STALE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -39,12 +39,16 @@ _STALE = (
 
 
 class AccessStale(Exception):
-    """The database does not know these credentials, or does not let anybody in (any more)."""
+    """The database does not accept these credentials, or accepts no connections (any more)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A database, and how to log in to it."""
+class ConnectionParameters:
+    """Where a database is, and how to log in to it.
+
+    `generation` grows whenever any of this changes. `connection_limit` is how many connections this
+    process may open as this role; `server_id` names the server whose budget they count against.
+    """
 
     host: str
     port: int
@@ -58,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
-    """Somebody in the queue: gets a connection of the pool, or None and may open one."""
+    """A task in the queue. Its future gets a connection of the pool, or None: it may open one."""
 
     pool: Pool
     future: asyncio.Future[Connection | None]
@@ -68,8 +72,8 @@ class _Waiter:
 class DatabaseServer:
     """The connections that this process may hold open to one database server.
 
-    Who waits is served in the order of coming, but a connection changes its tenant at most every
-    50 ms: to close it and open another costs more than most of what is done with it.
+    Waiters are served first in, first out, except that those of the same pool go first for 50 ms:
+    closing a connection and opening one of another pool costs more than most statements.
     """
 
     def __init__(self, budget: int) -> None:
@@ -81,9 +85,10 @@ class DatabaseServer:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def acquire(self, pool: Pool) -> Connection:
-        """Return a connection of a pool: an idle one, a new one, or the next that comes back.
+        """Return a connection of a pool: an idle one, a new one, or the next to be released.
 
-        `release` must follow. Raises TooManyCalls, DatabaseUnavailable, AccessStale.
+        `release` or `abandon` must follow. Raises TooManyCalls after 5 s, DatabaseUnavailable,
+        AccessStale.
         """
         while pool.idle:
             connection = pool.idle.pop()
@@ -107,41 +112,41 @@ class DatabaseServer:
             raise
 
     def release(self, connection: Connection, pool: Pool) -> None:
-        """Take a connection back. What is not as it was lent is closed."""
-        heir = self._heir(pool)
+        """Take a connection back; one that is broken or in a transaction is closed."""
+        next_waiter = self._next_waiter(pool)
         if connection.is_closed():
             self._closed(pool)
         elif connection.is_in_transaction() or pool.retired:
             self.abandon(connection, pool)
-        elif heir is None:
+        elif next_waiter is None:
             pool.idle.append(connection)
             self._idle[connection] = (pool, time.monotonic())
             if self._reaper is None:
                 self._reaper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._reap)
-        elif heir.pool is pool:
-            self._hand(heir, connection)
+        elif next_waiter.pool is pool:
+            self._hand_over(next_waiter, connection)
         else:
             self.abandon(connection, pool)
 
     def abandon(self, connection: Connection, pool: Pool) -> None:
-        """Close a connection; what it held is given on when the database server has let go."""
+        """Close a connection; its place in the budget is free once the server has closed it."""
         closing = asyncio.create_task(self._close(connection, pool))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     def retire(self, pool: Pool) -> None:
-        """Close what is idle in a pool now, and what is lent when it comes back."""
+        """Close the idle connections of a pool now, and the others when they are released."""
         pool.retired = True
         for connection in pool.idle[:]:
             self._evict(connection)
 
     async def settled(self) -> None:
-        """Wait until what is being closed is closed."""
+        """Wait until the connections that are being closed are closed."""
         await asyncio.gather(*self._closing)
 
     async def _close(self, connection: Connection, pool: Pool) -> None:
         try:
-            # Gracefully, because this waits for a cancelled statement, and for the server's end.
+            # Gracefully: this waits for a cancelled statement, and for the server to close.
             await connection.close(timeout=_CLOSE_SECONDS)
         except Exception:  # whatever it is, the connection is not used again
             connection.terminate()
@@ -149,12 +154,12 @@ class DatabaseServer:
             self._closed(pool)
 
     def _closed(self, pool: Pool) -> None:
-        """Give on what a connection held that is no more."""
+        """Give the place of a closed connection to a waiter, or back to the budget."""
         pool.opened -= 1
         for waiter in self._waiting:
             if waiter.pool.has_room:
                 waiter.pool.opened += 1
-                self._hand(waiter, None)
+                self._hand_over(waiter, None)
                 return
         self._free += 1
 
@@ -163,14 +168,14 @@ class DatabaseServer:
         pool.idle.remove(connection)
         self.abandon(connection, pool)
 
-    def _heir(self, pool: Pool) -> _Waiter | None:
-        """Return who gets the connection, or its place, that a pool has to give."""
+    def _next_waiter(self, pool: Pool) -> _Waiter | None:
+        """Return who gets the connection that a pool releases, or its place in the budget."""
         first = next((w for w in self._waiting if w.pool is pool or w.pool.has_room), None)
-        if first is None or time.monotonic() - first.since > _PATIENCE_SECONDS:
+        if first is None or time.monotonic() - first.since > _SAME_POOL_SECONDS:
             return first
         return next((w for w in self._waiting if w.pool is pool), first)
 
-    def _hand(self, waiter: _Waiter, connection: Connection | None) -> None:
+    def _hand_over(self, waiter: _Waiter, connection: Connection | None) -> None:
         del self._waiting[waiter]
         waiter.future.set_result(connection)
 
@@ -179,8 +184,8 @@ class DatabaseServer:
         waiter = _Waiter(pool, future, time.monotonic())
         self._waiting[waiter] = None
         try:
-            # Shielded, because what has been handed over must not be lost to a cancellation; and no
-            # wait_for, which would lose the cancellation when both come at once.
+            # Shielded: a connection that was handed over must not be lost to a cancellation. No
+            # wait_for: it would lose the cancellation when both come together.
             async with asyncio.timeout(WAIT_SECONDS):
                 return await asyncio.shield(future)
         except BaseException as error:
@@ -191,13 +196,13 @@ class DatabaseServer:
             else:
                 self._closed(pool)
             if isinstance(error, TimeoutError):
-                limit = min(self._budget, pool.target.connection_limit)
+                limit = min(self._budget, pool.parameters.connection_limit)
                 message = f"all {limit} connections to the database are in use"
                 raise TooManyCalls(message, retry_after_ms="1000") from None
             raise
 
     def _reap(self) -> None:
-        """Close what has been idle for too long."""
+        """Close the connections that have been idle for a minute."""
         self._reaper = None
         for connection, (_, since) in list(self._idle.items()):
             left = since + IDLE_SECONDS - time.monotonic()
@@ -208,16 +213,19 @@ class DatabaseServer:
 
 
 class Pool:
-    """The connections to one database as one role; its server's budget decides about them."""
+    """The connections to one database as one role, within the budget of its server.
+
+    `check` is awaited with each new connection; what it raises closes the connection.
+    """
 
     def __init__(
         self,
-        target: Target,
+        parameters: ConnectionParameters,
         server: DatabaseServer,
         application: str,
         check: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
-        self.target = target
+        self.parameters = parameters
         self.server = server
         self.idle: list[Connection] = []
         self.opened = 0
@@ -228,18 +236,18 @@ class Pool:
     @property
     def has_room(self) -> bool:
         """Whether the role may have another connection."""
-        return self.opened < self.target.connection_limit
+        return self.opened < self.parameters.connection_limit
 
     async def connect(self) -> Connection:
         """Open a connection. Raises DatabaseUnavailable, AccessStale, and what the check raises."""
-        target = self.target
+        parameters = self.parameters
         try:
             connection = await asyncpg.connect(
-                host=target.host,
-                port=target.port,
-                database=target.database,
-                user=target.user,
-                password=target.password,
+                host=parameters.host,
+                port=parameters.port,
+                database=parameters.database,
+                user=parameters.user,
+                password=parameters.password,
                 timeout=_CONNECT_SECONDS,
                 server_settings={
                     "application_name": self._application,
@@ -273,8 +281,12 @@ class Pool:
             connection.terminate()
             raise AccessStale(type(error).__name__) from None
         except BaseException as error:
-            told = None if isinstance(error, DomainError) else failures.told(error, connection)
+            mapped = (
+                None
+                if isinstance(error, DomainError)
+                else failures.to_domain_error(error, connection)
+            )
             connection.terminate()
-            if told is not None:
-                raise told from error
+            if mapped is not None:
+                raise mapped from error
             raise

@@ -1,17 +1,16 @@
-"""The databases of the tenants, and the management database, as one service reaches them."""
+"""Connections to the databases of the tenants and to the management database."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataplane.connection_lease import ConnectionLease
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
-from dataplane.lease import Lease
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from nagaya.tenant.v1 import connection_service_pb2, connection_service_pb2_grpc
 from servicekit.errors import (
     Conflict,
@@ -22,6 +21,7 @@ from servicekit.errors import (
     TenantNotActive,
     TenantNotFound,
 )
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET = 20
 _RESOLVE_SECONDS = 10.0
-_FIRST_DELAY = 0.1
-_LAST_DELAY = 5.0
 _log = logging.getLogger(__name__)
 
 
 class TenantPools:
-    """Connections to the tenants' databases, as the service's own role.
+    """Connections to the tenants' databases, in the service's own role.
 
     Entering a block raises TenantNotActive, DatabaseUnavailable, TooManyCalls, PeerUnavailable;
     where there is no such tenant PermissionDenied, or TenantNotFound if the caller may act for all
@@ -50,65 +48,60 @@ class TenantPools:
         self._databases = databases
 
     async def check(self, tenant_id: str) -> None:
-        """Raise what entering a block would raise, unless there is such a tenant, and it is active.
+        """Check that the tenant exists and is active; raise what entering a block would raise.
 
-        Where the tenant's database is in use already this costs nothing.
+        It costs nothing for a tenant whose database is in use already.
         """
         await self._databases.find(_named(tenant_id))
 
-    def connection(self, tenant_id: str) -> Lease:
-        """Lend a connection for the block; each statement is a transaction of its own."""
-        return Lease(self._databases, _named(tenant_id), transactional=False)
+    def connection(self, tenant_id: str) -> ConnectionLease:
+        """Acquire a connection for the block; each statement is a transaction of its own."""
+        return ConnectionLease(self._databases, _named(tenant_id), transactional=False)
 
-    def transaction(self, tenant_id: str) -> Lease:
-        """Lend a connection for the block, which is one transaction, committed if it ends well."""
-        return Lease(self._databases, _named(tenant_id), transactional=True)
+    def transaction(self, tenant_id: str) -> ConnectionLease:
+        """Acquire a connection for the block, which is one transaction."""
+        return ConnectionLease(self._databases, _named(tenant_id), transactional=True)
 
 
 class ManagementPool:
-    """Connections to the management database, as the service's own role."""
+    """Connections to the management database, in the service's own role."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
-    def connection(self) -> Lease:
-        """Lend a connection for the block; each statement is a transaction of its own."""
-        return Lease(self._databases, MANAGEMENT, transactional=False)
+    def connection(self) -> ConnectionLease:
+        """Acquire a connection for the block; each statement is a transaction of its own."""
+        return ConnectionLease(self._databases, MANAGEMENT, transactional=False)
 
-    def transaction(self) -> Lease:
-        """Lend a connection for the block, which is one transaction, committed if it ends well."""
-        return Lease(self._databases, MANAGEMENT, transactional=True)
+    def transaction(self) -> ConnectionLease:
+        """Acquire a connection for the block, which is one transaction."""
+        return ConnectionLease(self._databases, MANAGEMENT, transactional=True)
 
 
 @dataclass(frozen=True, slots=True)
 class DataPlane:
-    """What a service needs to reach its tables."""
+    """All that a service needs to reach its tables."""
 
     tenants: TenantPools
     management: ManagementPool
     directory: TenantDirectory
 
     async def ready(self) -> None:
-        """Wait until the tenants are known and the management database answers."""
+        """Wait until the directory has been read and the management database answers."""
         await self.directory.ready()
-        delay = _FIRST_DELAY
-        while True:
-            try:
-                async with self.management.connection() as connection:
-                    await connection.execute("SELECT 1")
-            except DomainError as error:
-                _log.warning("the management database is away", extra={"why": error.message})
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LAST_DELAY)
-            else:
-                return
+        log = RetryLog(_log, "management_database.unavailable", "the management database is away")
+        await retry(self._ping, DomainError, log)
+
+    async def _ping(self) -> None:
+        async with self.management.connection() as connection:
+            await connection.execute("SELECT 1")
 
 
 @asynccontextmanager
 async def connect_data_plane(
     tenant_channel: grpc.aio.Channel, service_name: str, budget: int = DEFAULT_BUDGET
 ) -> AsyncGenerator[DataPlane]:
-    """Follow the tenants, and reach the databases through the tenant service.
+    """Follow the registry of tenants, and open pools for the databases that it names.
 
     `budget` is how many connections this process may hold open to one database server.
     """
@@ -124,16 +117,16 @@ async def connect_data_plane(
 
 
 def _named(tenant_id: str) -> str:
-    """Return a tenant's id; the empty one would name the management database."""
+    """Return a tenant's id. Raises PermissionDenied for the empty one: the management database."""
     if tenant_id == MANAGEMENT:
         raise PermissionDenied
     return tenant_id
 
 
-def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[Target]]:
+def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[ConnectionParameters]]:
     stub = connection_service_pb2_grpc.ConnectionServiceStub(tenant_channel)
 
-    async def resolve(tenant_id: str) -> Target:
+    async def resolve(tenant_id: str) -> ConnectionParameters:
         request = connection_service_pb2.ResolveConnectionRequest(tenant_id=tenant_id)
         try:
             response = await stub.ResolveConnection(request, timeout=_RESOLVE_SECONDS)
@@ -144,13 +137,13 @@ def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[Tar
                 raise DatabaseUnavailable(error.message) from error
             state = error.metadata.get("state", "not ready")
             raise TenantNotActive(f"the tenant is {state}", state=state) from None
-        return _target(response.connection)
+        return _parameters(response.connection)
 
     return resolve
 
 
-def _target(connection: connection_pb2.Connection) -> Target:
-    return Target(
+def _parameters(connection: connection_pb2.Connection) -> ConnectionParameters:
+    return ConnectionParameters(
         host=connection.host,
         port=connection.port,
         database=connection.database,

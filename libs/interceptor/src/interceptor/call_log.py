@@ -52,7 +52,7 @@ class CallLog:
         ended = logs.iso(self._epoch + call.started + call.seconds)
         return (
             f'{{"time":"{ended}","level":"info","service":{self._service},'
-            f'"logger":"call","method":"{method.path[1:] if method else ""}",'
+            f'"logger":"call","event":"call.ended","method":"{method.path[1:] if method else ""}",'
             f'"code":"{call.code}","ms":{call.seconds * 1000:.2f},'
             f'"tenant_id":{quote((call.tenant_id or "")[:64])},'
             f'"user_id":{quote((call.user_id or "")[:128])},"workload":{workload},'

@@ -40,9 +40,9 @@ async def _read(context: grpc.aio.ServicerContext[Any, Any], silent_seconds: flo
     loop = asyncio.get_running_loop()
     end = loop.time() + _MOST_SECONDS
     try:
-        async with asyncio.timeout(silent_seconds) as silence:
+        async with asyncio.timeout(silent_seconds) as timeout:
             while left > 0 and (raw := await context.read()) is not grpc.aio.EOF:
                 left -= len(raw)
-                silence.reschedule(min(end, loop.time() + silent_seconds))
+                timeout.reschedule(min(end, loop.time() + silent_seconds))
     except TimeoutError:
         return

@@ -41,7 +41,9 @@ def error_for_caller(error: BaseException, call: ServerCall, request: object) ->
     if isinstance(error, DomainError) and not _is_defect(error):
         return error
     error_id = uuid.uuid4().hex[:12]
-    _log.error("a defect", exc_info=error, extra={"error_id": error_id})
+    _log.error(
+        "a defect", exc_info=error, extra={"event": "call.defect_found", "error_id": error_id}
+    )
     return Internal(f"internal error {error_id}", error_id=error_id)
 
 

@@ -135,7 +135,8 @@ class Server:
         await self.set_serving(False)
         await self._server.start()
         self._lag = asyncio.create_task(telemetry.watch_loop_lag())
-        _log.info("listening", extra={"address": f"{self._config.listen_host}:{port}"})
+        listening = f"{self._config.listen_host}:{port}"
+        _log.info("listening", extra={"event": "server.listening", "address": listening})
         return port
 
     async def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - its name says it
@@ -173,10 +174,11 @@ class Server:
 
         `hurried` ends the wait at once, and the calls in progress with it.
         """
-        _log.info("draining", extra={"seconds": self._config.drain_seconds})
+        seconds = self._config.drain_seconds
+        _log.info("draining", extra={"event": "server.draining", "seconds": seconds})
         await self._health.enter_graceful_shutdown()
         hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
-        await asyncio.wait((hurry,), timeout=self._config.drain_seconds)
+        await asyncio.wait((hurry,), timeout=seconds)
         if self._on_drain is not None:
             await self._on_drain()
         await self.stop(0.0 if hurry.done() else _STOP_SECONDS)
@@ -188,7 +190,7 @@ class Server:
         if self._lag is not None:
             self._lag.cancel()
         self._log.flush()
-        _log.info("stopped")
+        _log.info("stopped", extra={"event": "server.stopped"})
 
     async def _become_ready(self, prepare: Coroutine[Any, Any, None] | None) -> None:
         if prepare is not None:

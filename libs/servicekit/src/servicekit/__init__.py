@@ -1,1 +1,1 @@
-"""What the services of Nagaya share: server, channel, identity, errors, tenant pools, telemetry."""
+"""What all services share: channels, identity, policies, errors, settings, telemetry."""

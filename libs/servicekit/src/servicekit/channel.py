@@ -1,4 +1,4 @@
-"""Channels to other services: identity, deadlines, retries and errors of every call, done once."""
+"""gRPC channels to other services: identity, deadlines, retries and errors of every call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RETRIES = {
     # A server that stops answers CANCELLED to what it has not begun.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
-# Room for what is in flight when a server restarts; a peer that stays away is soon asked once.
+# Enough for the calls in flight when a server restarts; a peer that stays away is soon not retried.
 _THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 OPTIONS = {
     "grpc.keepalive_time_ms": 20_000,
@@ -58,12 +58,13 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """Open a channel to a service; nothing is sent before the first call.
 
-    Calls carry the signer's token for the tenant and person of the call being served (or of
-    `calling`), or `token`. They end in time for the call being served, are retried where the
-    contract says that this is harmless, and raise the kinds of servicekit.errors, with `reason`.
+    Calls carry the signer's token for the tenant and person of the current call (or of
+    `on_behalf_of`), or `token`. They end before the deadline of the current call, are retried where
+    the contract says that this is harmless, and raise the kinds of servicekit.errors.
 
-    `streaming` lets a slow reader push back early. `peer` is the service's name in errors.
-    `balanced` spreads calls over all addresses of the name and skips those that are not healthy.
+    `streaming` makes flow control stop the sender early when a reader is slow. `peer` is the name
+    of the service in errors. `balanced` spreads calls over all addresses that the name resolves to
+    and that are healthy.
     """
 
     def authorization() -> str | None:
@@ -78,10 +79,10 @@ def open_channel(
 
 
 class Channel:
-    """What a stub needs of a channel, and its end; calls raise DomainErrors.
+    """The part of grpc.aio.Channel that generated stubs use; calls raise DomainError.
 
-    It keeps one connection for each service of the peer, because retry rules and health belong to
-    a service. Unary calls are coroutines and streams are PeerStreams: less than the calls of gRPC.
+    There is one connection for each service of the peer, because retry policies and health belong
+    to a service. Unary calls are coroutines and streams are PeerStreams: less than gRPC's calls.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Channel:
 
 
 class PeerMethod(Generic[Q, R]):
-    """One method of a peer."""
+    """One method of a peer; its calls carry a token, a deadline, the request id and the trace."""
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class PeerMethod(Generic[Q, R]):
         metadata: Iterable[tuple[str, str]] = (),
         **options: object,
     ) -> dict[str, object]:
-        """Return the options of a call, with all that rides along with it."""
+        """Return the options of a call: deadline and metadata. Raises DeadlineExceeded."""
         call = current_call()
         seconds = self._max_seconds if timeout is None else timeout
         left = call.remaining() if call is not None else None

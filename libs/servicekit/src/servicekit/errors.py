@@ -1,4 +1,4 @@
-"""The kinds of refusal. A service's own errors subclass a kind and name their reason.
+"""The kinds of errors, one for each gRPC code. A service's own errors subclass a kind.
 
 DomainError
 ├── InvalidInput        the request itself is wrong
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 
 class DomainError(Exception):
-    """Something that a caller is told: a sentence, a reason that programs read, and a hint.
+    """An error that is sent to the caller: a sentence, a reason for programs, and a hint.
 
-    `metadata` goes to the caller as ErrorInfo.metadata; `retry_after_ms` in it becomes a RetryInfo.
-    `domain` says whose reason it is; empty: of the service that raises it. `retry_at_once` False
-    keeps clients from calling again by themselves, as they do when a service is unavailable.
+    `metadata` is sent as ErrorInfo.metadata; `retry_after_ms` in it also as a RetryInfo. `domain`
+    is the ErrorInfo's; empty for that of the service that raises it. `retry_at_once` False keeps
+    clients from retrying by themselves, as they do when a service is unavailable.
     """
 
     reason: str = ""
@@ -60,7 +60,7 @@ class StartRefused(Exception):
 
 
 class SharedError(DomainError):
-    """Mixed into what any service may answer with, by the contract's nagaya.options.v1."""
+    """An error that any service may return: its reason is one of nagaya.options.v1."""
 
     domain = "options.nagaya.dev"
 
@@ -74,6 +74,8 @@ class Violation:
 
 
 class InvalidInput(DomainError):
+    """The request itself is wrong; `violations` name its fields."""
+
     def __init__(
         self, message: str, /, *, violations: Sequence[Violation] = (), **metadata: str
     ) -> None:
@@ -81,53 +83,72 @@ class InvalidInput(DomainError):
         self.violations = tuple(violations)
 
 
-class Unauthenticated(DomainError): ...
+class Unauthenticated(DomainError):
+    """It is not known who calls."""
 
 
-class Forbidden(DomainError): ...
+class Forbidden(DomainError):
+    """The caller may not do this."""
 
 
-class NotFound(DomainError): ...
+class NotFound(DomainError):
+    """There is no such thing."""
 
 
-class AlreadyExists(DomainError): ...
+class AlreadyExists(DomainError):
+    """There is such a thing already, and it is another one."""
 
 
-class Conflict(DomainError): ...
+class Conflict(DomainError):
+    """The request is right, and the state of the system does not allow it."""
 
 
-class OutOfRange(DomainError): ...
+class OutOfRange(DomainError):
+    """The request asks for something behind an end."""
 
 
-class LimitExceeded(DomainError): ...
+class LimitExceeded(DomainError):
+    """Too much, too many, or too often."""
 
 
-class Unavailable(DomainError): ...
+class Unavailable(DomainError):
+    """Something that is needed is away; the same call may succeed later."""
 
 
 class DeadlineExceeded(SharedError):
+    """The call did not end in time."""
+
     reason = "ERROR_REASON_DEADLINE_EXCEEDED"
     hint = "Allow the call more time, or ask for less."
 
 
-class DataLoss(DomainError): ...
+class DataLoss(DomainError):
+    """Stored data is damaged."""
 
 
 class Internal(SharedError):
+    """A defect of the service; its log has the story under the `error_id`."""
+
     reason = "ERROR_REASON_INTERNAL"
 
 
 class TokenMissing(SharedError, Unauthenticated):
+    """The call carries no token."""
+
     reason = "ERROR_REASON_TOKEN_MISSING"
     hint = "Send the metadata `authorization: Bearer <token>`."
 
 
 class TokenInvalid(SharedError, Unauthenticated):
+    """The token is not valid; the message says why."""
+
     reason = "ERROR_REASON_TOKEN_INVALID"
     hint = "Get a new token from the issuer that the service is configured with."
 
 
 class PermissionDenied(SharedError, Forbidden):
+    """The caller may not call the method, or not for this tenant, or there is no such tenant."""
+
     reason = "ERROR_REASON_PERMISSION_DENIED"
     hint = "Ask for a token with the method's permission and the tenant."
 
@@ -136,46 +157,62 @@ class PermissionDenied(SharedError, Forbidden):
 
 
 class RequestInvalid(SharedError, InvalidInput):
+    """The request breaks a rule of its contract."""
+
     reason = "ERROR_REASON_REQUEST_INVALID"
     hint = "Each wrong field is listed in the details of the status."
 
 
 class ValueUnstorable(RequestInvalid):
-    """A text or number cannot be kept; the interceptor names the fields that hold it."""
+    """A text or number cannot be stored; the interceptor names the fields that hold it."""
 
     hint = "Leave U+0000 out of every text, and send only numbers that JSON has."
 
 
 class PageTokenInvalid(SharedError, InvalidInput):
+    """The page token was not made by this method."""
+
     reason = "ERROR_REASON_PAGE_TOKEN_INVALID"
     hint = "Send the next_page_token of the page before, unchanged, or nothing for the first page."
 
 
 class TenantNotFound(SharedError, NotFound):
+    """There is no such tenant; raised only to callers that may act for all tenants."""
+
     reason = "ERROR_REASON_TENANT_NOT_FOUND"
     hint = "List the tenants with ListTenants."
 
 
 class TooManyCalls(SharedError, LimitExceeded):
+    """The caller or tenant has too many calls in progress."""
+
     reason = "ERROR_REASON_LIMIT_EXCEEDED"
     hint = "Wait for calls to finish, then call again."
 
 
 class RequestTooLarge(SharedError, LimitExceeded):
+    """A message has more bytes than the service accepts."""
+
     reason = "ERROR_REASON_LIMIT_EXCEEDED"
     hint = "Send less at once."
 
 
 class TenantNotActive(SharedError, Conflict):
+    """The tenant is suspended, or is still being created."""
+
     reason = "ERROR_REASON_TENANT_NOT_ACTIVE"
     hint = "Resume the tenant with ResumeTenant, or finish its creation with CreateTenant."
 
 
 class DatabaseUnavailable(SharedError, Unavailable):
+    """A database cannot be reached, or a connection to it was lost."""
+
     reason = "ERROR_REASON_DATABASE_UNAVAILABLE"
     hint = "Call again in a moment."
 
 
 class PeerUnavailable(SharedError, Unavailable):
+    """Another service cannot be reached."""
+
     reason = "ERROR_REASON_PEER_UNAVAILABLE"
     hint = "Call again."

@@ -1,4 +1,4 @@
-"""Who calls: people by their issuer's tokens, workloads by tokens that they sign themselves."""
+"""Identity of callers: people with tokens of an issuer, workloads with tokens they sign."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Principal:
     scope: frozenset[str]
 
     def may(self, permission: str) -> bool:
-        """Tell whether the scope holds `permission`, its family (`runs.*`), or everything."""
+        """Return whether the scope has `permission`, its family (`runs.*`), or `*`."""
         family = permission.partition(".")[0] + ".*"
         return permission in self.scope or family in self.scope or "*" in self.scope
 
@@ -58,7 +58,7 @@ class Principal:
         return "*" in self.tenants
 
     def covers(self, tenant_id: str) -> bool:
-        """Tell whether the caller may act for a tenant; only `*` covers the empty one."""
+        """Return whether the caller may act for a tenant; only `*` covers the empty one."""
         return self.everywhere or (tenant_id != "" and tenant_id in self.tenants)
 
 
@@ -68,7 +68,7 @@ def workload_principal(name: str) -> Principal:
 
 
 class Verifier:
-    """Verifies tokens against a file of public keys, which it reads again when the file changes."""
+    """Verifies tokens with the public keys of a JWKS file, read again when the file changes."""
 
     def __init__(self, jwks_file: Path, issuer: str) -> None:
         self._file = jwks_file
@@ -88,9 +88,9 @@ class Verifier:
             raise StartRefused(f"{jwks_file} holds no public keys (JWKS): {error}") from None
 
     def verify(self, token: str) -> Principal:
-        """Return whose token it is. Raises TokenInvalid.
+        """Return the principal of a token. Raises TokenInvalid.
 
-        A verified token is remembered until it expires or the keys change.
+        A verified token is cached, by its hash, until it expires or the keys change.
         """
         if time.monotonic() >= self._recheck_at:
             self._recheck()
@@ -109,7 +109,10 @@ class Verifier:
         try:
             self._refresh()
         except (OSError, ValueError, jwt.PyJWTError) as error:
-            _log.error("the file of public keys cannot be read", extra={"why": str(error)})
+            _log.error(
+                "the file of public keys cannot be read",
+                extra={"event": "public_keys.read_failed", "why": str(error)},
+            )
 
     def _refresh(self) -> None:
         stat = self._file.stat()
@@ -174,7 +177,7 @@ def _workload(claims: Mapping[str, Any], kid: str) -> Principal:
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    """Return who is meant. Raises ValueError for what no audit entry could hold."""
+    """Return `sub`. Raises InvalidTokenError for what no audit entry could hold."""
     subject = str(claims["sub"])
     if not 0 < len(subject.encode()) <= _SUBJECT_BYTES or "\0" in subject:
         raise jwt.InvalidTokenError(f"sub is no name of 1 to {_SUBJECT_BYTES} bytes")
@@ -187,7 +190,7 @@ def _why(error: Exception) -> str:
 
 
 class WorkloadSigner:
-    """Signs the short-lived tokens by which one workload calls the others."""
+    """Signs the tokens with which one workload calls the others; they live for 5 minutes."""
 
     def __init__(self, name: str, private_key: PrivateKey) -> None:
         self.name = name
@@ -208,9 +211,9 @@ class WorkloadSigner:
         return cls(name, key)
 
     def token(self, tenant_id: str | None = None, user_id: str | None = None) -> str:
-        """Return a token for a tenant (None: of no tenant) and a person (None: the workload).
+        """Return a token for a tenant (None: for none) and a person (None: for the workload).
 
-        It is good for a minute at least.
+        It stays valid for a minute at least.
         """
         person = user_id is not None and not user_id.startswith(WORKLOAD_PREFIX)
         subject = user_id if person and user_id else WORKLOAD_PREFIX + self.name

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, on standard error, written by a thread of its own."""
+"""Logging: one JSON object a line, on standard error, written by a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _QUEUED_LINES = 10_000
-_WORDS = 200
+_MESSAGE_LENGTH = 200
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LineWriter:
-    """Takes lines without ever blocking, and writes them in a thread; counts what it must drop."""
+    """Writes lines in a thread. `put` never blocks; lines above 10,000 are dropped and counted."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -33,14 +33,14 @@ class LineWriter:
         self.dropped = 0
 
     def put(self, line: str) -> None:
-        """Hand over a line, or several joined by newlines."""
+        """Queue a line, or several joined by newlines."""
         try:
             self._lines.put_nowait(line)
         except queue.Full:
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what is queued, and end the thread."""
+        """Write what is queued, and end the thread; wait for 5 s at most."""
         self._lines.put(None)
         self._thread.join(timeout=5)
 
@@ -50,7 +50,7 @@ class LineWriter:
 
 
 class JsonHandler(logging.Handler):
-    """Turns log records into JSON lines; what stands in `extra` becomes fields."""
+    """Turns log records into JSON lines; `extra` becomes fields, `event` among them."""
 
     def __init__(self, service: str, writer: LineWriter) -> None:
         super().__init__()
@@ -70,16 +70,16 @@ class JsonHandler(logging.Handler):
             fields |= {"request_id": call.request_id, "tenant_id": call.tenant_id}
         fields |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info is not None and record.exc_info[1] is not None:
-            fields["exception"] = _story(record.exc_info[1])
+            fields["exception"] = _format_exception(record.exc_info[1])
         self.writer.put(json.dumps(fields, default=str))
 
 
-def _story(error: BaseException) -> str:
-    """Tell an error and its causes, with little of their words: these may quote a body."""
-    words = str(error).partition("\n")[0][:_WORDS]
-    told = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: {words}\n"
+def _format_exception(error: BaseException) -> str:
+    """Format an error and its causes with 200 characters of each: messages may quote a body."""
+    words = str(error).partition("\n")[0][:_MESSAGE_LENGTH]
+    text = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: {words}\n"
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return told if cause is None else f"{_story(cause)}which led to\n{told}"
+    return text if cause is None else f"{_format_exception(cause)}which led to\n{text}"
 
 
 def start(service: str, level: str) -> JsonHandler:
@@ -94,7 +94,7 @@ def start(service: str, level: str) -> JsonHandler:
 
 
 def stop() -> None:
-    """Write the lines that are left."""
+    """Write the lines that are queued."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, JsonHandler):
             handler.writer.close()

@@ -1,4 +1,4 @@
-"""What each method asks of its caller, read from the contract."""
+"""Method policies: what each method requires of its caller, read from the contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_SECONDS = 30
 
 
 class PolicyMissing(Exception):
-    """The contract does not say who may call a method, or says something impossible."""
+    """The contract has no policy for a method, or one that cannot be; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Method:
     """One method of the contract and its policy.
 
     `path` is as on the wire: /nagaya.runs.v1.RunService/CreateRun. `domain` is that of the
-    service's own reasons: runs.nagaya.dev. `repeatable` says whether gRPC may send a request again
-    by itself. `changes_all`: it changes what belongs to no tenant. `tenant_of` reads the tenant out
-    of a request; it is None for methods that belong to no tenant.
+    service's own reasons: runs.nagaya.dev. `repeatable`: gRPC may retry a request by itself.
+    `changes_all`: it changes something that belongs to no tenant. `tenant_of` reads the tenant from
+    a request; it is None for methods that belong to no tenant.
     """
 
     path: str

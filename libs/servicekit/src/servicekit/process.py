@@ -1,4 +1,4 @@
-"""A service's process, from its start to its exit code."""
+"""The process of a service: event loop, garbage collection, exit code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ALLOCATED_BEFORE_COLLECTION = 10_000
 
 
 def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
-    """Run a process on uvloop. A start that is refused ends with one sentence and exit code 1."""
-    # What the imports have made stays; and calls make many objects, but few that need collecting.
+    """Run `serve` on uvloop, then exit: with 1 and one sentence for StartRefused or DomainError."""
+    # The objects of the imports stay; calls allocate many objects, and few form cycles.
     gc.freeze()
     gc.set_threshold(_ALLOCATED_BEFORE_COLLECTION)
     code = 0
@@ -35,6 +35,6 @@ def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process as it is: Temporal's threads abort one interpreter in 25 that cleans up."""
+    """Exit without cleaning up: Temporal's threads abort one interpreter in 25 that does."""
     sys.stdout.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Settings from the environment: read once, checked together, all problems told at once."""
+"""Settings from environment variables: read once, all problems reported together."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class SettingsInvalid(StartRefused):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable that a process reads."""
+    """An environment variable that a process reads."""
 
     name: str
     meaning: str
     default: object
-    """What counts when it is not set; None when it must be."""
+    """The value when it is not set; None when it must be set."""
 
 
 class Environment:
-    """Reads settings from a mapping and collects what is wrong with them.
+    """Reads settings from a mapping and collects the problems.
 
-    A setting without a default must be there. After the last one call `done`; until then a wrong
-    setting reads as its type's zero value. `settings` are those that were read, in order:
-    docs/settings.md is made of them.
+    A setting without a default must be set. Call `done` after the last one; until then a wrong
+    setting reads as the zero value of its type. `settings` are those that were read, in order:
+    docs/settings.md is generated from them.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -143,9 +143,9 @@ def read(of: Callable[[Environment], T], variables: Mapping[str, str]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """How a service listens, whom it trusts, and where its telemetry goes.
+    """Settings that all servers have: where to listen, whose tokens to trust, telemetry.
 
-    `drain_seconds` is how long it serves on after SIGTERM, while load balancers look elsewhere.
+    `drain_seconds` is how long it serves on after SIGTERM, until load balancers send no more.
     `metrics_port` 0 means no metrics.
     """
 

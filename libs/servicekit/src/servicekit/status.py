@@ -1,4 +1,4 @@
-"""Between errors and gRPC statuses, both ways."""
+"""Conversion between DomainError and gRPC statuses (google.rpc.Status), both ways."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LONGEST_DELAY_MS = 315_576_000_000_000  # of a google.protobuf.Duration
 
 
 class RemoteError(DomainError):
-    """Mixed into the kind of an error that another service told of."""
+    """An error that another service returned; its class is also the kind of that error."""
 
 
 _REMOTE: dict[int, type[RemoteError]] = {
@@ -45,8 +45,8 @@ _REMOTE: dict[int, type[RemoteError]] = {
 }
 
 
-class Refusal(NamedTuple):
-    """What a caller is sent: code, message, and a serialised google.rpc.Status."""
+class EncodedStatus(NamedTuple):
+    """A status as it is sent: code, message, and the serialised google.rpc.Status."""
 
     code: grpc.StatusCode
     message: str
@@ -58,14 +58,14 @@ def code_of(error: type[DomainError]) -> grpc.StatusCode:
     return next(_CODES[kind] for kind in error.__mro__ if kind in _CODES)
 
 
-def encode(error: DomainError, domain: str) -> Refusal:
-    """Return what tells a caller of `error`; `domain` is the serving service's."""
+def encode(error: DomainError, domain: str) -> EncodedStatus:
+    """Return the status of an error; `domain` is that of the service that raises it."""
     status = to_proto(error, domain)
-    return Refusal(code_of(type(error)), status.message, status.SerializeToString())
+    return EncodedStatus(code_of(type(error)), status.message, status.SerializeToString())
 
 
 def to_proto(error: DomainError, domain: str) -> Status:
-    """Return an error as a message: for batches, whose items fail one by one."""
+    """Return an error as google.rpc.Status: for batches, whose items fail one by one."""
     between = " " if error.message.endswith((".", "!", "?")) else ". "
     message = error.message + between + error.hint if error.hint else error.message
     status = Status(code=code_of(type(error)).value[0], message=message[:_MESSAGE_LIMIT])
@@ -83,23 +83,23 @@ def to_proto(error: DomainError, domain: str) -> Status:
 
 
 def from_proto(status: Status) -> DomainError:
-    """Return the error that a peer told of in a message."""
+    """Return the RemoteError of a google.rpc.Status that a peer returned."""
     info, violations = ErrorInfo(), list[Violation]()
     for detail in status.details:
         bad = BadRequest()
         if not detail.Unpack(info) and detail.Unpack(bad):
             violations += (Violation(v.field, v.description) for v in bad.field_violations)
     kind = _REMOTE.get(status.code, _REMOTE[grpc.StatusCode.INTERNAL.value[0]])
-    told = kind(status.message, **dict(info.metadata))
-    told.reason, told.domain = info.reason or kind.reason, info.domain or kind.domain
-    told.hint = ""  # it is in the message
-    if isinstance(told, InvalidInput):
-        told.violations = tuple(violations)
-    return told
+    error = kind(status.message, **dict(info.metadata))
+    error.reason, error.domain = info.reason or kind.reason, info.domain or kind.domain
+    error.hint = ""  # it is in the message
+    if isinstance(error, InvalidInput):
+        error.violations = tuple(violations)
+    return error
 
 
 def decode(error: grpc.aio.AioRpcError, peer: str) -> DomainError:
-    """Return the error that a peer told of; PeerUnavailable when it could not be reached."""
+    """Return the RemoteError of a failed call; PeerUnavailable when no server was reached."""
     code, text = error.code(), error.details() or error.code().name
     status = Status(code=code.value[0], message=text)
     for key, value in error.trailing_metadata():

@@ -1,4 +1,4 @@
-"""Metrics, spans and the propagation of their context."""
+"""Start of logs, metrics and spans, and W3C trace context."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ LOG_DROPPED = Gauge("log_lines_dropped", "Log lines lost because standard error 
 
 
 def start(service_name: str, config: ServerConfig) -> None:
-    """Start logs, metrics and spans of this process, as configured. Call it once, first."""
+    """Start logs, metrics and spans as configured. Call it once, first. Raises StartRefused."""
     handler = logs.start(service_name, config.log_level)
     LOG_DROPPED.set_function(lambda: handler.writer.dropped)
     if config.metrics_port:
         try:
             start_http_server(config.metrics_port, addr=config.listen_host)
         except OSError as error:
-            told = f"no metrics on port {config.metrics_port}: {error.strerror}"
-            raise StartRefused(told) from None
+            message = f"no metrics on port {config.metrics_port}: {error.strerror}"
+            raise StartRefused(message) from None
     if config.otlp_endpoint:
         trace.set_tracer_provider(_provider(service_name, config.otlp_endpoint))
 
 
 def stop() -> None:
-    """Send the spans and log lines that are left. Blocks for some seconds at most."""
+    """Send the spans and write the log lines that are queued. Blocks for 8 s at most."""
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
         flush(3000)
@@ -52,7 +52,7 @@ def stop() -> None:
 
 
 def tracer() -> trace.Tracer | None:
-    """Return the tracer, or None when spans go nowhere, so that nobody pays for them."""
+    """Return the tracer; None when spans are not exported, so that none are made."""
     provider = trace.get_tracer_provider()
     exported = not isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
     return provider.get_tracer("servicekit") if exported else None
@@ -62,7 +62,7 @@ def context_of(traceparent: str | None) -> Context | None:
     """Return the trace context that a W3C traceparent names; None when there is none."""
     if traceparent is None:
         return None
-    # Extracted into nothing, not into the current context: what is current is not the caller's.
+    # Extracted into an empty context: the current one may hold a span that is not the caller's.
     found = _propagator.extract({"traceparent": traceparent}, otel_context.Context())
     return found if trace.get_current_span(found).get_span_context().is_valid else None
 
@@ -79,7 +79,7 @@ def make_current(span: trace.Span) -> None:
 
 
 async def watch_loop_lag() -> None:
-    """Measure, until cancelled, how late the event loop runs."""
+    """Observe LOOP_LAG twice a second, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _LAG_SECONDS

@@ -27,7 +27,7 @@ WORKLOADS = ("tenant", "runs", "artifacts", "llm-gateway")
 
 
 class Keys:
-    """The keys of one test: an issuer of people's tokens, and a key file for each workload."""
+    """Keys for tests: of an issuer of people's tokens, and a key file for each workload."""
 
     def __init__(self, folder: Path, workloads: Sequence[str] = WORKLOADS) -> None:
         self.folder = folder

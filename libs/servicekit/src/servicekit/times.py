@@ -1,4 +1,4 @@
-"""Time, always aware of its zone."""
+"""Time in UTC, always with its zone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def now() -> datetime:
-    """Return this moment in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def timestamp(moment: datetime) -> Timestamp:
-    """Turn a zone-aware time into its message, to the microsecond."""
+    """Convert a time with a zone to google.protobuf.Timestamp, to the microsecond."""
     message = Timestamp()
     message.FromDatetime(moment)
     return message

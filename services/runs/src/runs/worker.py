@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from dataplane.outage import Outage
 from dataplane.tenants import connect_data_plane
 from runs.activities.admission import Admission, Slots
 from runs.activities.beginnings import Beginnings
@@ -40,6 +39,7 @@ from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import WorkloadSigner
 from servicekit.process import run
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 _GRACE = timedelta(seconds=20)
 _HEARTBEAT_INTERVAL = timedelta(seconds=1)
-_RECONNECT_SECONDS = 1.0
 _WORKFLOW_THREADS = 2  # they only compute, and more would fight for the interpreter's lock
 _WORKFLOW_TASKS = 100  # more of them last so long, when all have work, that Temporal gives them up
 _log = logging.getLogger(__name__)
@@ -153,13 +152,10 @@ async def _unless(asked: asyncio.Event, waiting: Coroutine[None, None, Client]) 
 async def _client(config: WorkerConfig, data: DataPlane) -> Client:
     """Connect to Temporal, waiting until it is there and the tenants are known."""
     await data.directory.ready()
-    outage = Outage(_log, "waiting for Temporal")
-    while True:
-        try:
-            return await connect(config.temporal, lazy=False)
-        except RuntimeError:  # so the SDK says that it cannot connect
-            outage.goes_on(address=config.temporal.address)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+    address = config.temporal.address
+    log = RetryLog(_log, "temporal.unavailable", "waiting for Temporal", address=address)
+    # With a RuntimeError the SDK says that it cannot connect.
+    return await retry(lambda: connect(config.temporal, lazy=False), RuntimeError, log)
 
 
 async def _run_until(asked: asyncio.Event, worker: Worker) -> None:

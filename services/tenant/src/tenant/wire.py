@@ -20,7 +20,7 @@ from tenant.domain.tenants import TenantState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dataplane.pools import Target as Login
+    from dataplane.pools import ConnectionParameters
     from tenant.domain.audit import AuditLog
     from tenant.domain.schema import Publication, SchemaStatus
     from tenant.domain.tenants import Tenant
@@ -49,7 +49,7 @@ def tenant(tenant: Tenant) -> tenant_pb2.Tenant:
     )
 
 
-def connection(login: Login) -> connection_pb2.Connection:
+def connection(login: ConnectionParameters) -> connection_pb2.Connection:
     return connection_pb2.Connection(
         host=login.host,
         port=login.port,

@@ -6,23 +6,20 @@ scratch objects under `_probe/`, which no tenant can be called.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from artifacts.blobs.store import BlobDamaged
 from artifacts.errors import StoreUnavailable
-from dataplane.outage import Outage
 from servicekit.errors import StartRefused
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from artifacts.blobs.store import Blobs
 
-_FIRST_DELAY = 0.25
-_LAST_DELAY = 5.0
 _BODY = bytes(range(256)) * 16
 _log = logging.getLogger(__name__)
 
@@ -36,19 +33,27 @@ async def wait_for_store(blobs: Blobs) -> bool:
 
     Returns whether it takes upper and lower case for one. Raises StoreUnsuitable.
     """
-    delay, outage = _FIRST_DELAY, Outage(_log, "the object store cannot be used yet")
-    while True:
-        try:
-            await blobs.make_bucket()
-            folds_case = await _try(blobs, f"_probe/{uuid4().hex}")
-        except StoreUnavailable as error:
-            outage.goes_on(waits_for=f"S3 at {blobs.endpoint}", why=error.message)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, _LAST_DELAY)
-        else:
-            found = {"endpoint": blobs.endpoint, "folds_case": folds_case}
-            _log.info("the object store can be used", extra=found)
-            return folds_case
+    log = RetryLog(
+        _log,
+        "object_store.unavailable",
+        "the object store cannot be used yet",
+        waits_for=f"S3 at {blobs.endpoint}",
+    )
+    folds_case = await retry(lambda: _make_and_try(blobs), StoreUnavailable, log)
+    _log.info(
+        "the object store can be used",
+        extra={
+            "event": "object_store.ready",
+            "endpoint": blobs.endpoint,
+            "folds_case": folds_case,
+        },
+    )
+    return folds_case
+
+
+async def _make_and_try(blobs: Blobs) -> bool:
+    await blobs.make_bucket()
+    return await _try(blobs, f"_probe/{uuid4().hex}")
 
 
 async def _try(blobs: Blobs, folder: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationsUnpublished, TenantNotFound, TenantNotReady
 
@@ -32,7 +32,7 @@ class Connections:
         self._own_connections = own_connections
         self._processes = processes
 
-    async def resolve(self, service: str, tenant_id: str) -> Target:
+    async def resolve(self, service: str, tenant_id: str) -> ConnectionParameters:
         """Return how a service logs in to a tenant's database; to the management one when empty.
 
         A process is told its share of the connections that the service's role may hold.
@@ -49,7 +49,7 @@ class Connections:
                 connection, tenant, service, found.password, self._share(found)
             )
 
-    async def own(self, tenant_id: str) -> Target:
+    async def own(self, tenant_id: str) -> ConnectionParameters:
         """Return how the tenant service itself logs in. Raises TenantNotFound, TenantNotReady."""
         async with self._management.connection() as connection:
             tenant = await self._active(connection, tenant_id)
@@ -71,9 +71,9 @@ class Connections:
         service: str,
         password: str,
         connection_limit: int,
-    ) -> Target:
+    ) -> ConnectionParameters:
         host, port = await self._stores.installation.address(connection, tenant.server_id)
-        return Target(
+        return ConnectionParameters(
             host=host,
             port=port,
             database=tenant.database.name,
@@ -84,9 +84,9 @@ class Connections:
             server_id=tenant.server_id,
         )
 
-    async def _to_management(self, connection: Connection, service: str) -> Target:
+    async def _to_management(self, connection: Connection, service: str) -> ConnectionParameters:
         found = (await self._stores.credentials.of_management(connection))[service]
-        return Target(
+        return ConnectionParameters(
             host=self._server.host,
             port=self._server.port,
             database=self._server.management.name,

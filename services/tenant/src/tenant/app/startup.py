@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dataplane.migrations import read_migrations
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from servicekit.errors import StartRefused
 from tenant.domain.databases import SERVICES, template_database
 from tenant.domain.migrations import Migration
@@ -80,12 +80,12 @@ class Bootstrap:
                 _log.warning("waiting for PostgreSQL", extra={"address": where})
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def target(self, _: str) -> Target:
+    async def target(self, _: str) -> ConnectionParameters:
         """Return how the service itself logs in to the management database, when it is prepared."""
         credential = self._credential
         if credential is None:
             raise ServerUnavailable(self._server.server_id)
-        return Target(
+        return ConnectionParameters(
             host=self._server.host,
             port=self._server.port,
             database=self._server.management.name,

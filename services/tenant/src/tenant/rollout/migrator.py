@@ -55,7 +55,7 @@ class Migrator:
             try:
                 return await self._apply_all(migrations, sessions)
             except Exception as error:
-                away = any(failures.is_away(error, session) for session in sessions.values())
+                away = any(failures.is_unavailable(error, session) for session in sessions.values())
                 if away or isinstance(error, (*_LOST, asyncpg.InterfaceError)):
                     raise ServerUnavailable(self._server.server_id) from error
                 raise
@@ -88,7 +88,7 @@ class Migrator:
                 pause = random.uniform(0.1, 0.5)  # noqa: S311 - a jitter
                 await asyncio.sleep(pause * (attempt + 1))
             except (asyncpg.PostgresError, TransactionEnded) as error:
-                if isinstance(error, _LOST) or failures.is_away(error, session):
+                if isinstance(error, _LOST) or failures.is_unavailable(error, session):
                     raise
                 return Failure(migration, str(error.sqlstate), str(error))
             else:

@@ -69,7 +69,7 @@ class ChangeFeed:
             await connection.add_listener(_CHANNEL, changes.hear)
             yield changes
         except Exception as error:
-            if failures.is_away(error, connection) or isinstance(error, _LOST):
+            if failures.is_unavailable(error, connection) or isinstance(error, _LOST):
                 raise ServerUnavailable(self._server_id) from error
             raise
         finally:

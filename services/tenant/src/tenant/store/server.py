@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from dataplane.databases import Databases
-from dataplane.pools import Target
+from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool
 from servicekit.errors import DatabaseUnavailable
 from tenant.domain.databases import Database
@@ -34,7 +34,7 @@ class Server:
         self.host = address.host
         self.port = address.port
         self.management = Database(address.database)
-        self._provisioner = Target(
+        self._provisioner = ConnectionParameters(
             host=address.host,
             port=address.port,
             database=address.database,
@@ -89,5 +89,5 @@ class Server:
         """Close the provisioner's connections."""
         self._databases.close()
 
-    async def _resolve(self, _: str) -> Target:
+    async def _resolve(self, _: str) -> ConnectionParameters:
         return self._provisioner

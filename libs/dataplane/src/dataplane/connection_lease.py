@@ -1,4 +1,4 @@
-"""A connection for the length of a block."""
+"""A database connection for the length of an `async with` block."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
-class Lease:
-    """Lends a connection while its block runs; in a transaction if so wished.
+class ConnectionLease:
+    """Acquires a connection for the block and releases it afterwards.
 
-    The transaction is committed when the block ends well. What breaks the connection inside the
-    block becomes DatabaseUnavailable, a statement that takes too long DeadlineExceeded.
+    `transactional`: the block is one transaction, committed when it ends without an error. A
+    connection that breaks inside the block raises DatabaseUnavailable, a statement of more than
+    30 s DeadlineExceeded.
     """
 
     def __init__(self, databases: Databases, tenant_id: str, *, transactional: bool) -> None:
@@ -33,7 +34,7 @@ class Lease:
     async def __aenter__(self) -> Connection:
         self._pool, self._connection = await self._databases.acquire(self._tenant_id)
         if self._transactional and not await self._begin():
-            # It broke while it lay idle, and nothing has been done on it.
+            # It broke while it was idle, and no statement has been sent on it.
             self._pool, self._connection = await self._databases.acquire(self._tenant_id)
             if not await self._begin():
                 raise DatabaseUnavailable("connections to the database break at once")
@@ -45,36 +46,36 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        ending: BaseException | None = None
+        end_error: BaseException | None = None
         try:
             await self._end_transaction(error)
         except BaseException as failure:
-            ending = failure
-        first = error or ending
-        lost = first is not None and failures.is_away(first, self._connection)
-        told = None if first is None else failures.told(first, self._connection)
+            end_error = failure
+        first = error or end_error
+        lost = first is not None and failures.is_unavailable(first, self._connection)
+        mapped = None if first is None else failures.to_domain_error(first, self._connection)
         if lost or isinstance(first, asyncio.CancelledError):
             self._pool.server.abandon(self._connection, self._pool)
         else:
             self._pool.server.release(self._connection, self._pool)
-        if told is not None:
-            raise told from first
-        if error is None and ending is not None:
-            raise ending
+        if mapped is not None:
+            raise mapped from first
+        if error is None and end_error is not None:
+            raise end_error
 
     async def _begin(self) -> bool:
-        """Begin the transaction; False if the connection turns out to be broken."""
+        """Begin the transaction; return False if the connection turns out to be broken."""
         try:
             self._transaction = self._connection.transaction()  # raises, if it is closed by now
             await self._transaction.start()
         except BaseException as error:
-            away = failures.is_away(error, self._connection)
-            told = failures.told(error, self._connection)
+            broken = failures.is_unavailable(error, self._connection)
+            mapped = failures.to_domain_error(error, self._connection)
             self._pool.server.abandon(self._connection, self._pool)
-            if away:
+            if broken:
                 return False
-            if told is not None:
-                raise told from error
+            if mapped is not None:
+                raise mapped from error
             raise
         return True
 
