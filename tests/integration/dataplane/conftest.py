@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.dataplane.registry import Registry
+from tests.integration.dataplane.work_tables import KINDS, PLAIN, SQL, Tables
 
 from dataplane.tenants import DataPlane, connect_data_plane
 from interceptor.testing import RunningServer, serve
@@ -25,16 +26,22 @@ async def registry(postgres: PostgresServer) -> Registry:
 
 
 @pytest.fixture
-async def served(registry: Registry, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    async with serve(Keys(tmp_path), *registry.bindings()) as served:
-        yield served
+async def running(registry: Registry, tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with serve(Keys(tmp_path), *registry.bindings()) as running:
+        yield running
 
 
 @pytest.fixture
-async def data(served: RunningServer) -> AsyncIterator[DataPlane]:
+async def data(running: RunningServer) -> AsyncIterator[DataPlane]:
     async with (
-        served.workload_channel("runs") as channel,
+        running.workload_channel("runs") as channel,
         connect_data_plane(channel, "runs", budget=3) as data,
     ):
         await data.ready()
         yield data
+
+
+@pytest.fixture(params=[KINDS, PLAIN], ids=["kinds", "plain"])
+async def tables(request: pytest.FixtureRequest, registry: Registry, data: DataPlane) -> Tables:
+    await registry.execute("", SQL)
+    return Tables(registry, data, request.param)

@@ -1,0 +1,170 @@
+"""Polls the tenants that have pending work, in as many processes as there are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from dataplane import pending_work
+from servicekit.errors import DomainError
+from servicekit.retries import RetryLog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dataplane.pending_work import ClaimedTenant, PendingWorkTable
+    from dataplane.tenants import DataPlane
+
+_INACTIVE_SECONDS = 300.0
+_RECOVERY_SECONDS = 600.0
+_MISSING_SECONDS = 3600.0
+_log = logging.getLogger(__name__)
+
+
+class PendingWorkPoller:
+    """Calls `handle` with each tenant that is due, for `at_once` tenants at the same time.
+
+    `handle` does the work of a tenant and returns in how many seconds some is due again, or None
+    when none is left. When it raises, the tenant is polled again after `retry_seconds`. Another
+    process claims the tenant after `lease_seconds`, if this one has not come to an end by then: so
+    `handle` must be harmless when it runs twice at the same time.
+
+    Tenants that are not active are polled every five minutes, and `handle` is not called.
+    """
+
+    def __init__(
+        self,
+        table: PendingWorkTable,
+        data: DataPlane,
+        handle: Callable[[str], Awaitable[float | None]],
+        *,
+        interval_seconds: float = 1.0,
+        at_once: int = 8,
+        lease_seconds: float = 60.0,
+        retry_seconds: float = 60.0,
+    ) -> None:
+        self._table = table
+        self._data = data
+        self._handle = handle
+        self._interval_seconds = interval_seconds
+        self._at_once = at_once
+        self._lease_seconds = lease_seconds
+        self._retry_seconds = retry_seconds
+        self._insert_missing_at = 0.0
+        self._away = False
+        self._running: asyncio.Task[None] | None = None
+        self._retry_log = RetryLog(
+            _log,
+            "pending_work.unavailable",
+            "the tenants with pending work are not known",
+            table=table.name,
+        )
+
+    def start(self) -> None:
+        """Start to poll."""
+        self._running = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Cancel the calls of `handle`, and poll no more; another process continues."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait((self._running,))
+
+    async def poll(self) -> int:
+        """Handle the tenants that are due now, `at_once` at most; return how many there were.
+
+        Raises DomainError when the management database is away.
+        """
+        claimed = await self._claim(self._at_once)
+        await asyncio.gather(*map(self._handle_one, claimed))
+        return len(claimed)
+
+    async def _run(self) -> None:
+        active: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                room = self._at_once - len(active)
+                claimed = await self._claim_if_possible(room)
+                for tenant in claimed:
+                    task = asyncio.create_task(self._handle_one(tenant))
+                    active.add(task)
+                    task.add_done_callback(active.discard)
+                if len(claimed) == room:
+                    await asyncio.wait(active, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    jitter = random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
+                    await asyncio.sleep(self._interval_seconds * jitter)
+        finally:
+            for task in active:
+                task.cancel()
+            await asyncio.gather(*active, return_exceptions=True)
+
+    async def _claim_if_possible(self, limit: int) -> tuple[ClaimedTenant, ...]:
+        try:
+            claimed = await self._claim(limit)
+        except DomainError as error:
+            self._away = True
+            self._retry_log.failed(error)
+            return ()
+        except Exception:
+            _log.exception(
+                "tenants with pending work could not be claimed",
+                extra={"event": "pending_work.claim_failed", "table": self._table.name},
+            )
+            return ()
+        self._retry_log.succeeded()
+        return claimed
+
+    async def _claim(self, limit: int) -> tuple[ClaimedTenant, ...]:
+        directory, now = self._data.directory, time.monotonic()
+        async with self._data.management.connection() as connection:
+            if directory.is_ready and self._away:
+                # Tenants whose process died during the outage may not have been scheduled.
+                await pending_work.hasten(
+                    connection, self._table, directory.active(), _RECOVERY_SECONDS
+                )
+                self._away = False
+            if directory.is_ready and now >= self._insert_missing_at:
+                await pending_work.insert_missing(connection, self._table, directory.active())
+                self._insert_missing_at = now + _MISSING_SECONDS
+            return await pending_work.claim(connection, self._table, limit, self._lease_seconds)
+
+    async def _handle_one(self, claimed: ClaimedTenant) -> None:
+        """Handle a tenant, and set when it is polled next; if that fails, the lease decides."""
+        about = {"tenant_id": claimed.tenant_id, "table": self._table.name}
+        try:
+            seconds = await self._seconds_until_next(claimed.tenant_id)
+        except DomainError as error:
+            _log.info(
+                "a tenant's pending work must wait",
+                extra={"event": "pending_work.postponed", "why": error.message, **about},
+            )
+            seconds = self._retry_seconds
+        except Exception:
+            _log.exception(
+                "a tenant's pending work could not be done",
+                extra={"event": "pending_work.failed", **about},
+            )
+            seconds = self._retry_seconds
+        try:
+            async with self._data.management.connection() as connection:
+                if seconds is None:
+                    await pending_work.complete(connection, self._table, claimed)
+                else:
+                    await pending_work.reschedule(connection, self._table, claimed, seconds)
+        except DomainError as error:
+            _log.info(
+                "a tenant will be polled when its lease ends",
+                extra={"event": "pending_work.lease_kept", "why": error.message, **about},
+            )
+
+    async def _seconds_until_next(self, tenant_id: str) -> float | None:
+        entry = self._data.directory.find(tenant_id)
+        if entry is None and self._data.directory.is_ready:
+            return None  # it is no more
+        if entry is not None and not entry.active:
+            return _INACTIVE_SECONDS
+        return await self._handle(tenant_id)
