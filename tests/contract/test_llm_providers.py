@@ -21,15 +21,15 @@ from tests.contract.llm_sdks import (
     ask_sdk,
 )
 
-from llm_gateway.domain.ends import finish_reason
 from llm_gateway.domain.models import Provider, WireFormat
+from llm_gateway.domain.reply_ends import finish_reason
 from llm_gateway.domain.requests import Prompt, Role, Turn
 from llm_gateway.domain.schemas import OutputSchema
 from llm_gateway.domain.usage import FinishReason, Usage
-from llm_gateway.providers.addresses import Addresses
-from llm_gateway.providers.exchange import Patience
-from llm_gateway.providers.http import ADAPTERS, Providers
+from llm_gateway.providers.base_urls import BaseUrls
+from llm_gateway.providers.client import ADAPTERS, ProviderClients
 from llm_gateway.providers.keys import ProviderKeys
+from llm_gateway.providers.timeouts import ReadTimeouts
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from llmstub import Latency, LlmStub, Settings
 
@@ -57,7 +57,7 @@ pytestmark = [
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """A reply as the gateway read it."""
 
     text: str
@@ -73,11 +73,11 @@ async def stub() -> AsyncIterator[LlmStub]:
 
 
 @pytest.fixture
-async def providers(tmp_path: Path) -> AsyncIterator[Providers]:
+async def providers(tmp_path: Path) -> AsyncIterator[ProviderClients]:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(dict.fromkeys(PROVIDERS.values(), "k")))
-    async with Providers(
-        Addresses(["127.0.0.1"]), ProviderKeys(keys), Patience(5.0, 5.0), 60.0
+    async with ProviderClients(
+        BaseUrls(["127.0.0.1"]), ProviderKeys(keys), ReadTimeouts(5.0, 5.0), 60.0
     ) as providers:
         yield providers
 
@@ -98,50 +98,49 @@ def prompt(form: WireFormat, *, output_schema: OutputSchema | None = None) -> Pr
     )
 
 
-async def hear(
-    providers: Providers, stub: LlmStub, form: WireFormat, asked: Prompt | None = None
-) -> Heard:
+async def ask(
+    providers: ProviderClients, stub: LlmStub, form: WireFormat, asked: Prompt | None = None
+) -> Received:
     """Ask through the gateway's adapter. Raises ProviderFault."""
     url = stub.url + BASES[form]
-    line = providers.line(Provider(PROVIDERS[form], "", url, active=True, wire_format=form))
-    exchange = line.exchange(asked or prompt(form), "call/1")
-    text = "".join([piece async for piece in exchange.texts()])
-    ended = exchange.end(text)
-    finish = finish_reason(ended.verdict)
-    return Heard(text, ended.usage.usage, finish, exchange.request_id)
+    client = providers.client(Provider(PROVIDERS[form], "", url, active=True, wire_format=form))
+    request = client.request(asked or prompt(form), "call/1")
+    text = "".join([piece async for piece in request.texts()])
+    finish = finish_reason(request.end(text).verdict)
+    return Received(text, request.usage.usage, finish, request.request_id)
 
 
 async def test_a_reply_is_what_the_sdk_reads(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
-    heard = await hear(providers, stub, form)
+    received = await ask(providers, stub, form)
     text, usage = await ask_sdk(stub, form, ADAPTERS[form].request(prompt(form)).body)
 
-    assert heard.text == text
-    assert heard.usage == usage
-    assert heard.finish is FinishReason.STOP
+    assert received.text == text
+    assert received.usage == usage
+    assert received.finish is FinishReason.STOP
     ours, theirs = stub.calls()
     assert ours.begin.stream
     assert not theirs.begin.stream
-    assert heard.request_id == ours.begin.request_id
+    assert received.request_id == ours.begin.request_id
 
 
 async def test_reasoning_and_cached_tokens_are_what_the_sdk_reads(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
-    said = {"text": "Said.", "reasoning_tokens": 70, "cached_tokens": 9}
+    action = {"text": "Said.", "reasoning_tokens": 70, "cached_tokens": 9}
     if form is not GEMINI:
-        said["cache_write_tokens"] = 5
-    stub.script([{"action": {"kind": "reply", **said}}])
+        action["cache_write_tokens"] = 5
+    stub.script([{"action": {"kind": "reply", **action}}])
 
-    heard = await hear(providers, stub, form)
+    received = await ask(providers, stub, form)
     text, usage = await ask_sdk(stub, form, ADAPTERS[form].request(prompt(form)).body)
 
-    assert (heard.text, heard.usage) == (text, usage)
+    assert (received.text, received.usage) == (text, usage)
     assert (usage.reasoning_tokens, usage.cache_read_tokens) == (70, 9)
     end = stub.calls()[0].end
     assert end is not None
-    assert heard.usage == Usage(
+    assert received.usage == Usage(
         end.input_tokens,
         end.cached_tokens,
         end.cache_write_tokens,
@@ -151,26 +150,26 @@ async def test_reasoning_and_cached_tokens_are_what_the_sdk_reads(
 
 
 async def test_a_schema_is_sent_so_that_the_reply_fits_it(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
     schema = OutputSchema.parse(SCHEMA)
     asked = prompt(form, output_schema=schema)
 
-    heard = await hear(providers, stub, form, asked)
+    received = await ask(providers, stub, form, asked)
     text, _ = await ask_sdk(stub, form, ADAPTERS[form].request(asked).body)
 
-    schema.check(json.loads(heard.text))
-    assert heard.text == text
+    schema.check(json.loads(received.text))
+    assert received.text == text
 
 
 async def test_an_open_schema_is_not_sent_as_a_strict_one(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
     schema = OutputSchema.parse({"type": "object", "properties": {"n": {"type": "integer"}}})
 
-    heard = await hear(providers, stub, form, prompt(form, output_schema=schema))
+    received = await ask(providers, stub, form, prompt(form, output_schema=schema))
 
-    schema.check(json.loads(heard.text))
+    schema.check(json.loads(received.text))
 
 
 @pytest.mark.parametrize(
@@ -178,11 +177,11 @@ async def test_an_open_schema_is_not_sent_as_a_strict_one(
     [("length", FinishReason.LENGTH), ("filtered", FinishReason.REFUSAL)],
 )
 async def test_the_end_of_a_reply_has_its_reason(
-    form: WireFormat, stub: LlmStub, providers: Providers, finish: str, expected: FinishReason
+    form: WireFormat, stub: LlmStub, providers: ProviderClients, finish: str, expected: FinishReason
 ) -> None:
     stub.script([{"action": {"kind": "reply", "text": "Cut", "finish": finish}}])
 
-    assert (await hear(providers, stub, form)).finish is expected
+    assert (await ask(providers, stub, form)).finish is expected
 
 
 @pytest.mark.parametrize(
@@ -203,46 +202,46 @@ async def test_the_end_of_a_reply_has_its_reason(
 async def test_a_fault_is_told_apart(
     form: WireFormat,
     stub: LlmStub,
-    providers: Providers,
+    providers: ProviderClients,
     action: dict[str, Any],
     expected: Fault,
 ) -> None:
     stub.script([{"action": action}])
 
     with pytest.raises(ProviderFault) as fault:
-        await hear(providers, stub, form)
+        await ask(providers, stub, form)
 
-    assert fault.value.fault is expected
+    assert fault.value.kind is expected
     assert len(stub.calls()) == 1
 
 
 async def test_retry_after_is_read_where_the_provider_says_it(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
     action = {"kind": "status", "status": 429, "headers": {"retry-after": "7"}}
     stub.script([{"action": action}])
 
     with pytest.raises(ProviderFault) as fault:
-        await hear(providers, stub, form)
+        await ask(providers, stub, form)
 
     assert fault.value.retry_after == 7
 
 
 async def test_an_unknown_event_is_passed_over(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
-    plain = await hear(providers, stub, form)
+    plain = await ask(providers, stub, form)
     stub.script([{"action": {"kind": "unknown_event"}}])
 
-    assert (await hear(providers, stub, form)).text == plain.text
+    assert (await ask(providers, stub, form)).text == plain.text
 
 
 async def test_nobody_there_is_known_to_have_cost_nothing(
-    form: WireFormat, stub: LlmStub, providers: Providers
+    form: WireFormat, stub: LlmStub, providers: ProviderClients
 ) -> None:
     stub.url = "http://127.0.0.1:1"
 
     with pytest.raises(ProviderFault) as fault:
-        await hear(providers, stub, form)
+        await ask(providers, stub, form)
 
-    assert fault.value.fault is Fault.NEVER_SENT
+    assert fault.value.kind is Fault.NEVER_SENT

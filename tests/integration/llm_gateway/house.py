@@ -218,7 +218,7 @@ class House:
             "NAGAYA_PROVIDER_KEYS_FILE": str(self.keys_file),
             "NAGAYA_PROVIDER_HTTP_HOSTS": "127.0.0.1",
             "NAGAYA_LEASE_SECONDS": "2",
-            "NAGAYA_LANDING_SECONDS": "2",
+            "NAGAYA_SHUTDOWN_GRACE_SECONDS": "2",
             "NAGAYA_RETRY_RESERVE": "1000",
             **env,
         }

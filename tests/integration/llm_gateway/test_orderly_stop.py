@@ -64,7 +64,7 @@ async def test_no_reply_is_lost_to_an_orderly_stop_without_the_artifacts_service
 async def test_a_process_that_stops_begins_nothing_that_it_might_not_end(
     house: House, asking: Asking
 ) -> None:
-    with running(house.gateway("leaving", NAGAYA_LANDING_SECONDS="15")) as gateway:
+    with running(house.gateway("leaving", NAGAYA_SHUTDOWN_GRACE_SECONDS="15")) as gateway:
         leaving = await asking.through(gateway)
         asked, rule = await held(house, leaving)
         os.kill(gateway.pid, signal.SIGTERM)

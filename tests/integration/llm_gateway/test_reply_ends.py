@@ -1,4 +1,4 @@
-"""What becomes of a reply by the way in which it ends: every row of the table in the README."""
+"""What becomes of a reply by its finish reason: every row of the table in the docs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.fixtures.scripted_provider import Reply
 from tests.integration.llm_gateway.asking import Fields, Refused, by_id, struct
 from tests.integration.llm_gateway.house import ROOT, SCRIPTED
 
-from llm_gateway.domain.ends import ENDS
 from llm_gateway.domain.models import WireFormat
+from llm_gateway.domain.reply_ends import VERDICTS
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
     from tests.fixtures.scripted_provider import ScriptedProvider
     from tests.integration.llm_gateway.asking import Asking
 
-README = ROOT / "services" / "llm-gateway" / "README.md"
+PAGE = ROOT / "docs" / "llm-gateway" / "replies.md"
 FORMATS = {
     "Claude Messages": ("claude", WireFormat.CLAUDE_MESSAGES),
     "OpenAI Responses": ("responses", WireFormat.OPENAI_RESPONSES),
@@ -46,8 +46,8 @@ SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Return (format, word, verdict) of every row of the README's table."""
-    section = README.read_text().partition("## How a reply ends")[2].partition("\n## ")[0]
+    """Return (format, word, verdict) of every row of the page's table."""
+    section = PAGE.read_text().partition("## Verdicts")[2].partition("\n## ")[0]
     found: list[tuple[str, str, str]] = []
     for line in section.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -57,12 +57,14 @@ def rows() -> list[tuple[str, str, str]]:
     return found
 
 
-def test_the_table_of_the_readme_is_the_one_that_decides() -> None:
-    told: dict[WireFormat, dict[str, str]] = {}
+def test_the_table_of_the_docs_is_the_one_that_decides() -> None:
+    listed: dict[WireFormat, dict[str, str]] = {}
     for name, word, verdict in rows():
-        told.setdefault(FORMATS[name][1], {})[word] = verdict
+        listed.setdefault(FORMATS[name][1], {})[word] = verdict
 
-    assert told == {form: {w: str(v) for w, v in table.items()} for form, table in ENDS.items()}
+    assert listed == {
+        form: {w: str(v) for w, v in table.items()} for form, table in VERDICTS.items()
+    }
 
 
 def ended(form: str, word: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Replies: their files and the facts about them."""
+"""ReplyStorage: their files and the facts about them."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import pytest
 from llm_gateway.domain.calls import CallKey
 from llm_gateway.domain.models import ModelClass, ModelId
 from llm_gateway.domain.requests import (
-    GenerationSpec,
+    CallRequest,
+    FilePointer,
     Message,
-    Pointer,
     Role,
     Text,
     UnknownPolicy,
@@ -23,10 +23,11 @@ from llm_gateway.domain.schemas import OutputSchema
 # Keys are in ledgers: another digest would refuse every call that is tried again.
 DIGEST = "8265ee1d831323c74450c8a35b740cc3f17e4dc0c69c09046ae685d09e05056f"
 KEY = CallKey(UUID(int=1), "draft", 0, 1, 1)
-SPEC = GenerationSpec(
+REQUEST = CallRequest(
+    tenant_id="acme",
     key=KEY,
     system=(Text("You write."),),
-    messages=(Message(Role.USER, (Text("About"), Pointer("p", "d" * 64, "/a"))),),
+    messages=(Message(Role.USER, (Text("About"), FilePointer("p", "d" * 64, "/a"))),),
     model=None,
     run_model=None,
     max_output_tokens=100,
@@ -37,9 +38,9 @@ SPEC = GenerationSpec(
 
 
 def test_a_digest_is_the_same_in_every_process() -> None:
-    assert SPEC.digest() == DIGEST
+    assert REQUEST.digest == DIGEST
     schema = OutputSchema({"title": "x", "type": "object"})
-    assert replace(SPEC, output_schema=schema).digest() == SPEC.digest()
+    assert replace(REQUEST, output_schema=schema).digest == REQUEST.digest
 
 
 @pytest.mark.parametrize(
@@ -47,20 +48,21 @@ def test_a_digest_is_the_same_in_every_process() -> None:
     [
         {"key": replace(KEY, call=2)},
         {"unknown_policy": UnknownPolicy.REDO},
+        {"user_id": "ada", "request_id": "r"},
     ],
 )
-def test_key_and_policy_are_not_what_is_asked(change: dict[str, Any]) -> None:
-    assert replace(SPEC, **change).digest() == SPEC.digest()
+def test_key_policy_and_caller_are_not_part_of_the_digest(change: dict[str, Any]) -> None:
+    assert replace(REQUEST, **change).digest == REQUEST.digest
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"system": ()},
-        {"messages": (Message(Role.USER, (Text("About "), Pointer("p", "d" * 64, "/a"))),)},
-        {"messages": (Message(Role.ASSISTANT, SPEC.messages[0].parts),)},
-        {"messages": (Message(Role.USER, (Text("About"), Pointer("p", "e" * 64, "/a"))),)},
-        {"messages": (Message(Role.USER, (Text("About"), Pointer("p", "d" * 64, "/b"))),)},
+        {"messages": (Message(Role.USER, (Text("About "), FilePointer("p", "d" * 64, "/a"))),)},
+        {"messages": (Message(Role.ASSISTANT, REQUEST.messages[0].parts),)},
+        {"messages": (Message(Role.USER, (Text("About"), FilePointer("p", "e" * 64, "/a"))),)},
+        {"messages": (Message(Role.USER, (Text("About"), FilePointer("p", "d" * 64, "/b"))),)},
         {"messages": (Message(Role.USER, (Text("Ab"), Text("out"))),)},
         {"model": ModelId("m")},
         {"model": ModelClass("claude", "pro")},
@@ -71,13 +73,13 @@ def test_key_and_policy_are_not_what_is_asked(change: dict[str, Any]) -> None:
     ],
 )
 def test_everything_else_is(change: dict[str, Any]) -> None:
-    assert replace(SPEC, **change).digest() != SPEC.digest()
+    assert replace(REQUEST, **change).digest != REQUEST.digest
 
 
 def test_a_choice_of_the_request_is_not_one_of_the_run() -> None:
     chosen = ModelClass("claude", "pro")
 
-    assert replace(SPEC, model=chosen).digest() != replace(SPEC, run_model=chosen).digest()
+    assert replace(REQUEST, model=chosen).digest != replace(REQUEST, run_model=chosen).digest
 
 
 def test_a_reply_lies_where_the_contract_says() -> None:

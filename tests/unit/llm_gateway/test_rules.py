@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.unit.llm_gateway.test_requests import SPEC
+from tests.unit.llm_gateway.test_requests import REQUEST
 
 from llm_gateway.domain.catalog import Catalog
 from llm_gateway.domain.models import (
@@ -110,24 +110,24 @@ def test_what_a_model_cannot_do_is_refused(
     known = catalog(replace(pro, capabilities=replace(CAN, **lacks)), default=default)
     route = resolve(known, "draft", NOBODY, NOW)
     able = resolve(catalog(pro, default=default), "draft", NOBODY, NOW)
-    check(able, replace(SPEC, **asks).needs())
+    check(able, replace(REQUEST, **asks).needs())
 
     with pytest.raises(CapabilityMissing) as refused:
-        check(route, replace(SPEC, **asks).needs())
+        check(route, replace(REQUEST, **asks).needs())
 
     assert refused.value.metadata["capability"] == capability
 
 
 def test_no_model_of_claude_takes_a_temperature_whatever_its_row_says() -> None:
     with pytest.raises(CapabilityMissing, match="temperature"):
-        check(resolve(catalog(), "draft", NOBODY, NOW), replace(SPEC, temperature=0.0).needs())
+        check(resolve(catalog(), "draft", NOBODY, NOW), replace(REQUEST, temperature=0.0).needs())
 
 
 def test_a_model_without_a_price_is_refused() -> None:
     known = catalog(replace(PRO, id="free"))
 
     with pytest.raises(ModelUnpriced):
-        check(resolve(known, "draft", NOBODY, NOW), SPEC.needs())
+        check(resolve(known, "draft", NOBODY, NOW), REQUEST.needs())
 
 
 @pytest.mark.parametrize(("visible", "limit"), [(0, 1000), (100, 400), (900, 1000)])

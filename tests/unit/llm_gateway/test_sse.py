@@ -39,7 +39,7 @@ def test_however_a_stream_is_cut_its_events_are_the_same(cuts: list[int]) -> Non
     assert read(*(raw[a:b] for a, b in itertools.pairwise(edges))) == EVENTS
 
 
-def test_an_event_is_told_when_its_empty_line_comes() -> None:
+def test_an_event_is_yielded_when_its_empty_line_comes() -> None:
     parser = EventParser()
 
     assert list(parser.feed(b"data: x\n")) == []

@@ -61,16 +61,16 @@ def test_claude_tells_usage_in_parts() -> None:
 @every
 @pytest.mark.parametrize("later", [0, None, "0", 0.0, False, -1, [], {}, "none"], ids=repr)
 def test_a_later_report_takes_nothing_back(form: type[UsageReports], later: object) -> None:
-    told = reported(form, pair(form, 25, 15), pair(form, later, later), {})
+    usage = reported(form, pair(form, 25, 15), pair(form, later, later), {})
 
-    assert told == ReportedUsage(Usage(input_tokens=25, output_tokens=15))
+    assert usage == ReportedUsage(Usage(input_tokens=25, output_tokens=15))
 
 
 @every
 def test_the_largest_of_several_reports_counts(form: type[UsageReports]) -> None:
-    told = reported(form, pair(form, 25, 3), pair(form, 20, 15), pair(form, 25, 14))
+    usage = reported(form, pair(form, 25, 3), pair(form, 20, 15), pair(form, 25, 14))
 
-    assert told == ReportedUsage(Usage(input_tokens=25, output_tokens=15))
+    assert usage == ReportedUsage(Usage(input_tokens=25, output_tokens=15))
 
 
 @every
@@ -85,13 +85,13 @@ def test_floats_and_strings_are_numbers(
 
 @every
 @pytest.mark.parametrize("huge", [10**30, 1e300, "9" * 12, 2**63, 10**9 + 1], ids=repr)
-def test_a_number_that_cannot_be_is_not_booked_and_said(
+def test_an_impossible_number_is_not_recorded_and_is_a_doubt(
     form: type[UsageReports], huge: object
 ) -> None:
-    told = reported(form, pair(form, huge, 5))
+    usage = reported(form, pair(form, huge, 5))
 
-    assert told.usage == Usage(output_tokens=5)
-    assert told.doubt == "the provider told a number of tokens that cannot be"
+    assert usage.usage == Usage(output_tokens=5)
+    assert usage.doubt == "the provider told a number of tokens that cannot be"
 
 
 @pytest.mark.parametrize("form", TOTAL)
@@ -103,27 +103,27 @@ def test_a_total_tells_the_half_that_is_missing(form: type[UsageReports]) -> Non
 
 
 def test_reasoning_that_is_counted_beside_the_output_is_paid() -> None:
-    told: Json = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 315}
-    told["completion_tokens_details"] = {"reasoning_tokens": 300}
+    usage: Json = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 315}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 300}
 
-    assert reported(ChatUsage, told).usage == Usage(10, 0, 0, 5, 300)
-    told.pop("total_tokens")
-    assert reported(ChatUsage, told).usage == Usage(10, 0, 0, 5, 300)
+    assert reported(ChatUsage, usage).usage == Usage(10, 0, 0, 5, 300)
+    usage.pop("total_tokens")
+    assert reported(ChatUsage, usage).usage == Usage(10, 0, 0, 5, 300)
 
 
 def test_more_cached_than_the_prompt_has_is_a_doubt_and_all_of_it_is_booked() -> None:
-    told = reported(
+    usage = reported(
         ChatUsage,
         {"prompt_tokens": 10, "completion_tokens": 5},
         {"prompt_tokens_details": {"cached_tokens": 90}},
     )
 
-    assert told.usage == Usage(10, 90, 0, 5)
-    assert told.doubt
+    assert usage.usage == Usage(10, 90, 0, 5)
+    assert usage.doubt
 
 
 def test_gemini_counts_tool_use_as_prompt_and_thoughts_beside_candidates() -> None:
-    told = reported(
+    usage = reported(
         GeminiUsage,
         {
             "promptTokenCount": "100",
@@ -135,17 +135,17 @@ def test_gemini_counts_tool_use_as_prompt_and_thoughts_beside_candidates() -> No
         },
     )
 
-    assert told == ReportedUsage(Usage(47, 60, 0, 0, 30))
+    assert usage == ReportedUsage(Usage(47, 60, 0, 0, 30))
 
 
 def test_deepseek_tells_what_it_read_from_its_cache_at_the_top() -> None:
-    told = {"prompt_tokens": 100, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}
+    usage = {"prompt_tokens": 100, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}
 
-    assert reported(ChatUsage, told | {"completion_tokens": 5}).usage == Usage(36, 64, 0, 5)
+    assert reported(ChatUsage, usage | {"completion_tokens": 5}).usage == Usage(36, 64, 0, 5)
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "words"),
+    ("form", "usage", "words"),
     [
         (ClaudeUsage, {"service_tier": "priority"}, "service_tier priority"),
         (ClaudeUsage, {"service_tier": "batch"}, "service_tier batch"),
@@ -160,14 +160,14 @@ def test_deepseek_tells_what_it_read_from_its_cache_at_the_top() -> None:
         (GeminiUsage, {"trafficType": "ON_DEMAND_FLEX"}, "trafficType ON_DEMAND_FLEX"),
     ],
 )
-def test_what_was_not_served_as_it_is_priced_is_a_doubt(
-    form: type[UsageReports], told: Json, words: str
+def test_options_that_the_price_list_does_not_hold_for_are_a_doubt(
+    form: type[UsageReports], usage: Json, words: str
 ) -> None:
-    assert words in reported(form, pair(form, 10, 5) | told).doubt
+    assert words in reported(form, pair(form, 10, 5) | usage).doubt
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "usage"),
     [
         (ClaudeUsage, {"service_tier": "standard", "inference_geo": "global"}),
         (ClaudeUsage, {"service_tier": None, "inference_geo": "not_available", "speed": ""}),
@@ -176,22 +176,24 @@ def test_what_was_not_served_as_it_is_priced_is_a_doubt(
         (GeminiUsage, {"serviceTier": "STANDARD", "trafficType": "ON_DEMAND"}),
     ],
 )
-def test_what_was_served_as_it_is_priced_is_no_doubt(form: type[UsageReports], told: Json) -> None:
-    assert reported(form, pair(form, 10, 5) | told) == ReportedUsage(Usage(10, 0, 0, 5))
+def test_options_that_the_price_list_holds_for_are_no_doubt(
+    form: type[UsageReports], usage: Json
+) -> None:
+    assert reported(form, pair(form, 10, 5) | usage) == ReportedUsage(Usage(10, 0, 0, 5))
 
 
 def test_the_word_of_the_end_counts_and_not_that_of_the_beginning() -> None:
     reports = ResponsesUsage()
     reports.add({"input_tokens": 10, "output_tokens": 5})
-    reports.served("service_tier", "flex")
-    reports.served("service_tier", None)
-    reports.served("service_tier", "default")
+    reports.add_option("service_tier", "flex")
+    reports.add_option("service_tier", None)
+    reports.add_option("service_tier", "default")
 
     assert reports.reported().doubt == ""
 
 
 @pytest.mark.parametrize(
-    ("told", "whole", "expected"),
+    ("usage", "whole", "expected"),
     [
         (Usage(), True, Usage(100, 0, 0, 20)),
         (Usage(input_tokens=90), True, Usage(90, 0, 0, 20)),
@@ -201,19 +203,19 @@ def test_the_word_of_the_end_counts_and_not_that_of_the_beginning() -> None:
         (Usage(9, 0, 0, 0, 300), False, Usage(9, 0, 0, 0, 300)),
     ],
 )
-def test_what_was_not_told_is_estimated_and_marked(
-    told: Usage, *, whole: bool, expected: Usage
+def test_what_was_not_reported_is_estimated_and_marked(
+    usage: Usage, *, whole: bool, expected: Usage
 ) -> None:
-    completed = ReportedUsage(told).completed(100, 20, whole=whole)
+    completed = ReportedUsage(usage).completed(100, 20, whole=whole)
 
     assert completed.usage == expected
-    assert bool(completed.doubt) == (expected != told or not whole)
+    assert bool(completed.doubt) == (expected != usage or not whole)
 
 
 def test_an_empty_reply_needs_no_estimate() -> None:
-    told = ReportedUsage(Usage(input_tokens=90))
+    usage = ReportedUsage(Usage(input_tokens=90))
 
-    assert told.completed(100, 0, whole=True) == told
+    assert usage.completed(100, 0, whole=True) == usage
 
 
 VALUES = st.one_of(

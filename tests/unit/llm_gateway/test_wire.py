@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from jsonvalues import compact
-from llm_gateway.domain.requests import Pointer, Text, UnknownPolicy
-from llm_gateway.wire.requests import spec_of
+from llm_gateway.domain.requests import FilePointer, Text, UnknownPolicy
+from llm_gateway.wire.generation import request_of
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import call_pb2, generation_pb2
 from servicekit.errors import RequestInvalid
@@ -26,24 +26,25 @@ def message(**more: object) -> generation_pb2.GenerationSpec:
 
 
 def test_a_request_is_read_as_it_was_meant() -> None:
-    spec = spec_of(message())
+    request = request_of("acme", message())
 
-    assert spec.messages[0].parts == (Text("Hello"), Pointer("p", "d" * 64, "/a"))
-    assert spec.unknown_policy is UnknownPolicy.FAIL
-    assert (spec.model, spec.run_model, spec.temperature, spec.output_schema) == (None,) * 4
-    assert str(spec.key) == f"{RUN}/draft/0-1/1"
+    assert request.messages[0].parts == (Text("Hello"), FilePointer("p", "d" * 64, "/a"))
+    assert request.unknown_policy is UnknownPolicy.FAIL
+    assert request.model is request.run_model is request.temperature is None
+    assert request.output_schema is None
+    assert str(request.key) == f"{RUN}/draft/0-1/1"
 
 
 def test_a_temperature_is_the_number_that_was_written() -> None:
-    assert spec_of(message(temperature=0.7)).temperature == 0.7
-    assert spec_of(message(temperature=0.0)).temperature == 0.0
+    assert request_of("acme", message(temperature=0.7)).temperature == 0.7
+    assert request_of("acme", message(temperature=0.0)).temperature == 0.0
 
 
 def test_a_schema_has_whole_numbers_and_its_names_in_order() -> None:
     struct = Struct()
     struct.update({"type": "object", "minProperties": 1, "maximum": 0.5, "enum": [None, True]})
 
-    schema = spec_of(message(output_schema=struct)).output_schema
+    schema = request_of("acme", message(output_schema=struct)).output_schema
 
     assert schema is not None
     assert json.dumps(schema.definition) == (
@@ -56,16 +57,18 @@ def test_a_schema_that_comes_as_its_text_keeps_its_digits_and_its_order() -> Non
     rounded = Struct()
     rounded.update({"type": "object"})
 
-    schema = spec_of(message(output_schema=rounded, output_schema_json=text)).output_schema
+    schema = request_of(
+        "acme", message(output_schema=rounded, output_schema_json=text)
+    ).output_schema
 
     assert schema is not None
     assert compact(schema.definition) == text
 
 
 @pytest.mark.parametrize("text", ["[]", '{"maximum": NaN}', '{"a": 1, "a": 2}', "{", "[" * 50])
-def test_a_schemas_text_that_is_no_object_is_told_with_its_field(text: str) -> None:
+def test_a_schemas_text_that_is_no_object_is_refused_with_its_field(text: str) -> None:
     with pytest.raises(RequestInvalid) as refused:
-        spec_of(message(output_schema_json=text))
+        request_of("acme", message(output_schema_json=text))
 
     assert [each.field for each in refused.value.violations] == ["spec.output_schema_json"]
 
@@ -75,4 +78,4 @@ def test_a_number_that_json_does_not_have_is_refused() -> None:
     struct["maximum"] = float("inf")
 
     with pytest.raises(RequestInvalid):
-        spec_of(message(output_schema=struct))
+        request_of("acme", message(output_schema=struct))

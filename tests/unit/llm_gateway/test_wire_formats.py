@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_gateway.providers.claude import ClaudeReader
+from llm_gateway.providers.faults import LONGEST_WAIT_SECONDS, fault_of, retry_after
 from llm_gateway.providers.gemini import GeminiReader
 from llm_gateway.providers.openai_chat import ChatReader
 from llm_gateway.providers.openai_responses import ResponsesReader
-from llm_gateway.providers.refusals import LONGEST_WAIT_SECONDS, fault_of, retry_after
 from llm_gateway.providers.wire_format import Fault
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def hear(reader: ReplyReader, *events: Json) -> str:
+def read(reader: ReplyReader, *events: Json) -> str:
     return "".join(map(reader.read, events))
 
 
 def test_claude_says_text_and_not_thoughts() -> None:
-    said = hear(
+    text = read(
         ClaudeReader(),
         {"type": "content_block_start", "content_block": {"type": "thinking", "text": "no"}},
         {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "no"}},
@@ -35,38 +35,38 @@ def test_claude_says_text_and_not_thoughts() -> None:
         {"type": "ping"},
     )
 
-    assert said == "Begun"
+    assert text == "Begun"
 
 
 def test_a_declined_response_is_a_refusal_with_its_words() -> None:
     reader = ResponsesReader()
-    said = hear(
+    text = read(
         reader,
         {"type": "response.refusal.delta", "delta": "I would rather not."},
         {"type": "response.completed", "response": {"id": "r", "status": "completed"}},
     )
 
-    assert said == "I would rather not."
+    assert text == "I would rather not."
     assert reader.end.refused
 
 
 def test_a_declined_chat_reply_is_a_refusal_though_it_ends_like_any_other() -> None:
     reader = ChatReader()
-    said = hear(
+    text = read(
         reader,
         {"choices": [{"delta": {"content": None, "refusal": "I would "}}]},
         {"choices": [{"delta": {"refusal": "rather not."}, "finish_reason": "stop"}]},
         {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
     )
 
-    assert said == "I would rather not."
+    assert text == "I would rather not."
     assert reader.end.refused
 
 
 def test_gemini_says_text_and_not_thoughts() -> None:
     reader = GeminiReader()
     parts = [{"text": "hm", "thought": True}, {"text": "Yes"}, {"inlineData": {}}]
-    said = hear(
+    text = read(
         reader,
         {
             "responseId": "g",
@@ -80,7 +80,7 @@ def test_gemini_says_text_and_not_thoughts() -> None:
         },
     )
 
-    assert said == "Yes"
+    assert text == "Yes"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_gemini_says_text_and_not_thoughts() -> None:
     ],
 )
 def test_what_is_malformed_is_passed_over(reader: ReplyReader, event: Json) -> None:
-    assert hear(reader, event) == ""
+    assert read(reader, event) == ""
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_gemini_tells_the_wait_in_its_body() -> None:
 
     fault = fault_of(429, {}, json.dumps([body]).encode())
 
-    assert (fault.fault, fault.retry_after) == (Fault.LIMITED, 37)
+    assert (fault.kind, fault.retry_after) == (Fault.LIMITED, 37)

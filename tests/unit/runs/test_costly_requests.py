@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from interceptor import fields
-from llm_gateway.wire.requests import spec_of
+from llm_gateway.wire.generation import request_of
 from nagaya.llm_gateway.v1 import call_pb2, generation_pb2, generation_service_pb2
 from nagaya.runs.v1 import (
     pipeline_pb2,
@@ -90,7 +90,7 @@ def generation(messages: int, parts: int, properties: int = 0) -> Case:
     if properties:
         spec.output_schema.update(schema(properties))
     request = generation_service_pb2.GenerateRequest(tenant_id="acme", spec=spec)
-    return request, lambda message: spec_of(message.spec).digest()
+    return request, lambda message: request_of("acme", message.spec).digest
 
 
 NAMES = [f"s{number:060}" for number in range(200)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from math import inf
+
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
-from llm_gateway.app.gateway import Gateway
+from llm_gateway.app.patience import patiently
+from llm_gateway.composition import compose
 from llm_gateway.config import MIGRATIONS, Config
-from llm_gateway.peers.artifacts import Artifacts
-from llm_gateway.servicer.bindings import bindings
-from llm_gateway.store.stores import Stores
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
@@ -21,23 +22,28 @@ SERVICE = "llm-gateway"
 async def serve(config: Config) -> None:
     telemetry.start(SERVICE, config.server)
     signer = WorkloadSigner.from_file(SERVICE, config.server.workload_key_file)
-    stores = Stores()
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
         connect_data_plane(tenant, SERVICE, config.connections) as data,
-        Gateway(config, stores, data, Artifacts(artifacts)) as gateway,
+        compose(config, data, artifacts) as service,
+        service.in_flight.renewing_leases(),
+        AsyncExitStack() as background,
     ):
 
         async def prepare() -> None:
             await migrations.publish(tenant, SERVICE, migrations.read_migrations(MIGRATIONS))
             await data.ready()
-            await gateway.ready()
+            await patiently("reading the catalogue", service.cache.refresh, inf)
+            await background.enter_async_context(service.cache.following())
+            await background.enter_async_context(service.collector.running())
 
+        async def drain() -> None:
+            await service.in_flight.drain(config.shutdown_grace_seconds)
+
+        background.push_async_callback(drain)
         verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-        server = Server(
-            config.server, bindings(gateway, stores, data), verifier, on_drain=gateway.land
-        )
+        server = Server(config.server, service.bindings, verifier, on_drain=drain)
         await server.start()
         await server.run_until_signal(prepare())
 

@@ -16,7 +16,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """How providers are spoken to."""
+    """Settings of the requests to providers."""
 
     keys_file: Path
     http_hosts: tuple[str, ...]
@@ -30,7 +30,7 @@ class ProviderConfig:
     def from_environment(cls, environment: Environment) -> ProviderConfig:
         hosts = environment.text(
             "NAGAYA_PROVIDER_HTTP_HOSTS",
-            "hosts, separated by commas, that may be spoken to without TLS",
+            "hosts, separated by commas, that may be called over plain http",
             default="",
         )
         return cls(
@@ -41,28 +41,28 @@ class ProviderConfig:
             http_hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
             first_byte_seconds=environment.seconds(
                 "NAGAYA_PROVIDER_FIRST_BYTE_SECONDS",
-                "how long a provider may think before the first text of a reply",
+                "how long to wait for the first text of a reply",
                 default=600.0,
             ),
             idle_seconds=environment.seconds(
                 "NAGAYA_PROVIDER_IDLE_SECONDS",
-                "how long a provider may be silent in the middle of a reply",
+                "how long to wait for the next text of a reply",
                 default=120.0,
             ),
             reply_seconds=environment.seconds(
                 "NAGAYA_PROVIDER_REPLY_SECONDS",
-                "how long a provider may take for one reply, however busy it looks",
+                "how long one reply may take in all",
                 default=3600.0,
             ),
             retry_reserve=environment.integer(
                 "NAGAYA_RETRY_RESERVE",
-                "repeated attempts granted to a provider after quiet times, beside one in ten",
+                "the retry budget: one retry for ten calls to a provider, and so many in reserve",
                 default=10,
             ),
             retry_pause_seconds=environment.seconds(
                 "NAGAYA_RETRY_PAUSE_SECONDS",
-                "for how long nothing is sent under a key after its attempts are used up, longer "
-                "where the provider asks for it",
+                "the backoff of a key after its attempts are used up; longer where the provider "
+                "asks for it",
                 default=10.0,
             ),
         )
@@ -70,7 +70,7 @@ class ProviderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What one process of the gateway is told."""
+    """Settings of one process of the gateway."""
 
     server: ServerConfig
     providers: ProviderConfig
@@ -78,10 +78,10 @@ class Config:
     artifacts_address: str
     connections: int
     process: str
-    """This process, of all there ever are."""
+    """Names this process uniquely; owner of its leases."""
     endpoint: str
     lease_seconds: float
-    landing_seconds: float
+    shutdown_grace_seconds: float
 
     @classmethod
     def read(cls) -> Config:
@@ -113,13 +113,13 @@ class Config:
             endpoint=endpoint or f"{server.listen_host}:{server.listen_port}",
             lease_seconds=environment.seconds(
                 "NAGAYA_LEASE_SECONDS",
-                "how long after the death of a process its calls are taken over",
+                "how long after the death of a process its calls may be taken over",
                 default=15.0,
             ),
-            landing_seconds=environment.seconds(
-                "NAGAYA_LANDING_SECONDS",
-                "how long calls in flight may go on when the process is told to stop; then a whole "
-                "reply is kept in the tenant's database, and the rest is `unknown`",
+            shutdown_grace_seconds=environment.seconds(
+                "NAGAYA_SHUTDOWN_GRACE_SECONDS",
+                "how long calls in flight may go on after SIGTERM; then a whole reply is kept in "
+                "the tenant's database, and the outcome of all others is `unknown`",
                 default=30.0,
             ),
         )

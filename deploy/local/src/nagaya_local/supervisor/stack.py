@@ -216,7 +216,7 @@ class Stack:
                 return peers | {
                     "NAGAYA_PROVIDER_KEYS_FILE": str(providers.keys_file(self._layout)),
                     "NAGAYA_PROVIDER_HTTP_HOSTS": "127.0.0.1",  # the stub's
-                    "NAGAYA_LANDING_SECONDS": "10",
+                    "NAGAYA_SHUTDOWN_GRACE_SECONDS": "10",
                 }
             case _:
                 return peers | {"TEMPORAL_ADDRESS": self.endpoints.temporal}

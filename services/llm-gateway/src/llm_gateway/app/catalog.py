@@ -1,4 +1,4 @@
-"""Changes of the catalogue: each is one version, refused when nothing could come of it."""
+"""Changes of the catalogue, one version each, and of tenants' overrides."""
 
 from __future__ import annotations
 
@@ -7,49 +7,38 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from llm_gateway.errors import PriceConflict, ProviderNotFound
+from llm_gateway.store import catalog as catalog_store
+from llm_gateway.store import overrides, prices, snapshots
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
     from llm_gateway.domain.catalog import Catalog
     from llm_gateway.domain.models import Model, ModelClass, Provider, StepDefault, StepOverride
     from llm_gateway.domain.prices import Price
-    from llm_gateway.providers.addresses import Addresses
+    from llm_gateway.providers.base_urls import BaseUrls
     from llm_gateway.routing.cache import CatalogCache
-    from llm_gateway.store.catalog import CatalogStore
-    from llm_gateway.store.overrides import OverrideStore
-    from llm_gateway.store.prices import PriceStore
-    from llm_gateway.store.snapshot import SnapshotStore
 
 
 class CatalogChanges:
-    """A change counts in this process when its method returns, in the others soon after."""
+    """Changes the catalogue: in effect here when the method returns, elsewhere within a second."""
 
     def __init__(
-        self,
-        management: ManagementPool,
-        store: CatalogStore,
-        prices: PriceStore,
-        snapshots: SnapshotStore,
-        addresses: Addresses,
-        cache: CatalogCache,
+        self, management: ManagementPool, base_urls: BaseUrls, cache: CatalogCache
     ) -> None:
         self._management = management
-        self._store = store
-        self._prices = prices
-        self._snapshots = snapshots
-        self._addresses = addresses
+        self._base_urls = base_urls
         self._cache = cache
 
     async def set_provider(self, provider: Provider) -> Provider:
         """Create or change a provider; the same again changes nothing. Raises BaseUrlRefused."""
         if provider.api_base_url:
-            self._addresses.check(provider.api_base_url)
+            self._base_urls.check(provider.api_base_url)
         async with self._management.transaction() as connection:
-            await self._store.begin(connection)
-            if await self._store.stands(connection, provider):
+            await catalog_store.lock(connection)
+            if await catalog_store.is_current(connection, provider):
                 return provider
-            version = await self._store.advance(connection)
-            await self._store.put_provider(connection, provider)
+            version = await catalog_store.next_version(connection)
+            await catalog_store.upsert_provider(connection, provider)
             details = {
                 "api_base_url": provider.api_base_url,
                 "active": provider.active,
@@ -66,12 +55,12 @@ class CatalogChanges:
         The same again changes nothing, unless another one of its class was set since.
         """
         async with self._management.transaction() as connection:
-            await self._store.begin(connection)
-            if await self._store.stands(connection, model):
+            await catalog_store.lock(connection)
+            if await catalog_store.is_current(connection, model):
                 return model
-            version = await self._store.advance(connection)
+            version = await catalog_store.next_version(connection)
             model = replace(model, set_in_version=version)
-            await self._store.put_model(connection, model)
+            await catalog_store.upsert_model(connection, model)
             details = {
                 "provider": model.provider_id,
                 "model_class": model.model_class,
@@ -85,12 +74,12 @@ class CatalogChanges:
     async def set_price(self, price: Price) -> Price:
         """Add a price row; the same again changes nothing. Raises ModelNotFound, PriceConflict."""
         async with self._management.transaction() as connection:
-            if not await self._prices.insert(connection, price):
-                existing = await self._prices.find(connection, price.id)
+            if not await prices.insert(connection, price):
+                existing = await prices.find(connection, price.id)
                 if existing != price:
                     raise PriceConflict(price.id)
                 return price
-            version = await self._store.advance(connection)
+            version = await catalog_store.next_version(connection)
             details = {"price_id": price.id, "catalog_version": version}
             await audit.append(connection, "price.set", "model", price.model_id, details)
         await self._cache.refresh()
@@ -102,12 +91,12 @@ class CatalogChanges:
         Raises ProviderNotFound, ModelUnavailable.
         """
         async with self._management.transaction() as connection:
-            await self._store.begin(connection)
-            check_class(await self._snapshots.read(connection), default.model_class)
-            if await self._store.stands(connection, default):
+            await catalog_store.lock(connection)
+            check_class(await snapshots.read(connection), default.model_class)
+            if await catalog_store.is_current(connection, default):
                 return default
-            version = await self._store.advance(connection)
-            await self._store.put_step_default(connection, default)
+            version = await catalog_store.next_version(connection)
+            await catalog_store.upsert_step_default(connection, default)
             details = {
                 "provider": default.model_class.provider_id,
                 "model_class": default.model_class.model_class,
@@ -120,12 +109,11 @@ class CatalogChanges:
         return default
 
 
-class Overrides:
-    """A tenant's own choices of models, in its own database."""
+class StepOverrides:
+    """Changes a tenant's own choices of models, in its own database."""
 
-    def __init__(self, tenants: TenantPools, store: OverrideStore, cache: CatalogCache) -> None:
+    def __init__(self, tenants: TenantPools, cache: CatalogCache) -> None:
         self._tenants = tenants
-        self._store = store
         self._cache = cache
 
     async def set(self, tenant_id: str, step: str, chosen: ModelClass) -> StepOverride:
@@ -135,9 +123,9 @@ class Overrides:
         """
         check_class(await self._cache.refresh(), chosen)
         async with self._tenants.transaction(tenant_id) as connection:
-            override = await self._store.put(connection, step, chosen)
+            override = await overrides.upsert(connection, step, chosen)
             if override is None:
-                return await self._store.read(connection, step)
+                return await overrides.read(connection, step)
             details = {"provider": chosen.provider_id, "model_class": chosen.model_class}
             await audit.append(connection, "override.set", "step_override", step, details)
         return override
@@ -145,7 +133,7 @@ class Overrides:
     async def delete(self, tenant_id: str, step: str) -> None:
         """Remove a step's override, if there is one."""
         async with self._tenants.transaction(tenant_id) as connection:
-            if await self._store.delete(connection, step):
+            if await overrides.delete(connection, step):
                 await audit.append(connection, "override.delete", "step_override", step)
 
 

@@ -1,8 +1,9 @@
-"""Ends the calls that a dead process left behind, where nobody asks for them again.
+"""Ends the calls of dead processes that nobody asks for again.
 
-A call is left behind when its lease ran out long ago: a process that froze for a while, or could
-not reach the database, has renewed it by then. What is done to a call is done under its row's lock,
-and only while no lease is live; a process that wakes up even later still books what it paid.
+A call is taken for abandoned when its lease expired three lease lengths ago: a process that stood
+still for a while, or could not reach the database, has renewed it by then. A call is changed only
+under its row's lock and while no lease is live; a process that wakes up even later still records
+what it paid.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llm_gateway.app.recovery import DIED
+from llm_gateway.app.recover import PROCESS_DIED
 from llm_gateway.errors import ReplyDisplaced
+from llm_gateway.store import calls, kept_replies, pending_work
 from servicekit.call import acting_as, on_behalf_of
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
@@ -24,38 +26,31 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import DataPlane
-    from llm_gateway.app.recovery import Recovery
-    from llm_gateway.domain.calls import Call, Lease
+    from llm_gateway.app.recover import CallRecovery
+    from llm_gateway.domain.calls import CallLease, LlmCall
     from llm_gateway.ledger.outcomes import Outcomes
-    from llm_gateway.store.stores import Stores
 
-PATIENCE = 3
-"""For how many times its length a lease must have run out."""
-_AT_ONCE = 100
+EXPIRED_LEASE_LENGTHS = 3
+"""How many times its length ago a lease must have expired."""
+_PAGE_SIZE = 100
 _log = logging.getLogger(__name__)
 
 
 class Collector:
+    """Goes through the tenants that are due, and ends abandoned calls there."""
+
     def __init__(
-        self,
-        data: DataPlane,
-        stores: Stores,
-        outcomes: Outcomes,
-        recovery: Recovery,
-        process: Lease,
+        self, data: DataPlane, outcomes: Outcomes, recovery: CallRecovery, process: CallLease
     ) -> None:
         self._data = data
-        self._work = stores.pending_work
-        self._calls = stores.calls
-        self._replies = stores.replies
         self._outcomes = outcomes
         self._recovery = recovery
         self._lease = replace(process, owner=f"{process.owner}/collector")
-        self._patience_seconds = PATIENCE * process.seconds
+        self._expired_seconds = EXPIRED_LEASE_LENGTHS * process.seconds
 
     @asynccontextmanager
-    async def working(self) -> AsyncGenerator[None]:
-        """Visit tenants that are due, inside the block."""
+    async def running(self) -> AsyncGenerator[None]:
+        """Collect inside the block."""
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -68,72 +63,83 @@ class Collector:
             try:
                 added = added or await self._add_all()
                 while (tenant_id := await self._claim()) is not None:
-                    await self._visit(tenant_id)
+                    await self._poll(tenant_id)
             except DomainError as error:
-                _log.warning("the collector has to wait", extra={"why": error.message})
+                _log.warning(
+                    "the collector has to wait",
+                    extra={"event": "collector.delayed", "why": error.message},
+                )
             except Exception:
-                _log.exception("the collector broke off")
+                _log.exception("the collector broke off", extra={"event": "collector.crashed"})
             await asyncio.sleep(self._lease.seconds * random.uniform(0.75, 1.25))  # noqa: S311 - a jitter
 
     async def _add_all(self) -> bool:
         async with self._data.management.connection() as connection:
-            await self._work.add(connection, self._data.directory.active())
+            await pending_work.add(connection, self._data.directory.active())
         return True
 
     async def _claim(self) -> str | None:
         async with self._data.management.connection() as connection:
-            return await self._work.claim(connection)
+            return await pending_work.claim(connection)
 
-    async def _visit(self, tenant_id: str) -> None:
-        """End what was left behind at one tenant, and say when to come again."""
+    async def _poll(self, tenant_id: str) -> None:
+        """End a tenant's abandoned calls, and schedule the next poll."""
         try:
             active = tenant_id in self._data.directory.active()
-            left = active and await self._collect(tenant_id)
+            work_left = active and await self._collect(tenant_id)
         except DomainError as error:
-            away = {"tenant_id": tenant_id, "why": error.message}
-            _log.warning("a tenant could not be visited", extra=away)
-            left = True
+            _log.warning(
+                "a tenant could not be visited",
+                extra={
+                    "event": "collector.tenant_failed",
+                    "tenant_id": tenant_id,
+                    "why": error.message,
+                },
+            )
+            work_left = True
         async with self._data.management.connection() as connection:
-            if left:
-                await self._work.come_back(connection, tenant_id, self._patience_seconds)
+            if work_left:
+                await pending_work.reschedule(connection, tenant_id, self._expired_seconds)
             else:
-                await self._work.rest(connection, tenant_id)
+                await pending_work.complete(connection, tenant_id)
 
     async def _collect(self, tenant_id: str) -> bool:
-        """End what was left behind; tell whether calls are held, or replies kept."""
-        for left in (self._left_behind, self._kept):
+        """End abandoned calls; return whether calls are still held, or replies kept."""
+        for list_calls in (self._expired, self._with_kept_reply):
             last = 0
-            while calls := await left(tenant_id, last):
-                for call in calls:
+            while found := await list_calls(tenant_id, last):
+                for call in found:
                     await self._end(tenant_id, call)
-                last = calls[-1].id
+                last = found[-1].id
         async with self._data.tenants.connection(tenant_id) as connection:
-            if await self._calls.any_open(connection):
-                return True
-            return await self._replies.any(connection)
+            return await calls.any_open(connection) or await kept_replies.exist(connection)
 
-    async def _left_behind(self, tenant_id: str, after: int) -> tuple[Call, ...]:
+    async def _expired(self, tenant_id: str, after: int) -> tuple[LlmCall, ...]:
         async with self._data.tenants.connection(tenant_id) as connection:
-            return await self._calls.left_behind(
-                connection, self._patience_seconds, after, _AT_ONCE
-            )
+            return await calls.list_expired(connection, self._expired_seconds, after, _PAGE_SIZE)
 
-    async def _kept(self, tenant_id: str, after: int) -> tuple[Call, ...]:
+    async def _with_kept_reply(self, tenant_id: str, after: int) -> tuple[LlmCall, ...]:
         async with self._data.tenants.connection(tenant_id) as connection:
-            return await self._calls.kept_and_unheld(connection, after, _AT_ONCE)
+            return await calls.list_with_kept_reply(connection, after, _PAGE_SIZE)
 
-    async def _end(self, tenant_id: str, call: Call) -> None:
-        """Settle a call from its stored or kept reply, or give it up; what cannot be done waits."""
+    async def _end(self, tenant_id: str, call: LlmCall) -> None:
+        """Settle a call from its stored or kept reply, or else end it; a failure is logged."""
         with on_behalf_of(tenant_id), acting_as(workload_principal("llm-gateway")):
             try:
-                if await self._found(tenant_id, call):
-                    return
-                await self._outcomes.give_up(tenant_id, call.key, DIED)
+                if not await self._settle(tenant_id, call):
+                    await self._outcomes.end_expired(tenant_id, call.key, PROCESS_DIED)
             except DomainError as error:
-                why = {"tenant_id": tenant_id, "call": str(call.key), "why": error.message}
-                _log.warning("a call that was left behind could not be ended", extra=why)
+                _log.warning(
+                    "a call that was left behind could not be ended",
+                    extra={
+                        "event": "llm_call.collection_failed",
+                        "tenant_id": tenant_id,
+                        "call": str(call.key),
+                        "why": error.message,
+                    },
+                )
 
-    async def _found(self, tenant_id: str, call: Call) -> bool:
+    async def _settle(self, tenant_id: str, call: LlmCall) -> bool:
         try:
             return await self._recovery.settle(tenant_id, call, self._lease) is not None
         except ReplyDisplaced:

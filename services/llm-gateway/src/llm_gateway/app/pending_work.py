@@ -1,4 +1,4 @@
-"""Tells the collector where it may have work, before a call is recorded."""
+"""Notes the tenants that have calls, so that the collector polls them."""
 
 from __future__ import annotations
 
@@ -7,50 +7,49 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llm_gateway.store.pending_work import RELIED_SECONDS
+from llm_gateway.store import pending_work
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
-    from llm_gateway.store.pending_work import PendingWorkStore
 
 _WAIT_SECONDS = 1.0
-_AGAIN_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
 class PendingWork:
+    """The tenants noted by this process, each written to the database once a minute."""
+
     def __init__(
-        self,
-        tenants: TenantPools,
-        management: ManagementPool,
-        store: PendingWorkStore,
-        delay_seconds: float,
+        self, tenants: TenantPools, management: ManagementPool, delay_seconds: float
     ) -> None:
         self._tenants = tenants
         self._management = management
-        self._store = store
         self._delay_seconds = delay_seconds
-        self._noted: dict[str, float] = {}
+        self._noted_until: dict[str, float] = {}
 
     async def note(self, tenant_id: str) -> None:
-        """See to it that the collector visits the tenant; once a minute it is really written.
+        """Make the collector poll the tenant, before a call is recorded.
 
         While the management database is away calls go on, after a second at most: what was not
-        noted is found by the visit that each tenant gets once a day. Raises what reaching the
-        tenant's database raises where there is no such tenant.
+        noted is found by the daily poll of each tenant. Raises what reaching the tenant's database
+        raises where there is no such tenant.
         """
         now = time.monotonic()
-        if self._noted.get(tenant_id, now) > now:
+        if self._noted_until.get(tenant_id, now) > now:
             return
         await self._tenants.check(tenant_id)
-        self._noted[tenant_id] = now + RELIED_SECONDS
+        self._noted_until[tenant_id] = now + pending_work.NOTE_VALID_SECONDS
         try:
             async with (
                 asyncio.timeout(_WAIT_SECONDS),
                 self._management.connection() as connection,
             ):
-                await self._store.note(connection, tenant_id, self._delay_seconds)
+                await pending_work.note(connection, tenant_id, self._delay_seconds)
         except (DomainError, TimeoutError):
-            _log.warning("a tenant with calls could not be noted", extra={"tenant_id": tenant_id})
-            self._noted[tenant_id] = now + _AGAIN_SECONDS
+            _log.warning(
+                "a tenant with calls could not be noted",
+                extra={"event": "pending_work.note_failed", "tenant_id": tenant_id},
+            )
+            self._noted_until[tenant_id] = now + _RETRY_SECONDS

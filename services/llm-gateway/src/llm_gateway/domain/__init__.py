@@ -1,1 +1,1 @@
-"""What the llm-gateway service is about, free of protobuf and SQL."""
+"""The terms of the llm-gateway service, without protobuf and SQL."""

@@ -1,4 +1,4 @@
-"""Who asks under which key."""
+"""Which callers may use which keys."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ if TYPE_CHECKING:
     from llm_gateway.domain.calls import CallKey
 
 _INPUT = "input"
-"""No step of a pipeline has this name."""
+"""The step of people's calls; no step of a pipeline has this name."""
 
 
 def check_caller(key: CallKey, workload: str | None) -> None:
-    """Let a person (None) ask only under keys that no step of a run ever uses.
+    """Raise KeyReserved if a person (no workload) uses the key of a pipeline's step.
 
-    A step's question would find its key taken otherwise, or another's reply under it. Raises
-    KeyReserved.
+    Otherwise a person could take a step's key, or put a reply under it before the step asks.
     """
     if workload is None and key.step != _INPUT:
         raise KeyReserved(key.step)

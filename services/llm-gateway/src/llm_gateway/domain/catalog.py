@@ -1,4 +1,4 @@
-"""The catalogue as one version of it says: what there is, what it costs, which step uses which."""
+"""The catalogue: providers, models, prices and the defaults of steps, as of one version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One version of the catalogue. It never changes; a change makes another."""
+    """One version of the catalogue, immutable."""
 
     version: int
     providers: Mapping[str, Provider]
@@ -49,7 +49,7 @@ class Catalog:
         )
 
     def pick(self, choice: ModelChoice) -> Model:
-        """Return the model that a choice means. Raises ModelUnavailable."""
+        """Return the model of a choice. Raises ModelUnavailable."""
         if isinstance(choice, ModelId):
             model = self.models.get(choice.model_id)
             if model is None or not self._usable(model):
@@ -67,7 +67,7 @@ class Catalog:
         return max(found, key=lambda model: (model.set_in_version, model.id))
 
     def price(self, model_id: str, moment: datetime, prompt_tokens: int = 0) -> Price | None:
-        """Return the price row that counts for a prompt of this length at this moment."""
+        """Return the price row for a prompt of this length at this moment, if there is one."""
         return price_at(self.prices.get(model_id, ()), moment, prompt_tokens)
 
     def _serves(self, model: Model, wanted: ModelClass) -> bool:

@@ -1,4 +1,4 @@
-"""Files in the artifacts service, as this one needs them."""
+"""Files of the artifacts service, as the gateway needs them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INPUT_LIMIT = 32 << 20
-"""How many bytes a request's input may have, what is given and what is pointed to together."""
+"""The most bytes that a request's input may have, inline text and files together."""
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A file by what it must contain."""
+class FileRef:
+    """A file, by its path and the sha256 of its content."""
 
     path: str
     digest: str
@@ -22,7 +22,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class ReplyFile:
-    """A reply's file, and which attempt of which request it came from."""
+    """A stored reply's file, and the request and attempt that it came from."""
 
     path: str
     digest: str
@@ -34,7 +34,7 @@ class ReplyFile:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDraft:
-    """A reply about to be stored."""
+    """A reply that is ready to be stored."""
 
     body: bytes
     digest: str

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class WireFormat(StrEnum):
-    """How a provider is spoken to."""
+    """The wire format of a provider's API."""
 
     CLAUDE_MESSAGES = "claude_messages"
     OPENAI_RESPONSES = "openai_responses"
@@ -41,7 +41,7 @@ class Capabilities:
     json_schema: bool
     temperature: bool
     reasoning_headroom_tokens: int
-    """Added to a request's limit, where the provider counts reasoning as output."""
+    """Added to a request's token limit, because providers count reasoning as output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What tokens cost. All money is in whole millionths of a US dollar."""
+"""Prices of tokens. All money is in whole micro-USD, a millionth of a US dollar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Micro-USD for a million tokens of each kind."""
+    """Micro-USD per million tokens of each kind."""
 
     input: int
     cache_read: int
@@ -37,7 +37,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs from a date on, for prompts from a length on. Never changed."""
+    """A model's price from a date on, for prompts from a length on. Rows never change."""
 
     id: str
     model_id: str
@@ -52,7 +52,7 @@ class Price:
 
 
 def price_at(prices: Iterable[Price], moment: datetime, prompt_tokens: int) -> Price | None:
-    """Return the row that counts for a prompt of this length at this moment.
+    """Return the row for a prompt of this length at this moment.
 
     Each prompt length has its own succession of prices: of the longest that the prompt reaches,
     the latest that has begun.

@@ -1,4 +1,4 @@
-"""What a provider said of an error or of an unusual end, in its own words."""
+"""A provider's own words about an error or an unusual end, and how they are scrubbed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PART, _OVERLAP = 1 << 16, 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """An error as the provider told it. Empty where it told nothing, or nothing that may be kept.
+    """A provider's error. Empty where there was none, or nothing that may be stored.
 
     Code, type and parameter are identifiers of at most 100 characters.
     """
@@ -40,7 +40,7 @@ class ProviderError:
 
     @classmethod
     def of(cls, code: str, kind: str, param: str, message: str) -> ProviderError:
-        """Keep of each what can be an identifier, and of the message its beginning."""
+        """Return an error of the valid identifiers, and of the message's beginning."""
         code, kind, param = map(_identifier, (code, kind, param))
         return cls(code, kind, param, message[:_READ_CHARACTERS])
 
@@ -56,9 +56,9 @@ class ProviderError:
         keys, texts = tuple(keys), tuple(texts)
         texts = tuple({*texts, *map(_decoded, texts)})
         return ProviderError(
-            code=_unless_told(self.code, texts, keys),
-            type=_unless_told(self.type, texts, keys),
-            param=_unless_told(self.param, texts, keys),
+            code=_unless_secret(self.code, texts, keys),
+            type=_unless_secret(self.type, texts, keys),
+            param=_unless_secret(self.param, texts, keys),
             message=_excerpt(self.message, texts, keys),
         )
 
@@ -67,13 +67,13 @@ def _identifier(name: str) -> str:
     return name if _IDENTIFIER.fullmatch(name) else ""
 
 
-def _unless_told(name: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> str:
+def _unless_secret(name: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> str:
     secret = _KEY.search(name) or any(_runs_in(name, keys, _KEY_RUN, _KEY_RUN))
     return "" if secret or any(_runs_in(name, texts, _PLAIN_RUN, _DENSE_RUN)) else name
 
 
 def _decoded(text: str) -> str:
-    """Undo the ways in which messages quote: JSON's, those of addresses, and those of pages."""
+    """Undo the escapes of JSON, URLs and HTML, in which messages quote."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unescape(unquote(text)))
 
 
@@ -96,7 +96,7 @@ def _excerpt(message: str, texts: tuple[str, ...], keys: tuple[str, ...]) -> str
 
 
 def _runs_in(text: str, texts: Iterable[str], plain: int, dense: int) -> Iterator[tuple[int, int]]:
-    """Yield where runs of the text begin and end that also stand in one of the other texts."""
+    """Yield begin and end of the runs of the text that also occur in one of the other texts."""
     places: dict[str, list[int]] = {}
     for begin in range(len(text)):
         length = plain if text[begin : begin + dense].isascii() else dense
@@ -104,15 +104,15 @@ def _runs_in(text: str, texts: Iterable[str], plain: int, dense: int) -> Iterato
             places.setdefault(text[begin : begin + length], []).append(begin)
     for length in {plain, dense}:
         sought = {run for run in places if len(run) == length}
-        for run in _standing_in(texts, sought, length):
+        for run in _runs_found(texts, sought, length):
             yield from ((begin, begin + length) for begin in places[run])
 
 
-def _standing_in(texts: Iterable[str], sought: set[str], length: int) -> set[str]:
-    """Return which runs, all of one length, stand in one of the texts.
+def _runs_found(texts: Iterable[str], sought: set[str], length: int) -> set[str]:
+    """Return which runs, all of one length, occur in one of the texts.
 
-    Texts have up to 32 MiB, so they are gone through once for all runs: cut at every `step`, such
-    that a run which stands there holds one piece whole, wherever it begins.
+    Texts have up to 32 MiB, so they are searched once for all runs: cut at every `step`, such that
+    a run which occurs there contains one whole piece, wherever it begins.
     """
     step = (length + 1) // 2
     pieces = {run[at : at + step] for run in sought for at in range(length - step + 1)}

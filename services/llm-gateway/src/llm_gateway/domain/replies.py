@@ -1,4 +1,4 @@
-"""Replies: their file, and the fact about them that may stand in histories and logs."""
+"""Replies: their file, and the summary of them that histories and logs may contain."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SCALARS: dict[type, str] = {
 _SPACE = " \t\r\n"
 _BYTE_ORDER_MARK = "\ufeff"
 _AROUND = _SPACE + _BYTE_ORDER_MARK
-_FENCE = "```"
+_BACKTICKS = "```"
 _OPENING = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said, whole."""
+    """A whole reply of a model."""
 
     text: str
     finish_reason: FinishReason
@@ -47,14 +47,14 @@ class Reply:
 
     @property
     def json(self) -> str:
-        """The JSON of a structured reply: its text, without a fence of Markdown round it."""
+        """The JSON of a structured reply: its text, without a Markdown code block around it."""
         return self._parts()[1]
 
     def body(self) -> bytes:
         """Return the reply's file: one JSON object.
 
-        A structured reply's text is taken over as it came, so that a stream resumed from the file
-        counts characters as the live one did; what stood round its JSON is kept as `around`.
+        A structured reply's JSON is stored as it was received, so that a stream resumed from the
+        file counts characters as the live one did; the text around it is stored as `around`.
         """
         before, inside, after = self._parts()
         content = inside if self.structured else _quoted(self.text)
@@ -69,7 +69,7 @@ class Reply:
         return f"{_PREFIX}{content},{compact(rest)[1:]}".encode()
 
     def summary(self) -> str:
-        """Return a short fact about the reply; never an excerpt."""
+        """Return a short description of the reply; never an excerpt."""
         facts = [_count(len(self.text), "character")]
         if self.structured:
             facts.insert(0, _shape(parse(self.json)))
@@ -82,22 +82,22 @@ class Reply:
         return ", ".join(facts)
 
     def metrics(self) -> dict[str, int]:
-        """Return the numbers that are kept with the file."""
+        """Return the metrics that are stored with the file."""
         usage = {name: getattr(self.usage, name) for name in USAGE_FIELDS}
         unreadable = {"unreadable_characters": self.unreadable} if self.unreadable else {}
         return {"characters": len(self.text), **usage, **unreadable}
 
     def _parts(self) -> tuple[str, str, str]:
-        """Return the JSON of a structured reply, and what stands before and after it."""
+        """Return the text before a structured reply's JSON, the JSON, and the text after it."""
         if not self.structured:
             return "", self.text, ""
-        begin, end = _inside(self.text)
+        begin, end = _json_span(self.text)
         return self.text[:begin], self.text[begin:end], self.text[end:]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """What a reply's file says."""
+    """The content of a reply's file."""
 
     text: str
     finish_reason: FinishReason
@@ -131,19 +131,19 @@ def read(body: bytes, *, structured: bool) -> StoredReply:
     )
 
 
-def _inside(text: str) -> tuple[int, int]:
-    """Return where a JSON text begins and ends inside its fence; all of it where there is none.
+def _json_span(text: str) -> tuple[int, int]:
+    """Return where the JSON begins and ends inside a code block; the whole text without one.
 
     ```json
-    {"a": "fence, as models like to write it"}
+    {"a": "code block, as models write it"}
     ```
     """
     begin = len(text) - len(text.lstrip(_AROUND))
     end = len(text.rstrip(_AROUND))
-    if end - begin < 2 * len(_FENCE) or not text.endswith(_FENCE, begin, end):
+    if end - begin < 2 * len(_BACKTICKS) or not text.endswith(_BACKTICKS, begin, end):
         return (begin, len(text)) if text.startswith(_BYTE_ORDER_MARK) else (0, len(text))
     opening = _OPENING.match(text, begin)
-    return (0, len(text)) if opening is None else (opening.end(), end - len(_FENCE))
+    return (0, len(text)) if opening is None else (opening.end(), end - len(_BACKTICKS))
 
 
 def _raw_content(file: str) -> str:

@@ -1,10 +1,11 @@
-"""What a model is asked, in no provider's terms."""
+"""Requests for replies, independent of any provider's wire format."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from jsonvalues import canonical
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of text, given."""
+    """A piece of inline text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
-    """A file, or a JSON value inside one, by what the file must contain."""
+class FilePointer:
+    """A file by path and digest, or the JSON value at a JSON pointer inside it."""
 
     path: str
     digest: str
     json_pointer: str
 
 
-Part: TypeAlias = Text | Pointer
+Part: TypeAlias = Text | FilePointer
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The author of a turn."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -53,7 +54,7 @@ class Message:
 
 
 class UnknownPolicy(StrEnum):
-    """What to do when an earlier attempt may have been charged."""
+    """What to do when the outcome of an earlier attempt is unknown, so that it may be paid."""
 
     FAIL = "fail"
     REDO = "redo"
@@ -61,7 +62,7 @@ class UnknownPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelNeeds:
-    """What a request asks of its model, apart from its text."""
+    """The capabilities that a request needs of its model."""
 
     max_output_tokens: int
     """Of the visible reply; 0 for the model's own limit."""
@@ -69,10 +70,11 @@ class ModelNeeds:
     temperature: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSpec:
-    """A request for one reply."""
+@dataclass(frozen=True)
+class CallRequest:
+    """One request for a reply: who asks, under which key, what of which model."""
 
+    tenant_id: str
     key: CallKey
     system: tuple[Part, ...]
     messages: tuple[Message, ...]
@@ -84,16 +86,20 @@ class GenerationSpec:
     output_schema: OutputSchema | None
     unknown_policy: UnknownPolicy
     allow_empty: bool = False
-    """Whether a reply without a visible character is one."""
+    """Whether a reply without a visible character is accepted."""
+    user_id: str = ""
+    request_id: str = ""
+    """The `x-request-id` with which it came."""
 
+    @cached_property
     def digest(self) -> str:
-        """Return the sha256 over everything that is asked.
+        """The sha256 over everything that is asked.
 
-        The key and the policy are left out: what is to be done about an earlier attempt may differ
-        between two requests for the same reply.
+        Key, policy and caller are left out: how to treat an earlier attempt may differ between two
+        requests for the same reply.
         """
         schema = self.output_schema
-        asked: Json = {
+        content: Json = {
             "system": [_part(part) for part in self.system],
             "messages": [[m.role, [_part(part) for part in m.parts]] for m in self.messages],
             "model": _choice(self.model),
@@ -103,7 +109,7 @@ class GenerationSpec:
             "output_schema": None if schema is None else schema.definition,
             **({"allow_empty": True} if self.allow_empty else {}),
         }
-        return hashlib.sha256(canonical(asked, ascii_only=True)).hexdigest()
+        return hashlib.sha256(canonical(content, ascii_only=True)).hexdigest()
 
     def needs(self) -> ModelNeeds:
         return ModelNeeds(
@@ -119,20 +125,20 @@ class GenerationSpec:
             yield from message.parts
 
 
-class SchemaAs(StrEnum):
-    """How a model is told of an output schema. Each is tried where the one before was refused."""
+class SchemaMode(StrEnum):
+    """How a model gets an output schema. Each mode is tried after the one before was refused."""
 
-    RULE = "rule"
-    """The provider holds the model to it, so far as it can."""
-    HINT = "hint"
-    """The provider is told of it, without being asked to hold the model to it."""
-    WORDS = "words"
-    """It stands in the system prompt."""
+    STRICT = "strict"
+    """As a parameter that the provider enforces as far as it can."""
+    LENIENT = "lenient"
+    """As a parameter that the provider does not enforce."""
+    IN_PROMPT = "in_prompt"
+    """As text in the system prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn with its text joined."""
+    """One turn, its parts joined to one text."""
 
     role: Role
     text: str
@@ -140,7 +146,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a provider is sent: texts joined, limits worked out."""
+    """What a provider is sent: joined texts and resolved limits."""
 
     model_name: str
     system: str
@@ -150,8 +156,8 @@ class Prompt:
     temperature: float | None
     output_schema: OutputSchema | None
     utf8_bytes: int
-    """The length of all texts."""
-    schema_as: SchemaAs = SchemaAs.RULE
+    """The size of all texts together."""
+    schema_mode: SchemaMode = SchemaMode.STRICT
 
 
 def _part(part: Part) -> Json:

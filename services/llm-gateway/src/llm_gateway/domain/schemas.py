@@ -1,4 +1,4 @@
-"""The JSON schema that a reply must fit."""
+"""The JSON schema that a reply must fit (JSON Schema 2020-12)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FIELD = "spec.output_schema"
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """A schema that has been checked: well formed, and every reference leads somewhere inside."""
+    """A valid schema whose references all lead inside it."""
 
     definition: JsonObject
 
     @classmethod
     def parse(cls, definition: JsonObject) -> OutputSchema:
-        """Check a schema. Raises RequestInvalid for what runs refuses in a pipeline, too."""
+        """Check a schema. Raises RequestInvalid, by the rule that runs applies to pipelines too."""
         try:
             check_schema(definition)
         except SchemaUnusable as error:

@@ -1,4 +1,4 @@
-"""What a call used, in tokens, and why its reply ended."""
+"""The token usage of a call, and the finish reason of its reply."""
 
 from __future__ import annotations
 
@@ -65,24 +65,24 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ReportedUsage:
-    """What a provider told of a request's tokens."""
+    """The usage that a provider reported for a request."""
 
     usage: Usage = Usage()
-    """A bucket that nothing was told of is 0."""
+    """A bucket that was not reported is 0."""
     doubt: str = ""
-    """Why the request's cost may be another than the price list makes of it; empty if it is not."""
-    served: frozenset[str] = field(default_factory=frozenset[str], compare=False)
-    """Of which of its choices, such as `service_tier`, the provider told what it chose."""
+    """Why the cost may differ from what the price list yields; empty if it does not."""
+    reported_options: frozenset[str] = field(default_factory=frozenset[str], compare=False)
+    """Options such as `service_tier` of which the provider reported the value."""
 
     def doubted(self, doubts: Iterable[str]) -> ReportedUsage:
-        """Return it with more doubts."""
+        """Return the usage with more doubts."""
         return replace(self, doubt="; ".join(filter(None, (self.doubt, *doubts))))
 
     def completed(self, prompt_tokens: int, reply_tokens: int, *, whole: bool) -> ReportedUsage:
-        """Return it with estimates for what was not told, and with that for a doubt.
+        """Return the usage with estimates for what was not reported, which is then a doubt.
 
-        A prompt is never empty and a reply with text neither, so that 0 is not told. Of a reply
-        that is not whole the counters may be as old as its beginning.
+        A prompt is never empty, nor is a reply with text: 0 means not reported. Of a reply that is
+        not whole, the counters may be as old as its beginning.
         """
         usage, missing = self.usage, list[str]()
         if not usage.prompt_tokens:
@@ -101,5 +101,5 @@ USAGE_FIELDS = tuple(each.name for each in fields(Usage))
 
 
 def estimated_tokens(utf8_bytes: int) -> int:
-    """Return about how many tokens so many bytes of text are: one for every four begun."""
+    """Estimate the tokens of so many bytes of text: one for every four bytes begun."""
     return -(-utf8_bytes // BYTES_PER_TOKEN)

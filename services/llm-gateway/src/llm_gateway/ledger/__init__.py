@@ -1,4 +1,4 @@
-"""The ledger's protocol: what each transaction may find, and what it leaves behind.
+"""The ledger: what each transaction on a call may find, and what it leaves behind.
 
-A call's row is taken before anything else of it is touched, so transactions on one call never meet.
+Every transaction locks the call's row first, so that two on one call never run at once.
 """

@@ -1,1 +1,1 @@
-"""The services that this one calls, in its own terms."""
+"""Clients of other services, in terms of the domain."""

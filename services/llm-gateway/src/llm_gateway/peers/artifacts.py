@@ -1,4 +1,4 @@
-"""The artifacts service: where input is read and replies are written."""
+"""The client of the artifacts service, which holds input and replies."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ if TYPE_CHECKING:
     import grpc
 
     from llm_gateway.domain.calls import CallKey
-    from llm_gateway.domain.files import File, ReplyDraft
+    from llm_gateway.domain.files import FileRef, ReplyDraft
 
 _BATCH_FILES = 256
-_SMALL = 2 << 20  # fits into one message with all that surrounds it
+_UNARY_BYTES = 2 << 20  # fits into one message with its metadata
 _CHUNK = 512 << 10
-_AT_ONCE = 256 << 10  # bytes whose sha256 takes less than a hop to a thread
+_INLINE_BYTES = 256 << 10  # hashed here; more in a thread
 _DOMAIN = "artifacts.nagaya.dev"
-_TOO_MUCH_FOR_A_BATCH = "ERROR_REASON_BATCH_TOO_LARGE"
+_BATCH_TOO_LARGE = "ERROR_REASON_BATCH_TOO_LARGE"
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
 
 
 class Artifacts:
-    """Calls act for the tenant and person of the call being served."""
+    """Reads input and stores replies, for the tenant and person of the current call."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._files = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
         self._uploads = upload_service_pb2_grpc.UploadServiceStub(channel)
 
-    async def read(self, tenant_id: str, files: Sequence[File], limit: int) -> dict[File, bytes]:
+    async def read(
+        self, tenant_id: str, files: Sequence[FileRef], limit: int
+    ) -> dict[FileRef, bytes]:
         """Return whole files, each verified here by its sha256.
 
         Raises InputInvalid for a file that is missing or has another digest, InputTooLarge when
         they are more than `limit` bytes together, Unavailable.
         """
-        found: dict[File, bytes] = {}
+        found: dict[FileRef, bytes] = {}
         for begin in range(0, len(files), _BATCH_FILES):
             found |= await self._read_batch(tenant_id, files[begin : begin + _BATCH_FILES])
         left = limit - sum(map(len, found.values()))
@@ -60,7 +62,7 @@ class Artifacts:
                 left -= len(found[file])
         if left < 0:
             raise InputTooLarge(limit_bytes=str(INPUT_LIMIT))
-        if limit - left > _AT_ONCE:
+        if limit - left > _INLINE_BYTES:
             await asyncio.to_thread(_verify, found)
         else:
             _verify(found)
@@ -69,8 +71,8 @@ class Artifacts:
     async def put(self, tenant_id: str, key: CallKey, draft: ReplyDraft) -> ReplyFile | None:
         """Store a reply; None when another one is stored in its place already."""
         try:
-            if len(draft.body) <= _SMALL:
-                stored = await self._put_small(tenant_id, key, draft)
+            if len(draft.body) <= _UNARY_BYTES:
+                stored = await self._put_unary(tenant_id, key, draft)
             else:
                 stored = await self._upload(tenant_id, key, draft)
         except Conflict as error:
@@ -80,7 +82,7 @@ class Artifacts:
         return _reply_file(stored)
 
     async def find(self, tenant_id: str, path: str) -> ReplyFile | None:
-        """Return what is known of a stored reply; None when there is none."""
+        """Return a stored reply's file; None when there is none."""
         request = artifact_service_pb2.GetArtifactRequest(tenant_id=tenant_id, path=path)
         try:
             response = await self._files.GetArtifact(request)
@@ -88,7 +90,7 @@ class Artifacts:
             return None
         return _reply_file(response.artifact)
 
-    async def _read_batch(self, tenant_id: str, files: Sequence[File]) -> dict[File, bytes]:
+    async def _read_batch(self, tenant_id: str, files: Sequence[FileRef]) -> dict[FileRef, bytes]:
         request = artifact_service_pb2.BatchGetArtifactsRequest(
             tenant_id=tenant_id,
             pointers=[
@@ -96,17 +98,17 @@ class Artifacts:
             ],
         )
         response = await self._files.BatchGetArtifacts(request)
-        found: dict[File, bytes] = {}
+        found: dict[FileRef, bytes] = {}
         for file, result in zip(files, response.results, strict=True):
             if result.WhichOneof("outcome") == "data":
                 found[file] = result.data
                 continue
             error = status.from_proto(result.status)
-            if error.reason != _TOO_MUCH_FOR_A_BATCH:
-                raise _unreadable(error, file)
+            if error.reason != _BATCH_TOO_LARGE:
+                raise _input_error(error, file)
         return found
 
-    async def _download(self, tenant_id: str, file: File, limit: int) -> bytes:
+    async def _download(self, tenant_id: str, file: FileRef, limit: int) -> bytes:
         request = artifact_service_pb2.DownloadArtifactRequest(
             tenant_id=tenant_id, path=file.path, digest=file.digest
         )
@@ -117,10 +119,10 @@ class Artifacts:
                 if max(len(content), message.artifact.size_bytes) > limit:
                     raise InputTooLarge(limit_bytes=str(INPUT_LIMIT))
         except DomainError as error:
-            raise _unreadable(error, file) from None
+            raise _input_error(error, file) from None
         return bytes(content)
 
-    async def _put_small(
+    async def _put_unary(
         self, tenant_id: str, key: CallKey, draft: ReplyDraft
     ) -> artifact_pb2.Artifact:
         item = artifact_service_pb2.BatchPutArtifactsRequest.Item(
@@ -192,14 +194,14 @@ def _reply_file(artifact: artifact_pb2.Artifact) -> ReplyFile:
     )
 
 
-def _unreadable(error: DomainError, file: File) -> DomainError:
+def _input_error(error: DomainError, file: FileRef) -> DomainError:
     about_the_file = isinstance(error, NotFound | Conflict | InvalidInput | DataLoss)
     if about_the_file and error.domain == _DOMAIN:
         return InputInvalid(error.message, file.path, "")
     return error
 
 
-def _verify(found: dict[File, bytes]) -> None:
+def _verify(found: dict[FileRef, bytes]) -> None:
     for file, content in found.items():
         if hashlib.sha256(content).hexdigest() != file.digest:
             raise InputInvalid("what came has another digest", file.path, "")

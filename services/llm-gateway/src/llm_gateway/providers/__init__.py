@@ -1,1 +1,1 @@
-"""The providers' wire formats, and the sockets to them."""
+"""The providers' wire formats, and the HTTP clients for them."""

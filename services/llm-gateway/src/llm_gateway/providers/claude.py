@@ -1,16 +1,16 @@
-"""Claude Messages."""
+"""The wire format Claude Messages."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
-from llm_gateway.providers.schemas import asked_for, for_claude
+from llm_gateway.domain.reply_ends import EndSignals
+from llm_gateway.providers.schemas import for_claude, prompt_and_schema
 from llm_gateway.providers.usage import ClaudeUsage
-from llm_gateway.providers.wire_format import HttpRequest, child, children, second_reply, text
+from llm_gateway.providers.wire_format import HttpRequest, child, children, second_reply, string
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from llm_gateway.domain.usage import ReportedUsage
 
 _VERSION = "2026-10-21"
-_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_REASONING = frozenset({"thinking", "redacted_thinking"})
 _TOOL = "tool_use"  # also `server_tool_use`, `mcp_tool_use`
 
 
 class ClaudeMessages:
+    """Makes requests to Claude's Messages API."""
+
     home = "https://api.anthropic.com"
     wire_format = WireFormat.CLAUDE_MESSAGES
     endpoint = re.compile(r"/messages$")
@@ -36,12 +38,11 @@ class ClaudeMessages:
             "max_tokens": prompt.max_output_tokens,
             "messages": [{"role": turn.role, "content": turn.text} for turn in prompt.turns],
             "stream": True,
-            # Left out, the organisation's and the workspace's own settings would count, which cost
-            # more.
+            # Without them the organisation's and workspace's own settings apply, which cost more.
             "service_tier": "standard_only",
             "inference_geo": "global",
         }
-        system, schema = asked_for(prompt, for_claude)
+        system, schema = prompt_and_schema(prompt, for_claude)
         if system:
             body["system"] = system
         if prompt.temperature is not None:
@@ -58,24 +59,24 @@ class ClaudeMessages:
 
 
 class ClaudeReader:
-    """The terminal event is not insisted on, as the provider's own SDK does not."""
+    """Reads a stream of Messages events; as for the SDK, the terminal event is optional."""
 
     def __init__(self) -> None:
         self.request_id = ""
         self.done = False
-        self.end = ToldEnd()
-        self.told = ProviderError()
+        self.end = EndSignals()
+        self.provider_error = ProviderError()
         self._reports = ClaudeUsage()
-        self._said = False
+        self._has_text = False
 
     @property
     def usage(self) -> ReportedUsage:
         return self._reports.reported()
 
     def read(self, fields: JsonObject) -> str:
-        match text(fields, "type"):
+        match string(fields, "type"):
             case "message_start":
-                return self._begun(child(fields, "message"))
+                return self._message(child(fields, "message"))
             case "content_block_start":
                 return self._block(child(fields, "content_block"))
             case "content_block_delta":
@@ -84,37 +85,37 @@ class ClaudeReader:
                 self._ended(child(fields, "delta"))
                 self._reports.add(child(fields, "usage"))
             case "message_stop":
-                self.done = self.end.told
+                self.done = self.end.received
             case "message":  # the whole reply
-                return self._begun(fields)
+                return self._message(fields)
             case _:
                 pass
         return ""
 
-    def _begun(self, message: JsonObject) -> str:
-        if self._said and not self.end.told:
+    def _message(self, message: JsonObject) -> str:
+        if self._has_text and not self.end.received:
             raise second_reply()
-        if self.end.told:
+        if self.end.received:
             self.done = True
             return ""
-        self.request_id = text(message, "id") or self.request_id
+        self.request_id = string(message, "id") or self.request_id
         self._reports.add(child(message, "usage"))
-        said = "".join([self._block(block) for block in children(message, "content")])
+        added = "".join([self._block(block) for block in children(message, "content")])
         self._ended(message)
-        return said
+        return added
 
     def _block(self, block: JsonObject) -> str:
-        kind = text(block, "type")
-        if self.end.told:
+        kind = string(block, "type")
+        if self.end.received:
             return ""
         self.end.tool = self.end.tool or kind.endswith(_TOOL)
-        self.end.thought = self.end.thought or kind.removesuffix("_delta") in _THOUGHTS
-        said = text(block, "text") if kind in ("text", "text_delta") else ""
-        self._said = self._said or bool(said)
-        return said
+        self.end.reasoning = self.end.reasoning or kind.removesuffix("_delta") in _REASONING
+        added = string(block, "text") if kind in ("text", "text_delta") else ""
+        self._has_text = self._has_text or bool(added)
+        return added
 
     def _ended(self, delta: JsonObject) -> None:
-        self.end.word = text(delta, "stop_reason") or self.end.word
+        self.end.word = string(delta, "stop_reason") or self.end.word
         if details := child(delta, "stop_details"):
-            category, why = text(details, "category"), text(details, "explanation")
-            self.told = ProviderError.of(self.end.word, category, "", why)
+            category, why = string(details, "category"), string(details, "explanation")
+            self.provider_error = ProviderError.of(self.end.word, category, "", why)

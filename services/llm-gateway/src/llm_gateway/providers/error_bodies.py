@@ -1,8 +1,8 @@
-"""What a provider's error says, wherever it says it: in an HTTP body, or inside a stream.
+"""Parsing a provider's error, from an HTTP body or from inside a stream.
 
-The forms: anthropic 2.12.0 types/shared and types/shared/error_details.py; openai 3.54.0
+Sources of the forms: anthropic 2.12.0 types/shared and types/shared/error_details.py; openai 3.54.0
 _exceptions.py and types/responses/response_error_event.py; google-genai 3.4.0 errors.py; Azure's
-`innererror`, OpenRouter's numeric codes and `metadata`; what FastAPI and Mistral say without an
+`innererror`, OpenRouter's numeric codes and `metadata`; what FastAPI and Mistral send without an
 `error` around it.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_gateway.domain.provider_errors import ProviderError
-from llm_gateway.providers.wire_format import child, children, first_of, text
+from llm_gateway.providers.wire_format import child, children, first_choice, string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ _EVENT = "error"
 _PAGE = re.compile(r"<(script|style)\b.*?(</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 _PAGE_BYTES = 4_000
 _NOTHING: JsonObject = {}
-# What stands in a stream in place of an HTTP status.
+# The HTTP status that a code inside a stream stands for.
 _STATUS_OF = {
     # Claude
     "invalid_request_error": 400,
@@ -68,76 +68,76 @@ _STATUS_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class ToldError:
-    """An error as a provider told it."""
+class ParsedError:
+    """A provider's error, parsed."""
 
-    words: ProviderError
+    error: ProviderError
     names: frozenset[str]
     """Everything that names the kind of error: codes, types, reasons."""
     status: int
-    """The HTTP status that it stands for; 0 where it names none."""
+    """The HTTP status that it stands for; 0 where there is none."""
     known: bool
     """Whether the body has the form of an error at all."""
     retry_after: float | None
-    """Seconds, where the body says so."""
+    """Seconds to wait, where the body says so."""
     daily: bool
     """Whether a quota of a day is used up."""
     passing: bool
-    """Whether a limit on money is said to pass by itself."""
+    """Whether a spending limit is only a momentary one."""
     moderated: bool
-    """Whether a moderation in front of the model is named."""
+    """Whether it comes from a moderation filter."""
 
 
 def page_text(body: bytes) -> str:
-    """Return what somebody who sees a page reads first; a plain text as it is."""
+    """Return the text at the beginning of an HTML page; a plain text as it is."""
     text = body[:_PAGE_BYTES].decode(errors="replace")
     return " ".join(_PAGE.sub(" ", text).split())
 
 
 def error_in(fields: JsonObject, event: str) -> Json:
-    """Return the error that an event of a stream tells; None when it tells none.
+    """Return the error in an event of a stream; None when there is none.
 
     As the providers' SDKs do: by the event's name, its type, or a member `error`.
     """
     error = fields.get("error")
     if isinstance(error, dict) and not any(error.values()):  # some send one with every chunk
         error = _NOTHING
-    if text(fields, "type") == "response.failed":
+    if string(fields, "type") == "response.failed":
         return child(fields, "response").get("error") or {}
-    if _EVENT in (event, text(fields, "type"), text(fields, "object")):  # an object is vLLM's
+    if _EVENT in (event, string(fields, "type"), string(fields, "object")):  # an object is vLLM's
         return fields if error is None else error
-    return error or first_of(fields, "choices").get("error") or None
+    return error or first_choice(fields, "choices").get("error") or None
 
 
-def read_error(body: Json) -> ToldError:
-    """Read an error: what stands in `error`, or a body of which it is a member."""
+def parse_error(body: Json) -> ParsedError:
+    """Parse an error: the value of a member `error`, or the body that contains one."""
     fields, outer = _fields(body)
     details = list(_details(fields))
-    reasons = [text(detail, "reason") for detail in details]
+    reasons = [string(detail, "reason") for detail in details]
     inner = child(fields, "innererror") or child(fields, "inner_error")
     metadata = child(fields, "metadata")
-    code = text(child(fields, "details"), "error_code") or _name(fields.get("code"))
+    code = string(child(fields, "details"), "error_code") or _name(fields.get("code"))
     wrong = next(children(fields, "detail"), _NOTHING)  # FastAPI's list
-    kind = text(fields, "type") or text(fields, "status") or text(wrong, "type")
+    kind = string(fields, "type") or string(fields, "status") or string(wrong, "type")
     kind = "" if kind == _EVENT else kind
-    names = {code, kind, text(inner, "code"), *reasons, text(outer, "type")} - {"", _EVENT}
-    param = text(fields, "param") or next(_violated(details), "") or _place(wrong)
-    message = text(fields, "message") or text(fields, "detail") or text(wrong, "msg")
+    names = {code, kind, string(inner, "code"), *reasons, string(outer, "type")} - {"", _EVENT}
+    param = string(fields, "param") or next(_violated(details), "") or _place(wrong)
+    message = string(fields, "message") or string(fields, "detail") or string(wrong, "msg")
     message = message or _plain(body)
-    return ToldError(
-        words=ProviderError.of(code or next(filter(None, reasons), ""), kind, param, message),
+    return ParsedError(
+        error=ProviderError.of(code or next(filter(None, reasons), ""), kind, param, message),
         names=frozenset(names),
         status=_status(fields, [code, kind, *names]),
         known=bool(names or message),
         retry_after=next(_delays(details), None),
         daily=any(map(_is_daily, details)),
-        passing="in_flight" in text(metadata, "limit_source"),
+        passing="in_flight" in string(metadata, "limit_source"),
         moderated="flagged_input" in metadata or "reasons" in metadata,
     )
 
 
 def _fields(body: Json) -> tuple[JsonObject, JsonObject]:
-    """Return the object that describes the error, and the one around it."""
+    """Return the object that describes the error, and the object around it."""
     outer: JsonObject = {}
     while True:
         if isinstance(body, list):  # Gemini, when asked for a stream
@@ -179,12 +179,12 @@ def _violated(details: list[JsonObject]) -> Iterator[str]:
     for detail in details:
         violations = detail.get("fieldViolations")
         for violation in violations if isinstance(violations, list) else []:
-            if isinstance(violation, dict) and text(violation, "field"):
-                yield text(violation, "field")
+            if isinstance(violation, dict) and string(violation, "field"):
+                yield string(violation, "field")
 
 
 def _place(wrong: JsonObject) -> str:
-    """Return where in a request something is wrong, as FastAPI says it: `body.messages.0`."""
+    """Return the path to what is wrong in a request, as FastAPI writes it: `body.messages.0`."""
     path = wrong.get("loc")
     return ".".join(map(str, path)) if isinstance(path, list) else ""
 
@@ -192,13 +192,13 @@ def _place(wrong: JsonObject) -> str:
 def _is_daily(detail: JsonObject) -> bool:
     violations = detail.get("violations")
     quotas = violations if isinstance(violations, list) else []
-    return any(isinstance(q, dict) and "PerDay" in text(q, "quotaId") for q in quotas)
+    return any(isinstance(q, dict) and "PerDay" in string(q, "quotaId") for q in quotas)
 
 
 def _delays(details: list[JsonObject]) -> Iterator[float]:
     for detail in details:
         try:
-            seconds = float(text(detail, "retryDelay").removesuffix("s"))
+            seconds = float(string(detail, "retryDelay").removesuffix("s"))
         except ValueError:
             continue
         if 0 <= seconds < float("inf"):

@@ -1,4 +1,4 @@
-"""Gemini generateContent."""
+"""The wire format Gemini generateContent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from llm_gateway.domain.ends import ToldEnd
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.domain.reply_ends import EndSignals
 from llm_gateway.domain.requests import Role
-from llm_gateway.providers.schemas import asked_for, for_gemini
+from llm_gateway.providers.schemas import for_gemini, prompt_and_schema
 from llm_gateway.providers.usage import GeminiUsage
-from llm_gateway.providers.wire_format import HttpRequest, child, children, first_of, text
+from llm_gateway.providers.wire_format import HttpRequest, child, children, first_choice, string
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,8 @@ _TOOLS = ("functionCall", "toolCall", "executableCode")
 
 
 class GeminiGenerateContent:
+    """Makes requests to Gemini's generateContent API."""
+
     home = "https://generativelanguage.googleapis.com"
     wire_format = WireFormat.GEMINI_GENERATE_CONTENT
     endpoint = re.compile(r"(/openai|/models(/[^/]+:(stream)?generateContent)?)$", re.IGNORECASE)
@@ -38,7 +40,7 @@ class GeminiGenerateContent:
             config["temperature"] = prompt.temperature
         if prompt.output_schema is not None:
             config["responseMimeType"] = "application/json"
-        system, schema = asked_for(prompt, for_gemini)
+        system, schema = prompt_and_schema(prompt, for_gemini)
         if schema is not None:
             config["responseJsonSchema"] = schema
         contents: list[Json] = [
@@ -62,13 +64,13 @@ class GeminiGenerateContent:
 
 
 class GeminiReader:
-    """No event is the last one: the stream's end is the reply's, after a reason to finish."""
+    """Reads a stream of responses, none of which is marked as the last."""
 
     def __init__(self) -> None:
         self.request_id = ""
         self.done = False
-        self.end = ToldEnd()
-        self.told = ProviderError()
+        self.end = EndSignals()
+        self.provider_error = ProviderError()
         self._reports = GeminiUsage()
 
     @property
@@ -77,26 +79,26 @@ class GeminiReader:
 
     def read(self, fields: JsonObject) -> str:
         self._reports.add(child(fields, "usageMetadata"))
-        request_id = text(fields, "responseId")
-        if self.end.told and request_id and request_id != self.request_id:
-            return ""  # another reply, after the end of the one that was asked for
+        request_id = string(fields, "responseId")
+        if self.end.received and request_id and request_id != self.request_id:
+            return ""  # another reply, after the end of this one
         self.request_id = request_id or self.request_id
         feedback = child(fields, "promptFeedback")
-        if blocked := text(feedback, "blockReason"):
+        if blocked := string(feedback, "blockReason"):
             self.end.refused = True
             self.end.word = self.end.word or _BLOCKED
-            why = text(feedback, "blockReasonMessage")
-            self.told = ProviderError.of(blocked, "promptFeedback", "", why)
-        candidate = first_of(fields, "candidates")
-        if reason := text(candidate, "finishReason"):
+            why = string(feedback, "blockReasonMessage")
+            self.provider_error = ProviderError.of(blocked, "promptFeedback", "", why)
+        candidate = first_choice(fields, "candidates")
+        if reason := string(candidate, "finishReason"):
             self.end.word = reason
-            if why := text(candidate, "finishMessage"):
-                self.told = ProviderError.of(reason, "", "", why)
+            if why := string(candidate, "finishMessage"):
+                self.provider_error = ProviderError.of(reason, "", "", why)
         return "".join(map(self._part, children(child(candidate, "content"), "parts")))
 
     def _part(self, part: JsonObject) -> str:
         if part.get("thought") is True:
-            self.end.thought = True
+            self.end.reasoning = True
             return ""
         self.end.tool = self.end.tool or any(name in part for name in _TOOLS)
-        return text(part, "text")
+        return string(part, "text")

@@ -1,4 +1,4 @@
-"""The providers' keys, read from a file that may change while the process runs."""
+"""The providers' API keys, from a file that may change while the process runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _log = logging.getLogger(__name__)
 
 
 class KeysFileMalformed(StartRefused):
-    """The file does not hold one JSON object of strings; the message quotes nothing of it."""
+    """The file is not one JSON object of strings; the message quotes nothing of it."""
 
 
 class ProviderKeys:
-    """Reads the file again when it has changed; a file that became unreadable changes nothing."""
+    """API keys by provider. A changed file is read again; an unreadable one changes nothing."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -46,9 +46,15 @@ class ProviderKeys:
             if stamp != self._stamp:
                 self._stamp = stamp
                 self._keys = read_keys(self._file)
-                _log.info("the providers' keys were read again", extra={"count": len(self._keys)})
+                _log.info(
+                    "the providers' keys were read again",
+                    extra={"event": "provider_keys.read", "count": len(self._keys)},
+                )
         except (OSError, KeysFileMalformed) as error:
-            _log.error("the providers' keys cannot be read", extra={"why": type(error).__name__})
+            _log.error(
+                "the providers' keys cannot be read",
+                extra={"event": "provider_keys.read_failed", "why": type(error).__name__},
+            )
 
 
 def read_keys(file: Path) -> Mapping[str, str]:

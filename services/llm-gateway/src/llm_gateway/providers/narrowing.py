@@ -1,8 +1,8 @@
-"""A JSON schema narrowed to the keywords that a provider takes.
+"""Narrowing a JSON schema to the keywords that a provider takes.
 
-What is left out stands in the description of its place, so that the model may follow it, and the
-gateway checks the reply against the whole schema. So a narrowed schema may allow what the whole one
-does not; it forbids nothing that a reply needs.
+Other keywords move into the description of their place, where the model can follow them, and the
+gateway validates the reply against the whole schema. So a narrowed schema may allow more than the
+whole one; it never forbids what a reply needs.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ _MOST_MERGES = 64
 
 
 class Inexpressible(Exception):
-    """The provider has no words for a part of the schema without which a reply would be useless."""
+    """The provider's keywords cannot express an essential part of the schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a provider takes in a schema."""
+    """The schema keywords that a provider takes."""
 
     formats: frozenset[str]
     bounds: frozenset[str]
@@ -151,7 +151,7 @@ class _Narrowing:
             made[name] = rest.pop(name)
 
     def _literal(self, rest: JsonObject, made: JsonObject) -> bool:
-        """Take over an enum or a constant; tell whether there was one that can be said."""
+        """Take over an enum or a constant; return whether there was one."""
         literals, values = self._dialect.literals, rest.get("enum")
         if isinstance(values, list) and values and all(_is(value, literals) for value in values):
             made["enum"] = rest.pop("enum")
@@ -172,20 +172,20 @@ class _Narrowing:
         return [self._node(_with_type(each, kind)) for each in given]
 
     def _object(self, rest: JsonObject, made: JsonObject) -> None:
-        told = "properties" in rest
+        declared = "properties" in rest
         properties = rest.pop("properties", {})
         named = properties if isinstance(properties, dict) else {}
         required = rest.get("required")
         wanted = [name for name in required if name in named] if isinstance(required, list) else []
         others = rest.pop("additionalProperties", True)
         if not self._dialect.open_objects:
-            useless = not named and others is not False
-            if useless or (isinstance(required, list) and len(wanted) < len(required)):
+            any_object = not named and others is not False
+            if any_object or (isinstance(required, list) and len(wanted) < len(required)):
                 raise Inexpressible
             others = False
         elif isinstance(others, dict):
             others = self._node(others)
-        if told or not self._dialect.open_objects:
+        if declared or not self._dialect.open_objects:
             made["properties"] = {name: self._node(each) for name, each in named.items()}
         if others is not True:
             made["additionalProperties"] = others
@@ -269,12 +269,12 @@ class _Narrowing:
 
 
 def _types(node: JsonObject) -> tuple[str, ...]:
-    """Return the types that a node names, or the one that its keywords speak of."""
-    told = node.get("type")
-    if isinstance(told, str):
-        return (told,)
-    if isinstance(told, list) and told:
-        return tuple(map(str, told))
+    """Return the types that a node names, or the one that its keywords belong to."""
+    names = node.get("type")
+    if isinstance(names, str):
+        return (names,)
+    if isinstance(names, list) and names:
+        return tuple(map(str, names))
     if any(name in node for name in (*_COMBINING, "enum", "const")):
         return ()
     return tuple(kind for kind, keywords in _OF_TYPE.items() if keywords & node.keys())[:1]
@@ -285,12 +285,12 @@ def _keywords(kind: str) -> frozenset[str]:
 
 
 def _with_type(alternative: Json, kind: str) -> Json:
-    """Return an alternative that says its type, or else that of the place where it stands."""
+    """Return an alternative with its own type, or else with that of its place."""
     if not kind or not isinstance(alternative, dict):
         return alternative
-    told = ("type", "$ref", "enum", "const", *_COMBINING)
+    typed = ("type", "$ref", "enum", "const", *_COMBINING)
     return (
-        alternative if any(name in alternative for name in told) else {"type": kind} | alternative
+        alternative if any(name in alternative for name in typed) else {"type": kind} | alternative
     )
 
 

@@ -1,8 +1,8 @@
-"""The body of a reply, whatever form it came in: the values that it holds, one after the other.
+"""Parsing the body of a reply: server-sent events, one JSON value, or a list of them.
 
-What a body is shows in its first character. Its content type does not count: servers call a stream
-JSON, and JSON a stream; some answer a request for a stream with one JSON value, and Gemini with a
-list of them where `alt=sse` was lost on the way.
+The first character tells which. The content type is ignored: servers call a stream JSON, and JSON a
+stream; some answer a request for a stream with one JSON value, and Gemini with a list of them where
+`alt=sse` was lost on the way.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _scanner = json.JSONDecoder()
 _lenient = json.JSONDecoder(parse_constant=lambda _: None)
 
 
-class Told(NamedTuple):
+class ReplyEvent(NamedTuple):
     """One value of a reply, and the name of its event; empty where it has none."""
 
-    event: str
+    name: str
     value: Json
 
 
-class EndMark(Exception):
-    """The stream says that it is over."""
+class EndOfStream(Exception):
+    """The stream's own mark of its end has arrived."""
 
 
-class NoReply(Exception):
-    """The body is a page for somebody to look at; the argument is its beginning."""
+class HtmlPage(Exception):
+    """The body is an HTML page; the argument is its beginning."""
 
 
-class ReplyBody:
-    """Turns the bytes of a reply into values. What says nothing is passed over."""
+class ReplyBodyParser:
+    """Parses the bytes of a reply into values; empty data is ignored."""
 
     def __init__(self) -> None:
         self._events = EventParser()
@@ -51,45 +51,45 @@ class ReplyBody:
         self._begun = False
         self._size = 0
         self.unreadable = 0
-        """How many characters were not UTF-8; U+FFFD stands in their place."""
+        """How many characters were not UTF-8, and were replaced by U+FFFD."""
 
     @property
     def is_document(self) -> bool:
-        """Whether it is JSON and no stream of events."""
+        """Whether the body is JSON, not a stream of events."""
         return self._document is not None
 
-    def feed(self, piece: bytes) -> Iterator[Told]:
+    def feed(self, piece: bytes) -> Iterator[ReplyEvent]:
         """Take the next bytes; yield what they complete.
 
-        Raises NotJson, EventTooLong, EndMark, NoReply.
+        Raises NotJson, EventTooLong, EndOfStream, HtmlPage.
         """
         if not self._begun:
             if not piece.strip(_SPACE):
                 return
             self._begun = True
             if piece.lstrip(_SPACE).startswith(b"<"):
-                raise NoReply(piece)
+                raise HtmlPage(piece)
             if piece.lstrip(_SPACE)[:1] in (b"{", b"["):
                 self._document = []
         if self._document is None:
             for event in self._events.feed(piece):
-                yield from self._told(event.name, event.data)
+                yield from self._events_in(event.name, event.data)
             return
         self._size += len(piece)
         if self._size > _MAX_DOCUMENT:
             raise EventTooLong
         self._document.append(piece)
 
-    def finish(self) -> Iterator[Told]:
-        """Yield what the end of the body completes. Raises NotJson, EndMark."""
+    def finish(self) -> Iterator[ReplyEvent]:
+        """Yield what the end of the body completes. Raises NotJson, EndOfStream."""
         if self._document is None:
             for event in self._events.finish():
-                yield from self._told(event.name, event.data)
+                yield from self._events_in(event.name, event.data)
             return
         for value in _values(self._decoded(b"".join(self._document))):
-            yield Told("", value)
+            yield ReplyEvent("", value)
 
-    def _told(self, name: str, data: bytes) -> Iterator[Told]:
+    def _events_in(self, name: str, data: bytes) -> Iterator[ReplyEvent]:
         text = self._decoded(data).strip()
         if not text:
             return
@@ -97,7 +97,7 @@ class ReplyBody:
             yield from _listed(name, text)
         except NotJson:
             if name == "error":
-                yield Told(name, text)  # some tell their errors in plain words
+                yield ReplyEvent(name, text)  # some servers send errors as plain text
                 return
             lines = [line for line in text.split("\n") if line.strip()]
             if len(lines) == 1:
@@ -115,12 +115,12 @@ class ReplyBody:
             return text
 
 
-def _listed(name: str, text: str) -> Iterator[Told]:
-    """Yield the value of an event, or those of its list. Raises NotJson, EndMark."""
+def _listed(name: str, text: str) -> Iterator[ReplyEvent]:
+    """Yield the value of an event, or the values of its list. Raises NotJson, EndOfStream."""
     if text.startswith(_END_MARK):
-        raise EndMark
+        raise EndOfStream
     value = _value(text)
-    yield from (Told(name, each) for each in (value if isinstance(value, list) else [value]))
+    yield from (ReplyEvent(name, each) for each in (value if isinstance(value, list) else [value]))
 
 
 def _values(text: str) -> Iterable[Json]:
@@ -140,7 +140,7 @@ def _values(text: str) -> Iterable[Json]:
 
 
 def _value(text: str) -> Json:
-    """Read one value; NaN and the infinities, which servers in Python write, are null in it."""
+    """Read one value; NaN and the infinities, which servers in Python write, become null."""
     try:
         return parse(text)
     except NotJson:

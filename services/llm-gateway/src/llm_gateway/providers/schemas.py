@@ -1,6 +1,6 @@
-"""What each provider is sent of an output schema, as its own SDK would, and what is said in words.
+"""What each provider is sent of an output schema, as its own SDK would.
 
-A schema that a provider cannot be told is asked for in words: the gateway checks every reply
+A schema that a provider does not take goes into the prompt: the gateway validates every reply
 against the whole schema anyway.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jsonvalues import compact
-from llm_gateway.domain.requests import SchemaAs
+from llm_gateway.domain.requests import SchemaMode
 from llm_gateway.providers.narrowing import Dialect, Inexpressible, narrowed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.requests import Prompt
 
-_WORDS = (
+_INSTRUCTIONS = (
     "Reply with one JSON value and nothing else: no code fence, no words before or after it."
     " It must fit this JSON Schema:\n"
 )
@@ -87,12 +87,12 @@ _STRICT_CHARACTERS, _LONG_ENUM, _LONG_ENUM_CHARACTERS = 120_000, 250, 15_000
 
 
 def for_claude(definition: JsonObject) -> JsonObject | None:
-    """Return the schema for `output_config.format`; None where only words will do."""
+    """Return the schema for `output_config.format`; None where it can only go into the prompt."""
     return _narrowed(definition, _CLAUDE)
 
 
 def for_gemini(definition: JsonObject) -> JsonObject | None:
-    """Return the schema for `responseJsonSchema`; None where only words will do."""
+    """Return the schema for `responseJsonSchema`; None where it can only go into the prompt."""
     return _narrowed(definition, _GEMINI)
 
 
@@ -105,17 +105,17 @@ def is_strict(definition: JsonObject) -> bool:
     return True
 
 
-def asked_for(
+def prompt_and_schema(
     prompt: Prompt, narrow: Callable[[JsonObject], JsonObject | None]
 ) -> tuple[str, JsonObject | None]:
-    """Return the system prompt, and the schema to send beside it where it does not hold it."""
+    """Return the system prompt, and the schema to send beside it unless the prompt contains it."""
     if prompt.output_schema is None:
         return prompt.system, None
     definition = prompt.output_schema.definition
-    sent = None if prompt.schema_as is SchemaAs.WORDS else narrow(definition)
+    sent = None if prompt.schema_mode is SchemaMode.IN_PROMPT else narrow(definition)
     if sent is not None:
         return prompt.system, sent
-    return "\n\n".join(filter(None, (prompt.system, _in_words(definition)))), None
+    return "\n\n".join(filter(None, (prompt.system, _instructions(definition)))), None
 
 
 def for_openai(definition: JsonObject) -> JsonObject | None:
@@ -123,9 +123,9 @@ def for_openai(definition: JsonObject) -> JsonObject | None:
     return definition
 
 
-def _in_words(definition: JsonObject) -> str:
-    """Return what tells a model of a schema that its provider is not sent."""
-    return _WORDS + compact(definition)
+def _instructions(definition: JsonObject) -> str:
+    """Return the text that asks a model to follow a schema."""
+    return _INSTRUCTIONS + compact(definition)
 
 
 def _narrowed(definition: JsonObject, dialect: Dialect) -> JsonObject | None:
@@ -193,9 +193,9 @@ class _Strict:
             self._node(each, level + 1)
 
     def _reference(self, node: Mapping[str, Json]) -> None:
-        told = str(node["$ref"])
+        reference = str(node["$ref"])
         names = {name for name, _ in _named(self._root.get("$defs", {}))}
-        if len(node) > 1 or (told != "#" and told.removeprefix("#/$defs/") not in names):
+        if len(node) > 1 or (reference != "#" and reference.removeprefix("#/$defs/") not in names):
             raise Inexpressible
 
     def _literals(self, node: Mapping[str, Json]) -> None:
@@ -208,11 +208,11 @@ class _Strict:
         self._characters += length + len(str(node.get("const", "")))
 
 
-def _type_names(told: Json) -> frozenset[str]:
+def _type_names(value: Json) -> frozenset[str]:
     """Return the types of a node: one, or one and null."""
-    names = frozenset(map(str, told)) if isinstance(told, list) else frozenset[str]()
-    if isinstance(told, str):
-        names = frozenset({told})
+    names = frozenset(map(str, value)) if isinstance(value, list) else frozenset[str]()
+    if isinstance(value, str):
+        names = frozenset({value})
     if len(names - {"null"}) > 1:
         raise Inexpressible
     return names

@@ -14,7 +14,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventTooLong(Exception):
-    """One event is longer than anybody needs."""
+    """One event is longer than 16 MiB."""
 
 
 class Event(NamedTuple):
@@ -25,10 +25,7 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Turns pieces of a text/event-stream into its events, however they are cut.
-
-    Ids are left out.
-    """
+    """Parses a text/event-stream that arrives in pieces; ids are ignored."""
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
@@ -41,7 +38,7 @@ class EventParser:
         self._keep(piece)
         self._last = self._last[-3:] + piece
         if not _EMPTY_LINE.search(self._last):
-            return  # no event ends: what is kept need not be looked through again
+            return  # no event ends: what is kept need not be searched again
         *blocks, rest = self._lines().split(b"\n\n")
         held, self._rest, self._size = self._rest, [], 0
         self._keep(rest, *held)
@@ -79,7 +76,7 @@ class EventParser:
 def _event(block: bytes) -> Event | None:
     """Return the event of a block; None when it has no line of data.
 
-    JSON without `data:` before it is data too: so some tell an error in the middle of a stream.
+    JSON without `data:` before it is data too: some servers send errors in a stream like that.
     """
     name, values = b"", list[bytes]()
     for line in block.split(b"\n"):

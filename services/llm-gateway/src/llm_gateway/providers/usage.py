@@ -1,8 +1,8 @@
-"""What providers report of the tokens that a request used, read in one way for all of them.
+"""Parsing the token usage that providers report.
 
-A report may be missing, come in parts, come several times, and write its numbers as floats or as
-strings. Of each counter the largest counts: all are running totals, so that a later zero, or a
-report that leaves a counter out, takes nothing back.
+A report may be missing, in parts, repeated, and have its numbers as floats or strings. Of each
+counter the largest value counts: all are running totals, so that a later zero, or a report without
+the counter, takes nothing back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jsonvalues import Json, JsonObject
 
 _MOST_TOKENS = 1_000_000_000
-"""No request uses so many; at the highest price that can be set the ledger still holds its cost."""
+"""No request uses more; at the highest possible price the ledger can still hold the cost."""
 _NUMBER = re.compile(r"[0-9]{1,100}(\.[0-9]{1,30})?")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
 _DEPTH = 4
@@ -28,46 +28,46 @@ _FOR_12_HOURS = "cache writes for 12 hours"
 
 
 class UsageReports(ABC):
-    """The reports of one request. A subclass knows the names of one wire format.
+    """The usage reports of one request. A subclass knows the counters of one wire format.
 
-    Names inside objects are joined by dots.
+    Names of nested members are joined by dots.
     """
 
     standard: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """Which words, in lower case, say that a request was served as the price list prices it."""
+    """Values of options, in lower case, for which the price list holds."""
     unpriced: ClassVar[Mapping[str, str]] = {}
-    """Counters of what has a price of its own, which the price list does not hold."""
+    """Counters of what has its own price, which is not in the price list."""
 
     def __init__(self) -> None:
         self._largest: dict[str, int] = {}
-        self._served: dict[str, str] = {}
+        self._options: dict[str, str] = {}
         self._unreadable = False
 
     def add(self, report: JsonObject) -> None:
-        """Take one report, as the provider wrote it."""
+        """Add one report, as the provider sent it."""
         for name, value in _leaves(report):
             if name in self.standard:
-                self.served(name, value)
+                self.add_option(name, value)
             else:
                 self._count(name, value)
 
-    def served(self, name: str, value: Json) -> None:
-        """Take a word about how the request was served; the last one counts."""
+    def add_option(self, name: str, value: Json) -> None:
+        """Add an option with which the request was processed; the last value counts."""
         if isinstance(value, str) and value:
-            self._served[name] = value
+            self._options[name] = value
 
     def reported(self) -> ReportedUsage:
-        """Return what has been told so far."""
+        """Return the usage reported so far."""
         usage, problem = self._usage()
         doubts = [problem, *self._doubts()]
-        return ReportedUsage(usage, "; ".join(filter(None, doubts)), frozenset(self._served))
+        return ReportedUsage(usage, "; ".join(filter(None, doubts)), frozenset(self._options))
 
     @abstractmethod
     def _usage(self) -> tuple[Usage, str]:
-        """Return the buckets, and what is wrong with the figures; empty when nothing is."""
+        """Return the buckets, and what is inconsistent; empty when nothing is."""
 
-    def _told(self, name: str) -> int:
-        """Return a counter; 0 when it was not told, which is the same for all that is used here."""
+    def _counter(self, name: str) -> int:
+        """Return a counter; 0 when it was not reported."""
         return self._largest.get(name, 0)
 
     def _count(self, name: str, value: Json) -> None:
@@ -78,12 +78,12 @@ class UsageReports(ABC):
             self._largest[name] = max(self._largest.get(name, 0), number)
 
     def _doubts(self) -> Iterator[str]:
-        for name, value in self._served.items():
+        for name, value in self._options.items():
             if value.lower() not in self.standard.get(name, frozenset()):
                 word = value if _WORD.fullmatch(value) else "of another kind"
                 yield f"served with {name} {word}, and priced as the standard one"
         for name, words in self.unpriced.items():
-            if self._told(name):
+            if self._counter(name):
                 yield f"{words} are not in the price list"
         if self._unreadable:
             yield "the provider told a number of tokens that cannot be"
@@ -92,7 +92,7 @@ class UsageReports(ABC):
 class ClaudeUsage(UsageReports):
     """anthropic 2.12.0, types/usage.py: the three input counters do not overlap.
 
-    The output contains the thinking, of which it is said to be off by a few.
+    The output contains the thinking, which the provider says may differ by a few.
     """
 
     standard: ClassVar[Mapping[str, frozenset[str]]] = {
@@ -107,14 +107,14 @@ class ClaudeUsage(UsageReports):
     }
 
     def _usage(self) -> tuple[Usage, str]:
-        told, output = self._told, self._told("output_tokens")
-        written = told("cache_creation.ephemeral_5m_input_tokens")
-        written += told("cache_creation.ephemeral_1h_input_tokens")
-        reasoning = min(told("output_tokens_details.thinking_tokens"), output)
+        counter, output = self._counter, self._counter("output_tokens")
+        written = counter("cache_creation.ephemeral_5m_input_tokens")
+        written += counter("cache_creation.ephemeral_1h_input_tokens")
+        reasoning = min(counter("output_tokens_details.thinking_tokens"), output)
         usage = Usage(
-            input_tokens=told("input_tokens"),
-            cache_read_tokens=told("cache_read_input_tokens"),
-            cache_write_tokens=max(told("cache_creation_input_tokens"), written),
+            input_tokens=counter("input_tokens"),
+            cache_read_tokens=counter("cache_read_input_tokens"),
+            cache_write_tokens=max(counter("cache_creation_input_tokens"), written),
             output_tokens=output - reasoning,
             reasoning_tokens=reasoning,
         )
@@ -132,14 +132,14 @@ class ResponsesUsage(UsageReports):
     }
 
     def _usage(self) -> tuple[Usage, str]:
-        told = self._told
+        counter = self._counter
         return _usage(
-            prompt=told("input_tokens"),
-            read=told("input_tokens_details.cached_tokens"),
-            written=told("input_tokens_details.cache_write_tokens"),
-            output=told("output_tokens"),
-            reasoning=told("output_tokens_details.reasoning_tokens"),
-            total=told("total_tokens"),
+            prompt=counter("input_tokens"),
+            read=counter("input_tokens_details.cached_tokens"),
+            written=counter("input_tokens_details.cache_write_tokens"),
+            output=counter("output_tokens"),
+            reasoning=counter("output_tokens_details.reasoning_tokens"),
+            total=counter("total_tokens"),
         )
 
 
@@ -152,15 +152,15 @@ class ChatUsage(UsageReports):
     }
 
     def _usage(self) -> tuple[Usage, str]:
-        told = self._told
-        read = told("prompt_tokens_details.cached_tokens")
+        counter = self._counter
+        read = counter("prompt_tokens_details.cached_tokens")
         return _usage(
-            prompt=told("prompt_tokens"),
-            read=max(read, told("prompt_cache_hit_tokens")),
-            written=told("prompt_tokens_details.cache_write_tokens"),
-            output=told("completion_tokens"),
-            reasoning=told("completion_tokens_details.reasoning_tokens"),
-            total=told("total_tokens"),
+            prompt=counter("prompt_tokens"),
+            read=max(read, counter("prompt_cache_hit_tokens")),
+            written=counter("prompt_tokens_details.cache_write_tokens"),
+            output=counter("completion_tokens"),
+            reasoning=counter("completion_tokens_details.reasoning_tokens"),
+            total=counter("total_tokens"),
         )
 
 
@@ -176,23 +176,23 @@ class GeminiUsage(UsageReports):
     }
 
     def _usage(self) -> tuple[Usage, str]:
-        told, thoughts = self._told, self._told("thoughtsTokenCount")
+        counter, thoughts = self._counter, self._counter("thoughtsTokenCount")
         return _usage(
-            prompt=told("promptTokenCount") + told("toolUsePromptTokenCount"),
-            read=told("cachedContentTokenCount"),
+            prompt=counter("promptTokenCount") + counter("toolUsePromptTokenCount"),
+            read=counter("cachedContentTokenCount"),
             written=0,
-            output=told("candidatesTokenCount") + thoughts,
+            output=counter("candidatesTokenCount") + thoughts,
             reasoning=thoughts,
-            total=told("totalTokenCount"),
+            total=counter("totalTokenCount"),
         )
 
 
 def _usage(
     *, prompt: int, read: int, written: int, output: int, reasoning: int, total: int
 ) -> tuple[Usage, str]:
-    """Return buckets from counters that overlap; `total` tells a half that is missing.
+    """Return buckets from counters that overlap; `total` completes a missing half.
 
-    Some servers count their reasoning beside the output, which the total then shows.
+    Some servers do not count reasoning as output, which the total then shows.
     """
     if total and not prompt and output:
         prompt = max(total - output, 0)
@@ -208,7 +208,7 @@ def _usage(
 
 
 def _leaves(value: Json, name: str = "", depth: int = 0) -> Iterator[tuple[str, Json]]:
-    """Yield every value that is neither object nor list, with the path of names to it."""
+    """Yield every value that is neither object nor list, with its dotted name."""
     if isinstance(value, dict) and depth < _DEPTH:
         for key, child in value.items():
             yield from _leaves(child, f"{name}.{key}" if name else key, depth + 1)
@@ -217,7 +217,7 @@ def _leaves(value: Json, name: str = "", depth: int = 0) -> Iterator[tuple[str, 
 
 
 def _tokens(value: Json) -> int:
-    """Return a number of tokens, its fraction rounded up; 0 when it is none, as when not told."""
+    """Return a number of tokens, rounded up; 0 when the value is none."""
     if isinstance(value, str):
         text = value.strip()
         return math.ceil(float(text)) if _NUMBER.fullmatch(text) else 0

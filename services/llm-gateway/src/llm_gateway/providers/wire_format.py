@@ -1,4 +1,4 @@
-"""What every wire format does: make a request, and read its reply."""
+"""The interface of a wire format: it makes requests, and reads their replies."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from jsonvalues import Json, JsonObject
-    from llm_gateway.domain.ends import ToldEnd, Verdict
     from llm_gateway.domain.models import WireFormat
+    from llm_gateway.domain.reply_ends import EndSignals, Verdict
     from llm_gateway.domain.requests import Prompt
     from llm_gateway.domain.usage import ReportedUsage
 
 
 class Fault(StrEnum):
-    """How an attempt failed, which decides whether another may follow."""
+    """The kind of a failure, which decides whether another attempt may follow."""
 
     NEVER_SENT = "never_sent"
-    """No connection; the provider knows nothing of it."""
+    """No connection: the provider has not seen the request."""
     UNAVAILABLE = "unavailable"
-    """The provider said that it failed."""
+    """The provider reports that it failed."""
     LIMITED = "limited"
-    """Too much at once; later it will do."""
+    """A rate limit; the same request may succeed later."""
     EXHAUSTED = "exhausted"
-    """The money or the quota is used up; later it will not do either."""
+    """Money or quota is used up; waiting does not help."""
     REFUSED = "refused"
-    """The request itself is refused."""
+    """The provider refuses the request itself."""
     MALFORMED = "malformed"
-    """A whole answer that cannot be read, or does not fit the schema."""
+    """A whole reply that cannot be parsed, or does not fit the schema."""
     CUT = "cut"
-    """A whole answer that a limit on output tokens cut off, so that it does not fit the schema."""
+    """A reply that a limit on output tokens cut off, so that it does not fit the schema."""
     DECLINED = "declined"
-    """The model or the provider declines, so that there is no answer that can be used."""
+    """The model or the provider declines, so that there is no usable reply."""
     INCOMPLETE = "incomplete"
-    """A whole answer whose end is not that of a complete one: the same request gets it again."""
+    """A reply whose finish reason is not that of a complete one; it would come again."""
     EMPTY = "empty"
-    """A whole answer that says nothing: the same request gets it again."""
+    """A reply without content; it would come again."""
     LOST = "lost"
-    """Sent, and the answer broke off: what became of it, nobody here knows."""
+    """Sent, and the connection broke: the outcome is unknown, and may be paid."""
 
 
 _REPLACEMENT = "\ufffd"
@@ -51,35 +51,35 @@ _RETRYABLE = (Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED)
 
 
 class ProviderFault(Exception):
-    """An attempt failed. The message is the gateway's own, and never the provider's text."""
+    """A failed attempt. The message is the gateway's own, never the provider's text."""
 
     def __init__(
-        self, fault: Fault, words: str, *, status: int = 0, retry_after: float | None = None
+        self, kind: Fault, message: str, *, status: int = 0, retry_after: float | None = None
     ) -> None:
-        super().__init__(words)
-        self.fault = fault
-        self.words = words
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
         self.status = status
         self.retry_after = retry_after
-        """Seconds, where the provider said so."""
+        """Seconds to wait, where the provider asks for it."""
         self.final = False
-        """Whether the provider asks not to be tried again, or the same would come again."""
+        """Whether the provider asks not to retry, or a retry would fail in the same way."""
         self.cut_at_tokens: int | None = None
         """The limit on output tokens that cut the reply off."""
-        self.asked_otherwise = False
-        """Whether the next attempt leaves out, or says otherwise, what was refused."""
-        self.told = ProviderError()
-        """The provider's own words, not yet scrubbed."""
+        self.request_adapted = False
+        """Whether the next attempt omits or replaces what was refused."""
+        self.provider_error = ProviderError()
+        """The error in the provider's own words, not yet scrubbed."""
 
     @property
     def retryable(self) -> bool:
-        """Whether another attempt may follow, without anybody having paid for this one."""
-        return self.asked_otherwise or (self.fault in _RETRYABLE and not self.final)
+        """Whether another attempt may follow because this one cost nothing."""
+        return self.request_adapted or (self.kind in _RETRYABLE and not self.final)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is posted; the address and the key are added where it is sent."""
+    """A request's path, body and headers; base URL and key are added when it is sent."""
 
     path: str
     body: JsonObject
@@ -87,55 +87,53 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a reply: what it makes of the reply, and what the provider told."""
+class ReplyEnd:
+    """How a reply ended: the verdict, and what the provider reported."""
 
     verdict: Verdict
     word: str
-    """The provider's word for it."""
-    thought: bool
-    """Whether the model told some of its reasoning."""
-    usage: ReportedUsage
-    told: ProviderError
-    """What the provider said of it besides, not yet scrubbed."""
+    """The provider's finish reason."""
+    reasoning: bool
+    """Whether part of the reply is reasoning."""
+    provider_error: ProviderError
+    """The provider's explanation of an unusual end, not yet scrubbed."""
 
 
 class ReplyReader(Protocol):
-    """Reads one reply, value by value. What it does not know it passes over.
+    """Reads one reply, value by value; unknown members are ignored.
 
     A value is an event's data, or the whole reply where the provider sent no stream. Whether a
-    reply may be used is not decided here but by `domain.ends`.
+    reply can be used is decided by `domain.reply_ends`.
     """
 
     request_id: str
-    """The provider's own id of the reply; empty until told."""
+    """The provider's own id of the reply; empty until it arrives."""
     done: bool
-    """Whether the terminal event has come."""
-    end: ToldEnd
-    """What has been heard that bears on the reply's end."""
-    told: ProviderError
-    """What the provider said of the end besides."""
+    """Whether the terminal event has arrived."""
+    end: EndSignals
+    provider_error: ProviderError
+    """The provider's explanation of an unusual end."""
 
     @property
     def usage(self) -> ReportedUsage:
-        """What the provider has told so far."""
+        """The usage reported so far."""
         ...
 
     def read(self, fields: JsonObject) -> str:
-        """Return the text that a value adds. Raises ProviderFault."""
+        """Return the text that a value adds to the reply. Raises ProviderFault."""
         ...
 
 
 class WireFormatAdapter(Protocol):
-    """One provider's way to be asked."""
+    """Makes the requests of one wire format."""
 
     home: str
-    """The provider's own address."""
+    """The default base URL."""
     wire_format: WireFormat
     endpoint: re.Pattern[str]
-    """What stands at the end of an address that was copied from a request."""
+    """Matches the endpoint at the end of a base URL that was copied from a request."""
     versioned: bool
-    """Whether an address with a path and without a version gets one, as in the provider's SDK."""
+    """Whether a base URL with a path and without a version gets one, as in the provider's SDK."""
 
     def request(self, prompt: Prompt) -> HttpRequest:
         """Return the request for a streamed reply."""
@@ -148,39 +146,38 @@ class WireFormatAdapter(Protocol):
     def reader(self) -> ReplyReader: ...
 
 
-def text(fields: Mapping[str, Json], name: str) -> str:
-    """Return a string; empty when there is none."""
+def string(fields: Mapping[str, Json], name: str) -> str:
+    """Return a member that is a string; empty when there is none."""
     value = fields.get(name)
     return value if isinstance(value, str) else ""
 
 
 def child(fields: Mapping[str, Json], name: str) -> JsonObject:
-    """Return an object; empty when there is none."""
+    """Return a member that is an object; empty when there is none."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def children(fields: Mapping[str, Json], name: str) -> Iterator[JsonObject]:
-    """Yield the objects of a list; none when there is no list."""
+    """Yield the objects in a member that is a list; none when there is none."""
     value = fields.get(name)
     yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
-def first_of(fields: Mapping[str, Json], name: str) -> JsonObject:
-    """Return the alternative of index 0, which is the one that was asked for; empty when none is.
-
-    What has no index has index 0.
-    """
+def first_choice(fields: Mapping[str, Json], name: str) -> JsonObject:
+    """Return the alternative of index 0, or without an index; empty when there is none."""
     nothing: JsonObject = {}
     first = (one for one in children(fields, name) if one.get("index") in (0, "0", None))
     return next(first, nothing)
 
 
-class Said:
-    """What has been said of a reply so far, in as many pieces as its provider likes."""
+class ReplyText:
+    """The text of a reply so far, in pieces."""
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []  # to join them at each would take the square of their number
+        self._pieces: list[
+            str
+        ] = []  # joined only when needed: at each piece it would take quadratic time
         self.length = 0
 
     def __bool__(self) -> bool:
@@ -192,44 +189,43 @@ class Said:
         return self._pieces[0]
 
     def add(self, piece: str) -> str:
-        """Take the next piece, and return it."""
+        """Add the next piece, and return it."""
         self._pieces.append(piece)
         self.length += len(piece)
         return piece
 
     def rest_of(self, whole: str) -> str:
-        """Return what a text that is told whole adds to the pieces.
+        """Return what the whole text, sent at the end, adds to the pieces.
 
-        Raises ProviderFault if they are not its beginning, so that some were lost: those which have
-        been passed on cannot be taken back. Space does not count, nor do pieces that hold half
-        characters, nor a text that is told only in part.
+        Raises ProviderFault if the pieces are not its beginning, so that some were lost: what has
+        been passed on cannot be taken back. Space is ignored, as are pieces with half characters,
+        and a whole text that is only a part.
         """
-        said = self.text
-        if whole.startswith(said):
-            return whole[len(said) :]
-        if _REPLACEMENT in said or _unspaced(whole) in _unspaced(said):
+        text = self.text
+        if whole.startswith(text):
+            return whole[len(text) :]
+        if _REPLACEMENT in text or _without_space(whole) in _without_space(text):
             return ""
-        words = "pieces of the reply were lost: they are not what its end told whole"
-        raise ProviderFault(Fault.MALFORMED, words, status=200)
+        message = "pieces of the reply were lost: they are not what its end told whole"
+        raise ProviderFault(Fault.MALFORMED, message, status=200)
 
 
-def _unspaced(text: str) -> str:
+def _without_space(text: str) -> str:
     return "".join(text.split())
 
 
 def second_reply() -> ProviderFault:
     """Return the fault of a stream in which a second reply begins before the first has ended."""
-    words = "a second reply began in the middle of the first"
-    return bad_reply(words)
+    return bad_reply("a second reply began in the middle of the first")
 
 
-def bad_reply(words: str) -> ProviderFault:
-    """Return the fault of a reply that is paid, cannot be used, and would come again like that."""
-    fault = ProviderFault(Fault.MALFORMED, words, status=200)
+def bad_reply(message: str) -> ProviderFault:
+    """Return the fault of a reply that is paid, cannot be used, and would come again."""
+    fault = ProviderFault(Fault.MALFORMED, message, status=200)
     fault.final = True
     return fault
 
 
 def unfinished() -> ProviderFault:
-    """Return the fault of a stream that ended in good order, but before the reply did."""
+    """Return the fault of a stream that ended without an error, but before the reply did."""
     return ProviderFault(Fault.MALFORMED, "the stream ended before the reply did")

@@ -1,1 +1,1 @@
-"""Which model serves a call: the catalogue as this process knows it, and the rules that choose."""
+"""Choosing the model of a call: the cached catalogue, and the rules."""

@@ -1,4 +1,4 @@
-"""The catalogue, held in this process and compared with the database every second."""
+"""The catalogue as this process knows it, compared with the database every second."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from llm_gateway.store import snapshots
 from servicekit.errors import DatabaseUnavailable, DomainError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import ManagementPool
     from llm_gateway.domain.catalog import Catalog
-    from llm_gateway.store.snapshot import SnapshotStore
 
 # A committed change counts for calls that begin two seconds later: one to notice, one to read.
 _POLL_SECONDS = 0.75
@@ -22,11 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class CatalogCache:
-    """Holds the latest version that is known. While the database is away, that is the last one."""
+    """Caches the latest version of the catalogue; while the database is away, the last one read."""
 
-    def __init__(self, management: ManagementPool, store: SnapshotStore) -> None:
+    def __init__(self, management: ManagementPool) -> None:
         self._management = management
-        self._store = store
         self._catalog: Catalog | None = None
         self._refreshing = asyncio.Lock()
 
@@ -41,15 +40,18 @@ class CatalogCache:
         """Bring the catalogue up to date now. Raises DatabaseUnavailable."""
         async with self._refreshing:
             async with self._management.connection() as connection:
-                version = await self._store.version(connection)
+                version = await snapshots.version(connection)
             if self._catalog is None or self._catalog.version != version:
                 async with self._management.transaction() as connection:
-                    self._catalog = await self._store.load(connection)
-                _log.info("the catalogue was read", extra={"version": self._catalog.version})
+                    self._catalog = await snapshots.load(connection)
+                _log.info(
+                    "the catalogue was read",
+                    extra={"event": "catalog.read", "version": self._catalog.version},
+                )
             return self._catalog
 
     @asynccontextmanager
-    async def followed(self) -> AsyncGenerator[None]:
+    async def following(self) -> AsyncGenerator[None]:
         """Keep the catalogue up to date inside the block."""
         task = asyncio.create_task(self._follow())
         try:
@@ -65,8 +67,13 @@ class CatalogCache:
                 away = False
             except DomainError as error:
                 if not away:
-                    _log.warning("the catalogue cannot be read", extra={"why": error.message})
+                    _log.warning(
+                        "the catalogue cannot be read",
+                        extra={"event": "catalog.read_failed", "why": error.message},
+                    )
                 away = True
             except Exception:
-                _log.exception("the catalogue could not be read")
+                _log.exception(
+                    "the catalogue could not be read", extra={"event": "catalog.read_crashed"}
+                )
             await asyncio.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The rules that choose a model, and what a chosen model must be able to do."""
+"""The rules that choose a model, and the check that it can do what is asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What has a say in the choice of a model, the nearest first."""
+    """The choices of a model, in order of precedence; the step's default comes last."""
 
     request: ModelChoice | None
     run: ModelChoice | None
@@ -29,7 +29,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The model of one piece of work. It uses one version of the catalogue from end to end."""
+    """The model chosen for a call, with the version of the catalogue that prices it."""
 
     resolution: Resolution
     provider: Provider
@@ -37,7 +37,7 @@ class Route:
     catalog: Catalog
 
     def price(self, moment: datetime, usage: Usage) -> Price:
-        """Return the price row that counts for what was used. Raises ModelUnpriced."""
+        """Return the price row for a usage. Raises ModelUnpriced."""
         found = self.catalog.price(self.model.id, moment, usage.prompt_tokens)
         if found is None:
             raise ModelUnpriced(self.model.id)
@@ -70,7 +70,7 @@ def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> 
 
 
 def check(route: Route, needs: ModelNeeds) -> None:
-    """Refuse what the model cannot do. Raises CapabilityMissing, ModelUnpriced."""
+    """Raise CapabilityMissing or ModelUnpriced if the model cannot do what is needed."""
     if not route.resolution.price_id:
         raise ModelUnpriced(route.model.id)
     can = route.model.capabilities
@@ -85,7 +85,7 @@ def check(route: Route, needs: ModelNeeds) -> None:
 
 
 def output_limit(model: Model, visible: int) -> int:
-    """Return how many tokens to allow a reply, reasoning included."""
+    """Return a reply's token limit, reasoning included; `visible` is 0 for the model's own."""
     can = model.capabilities
     if not visible:
         return can.max_output_tokens

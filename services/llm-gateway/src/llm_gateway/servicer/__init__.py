@@ -1,1 +1,1 @@
-"""The gRPC methods of the llm-gateway service: unpack, call, pack."""
+"""The gRPC methods of the llm-gateway service: read the request, call, write the response."""

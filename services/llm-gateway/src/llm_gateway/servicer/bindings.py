@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.server import Binding, bind
-from llm_gateway.servicer.calls import CallServicer
-from llm_gateway.servicer.catalog import CatalogServicer
-from llm_gateway.servicer.generation import GenerationServicer
 from nagaya.llm_gateway.v1.call_service_pb2_grpc import add_CallServiceServicer_to_server
 from nagaya.llm_gateway.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from nagaya.llm_gateway.v1.generation_service_pb2_grpc import (
@@ -15,17 +12,17 @@ from nagaya.llm_gateway.v1.generation_service_pb2_grpc import (
 )
 
 if TYPE_CHECKING:
-    from dataplane.tenants import DataPlane
-    from llm_gateway.app.gateway import Gateway
-    from llm_gateway.store.stores import Stores
+    from llm_gateway.servicer.calls import CallServicer
+    from llm_gateway.servicer.catalog import CatalogServicer
+    from llm_gateway.servicer.generation import GenerationServicer
 
 _PACKAGE = "nagaya.llm_gateway.v1"
 
 
-def bindings(gateway: Gateway, stores: Stores, data: DataPlane) -> list[Binding]:
-    generation = GenerationServicer(gateway.generations, gateway.journeys)
-    calls = CallServicer(data.tenants, stores.calls)
-    catalog = CatalogServicer(data, stores, gateway.changes, gateway.overrides)
+def bindings(
+    generation: GenerationServicer, calls: CallServicer, catalog: CatalogServicer
+) -> list[Binding]:
+    """Bind each servicer to the name of its service."""
     return [
         bind(add_GenerationServiceServicer_to_server, generation, f"{_PACKAGE}.GenerationService"),
         bind(add_CallServiceServicer_to_server, calls, f"{_PACKAGE}.CallService"),

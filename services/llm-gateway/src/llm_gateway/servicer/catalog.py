@@ -5,33 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_gateway.errors import ModelNotFound
+from llm_gateway.store import catalog, overrides, prices
 from llm_gateway.wire import models as wire
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import catalog_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from dataplane.tenants import DataPlane
+    from dataplane.tenants import ManagementPool, TenantPools
     from interceptor.server import Context
-    from llm_gateway.app.catalog import CatalogChanges, Overrides
-    from llm_gateway.store.stores import Stores
+    from llm_gateway.app.catalog import CatalogChanges, StepOverrides
 
 
 class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
+    """Reads and changes of the catalogue, and of tenants' overrides."""
+
     def __init__(
-        self, data: DataPlane, stores: Stores, changes: CatalogChanges, overrides: Overrides
+        self,
+        tenants: TenantPools,
+        management: ManagementPool,
+        changes: CatalogChanges,
+        overrides: StepOverrides,
     ) -> None:
-        self._data = data
-        self._stores = stores
+        self._tenants = tenants
+        self._management = management
         self._changes = changes
         self._overrides = overrides
 
     async def ListProviders(
         self, request: pb.ListProvidersRequest, context: Context
     ) -> pb.ListProvidersResponse:
-        async with self._data.management.connection() as connection:
-            page = await self._stores.catalog.provider_page(
-                connection, request.page_size, request.page_token
-            )
+        async with self._management.connection() as connection:
+            page = await catalog.provider_page(connection, request.page_size, request.page_token)
         providers = map(wire.provider, page.items)
         return pb.ListProvidersResponse(providers=providers, next_page_token=page.next_token)
 
@@ -44,10 +48,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        async with self._data.management.connection() as connection:
-            page = await self._stores.catalog.model_page(
-                connection, request.page_size, request.page_token
-            )
+        async with self._management.connection() as connection:
+            page = await catalog.model_page(connection, request.page_size, request.page_token)
         models = map(wire.model, page.items)
         return pb.ListModelsResponse(models=models, next_page_token=page.next_token)
 
@@ -58,14 +60,15 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def ListPrices(
         self, request: pb.ListPricesRequest, context: Context
     ) -> pb.ListPricesResponse:
-        async with self._data.management.connection() as connection:
-            if not await self._stores.catalog.has_model(connection, request.model_id):
+        async with self._management.connection() as connection:
+            if not await catalog.model_exists(connection, request.model_id):
                 raise ModelNotFound(request.model_id)
-            page = await self._stores.prices.page(
+            page = await prices.page(
                 connection, request.model_id, request.page_size, request.page_token
             )
-        prices = map(wire.price, page.items)
-        return pb.ListPricesResponse(prices=prices, next_page_token=page.next_token)
+        return pb.ListPricesResponse(
+            prices=map(wire.price, page.items), next_page_token=page.next_token
+        )
 
     async def SetPrice(self, request: pb.SetPriceRequest, context: Context) -> pb.SetPriceResponse:
         price = await self._changes.set_price(wire.price_of(request.price))
@@ -74,8 +77,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def ListStepDefaults(
         self, request: pb.ListStepDefaultsRequest, context: Context
     ) -> pb.ListStepDefaultsResponse:
-        async with self._data.management.connection() as connection:
-            page = await self._stores.catalog.step_default_page(
+        async with self._management.connection() as connection:
+            page = await catalog.step_default_page(
                 connection, request.page_size, request.page_token
             )
         defaults = map(wire.step_default, page.items)
@@ -90,13 +93,10 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def ListTenantStepOverrides(
         self, request: pb.ListTenantStepOverridesRequest, context: Context
     ) -> pb.ListTenantStepOverridesResponse:
-        async with self._data.tenants.connection(request.tenant_id) as connection:
-            page = await self._stores.overrides.page(
-                connection, request.page_size, request.page_token
-            )
-        overrides = map(wire.step_override, page.items)
+        async with self._tenants.connection(request.tenant_id) as connection:
+            page = await overrides.page(connection, request.page_size, request.page_token)
         return pb.ListTenantStepOverridesResponse(
-            overrides=overrides, next_page_token=page.next_token
+            overrides=map(wire.step_override, page.items), next_page_token=page.next_token
         )
 
     async def SetTenantStepOverride(

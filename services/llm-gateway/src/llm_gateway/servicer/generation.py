@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_gateway.app.flights import Cursor
+from llm_gateway.app.in_flight import Cursor
 from llm_gateway.wire.calls import call
+from llm_gateway.wire.generation import needs_of, request_of, stream_response
 from llm_gateway.wire.models import choice_of, resolution
-from llm_gateway.wire.requests import needs_of, spec_of, streamed
 from nagaya.llm_gateway.v1 import generation_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 
@@ -15,28 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from interceptor.server import Context
-    from llm_gateway.app.generation import Generations
-    from llm_gateway.app.journeys import Journeys
+    from llm_gateway.app.prepare import CallPreparer
+    from llm_gateway.app.request import RequestHandler
 
 
 class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
-    def __init__(self, generations: Generations, journeys: Journeys) -> None:
-        self._generations = generations
-        self._journeys = journeys
+    """Generate, StreamGenerate and Resolve."""
+
+    def __init__(self, handler: RequestHandler, preparer: CallPreparer) -> None:
+        self._handler = handler
+        self._preparer = preparer
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        done = await self._generations.generate(request.tenant_id, spec_of(request.spec))
-        return pb.GenerateResponse(call=call(done.call), replayed=done.replayed)
+        result = await self._handler.generate(request_of(request.tenant_id, request.spec))
+        return pb.GenerateResponse(call=call(result.call), replayed=result.replayed)
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        spec, cursor = spec_of(request.spec), Cursor(request.offset, request.attempt)
-        async for event in self._generations.stream(request.tenant_id, spec, cursor):
-            yield streamed(event)
+        call_request = request_of(request.tenant_id, request.spec)
+        cursor = Cursor(request.offset, request.attempt)
+        async for event in self._handler.stream(call_request, cursor):
+            yield stream_response(event)
 
     async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:
-        route = await self._journeys.resolve(
+        route = await self._preparer.resolve(
             request.tenant_id,
             request.step,
             choice_of(request.model),

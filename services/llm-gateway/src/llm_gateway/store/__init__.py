@@ -1,1 +1,1 @@
-"""The tables of the llm-gateway service: one method a statement, its SQL beside its arguments."""
+"""The tables of the llm-gateway service: one function per statement, SQL beside arguments."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from dataplane import paging
-from llm_gateway.domain.calls import Call, CallKey, CallState, Output, RunUsage
+from llm_gateway.domain.attempts import CallState
+from llm_gateway.domain.calls import CallKey, CallOutput, LlmCall, RunUsage
 from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule
 from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
-from llm_gateway.store.attempts import attempts, usage
+from llm_gateway.store.attempts import attempts_of, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,137 +37,143 @@ _SELECT = f"""
 _OF_KEY = f"({KEY}) = ($1, $2, $3, $4, $5)"
 
 
-class CallStore:
-    async def find(self, connection: Connection, key: CallKey) -> Call | None:
-        row = await connection.fetchrow(f"{_SELECT} WHERE {_OF_KEY}", *key_values(key))
-        return None if row is None else _call(row)
+async def find(connection: Connection, key: CallKey) -> LlmCall | None:
+    row = await connection.fetchrow(f"{_SELECT} WHERE {_OF_KEY}", *key_values(key))
+    return None if row is None else _call(row)
 
-    async def look(
-        self, connection: Connection, key: CallKey
-    ) -> tuple[Call | None, ModelClass | None]:
-        """Return a call, and the tenant's override for its step."""
-        row = await connection.fetchrow(
-            f"""
-            SELECT found.*, chosen.provider_id AS their_provider, chosen.model_class AS their_class
-              FROM (VALUES ($2)) AS asked (step)
-              LEFT JOIN step_overrides AS chosen USING (step)
-              LEFT JOIN ({_SELECT} WHERE {_OF_KEY}) AS found ON true
-            """,
-            *key_values(key),
-        )
-        if row is None:
-            return None, None
-        provider_id = row["their_provider"]
-        override = None if provider_id is None else ModelClass(provider_id, row["their_class"])
-        return (None if row["id"] is None else _call(row)), override
 
-    async def lock(self, connection: Connection, key: CallKey) -> Call | None:
-        """Return a call that nobody else can change until the transaction ends."""
-        # Two statements: one that waited for the lock would show the attempts as of before.
-        await connection.execute(
-            f"SELECT 1 FROM llm_calls WHERE {_OF_KEY} FOR UPDATE",
-            *key_values(key),
-        )
-        return await self.find(connection, key)
+async def find_with_override(
+    connection: Connection, key: CallKey
+) -> tuple[LlmCall | None, ModelClass | None]:
+    """Return a call, and the tenant's override for its step."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT found.*,
+               chosen.provider_id AS override_provider, chosen.model_class AS override_class
+          FROM (VALUES ($2)) AS requested (step)
+          LEFT JOIN step_overrides AS chosen USING (step)
+          LEFT JOIN ({_SELECT} WHERE {_OF_KEY}) AS found ON true
+        """,
+        *key_values(key),
+    )
+    if row is None:
+        return None, None
+    provider_id = row["override_provider"]
+    override = None if provider_id is None else ModelClass(provider_id, row["override_class"])
+    return (None if row["id"] is None else _call(row)), override
 
-    async def left_behind(
-        self, connection: Connection, seconds: float, after: int, size: int
-    ) -> tuple[Call, ...]:
-        """Return open calls whose lease ran out so many seconds ago, by id, `after` one of them."""
+
+async def lock(connection: Connection, key: CallKey) -> LlmCall | None:
+    """Return a call, locked until the transaction ends."""
+    # Two statements: one that waited for the lock would show the attempts as of before.
+    await connection.execute(
+        f"SELECT 1 FROM llm_calls WHERE {_OF_KEY} FOR UPDATE",
+        *key_values(key),
+    )
+    return await find(connection, key)
+
+
+async def list_expired(
+    connection: Connection, seconds: float, after: int, size: int
+) -> tuple[LlmCall, ...]:
+    """Return calls whose lease expired so many seconds ago, ordered by id, from `after` on."""
+    rows = await connection.fetch(
+        f"""
+        {_SELECT}
+         WHERE lease_owner IS NOT NULL
+           AND lease_expires < clock_timestamp() - make_interval(secs => $1)
+           AND id > $2
+         ORDER BY id
+         LIMIT $3
+        """,
+        seconds,
+        after,
+        size,
+    )
+    return tuple(map(_call, rows))
+
+
+async def list_with_kept_reply(
+    connection: Connection, after: int, size: int
+) -> tuple[LlmCall, ...]:
+    """Return calls without a lease whose reply is kept, ordered by id, from `after` on."""
+    try:
         rows = await connection.fetch(
             f"""
             {_SELECT}
-             WHERE lease_owner IS NOT NULL
-               AND lease_expires < clock_timestamp() - make_interval(secs => $1)
-               AND id > $2
+             WHERE lease_owner IS NULL
+               AND id IN (SELECT call_id FROM llm_replies WHERE call_id > $1)
              ORDER BY id
-             LIMIT $3
+             LIMIT $2
             """,
-            seconds,
             after,
             size,
         )
-        return tuple(map(_call, rows))
+    except asyncpg.UndefinedTableError:
+        return ()  # until the migration has run
+    return tuple(map(_call, rows))
 
-    async def kept_and_unheld(
-        self, connection: Connection, after: int, size: int
-    ) -> tuple[Call, ...]:
-        """Return calls whose reply is kept, and that nobody holds, by id, `after` one of them."""
-        try:
-            rows = await connection.fetch(
-                f"""
-                {_SELECT}
-                 WHERE lease_owner IS NULL
-                   AND id IN (SELECT call_id FROM llm_replies WHERE call_id > $1)
-                 ORDER BY id
-                 LIMIT $2
-                """,
-                after,
-                size,
-            )
-        except asyncpg.UndefinedTableError:
-            return ()  # the migration is still to come
-        return tuple(map(_call, rows))
 
-    async def any_open(self, connection: Connection) -> bool:
-        """Tell whether some process holds calls, or held them when it died."""
-        return await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM llm_calls WHERE lease_owner IS NOT NULL)"
+async def any_open(connection: Connection) -> bool:
+    """Whether some process holds calls, or held them when it died."""
+    return await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM llm_calls WHERE lease_owner IS NOT NULL)"
+    )
+
+
+async def usage_by_run(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, RunUsage]:
+    """Return the sums over the calls of runs, by run; runs without calls are left out."""
+    rows = await connection.fetch(
+        f"""
+        SELECT run_id, count(*) AS calls, count(lease_owner) AS open_calls,
+               {", ".join(f"sum({name})::bigint AS {name}" for name in USAGE_FIELDS)},
+               sum(cost_micro_usd)::bigint AS cost_micro_usd
+          FROM llm_calls
+         WHERE run_id = ANY($1)
+         GROUP BY run_id
+        """,
+        run_ids,
+    )
+    return {
+        row["run_id"]: RunUsage(
+            row["calls"], row["open_calls"], usage(dict(row)), row["cost_micro_usd"]
         )
+        for row in rows
+    }
 
-    async def sums(self, connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, RunUsage]:
-        """Add up the calls of runs, by run; those without any are left out."""
-        rows = await connection.fetch(
-            f"""
-            SELECT run_id, count(*) AS calls, count(lease_owner) AS open_calls,
-                   {", ".join(f"sum({name})::bigint AS {name}" for name in USAGE_FIELDS)},
-                   sum(cost_micro_usd)::bigint AS cost_micro_usd
-              FROM llm_calls
-             WHERE run_id = ANY($1)
-             GROUP BY run_id
-            """,
-            run_ids,
-        )
-        return {
-            row["run_id"]: RunUsage(
-                row["calls"], row["open_calls"], usage(dict(row)), row["cost_micro_usd"]
-            )
-            for row in rows
-        }
 
-    async def page(
-        self,
-        connection: Connection,
-        run_id: UUID | None,
-        state: CallState | None,
-        size: int,
-        token: str,
-    ) -> paging.Page[Call]:
-        """Return one page of calls, oldest first."""
-        limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            f"""
-            {_SELECT}
-             WHERE ($1::uuid IS NULL OR run_id = $1)
-               AND ($2::text IS NULL OR state = $2)
-               AND ($3::bigint IS NULL OR id > $3)
-             ORDER BY id
-             LIMIT $4
-            """,
-            run_id,
-            state,
-            paging.decode(token),
-            limit + 1,
-        )
-        return paging.page(rows, limit, _call, "id")
+async def page(
+    connection: Connection,
+    run_id: UUID | None,
+    state: CallState | None,
+    size: int,
+    token: str,
+) -> paging.Page[LlmCall]:
+    """Return one page of calls, oldest first."""
+    limit = size or paging.DEFAULT_SIZE
+    rows = await connection.fetch(
+        f"""
+        {_SELECT}
+         WHERE ($1::uuid IS NULL OR run_id = $1)
+           AND ($2::text IS NULL OR state = $2)
+           AND ($3::bigint IS NULL OR id > $3)
+         ORDER BY id
+         LIMIT $4
+        """,
+        run_id,
+        state,
+        paging.decode(token),
+        limit + 1,
+    )
+    return paging.page(rows, limit, _call, "id")
 
 
 def key_values(key: CallKey) -> tuple[object, ...]:
     return (key.run_id, key.step, key.item, key.visit, key.call)
 
 
-def _call(row: asyncpg.Record) -> Call:
-    return Call(
+def _call(row: asyncpg.Record) -> LlmCall:
+    return LlmCall(
         id=row["id"],
         key=CallKey(row["run_id"], row["step"], row["item"], row["visit"], row["call"]),
         state=CallState(row["state"]),
@@ -181,7 +188,7 @@ def _call(row: asyncpg.Record) -> Call:
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         read_at=row["read_at"],
-        attempts=attempts(row["attempts"]),
+        attempts=attempts_of(row["attempts"]),
     )
 
 
@@ -197,10 +204,10 @@ def _resolution(row: asyncpg.Record) -> Resolution:
     )
 
 
-def _output(row: asyncpg.Record) -> Output | None:
+def _output(row: asyncpg.Record) -> CallOutput | None:
     if row["output_path"] is None:
         return None
-    return Output(
+    return CallOutput(
         path=row["output_path"],
         digest=row["output_digest"],
         summary=row["summary"],

@@ -15,63 +15,58 @@ if TYPE_CHECKING:
 _COLUMNS = "step, provider_id, model_class, updated_at"
 
 
-class OverrideStore:
-    async def find(self, connection: Connection, step: str) -> ModelClass | None:
-        row = await connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step
-        )
-        return None if row is None else _override(row).model_class
+async def find(connection: Connection, step: str) -> ModelClass | None:
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step)
+    return None if row is None else _override(row).model_class
 
-    async def read(self, connection: Connection, step: str) -> StepOverride:
-        """Return the override of a step that has one."""
-        row = await connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step
-        )
-        assert row is not None  # noqa: S101 - `put` has locked it
-        return _override(row)
 
-    async def put(
-        self, connection: Connection, step: str, chosen: ModelClass
-    ) -> StepOverride | None:
-        """Set a step's override; None if it is set already."""
-        row = await connection.fetchrow(
-            f"""
-            INSERT INTO step_overrides (step, provider_id, model_class)
-            VALUES ($1, $2, $3)
-            ON CONFLICT (step) DO UPDATE
-               SET provider_id = $2, model_class = $3, updated_at = now()
-             WHERE (step_overrides.provider_id, step_overrides.model_class) <> ($2, $3)
-            RETURNING {_COLUMNS}
-            """,
-            step,
-            chosen.provider_id,
-            chosen.model_class,
-        )
-        return None if row is None else _override(row)
+async def read(connection: Connection, step: str) -> StepOverride:
+    """Return the override of a step that has one."""
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM step_overrides WHERE step = $1", step)
+    assert row is not None  # noqa: S101 - `upsert` has locked it
+    return _override(row)
 
-    async def delete(self, connection: Connection, step: str) -> bool:
-        """Remove a step's override; tell whether there was one."""
-        found = await connection.fetchval(
-            "DELETE FROM step_overrides WHERE step = $1 RETURNING step", step
-        )
-        return found is not None
 
-    async def page(
-        self, connection: Connection, size: int, token: str
-    ) -> paging.Page[StepOverride]:
-        """Return one page of overrides, by step."""
-        limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            f"""
-            SELECT {_COLUMNS} FROM step_overrides
-             WHERE $1::text IS NULL OR step > $1
-             ORDER BY step
-             LIMIT $2
-            """,
-            paging.decode(token, str),
-            limit + 1,
-        )
-        return paging.page(rows, limit, _override, "step")
+async def upsert(connection: Connection, step: str, chosen: ModelClass) -> StepOverride | None:
+    """Set a step's override; None if it is set already."""
+    row = await connection.fetchrow(
+        f"""
+        INSERT INTO step_overrides (step, provider_id, model_class)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (step) DO UPDATE
+           SET provider_id = $2, model_class = $3, updated_at = now()
+         WHERE (step_overrides.provider_id, step_overrides.model_class) <> ($2, $3)
+        RETURNING {_COLUMNS}
+        """,
+        step,
+        chosen.provider_id,
+        chosen.model_class,
+    )
+    return None if row is None else _override(row)
+
+
+async def delete(connection: Connection, step: str) -> bool:
+    """Delete a step's override; return whether there was one."""
+    found = await connection.fetchval(
+        "DELETE FROM step_overrides WHERE step = $1 RETURNING step", step
+    )
+    return found is not None
+
+
+async def page(connection: Connection, size: int, token: str) -> paging.Page[StepOverride]:
+    """Return one page of overrides, by step."""
+    limit = size or paging.DEFAULT_SIZE
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM step_overrides
+         WHERE $1::text IS NULL OR step > $1
+         ORDER BY step
+         LIMIT $2
+        """,
+        paging.decode(token, str),
+        limit + 1,
+    )
+    return paging.page(rows, limit, _override, "step")
 
 
 def _override(row: asyncpg.Record) -> StepOverride:

@@ -20,58 +20,57 @@ PRICE = (
 )
 
 
-class PriceStore:
-    async def insert(self, connection: Connection, price: Price) -> bool:
-        """Add a row; tell whether it was new to its model, time and length.
+async def insert(connection: Connection, price: Price) -> bool:
+    """Add a row; return whether model, time and length had none.
 
-        Raises ModelNotFound.
-        """
-        try:
-            return await connection.fetchval(
-                f"""
-                WITH added AS (
-                    INSERT INTO llm_prices ({PRICE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-                    ON CONFLICT ON CONSTRAINT llm_prices_moment DO NOTHING
-                    RETURNING 1
-                )
-                SELECT EXISTS (SELECT FROM added)
-                """,
-                price.id,
-                price.model_id,
-                price.effective_at,
-                price.min_input_tokens,
-                price.rates.input,
-                price.rates.cache_read,
-                price.rates.cache_write,
-                price.rates.output,
-            )
-        except asyncpg.ForeignKeyViolationError:
-            raise ModelNotFound(price.model_id) from None
-
-    async def find(self, connection: Connection, price_id: str) -> Price | None:
-        row = await connection.fetchrow(f"SELECT {PRICE} FROM llm_prices WHERE id = $1", price_id)
-        return None if row is None else price_of(row)
-
-    async def page(
-        self, connection: Connection, model_id: str, size: int, token: str
-    ) -> paging.Page[Price]:
-        """Return one page of a model's prices, the latest first, longer prompts before shorter."""
-        limit = size or paging.DEFAULT_SIZE
-        moment, length = paging.decode(token, datetime, int) or (None, None)
-        rows = await connection.fetch(
+    Raises ModelNotFound.
+    """
+    try:
+        return await connection.fetchval(
             f"""
-            SELECT {PRICE} FROM llm_prices
-             WHERE model_id = $1
-               AND ($2::timestamptz IS NULL OR (effective_at, min_input_tokens) < ($2, $3::bigint))
-             ORDER BY effective_at DESC, min_input_tokens DESC
-             LIMIT $4
+            WITH added AS (
+                INSERT INTO llm_prices ({PRICE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                ON CONFLICT ON CONSTRAINT llm_prices_moment DO NOTHING
+                RETURNING 1
+            )
+            SELECT EXISTS (SELECT FROM added)
             """,
-            model_id,
-            moment,
-            length,
-            limit + 1,
+            price.id,
+            price.model_id,
+            price.effective_at,
+            price.min_input_tokens,
+            price.rates.input,
+            price.rates.cache_read,
+            price.rates.cache_write,
+            price.rates.output,
         )
-        return paging.page(rows, limit, price_of, "effective_at", "min_input_tokens")
+    except asyncpg.ForeignKeyViolationError:
+        raise ModelNotFound(price.model_id) from None
+
+
+async def find(connection: Connection, price_id: str) -> Price | None:
+    row = await connection.fetchrow(f"SELECT {PRICE} FROM llm_prices WHERE id = $1", price_id)
+    return None if row is None else price_of(row)
+
+
+async def page(connection: Connection, model_id: str, size: int, token: str) -> paging.Page[Price]:
+    """Return one page of a model's prices, the latest first, longer prompts before shorter."""
+    limit = size or paging.DEFAULT_SIZE
+    moment, length = paging.decode(token, datetime, int) or (None, None)
+    rows = await connection.fetch(
+        f"""
+        SELECT {PRICE} FROM llm_prices
+         WHERE model_id = $1
+           AND ($2::timestamptz IS NULL OR (effective_at, min_input_tokens) < ($2, $3::bigint))
+         ORDER BY effective_at DESC, min_input_tokens DESC
+         LIMIT $4
+        """,
+        model_id,
+        moment,
+        length,
+        limit + 1,
+    )
+    return paging.page(rows, limit, price_of, "effective_at", "min_input_tokens")
 
 
 def price_of(row: asyncpg.Record) -> Price:

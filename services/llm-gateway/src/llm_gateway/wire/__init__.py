@@ -1,1 +1,1 @@
-"""Between protobuf messages and the domain."""
+"""Conversions between protobuf messages and the domain."""

@@ -1,18 +1,20 @@
-"""Calls of the ledger, in messages."""
+"""Calls of the ledger, as messages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from llm_gateway.domain.calls import CallKey, CallState
+from llm_gateway.domain.attempts import CallState
+from llm_gateway.domain.calls import CallKey
 from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
 from llm_gateway.wire.models import resolution
 from nagaya.llm_gateway.v1 import call_pb2 as pb
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.calls import Attempt, Call, RunUsage
+    from llm_gateway.domain.attempts import CallAttempt
+    from llm_gateway.domain.calls import LlmCall, RunUsage
     from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.usage import Usage
 
@@ -35,11 +37,11 @@ def key_of(message: pb.CallKey) -> CallKey:
 
 
 def state_of(message: pb.CallState.ValueType) -> CallState | None:
-    """Return a state to look for; None for any."""
+    """Return the state to filter by; None for any."""
     return _STATES.get(message)
 
 
-def call(call: Call) -> pb.Call:
+def call(call: LlmCall) -> pb.Call:
     message = pb.Call(
         key=pb.CallKey(
             run_id=str(call.key.run_id),
@@ -69,7 +71,7 @@ def call(call: Call) -> pb.Call:
     return message
 
 
-def attempt(attempt: Attempt) -> pb.CallAttempt:
+def attempt(attempt: CallAttempt) -> pb.CallAttempt:
     message = pb.CallAttempt(
         attempt=attempt.number,
         state=_state(attempt.state),
@@ -80,7 +82,7 @@ def attempt(attempt: Attempt) -> pb.CallAttempt:
         cost_micro_usd=attempt.cost_micro_usd,
         estimated=attempt.estimated,
         note=attempt.note,
-        provider_error=_provider_error(attempt.told) if attempt.told else None,
+        provider_error=_provider_error(attempt.provider_error) if attempt.provider_error else None,
         dispatch_time=timestamp(attempt.dispatched_at),
     )
     if attempt.ended_at is not None:
@@ -88,19 +90,21 @@ def attempt(attempt: Attempt) -> pb.CallAttempt:
     return message
 
 
-def _provider_error(told: ProviderError) -> pb.ProviderError:
-    return pb.ProviderError(code=told.code, type=told.type, param=told.param, message=told.message)
+def _provider_error(error: ProviderError) -> pb.ProviderError:
+    return pb.ProviderError(
+        code=error.code, type=error.type, param=error.param, message=error.message
+    )
 
 
-def run_usage(run_id: UUID, sums: RunUsage | None) -> pb.RunUsage:
-    if sums is None:
+def run_usage(run_id: UUID, usage_of_run: RunUsage | None) -> pb.RunUsage:
+    if usage_of_run is None:
         return pb.RunUsage(run_id=str(run_id), usage=pb.Usage())
     return pb.RunUsage(
         run_id=str(run_id),
-        calls=sums.calls,
-        open_calls=sums.open_calls,
-        usage=usage(sums.usage),
-        cost_micro_usd=sums.cost_micro_usd,
+        calls=usage_of_run.calls,
+        open_calls=usage_of_run.open_calls,
+        usage=usage(usage_of_run.usage),
+        cost_micro_usd=usage_of_run.cost_micro_usd,
     )
 
 

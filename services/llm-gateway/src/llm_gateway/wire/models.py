@@ -1,4 +1,4 @@
-"""Models, providers, prices and who uses which, in messages."""
+"""Models, providers, prices and the choice of models, as messages."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def model_of(message: pb.Model) -> Model:
 
 
 def price_of(message: pb.Price) -> Price:
-    """Read a price. Raises RequestInvalid for a time that is none."""
+    """Read a price. Raises RequestInvalid for an invalid time."""
     if not 0 <= message.effective_time.nanos < _NANOS:
         fault = "must be from 0 to 999,999,999"
         raise RequestInvalid(

@@ -1,0 +1,192 @@
+"""One attempt: sends a prepared call once; the result is a reply or a fault, with what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llm_gateway.app.reply_validation import validate_reply
+from llm_gateway.domain.attempts import AttemptResult, CallState, UnusableReply
+from llm_gateway.domain.provider_errors import ProviderError
+from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
+from llm_gateway.providers.wire_format import Fault, ProviderFault
+from servicekit import telemetry
+from servicekit.call import current_call
+from servicekit.times import now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from llm_gateway.app.in_flight import InFlightCall
+    from llm_gateway.app.prepare import PreparedCall
+    from llm_gateway.app.reply_validation import SchemaValidator
+    from llm_gateway.domain.replies import Reply
+    from llm_gateway.providers.streaming_request import StreamingRequest
+
+ABANDONED = "the gateway gave it up"
+_REPLY_FAULTS = (
+    Fault.LOST,
+    Fault.MALFORMED,
+    Fault.CUT,
+    Fault.DECLINED,
+    Fault.INCOMPLETE,
+    Fault.EMPTY,
+)
+"""Faults of replies, which cost something; the others are refusals, unless text or usage came."""
+_UNUSABLE = {Fault.INCOMPLETE: UnusableReply.INCOMPLETE, Fault.EMPTY: UnusableReply.EMPTY}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSucceeded:
+    """A whole reply that is valid for its request."""
+
+    reply: Reply
+    result: AttemptResult
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt without a reply that can be used."""
+
+    fault: ProviderFault
+    result: AttemptResult
+
+
+async def send_attempt(
+    in_flight: InFlightCall, prepared: PreparedCall, number: int, validator: SchemaValidator
+) -> AttemptSucceeded | AttemptFailed:
+    """Send one request and receive its reply to the end."""
+    begun = now()
+    sent = prepared.client.request(prepared.prompt, f"{in_flight.request.key}/{number}")
+    in_flight.begin_attempt(number)
+    in_flight.estimate = lambda: _estimate(in_flight, prepared, sent, begun)
+    try:
+        async with aclosing(sent.texts()) as texts:
+            async for text in texts:
+                in_flight.append(text)
+        usage = _usage(in_flight, prepared, sent)
+        reply = await validate_reply(in_flight, prepared, sent, usage, validator)
+    except ProviderFault as fault:
+        provider_error, fault.provider_error = fault.provider_error, ProviderError()
+        # Known from here on, whatever cancels this task while the provider's words are scrubbed.
+        in_flight.result = _failure(in_flight, prepared, sent, fault, begun)
+        fault.provider_error = await prepared.client.scrubbed(
+            provider_error, prepared.prompt, in_flight.text
+        )
+        outcome = AttemptFailed(fault, _failure(in_flight, prepared, sent, fault, begun))
+    except BaseException:
+        lost = ProviderFault(Fault.LOST, ABANDONED, status=sent.status)
+        in_flight.result = _failure(in_flight, prepared, sent, lost, begun)
+        raise
+    else:
+        in_flight.result = result = _success(prepared, sent, usage, begun)
+        provider_error = await prepared.client.scrubbed(
+            sent.end(in_flight.text).provider_error, prepared.prompt, in_flight.text
+        )
+        outcome = AttemptSucceeded(reply, replace(result, provider_error=provider_error))
+        in_flight.reply = reply
+    in_flight.result = outcome.result
+    _report(prepared, outcome, begun)
+    return outcome
+
+
+def _usage(
+    in_flight: InFlightCall, prepared: PreparedCall, sent: StreamingRequest, *, whole: bool = True
+) -> ReportedUsage:
+    """Return what was used, estimated where the provider did not report it."""
+    reply_tokens = estimated_tokens(len(in_flight.text.encode()))
+    return sent.usage.completed(prepared.reservation.estimated_tokens, reply_tokens, whole=whole)
+
+
+def _estimate(
+    in_flight: InFlightCall, prepared: PreparedCall, sent: StreamingRequest, begun: datetime
+) -> tuple[Usage, int]:
+    """Return what an attempt in flight has used and cost so far."""
+    usage = _usage(in_flight, prepared, sent, whole=False).usage
+    return usage, prepared.route.price(begun, usage).rates.cost(usage)
+
+
+def _success(
+    prepared: PreparedCall, sent: StreamingRequest, used: ReportedUsage, begun: datetime
+) -> AttemptResult:
+    price = prepared.route.price(begun, used.usage)
+    return AttemptResult(
+        state=CallState.SETTLED,
+        price_id=price.id,
+        usage=used.usage,
+        cost_micro_usd=price.rates.cost(used.usage),
+        estimated=bool(used.doubt),
+        note="; ".join(filter(None, (used.doubt, sent.note))),
+        http_status=sent.status,
+        provider_request_id=sent.request_id,
+    )
+
+
+def _failure(
+    in_flight: InFlightCall,
+    prepared: PreparedCall,
+    sent: StreamingRequest,
+    fault: ProviderFault,
+    begun: datetime,
+) -> AttemptResult:
+    """Return what a failed attempt cost: as reported, and estimated where it was cut short.
+
+    The fault's message then names the provider's error code; `fault.provider_error` is scrubbed.
+    """
+    error = fault.provider_error
+    names = [error.code or error.type, error.param]
+    if any(names):
+        fault.message += f" ({', '.join(filter(None, names))})"
+    used = sent.usage
+    lost = fault.kind is Fault.LOST
+    replied = fault.kind in _REPLY_FAULTS or bool(in_flight.text)
+    costs = lost or (replied and sent.status < 300)  # an HTTP refusal costs nothing
+    if costs or used.usage != Usage():
+        used = _usage(in_flight, prepared, sent, whole=sent.ended)
+    may_repeat = fault.kind is Fault.MALFORMED and sent.ended
+    digest = hashlib.sha256(in_flight.text.encode()).hexdigest() if may_repeat else ""
+    return replace(
+        _success(prepared, sent, used, begun),
+        state=CallState.UNKNOWN if lost else CallState.FAILED,
+        error=fault.message[:500],
+        provider_error=error,
+        cut_at_tokens=fault.cut_at_tokens,
+        reply_refused=fault.kind is Fault.DECLINED,
+        unusable=_UNUSABLE.get(fault.kind),
+        reply_digest=digest,
+    )
+
+
+def _report(
+    prepared: PreparedCall, outcome: AttemptSucceeded | AttemptFailed, begun: datetime
+) -> None:
+    """Log a failed attempt, and put either into a span; never a prompt or a reply."""
+    result, resolution = outcome.result, prepared.route.resolution
+    attributes: dict[str, str | int] = {
+        "gen_ai.provider.name": resolution.provider_id,
+        "gen_ai.request.model": resolution.model_name,
+        "gen_ai.usage.input_tokens": result.usage.prompt_tokens,
+        "gen_ai.usage.cache_read.input_tokens": result.usage.cache_read_tokens,
+        "gen_ai.usage.output_tokens": result.usage.reply_tokens,
+        "http.response.status_code": result.http_status,
+    }
+    if isinstance(outcome, AttemptFailed):
+        attributes["error.type"] = outcome.fault.kind
+        _log.warning(
+            "an attempt failed",
+            extra={"event": "llm_call.attempt_failed", **attributes, "why": result.error},
+        )
+    tracer, call = telemetry.tracer(), current_call()
+    if tracer is not None:
+        parent = telemetry.context_of(None if call is None else call.traceparent)
+        span = tracer.start_span(
+            f"chat {resolution.model_name}",
+            context=parent,
+            attributes=attributes,
+            start_time=int(begun.timestamp() * 1e9),
+        )
+        span.end()

@@ -1,0 +1,204 @@
+"""Executing a call: from a key to a settled call, whatever dies on the way.
+
+Nothing is sent before the attempt is committed as dispatched, and no call is settled before its
+reply is stored. So what a dead process leaves is an open attempt, and its reply is in the artifacts
+service, or kept in the tenant's database, or its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from llm_gateway.app.attempt import AttemptFailed, send_attempt
+from llm_gateway.app.patience import patiently
+from llm_gateway.app.reply_validation import SchemaValidator
+from llm_gateway.app.retry_policy import error_for
+from llm_gateway.domain.attempts import Backoff, CallState
+from llm_gateway.ledger.backoff import backoff_with_refusal, check_backoff
+from llm_gateway.ledger.outcomes import LeaseLost
+from llm_gateway.ledger.reservations import (
+    AlreadySettled,
+    HeldElsewhere,
+    Refused,
+    refuse_another_request,
+    refuse_unknown,
+)
+from servicekit.call import CallContext, current_call, use_call
+
+if TYPE_CHECKING:
+    from llm_gateway.app.in_flight import InFlightCall
+    from llm_gateway.app.pending_work import PendingWork
+    from llm_gateway.app.prepare import CallPreparer, PreparedCall
+    from llm_gateway.app.recover import CallRecovery
+    from llm_gateway.app.retry_policy import RetryPolicy
+    from llm_gateway.app.settle import CallSettlement
+    from llm_gateway.domain.calls import LlmCall
+    from llm_gateway.ledger.outcomes import Outcomes
+    from llm_gateway.ledger.reservations import Reservations, Reserved, ReserveOutcome
+
+_POLL_SECONDS = 0.2
+_BACKOFF_POLL_SECONDS = 1.0
+
+
+class CallExecutor:
+    """Executes calls, each in a task of its own."""
+
+    def __init__(
+        self,
+        pending_work: PendingWork,
+        reservations: Reservations,
+        outcomes: Outcomes,
+        preparer: CallPreparer,
+        settlement: CallSettlement,
+        recovery: CallRecovery,
+        retry_policy: RetryPolicy,
+    ) -> None:
+        self._pending_work = pending_work
+        self._reservations = reservations
+        self._outcomes = outcomes
+        self._preparer = preparer
+        self._settlement = settlement
+        self._recovery = recovery
+        self._retry_policy = retry_policy
+        self._validator = SchemaValidator()
+
+    async def execute(self, in_flight: InFlightCall) -> LlmCall:
+        """Return the settled call, whoever still waits for it. Raises DomainError."""
+        with use_call(_without_deadline()):
+            try:
+                return await self._execute(in_flight)
+            except BaseException:
+                if in_flight.dispatched:
+                    await asyncio.shield(self._settlement.abandon(in_flight))
+                raise
+
+    async def _execute(self, in_flight: InFlightCall) -> LlmCall:
+        request, prepared = in_flight.request, None
+        while True:
+            call, override = await self._reservations.look_up(request.tenant_id, request.key)
+            if call is not None:
+                refuse_another_request(call, request.digest)
+                in_flight.owns_key = True
+                if call.state is CallState.SETTLED:
+                    return call
+                if call.held_against(in_flight.lease):
+                    prepared = None  # it may be out of date when it is needed
+                    in_flight.mark_held_elsewhere()
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
+                if not call.held_by(in_flight.lease):
+                    check_backoff(call, request.unknown_policy, request.request_id)
+                    if call.backoff_seconds > 0:  # its process died between two attempts
+                        prepared = None
+                        in_flight.mark_held_elsewhere()
+                        await asyncio.sleep(min(call.backoff_seconds, _BACKOFF_POLL_SECONDS))
+                        continue
+                    settled = await self._recovery.recover(
+                        request.tenant_id, call, in_flight.lease, request.unknown_policy
+                    )
+                    if settled is not None:
+                        return settled
+                    if call.open_attempt:
+                        continue
+                refuse_unknown(call, request.unknown_policy)
+            prepared = prepared or await self._preparer.prepare(request, override)
+            settled = await self._reserve_and_send(in_flight, prepared)
+            if settled is not None:
+                return settled
+
+    async def _reserve_and_send(
+        self, in_flight: InFlightCall, prepared: PreparedCall
+    ) -> LlmCall | None:
+        """Reserve the key and send; None when another process holds it."""
+        outcome = await patiently(
+            "taking a key",
+            lambda: self._reserve(in_flight, prepared),
+            in_flight.deadline - time.monotonic(),
+        )
+        if isinstance(outcome, AlreadySettled):
+            return outcome.call
+        if isinstance(outcome, Refused):
+            raise outcome.error
+        if isinstance(outcome, HeldElsewhere):
+            in_flight.mark_held_elsewhere()
+            await asyncio.sleep(_POLL_SECONDS)
+            return None
+        in_flight.mark_reserved(outcome.call_id)
+        return await self._send(in_flight, prepared, outcome)
+
+    async def _reserve(self, in_flight: InFlightCall, prepared: PreparedCall) -> ReserveOutcome:
+        request = in_flight.request
+        await self._pending_work.note(request.tenant_id)
+        return await self._reservations.reserve(request, prepared.reservation, in_flight.lease)
+
+    async def _send(
+        self, in_flight: InFlightCall, prepared: PreparedCall, reserved: Reserved
+    ) -> LlmCall | None:
+        """Make attempts until one succeeds or no more may follow. Raises DomainError.
+
+        None when another process has taken the call over.
+        """
+        request, provider_id = in_flight.request, prepared.route.provider.id
+        policy, number, count = request.unknown_policy, reserved.attempt, reserved.in_round
+        if count == 1:
+            self._retry_policy.count_call(provider_id)
+        while True:
+            outcome = await send_attempt(in_flight, prepared, number, self._validator)
+            if not isinstance(outcome, AttemptFailed):
+                return await self._settlement.settle(in_flight, number, outcome)
+            fault, result = outcome.fault, outcome.result
+            decision = self._retry_policy.decide(
+                fault, count, provider_id, policy, in_flight.deadline
+            )
+            if decision.delay_seconds is None:
+                seconds = self._retry_policy.backoff_seconds(fault, policy)
+                error = error_for(
+                    fault, number, count, provider_id, policy, backoff=seconds, why=decision.why
+                )
+                backoff = backoff_with_refusal(error, seconds, request.request_id)
+                await self._settlement.end_attempt(
+                    in_flight, number, result, call_ends=True, backoff=backoff
+                )
+                raise error
+            backoff = Backoff(decision.delay_seconds, None)
+            await self._settlement.end_attempt(
+                in_flight, number, result, call_ends=False, backoff=backoff
+            )
+            await asyncio.sleep(decision.delay_seconds)
+            number, count = number + 1, count + 1
+            if not await self._record_next(in_flight, prepared, number):
+                return None
+
+    async def _record_next(
+        self, in_flight: InFlightCall, prepared: PreparedCall, number: int
+    ) -> bool:
+        """Record another attempt; return whether this process still holds the call."""
+        request = in_flight.request
+        try:
+            await patiently(
+                "recording an attempt",
+                lambda: self._outcomes.next_attempt(
+                    request.tenant_id, request.key, number, prepared.reservation, in_flight.lease
+                ),
+                in_flight.deadline - time.monotonic(),
+            )
+        except LeaseLost:
+            return False
+        in_flight.mark_dispatched()
+        return True
+
+
+def _without_deadline() -> CallContext:
+    """Return the server call of this task without its deadline, which this work outlives."""
+    call = current_call()
+    if call is None:
+        return CallContext()
+    return CallContext(
+        request_id=call.request_id,
+        principal=call.principal,
+        tenant_id=call.tenant_id,
+        user_id=call.user_id,
+        traceparent=call.traceparent,
+    )

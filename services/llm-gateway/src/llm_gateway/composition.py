@@ -1,0 +1,94 @@
+"""The composition root: constructs every object of the service with exactly what it uses."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interceptor.concurrency_limit import ConcurrencyLimit
+from llm_gateway.app.catalog import CatalogChanges, StepOverrides
+from llm_gateway.app.collector import EXPIRED_LEASE_LENGTHS, Collector
+from llm_gateway.app.execute import CallExecutor
+from llm_gateway.app.in_flight import InFlightCalls
+from llm_gateway.app.pending_work import PendingWork
+from llm_gateway.app.prepare import CallPreparer
+from llm_gateway.app.prompt import PromptBuilder
+from llm_gateway.app.recover import CallRecovery
+from llm_gateway.app.reply_storage import ReplyStorage
+from llm_gateway.app.request import RequestHandler
+from llm_gateway.app.retry_policy import RetryBudget, RetryPolicy
+from llm_gateway.app.settle import CallSettlement
+from llm_gateway.domain.calls import CallLease
+from llm_gateway.ledger.kept_replies import KeptReplies
+from llm_gateway.ledger.outcomes import Outcomes
+from llm_gateway.ledger.reservations import Reservations
+from llm_gateway.peers.artifacts import Artifacts
+from llm_gateway.providers.base_urls import BaseUrls
+from llm_gateway.providers.client import ProviderClients
+from llm_gateway.providers.keys import ProviderKeys
+from llm_gateway.providers.timeouts import ReadTimeouts
+from llm_gateway.routing.cache import CatalogCache
+from llm_gateway.servicer.bindings import bindings
+from llm_gateway.servicer.calls import CallServicer
+from llm_gateway.servicer.catalog import CatalogServicer
+from llm_gateway.servicer.generation import GenerationServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    import grpc
+
+    from dataplane.tenants import DataPlane
+    from interceptor.server import Binding
+    from llm_gateway.config import Config
+
+# More than a tenant may have callers at once: calls above that have been left by their callers, and
+# keep their prompts in memory until their providers are done.
+_CALLS_PER_TENANT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The objects by which a process starts and stops the service."""
+
+    cache: CatalogCache
+    in_flight: InFlightCalls
+    collector: Collector
+    bindings: Sequence[Binding]
+
+
+@asynccontextmanager
+async def compose(
+    config: Config, data: DataPlane, artifacts_channel: grpc.aio.Channel
+) -> AsyncGenerator[Composition]:
+    """Construct the service for the block, and close its connections to providers afterwards."""
+    tenants, management, settings = data.tenants, data.management, config.providers
+    base_urls, keys = BaseUrls(settings.http_hosts), ProviderKeys(settings.keys_file)
+    timeouts = ReadTimeouts(settings.first_byte_seconds, settings.idle_seconds)
+    providers = ProviderClients(base_urls, keys, timeouts, settings.reply_seconds)
+    artifacts, cache = Artifacts(artifacts_channel), CatalogCache(management)
+    replies, prompts = ReplyStorage(artifacts), PromptBuilder(artifacts)
+    preparer = CallPreparer(tenants, cache, prompts, providers)
+    reservations = Reservations(tenants, settings.retry_pause_seconds)
+    outcomes, kept_replies = Outcomes(tenants), KeptReplies(tenants)
+    recovery = CallRecovery(outcomes, kept_replies, replies, cache)
+    settlement = CallSettlement(reservations, outcomes, kept_replies, replies, recovery)
+    budget = RetryBudget(settings.retry_reserve)
+    retry_policy = RetryPolicy(budget, settings.retry_pause_seconds)
+    process = CallLease(config.process, config.endpoint, config.lease_seconds)
+    # A call that begins now, and whose process dies at once, can be collected by then.
+    pending_work = PendingWork(tenants, management, (1 + EXPIRED_LEASE_LENGTHS) * process.seconds)
+    executor = CallExecutor(
+        pending_work, reservations, outcomes, preparer, settlement, recovery, retry_policy
+    )
+    in_flight = InFlightCalls(outcomes, process, ConcurrencyLimit(_CALLS_PER_TENANT))
+    collector = Collector(data, outcomes, recovery, process)
+    changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
+    services = bindings(
+        GenerationServicer(RequestHandler(in_flight, executor, replies), preparer),
+        CallServicer(tenants),
+        CatalogServicer(tenants, management, changes, overrides),
+    )
+    async with providers:
+        yield Composition(cache, in_flight, collector, services)
