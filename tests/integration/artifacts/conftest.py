@@ -10,10 +10,9 @@ import pytest
 from tests.integration.artifacts.cluster import Cluster
 from tests.integration.artifacts.house import House, acting_for
 
-from artifacts.app.service import Service
-from artifacts.blobs.store import Blobs
+from artifacts.composition import Composition, compose
 from artifacts.config import CollectorConfig, StoreConfig
-from artifacts.servicer.bindings import bindings
+from artifacts.object_store.client import ObjectStore
 from interceptor.testing import RunningServer, serve
 from servicekit.testing import Keys
 
@@ -61,21 +60,20 @@ async def data(cluster: Cluster) -> AsyncGenerator[DataPlane]:
 
 
 @pytest.fixture
-async def blobs(store: StoreConfig) -> AsyncGenerator[Blobs]:
-    async with Blobs(store) as blobs:
-        yield blobs
+async def object_store(store: StoreConfig) -> AsyncGenerator[ObjectStore]:
+    async with ObjectStore(store) as object_store:
+        yield object_store
 
 
 @pytest.fixture
-async def service(data: DataPlane, blobs: Blobs) -> AsyncGenerator[Service]:
-    service = Service("storage", COLLECTING, data, blobs)
-    yield service
-    service.close()
+async def service(data: DataPlane, object_store: ObjectStore) -> AsyncGenerator[Composition]:
+    with compose("storage", COLLECTING, data, object_store) as service:
+        yield service
 
 
 @pytest.fixture
-async def served(service: Service, keys: Keys) -> AsyncGenerator[RunningServer]:
-    async with serve(keys, *bindings(service), streaming=True) as served:
+async def served(service: Composition, keys: Keys) -> AsyncGenerator[RunningServer]:
+    async with serve(keys, *service.bindings, streaming=True) as served:
         yield served
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import uvloop
 from tests.integration.artifacts.cluster import Cluster
 
-from artifacts.app.service import Service
-from artifacts.blobs.store import Blobs
+from artifacts.composition import compose
 from artifacts.config import CollectorConfig, StoreConfig
-from artifacts.servicer.bindings import bindings
+from artifacts.object_store.client import ObjectStore
 from interceptor.server import Server
 from servicekit.identity import Verifier
 from servicekit.settings import ServerConfig
@@ -32,13 +31,12 @@ async def main(settings: dict[str, str]) -> None:
         log_level="info",
     )
     data = Cluster.parse(settings["cluster"]).data_plane()
-    async with Blobs(StoreConfig(**json.loads(settings["store"]))) as blobs:
-        service = Service("storage", CollectorConfig(3600, 60, 3600), data, blobs)
-        verifier = Verifier.from_file(config.jwks_file, config.issuer)
-        server = Server(config, bindings(service), verifier, streaming=True)
-        await server.start()
-        await server.run_until_signal()
-        service.close()
+    async with ObjectStore(StoreConfig(**json.loads(settings["store"]))) as object_store:
+        with compose("storage", CollectorConfig(3600, 60, 3600), data, object_store) as service:
+            verifier = Verifier.from_file(config.jwks_file, config.issuer)
+            server = Server(config, service.bindings, verifier, streaming=True)
+            await server.start()
+            await server.run_until_signal()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from xml.etree.ElementTree import ParseError
 from tests.integration.artifacts.conftest import COLLECTING
 from tests.integration.artifacts.house import digest_of, reason_of
 
-from artifacts.app.service import Service
+from artifacts.app.collector import Collector
+from artifacts.domain.keys import BucketLayout
 from artifacts.store.pending_work import RECENT_SECONDS
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     import pytest
     from tests.integration.artifacts.house import House
 
-    from artifacts.blobs.store import Blobs
+    from artifacts.composition import Composition
+    from artifacts.object_store.client import ObjectStore
     from dataplane.tenants import DataPlane
 
 
 async def test_an_expired_upload_is_removed(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Composition, database: asyncpg.Connection
 ) -> None:
     gone = await house.announce(house.draft("artifacts/gone"), b"tea")
     kept = await house.announce(house.draft("artifacts/kept"), b"tea")
@@ -40,9 +42,9 @@ async def test_an_expired_upload_is_removed(
 
 
 async def test_the_object_of_a_write_that_nobody_finished_is_removed(
-    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
+    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
 ) -> None:
-    path = await _orphan(blobs, house)
+    path = await _orphan(object_store, house)
     await _unfinished_write(database, house, path, age="3 hours")
 
     assert await service.collector.collect("acme") == 1
@@ -51,9 +53,9 @@ async def test_the_object_of_a_write_that_nobody_finished_is_removed(
 
 
 async def test_a_young_write_is_left_alone(
-    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
+    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
 ) -> None:
-    path = await _orphan(blobs, house)
+    path = await _orphan(object_store, house)
     await _unfinished_write(database, house, path, age="40 seconds")
     await service.collector.collect("acme")
 
@@ -62,7 +64,7 @@ async def test_a_young_write_is_left_alone(
 
 
 async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Composition, database: asyncpg.Connection
 ) -> None:
     committed = await house.put_one(b"tea", house.draft())
     await _unfinished_write(database, house, committed.path, age="3 hours")
@@ -73,7 +75,7 @@ async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
 
 
 async def test_what_was_refused_for_its_name_costs_no_file_its_bytes(
-    house: House, service: Service, database: asyncpg.Connection
+    house: House, service: Composition, database: asyncpg.Connection
 ) -> None:
     """On a file system one has a file in its way, the other a folder of files."""
     file = await house.put_one(b"tea", house.draft("artifacts/a"))
@@ -94,10 +96,10 @@ async def test_what_was_refused_for_its_name_costs_no_file_its_bytes(
 
 
 async def test_a_sweep_finds_objects_that_have_no_row_at_all(
-    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
+    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
 ) -> None:
-    old = await _orphan(blobs, house, "artifacts/old")
-    young = await _orphan(blobs, house, "artifacts/young")
+    old = await _orphan(object_store, house, "artifacts/old")
+    young = await _orphan(object_store, house, "artifacts/young")
     committed = await house.put_one(b"tea", house.draft())
     strange = house.on_disk("storage/acme/notes.txt")
     strange.write_bytes(b"not ours")
@@ -116,9 +118,9 @@ async def test_a_sweep_finds_objects_that_have_no_row_at_all(
 
 
 async def test_a_sweep_of_one_tenant_leaves_the_others_alone(
-    house: House, neighbour: House, service: Service, blobs: Blobs
+    house: House, neighbour: House, service: Composition, object_store: ObjectStore
 ) -> None:
-    theirs = await _orphan(blobs, neighbour)
+    theirs = await _orphan(object_store, neighbour)
     _make_old(neighbour, theirs)
     await asyncio.sleep(0.2)  # the store looks at its folders anew after 100 ms
     await service.collector.sweep("acme")
@@ -128,10 +130,10 @@ async def test_a_sweep_of_one_tenant_leaves_the_others_alone(
 
 
 async def test_writers_and_the_collector_together_lose_nothing(
-    house: House, service: Service, blobs: Blobs, database: asyncpg.Connection
+    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
 ) -> None:
     """Each path has an orphan that the collector is about to remove when its file is written."""
-    paths = [await _orphan(blobs, house, f"artifacts/{n}") for n in range(40)]
+    paths = [await _orphan(object_store, house, f"artifacts/{n}") for n in range(40)]
     for path in paths:
         await _unfinished_write(database, house, path, age="3 hours", settled=True)
     bodies = [os.urandom(1000) for _ in paths]
@@ -145,7 +147,7 @@ async def test_writers_and_the_collector_together_lose_nothing(
 
 
 async def test_a_tenant_is_noted_before_anything_is_written_there(
-    house: House, service: Service, registry: asyncpg.Connection, database: asyncpg.Connection
+    house: House, service: Composition, registry: asyncpg.Connection, database: asyncpg.Connection
 ) -> None:
     await registry.execute("DELETE FROM artifacts_pending_work")
     await house.announce(house.draft(), b"tea")
@@ -159,19 +161,19 @@ async def test_a_tenant_is_noted_before_anything_is_written_there(
 
 async def test_due_tenants_are_visited_and_those_with_nothing_left_are_struck_out(
     house: House,
-    service: Service,
-    blobs: Blobs,
+    service: Composition,
+    object_store: ObjectStore,
     registry: asyncpg.Connection,
     database: asyncpg.Connection,
 ) -> None:
-    path = await _orphan(blobs, house)
+    path = await _orphan(object_store, house)
     await _unfinished_write(database, house, path, age="3 hours")
     await database.execute("DELETE FROM uploads")
     await database.execute("DELETE FROM artifact_writes WHERE file_path <> $1", path)
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, noted_seconds_ago=1)
 
-    assert await service.collector.visit_all_due() == 1
+    assert await service.collector.poll() == 1
     assert not house.on_disk(path).exists()
     due_in = await _due_in(registry)
     assert due_in is not None, "a note so young may stand for a write to come"
@@ -179,12 +181,12 @@ async def test_due_tenants_are_visited_and_those_with_nothing_left_are_struck_ou
 
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, noted_seconds_ago=RECENT_SECONDS + 60)
-    await service.collector.visit_all_due()
+    await service.collector.poll()
     assert await _due_in(registry) is None
 
 
 async def test_two_collectors_do_not_visit_one_tenant_at_once(
-    service: Service, registry: asyncpg.Connection
+    service: Composition, registry: asyncpg.Connection
 ) -> None:
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, noted_seconds_ago=1)
@@ -194,13 +196,13 @@ async def test_two_collectors_do_not_visit_one_tenant_at_once(
 
 
 async def test_an_answer_that_is_no_list_does_not_end_the_collector(
-    data: DataPlane, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+    data: DataPlane, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often = replace(COLLECTING, interval_seconds=0.01)
-    collector = Service("storage", often, data, blobs).collector
+    collector = Collector(data, BucketLayout("storage"), object_store, often)
     visits, came_again = 0, asyncio.Event()
 
-    async def visit_all_due() -> int:
+    async def poll() -> int:
         nonlocal visits
         visits += 1
         if visits == 1:
@@ -208,7 +210,7 @@ async def test_an_answer_that_is_no_list_does_not_end_the_collector(
         came_again.set()
         return 0
 
-    monkeypatch.setattr(collector, "visit_all_due", visit_all_due)
+    monkeypatch.setattr(collector, "poll", poll)
     collector.start()
     try:
         async with asyncio.timeout(5):
@@ -218,10 +220,10 @@ async def test_an_answer_that_is_no_list_does_not_end_the_collector(
 
 
 async def test_every_active_tenant_is_swept_in_time(
-    service: Service, registry: asyncpg.Connection
+    service: Composition, registry: asyncpg.Connection
 ) -> None:
     await registry.execute("DELETE FROM artifacts_pending_work")
-    await service.collector.visit_all_due()
+    await service.collector.poll()
 
     sweeps = await registry.fetch(
         "SELECT tenant_id FROM artifacts_pending_work"
@@ -231,10 +233,10 @@ async def test_every_active_tenant_is_swept_in_time(
     assert [row["tenant_id"] for row in sweeps] == ["acme", "globex"]
 
 
-async def _orphan(blobs: Blobs, house: House, name: str = "output.json") -> str:
+async def _orphan(object_store: ObjectStore, house: House, name: str = "output.json") -> str:
     """Put an object where no row leads; return its path."""
     path = house.path(name)
-    await blobs.put(path.removeprefix("storage/"), b"orphan")
+    await object_store.put(path.removeprefix("storage/"), b"orphan")
     return path
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.integration.artifacts.cluster import Cluster
 
-    from artifacts.app.service import Service
+    from artifacts.composition import Composition
     from artifacts.config import StoreConfig
 
 ROOT = Path(__file__).parents[3]
@@ -124,7 +124,7 @@ async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
 
 
 async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
-    doomed: House, replica: Replica, database: asyncpg.Connection, service: Service
+    doomed: House, replica: Replica, database: asyncpg.Connection, service: Composition
 ) -> None:
     chance = random.Random(20261123)  # noqa: S311 - a test
     acknowledged: dict[str, str] = {}

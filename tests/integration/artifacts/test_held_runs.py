@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.integration.artifacts.cluster import Cluster
 
-    from artifacts.app.service import Service
+    from artifacts.composition import Composition
 
 BRIEF = b'{"title": "Tea"}'
 
@@ -70,7 +70,7 @@ async def test_what_was_announced_while_the_run_was_held_is_not_taken_after_its_
 
 
 async def test_a_file_on_its_way_when_the_run_is_started_is_not_committed(
-    house: House, person: House, service: Service, database: asyncpg.Connection
+    house: House, person: House, service: Composition, database: asyncpg.Connection
 ) -> None:
     body, may_go_on = os.urandom(3 * MEBIBYTE), asyncio.Event()
     upload_id = (await person.announce(person.draft(), body)).upload.upload_id

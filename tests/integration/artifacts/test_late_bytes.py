@@ -13,10 +13,9 @@ import pytest
 from tests.integration.artifacts.conftest import COLLECTING
 from tests.integration.artifacts.house import House, acting_for, appears, digest_of, reason_of
 
-from artifacts.app.service import Service
-from artifacts.blobs import store as blob_store
-from artifacts.blobs.store import Blobs
-from artifacts.servicer.bindings import bindings
+from artifacts.composition import compose
+from artifacts.object_store import client as object_store_client
+from artifacts.object_store.client import ObjectStore
 from interceptor.testing import serve
 from servicekit.errors import InvalidInput
 
@@ -95,21 +94,23 @@ async def far(
     road: Road, store: StoreConfig, data: DataPlane, keys: Keys, house: House
 ) -> AsyncGenerator[House]:
     """The service at the other end of the road, for the same run."""
-    async with road.open() as address, Blobs(replace(store, endpoint=address)) as blobs:
-        service = Service("storage", COLLECTING, data, blobs)
-        async with (
-            serve(keys, *bindings(service), streaming=True) as served,
-            served.channel(acting_for("acme", keys)) as channel,
-        ):
-            yield House(channel, house.objects, "acme", house.run_id)
-        service.close()
+    async with (
+        road.open() as address,
+        ObjectStore(replace(store, endpoint=address)) as object_store,
+    ):
+        with compose("storage", COLLECTING, data, object_store) as service:
+            async with (
+                serve(keys, *service.bindings, streaming=True) as served,
+                served.channel(acting_for("acme", keys)) as channel,
+            ):
+                yield House(channel, house.objects, "acme", house.run_id)
 
 
 async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
     far: House, road: Road, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The later one saw its own request end, and that says nothing about the first one's."""
-    monkeypatch.setattr(blob_store, "PUT_SECONDS", 1.0)
+    monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
     announced = await far.announce(far.draft(), first)
     road.closed = True

@@ -9,17 +9,17 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from artifacts.app.commits import SmallFile
+from artifacts.app.committer import BufferedFile
 from artifacts.domain.files import Draft
-from artifacts.domain.keys import KeySpace
-from artifacts.store.stores import Stores
+from artifacts.domain.keys import BucketLayout
+from artifacts.store import artifacts, writes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.integration.artifacts.cluster import Cluster
 
-KEYS = KeySpace("storage")
+LAYOUT = BucketLayout("storage")
 
 
 @pytest.fixture
@@ -43,28 +43,28 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
     run_id: str,
 ) -> None:
     """The row in the middle is held until both stand in the middle of their way."""
-    stores, writer = Stores(KEYS), uuid4()
+    writer = uuid4()
     files = [_file(run_id, f"artifacts/{number}") for number in range(10, 50)]
-    wishes = [file.wish for file in files]
-    await stores.writes.take(first, writer, wishes)
+    targets = [file.target for file in files]
+    await writes.take(first, writer, targets)
     async with database.transaction():
         await database.execute(
-            "SELECT FROM artifact_writes WHERE file_path = $1 FOR UPDATE", wishes[20].key.path
+            "SELECT FROM artifact_writes WHERE file_path = $1 FOR UPDATE", targets[20].key.path
         )
         backwards = [file.submission for file in reversed(files)]
         committing = asyncio.create_task(
-            stores.artifacts.commit(first, writer, "ada", backwards, only_held=False)
+            artifacts.commit(first, LAYOUT, writer, "ada", backwards, only_held=False)
         )
         await _waiting(database, 1)
-        taking = asyncio.create_task(stores.writes.take(second, uuid4(), wishes))
+        taking = asyncio.create_task(writes.take(second, uuid4(), targets))
         await _waiting(database, 2)
 
     assert len(await committing) == len(await taking) == len(files)
 
 
-def _file(run_id: str, name: str) -> SmallFile:
-    key = KEYS.key("acme", run_id, "draft", name)
-    return SmallFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}, {}), b"tea")
+def _file(run_id: str, name: str) -> BufferedFile:
+    key = LAYOUT.key("acme", run_id, "draft", name)
+    return BufferedFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}, {}), b"tea")
 
 
 async def _waiting(database: asyncpg.Connection, count: int) -> None:

@@ -12,12 +12,11 @@ import pytest
 from tests.integration.artifacts.conftest import COLLECTING
 from tests.integration.artifacts.house import MEBIBYTE, House, acting_for, digest_of, reason_of
 
-from artifacts.app.service import Service
-from artifacts.blobs import store as blob_store
-from artifacts.blobs.probe import wait_for_store
-from artifacts.blobs.store import Blobs
+from artifacts.composition import compose
 from artifacts.config import StoreConfig
-from artifacts.servicer.bindings import bindings
+from artifacts.object_store import client as object_store_client
+from artifacts.object_store.client import ObjectStore
+from artifacts.object_store.probe import wait_for_store
 from interceptor.testing import serve
 from nagaya_local.machine import processes
 from nagaya_local.machine.ports import free_port
@@ -70,14 +69,13 @@ def away(tmp_path: Path) -> Store:
 @pytest.fixture
 async def far(away: Store, data: DataPlane, keys: Keys, cluster: Cluster) -> AsyncGenerator[House]:
     """The service over the store that goes away."""
-    async with Blobs(away.config) as blobs:
-        service = Service("storage", COLLECTING, data, blobs)
-        async with (
-            serve(keys, *bindings(service), streaming=True) as served,
-            served.channel(acting_for("acme", keys)) as channel,
-        ):
-            yield House(channel, away.folder, "acme", await cluster.create_run("acme"))
-        service.close()
+    async with ObjectStore(away.config) as object_store:
+        with compose("storage", COLLECTING, data, object_store) as service:
+            async with (
+                serve(keys, *service.bindings, streaming=True) as served,
+                served.channel(acting_for("acme", keys)) as channel,
+            ):
+                yield House(channel, away.folder, "acme", await cluster.create_run("acme"))
 
 
 async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
@@ -108,8 +106,8 @@ async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
 async def test_a_start_without_the_store_says_what_it_waits_for(
     away: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Blobs(away.config) as blobs:
-        waiting = asyncio.create_task(wait_for_store(blobs))
+    async with ObjectStore(away.config) as object_store:
+        waiting = asyncio.create_task(wait_for_store(object_store))
         await asyncio.sleep(0.5)
         assert not waiting.done()
         assert vars(caplog.records[0])["waits_for"] == f"S3 at {away.server.endpoint}"
@@ -120,15 +118,15 @@ async def test_a_start_without_the_store_says_what_it_waits_for(
 async def test_a_store_that_loses_what_is_cut_off_passes_the_probe_and_keeps_nothing(
     away: Store,
 ) -> None:
-    async with away.up(), Blobs(away.config) as blobs:
-        assert await wait_for_store(blobs) is False
+    async with away.up(), ObjectStore(away.config) as object_store:
+        assert await wait_for_store(object_store) is False
         assert not [file for file in away.folder.rglob("*") if file.is_file()]
 
 
 async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
     away: Store, far: House, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blob_store, "PUT_SECONDS", 1.0)
+    monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
     async with away.up() as process:
         await far.put_one(b"tea", far.draft("artifacts/warm"))

@@ -17,8 +17,7 @@ from tests.integration.artifacts.house import (
     reason_of,
 )
 
-from artifacts.app.service import Service
-from artifacts.servicer.bindings import bindings
+from artifacts.composition import compose
 from interceptor.testing import serve
 from servicekit.errors import Conflict, NotFound, Unavailable
 
@@ -27,22 +26,23 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from artifacts.blobs.store import Blobs
+    from artifacts.object_store.client import ObjectStore
     from dataplane.tenants import DataPlane
     from nagaya.artifacts.v1 import artifact_pb2
     from servicekit.testing import Keys
 
 
 @pytest.fixture
-async def replica(house: House, data: DataPlane, blobs: Blobs, keys: Keys) -> AsyncGenerator[House]:
+async def replica(
+    house: House, data: DataPlane, object_store: ObjectStore, keys: Keys
+) -> AsyncGenerator[House]:
     """A second replica, as the same worker sees it."""
-    service = Service("storage", COLLECTING, data, blobs)
-    async with (
-        serve(keys, *bindings(service), streaming=True) as served,
-        served.channel(acting_for("acme", keys)) as channel,
-    ):
-        yield House(channel, house.objects, house.tenant_id, house.run_id)
-    service.close()
+    with compose("storage", COLLECTING, data, object_store) as service:
+        async with (
+            serve(keys, *service.bindings, streaming=True) as served,
+            served.channel(acting_for("acme", keys)) as channel,
+        ):
+            yield House(channel, house.objects, house.tenant_id, house.run_id)
 
 
 @pytest.mark.parametrize("size", [4096, 2 * MEBIBYTE + 1])

@@ -15,17 +15,13 @@ from interceptor.testing import RunningServer, serve
 from servicekit.call import acting_as
 from servicekit.testing import Keys
 from tenant.config import Config, DatabaseAddress
-from tenant.domain.sealing import KeyRing
-from tenant.servicer.bindings import bindings
-from tenant.store.credentials import CredentialStore
-from tenant.store.stores import Stores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from tenant.app.service import Service
+    from tenant.composition import Composition
 
 
 @pytest.fixture
@@ -47,23 +43,18 @@ def config(keys: Keys, management_url: str) -> Config:
 
 
 @pytest.fixture
-def stores(config: Config) -> Stores:
-    return Stores(CredentialStore(KeyRing.parse(config.key_ring)))
-
-
-@pytest.fixture
-async def service(config: Config, stores: Stores) -> AsyncIterator[Service]:
+async def service(config: Config) -> AsyncIterator[Composition]:
     """A replica of the service to which runs and artifacts have published."""
-    async with started(config, stores) as service:
+    async with started(config) as service:
         with acting_as(ADA):
             await publish_both(service)
         yield service
 
 
 @pytest.fixture
-def replica(config: Config, stores: Stores) -> Callable[[], AbstractAsyncContextManager[Service]]:
+def replica(config: Config) -> Callable[[], AbstractAsyncContextManager[Composition]]:
     """Starts one more replica on the same management database."""
-    return lambda: started(config, stores)
+    return lambda: started(config)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +72,6 @@ async def management(management_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def served(service: Service, keys: Keys) -> AsyncIterator[RunningServer]:
-    async with serve(keys, *bindings(service)) as served:
+async def served(service: Composition, keys: Keys) -> AsyncIterator[RunningServer]:
+    async with serve(keys, *service.bindings) as served:
         yield served

@@ -1,64 +1,64 @@
-"""The tenant service in one process, ways to interrupt it, and files that services publish."""
+"""The tenant service in one process, ways to kill it, and migrations that services publish."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import pytest
 
 from servicekit.identity import Principal
-from tenant.app.service import Service
-from tenant.domain.migrations import Migration, Target
-from tenant.store.databases import DatabaseStore
-from tenant.store.sagas import SagaStore
+from tenant.composition import Composition, compose
+from tenant.domain.migrations import Migration, MigrationTarget
+from tenant.store import sagas
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Generator
+    from types import ModuleType
 
     from dataplane.pools import Connection
     from tenant.config import Config
-    from tenant.domain.databases import Database
     from tenant.saga import Step
-    from tenant.store.stores import Stores
 
 ADA = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))
 
 
 @asynccontextmanager
-async def started(config: Config, stores: Stores) -> AsyncGenerator[Service]:
+async def started(config: Config) -> AsyncGenerator[Composition]:
     """Run one replica for the block."""
-    service = Service(config, stores)
-    try:
-        await service.prepare()
+    async with compose(config) as service:
+        await service.startup.run()
         yield service
-    finally:
-        await service.close()
 
 
 class Killed(BaseException):
     """What a process does not survive."""
 
 
-class DyingSagaStore(SagaStore):
-    """Dies when a step has been done, before that is recorded."""
+@contextmanager
+def killed_after(step: Step) -> Generator[None]:
+    """Kill what creates a tenant in the block when `step` is done, before that is recorded."""
+    record = sagas.record_step
 
-    def __init__(self, step: Step) -> None:
-        self._step = step
-
-    async def record(self, connection: Connection, tenant_id: str, step: str) -> None:
-        if step == self._step:
+    async def record_step(connection: Connection, tenant_id: str, done: str) -> None:
+        if done == step:
             raise Killed
-        await super().record(connection, tenant_id, step)
+        await record(connection, tenant_id, done)
+
+    with patch.object(sagas, "record_step", record_step), pytest.raises(Killed):
+        yield
 
 
-class DyingDatabaseStore(DatabaseStore):
-    """Dies when the database has been made, before it is marked and opened."""
+@contextmanager
+def killed_at(store: ModuleType, function: str) -> Generator[None]:
+    """Kill what runs in the block when it calls a function of a store."""
 
-    async def wall_off(
-        self, connection: Connection, database: Database, marker: str, entrants: Collection[str]
-    ) -> None:
-        if "creating" in marker:
-            raise Killed
-        await super().wall_off(connection, database, marker, entrants)
+    async def die(*_: object) -> None:
+        raise Killed
+
+    with patch.object(store, function, die), pytest.raises(Killed):
+        yield
 
 
 def migration(
@@ -66,7 +66,7 @@ def migration(
     number: int,
     sql: str,
     *,
-    target: Target = Target.TENANT,
+    target: MigrationTarget = MigrationTarget.TENANT,
     requires: tuple[tuple[str, int], ...] = (),
 ) -> Migration:
     return Migration.parse(service, target, number, f"file_{number}", requires, sql)
@@ -88,6 +88,6 @@ ARTIFACTS = migration(
 )
 
 
-async def publish_both(service: Service) -> None:
+async def publish_both(service: Composition) -> None:
     await service.schema.publish("runs", [RUNS])
     await service.schema.publish("artifacts", [ARTIFACTS])

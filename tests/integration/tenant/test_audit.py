@@ -14,12 +14,12 @@ from dataplane import audit
 
 if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.domain.tenants import Tenant
 
 
 @pytest.fixture
-async def acme(service: Service) -> Tenant:
+async def acme(service: Composition) -> Tenant:
     return await service.tenants.create("acme", "r1", "Acme")
 
 
@@ -39,7 +39,9 @@ def digest_of(previous: str, row: asyncpg.Record) -> str:
     return hashlib.sha256(json.dumps(entry, ensure_ascii=False).encode()).hexdigest()
 
 
-async def test_the_log_is_a_chain_that_anybody_can_compute(service: Service, acme: Tenant) -> None:
+async def test_the_log_is_a_chain_that_anybody_can_compute(
+    service: Composition, acme: Tenant
+) -> None:
     details = {"text": 'quotes " and \\ and\nlines, 長屋, \x7f', "number": 1.50, "none": None}
 
     async with service.tenant_pools.transaction("acme") as connection:
@@ -58,7 +60,7 @@ async def test_the_log_is_a_chain_that_anybody_can_compute(service: Service, acm
     assert {row["database_role"] for row in rows} == {acme.database.runtime("tenant")}
 
 
-async def test_entries_written_at_once_have_no_gap(service: Service, acme: Tenant) -> None:
+async def test_entries_written_at_once_have_no_gap(service: Composition, acme: Tenant) -> None:
     async def write(number: int) -> None:
         async with service.tenant_pools.transaction("acme") as connection:
             await audit.append(connection, "prompt.create", "prompt", str(number))
@@ -73,7 +75,7 @@ async def test_entries_written_at_once_have_no_gap(service: Service, acme: Tenan
 
 
 async def test_the_services_role_can_add_to_the_log_and_nothing_else(
-    service: Service, acme: Tenant
+    service: Composition, acme: Tenant
 ) -> None:
     for sql in (
         "UPDATE audit_logs SET user_id = 'eve'",
@@ -112,7 +114,7 @@ async def test_even_the_owner_and_the_superuser_are_refused(
         await connection.close()
 
 
-async def test_a_body_does_not_fit_into_the_details(service: Service, acme: Tenant) -> None:
+async def test_a_body_does_not_fit_into_the_details(service: Composition, acme: Tenant) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         async with service.tenant_pools.transaction("acme") as connection:
             await audit.append(connection, "a", "b", "c", {"body": "x" * 20_000})

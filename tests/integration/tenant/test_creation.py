@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -9,15 +8,14 @@ import pytest
 from tests.integration.tenant.harness import (
     ARTIFACTS,
     RUNS,
-    DyingDatabaseStore,
-    DyingSagaStore,
-    Killed,
+    killed_after,
+    killed_at,
     migration,
     publish_both,
     started,
 )
 
-from tenant.app.service import Service
+from tenant.composition import Composition, compose
 from tenant.domain.tenants import TenantState
 from tenant.errors import (
     MigrationsUnpublished,
@@ -26,6 +24,7 @@ from tenant.errors import (
     TenantExists,
 )
 from tenant.saga import Step
+from tenant.store import databases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from tenant.config import Config
     from tenant.domain.databases import Database
     from tenant.domain.tenants import Tenant
-    from tenant.store.stores import Stores
 
 
 async def left_by(
@@ -58,7 +56,7 @@ async def left_by(
 
 
 async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
-    service: Service,
+    service: Composition,
 ) -> None:
     acme = await service.tenants.create("acme", "r1", "Acme & Sons")
     globex = await service.tenants.create("globex", "r2", "Globex")
@@ -81,7 +79,7 @@ async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
 
 
 async def test_a_creation_is_recorded_in_both_logs(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
 
@@ -91,7 +89,7 @@ async def test_a_creation_is_recorded_in_both_logs(
     assert await management.fetchval(sql) == "ada"
 
 
-async def test_a_repeated_request_returns_the_tenant(service: Service) -> None:
+async def test_a_repeated_request_returns_the_tenant(service: Composition) -> None:
     first = await service.tenants.create("acme", "r1", "Acme")
 
     assert await service.tenants.create("acme", "r1", "Acme") == first
@@ -99,7 +97,7 @@ async def test_a_repeated_request_returns_the_tenant(service: Service) -> None:
 
 @pytest.mark.parametrize(("tenant_id", "name"), [("acme", "Other"), ("globex", "Acme")])
 async def test_a_request_id_cannot_be_used_for_something_else(
-    service: Service, management: asyncpg.Connection, tenant_id: str, name: str
+    service: Composition, management: asyncpg.Connection, tenant_id: str, name: str
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
 
@@ -109,7 +107,7 @@ async def test_a_request_id_cannot_be_used_for_something_else(
     assert await management.fetchval("SELECT count(*) FROM tenants") == 1
 
 
-async def test_an_id_can_be_used_once(service: Service) -> None:
+async def test_an_id_can_be_used_once(service: Composition) -> None:
     await service.tenants.create("acme", "r1", "Acme")
 
     with pytest.raises(TenantExists):
@@ -117,7 +115,7 @@ async def test_an_id_can_be_used_once(service: Service) -> None:
 
 
 async def test_ten_creations_of_one_tenant_make_one(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     created = await asyncio.gather(
         *(service.tenants.create("acme", "r1", "Acme") for _ in range(10))
@@ -132,7 +130,7 @@ async def test_ten_creations_of_one_tenant_make_one(
 
 
 async def test_of_ten_requests_for_one_id_one_succeeds(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     made = await asyncio.gather(
         *(service.tenants.create("acme", f"r{n}", "Acme") for n in range(10)),
@@ -144,8 +142,8 @@ async def test_of_ten_requests_for_one_id_one_succeeds(
 
 
 async def test_different_tenants_are_created_side_by_side_by_two_replicas(
-    service: Service,
-    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    service: Composition,
+    replica: Callable[[], AbstractAsyncContextManager[Composition]],
     management: asyncpg.Connection,
 ) -> None:
     async with replica() as other:
@@ -162,9 +160,9 @@ async def test_different_tenants_are_created_side_by_side_by_two_replicas(
 
 
 async def test_services_that_have_not_published_are_named_and_nothing_is_made(
-    config: Config, stores: Stores, management: asyncpg.Connection
+    config: Config, management: asyncpg.Connection
 ) -> None:
-    async with started(config, stores) as service:
+    async with started(config) as service:
         with pytest.raises(MigrationsUnpublished) as error:
             await service.tenants.create("acme", "r1", "Acme")
         assert error.value.metadata == {"services": "artifacts,runs"}
@@ -182,10 +180,10 @@ async def test_services_that_have_not_published_are_named_and_nothing_is_made(
 
 @pytest.mark.parametrize("step", Step)
 async def test_the_same_request_finishes_what_died_after_a_step(
-    service: Service, config: Config, stores: Stores, management: asyncpg.Connection, step: Step
+    service: Composition, config: Config, management: asyncpg.Connection, step: Step
 ) -> None:
-    async with started(config, replace(stores, sagas=DyingSagaStore(step))) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_after(step):
             await dying.tenants.create("acme", "r1", "Acme")
     begun = await management.fetchval("SELECT db_name FROM tenants")
 
@@ -197,10 +195,10 @@ async def test_the_same_request_finishes_what_died_after_a_step(
 
 
 async def test_the_same_request_finishes_a_database_that_was_made_and_not_opened(
-    service: Service, config: Config, stores: Stores, management: asyncpg.Connection
+    service: Composition, config: Config, management: asyncpg.Connection
 ) -> None:
-    async with started(config, replace(stores, databases=DyingDatabaseStore())) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_at(databases, "restrict_connect"):
             await dying.tenants.create("acme", "r1", "Acme")
 
     tenant = await service.tenants.create("acme", "r1", "Acme")
@@ -209,10 +207,10 @@ async def test_the_same_request_finishes_a_database_that_was_made_and_not_opened
 
 
 async def test_another_request_cannot_take_over_what_died(
-    service: Service, config: Config, stores: Stores
+    service: Composition, config: Config
 ) -> None:
-    async with started(config, replace(stores, sagas=DyingSagaStore(Step.DATABASE))) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_after(Step.DATABASE):
             await dying.tenants.create("acme", "r1", "Acme")
 
     with pytest.raises(TenantExists):
@@ -220,18 +218,16 @@ async def test_another_request_cannot_take_over_what_died(
 
 
 async def test_a_database_half_made_whose_tenant_is_unknown_is_dropped_at_the_next_start(
-    service: Service,
+    service: Composition,
     config: Config,
-    stores: Stores,
     postgres: PostgresServer,
     management: asyncpg.Connection,
-    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    replica: Callable[[], AbstractAsyncContextManager[Composition]],
 ) -> None:
     half_made, complete = f"t_half_{config.database.database}", "tenant-kept"
     kept = await service.tenants.create(complete, "r1", "Kept")
-    dying_stores = replace(stores, sagas=DyingSagaStore(Step.DATABASE))
-    async with started(config, dying_stores) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_after(Step.DATABASE):
             await dying.tenants.create("lost", "r2", "Lost")
     lost = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'lost'")
     superuser = await asyncpg.connect(postgres.superuser_url())
@@ -248,7 +244,9 @@ async def test_a_database_half_made_whose_tenant_is_unknown_is_dropped_at_the_ne
     assert {kept.database.name, half_made} <= names
 
 
-async def check_complete(service: Service, management: asyncpg.Connection, tenant: Tenant) -> None:
+async def check_complete(
+    service: Composition, management: asyncpg.Connection, tenant: Tenant
+) -> None:
     """Check that there is exactly one of everything, and that its own role works there."""
     assert await left_by(management, tenant) == (
         [tenant.database.name],
@@ -272,15 +270,10 @@ async def marker(management: asyncpg.Connection, state: str) -> str:
     return f"nagaya {await management.fetchval('SELECT id FROM installation')} {state}"
 
 
-async def test_calls_that_come_before_the_start_is_over_do_not_hinder_it(
-    config: Config, stores: Stores
-) -> None:
-    service = Service(config, stores)
-    try:
+async def test_calls_that_come_before_the_start_is_over_do_not_hinder_it(config: Config) -> None:
+    async with compose(config) as service:
         with pytest.raises(ServerUnavailable):
             await service.tenants.create("acme", "r1", "Acme")
-        await service.prepare()
+        await service.startup.run()
         await publish_both(service)
         assert (await service.tenants.create("acme", "r1", "Acme")).generation == 1
-    finally:
-        await service.close()

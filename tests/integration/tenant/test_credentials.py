@@ -10,18 +10,18 @@ import asyncpg
 import pytest
 
 from nagaya_local.parts.postgres_account import ServerAccount
-from tenant.domain.sealing import SealBroken
+from tenant.domain.encryption import DecryptionFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nagaya_local.parts.postgres import PostgresServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.config import Config
 
 
 async def test_a_dump_of_the_management_database_holds_no_password(
-    service: Service, config: Config, parts_folder: Path
+    service: Composition, config: Config, parts_folder: Path
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
     logins = [
@@ -49,7 +49,7 @@ async def test_a_dump_of_the_management_database_holds_no_password(
 
 
 async def test_credentials_copied_to_another_tenant_do_not_open(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     for name in ("acme", "globex"):
         await service.tenants.create(name, name, name)
@@ -70,13 +70,13 @@ async def test_credentials_copied_to_another_tenant_do_not_open(
         service.connections.own("globex"),
         service.connections.resolve("runs", "globex"),
     ):
-        with pytest.raises(SealBroken):
+        with pytest.raises(DecryptionFailed):
             await copied
     assert (await service.connections.own("acme")).password
 
 
 async def test_credentials_copied_to_another_service_do_not_open(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
     await management.execute(
@@ -87,11 +87,11 @@ async def test_credentials_copied_to_another_service_do_not_open(
         """
     )
 
-    with pytest.raises(SealBroken):
+    with pytest.raises(DecryptionFailed):
         await service.connections.resolve("runs", "acme")
 
 
-async def test_each_service_gets_its_own_role(service: Service) -> None:
+async def test_each_service_gets_its_own_role(service: Composition) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
 
     runs = await service.connections.resolve("runs", "acme")
@@ -107,7 +107,7 @@ async def test_each_service_gets_its_own_role(service: Service) -> None:
 
 
 async def test_all_processes_of_a_service_find_room_for_their_shares(
-    service: Service, config: Config
+    service: Composition, config: Config
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
 
@@ -128,7 +128,7 @@ async def test_all_processes_of_a_service_find_room_for_their_shares(
 
 
 async def test_the_server_stores_verifiers_that_are_not_the_passwords(
-    service: Service, postgres: PostgresServer
+    service: Composition, postgres: PostgresServer
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     superuser = await asyncpg.connect(postgres.superuser_url())

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from tests.integration.tenant.harness import ARTIFACTS, RUNS, migration
 
-from tenant.domain.migrations import Migration, Target
+from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.schema import Publication
 from tenant.errors import MigrationChanged, MigrationFailed, MigrationInvalid
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from nagaya_local.parts.postgres import PostgresServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
 
 DRAFTS = migration("runs", 2, "CREATE TABLE drafts (id INT); INSERT INTO drafts VALUES (1)")
 
 
-async def applied(service: Service, tenant_id: str) -> set[tuple[str, int]]:
+async def applied(service: Composition, tenant_id: str) -> set[tuple[str, int]]:
     async with service.tenant_pools.connection(tenant_id) as connection:
         rows = await connection.fetch("SELECT service, number FROM schema_migrations")
     return {tuple(row) for row in rows}
@@ -41,7 +41,7 @@ async def audited(management: asyncpg.Connection, service_name: str) -> list[str
 
 
 async def test_a_publication_reaches_the_tenants_there_are(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     for name in ("acme", "globex"):
         await service.tenants.create(name, name, name)
@@ -55,7 +55,7 @@ async def test_a_publication_reaches_the_tenants_there_are(
 
 
 async def test_publishing_again_changes_nothing(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
 
@@ -64,7 +64,7 @@ async def test_publishing_again_changes_nothing(
 
 
 async def test_what_requires_something_unpublished_is_applied_when_that_arrives(
-    service: Service,
+    service: Composition,
 ) -> None:
     await service.tenants.create("acme", "r1", "Acme")
     links = migration("artifacts", 2, "SELECT 1", requires=(("runs", 2),))
@@ -77,7 +77,7 @@ async def test_what_requires_something_unpublished_is_applied_when_that_arrives(
 
 
 async def test_a_changed_file_is_refused_and_stores_nothing(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     changed = migration("runs", 1, "CREATE TABLE runs (id INT)")
 
@@ -90,7 +90,7 @@ async def test_a_changed_file_is_refused_and_stores_nothing(
 
 
 async def test_a_gap_is_refused_and_stores_nothing(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     with pytest.raises(MigrationInvalid, match="1 is missing"):
         await service.schema.publish("llm-gateway", [migration("llm-gateway", 2, "SELECT 1")])
@@ -100,10 +100,10 @@ async def test_a_gap_is_refused_and_stores_nothing(
 
 
 async def test_what_fails_in_the_management_database_is_told_and_can_be_corrected(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     def catalog(sql: str) -> list[Migration]:
-        return [migration("llm-gateway", 1, sql, target=Target.MANAGEMENT)]
+        return [migration("llm-gateway", 1, sql, target=MigrationTarget.MANAGEMENT)]
 
     with pytest.raises(MigrationFailed) as error:
         await service.schema.publish("llm-gateway", catalog("CREATE TABLE m (id INT); SELECT x"))
@@ -117,7 +117,7 @@ async def test_what_fails_in_the_management_database_is_told_and_can_be_correcte
 
 
 async def test_a_tenant_that_fails_is_named_and_stops_no_other(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     for name in ("acme", "globex", "initech"):
         await service.tenants.create(name, name, name)
@@ -147,7 +147,7 @@ async def test_a_tenant_that_fails_is_named_and_stops_no_other(
 
 
 async def test_a_table_that_is_in_use_is_waited_for(
-    service: Service, postgres: PostgresServer
+    service: Composition, postgres: PostgresServer
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     holder = await asyncpg.connect(postgres.superuser_url(tenant.database.name))
@@ -168,8 +168,8 @@ async def test_a_table_that_is_in_use_is_waited_for(
 
 
 async def test_services_and_replicas_publish_at_the_same_time(
-    service: Service,
-    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    service: Composition,
+    replica: Callable[[], AbstractAsyncContextManager[Composition]],
     management: asyncpg.Connection,
 ) -> None:
     for name in ("acme", "globex"):
@@ -203,7 +203,7 @@ async def test_services_and_replicas_publish_at_the_same_time(
     assert await audited(management, "llm-gateway") == ['["tenant 1 file_1"]']
 
 
-async def test_a_tenant_created_during_publications_lacks_nothing(service: Service) -> None:
+async def test_a_tenant_created_during_publications_lacks_nothing(service: Composition) -> None:
     files = [RUNS, *(migration("runs", n, f"CREATE TABLE t{n} (id INT)") for n in range(2, 6))]
 
     async def publish_all() -> None:

@@ -16,26 +16,26 @@ from tests.integration.tenant.harness import (
     started,
 )
 
-from tenant.domain.migrations import Target
+from tenant.domain.migrations import MigrationTarget
+from tenant.store import schema_states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nagaya_local.parts.postgres import PostgresServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.config import Config
     from tenant.domain.tenants import Tenant
-    from tenant.store.stores import Stores
 
 
 @pytest.fixture
-async def acme(service: Service) -> Tenant:
+async def acme(service: Composition) -> Tenant:
     return await service.tenants.create("acme", "r1", "Acme")
 
 
 @asynccontextmanager
 async def logged_in(
-    service: Service, service_name: str, tenant_id: str
+    service: Composition, service_name: str, tenant_id: str
 ) -> AsyncGenerator[asyncpg.Connection]:
     login = await service.connections.resolve(service_name, tenant_id)
     connection = await asyncpg.connect(
@@ -51,7 +51,9 @@ async def logged_in(
         await connection.close()
 
 
-async def test_a_services_role_can_only_use_its_own_tables(service: Service, acme: Tenant) -> None:
+async def test_a_services_role_can_only_use_its_own_tables(
+    service: Composition, acme: Tenant
+) -> None:
     async with logged_in(service, "runs", "acme") as connection:
         for sql in (
             "CREATE TABLE mine (id INT)",
@@ -77,7 +79,7 @@ async def test_a_services_role_can_only_use_its_own_tables(service: Service, acm
 
 
 async def test_services_work_on_their_own_tables_and_refer_to_each_others(
-    service: Service, acme: Tenant
+    service: Composition, acme: Tenant
 ) -> None:
     async with logged_in(service, "runs", "acme") as runs:
         run_id = await runs.fetchval("INSERT INTO runs (note) VALUES ('x') RETURNING id")
@@ -93,8 +95,8 @@ async def test_services_work_on_their_own_tables_and_refer_to_each_others(
             await runs.execute("DELETE FROM runs")
 
 
-async def test_a_services_role_cannot_become_another(service: Service, acme: Tenant) -> None:
-    others = {*acme.database.logins, acme.database.steward, "nagaya_provisioner", "postgres"}
+async def test_a_services_role_cannot_become_another(service: Composition, acme: Tenant) -> None:
+    others = {*acme.database.logins, acme.database.manager, "nagaya_provisioner", "postgres"}
     async with logged_in(service, "runs", "acme") as connection:
         for role in others - {acme.database.runtime("runs")}:
             for sql in (f"SET ROLE {role}", f"SET SESSION AUTHORIZATION {role}"):
@@ -102,11 +104,11 @@ async def test_a_services_role_cannot_become_another(service: Service, acme: Ten
                     await connection.execute(sql)
 
 
-async def test_a_migration_cannot_escape_from_its_role(service: Service, acme: Tenant) -> None:
+async def test_a_migration_cannot_escape_from_its_role(service: Composition, acme: Tenant) -> None:
     name = acme.database.name
     for sql in (
         f"SET ROLE {name}_artifacts_mig",
-        f"SET ROLE {acme.database.steward}",
+        f"SET ROLE {acme.database.manager}",
         "RESET ROLE; SET SESSION AUTHORIZATION DEFAULT; DROP TABLE audit_logs",
         "RESET SESSION AUTHORIZATION; ALTER TABLE artifacts ADD COLUMN eve INT",
         f"DO $$ BEGIN EXECUTE 'SET ROLE {name}_tenant_mig'; END $$",
@@ -133,7 +135,7 @@ async def test_a_migration_cannot_escape_from_its_role(service: Service, acme: T
 
 
 async def test_a_transaction_that_is_ended_behind_our_back_is_noticed(
-    service: Service, acme: Tenant
+    service: Composition, acme: Tenant
 ) -> None:
     ending = replace(migration("runs", 2, "SELECT 1"), sql="SELECT 1; COMMIT; BEGIN")
 
@@ -144,7 +146,7 @@ async def test_a_transaction_that_is_ended_behind_our_back_is_noticed(
 
 
 async def test_a_migration_notes_itself_as_its_own_service_only(
-    service: Service, acme: Tenant
+    service: Composition, acme: Tenant
 ) -> None:
     sql = "SELECT nagaya_note_migration(7, 'x', repeat('0', 64))"
     await service.schema.publish("artifacts", [ARTIFACTS, migration("artifacts", 2, sql)])
@@ -155,10 +157,10 @@ async def test_a_migration_notes_itself_as_its_own_service_only(
 
 
 async def test_in_the_management_database_services_have_tables_of_their_own(
-    service: Service, acme: Tenant
+    service: Composition, acme: Tenant
 ) -> None:
     sql = "CREATE TABLE runs_pending_work (tenant_id TEXT PRIMARY KEY)"
-    pending = migration("runs", 1, sql, target=Target.MANAGEMENT)
+    pending = migration("runs", 1, sql, target=MigrationTarget.MANAGEMENT)
     await service.schema.publish("runs", [RUNS, pending])
 
     async with logged_in(service, "runs", "") as connection:
@@ -172,13 +174,13 @@ async def test_in_the_management_database_services_have_tables_of_their_own(
 
 
 async def test_a_provisioner_without_self_grants_is_enough(
-    postgres: PostgresServer, config: Config, stores: Stores
+    postgres: PostgresServer, config: Config
 ) -> None:
     superuser = await asyncpg.connect(postgres.superuser_url())
     setting = "ALTER ROLE nagaya_provisioner {} createrole_self_grant {}"
     await superuser.execute(setting.format("RESET", ""))
     try:
-        async with started(config, stores) as service:
+        async with started(config) as service:
             await publish_both(service)
             await service.tenants.create("acme", "r1", "Acme")
             await service.tenants.suspend("acme")
@@ -188,10 +190,10 @@ async def test_a_provisioner_without_self_grants_is_enough(
         await superuser.close()
 
 
-async def statuses(service: Service, tenant_id: str) -> dict[str, tuple[int, str]]:
+async def statuses(service: Composition, tenant_id: str) -> dict[str, tuple[int, str]]:
     """Return how far a tenant has come, by service, and what failed."""
     async with service.management.connection() as connection:
-        page = await service.stores.schema_states.page(connection, tenant_id, None, 0, "")
+        page = await schema_states.page(connection, tenant_id, None, 0, "")
     return {status.service: (status.applied_number, status.failure) for status in page.items}
 
 
@@ -203,7 +205,7 @@ PUBLIC = """
 
 
 async def test_no_function_is_executable_by_everybody(
-    service: Service, acme: Tenant, management: asyncpg.Connection
+    service: Composition, acme: Tenant, management: asyncpg.Connection
 ) -> None:
     async with logged_in(service, "runs", "acme") as connection:
         assert await connection.fetch(PUBLIC) == []

@@ -27,7 +27,7 @@ from servicekit.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, 
 
 if TYPE_CHECKING:
     from interceptor.testing import RunningServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
 
 
 def migration(number: int, sql: str) -> schema_pb2.Migration:
@@ -177,7 +177,9 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
     assert {one.tenant_id for one in only.statuses} == {"globex"}
 
 
-async def test_audit_logs_are_listed_newest_first(served: RunningServer, service: Service) -> None:
+async def test_audit_logs_are_listed_newest_first(
+    served: RunningServer, service: Composition
+) -> None:
     await tenants(served, user_id="grace").CreateTenant(creation("acme"))
     async with service.tenant_pools.transaction("acme") as connection:
         for number in range(3):

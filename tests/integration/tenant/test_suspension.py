@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.integration.tenant.harness import RUNS, DyingSagaStore, Killed, migration, started
+from tests.integration.tenant.harness import RUNS, killed_after, migration, started
 
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed, TenantNotFound, TenantNotReady
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.config import Config
-    from tenant.store.stores import Stores
 
 
-async def log_in(service: Service, tenant_id: str) -> asyncpg.Connection:
+async def log_in(service: Composition, tenant_id: str) -> asyncpg.Connection:
     """Log in as runs does, with credentials that it has kept."""
     login = await service.connections.resolve("runs", tenant_id)
     return await asyncpg.connect(
@@ -39,7 +38,7 @@ async def is_open(management: asyncpg.Connection, name: str) -> bool:
 
 
 async def test_suspension_ends_every_session_and_lets_nobody_in(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     sessions = [await log_in(service, "acme") for _ in range(3)]
@@ -70,7 +69,7 @@ async def test_suspension_ends_every_session_and_lets_nobody_in(
 
 
 async def memberships(
-    management: asyncpg.Connection, service: Service, tenant_id: str
+    management: asyncpg.Connection, service: Composition, tenant_id: str
 ) -> dict[str, set[str]]:
     """Return who is a member of the roles of a tenant's database and has their rights."""
     tenant = await service.tenants.create(tenant_id, "r1", "Acme")
@@ -90,7 +89,7 @@ async def memberships(
 
 
 async def test_a_suspended_tenant_s_roles_are_members_of_nothing_and_nobody_of_them(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     before = await memberships(management, service, "acme")
     await service.tenants.suspend("acme")
@@ -99,11 +98,13 @@ async def test_a_suspended_tenant_s_roles_are_members_of_nothing_and_nobody_of_t
     await service.tenants.resume("acme")
 
     assert len(before["t"]) == 8
-    assert set(suspended) == {"t_tenant_mig"}  # the owner, by which a steward manages the database
+    assert set(suspended) == {
+        "t_tenant_mig"
+    }  # the owner, by which a manager role manages the database
     assert await memberships(management, service, "acme") == before
 
 
-async def test_resumption_lets_the_same_credentials_in_again(service: Service) -> None:
+async def test_resumption_lets_the_same_credentials_in_again(service: Composition) -> None:
     await service.tenants.create("acme", "r1", "Acme")
     before = await service.connections.resolve("runs", "acme")
     await service.tenants.suspend("acme")
@@ -119,7 +120,7 @@ async def test_resumption_lets_the_same_credentials_in_again(service: Service) -
 
 
 async def test_suspending_and_resuming_twice_changes_nothing(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     assert await service.tenants.resume("acme") == tenant
@@ -133,7 +134,7 @@ async def test_suspending_and_resuming_twice_changes_nothing(
     assert [row["action"] for row in rows] == ["tenant.create", "tenant.suspend", "tenant.resume"]
 
 
-async def test_what_was_published_meanwhile_is_applied_on_resumption(service: Service) -> None:
+async def test_what_was_published_meanwhile_is_applied_on_resumption(service: Composition) -> None:
     await service.tenants.create("acme", "r1", "Acme")
     await service.tenants.suspend("acme")
     done = await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
@@ -149,7 +150,7 @@ async def test_what_was_published_meanwhile_is_applied_on_resumption(service: Se
 
 
 async def test_a_tenant_whose_migrations_fail_stays_suspended_and_closed(
-    service: Service, management: asyncpg.Connection
+    service: Composition, management: asyncpg.Connection
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     await service.tenants.suspend("acme")
@@ -166,10 +167,10 @@ async def test_a_tenant_whose_migrations_fail_stays_suspended_and_closed(
 
 
 async def test_a_tenant_that_is_being_created_can_be_neither_suspended_nor_resumed(
-    service: Service, config: Config, stores: Stores
+    service: Composition, config: Config
 ) -> None:
-    async with started(config, replace(stores, sagas=DyingSagaStore(Step.SCHEMA))) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_after(Step.SCHEMA):
             await dying.tenants.create("acme", "r1", "Acme")
 
     for refused in (
@@ -182,7 +183,7 @@ async def test_a_tenant_that_is_being_created_can_be_neither_suspended_nor_resum
         assert error.value.metadata["state"] == "creating"
 
 
-async def test_a_tenant_that_is_not_there_is_told_so(service: Service) -> None:
+async def test_a_tenant_that_is_not_there_is_told_so(service: Composition) -> None:
     for refused in (
         service.tenants.suspend("acme"),
         service.tenants.resume("acme"),
@@ -194,9 +195,9 @@ async def test_a_tenant_that_is_not_there_is_told_so(service: Service) -> None:
 
 
 async def test_what_is_suspended_but_open_is_closed_at_the_next_start(
-    service: Service,
+    service: Composition,
     management: asyncpg.Connection,
-    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    replica: Callable[[], AbstractAsyncContextManager[Composition]],
 ) -> None:
     tenant = await service.tenants.create("acme", "r1", "Acme")
     await management.execute("UPDATE tenants SET state = 'suspended', is_active = false")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,7 +10,7 @@ import pytest
 from tests.integration.tenant.harness import (
     ARTIFACTS,
     RUNS,
-    Killed,
+    killed_at,
     migration,
     publish_both,
     started,
@@ -19,27 +18,14 @@ from tests.integration.tenant.harness import (
 
 from tenant.domain.databases import SERVICES, Database, template_database
 from tenant.domain.passwords import scram_verifier
-from tenant.store.databases import DatabaseStore
+from tenant.store import databases
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from dataplane.pools import Connection
     from nagaya_local.parts.postgres import PostgresServer
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.config import Config
-    from tenant.store.stores import Stores
 
 PASSWORD = "known to this test"
-
-
-class Dying(DatabaseStore):
-    """Dies when a template has been filled, before it is closed."""
-
-    async def become_template(
-        self, connection: Connection, database: Database, name: str, entrants: Collection[str]
-    ) -> None:
-        raise Killed
 
 
 async def templates(management: asyncpg.Connection, config: Config) -> list[str]:
@@ -103,7 +89,7 @@ async def shape(
 
 
 async def test_a_copy_is_what_the_migrations_make(
-    service: Service, postgres: PostgresServer, management: asyncpg.Connection, config: Config
+    service: Composition, postgres: PostgresServer, management: asyncpg.Connection, config: Config
 ) -> None:
     copied = await service.tenants.create("copied", "r1", "Copied")
     superuser = await asyncpg.connect(postgres.superuser_url())
@@ -126,7 +112,7 @@ async def test_a_copy_is_what_the_migrations_make(
 
 
 async def test_a_publication_makes_a_new_template_and_drops_the_old_one(
-    service: Service, management: asyncpg.Connection, config: Config
+    service: Composition, management: asyncpg.Connection, config: Config
 ) -> None:
     before = await templates(management, config)
     await service.schema.publish("runs", [RUNS])
@@ -139,7 +125,7 @@ async def test_a_publication_makes_a_new_template_and_drops_the_old_one(
 
 
 async def test_what_cannot_be_applied_makes_no_template_and_refuses_no_publication(
-    service: Service, management: asyncpg.Connection, config: Config
+    service: Composition, management: asyncpg.Connection, config: Config
 ) -> None:
     before = await templates(management, config)
 
@@ -149,14 +135,13 @@ async def test_what_cannot_be_applied_makes_no_template_and_refuses_no_publicati
 
 
 async def test_a_template_half_made_is_made_anew(
-    service: Service,
+    service: Composition,
     config: Config,
-    stores: Stores,
     management: asyncpg.Connection,
 ) -> None:
     files = [RUNS, migration("runs", 2, "CREATE TABLE two (id INT)")]
-    async with started(config, replace(stores, databases=Dying())) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_at(databases, "convert_to_template"):
             await dying.schema.publish("runs", files)
 
     await service.schema.publish("runs", files)
@@ -170,11 +155,11 @@ async def test_a_template_half_made_is_made_anew(
 
 
 async def test_no_tenants_role_enters_a_template_even_while_it_is_made(
-    service: Service, config: Config, stores: Stores, postgres: PostgresServer
+    service: Composition, config: Config, postgres: PostgresServer
 ) -> None:
     acme = await service.tenants.create("acme", "r1", "Acme")
-    async with started(config, replace(stores, databases=Dying())) as dying:
-        with pytest.raises(Killed):
+    async with started(config) as dying:
+        with killed_at(databases, "convert_to_template"):
             await dying.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
     template = template_database(Database(config.database.database))
     runtime = [*map(acme.database.runtime, SERVICES), *map(template.runtime, SERVICES)]
@@ -194,7 +179,7 @@ async def test_no_tenants_role_enters_a_template_even_while_it_is_made(
             )
 
 
-async def test_tenants_are_created_while_templates_come_and_go(service: Service) -> None:
+async def test_tenants_are_created_while_templates_come_and_go(service: Composition) -> None:
     files = [RUNS, *(migration("runs", n, f"CREATE TABLE t{n} (id INT)") for n in range(2, 5))]
 
     async def publish_all() -> None:
@@ -213,9 +198,9 @@ async def test_tenants_are_created_while_templates_come_and_go(service: Service)
 
 
 async def test_without_every_service_there_is_no_template(
-    config: Config, stores: Stores, management: asyncpg.Connection
+    config: Config, management: asyncpg.Connection
 ) -> None:
-    async with started(config, stores) as service:
+    async with started(config) as service:
         await service.schema.publish("artifacts", [ARTIFACTS])
         assert await templates(management, config) == []
         await publish_both(service)

@@ -12,7 +12,6 @@ from tests.integration.tenant.calls import creation, tenants
 
 from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
-from tenant.servicer.bindings import bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from interceptor.testing import RunningServer
     from nagaya_local.parts.postgres import PostgresServer
     from servicekit.testing import Keys
-    from tenant.app.service import Service
+    from tenant.composition import Composition
     from tenant.config import Config
 
 
@@ -61,14 +60,14 @@ def watching(channel: grpc.aio.Channel) -> Generator[Watch]:
 async def test_watchers_of_every_replica_hear_of_every_change(
     served: RunningServer,
     keys: Keys,
-    replica: Callable[[], AbstractAsyncContextManager[Service]],
+    replica: Callable[[], AbstractAsyncContextManager[Composition]],
 ) -> None:
     active, suspended = tenant_pb2.TENANT_STATE_ACTIVE, tenant_pb2.TENANT_STATE_SUSPENDED
     await tenants(served).CreateTenant(creation("acme"))
 
     async with (
         replica() as other,
-        serve(keys, *bindings(other)) as served_too,
+        serve(keys, *other.bindings) as served_too,
     ):
         here = Watch(tenant_service_pb2_grpc.TenantServiceStub(served.workload_channel("runs")))
         there = Watch(
@@ -107,7 +106,7 @@ async def test_a_lost_connection_to_the_registry_is_made_again(
         ended = await superuser.fetchval(
             """
             SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
-             WHERE datname = $1 AND application_name = 'tenant directory'
+             WHERE datname = $1 AND application_name = 'tenant watch cache'
             """,
             config.database.database,
         )
@@ -129,7 +128,7 @@ async def test_a_registry_that_no_statement_could_read_is_followed_again(
         await registry.execute("ALTER TABLE tenants RENAME TO tenants_elsewhere")
         await registry.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'tenant directory'"
+            " WHERE datname = current_database() AND application_name = 'tenant watch cache'"
         )
         async with asyncio.timeout(10):
             while "the registry could not be followed" not in caplog.messages:  # noqa: ASYNC110 - a log is nothing to wait on
@@ -140,9 +139,11 @@ async def test_a_registry_that_no_statement_could_read_is_followed_again(
     await registry.close()
 
 
-async def test_a_watch_ends_when_the_server_drains(served: RunningServer, service: Service) -> None:
+async def test_a_watch_ends_when_the_server_drains(
+    served: RunningServer, service: Composition
+) -> None:
     with watching(served.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"
-        await service.directory.close()
+        await service.watch_cache.close()
         with pytest.raises(StopAsyncIteration):
             await watch.next()

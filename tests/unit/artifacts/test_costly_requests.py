@@ -10,11 +10,11 @@ import pytest
 from google.protobuf import struct_pb2
 
 from artifacts import wire
-from artifacts.app.intake import INLINE_BYTES
-from artifacts.domain.facts import facts_of
-from artifacts.domain.files import Item
-from artifacts.domain.keys import KeySpace
-from artifacts.domain.values import values_of
+from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.domain.facts import count_facts
+from artifacts.domain.files import BatchItem
+from artifacts.domain.keys import BucketLayout
+from artifacts.domain.values import extract_values
 from interceptor import fields
 from nagaya.artifacts.v1 import artifact_pb2, upload_service_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SECONDS = 0.25
 RUN = "0192f5a0-0000-7000-8000-000000000001"
-KEYS = KeySpace("storage")
+LAYOUT = BucketLayout("storage")
 DEEP = "artifacts/" + "/".join(["a" * 72] * 6)
 PATH = f"storage/acme/{RUN}/draft/{DEEP}"
 
@@ -52,11 +52,11 @@ def putting(count: int, body: bytes, metadata: int = 0, file_type: str = "") -> 
         item.draft.file_type = file_type
 
     def take(message: pb.BatchPutArtifactsRequest) -> None:
-        found = [wire.item(KEYS, "acme", each) for each in message.items]
-        items = [each for each in found if isinstance(each, Item)]
+        found = [wire.item(LAYOUT, "acme", each) for each in message.items]
+        items = [each for each in found if isinstance(each, BatchItem)]
         if sum(len(item.body) for item in items) <= INLINE_BYTES:
             for item in items:
-                facts_of(item.body, item.draft.file_type)
+                count_facts(item.body, item.draft.file_type)
 
     return request, take
 
@@ -66,7 +66,7 @@ def getting(path: str, json_pointer: str) -> Case:
     request = pb.BatchGetArtifactsRequest(tenant_id="acme", pointers=[named] * 256)
 
     def take(message: pb.BatchGetArtifactsRequest) -> None:
-        found = [wire.pointer_or_refusal(KEYS, "acme", each) for each in message.pointers]
+        found = [wire.pointer_or_error(LAYOUT, "acme", each) for each in message.pointers]
         pb.BatchGetArtifactsResponse(
             results=[wire.get_result(each) for each in found if isinstance(each, DomainError)]
         )
@@ -78,7 +78,7 @@ def announcing(metadata: int) -> Case:
     request = upload_service_pb2.CreateUploadRequest(
         tenant_id="acme", draft=draft(1, metadata), size_bytes=1, digest="0" * 64
     )
-    return request, lambda message: wire.draft(KEYS, "acme", message.draft)
+    return request, lambda message: wire.draft(LAYOUT, "acme", message.draft)
 
 
 def bytes_of(piece: bytes) -> bytes:
@@ -128,7 +128,7 @@ def test_no_values_of_a_small_file_take_the_loop_for_long(piece: bytes, count: i
 
     def spent() -> float:
         began = time.process_time()
-        values_of(body, ["/0"] * count, 3 << 20)
+        extract_values(body, ["/0"] * count, 3 << 20)
         return time.process_time() - began
 
     assert min(spent() for _ in range(4)) < SECONDS

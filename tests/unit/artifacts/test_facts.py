@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from artifacts.domain.facts import FactFinder, facts_of
+from artifacts.domain.facts import FactCounter, count_facts
 from artifacts.domain.files import CHUNK_BYTES
 
 MARKDOWN = """# Tea
@@ -19,13 +19,13 @@ MARKDOWN = """# Tea
 
 
 def test_headings_are_counted_where_markdown_sees_them() -> None:
-    facts = facts_of(MARKDOWN.encode(), "text/markdown")
+    facts = count_facts(MARKDOWN.encode(), "text/markdown")
 
     assert facts.summary == f"{len(MARKDOWN)} characters, 2 headings"
 
 
 def test_characters_are_counted_and_not_bytes() -> None:
-    facts = facts_of("お茶".encode(), "text/plain")
+    facts = count_facts("お茶".encode(), "text/plain")
 
     assert facts.summary == "2 characters"
     assert facts.metrics == {"bytes": 6, "characters": 2}
@@ -48,19 +48,19 @@ def test_characters_are_counted_and_not_bytes() -> None:
     ],
 )
 def test_json_is_described_by_its_shape(body: bytes, summary: str) -> None:
-    assert facts_of(body, "application/json").summary == summary
+    assert count_facts(body, "application/json").summary == summary
 
 
 @pytest.mark.parametrize("file_type", ["image/png", "text/plain"])
 def test_what_is_no_text_has_bytes_only(file_type: str) -> None:
-    facts = facts_of(b"\xff\xfe" * 1000, file_type)
+    facts = count_facts(b"\xff\xfe" * 1000, file_type)
 
     assert facts.summary == "2,000 bytes"
     assert facts.metrics == {"bytes": 2000}
 
 
 def test_a_character_may_be_split_between_chunks() -> None:
-    finder = FactFinder("text/plain")
+    finder = FactCounter("text/plain")
     body = b"x" * (CHUNK_BYTES - 1) + "茶".encode() * 10
     for start in range(0, len(body), CHUNK_BYTES):
         finder.add(body[start : start + CHUNK_BYTES])
@@ -69,4 +69,4 @@ def test_a_character_may_be_split_between_chunks() -> None:
 
 
 def test_a_text_that_ends_inside_a_character_is_no_text() -> None:
-    assert facts_of("茶".encode()[:2], "text/plain").metrics == {"bytes": 2}
+    assert count_facts("茶".encode()[:2], "text/plain").metrics == {"bytes": 2}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts.domain.keys import KeySpace
+from artifacts.domain.keys import BucketLayout
 from artifacts.errors import NameInvalid, PathInvalid
 
 RUN = "0190b5a6-7c2e-7e1c-9d2a-000000000001"
-KEYS = KeySpace("storage")
+LAYOUT = BucketLayout("storage")
 
 paths = st.text(alphabet=string.ascii_lowercase + "/.%\\-_ ~\0é0:?#", max_size=60)
 near_paths = st.builds(
@@ -22,16 +22,16 @@ near_paths = st.builds(
 
 
 def test_a_key_lies_where_the_convention_says() -> None:
-    assert KEYS.key("acme", RUN, "draft", "output.json").path == (
+    assert LAYOUT.key("acme", RUN, "draft", "output.json").path == (
         f"storage/acme/{RUN}/draft/output.json"
     )
-    nested = KEYS.key("acme", RUN, "draft", "artifacts/1-1/call-1.json")
+    nested = LAYOUT.key("acme", RUN, "draft", "artifacts/1-1/call-1.json")
     assert nested.object_name == f"acme/{RUN}/draft/artifacts/1-1/call-1.json"
     assert nested.folders == (f"storage/acme/{RUN}/draft/artifacts/1-1",)
 
 
 def test_a_run_has_one_folder_however_its_id_is_written() -> None:
-    assert KEYS.key("acme", RUN.upper(), "draft", "output.json") == KEYS.key(
+    assert LAYOUT.key("acme", RUN.upper(), "draft", "output.json") == LAYOUT.key(
         "acme", RUN, "draft", "output.json"
     )
 
@@ -40,7 +40,7 @@ def test_a_run_has_one_folder_however_its_id_is_written() -> None:
 @given(st.one_of(paths, near_paths))
 def test_a_path_is_taken_as_it_is_or_not_at_all(path: str) -> None:
     try:
-        key = KEYS.parse("acme", path)
+        key = LAYOUT.parse("acme", path)
     except PathInvalid:
         return
     assert key.path == path
@@ -52,24 +52,24 @@ def test_a_path_is_taken_as_it_is_or_not_at_all(path: str) -> None:
 @given(paths)
 def test_a_name_stays_inside_its_step(name: str) -> None:
     try:
-        key = KEYS.key("acme", RUN, "draft", name)
+        key = LAYOUT.key("acme", RUN, "draft", name)
     except NameInvalid:
         return
-    assert KEYS.parse("acme", key.path) == key
+    assert LAYOUT.parse("acme", key.path) == key
 
 
 @pytest.mark.parametrize("tenant", ["globex", "", "acme/x", "ACME"])
 def test_another_tenants_path_is_refused_like_a_malformed_one(tenant: str) -> None:
-    path = KEYS.key("acme", str(uuid4()), "draft", "output.json").path
+    path = LAYOUT.key("acme", str(uuid4()), "draft", "output.json").path
     with pytest.raises(PathInvalid) as foreign:
-        KEYS.parse(tenant, path)
+        LAYOUT.parse(tenant, path)
     with pytest.raises(PathInvalid) as malformed:
-        KEYS.parse(tenant, "nonsense")
+        LAYOUT.parse(tenant, "nonsense")
     assert foreign.value.message == malformed.value.message
 
 
 def test_where_case_does_not_count_names_are_lower_case() -> None:
-    keys = KeySpace("storage")
+    keys = BucketLayout("storage")
     keys.folds_case = True
 
     assert keys.key("acme", RUN, "draft", "artifacts/readme.md")
@@ -78,5 +78,5 @@ def test_where_case_does_not_count_names_are_lower_case() -> None:
 
 
 def test_a_folder_ends_where_the_next_name_begins() -> None:
-    assert KEYS.folder("acme", RUN) == f"storage/acme/{RUN}/"
-    assert KEYS.folder("acme", RUN, "draft") == f"storage/acme/{RUN}/draft/"
+    assert LAYOUT.folder("acme", RUN) == f"storage/acme/{RUN}/"
+    assert LAYOUT.folder("acme", RUN, "draft") == f"storage/acme/{RUN}/draft/"

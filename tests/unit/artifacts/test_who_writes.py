@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from artifacts.domain.keys import KeySpace
-from artifacts.domain.writers import check_writer, needs_held_run, refused_input
+from artifacts.domain.keys import BucketLayout
+from artifacts.domain.writers import check_writer, needs_held_run, run_not_held_error
 from artifacts.errors import PathReserved
 
-KEYS = KeySpace("storage")
+LAYOUT = BucketLayout("storage")
 RUN = "0190b5a6-7c2e-7e1c-9d2a-000000000001"
 PERSON = None
 
@@ -54,7 +54,7 @@ def test_the_reply_of_a_call_is_written_by_the_gateway_in_every_step(step: str, 
 
 
 def test_a_refusal_says_where_and_who_writes_there() -> None:
-    key = KEYS.key("acme", RUN, "draft", "artifacts/0-1/call-1.json")
+    key = LAYOUT.key("acme", RUN, "draft", "artifacts/0-1/call-1.json")
 
     with pytest.raises(PathReserved) as refused:
         check_writer(key, PERSON)
@@ -64,7 +64,7 @@ def test_a_refusal_says_where_and_who_writes_there() -> None:
 def test_only_for_people_it_matters_whether_the_run_is_held() -> None:
     assert [who for who in (PERSON, "runs", "llm-gateway") if needs_held_run(who)] == [PERSON]
 
-    refusal = refused_input(KEYS.key("acme", RUN, "input", "output.json"))
+    refusal = run_not_held_error(LAYOUT.key("acme", RUN, "input", "output.json"))
     assert refusal.metadata["writer"] == "runs"
     assert "the run is not held" in refusal.message
 
@@ -76,7 +76,7 @@ def _writers(step: str, name: str) -> set[str | None]:
 
 def _may(who: str | None, step: str, name: str) -> bool:
     try:
-        check_writer(KEYS.key("acme", RUN, step, name), who)
+        check_writer(LAYOUT.key("acme", RUN, step, name), who)
     except PathReserved:
         return False
     return True

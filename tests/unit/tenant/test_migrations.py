@@ -6,7 +6,7 @@ import pytest
 
 from tenant.domain.migrations import (
     Migration,
-    Target,
+    MigrationTarget,
     applicable_services,
     check_numbers,
     next_migration,
@@ -21,7 +21,7 @@ def migration(
     number: int,
     *requires: tuple[str, int],
     sql: str = "SELECT 1",
-    target: Target = Target.TENANT,
+    target: MigrationTarget = MigrationTarget.TENANT,
 ) -> Migration:
     return Migration.parse(service, target, number, "file", requires, sql)
 
@@ -80,7 +80,7 @@ def test_numbers_count_from_one_without_a_gap(numbers: list[int], told: str) -> 
 
 
 def test_each_target_has_numbers_of_its_own() -> None:
-    check_numbers([migration("runs", 1), migration("runs", 1, target=Target.MANAGEMENT)])
+    check_numbers([migration("runs", 1), migration("runs", 1, target=MigrationTarget.MANAGEMENT)])
 
 
 def test_only_what_is_not_known_is_new() -> None:

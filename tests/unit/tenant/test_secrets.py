@@ -6,54 +6,54 @@ import json
 import pytest
 
 from tenant.domain.databases import Database, new_tenant_database
+from tenant.domain.encryption import DecryptionFailed, KeyRing, KeyRingInvalid
 from tenant.domain.passwords import new_password, scram_verifier
-from tenant.domain.sealing import KeyRing, KeyRingInvalid, SealBroken
 
 
 def ring(active: str = "k1", **keys: bytes) -> KeyRing:
     return KeyRing(active, keys or {"k1": b"1" * 32})
 
 
-def test_what_was_sealed_opens_in_its_own_place() -> None:
-    sealed = ring().seal("secret", "tenants.database_url", "acme")
+def test_what_was_encrypted_is_decrypted_in_its_own_place() -> None:
+    encrypted = ring().encrypt("secret", "tenants.database_url", "acme")
 
-    assert ring().open(sealed, "tenants.database_url", "acme") == "secret"
-    assert "secret" not in sealed
+    assert ring().decrypt(encrypted, "tenants.database_url", "acme") == "secret"
+    assert "secret" not in encrypted
 
 
 @pytest.mark.parametrize(
     "place", [("tenants.database_url", "globex"), ("other", "acme"), ("tenants.database_urlacme",)]
 )
-def test_what_was_copied_elsewhere_does_not_open(place: tuple[str, ...]) -> None:
-    sealed = ring().seal("secret", "tenants.database_url", "acme")
+def test_what_was_copied_elsewhere_is_not_decrypted(place: tuple[str, ...]) -> None:
+    encrypted = ring().encrypt("secret", "tenants.database_url", "acme")
 
-    with pytest.raises(SealBroken):
-        ring().open(sealed, *place)
+    with pytest.raises(DecryptionFailed):
+        ring().decrypt(encrypted, *place)
 
 
-def test_two_seals_of_one_secret_differ() -> None:
-    assert ring().seal("secret", "a") != ring().seal("secret", "a")
+def test_two_encryptions_of_one_secret_differ() -> None:
+    assert ring().encrypt("secret", "a") != ring().encrypt("secret", "a")
 
 
 @pytest.mark.parametrize("place", range(5, 60, 7))
-def test_a_changed_seal_does_not_open(place: int) -> None:
-    sealed = ring().seal("secret of some length", "a")
-    changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place + 1 :]
+def test_a_changed_text_is_not_decrypted(place: int) -> None:
+    encrypted = ring().encrypt("secret of some length", "a")
+    changed = encrypted[:place] + ("A" if encrypted[place] != "A" else "B") + encrypted[place + 1 :]
 
-    with pytest.raises(SealBroken):
-        ring().open(changed, "a")
+    with pytest.raises(DecryptionFailed):
+        ring().decrypt(changed, "a")
 
 
-def test_an_old_key_still_opens_when_another_is_active() -> None:
+def test_an_old_key_still_decrypts_when_another_is_active() -> None:
     old, new = b"1" * 32, b"2" * 32
-    sealed = ring(k1=old).seal("secret", "a")
+    encrypted = ring(k1=old).encrypt("secret", "a")
 
     rotated = ring("k2", k1=old, k2=new)
 
-    assert rotated.open(sealed, "a") == "secret"
-    assert rotated.seal("secret", "a").startswith("v1.k2.")
-    with pytest.raises(SealBroken, match="unknown key 'k1'"):
-        ring("k2", k2=new).open(sealed, "a")
+    assert rotated.decrypt(encrypted, "a") == "secret"
+    assert rotated.encrypt("secret", "a").startswith("v1.k2.")
+    with pytest.raises(DecryptionFailed, match="unknown key 'k1'"):
+        ring("k2", k2=new).decrypt(encrypted, "a")
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_a_tenants_database_has_an_opaque_name_that_leaves_room_for_its_roles() 
     assert len(database.name) == 28
     assert database.name.islower()
     assert max(map(len, database.logins)) <= 63
-    assert database.steward.startswith("nagaya_steward_")
+    assert database.manager.startswith("nagaya_steward_")

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from tenant.domain.migrations import Migration, Target
+from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.statements import statements
 from tenant.errors import MigrationInvalid
 
 
 def refused(sql: str) -> list[str]:
-    return [word for statement in statements(sql) if (word := statement.refused())]
+    return [word for statement in statements(sql) if (word := statement.forbidden_command())]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_only_looks_like_it_is_let_through(sql: str) -> None:
 
 def test_a_refusal_names_the_line() -> None:
     with pytest.raises(MigrationInvalid, match="line 3: COMMIT") as error:
-        Migration.parse("runs", Target.TENANT, 2, "drafts", (), "SELECT 1;\n\nCOMMIT;\n")
+        Migration.parse("runs", MigrationTarget.TENANT, 2, "drafts", (), "SELECT 1;\n\nCOMMIT;\n")
 
     assert error.value.metadata == {"number": "2", "line": "3"}
 
@@ -70,7 +70,7 @@ def test_a_file_takes_time_in_proportion_to_its_size(piece: str) -> None:
         sql = piece * (size // len(piece))
         began = time.process_time()
         for statement in statements(sql):
-            statement.refused()
+            statement.forbidden_command()
         return time.process_time() - began
 
     small = max(min(seconds(64 << 10) for _ in range(3)), 0.005)

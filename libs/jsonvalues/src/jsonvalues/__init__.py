@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jsonvalues.numbers import NotANumber, fits_int64, plain_number
 from jsonvalues.pointers import NothingThere, PointerMalformed, at
 from jsonvalues.reading import parse, parse_object, parse_strict, scalar_text
 from jsonvalues.values import (
@@ -25,7 +24,6 @@ __all__ = [
     "JsonObject",
     "JsonValue",
     "NameTwice",
-    "NotANumber",
     "NotJson",
     "NothingThere",
     "Number",
@@ -34,10 +32,8 @@ __all__ = [
     "canonical",
     "compact",
     "exact_in_protobuf",
-    "fits_int64",
     "parse",
     "parse_object",
     "parse_strict",
-    "plain_number",
     "scalar_text",
 ]

@@ -1,12 +1,11 @@
-"""python -m artifacts: serves the artifacts service."""
+"""`python -m artifacts`: serves the artifacts service."""
 
 from __future__ import annotations
 
-from artifacts.app.service import Service
-from artifacts.blobs.probe import wait_for_store
-from artifacts.blobs.store import Blobs
+from artifacts.composition import compose
 from artifacts.config import MIGRATIONS, Config
-from artifacts.servicer.bindings import bindings
+from artifacts.object_store.client import ObjectStore
+from artifacts.object_store.probe import wait_for_store
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
@@ -22,27 +21,24 @@ async def serve(config: Config) -> None:
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         connect_data_plane(tenant, "artifacts", config.connections) as data,
-        Blobs(config.store) as blobs,
+        ObjectStore(config.store) as objects,
     ):
-        service = Service(config.store.bucket, config.collector, data, blobs)
+        with compose(config.store.bucket, config.collector, data, objects) as service:
 
-        async def prepare() -> None:
-            service.keys.folds_case = await wait_for_store(blobs)
-            await migrations.publish(tenant, "artifacts", migrations.read_migrations(MIGRATIONS))
-            await data.ready()
-            service.collector.start()
+            async def prepare() -> None:
+                service.layout.folds_case = await wait_for_store(objects)
+                own = migrations.read_migrations(MIGRATIONS)
+                await migrations.publish(tenant, "artifacts", own)
+                await data.ready()
+                service.collector.start()
 
-        verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-        server = Server(
-            config.server,
-            bindings(service),
-            verifier,
-            on_drain=service.collector.stop,
-            streaming=True,
-        )
-        await server.start()
-        await server.run_until_signal(prepare())
-        service.close()
+            verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
+            stop = service.collector.stop
+            server = Server(
+                config.server, service.bindings, verifier, on_drain=stop, streaming=True
+            )
+            await server.start()
+            await server.run_until_signal(prepare())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """The object store."""
+    """The S3 store and its bucket."""
 
     endpoint: str
     access_key: str
@@ -53,7 +53,7 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class CollectorConfig:
-    """How long left-overs stay."""
+    """The intervals of the collector."""
 
     upload_seconds: float
     grace_seconds: float
@@ -82,6 +82,8 @@ class CollectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The settings of the process."""
+
     server: ServerConfig
     store: StoreConfig
     collector: CollectorConfig

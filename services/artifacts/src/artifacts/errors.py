@@ -1,4 +1,4 @@
-"""What the artifacts service refuses, and why.
+"""The errors of the artifacts service.
 
 DomainError
 ├── InvalidInput
@@ -22,7 +22,7 @@ DomainError
 │   └── RangeInvalid
 ├── Unavailable
 │   └── StoreUnavailable
-│       └── PutUnsettled     nobody knows whether the object was stored
+│       └── PutOutcomeUnknown     whether the object was stored is unknown
 └── DataLoss
     ├── ArtifactCorrupt
     └── DigestMismatch
@@ -170,8 +170,8 @@ class StoreUnavailable(Unavailable):
     hint = "Nothing has been committed; call again."
 
 
-class PutUnsettled(StoreUnavailable):
-    """All bytes were sent and no answer came: the object may be stored yet."""
+class PutOutcomeUnknown(StoreUnavailable):
+    """All bytes of a PUT were sent and no answer came: the object may still appear."""
 
 
 class ArtifactCorrupt(DataLoss):

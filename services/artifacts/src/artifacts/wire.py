@@ -1,4 +1,4 @@
-"""Between protobuf messages and the domain."""
+"""Conversion between protobuf messages and the domain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from artifacts.domain.files import Artifact, Draft, Item, Pointer, Upload
+from artifacts.domain.files import Artifact, ArtifactPointer, BatchItem, Draft, Upload
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
 from servicekit import status
 from servicekit.errors import DomainError, RequestInvalid, Violation
@@ -16,17 +16,17 @@ from servicekit.times import timestamp
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
-    from artifacts.domain.keys import KeySpace
+    from artifacts.domain.keys import BucketLayout
 
 ERROR_DOMAIN = "artifacts.nagaya.dev"
-_METADATA_LIMIT = 4096
+_METADATA_BYTES = 4096
 
 
-def draft(keys: KeySpace, tenant_id: str, message: artifact_pb2.ArtifactDraft) -> Draft:
+def draft(layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactDraft) -> Draft:
     """Raises NameInvalid, RequestInvalid."""
     _refuse_nul("summary", message.summary)
     return Draft(
-        key=keys.key(tenant_id, message.run_id, message.step, message.name),
+        key=layout.key(tenant_id, message.run_id, message.step, message.name),
         item=message.item,
         visit=message.visit or 1,
         file_type=message.file_type or "application/json",
@@ -37,25 +37,31 @@ def draft(keys: KeySpace, tenant_id: str, message: artifact_pb2.ArtifactDraft) -
     )
 
 
-def pointer(keys: KeySpace, tenant_id: str, message: artifact_pb2.ArtifactPointer) -> Pointer:
+def pointer(
+    layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactPointer
+) -> ArtifactPointer:
     """Raises PathInvalid."""
-    return Pointer(keys.parse(tenant_id, message.path), message.digest, message.json_pointer)
+    return ArtifactPointer(
+        layout.parse(tenant_id, message.path), message.digest, message.json_pointer
+    )
 
 
-def pointer_or_refusal(
-    keys: KeySpace, tenant_id: str, message: artifact_pb2.ArtifactPointer
-) -> Pointer | DomainError:
+def pointer_or_error(
+    layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactPointer
+) -> ArtifactPointer | DomainError:
     try:
-        return pointer(keys, tenant_id, message)
+        return pointer(layout, tenant_id, message)
     except DomainError as error:
         return error
 
 
 def item(
-    keys: KeySpace, tenant_id: str, message: artifact_service_pb2.BatchPutArtifactsRequest.Item
-) -> Item | DomainError:
+    layout: BucketLayout,
+    tenant_id: str,
+    message: artifact_service_pb2.BatchPutArtifactsRequest.Item,
+) -> BatchItem | DomainError:
     try:
-        return Item(draft(keys, tenant_id, message.draft), message.data, message.digest)
+        return BatchItem(draft(layout, tenant_id, message.draft), message.data, message.digest)
     except DomainError as error:
         return error
 
@@ -113,8 +119,8 @@ def _status(error: DomainError) -> Status:
 
 
 def _metadata(message: artifact_pb2.ArtifactDraft) -> dict[str, Any]:
-    if message.metadata.ByteSize() > _METADATA_LIMIT:
-        raise _invalid("metadata", f"is larger than {_METADATA_LIMIT} bytes")
+    if message.metadata.ByteSize() > _METADATA_BYTES:
+        raise _invalid("metadata", f"is larger than {_METADATA_BYTES} bytes")
     try:
         found = MessageToDict(message.metadata)
         _refuse_nul("metadata", json.dumps(found, allow_nan=False, ensure_ascii=False))

@@ -6,24 +6,18 @@ from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.identity import Verifier
 from servicekit.process import run
-from tenant.app.service import Service
+from tenant.composition import compose
 from tenant.config import Config
-from tenant.domain.sealing import KeyRing
-from tenant.servicer.bindings import bindings
-from tenant.store.credentials import CredentialStore
-from tenant.store.stores import Stores
 
 
 async def serve(config: Config) -> None:
     telemetry.start("tenant", config.server)
-    service = Service(config, Stores(CredentialStore(KeyRing.parse(config.key_ring))))
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-    server = Server(config.server, bindings(service), verifier, on_drain=service.directory.close)
-    await server.start()
-    try:
-        await server.run_until_signal(service.prepare())
-    finally:
-        await service.close()
+    async with compose(config) as tenant:
+        on_drain = tenant.watch_cache.close
+        server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain)
+        await server.start()
+        await server.run_until_signal(tenant.startup.run())
 
 
 if __name__ == "__main__":

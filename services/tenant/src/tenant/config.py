@@ -50,6 +50,8 @@ class DatabaseAddress:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The settings of the process."""
+
     server: ServerConfig
     database: DatabaseAddress
     key_ring: str = field(repr=False)

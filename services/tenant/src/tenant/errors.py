@@ -1,4 +1,4 @@
-"""What the tenant service refuses, and why.
+"""The errors of the tenant service.
 
 DomainError
 ├── InvalidInput

@@ -1,4 +1,4 @@
-"""Between protobuf messages and the domain."""
+"""Conversion between protobuf messages and the domain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nagaya.tenant.v1 import (
     tenant_pb2,
 )
 from servicekit.times import timestamp
-from tenant.domain.migrations import Migration, Target
+from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.tenants import TenantState
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _STATES = {
     TenantState.SUSPENDED: tenant_pb2.TENANT_STATE_SUSPENDED,
 }
 _TARGETS = {
-    schema_pb2.MIGRATION_TARGET_MANAGEMENT: Target.MANAGEMENT,
-    schema_pb2.MIGRATION_TARGET_TENANT: Target.TENANT,
+    schema_pb2.MIGRATION_TARGET_MANAGEMENT: MigrationTarget.MANAGEMENT,
+    schema_pb2.MIGRATION_TARGET_TENANT: MigrationTarget.TENANT,
 }
 
 
@@ -49,21 +49,21 @@ def tenant(tenant: Tenant) -> tenant_pb2.Tenant:
     )
 
 
-def connection(login: ConnectionParameters) -> connection_pb2.Connection:
+def connection(parameters: ConnectionParameters) -> connection_pb2.Connection:
     return connection_pb2.Connection(
-        host=login.host,
-        port=login.port,
-        database=login.database,
-        user=login.user,
-        password=login.password,
-        generation=login.generation,
-        connection_limit=login.connection_limit,
-        server_id=login.server_id,
+        host=parameters.host,
+        port=parameters.port,
+        database=parameters.database,
+        user=parameters.user,
+        password=parameters.password,
+        generation=parameters.generation,
+        connection_limit=parameters.connection_limit,
+        server_id=parameters.server_id,
     )
 
 
 def migration(service: str, message: schema_pb2.Migration) -> Migration:
-    """Read a service's migration. Raises MigrationInvalid."""
+    """Convert a service's migration. Raises MigrationInvalid."""
     return Migration.parse(
         service,
         _TARGETS[message.target],
@@ -75,15 +75,15 @@ def migration(service: str, message: schema_pb2.Migration) -> Migration:
 
 
 def migrations(service: str, messages: Iterable[schema_pb2.Migration]) -> list[Migration]:
-    """Read a service's migrations. Raises MigrationInvalid."""
+    """Convert a service's migrations. Raises MigrationInvalid."""
     return [migration(service, message) for message in messages]
 
 
-def publication(done: Publication) -> schema_service_pb2.PublishMigrationsResponse:
+def publication(result: Publication) -> schema_service_pb2.PublishMigrationsResponse:
     return schema_service_pb2.PublishMigrationsResponse(
-        published_count=done.published_count,
-        current_tenant_count=done.current_tenant_count,
-        behind_tenant_ids=done.behind_tenant_ids,
+        published_count=result.published_count,
+        current_tenant_count=result.current_tenant_count,
+        behind_tenant_ids=result.behind_tenant_ids,
     )
 
 

@@ -1,4 +1,4 @@
-"""Small files, many at once."""
+"""Batches of small files: BatchPutArtifacts and BatchGetArtifacts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifacts.app.commits import SmallFile
-from artifacts.app.intake import INLINE_BYTES
-from artifacts.app.reading import expect
-from artifacts.domain.files import Item
+from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.committer import BufferedFile
+from artifacts.app.reader import check_found
+from artifacts.domain.files import BatchItem
 from artifacts.domain.writers import check_writer
 from artifacts.errors import BatchTooLarge, DigestMismatch, NameInvalid, PathReserved
+from artifacts.store import artifacts
 from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
@@ -19,93 +20,95 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
-    from artifacts.app.commits import Commits
-    from artifacts.app.reading import Reader
-    from artifacts.domain.files import Artifact, Pointer
-    from artifacts.domain.keys import Key
-    from artifacts.store.stores import Stores
+    from artifacts.app.committer import Committer
+    from artifacts.app.reader import Reader
+    from artifacts.domain.files import Artifact, ArtifactPointer
+    from artifacts.domain.keys import ArtifactKey, BucketLayout
     from dataplane.tenants import TenantPools
 
-BATCH_LIMIT = 3 << 20
-_READS_AT_ONCE = 8
+BATCH_BYTES = 3 << 20
+_CONCURRENT_READS = 8
 
 
 class Batches:
+    """Commits and reads small files, many per call."""
+
     def __init__(
         self,
         tenants: TenantPools,
-        stores: Stores,
-        commits: Commits,
+        layout: BucketLayout,
+        committer: Committer,
         reader: Reader,
         threads: Executor,
     ) -> None:
         self._tenants = tenants
-        self._artifacts = stores.artifacts
-        self._commits = commits
+        self._layout = layout
+        self._committer = committer
         self._reader = reader
         self._threads = threads
 
     async def put(
-        self, tenant_id: str, items: Sequence[Item | DomainError]
+        self, tenant_id: str, items: Sequence[BatchItem | DomainError]
     ) -> list[Artifact | DomainError]:
-        """Commit small files; return what became of each. Raises BatchTooLarge.
+        """Commit small files; return the outcome of each, in order. Raises BatchTooLarge.
 
-        An item that is refused already stays so.
+        An item that is an error already is returned as it is.
         """
-        size = sum(len(item.body) for item in items if isinstance(item, Item))
-        if size > BATCH_LIMIT:
-            raise BatchTooLarge(BATCH_LIMIT)
-        examine = partial(_examined, items, current_principal().workload)
+        size = sum(len(item.body) for item in items if isinstance(item, BatchItem))
+        if size > BATCH_BYTES:
+            raise BatchTooLarge(BATCH_BYTES)
+        prepare = partial(_prepare_all, items, current_principal().workload)
         if size <= INLINE_BYTES:
-            examined = examine()
+            prepared = prepare()
         else:
-            examined = await asyncio.get_running_loop().run_in_executor(self._threads, examine)
-        files: dict[str, SmallFile] = {}
+            prepared = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+        files: dict[str, BufferedFile] = {}
         folders: set[str] = set()
-        checked: list[SmallFile | DomainError] = []
-        for found in examined:
+        checked: list[BufferedFile | DomainError] = []
+        for found in prepared:
             file = found
-            if isinstance(file, SmallFile):
-                file = _clash(file.wish.key, files, folders) or file
-            if isinstance(file, SmallFile):
+            if isinstance(file, BufferedFile):
+                file = _conflict(file.target.key, files, folders) or file
+            if isinstance(file, BufferedFile):
                 files[file.submission.path] = file
-                folders.update(file.wish.key.folders)
+                folders.update(file.target.key.folders)
             checked.append(file)
-        outcomes = await self._commits.put_all(tenant_id, list(files.values()))
+        outcomes = await self._committer.commit_all(tenant_id, list(files.values()))
         return [
-            outcomes[file.submission.path] if isinstance(file, SmallFile) else file
+            outcomes[file.submission.path] if isinstance(file, BufferedFile) else file
             for file in checked
         ]
 
     async def get(
-        self, tenant_id: str, pointers: Sequence[Pointer | DomainError]
+        self, tenant_id: str, pointers: Sequence[ArtifactPointer | DomainError]
     ) -> list[bytes | DomainError]:
-        """Return small files, or values inside files, until they are too large together.
+        """Return small files, or JSON values inside files, in order.
 
-        A pointer that is refused already stays so.
+        What exceeds 3 MiB together is BatchTooLarge. A pointer that is an error already is
+        returned as it is.
         """
         paths = {pointer.key.path for pointer in pointers if not isinstance(pointer, DomainError)}
         async with self._tenants.connection(tenant_id) as connection:
-            found = await self._artifacts.find_all(connection, tenant_id, list(paths))
+            found = await artifacts.find_all(connection, self._layout, tenant_id, list(paths))
         results: list[bytes | DomainError | None] = [
             pointer if isinstance(pointer, DomainError) else None for pointer in pointers
         ]
         groups = _groups(pointers)
-        end = len(pointers)  # what comes behind does not fit
-        for start in range(0, len(groups), _READS_AT_ONCE):
-            window = [[n for n in group if n < end] for group in groups[start:][:_READS_AT_ONCE]]
+        end = len(pointers)  # results from here on exceed the limit
+        for start in range(0, len(groups), _CONCURRENT_READS):
+            window = [[n for n in group if n < end] for group in groups[start:][:_CONCURRENT_READS]]
             await self._read(pointers, filter(None, window), found, results)
             end = _end(results, end)
-        return [BatchTooLarge(BATCH_LIMIT) if result is None else result for result in results]
+        return [BatchTooLarge(BATCH_BYTES) if result is None else result for result in results]
 
     async def _read(
         self,
-        pointers: Sequence[Pointer | DomainError],
+        pointers: Sequence[ArtifactPointer | DomainError],
         groups: Iterable[Sequence[int]],
         found: Mapping[str, Artifact],
         results: list[bytes | DomainError | None],
     ) -> None:
-        """Read what some pointers name, each group's file once."""
+        """Read what the pointers of each group name; a group is about one file."""
 
         async def read(group: Sequence[int]) -> None:
             named = [p for n in group if not isinstance(p := pointers[n], DomainError)]
@@ -116,40 +119,42 @@ class Batches:
         await asyncio.gather(*map(read, groups))
 
     async def _values(
-        self, found: Artifact | None, pointers: Sequence[Pointer]
+        self, found: Artifact | None, pointers: Sequence[ArtifactPointer]
     ) -> Sequence[bytes | DomainError]:
-        """Return what some pointers into one file name: the whole of it, or values of it."""
+        """Return what pointers into one file name: the whole file, or JSON values of it."""
         path, digest = pointers[0].key.path, pointers[0].digest
         try:
-            artifact = expect(found, path, digest)
+            artifact = check_found(found, path, digest)
             if pointers[0].json_pointer:
                 wanted = [pointer.json_pointer for pointer in pointers]
-                return await self._reader.values(artifact, wanted, BATCH_LIMIT)
-            if artifact.size_bytes > BATCH_LIMIT:
-                raise BatchTooLarge(BATCH_LIMIT)
+                return await self._reader.values(artifact, wanted, BATCH_BYTES)
+            if artifact.size_bytes > BATCH_BYTES:
+                raise BatchTooLarge(BATCH_BYTES)
             return [await self._reader.body(artifact)] * len(pointers)
         except DomainError as error:
             return [error] * len(pointers)
 
 
-def _examined(
-    items: Sequence[Item | DomainError], workload: str | None
-) -> list[SmallFile | DomainError]:
-    return [item if isinstance(item, DomainError) else _file(item, workload) for item in items]
+def _prepare_all(
+    items: Sequence[BatchItem | DomainError], workload: str | None
+) -> list[BufferedFile | DomainError]:
+    return [item if isinstance(item, DomainError) else _prepare(item, workload) for item in items]
 
 
-def _file(item: Item, workload: str | None) -> SmallFile | DomainError:
+def _prepare(item: BatchItem, workload: str | None) -> BufferedFile | DomainError:
     try:
         check_writer(item.draft.key, workload)
     except PathReserved as error:
         return error
-    file = SmallFile.of(item.draft, item.body)
+    file = BufferedFile.of(item.draft, item.body)
     actual = file.submission.content.digest
     return DigestMismatch(actual) if item.digest not in ("", actual) else file
 
 
-def _clash(key: Key, files: Container[str], folders: Container[str]) -> NameInvalid | None:
-    """Return why a file cannot lie beside what the batch has before it; None when it can."""
+def _conflict(
+    key: ArtifactKey, files: Container[str], folders: Container[str]
+) -> NameInvalid | None:
+    """Return the conflict of a file with an earlier item of the batch, if there is one."""
     if key.path in files:
         return NameInvalid(key.name, "two items of the batch have it")
     if key.path in folders:
@@ -159,8 +164,8 @@ def _clash(key: Key, files: Container[str], folders: Container[str]) -> NameInva
     return None
 
 
-def _groups(pointers: Sequence[Pointer | DomainError]) -> list[list[int]]:
-    """Return the numbers of those pointers that are answered by one reading of a file."""
+def _groups(pointers: Sequence[ArtifactPointer | DomainError]) -> list[list[int]]:
+    """Group the indexes of pointers that one read of a file answers."""
     groups: dict[tuple[str, str, bool], list[int]] = {}
     for number, pointer in enumerate(pointers):
         if not isinstance(pointer, DomainError):
@@ -170,11 +175,11 @@ def _groups(pointers: Sequence[Pointer | DomainError]) -> list[list[int]]:
 
 
 def _end(results: list[bytes | DomainError | None], end: int) -> int:
-    """Return which result is the first that does not fit, and drop all from there on.
+    """Return the index of the first result that exceeds the limit, and drop all from there on.
 
-    What is not known yet counts nothing: it can only make fewer fit.
+    Results that are not known yet count as empty: they can only lower the index.
     """
-    left = BATCH_LIMIT
+    left = BATCH_BYTES
     for number in range(end):
         result = results[number]
         if isinstance(result, bytes):

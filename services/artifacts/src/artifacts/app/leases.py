@@ -1,14 +1,13 @@
-"""The right to write a path: one writer at a time, over all processes.
+"""Write leases: one writer of a path at a time, over all processes.
 
-A store like ours keeps whatever PUT ends last, so bytes must never be on their way to a path that
-has been committed with others. A lease is taken before the first byte and its row goes in the
-transaction that gives the file its own; nobody commits without it. No connection is held meanwhile.
+An S3 store keeps whatever PUT ends last, so no bytes may be on their way to a path at which other
+bytes are committed. A lease is acquired before the first byte; the statement that commits the file
+deletes it, and nobody commits without it. No database connection is held meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,213 +15,197 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from artifacts.domain.files import Artifact
-from artifacts.domain.writers import needs_held_run, refused_input
+from artifacts.domain.files import Artifact, WriteTarget
+from artifacts.domain.writers import needs_held_run, run_not_held_error
 from artifacts.errors import ArtifactConflict, NameInvalid, RunNotFound, StoreUnavailable
+from artifacts.store import artifacts, runs, writes
 from servicekit.call import current_principal
 from servicekit.errors import DomainError
+from servicekit.retries import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 
     from artifacts.app.pending_work import PendingWork
-    from artifacts.store.runs import RunStore
-    from artifacts.store.stores import Stores
-    from artifacts.store.writes import Hold, Wish
+    from artifacts.domain.keys import BucketLayout
+    from artifacts.store.writes import EarlierPuts
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
 
-_FRESH_SECONDS = 8.0  # with what a small PUT may take, below the 30 s until others take over
-_HEARTBEAT_SECONDS = 2.0
-_FIRST_DELAY = 0.02
-_LAST_DELAY = 0.5
+_CONFIRMED_SECONDS = 8.0  # plus a small PUT: below the 30 s after which others take over
+_RENEWAL_SECONDS = 2.0
+LEASE_BACKOFF = Backoff(0.02, 0.5)
+"""The delays between attempts to acquire a lease that another writer has."""
 
 
 @dataclass(slots=True)
-class Lease:
+class WriteLease:
     """The right to put certain bytes at one path."""
 
-    wish: Wish
+    target: WriteTarget
     writer: UUID
-    hold: Hold
+    earlier_puts: EarlierPuts
     confirmed_at: float
-    """When it was surely held, on the clock of time.monotonic."""
+    """When it was held for certain, on the clock of time.monotonic."""
 
-    @property
-    def doubtful(self) -> bool:
-        """Whether an earlier writer's other bytes may still be on their way."""
-        return self.hold.doubtful
-
-    def check_fresh(self) -> None:
-        """Make sure, right before bytes go out, that nobody can have taken over."""
-        if time.monotonic() - self.confirmed_at > _FRESH_SECONDS:
+    def check_confirmed(self) -> None:
+        """Raise StoreUnavailable if another writer can have taken over since `confirmed_at`."""
+        if time.monotonic() - self.confirmed_at > _CONFIRMED_SECONDS:
             raise StoreUnavailable("the write was held up for too long")
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of some wishes, by path. A path in none of them is being written by others."""
+class LeaseOutcome:
+    """The outcome of an acquisition, by path. A path in none of them has another writer."""
 
-    leases: dict[str, Lease]
+    leases: dict[str, WriteLease]
     committed: dict[str, Artifact]
     refused: dict[str, DomainError]
 
 
-class Leases:
-    def __init__(
-        self,
-        tenants: TenantPools,
-        stores: Stores,
-        pending: PendingWork,
-    ) -> None:
-        self._tenants = tenants
-        self._pending = pending
-        self._artifacts = stores.artifacts
-        self._writes = stores.writes
-        self._runs = stores.runs
+class WriteLeases:
+    """Acquires, renews and releases write leases in the table `artifact_writes`."""
 
-    async def take(self, tenant_id: str, wishes: Sequence[Wish]) -> Taken:
-        """Take what can be taken of these paths, without waiting."""
+    def __init__(self, tenants: TenantPools, layout: BucketLayout, pending: PendingWork) -> None:
+        self._tenants = tenants
+        self._layout = layout
+        self._pending = pending
+
+    async def acquire(self, tenant_id: str, targets: Sequence[WriteTarget]) -> LeaseOutcome:
+        """Acquire leases on those of these paths that are free, without waiting."""
         await self._pending.note(tenant_id)
-        writer, started, taken = uuid4(), time.monotonic(), Taken({}, {}, {})
-        held: dict[str, Hold] = {}
+        writer, started, outcome = uuid4(), time.monotonic(), LeaseOutcome({}, {}, {})
         async with self._tenants.connection(tenant_id) as connection:
-            closed = await closed_runs(self._runs, connection, wishes)
-            open_for = [wish for wish in wishes if wish.key.run_id not in closed]
-            for _, of_run in groupby(sorted(open_for, key=_run), key=_run):
+            not_held = await runs_not_held(connection, targets)
+            writable = [target for target in targets if target.key.run_id not in not_held]
+            taken: dict[str, EarlierPuts] = {}
+            for _, of_run in groupby(sorted(writable, key=_run_id), key=_run_id):
                 group = list(of_run)
                 try:
-                    held |= await self._writes.take(connection, writer, group)
+                    taken |= await writes.take(connection, writer, group)
                 except RunNotFound as error:
-                    taken.refused.update({wish.key.path: error for wish in group})
-            # Only now: a commit before this statement is seen by it, and one after needs our lease.
-            around = await self._artifacts.find_around(
-                connection, tenant_id, [wish.key for wish in wishes]
-            )
-            for wish in wishes:
-                path = wish.key.path
-                match judge(wish, around, closed):
+                    outcome.refused.update({target.key.path: error for target in group})
+            # Only now: this query sees earlier commits, and later ones need our leases.
+            keys = [target.key for target in targets]
+            around = await artifacts.find_around(connection, self._layout, tenant_id, keys)
+            for target in targets:
+                path = target.key.path
+                match check_existing(target, around, not_held):
                     case Artifact() as committed:
-                        taken.committed[path] = committed
+                        outcome.committed[path] = committed
                     case DomainError() as refusal:
-                        taken.refused[path] = refusal
-                    case None if path in held:
-                        taken.leases[path] = Lease(wish, writer, held[path], started)
+                        outcome.refused[path] = refusal
+                    case None if path in taken:
+                        outcome.leases[path] = WriteLease(target, writer, taken[path], started)
                     case None:
                         pass
-            if kept_from := held.keys() - taken.leases.keys():
-                of_files = [path for path in kept_from if path in around]
-                settled = [path for path in kept_from if not held[path].inherited]
-                await self._writes.forget(connection, writer, of_files)
-                await self._writes.release(connection, writer, settled)
-        return taken
+            if unneeded := taken.keys() - outcome.leases.keys():
+                with_file = [path for path in unneeded if path in around]
+                idle = [path for path in unneeded if not taken[path].same_bytes]
+                await writes.delete(connection, writer, with_file)
+                await writes.release(connection, writer, idle)
+        return outcome
 
-    async def wait_for(self, tenant_id: str, wish: Wish) -> Lease | Artifact:
-        """Take a path as soon as no other writer has it; or return the file that came there.
+    async def acquire_when_free(self, tenant_id: str, target: WriteTarget) -> WriteLease | Artifact:
+        """Wait until no other writer has the path; return the file if it is committed meanwhile.
 
         Raises PathReserved, ArtifactConflict, NameInvalid, RunNotFound.
         """
-        path, pauses = wish.key.path, Pauses()
+        path, delays = target.key.path, LEASE_BACKOFF.delays()
         while True:
-            taken = await self.take(tenant_id, [wish])
-            if path in taken.refused:
-                raise taken.refused[path]
-            if path in taken.committed:
-                return taken.committed[path]
-            if path in taken.leases:
-                return taken.leases[path]
-            await pauses.next()
+            outcome = await self.acquire(tenant_id, [target])
+            if path in outcome.refused:
+                raise outcome.refused[path]
+            if path in outcome.committed:
+                return outcome.committed[path]
+            if path in outcome.leases:
+                return outcome.leases[path]
+            await asyncio.sleep(next(delays))
 
-    async def lost(self, connection: Connection, leases: Sequence[Lease]) -> dict[str, DomainError]:
-        """Return why files were not committed although their paths had been taken, by path."""
-        closed = await closed_runs(self._runs, connection, [lease.wish for lease in leases])
-        taken_over = StoreUnavailable("another writer has taken over the path")
-        return {
-            key.path: refused_input(key) if key.run_id in closed else taken_over
-            for key in (lease.wish.key for lease in leases)
-        }
-
-    async def confirm(self, lease: Lease) -> None:
-        """Make sure that a lease is held for a while from now on. Raises StoreUnavailable."""
-        key, started = lease.wish.key, time.monotonic()
+    async def confirm(self, lease: WriteLease) -> None:
+        """Renew a lease, so that it is held from now on. Raises StoreUnavailable if it is lost."""
+        key, started = lease.target.key, time.monotonic()
         async with self._tenants.connection(key.tenant_id) as connection:
-            if not await self._writes.renew(connection, lease.writer, key.path):
+            if not await writes.renew(connection, lease.writer, key.path):
                 raise StoreUnavailable("another writer has taken over the path")
         lease.confirmed_at = started
-        lease.check_fresh()
+        lease.check_confirmed()
 
     @asynccontextmanager
-    async def renewing(self, lease: Lease) -> AsyncGenerator[None, None]:
-        """Hold a lease on inside the block, however long that takes."""
-        heart = asyncio.create_task(self._beat(lease))
+    async def renewing(self, lease: WriteLease) -> AsyncGenerator[None, None]:
+        """Renew a lease periodically for the block."""
+        renewal = asyncio.create_task(self._renew(lease))
         try:
             yield
         finally:
-            heart.cancel()
+            renewal.cancel()
 
-    async def release(self, tenant_id: str, leases: Sequence[Lease]) -> None:
-        """Let go of paths to which the leases' holder has nothing on its way.
+    async def release(self, tenant_id: str, leases: Sequence[WriteLease]) -> None:
+        """Release leases whose holder has no PUT in flight.
 
-        Where an earlier writer may have, or if it cannot be told, the lease ends by time.
+        A lease expires by itself where an earlier writer's PUT of the same bytes may be in flight,
+        or when the database cannot be reached.
         """
-        paths = [lease.wish.key.path for lease in leases if not lease.hold.inherited]
+        paths = [lease.target.key.path for lease in leases if not lease.earlier_puts.same_bytes]
         if not paths:
             return
         try:
             async with self._tenants.connection(tenant_id) as connection:
-                await self._writes.release(connection, leases[0].writer, paths)
+                await writes.release(connection, leases[0].writer, paths)
         except DomainError:
             return
 
-    async def _beat(self, lease: Lease) -> None:
-        key = lease.wish.key
+    async def _renew(self, lease: WriteLease) -> None:
+        key = lease.target.key
         while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            await asyncio.sleep(_RENEWAL_SECONDS)
             try:
                 async with self._tenants.connection(key.tenant_id) as connection:
-                    await self._writes.renew(connection, lease.writer, key.path)
+                    await writes.renew(connection, lease.writer, key.path)
             except DomainError:
                 continue
 
 
-async def closed_runs(
-    runs: RunStore, connection: Connection, wishes: Sequence[Wish]
-) -> frozenset[UUID]:
-    """Return the runs that take nothing from this caller; for a workload it asks nobody."""
-    if not wishes or not needs_held_run(current_principal().workload):
+async def lost_lease_errors(
+    connection: Connection, leases: Sequence[WriteLease]
+) -> dict[str, DomainError]:
+    """Return, by path, why files were not committed although leases had been acquired."""
+    not_held = await runs_not_held(connection, [lease.target for lease in leases])
+    taken_over = StoreUnavailable("another writer has taken over the path")
+    return {
+        key.path: run_not_held_error(key) if key.run_id in not_held else taken_over
+        for key in (lease.target.key for lease in leases)
+    }
+
+
+async def runs_not_held(connection: Connection, targets: Sequence[WriteTarget]) -> frozenset[UUID]:
+    """Return the runs that accept no file of this caller; for a workload without a query."""
+    if not targets or not needs_held_run(current_principal().workload):
         return frozenset()
-    return await runs.not_held(connection, {wish.key.run_id for wish in wishes})
+    return await runs.not_held(connection, {target.key.run_id for target in targets})
 
 
-def judge(
-    wish: Wish, around: Mapping[str, Artifact], closed: Container[UUID]
+def check_existing(
+    target: WriteTarget, around: Mapping[str, Artifact], not_held: Container[UUID]
 ) -> Artifact | DomainError | None:
-    """Tell what stands where a file is wished: the same file, a hindrance, or nothing."""
-    path = wish.key.path
-    there = around.get(path)
-    if there is not None and there.digest == wish.digest:
-        return there
-    if wish.key.run_id in closed:
-        return refused_input(wish.key)
-    if there is not None:
-        return ArtifactConflict(path, there.digest)
-    if any(folder in around for folder in wish.key.folders):
-        return NameInvalid(wish.key.name, "a file lies where it needs a folder")
+    """Return the same file if it is committed, or why the target cannot be written, or None.
+
+    `around` has the committed files at, above and below the target's path.
+    """
+    path = target.key.path
+    existing = around.get(path)
+    if existing is not None and existing.digest == target.digest:
+        return existing
+    if target.key.run_id in not_held:
+        return run_not_held_error(target.key)
+    if existing is not None:
+        return ArtifactConflict(path, existing.digest)
+    if any(folder in around for folder in target.key.folders):
+        return NameInvalid(target.key.name, "a file lies where it needs a folder")
     if any(other.startswith(f"{path}/") for other in around):
-        return NameInvalid(wish.key.name, "files lie in a folder of that name")
+        return NameInvalid(target.key.name, "files lie in a folder of that name")
     return None
 
 
-class Pauses:
-    """Growing, scattered pauses between looks at what another process may have ended."""
-
-    def __init__(self) -> None:
-        self._seconds = _FIRST_DELAY
-
-    async def next(self) -> None:
-        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter
-        self._seconds = min(1.6 * self._seconds, _LAST_DELAY)
-
-
-def _run(wish: Wish) -> UUID:
-    return wish.key.run_id
+def _run_id(target: WriteTarget) -> UUID:
+    return target.key.run_id

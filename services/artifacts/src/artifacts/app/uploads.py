@@ -1,26 +1,26 @@
-"""Uploads: a file is announced, then it comes in a stream."""
+"""Uploads: a file is announced by CreateUpload, then sent by UploadArtifact."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from artifacts.app.commits import LargeFile
-from artifacts.app.leases import closed_runs, judge
-from artifacts.domain.files import Upload
+from artifacts.app.committer import StreamedFile
+from artifacts.app.leases import check_existing, runs_not_held
+from artifacts.domain.files import Upload, WriteTarget
 from artifacts.domain.writers import check_writer
 from artifacts.errors import UploadNotFound
-from artifacts.store.writes import Wish
+from artifacts.store import artifacts, uploads
 from servicekit.call import current_principal
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from artifacts.app.commits import Commits
+    from artifacts.app.committer import Committer
     from artifacts.app.pending_work import PendingWork
     from artifacts.domain.files import Artifact, Draft
-    from artifacts.store.stores import Stores
+    from artifacts.domain.keys import BucketLayout
     from dataplane.tenants import TenantPools
 
 _DRAIN_BYTES = 8 << 20
@@ -28,24 +28,24 @@ _DRAIN_SECONDS = 5.0
 
 
 class Uploads:
+    """Announces files, and commits them when their bytes arrive."""
+
     def __init__(
         self,
         tenants: TenantPools,
-        stores: Stores,
+        layout: BucketLayout,
         pending: PendingWork,
-        commits: Commits,
+        committer: Committer,
         upload_seconds: float,
     ) -> None:
         self._tenants = tenants
+        self._layout = layout
         self._pending = pending
-        self._artifacts = stores.artifacts
-        self._uploads = stores.uploads
-        self._runs = stores.runs
-        self._commits = commits
+        self._committer = committer
         self._upload_seconds = upload_seconds
 
     async def create(self, draft: Draft, digest: str, size_bytes: int) -> Upload | Artifact:
-        """Announce a file; return it when it is committed already.
+        """Announce a file; return the committed file if it exists already.
 
         Raises PathReserved, ArtifactConflict, NameInvalid, RunNotFound.
         """
@@ -53,39 +53,41 @@ class Uploads:
         check_writer(key, current_principal().workload)
         await self._pending.note(key.tenant_id)
         async with self._tenants.connection(key.tenant_id) as connection:
-            wish = Wish(key, digest)
-            around = await self._artifacts.find_around(connection, key.tenant_id, [key])
-            closed = await closed_runs(self._runs, connection, [wish])
-            there = judge(wish, around, closed)
-            if isinstance(there, DomainError):
-                raise there
-            return there or await self._uploads.announce(
-                connection, draft, digest, size_bytes, self._upload_seconds
+            target = WriteTarget(key, digest)
+            around = await artifacts.find_around(connection, self._layout, key.tenant_id, [key])
+            not_held = await runs_not_held(connection, [target])
+            existing = check_existing(target, around, not_held)
+            if isinstance(existing, DomainError):
+                raise existing
+            return existing or await uploads.upsert(
+                connection, self._layout, draft, digest, size_bytes, self._upload_seconds
             )
 
     async def receive(
         self, tenant_id: str, upload_id: str, chunks: AsyncIterator[bytes]
     ) -> Artifact:
-        """Commit an announced file from its bytes; what is committed already needs none.
+        """Commit an announced file from its bytes; ignore them if it is committed already.
 
-        Raises UploadNotFound, PathReserved, and what Commits.put_stream raises.
+        Raises UploadNotFound, PathReserved, and what Committer.commit_stream raises.
         """
         async with self._tenants.connection(tenant_id) as connection:
-            upload = await self._uploads.find(connection, tenant_id, upload_id)
-            committed = await self._artifacts.find_by_upload(connection, tenant_id, upload_id)
+            upload = await uploads.find(connection, self._layout, tenant_id, upload_id)
+            committed = await artifacts.find_by_upload(
+                connection, self._layout, tenant_id, upload_id
+            )
         found = committed or upload
         if found is None:
             raise UploadNotFound(upload_id)
         check_writer(found.draft.key, current_principal().workload)
         if isinstance(found, Upload):
-            file = LargeFile(found.draft, found.size_bytes, found.digest, upload_id=upload_id)
-            found = await self._commits.put_stream(tenant_id, file, chunks)
+            file = StreamedFile(found.draft, found.size_bytes, found.digest, upload_id=upload_id)
+            found = await self._committer.commit_stream(tenant_id, file, chunks)
         await _drain(chunks)
         return found
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read what the sender still has, within bounds: an answer sent meanwhile may be lost."""
+    """Read the rest of the stream, within limits: a response sent before its end may be lost."""
     left = _DRAIN_BYTES
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):

@@ -1,4 +1,4 @@
-"""What the service says of a file by itself: facts that it counted, never an excerpt."""
+"""Facts about a file that the service counts: sizes and structure, never an excerpt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from artifacts.domain.files import Draft, JsonValue
 
-_FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S", re.MULTILINE)
 
 
@@ -27,8 +27,8 @@ class Facts:
     metrics: Mapping[str, int]
 
 
-class FactFinder:
-    """Counts a file chunk by chunk; tells the structure of one that is a single chunk."""
+class FactCounter:
+    """Counts a file chunk by chunk; finds the structure of one that is a single chunk."""
 
     def __init__(self, file_type: str) -> None:
         self._json = _is_json(file_type)
@@ -45,18 +45,19 @@ class FactFinder:
             self._count(chunk)
 
     def facts(self) -> Facts:
+        """Return the facts, once all chunks were added."""
         if self._decoder is not None:
             self._count(b"", final=True)
         if self._decoder is None:
             return Facts(_count(self._size, "byte"), {"bytes": self._size})
-        characters, told = self._characters, ""
+        characters, structure = self._characters, ""
         if self._size <= CHUNK_BYTES:
-            characters, told = _describe(self._first.decode(), is_json=self._json)
-        summary = told or _count(characters, "character")
+            characters, structure = _describe(self._first.decode(), is_json=self._json)
+        summary = structure or _count(characters, "character")
         return Facts(summary, {"bytes": self._size, "characters": characters})
 
     def _count(self, chunk: bytes, *, final: bool = False) -> None:
-        """Count characters; bytes that are no UTF-8 make the file one that is not text."""
+        """Count characters; with bytes that are not UTF-8 the file is no text any more."""
         if self._decoder is None:
             return
         try:
@@ -65,16 +66,16 @@ class FactFinder:
             self._decoder = None
 
 
-def facts_of(body: bytes, file_type: str) -> Facts:
-    """Count a whole body."""
-    finder = FactFinder(file_type)
+def count_facts(body: bytes, file_type: str) -> Facts:
+    """Return the facts of a whole body."""
+    finder = FactCounter(file_type)
     for start in range(0, len(body), CHUNK_BYTES):
         finder.add(body[start : start + CHUNK_BYTES])
     return finder.facts()
 
 
-def described(draft: Draft, facts: Facts) -> Draft:
-    """Complete what a writer says by what was counted, which has the last word on its own."""
+def with_facts(draft: Draft, facts: Facts) -> Draft:
+    """Add facts to a draft: the writer's summary wins, the counted metrics win."""
     return replace(
         draft,
         summary=draft.summary or facts.summary,
@@ -96,7 +97,7 @@ def _is_text(file_type: str) -> bool:
 
 
 def _describe(text: str, *, is_json: bool) -> tuple[int, str]:
-    """Return how many characters a text, or the string that a JSON is, has; and what to say."""
+    """Return the number of characters of a text, or of a JSON string, and its summary."""
     value: str | dict[str, JsonValue] | list[JsonValue] | float | None = text
     if is_json:
         try:
@@ -105,9 +106,9 @@ def _describe(text: str, *, is_json: bool) -> tuple[int, str]:
             return len(text), ""
     match value:
         case str():
-            headings = len(_HEADING.findall(_FENCED.sub("", value)))
-            said = _count(len(value), "character")
-            return len(value), f"{said}, {_count(headings, 'heading')}" if headings else said
+            headings = len(_HEADING.findall(_CODE_BLOCK.sub("", value)))
+            counted = _count(len(value), "character")
+            return len(value), f"{counted}, {_count(headings, 'heading')}" if headings else counted
         case dict():
             fields = _count(len(value), "field")
             return len(text), f"object of {fields}, {_count(len(text), 'character')}"

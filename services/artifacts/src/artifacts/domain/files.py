@@ -1,4 +1,4 @@
-"""Files: as they are to be, as they have been sent, and as they are committed."""
+"""Files: drafts, bytes with their digests, and committed artifacts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from artifacts.domain.keys import Key
+    from artifacts.domain.keys import ArtifactKey
 
 CHUNK_BYTES = 1 << 20
-"""The piece of a file that has a digest of its own, so that a range can be verified alone."""
+"""The size of the pieces that have a digest of their own, by which ranges are verified."""
 
 DIGEST_BYTES = 32
 
@@ -25,49 +25,57 @@ JsonObject: TypeAlias = "Mapping[str, JsonValue]"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Where a file is to lie, and what its writer says of it."""
+    """The key of a file that is to be written, and its writer's description."""
 
-    key: Key
+    key: ArtifactKey
     item: int
     visit: int
     file_type: str
     summary: str
-    """Empty when the service is to write one."""
+    """Empty to have the service count one."""
     metrics: Mapping[str, int]
     fractional_metrics: Mapping[str, float]
-    """Those that are no whole numbers of 64 bits, as they are."""
+    """The metrics that do not fit into an integer of 64 bits."""
     metadata: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A small file as it was sent, bytes and all."""
+class WriteTarget:
+    """A path to write, and the sha256 of the bytes to write there."""
+
+    key: ArtifactKey
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """A small file of BatchPutArtifacts."""
 
     draft: Draft
     body: bytes
     digest: str
-    """What the bytes must have; empty to take them as they come."""
+    """The sha256 that the bytes must have; empty for any."""
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What the bytes of a file are known by."""
+class ContentDigests:
+    """The sha256 and the size of a file, and the sha256 of its chunks."""
 
     digest: str
     size_bytes: int
     chunk_digests: bytes
-    """The sha256 of each MiB, one behind the other; empty for a file of at most one."""
+    """The concatenated sha256 of each MiB; empty for a file of at most one."""
 
     @classmethod
-    def of(cls, body: bytes) -> Content:
-        hashing = ContentHash()
+    def of(cls, body: bytes) -> ContentDigests:
+        hashing = ContentHasher()
         for start in range(0, len(body), CHUNK_BYTES):
             hashing.add(body[start : start + CHUNK_BYTES])
         return hashing.content()
 
 
-class ContentHash:
-    """Hashes a file chunk by chunk: whole MiBs, but for the last."""
+class ContentHasher:
+    """Hashes a file chunk by chunk; each is 1 MiB, the last may be smaller."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
@@ -83,14 +91,14 @@ class ContentHash:
         elif self._size == CHUNK_BYTES:
             self._chunks.append(self._whole.digest())
 
-    def content(self) -> Content:
+    def content(self) -> ContentDigests:
         chunks = b"".join(self._chunks) if self._size > CHUNK_BYTES else b""
-        return Content(self._whole.hexdigest(), self._size, chunks)
+        return ContentDigests(self._whole.hexdigest(), self._size, chunks)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What a file was copied from."""
+class CopySource:
+    """The file, or the JSON value in it, that a file was copied from."""
 
     path: str
     digest: str
@@ -99,11 +107,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A file whose bytes are known: ready to be committed once they are in the store."""
+    """What `store.artifacts.commit` inserts for a file whose bytes are in the object store."""
 
     draft: Draft
-    content: Content
-    source: Source | None = None
+    content: ContentDigests
+    source: CopySource | None = None
     upload_id: str | None = None
 
     @property
@@ -122,7 +130,7 @@ class Artifact:
     create_time: datetime
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ArtifactKey:
         return self.draft.key
 
     @property
@@ -132,7 +140,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has been announced and has not come."""
+    """A file that is announced, and whose bytes have not arrived."""
 
     upload_id: str
     draft: Draft
@@ -142,9 +150,9 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
-    """A committed file, or one JSON value inside it, as a caller names it."""
+class ArtifactPointer:
+    """A committed file, or one JSON value in it, as a caller names it."""
 
-    key: Key
+    key: ArtifactKey
     digest: str
     json_pointer: str

@@ -1,4 +1,4 @@
-"""JSON values inside files, by their pointers."""
+"""Extraction of JSON values from a file by JSON pointers (RFC 6901)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from jsonvalues import Json
 
 
-def values_of(
+def extract_values(
     body: bytes, json_pointers: Sequence[str], limit: int | None
 ) -> list[bytes | str | None]:
-    """Return the values at some pointers, each in its shortest form, its numbers to the letter.
+    """Return the values at some pointers as compact JSON; numbers keep their text.
 
-    A text says why there is no value. None stands for the first value that would make more than
-    `limit` bytes of them, and for all behind it.
+    A `str` says why there is no value. None stands for the first value that exceeds `limit` bytes
+    together with those before, and for all after it.
     """
     try:
         document = parse(body)
@@ -38,7 +38,7 @@ def values_of(
 
 def _value(document: Json, json_pointer: str) -> bytes | str:
     try:
-        # A string may hold half of a surrogate pair, which only an escape can write.
+        # A string may have half of a surrogate pair, which only an escape can express.
         return compact(at(document, json_pointer)).encode("utf-8", "backslashreplace")
     except PointerMalformed:
         return "it begins with / and has ~ only in ~0 and ~1"

@@ -1,4 +1,4 @@
-"""Who writes which file of a run."""
+"""Which caller may write which file of a run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from artifacts.errors import PathReserved
 
 if TYPE_CHECKING:
-    from artifacts.domain.keys import Key
+    from artifacts.domain.keys import ArtifactKey
 
 _RUNS = "runs"
 _LLM_GATEWAY = "llm-gateway"
 _INPUT = "input"
-# What lies in a folder of a reply's name would keep the reply out as well.
+# A file below a reply's path would block the reply as well, so it is reserved too.
 _REPLY = re.compile(r"artifacts/[0-9]+-[0-9]+/call-[0-9]+\.json(/.*)?")
 
 
-def check_writer(key: Key, workload: str | None) -> None:
-    """Let a workload, or a person (None), write a file only if it is theirs to write.
+def check_writer(key: ArtifactKey, workload: str | None) -> None:
+    """Check that a workload, or a person (None), may write a file. Raises PathReserved.
 
-    llm-gateway writes the replies of its calls, runs everything else, and a person what runs would
-    write into step `input`, if the run is held: see `refused_input`. Raises PathReserved.
+    llm-gateway writes the replies of its calls, runs all other files. People may write the files of
+    step `input` while the run is held: see `needs_held_run`.
     """
     writer = _LLM_GATEWAY if _REPLY.fullmatch(key.name) else _RUNS
     is_input = writer == _RUNS and key.step == _INPUT
@@ -30,13 +30,13 @@ def check_writer(key: Key, workload: str | None) -> None:
 
 
 def needs_held_run(workload: str | None) -> bool:
-    """Tell whether what a caller may write at all is only taken while the run is held.
+    """Return whether a caller may write only to runs that are held.
 
-    A run is held until it is started, and never again: from then on nobody changes its input.
+    A run is held until it is started or cancelled, and never again, so its input cannot change.
     """
     return workload is None
 
 
-def refused_input(key: Key) -> PathReserved:
-    """Return why a person may not write into step `input` of a run that is not held."""
+def run_not_held_error(key: ArtifactKey) -> PathReserved:
+    """Return the refusal of a person's file for a run that is not held."""
     return PathReserved(key.path, _RUNS, "the run is not held, so it does not wait for its input")

@@ -1,1 +1,1 @@
-"""The gRPC methods of the artifacts service: unpack, call, pack."""
+"""The gRPC methods of the artifacts service."""

@@ -1,4 +1,4 @@
-"""ArtifactService."""
+"""The gRPC methods of ArtifactService."""
 
 from __future__ import annotations
 
@@ -13,17 +13,30 @@ from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from artifacts.app.service import Service
+    from artifacts.app.batches import Batches
+    from artifacts.app.copies import Copies
+    from artifacts.app.reader import Reader
+    from artifacts.app.uploads import Uploads
+    from artifacts.domain.keys import BucketLayout
     from interceptor.server import Context
 
 
 class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
-    def __init__(self, service: Service) -> None:
-        self._keys = service.keys
-        self._uploads = service.uploads
-        self._batches = service.batches
-        self._copies = service.copies
-        self._reader = service.reader
+    """Uploads, downloads, copies, finds, lists and batches of files."""
+
+    def __init__(
+        self,
+        layout: BucketLayout,
+        uploads: Uploads,
+        batches: Batches,
+        copies: Copies,
+        reader: Reader,
+    ) -> None:
+        self._layout = layout
+        self._uploads = uploads
+        self._batches = batches
+        self._copies = copies
+        self._reader = reader
 
     async def UploadArtifact(
         self, request_iterator: AsyncIterator[pb.UploadArtifactRequest], context: Context
@@ -39,7 +52,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
     ) -> AsyncIterator[pb.DownloadArtifactResponse]:
-        key = self._keys.parse(request.tenant_id, request.path)
+        key = self._layout.parse(request.tenant_id, request.path)
         found = await self._reader.find(key, request.digest, request.offset)
         chunks = self._reader.chunks(found, request.offset, request.limit)
         async with aclosing(chunks):
@@ -50,21 +63,21 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     async def CopyArtifact(
         self, request: pb.CopyArtifactRequest, context: Context
     ) -> pb.CopyArtifactResponse:
-        source = wire.pointer(self._keys, request.tenant_id, request.source)
-        target = wire.draft(self._keys, request.tenant_id, request.target)
+        source = wire.pointer(self._layout, request.tenant_id, request.source)
+        target = wire.draft(self._layout, request.tenant_id, request.target)
         copy = await self._copies.copy(source, target)
         return pb.CopyArtifactResponse(artifact=wire.artifact(copy))
 
     async def GetArtifact(
         self, request: pb.GetArtifactRequest, context: Context
     ) -> pb.GetArtifactResponse:
-        found = await self._reader.find(self._keys.parse(request.tenant_id, request.path))
+        found = await self._reader.find(self._layout.parse(request.tenant_id, request.path))
         return pb.GetArtifactResponse(artifact=wire.artifact(found))
 
     async def ListArtifacts(
         self, request: pb.ListArtifactsRequest, context: Context
     ) -> pb.ListArtifactsResponse:
-        folder = self._keys.folder(request.tenant_id, request.run_id, request.step)
+        folder = self._layout.folder(request.tenant_id, request.run_id, request.step)
         page = await self._reader.page(
             request.tenant_id, folder, request.page_size, request.page_token
         )
@@ -75,7 +88,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     async def BatchPutArtifacts(
         self, request: pb.BatchPutArtifactsRequest, context: Context
     ) -> pb.BatchPutArtifactsResponse:
-        items = [wire.item(self._keys, request.tenant_id, item) for item in request.items]
+        items = [wire.item(self._layout, request.tenant_id, item) for item in request.items]
         outcomes = await self._batches.put(request.tenant_id, items)
         return pb.BatchPutArtifactsResponse(results=map(wire.put_result, outcomes))
 
@@ -83,7 +96,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self, request: pb.BatchGetArtifactsRequest, context: Context
     ) -> pb.BatchGetArtifactsResponse:
         tenant_id = request.tenant_id
-        pointers = [wire.pointer_or_refusal(self._keys, tenant_id, p) for p in request.pointers]
+        pointers = [wire.pointer_or_error(self._layout, tenant_id, p) for p in request.pointers]
         outcomes = await self._batches.get(tenant_id, pointers)
         return pb.BatchGetArtifactsResponse(results=map(wire.get_result, outcomes))
 

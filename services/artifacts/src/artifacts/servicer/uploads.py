@@ -1,4 +1,4 @@
-"""UploadService."""
+"""The gRPC methods of UploadService."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from nagaya.artifacts.v1 import upload_service_pb2_grpc
 
 if TYPE_CHECKING:
     from artifacts.app.uploads import Uploads
-    from artifacts.domain.keys import KeySpace
+    from artifacts.domain.keys import BucketLayout
     from interceptor.server import Context
 
 
 class UploadServicer(upload_service_pb2_grpc.UploadServiceServicer):
-    def __init__(self, keys: KeySpace, uploads: Uploads) -> None:
-        self._keys = keys
+    """Announces files."""
+
+    def __init__(self, layout: BucketLayout, uploads: Uploads) -> None:
+        self._layout = layout
         self._uploads = uploads
 
     async def CreateUpload(
         self, request: pb.CreateUploadRequest, context: Context
     ) -> pb.CreateUploadResponse:
-        draft = wire.draft(self._keys, request.tenant_id, request.draft)
+        draft = wire.draft(self._layout, request.tenant_id, request.draft)
         outcome = await self._uploads.create(draft, request.digest, request.size_bytes)
         return wire.create_upload_response(outcome)

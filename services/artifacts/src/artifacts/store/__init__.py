@@ -1,1 +1,1 @@
-"""The service's tables."""
+"""Statements on the tables of the service, a module for each table."""

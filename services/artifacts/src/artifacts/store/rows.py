@@ -1,4 +1,4 @@
-"""Between rows and files: the columns that several tables have."""
+"""Conversion of rows to the domain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from artifacts.domain.files import Artifact, Draft
 if TYPE_CHECKING:
     import asyncpg
 
-    from artifacts.domain.keys import KeySpace
+    from artifacts.domain.keys import BucketLayout
 
 ARTIFACT_COLUMNS = (
     "id, run_id, step, name, file_path, item, visit, file_type, digest, size_bytes, summary,"
@@ -18,9 +18,9 @@ ARTIFACT_COLUMNS = (
 )
 
 
-def draft(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Draft:
+def draft(layout: BucketLayout, tenant_id: str, row: asyncpg.Record) -> Draft:
     return Draft(
-        key=keys.parse(tenant_id, row["file_path"]),
+        key=layout.parse(tenant_id, row["file_path"]),
         item=row["item"],
         visit=row["visit"],
         file_type=row["file_type"],
@@ -31,10 +31,10 @@ def draft(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Draft:
     )
 
 
-def artifact(keys: KeySpace, tenant_id: str, row: asyncpg.Record) -> Artifact:
+def artifact(layout: BucketLayout, tenant_id: str, row: asyncpg.Record) -> Artifact:
     return Artifact(
         artifact_id=row["id"],
-        draft=draft(keys, tenant_id, row),
+        draft=draft(layout, tenant_id, row),
         digest=row["digest"],
         size_bytes=row["size_bytes"],
         create_time=row["created_at"],

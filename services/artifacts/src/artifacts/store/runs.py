@@ -1,4 +1,4 @@
-"""What the service may know of runs, whose table belongs to the runs service."""
+"""The function `run_is_held`: all that this service reads of the runs service's table `runs`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
-class RunStore:
-    async def not_held(self, connection: Connection, run_ids: Iterable[UUID]) -> frozenset[UUID]:
-        """Return those of some runs that exist and do not wait for their input."""
-        rows = await connection.fetch(
-            "SELECT id FROM unnest($1::uuid[]) AS run (id) WHERE NOT run_is_held(id)",
-            list(run_ids),
-        )
-        return frozenset(row["id"] for row in rows)
+async def not_held(connection: Connection, run_ids: Iterable[UUID]) -> frozenset[UUID]:
+    """Return those of these runs that exist and are not held."""
+    rows = await connection.fetch(
+        "SELECT id FROM unnest($1::uuid[]) AS run (id) WHERE NOT run_is_held(id)",
+        list(run_ids),
+    )
+    return frozenset(row["id"] for row in rows)

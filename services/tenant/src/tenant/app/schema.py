@@ -1,4 +1,4 @@
-"""What the services publish, and how it reaches every database."""
+"""Publication of migrations, and their rollout to every database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from dataplane import audit
 from servicekit.errors import DomainError
 from tenant.app.tenants import lock_name
-from tenant.domain.migrations import Target, check_numbers, unpublished
+from tenant.domain.migrations import MigrationTarget, check_numbers, unpublished
 from tenant.domain.schema import MANAGEMENT, Publication
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed
+from tenant.store import published_migrations, schema_states, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,89 +23,96 @@ if TYPE_CHECKING:
     from tenant.domain.databases import Database
     from tenant.domain.migrations import Migration
     from tenant.rollout.rollout import Rollout
-    from tenant.rollout.template import Template
-    from tenant.store.locks import Locks
-    from tenant.store.stores import Stores
+    from tenant.rollout.template import TemplateDatabase
+    from tenant.store.locks import AdvisoryLocks
 
-_TENANTS_AT_ONCE = 3
+_CONCURRENT_TENANTS = 3
 _MANAGEMENT_LOCK = "management"
 _log = logging.getLogger(__name__)
 
 
 class Schema:
+    """Publishes migrations and applies them to the management database and all active tenants."""
+
     def __init__(
         self,
         management: ManagementPool,
         database: Database,
-        locks: Locks,
+        locks: AdvisoryLocks,
         rollout: Rollout,
-        template: Template,
-        stores: Stores,
+        template: TemplateDatabase,
     ) -> None:
         self._management = management
         self._database = database
         self._locks = locks
         self._rollout = rollout
         self._template = template
-        self._stores = stores
 
     async def publish(self, service: str, migrations: Sequence[Migration]) -> Publication:
-        """Publish a service's migrations, and bring the databases along.
+        """Publish a service's migrations, and apply them to the databases.
 
-        A tenant that cannot be brought along is named, and stops no other. Raises MigrationChanged
-        and MigrationInvalid, and MigrationFailed for the management database.
+        The result names tenants whose migration failed; they stop no other. Raises
+        MigrationChanged, MigrationInvalid, and MigrationFailed for the management database.
         """
         check_numbers(migrations)
         async with self._management.transaction() as connection:
             new = await self._insert(connection, service, migrations)
-        await self._bring_management(service)
-        await self.bring_tenants()
+        await self._migrate_management(service)
+        await self.migrate_tenants()
         await self._template.refresh()
         async with self._management.connection() as connection:
-            current, behind = await self._stores.schema_states.standing(connection, service)
+            current, behind = await schema_states.current_and_behind(connection, service)
         return Publication(len(new), current, tuple(behind))
 
-    async def bring_tenants(self) -> None:
-        """Bring along every active tenant that is behind, a few at a time."""
+    async def migrate_tenants(self) -> None:
+        """Migrate every active tenant that is behind, a few concurrently."""
         async with self._management.connection() as connection:
-            behind = iter(await self._stores.schema_states.behind(connection))
+            behind = iter(await schema_states.tenants_behind(connection))
         async with asyncio.TaskGroup() as workers:
-            for _ in range(_TENANTS_AT_ONCE):
-                workers.create_task(self._bring_each(behind))
+            for _ in range(_CONCURRENT_TENANTS):
+                workers.create_task(self._migrate_each(behind))
 
     async def _insert(
         self, connection: Connection, service: str, migrations: Sequence[Migration]
     ) -> list[Migration]:
-        await self._stores.migrations.lock(connection)
-        known = await self._stores.migrations.every(connection)
-        replaceable = await self._stores.schema_states.replaceable(connection, service)
+        await published_migrations.lock_exclusive(connection)
+        known = await published_migrations.list_all(connection)
+        replaceable = await schema_states.replaceable_numbers(connection, service)
         new = unpublished(known, service, migrations, replaceable)
         if new:
-            await self._stores.migrations.insert(connection, new)
+            await published_migrations.insert(connection, new)
             details = {"migrations": [f"{m.target} {m.number} {m.name}" for m in new]}
             await audit.append(connection, "schema.publish", "service", service, details)
         return new
 
-    async def _bring_management(self, service: str) -> None:
+    async def _migrate_management(self, service: str) -> None:
         async with self._locks.holding(_MANAGEMENT_LOCK) as connection:
-            progress = await self._rollout.bring(
-                connection, MANAGEMENT, self._database, Target.MANAGEMENT
+            progress = await self._rollout.migrate(
+                connection, MANAGEMENT, self._database, MigrationTarget.MANAGEMENT
             )
         failure = progress.failures.get(service)
         if failure is not None:
             number, sqlstate = failure.migration.number, failure.sqlstate
             raise MigrationFailed(service, number, sqlstate, failure.message)
 
-    async def _bring_each(self, tenant_ids: Iterator[str]) -> None:
+    async def _migrate_each(self, tenant_ids: Iterator[str]) -> None:
         for tenant_id in tenant_ids:
             try:
-                await self._bring(tenant_id)
+                await self._migrate(tenant_id)
             except DomainError as error:
-                extra = {"tenant_id": tenant_id, "why": error.message}
-                _log.warning("a tenant could not be brought along", extra=extra)
+                _log.warning(
+                    "a tenant's database could not be migrated",
+                    extra={
+                        "event": "tenant.migration_failed",
+                        "tenant_id": tenant_id,
+                        "why": error.message,
+                    },
+                )
 
-    async def _bring(self, tenant_id: str) -> None:
+    async def _migrate(self, tenant_id: str) -> None:
         async with self._locks.holding(lock_name(tenant_id)) as connection:
-            tenant = await self._stores.tenants.find(connection, tenant_id)
+            tenant = await tenants.find(connection, tenant_id)
             if tenant is not None and tenant.state is TenantState.ACTIVE:
-                await self._rollout.bring(connection, tenant_id, tenant.database, Target.TENANT)
+                await self._rollout.migrate(
+                    connection, tenant_id, tenant.database, MigrationTarget.TENANT
+                )

@@ -1,33 +1,40 @@
-"""From a server of databases to a working registry, at every start."""
+"""What a process does before it serves: prepare the management database, and follow it."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from dataplane.databases import MANAGEMENT
 from dataplane.migrations import read_migrations
 from dataplane.pools import ConnectionParameters
+from servicekit.call import acting_as
 from servicekit.errors import StartRefused
+from servicekit.identity import workload_principal
+from servicekit.retries import Backoff, RetryLog, retry
 from tenant.domain.databases import SERVICES, template_database
-from tenant.domain.migrations import Migration
-from tenant.domain.migrations import Target as MigrationTarget
+from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.passwords import new_password, scram_verifier
 from tenant.errors import MigrationFailed, ServerUnavailable
+from tenant.store import credentials, databases, installation, roles, tenants
 from tenant.store.locks import advisory_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from dataplane.databases import Databases
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.app.schema import Schema
+    from tenant.app.tenants import Tenants
+    from tenant.app.watch_cache import WatchCache
+    from tenant.domain.encryption import KeyRing
     from tenant.rollout.migrator import Migrator
     from tenant.store.credentials import Credential
-    from tenant.store.server import Server
-    from tenant.store.stores import Stores
+    from tenant.store.server import ProvisionedServer
 
-_RETRY_SECONDS = 1.0
+_BACKOFF = Backoff(0.5, 2.0)
 # Of all replicas of the tenant service together, to the management database.
 _OWN_CONNECTIONS = 100
 _log = logging.getLogger(__name__)
@@ -41,47 +48,47 @@ def own_migrations(folder: Path) -> list[Migration]:
     ]
 
 
-class ProvisionerUnfit(StartRefused):
+class ProvisionerUnsuitable(StartRefused):
     """The role in NAGAYA_PG_URL cannot do what the service needs; the message says what."""
 
 
 class Bootstrap:
-    """Makes the management database what the service works with.
+    """Creates the roles and tables of the management database.
 
-    Every replica does it at every start, one at a time; what is there is left alone.
+    Every replica runs it at every start, under an advisory lock; what exists is left as it is.
     """
 
     def __init__(
         self,
-        server: Server,
+        server: ProvisionedServer,
         migrator: Migrator,
-        own: Sequence[Migration],
-        stores: Stores,
+        migrations: Sequence[Migration],
+        key_ring: KeyRing,
         connections_per_role: int,
     ) -> None:
         self._server = server
         self._migrator = migrator
-        self._own = [m for m in own if m.target is MigrationTarget.MANAGEMENT]
-        self._stores = stores
-        self._limit = connections_per_role
+        self._migrations = [m for m in migrations if m.target is MigrationTarget.MANAGEMENT]
+        self._key_ring = key_ring
+        self._connections_per_role = connections_per_role
         self._credential: Credential | None = None
 
     async def run(self) -> None:
-        """Wait for the server, then prepare it.
+        """Wait for the server, then prepare the management database.
 
-        Raises ProvisionerUnfit, MigrationFailed, SealBroken.
+        Raises ProvisionerUnsuitable, MigrationFailed, DecryptionFailed.
         """
-        while self._credential is None:
-            try:
-                async with self._server.provisioning() as connection:
-                    self._credential = await self._prepare(connection)
-            except ServerUnavailable:
-                where = f"{self._server.host}:{self._server.port}"
-                _log.warning("waiting for PostgreSQL", extra={"address": where})
-                await asyncio.sleep(_RETRY_SECONDS)
+        address = f"{self._server.host}:{self._server.port}"
+        log = RetryLog(
+            _log, "database_server.unavailable", "waiting for PostgreSQL", address=address
+        )
+        self._credential = await retry(self._prepare, ServerUnavailable, log, backoff=_BACKOFF)
 
-    async def target(self, _: str) -> ConnectionParameters:
-        """Return how the service itself logs in to the management database, when it is prepared."""
+    async def connection_parameters(self, _: str) -> ConnectionParameters:
+        """Return how the service itself connects to the management database.
+
+        Raises ServerUnavailable before `run` has ended.
+        """
         credential = self._credential
         if credential is None:
             raise ServerUnavailable(self._server.server_id)
@@ -97,88 +104,123 @@ class Bootstrap:
         )
 
     async def listen(self) -> Connection:
-        """Open a session of the service's own role on the management database, to listen."""
-        target = await self.target("")
+        """Open a connection of the service's own role to the management database, for LISTEN."""
+        own = await self.connection_parameters("")
         return await self._server.login(
-            target.database, target.user, target.password, application_name="tenant directory"
+            own.database, own.user, own.password, application_name="tenant watch cache"
         )
 
-    async def _prepare(self, connection: Connection) -> Credential:
+    async def _prepare(self) -> Credential:
+        async with self._server.provisioner() as connection:
+            await self._check_provisioner(connection)
+            async with advisory_lock(connection, "bootstrap"):
+                return await self._prepare_locked(connection)
+
+    async def _prepare_locked(self, connection: Connection) -> Credential:
         management = self._server.management
-        await self._check(connection)
-        async with advisory_lock(connection, "bootstrap"):
-            await self._stores.roles.create(connection, management)
-            await self._prepare_template(connection)
-            await self._stores.databases.adopt(connection, management)
-            progress = await self._migrator.run(management, self._own, ["tenant"])
-            for failure in progress.failures.values():
-                number, sqlstate = failure.migration.number, failure.sqlstate
-                raise MigrationFailed("tenant", number, sqlstate, failure.message)
-            return await self._set_passwords(connection)
+        await roles.create(connection, management)
+        await self._create_template_roles(connection)
+        await databases.take_ownership(connection, management)
+        progress = await self._migrator.run(management, self._migrations, ["tenant"])
+        for failure in progress.failures.values():
+            number, sqlstate = failure.migration.number, failure.sqlstate
+            raise MigrationFailed("tenant", number, sqlstate, failure.message)
+        return await self._set_passwords(connection)
 
-    async def _prepare_template(self, connection: Connection) -> None:
+    async def _create_template_roles(self, connection: Connection) -> None:
         template = template_database(self._server.management)
-        await self._stores.roles.ensure_steward(connection, template.steward)
-        async with self._server.provisioning(template.steward) as steward:
-            await self._stores.roles.create(steward, template)
+        await roles.ensure_manager(connection, template.manager)
+        async with self._server.provisioner(template.manager) as provisioner:
+            await roles.create(provisioner, template)
 
-    async def _check(self, connection: Connection) -> None:
-        lacking = await self._stores.roles.lacking(connection)
-        if lacking:
-            raise ProvisionerUnfit(f"the role in NAGAYA_PG_URL needs {' and '.join(lacking)}")
+    async def _check_provisioner(self, connection: Connection) -> None:
+        missing = await roles.missing_attributes(connection)
+        if missing:
+            raise ProvisionerUnsuitable(f"the role in NAGAYA_PG_URL needs {' and '.join(missing)}")
         name = self._server.management.group
-        if not await self._stores.roles.is_group(connection, name):
-            raise ProvisionerUnfit(f"there is a role {name}, which is kept for the group role")
-        for database in await self._stores.databases.open_to_all(connection):
+        if not await roles.is_usable_group(connection, name):
+            raise ProvisionerUnsuitable(f"there is a role {name}, which is kept for the group role")
+        for database in await databases.connectable_by_public(connection):
             _log.warning(
-                "every role may enter a database that belongs to no tenant",
-                extra={"remedy": f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"},
+                "every role may connect to a database that belongs to no tenant",
+                extra={
+                    "event": "database.connectable_by_public",
+                    "remedy": f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC",
+                },
             )
 
     async def _set_passwords(self, connection: Connection) -> Credential:
-        """Keep passwords for what has none, and tell the server: it may have missed that."""
-        store, passwords = self._stores.credentials, {s: new_password() for s in SERVICES}
-        limits = dict.fromkeys(SERVICES, self._limit) | {"tenant": _OWN_CONNECTIONS}
-        await store.insert_management(connection, passwords, limits)
-        credentials = await store.of_management(connection)
-        verifiers = {s: scram_verifier(found.password) for s, found in credentials.items()}
-        limits = {s: found.connection_limit for s, found in credentials.items()}
-        await self._stores.roles.set_passwords(
-            connection, self._server.management, verifiers, limits
-        )
-        return credentials["tenant"]
+        """Insert missing passwords, and set all of them, as an earlier start may have died."""
+        passwords = {service: new_password() for service in SERVICES}
+        limits = dict.fromkeys(SERVICES, self._connections_per_role) | {"tenant": _OWN_CONNECTIONS}
+        await credentials.insert_for_management(connection, self._key_ring, passwords, limits)
+        stored = await credentials.of_management(connection, self._key_ring)
+        verifiers = {service: scram_verifier(found.password) for service, found in stored.items()}
+        limits = {service: found.connection_limit for service, found in stored.items()}
+        await roles.set_passwords(connection, self._server.management, verifiers, limits)
+        return stored["tenant"]
 
 
 class Startup:
-    """What a process does before it serves, once the management database is prepared."""
+    """The steps from the start of the process until it is ready."""
 
-    def __init__(self, server: Server, management: ManagementPool, stores: Stores) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        server: ProvisionedServer,
+        databases: Databases,
+        management: ManagementPool,
+        tenants: Tenants,
+        watch_cache: WatchCache,
+        schema: Schema,
+        migrations: Sequence[Migration],
+    ) -> None:
+        self._bootstrap = bootstrap
         self._server = server
+        self._databases = databases
         self._management = management
-        self._stores = stores
+        self._tenants = tenants
+        self._watch_cache = watch_cache
+        self._schema = schema
+        self._migrations = migrations
 
     async def run(self) -> None:
-        """Note where the server is, and clear away what processes that died have left."""
+        """Wait for PostgreSQL, repair what died processes left, and publish own migrations.
+
+        Raises what Bootstrap.run and Schema.publish raise.
+        """
+        await self._bootstrap.run()
+        self._databases.drop(MANAGEMENT)  # cached refusals of calls that came too early
         async with self._management.connection() as connection:
             server = self._server
-            await self._stores.installation.register_server(
+            await installation.register_server(
                 connection, server.server_id, server.host, server.port
             )
-            await self._reap(connection)
+            await self._drop_unfinished(connection)
+        await self._tenants.enforce_suspensions()
+        self._watch_cache.start()
+        with acting_as(workload_principal("tenant")):
+            await self._schema.publish("tenant", self._migrations)
 
-    async def _reap(self, connection: Connection) -> None:
-        """Drop databases that were never finished and belong to nobody; tell of others."""
-        marker = await self._stores.installation.marker(connection)
-        async with self._server.provisioning() as provisioner:
+    async def _drop_unfinished(self, connection: Connection) -> None:
+        """Drop databases whose creation never ended and that no tenant has; report others."""
+        marker = await installation.marker(connection)
+        async with self._server.provisioner() as provisioner:
             # In this order: a tenant's row is older than its database.
-            marked = await self._stores.databases.marked(provisioner, marker)
-            registered = await self._stores.tenants.databases(connection)
-        for database, rest in marked.items():
+            marked = await databases.find_marked(provisioner, marker)
+            registered = await tenants.database_names(connection)
+        for database, state in marked.items():
             if database.name in registered:
                 continue
-            if rest != "creating":
-                _log.error("a database belongs to no tenant", extra={"database": database.name})
+            if state != "creating":
+                _log.error(
+                    "a database belongs to no tenant",
+                    extra={"event": "database.unregistered", "database": database.name},
+                )
                 continue
-            _log.warning("dropping a database half made", extra={"database": database.name})
-            async with self._server.provisioning(database.steward) as provisioner:
-                await self._stores.databases.drop(provisioner, database.name)
+            _log.warning(
+                "dropping a database whose creation was not finished",
+                extra={"event": "database.unfinished_dropped", "database": database.name},
+            )
+            async with self._server.provisioner(database.manager) as provisioner:
+                await databases.drop(provisioner, database.name)

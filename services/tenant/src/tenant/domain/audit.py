@@ -1,4 +1,4 @@
-"""The audit log's entries."""
+"""Entries of the audit log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditLog:
+    """A row of the table `audit_logs`; `digest` chains it to the one before."""
+
     sequence: int
     user_id: str
     action: str

@@ -1,4 +1,4 @@
-"""The databases, and the names of what belongs to them."""
+"""The names of databases and of their roles."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 SERVICES = ("tenant", "runs", "artifacts", "llm-gateway")
 TENANT_PREFIX = "t_"
-_STEWARDS = 128
+_MANAGER_ROLES = 128
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database and its roles: a group that may enter, and two logins for each service.
+    """One database and its roles: a group role with CONNECT, and two login roles for each service.
 
     The group has the database's name, because that is what `samerole` in pg_hba.conf compares.
     """
 
     name: str
-    steward: str = ""
+    manager: str = ""
     """The role that manages the database and its roles; empty for the provisioner itself."""
 
     @property
@@ -28,41 +28,41 @@ class Database:
         return self.name
 
     def runtime(self, service: str) -> str:
-        """Return the role that a service works with: it reads and writes its own tables' rows."""
+        """Return a service's runtime role, which reads and writes the rows of its tables."""
         return f"{self.name}_{service.replace('-', '_')}"
 
     def migration(self, service: str) -> str:
-        """Return the role that owns a service's tables and logs in only to change them."""
+        """Return a service's migration role, which owns its tables and logs in only to migrate."""
         return self.runtime(service) + "_mig"
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Every role of the database: the group, then the logins."""
+        """The group role, then the login roles."""
         return (self.group, *self.logins)
 
     @property
     def logins(self) -> tuple[str, ...]:
-        """Every role that can enter the database."""
+        """The runtime roles, then the migration roles."""
         runtime = map(self.runtime, SERVICES)
         return (*runtime, *map(self.migration, SERVICES))
 
 
 def template_database(management: Database) -> Database:
-    """Name the database in which templates are made, which later are renamed.
+    """Return the database in which a template is built before it gets its final name.
 
-    All templates of an installation have the same roles. Tenants' roles are their members, and so
-    have their rights on what was copied from a template, but can enter their own database only.
+    All templates of an installation have the same roles. Tenants' roles are members of them, and so
+    have their privileges on what was copied, but have CONNECT on their own database only.
     """
     return Database(f"{management.name}_template", f"{management.name}_steward_template")
 
 
 def new_tenant_database(management: Database) -> Database:
-    """Name a tenant's database: unique, opaque, and sorted by time (a ULID).
+    """Return a new tenant's database: `t_` and a ULID, which sorts by time of creation.
 
-    PostgreSQL walks over all that a role manages whenever the role manages one thing more, and a
-    tenant is nine roles. Stewards share the tenants among them, so that each walk stays short.
+    PostgreSQL searches all the memberships of a role that creates another, and a tenant has nine
+    roles. The tenants are spread over 128 manager roles, so that each search stays short.
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     ulid = "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-    steward = f"{management.name}_steward_{secrets.randbelow(_STEWARDS):03}"
-    return Database(TENANT_PREFIX + ulid, steward)
+    manager = f"{management.name}_steward_{secrets.randbelow(_MANAGER_ROLES):03}"
+    return Database(TENANT_PREFIX + ulid, manager)

@@ -1,4 +1,4 @@
-"""Migrations: numbered files of SQL, each applied once to every database of its target."""
+"""Migrations: numbered SQL files, each applied once to every database of its target."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from tenant.errors import MigrationChanged, MigrationInvalid
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-_ANY = 1_000_000
+_ANY_NUMBER = 1_000_000
 
 
-class Target(StrEnum):
+class MigrationTarget(StrEnum):
+    """Which databases a migration is for."""
+
     MANAGEMENT = "management"
     TENANT = "tenant"
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
+    """One published SQL file of one service."""
+
     service: str
-    target: Target
+    target: MigrationTarget
     number: int
     name: str
     requires: tuple[tuple[str, int], ...]
@@ -37,7 +41,7 @@ class Migration:
     def parse(
         cls,
         service: str,
-        target: Target,
+        target: MigrationTarget,
         number: int,
         name: str,
         requires: Iterable[tuple[str, int]],
@@ -45,10 +49,10 @@ class Migration:
     ) -> Migration:
         """Check one file. Raises MigrationInvalid."""
         for statement in statements(sql):
-            refused = statement.refused()
-            if refused:
+            command = statement.forbidden_command()
+            if command:
                 where = f"migration {number} ({name}), line {statement.line}"
-                raise MigrationInvalid(f"{where}: {refused} is not allowed", number, statement.line)
+                raise MigrationInvalid(f"{where}: {command} is not allowed", number, statement.line)
         required = tuple(requires)
         for other, _ in required:
             if other not in SERVICES or other == service:
@@ -59,7 +63,7 @@ class Migration:
 
 def check_numbers(migrations: Iterable[Migration]) -> None:
     """Raise MigrationInvalid unless each target's numbers are 1, 2, 3 and so on."""
-    seen = dict.fromkeys(Target, 0)
+    seen = dict.fromkeys(MigrationTarget, 0)
     for migration in sorted(migrations, key=lambda m: m.number):
         seen[migration.target] += 1
         if migration.number != seen[migration.target]:
@@ -75,17 +79,17 @@ def unpublished(
     given: Iterable[Migration],
     replaceable: Mapping[str, int],
 ) -> list[Migration]:
-    """Return what of a service's migrations is not known yet.
+    """Return those of a service's migrations that are not published yet.
 
-    Fewer than are known is what an older release sends: nothing is new then. From the number in
-    `replaceable` on, by target, files have failed and were applied nowhere: they may be corrected.
-    Raises MigrationChanged, MigrationInvalid.
+    An older release sends fewer than are known; none is new then. From the number in `replaceable`
+    on, by target, migrations have failed and were applied nowhere: they may be corrected. Raises
+    MigrationChanged, MigrationInvalid.
     """
     digests = {(m.target, m.number): m.digest for m in known if m.service == service}
     new: list[Migration] = []
     for migration in given:
         digest = digests.get((migration.target, migration.number))
-        frozen = migration.number < replaceable.get(migration.target, _ANY)
+        frozen = migration.number < replaceable.get(migration.target, _ANY_NUMBER)
         if digest is not None and digest != migration.digest and frozen:
             raise MigrationChanged(service, migration.target, migration.number)
         if digest != migration.digest:
@@ -99,10 +103,10 @@ def unpublished(
 def next_migration(
     published: Iterable[Migration], applied: Mapping[str, int], failed: Collection[str]
 ) -> Migration | None:
-    """Return what to apply next to a database that has come as far as `applied`, by service.
+    """Return the migration to apply next to a database; `applied` has the last number by service.
 
-    `published` is for the database's target. None when nothing is left, or what is left waits for
-    a requirement, or belongs to a service that has failed.
+    `published` is for the database's target. None when nothing is left, or the rest lacks a
+    requirement or belongs to a service in `failed`.
     """
     for migration in published:
         if (
@@ -115,7 +119,7 @@ def next_migration(
 
 
 def applicable_services(published: Sequence[Migration], applied: Mapping[str, int]) -> list[str]:
-    """Return the services of which something can be applied to such a database, in order."""
+    """Return the services of which a migration can be applied, in the order of application."""
     numbers = dict(applied)
     found: dict[str, None] = {}
     while (migration := next_migration(published, numbers, ())) is not None:
@@ -125,7 +129,7 @@ def applicable_services(published: Sequence[Migration], applied: Mapping[str, in
 
 
 def fingerprint(published: Iterable[Migration]) -> str:
-    """Return a sha256 that differs when any migration does."""
+    """Return a sha256 over all migrations."""
     digest = hashlib.sha256()
     for migration in published:
         digest.update(f"{migration.service} {migration.number} {migration.digest}\n".encode())
@@ -133,10 +137,10 @@ def fingerprint(published: Iterable[Migration]) -> str:
 
 
 def unpublished_services(published: Iterable[Migration], required: Iterable[str]) -> set[str]:
-    """Return which services a new database waits for.
+    """Return the services whose migrations a new database lacks.
 
-    Those of `required` that have published nothing, and those that do not have (yet) what others'
-    migrations require.
+    Those of `required` that have published nothing, and those that have not published what the
+    migrations of others require.
     """
     migrations = tuple(published)
     last = _last_numbers(migrations)
@@ -147,14 +151,16 @@ def unpublished_services(published: Iterable[Migration], required: Iterable[str]
 
 
 def _check_requirements(migrations: Iterable[Migration]) -> None:
-    """Raise MigrationInvalid when migrations wait for each other."""
-    for target in Target:
+    """Raise MigrationInvalid when migrations require each other in a circle."""
+    for target in MigrationTarget:
         left = [migration for migration in migrations if migration.target is target]
         last = _last_numbers(left)
-        # What nobody has published yet may still come: only what can never be is refused.
-        applied = {service: 0 if service in last else _ANY for service in SERVICES}
+        # What is not published yet may come later: only circles are refused.
+        applied = {service: 0 if service in last else _ANY_NUMBER for service in SERVICES}
         while (done := next_migration(left, applied, ())) is not None:
-            applied[done.service] = _ANY if done.number == last[done.service] else done.number
+            applied[done.service] = (
+                _ANY_NUMBER if done.number == last[done.service] else done.number
+            )
         for migration in left:
             if applied[migration.service] < migration.number:
                 number, service = migration.number, migration.service

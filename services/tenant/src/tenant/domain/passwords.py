@@ -1,4 +1,4 @@
-"""Passwords of database roles, and what the server is told of them."""
+"""Passwords of database roles, and their SCRAM verifiers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def new_password() -> str:
 
 
 def scram_verifier(password: str, iterations: int = ITERATIONS) -> str:
-    """Return what PostgreSQL stores of an ASCII password (RFC 5803).
+    """Return the verifier that PostgreSQL stores for an ASCII password (RFC 5803).
 
-    Given this instead of the password, neither the server nor its log ever sees the password.
+    ALTER ROLE takes it in place of the password, so the server and its log never see that.
     """
     salt = secrets.token_bytes(_SALT_BYTES)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)

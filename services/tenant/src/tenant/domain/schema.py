@@ -1,4 +1,4 @@
-"""How far the databases have come with the services' migrations."""
+"""Which migrations the databases have."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from tenant.domain.migrations import Migration
 
 MANAGEMENT = ""
-"""Stands in the place of a tenant's id for the management database."""
+"""The management database, where a tenant id is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """One database and one service."""
+    """Which of one service's migrations one database has."""
 
     tenant_id: str
     service: str
@@ -27,37 +27,37 @@ class SchemaStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """The last migration of a service that a database's own ledger holds."""
+class AppliedMigration:
+    """The last migration of a service that a database has."""
 
     number: int
     time: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class MigrationFailure:
     """A migration that could not be applied, and why."""
 
     migration: Migration
     sqlstate: str
     message: str
-    """The database's words. They may hold values of rows, so tenants' are shown to nobody."""
+    """PostgreSQL's message. It may quote values of rows, so a tenant's is returned to nobody."""
 
     def __str__(self) -> str:
         return f"{self.sqlstate} in {self.migration.number} {self.migration.name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far one database has come, by service, and what stopped it."""
+class MigrationProgress:
+    """The last applied migration of each service in one database, and the failures, by service."""
 
-    applied: dict[str, Applied] = field(default_factory=dict[str, "Applied"])
-    failures: dict[str, Failure] = field(default_factory=dict[str, "Failure"])
+    applied: dict[str, AppliedMigration] = field(default_factory=dict[str, "AppliedMigration"])
+    failures: dict[str, MigrationFailure] = field(default_factory=dict[str, "MigrationFailure"])
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a publication has done."""
+    """The result of PublishMigrations."""
 
     published_count: int
     current_tenant_count: int

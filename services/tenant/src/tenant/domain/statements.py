@@ -1,4 +1,4 @@
-"""The statements of a file of SQL, as far as needed to find what a migration must not hold."""
+"""A tokenizer for SQL files, to find commands that a migration must not contain."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
-_ALONE = frozenset(["BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"])
-_IN_TWO_WORDS = frozenset([("START", "TRANSACTION"), ("PREPARE", "TRANSACTION")])
+_COMMENT_DELIMITER = re.compile(r"/\*|\*/")
+_ONE_WORD = frozenset(["BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"])
+_TWO_WORDS = frozenset([("START", "TRANSACTION"), ("PREPARE", "TRANSACTION")])
 
 
 @dataclass(slots=True)
@@ -35,12 +35,12 @@ class Statement:
     line: int
     words: list[str] = field(default_factory=list[str])
 
-    def refused(self) -> str:
-        """Return what a migration must not hold of this; empty when it is fine."""
+    def forbidden_command(self) -> str:
+        """Return the command of this statement that no migration may contain, or an empty text."""
         first, second = (*self.words, "", "")[:2]
-        if first in _ALONE:
+        if first in _ONE_WORD:
             return first
-        if (first, second) in _IN_TWO_WORDS:
+        if (first, second) in _TWO_WORDS:
             return f"{first} {second}"
         if first == "COPY" and self.words[-1:] != ["COPY"]:
             return next((f"COPY {w}" for w in self.words if w in ("STDIN", "STDOUT")), "")
@@ -48,7 +48,7 @@ class Statement:
 
 
 def statements(sql: str) -> Iterator[Statement]:
-    """Split SQL as the server does; what is unclosed reaches to the end."""
+    """Split SQL into statements as PostgreSQL does; an unclosed quote reaches to the end."""
     current: Statement | None = None
     atomic = 0  # how deep in BEGIN ATOMIC … END, where a semicolon ends nothing
     line, counted = 1, 0
@@ -92,7 +92,7 @@ def _tokens(sql: str) -> Iterator[tuple[str, str, int]]:
 def _comment_end(sql: str, position: int) -> int:
     """Return where a comment ends; comments nest."""
     depth = 1
-    while depth and (edge := _COMMENT_EDGE.search(sql, position)) is not None:
-        depth += 1 if edge[0] == "/*" else -1
-        position = edge.end()
+    while depth and (delimiter := _COMMENT_DELIMITER.search(sql, position)) is not None:
+        depth += 1 if delimiter[0] == "/*" else -1
+        position = delimiter.end()
     return len(sql) if depth else position

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 class TenantState(StrEnum):
+    """The column `tenants.state`."""
+
     CREATING = "creating"
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -20,6 +22,8 @@ class TenantState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
+    """A row of the table `tenants`."""
+
     tenant_id: str
     name: str
     state: TenantState

@@ -1,4 +1,4 @@
-"""Brings databases along with what the services have published."""
+"""Applies to a database what is published and not applied yet."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ import logging
 from typing import TYPE_CHECKING
 
 from tenant.domain.migrations import applicable_services
-from tenant.domain.schema import Progress
+from tenant.domain.schema import MigrationProgress
+from tenant.store import published_migrations, schema_states
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
     from tenant.domain.databases import Database
-    from tenant.domain.migrations import Target
+    from tenant.domain.migrations import MigrationTarget
     from tenant.rollout.migrator import Migrator
-    from tenant.store.stores import Stores
 
 _log = logging.getLogger(__name__)
 
 
 class Rollout:
-    def __init__(self, migrator: Migrator, stores: Stores) -> None:
+    """Migrates one database at a time, and records in `schema_states` how far it came."""
+
+    def __init__(self, migrator: Migrator) -> None:
         self._migrator = migrator
-        self._stores = stores
 
-    async def bring(
-        self, connection: Connection, tenant_id: str, database: Database, target: Target
-    ) -> Progress:
-        """Apply to one database what is published and not applied yet, and note how far it came.
+    async def migrate(
+        self, connection: Connection, tenant_id: str, database: Database, target: MigrationTarget
+    ) -> MigrationProgress:
+        """Apply the published migrations that one database lacks; record and return the outcome.
 
-        `connection` leads to the management database and holds the lock of this database. An
-        empty `tenant_id` stands for the management database. Raises ServerUnavailable.
+        `connection` is to the management database and holds the lock of `database`. An empty
+        `tenant_id` stands for the management database. Raises ServerUnavailable.
         """
-        published = await self._stores.migrations.of_target(connection, target)
-        applied = await self._stores.schema_states.applied(connection, tenant_id)
+        published = await published_migrations.list_for(connection, target)
+        applied = await schema_states.applied_numbers(connection, tenant_id)
         services = applicable_services(published, applied)
         if not services:
-            return Progress()
+            return MigrationProgress()
         progress = await self._migrator.run(database, published, services)
-        await self._stores.schema_states.record(connection, tenant_id, progress)
+        await schema_states.record(connection, tenant_id, progress)
         for failure in progress.failures.values():
             _log.error(
                 "a migration failed",
                 extra={
+                    "event": "migration.failed",
                     "tenant_id": tenant_id,
                     "migration": f"{failure.migration.service} {failure.migration.number}",
                     "sqlstate": failure.sqlstate,

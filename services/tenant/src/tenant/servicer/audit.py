@@ -1,4 +1,4 @@
-"""The gRPC methods of AuditService: unpack, call, pack."""
+"""The gRPC methods of AuditService."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 from nagaya.tenant.v1 import audit_service_pb2 as pb
 from nagaya.tenant.v1 import audit_service_pb2_grpc
 from tenant import wire
+from tenant.store import audit_logs
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
     from interceptor.server import Context
-    from tenant.store.audit_logs import AuditLogStore
 
 
 class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
-    def __init__(
-        self, management: ManagementPool, tenants: TenantPools, store: AuditLogStore
-    ) -> None:
+    """Lists audit entries of a tenant, or of the management database."""
+
+    def __init__(self, management: ManagementPool, tenants: TenantPools) -> None:
         self._management = management
         self._tenants = tenants
-        self._store = store
 
     async def ListAuditLogs(
         self, request: pb.ListAuditLogsRequest, context: Context
@@ -28,7 +27,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         tenant_id = request.tenant_id
         lease = self._tenants.connection(tenant_id) if tenant_id else self._management.connection()
         async with lease as connection:
-            page = await self._store.page(connection, request.page_size, request.page_token)
+            page = await audit_logs.page(connection, request.page_size, request.page_token)
         return pb.ListAuditLogsResponse(
             audit_logs=map(wire.audit_log, page.items), next_page_token=page.next_token
         )

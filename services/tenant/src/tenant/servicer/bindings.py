@@ -1,4 +1,4 @@
-"""The services that this process serves."""
+"""The gRPC services that the process serves."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from nagaya.tenant.v1 import (
     schema_service_pb2_grpc,
     tenant_service_pb2_grpc,
 )
-from tenant.servicer.audit import AuditServicer
-from tenant.servicer.connections import ConnectionServicer
-from tenant.servicer.schema import SchemaServicer
-from tenant.servicer.tenants import TenantServicer
 
 if TYPE_CHECKING:
     from interceptor.server import Binding
-    from tenant.app.service import Service
+    from tenant.servicer.audit import AuditServicer
+    from tenant.servicer.connections import ConnectionServicer
+    from tenant.servicer.schema import SchemaServicer
+    from tenant.servicer.tenants import TenantServicer
 
 _PUBLICATION_BYTES = 16 << 20
 
 
-def bindings(service: Service) -> list[Binding]:
-    """Tie the servicers to their contracts."""
-    management, stores = service.management, service.stores
-    tenants = TenantServicer(service.tenants, service.directory, management, stores.tenants)
-    schema = SchemaServicer(service.schema, management, stores.schema_states)
-    audit = AuditServicer(management, service.tenant_pools, stores.audit_logs)
+def bindings(
+    tenants: TenantServicer,
+    connections: ConnectionServicer,
+    schema: SchemaServicer,
+    audit: AuditServicer,
+) -> list[Binding]:
+    """Bind the servicers to the services of the contract."""
     return [
         bind(
             tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
@@ -37,7 +37,7 @@ def bindings(service: Service) -> list[Binding]:
         ),
         bind(
             connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
-            ConnectionServicer(service.connections),
+            connections,
             "nagaya.tenant.v1.ConnectionService",
         ),
         bind(

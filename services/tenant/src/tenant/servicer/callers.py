@@ -1,4 +1,4 @@
-"""What a caller may see where a method belongs to no tenant."""
+"""What a caller may see of methods whose request names no tenant."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def covered_tenants(principal: Principal) -> frozenset[str] | None:
-    """Return the tenants that a person's token covers; None for all."""
+    """Return the tenant ids that a person's token covers; None for all."""
     return None if "*" in principal.tenants else principal.tenants
 
 
-def sees(principal: Principal, tenant_id: str) -> bool:
-    """Tell whether somebody who watches is told of a tenant; workloads are told of all."""
+def may_watch(principal: Principal, tenant_id: str) -> bool:
+    """Return whether WatchTenants sends a tenant to this caller; workloads get all."""
     return principal.workload is not None or principal.covers(tenant_id)
 
 
 def calling_service() -> str:
-    """Return which service calls. Raises PermissionDenied when a person does."""
+    """Return the name of the calling service. Raises PermissionDenied for a person."""
     workload = current_principal().workload
     if workload is None:
         raise PermissionDenied

@@ -1,4 +1,4 @@
-"""The gRPC methods of ConnectionService: unpack, call, pack."""
+"""The gRPC methods of ConnectionService."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from tenant.servicer.callers import calling_service
 
 if TYPE_CHECKING:
     from interceptor.server import Context
-    from tenant.app.connections import Connections
+    from tenant.app.connection_resolver import ConnectionResolver
 
 
 class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    """Tells a service how to connect to a database."""
+
+    def __init__(self, resolver: ConnectionResolver) -> None:
+        self._resolver = resolver
 
     async def ResolveConnection(
         self, request: pb.ResolveConnectionRequest, context: Context
     ) -> pb.ResolveConnectionResponse:
-        login = await self._connections.resolve(calling_service(), request.tenant_id)
-        return pb.ResolveConnectionResponse(connection=wire.connection(login))
+        parameters = await self._resolver.resolve(calling_service(), request.tenant_id)
+        return pb.ResolveConnectionResponse(connection=wire.connection(parameters))

@@ -1,4 +1,4 @@
-"""The gRPC methods of TenantService: unpack, call, pack."""
+"""The gRPC methods of TenantService."""
 
 from __future__ import annotations
 
@@ -8,32 +8,29 @@ from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya.tenant.v1 import tenant_service_pb2_grpc
 from servicekit.call import current_principal
 from tenant import wire
-from tenant.app.directory import Changed, Removed
+from tenant.app.watch_cache import TenantChanged, TenantRemoved
 from tenant.errors import TenantNotFound
-from tenant.servicer.callers import covered_tenants, sees
+from tenant.servicer.callers import covered_tenants, may_watch
+from tenant.store import tenants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import ManagementPool
     from interceptor.server import Context
-    from tenant.app.directory import Directory, Event
     from tenant.app.tenants import Tenants
-    from tenant.store.tenants import TenantStore
+    from tenant.app.watch_cache import Event, WatchCache
 
 
 class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
+    """Creates, finds, lists, suspends, resumes and watches tenants."""
+
     def __init__(
-        self,
-        tenants: Tenants,
-        directory: Directory,
-        management: ManagementPool,
-        store: TenantStore,
+        self, tenants: Tenants, watch_cache: WatchCache, management: ManagementPool
     ) -> None:
         self._tenants = tenants
-        self._directory = directory
+        self._watch_cache = watch_cache
         self._management = management
-        self._store = store
 
     async def CreateTenant(
         self, request: pb.CreateTenantRequest, context: Context
@@ -45,7 +42,7 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         self, request: pb.GetTenantRequest, context: Context
     ) -> pb.GetTenantResponse:
         async with self._management.connection() as connection:
-            tenant = await self._store.find(connection, request.tenant_id)
+            tenant = await tenants.find(connection, request.tenant_id)
         if tenant is None:
             raise TenantNotFound(request.tenant_id)
         return pb.GetTenantResponse(tenant=wire.tenant(tenant))
@@ -55,9 +52,7 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     ) -> pb.ListTenantsResponse:
         covered = covered_tenants(current_principal())
         async with self._management.connection() as connection:
-            page = await self._store.page(
-                connection, covered, request.page_size, request.page_token
-            )
+            page = await tenants.page(connection, covered, request.page_size, request.page_token)
         return pb.ListTenantsResponse(
             tenants=map(wire.tenant, page.items), next_page_token=page.next_token
         )
@@ -78,15 +73,17 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         self, request: pb.WatchTenantsRequest, context: Context
     ) -> AsyncGenerator[pb.WatchTenantsResponse]:
         principal = current_principal()
-        async for event in self._directory.watch(lambda tenant_id: sees(principal, tenant_id)):
+        async for event in self._watch_cache.watch(
+            lambda tenant_id: may_watch(principal, tenant_id)
+        ):
             yield _watched(event)
 
 
 def _watched(event: Event) -> pb.WatchTenantsResponse:
     match event:
-        case Changed(tenant):
+        case TenantChanged(tenant):
             return pb.WatchTenantsResponse(tenant=wire.tenant(tenant))
-        case Removed(tenant_id):
+        case TenantRemoved(tenant_id):
             return pb.WatchTenantsResponse(removed_tenant_id=tenant_id)
         case _:
             return pb.WatchTenantsResponse(synced=True)

@@ -14,23 +14,22 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
-class AuditLogStore:
-    async def page(self, connection: Connection, size: int, token: str) -> paging.Page[AuditLog]:
-        """Return one page of a database's log, newest first."""
-        limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            """
-            SELECT sequence, user_id, action, resource_type, resource_id, details, database_role,
-                   created_at, digest
-              FROM audit_logs
-             WHERE $1::bigint IS NULL OR sequence < $1
-             ORDER BY sequence DESC
-             LIMIT $2
-            """,
-            paging.decode(token),
-            limit + 1,
-        )
-        return paging.page(rows, limit, _audit_log, "sequence")
+async def page(connection: Connection, size: int, token: str) -> paging.Page[AuditLog]:
+    """Return one page of a database's audit log, newest entry first."""
+    limit = size or paging.DEFAULT_SIZE
+    rows = await connection.fetch(
+        """
+        SELECT sequence, user_id, action, resource_type, resource_id, details, database_role,
+               created_at, digest
+          FROM audit_logs
+         WHERE $1::bigint IS NULL OR sequence < $1
+         ORDER BY sequence DESC
+         LIMIT $2
+        """,
+        paging.decode(token),
+        limit + 1,
+    )
+    return paging.page(rows, limit, _audit_log, "sequence")
 
 
 def _audit_log(row: asyncpg.Record) -> AuditLog:

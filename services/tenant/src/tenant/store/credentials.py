@@ -1,7 +1,8 @@
-"""The sealed passwords of the services' roles.
+"""The encrypted passwords of the services' roles.
 
-In `tenants.database_url` for the tenant service itself, in `tenant_credentials` for the others, in
-`management_credentials` for the management database. Each opens only in its own place.
+`tenants.database_url` holds the tenant service's own, `tenant_credentials` the others',
+`management_credentials` those for the management database. Each is bound to its row and column: it
+cannot be decrypted in another place.
 """
 
 from __future__ import annotations
@@ -17,112 +18,114 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from tenant.domain.databases import Database
-    from tenant.domain.sealing import KeyRing
+    from tenant.domain.encryption import KeyRing
 
 _FIRST_GENERATION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One service's role on one database."""
+    """The login of one service's role on one database."""
 
     service: str
     password: str = field(repr=False)
     connection_limit: int
 
 
-class CredentialStore:
-    def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
+def encrypted_url(
+    key_ring: KeyRing, tenant_id: str, host: str, port: int, database: Database, password: str
+) -> str:
+    """Return the URL by which the tenant service logs in to a tenant's database, encrypted."""
+    url = f"postgresql://{database.runtime('tenant')}:{password}@{host}:{port}/{database.name}"
+    return key_ring.encrypt(url, "tenants.database_url", tenant_id)
 
-    def seal_url(
-        self, tenant_id: str, host: str, port: int, database: Database, password: str
-    ) -> str:
-        """Return the address by which the tenant service logs in to a tenant's database, sealed."""
-        url = f"postgresql://{database.runtime('tenant')}:{password}@{host}:{port}/{database.name}"
-        return self._keys.seal(url, "tenants.database_url", tenant_id)
 
-    async def own_password(self, connection: Connection, tenant_id: str) -> str:
-        """Return the password in a tenant's `database_url`."""
-        sealed = await connection.fetchval(
-            "SELECT database_url FROM tenants WHERE id = $1", tenant_id
-        )
-        url = self._keys.open(sealed, "tenants.database_url", tenant_id)
-        return urlsplit(url).password or ""
+async def own_password(connection: Connection, key_ring: KeyRing, tenant_id: str) -> str:
+    """Return the password in a tenant's `database_url`."""
+    sealed = await connection.fetchval("SELECT database_url FROM tenants WHERE id = $1", tenant_id)
+    url = key_ring.decrypt(sealed, "tenants.database_url", tenant_id)
+    return urlsplit(url).password or ""
 
-    async def insert(
-        self,
-        connection: Connection,
-        tenant_id: str,
-        passwords: Mapping[str, str],
-        connection_limit: int,
-    ) -> None:
-        """Keep the passwords of services other than the tenant service, by service."""
-        await connection.executemany(
-            """
-            INSERT INTO tenant_credentials
-                (tenant_id, service, generation, sealed, connection_limit)
-            VALUES ($1, $2, $3, $4, $5)
-            """,
-            [
-                (
-                    tenant_id,
-                    service,
-                    _FIRST_GENERATION,
-                    self._keys.seal(password, *_place(tenant_id, service, _FIRST_GENERATION)),
-                    connection_limit,
-                )
-                for service, password in passwords.items()
-            ],
-        )
 
-    async def of_tenant(self, connection: Connection, tenant_id: str) -> dict[str, Credential]:
-        """Return the credentials of services other than the tenant service, by service."""
-        rows = await connection.fetch(
-            """
-            SELECT service, generation, sealed, connection_limit
-              FROM tenant_credentials
-             WHERE tenant_id = $1
-            """,
-            tenant_id,
-        )
-        return {row["service"]: self._opened(row, tenant_id) for row in rows}
+async def insert(
+    connection: Connection,
+    key_ring: KeyRing,
+    tenant_id: str,
+    passwords: Mapping[str, str],
+    connection_limit: int,
+) -> None:
+    """Insert the passwords of the services other than the tenant service, by service."""
+    await connection.executemany(
+        """
+        INSERT INTO tenant_credentials
+            (tenant_id, service, generation, sealed, connection_limit)
+        VALUES ($1, $2, $3, $4, $5)
+        """,
+        [
+            (
+                tenant_id,
+                service,
+                _FIRST_GENERATION,
+                key_ring.encrypt(password, *_place(tenant_id, service, _FIRST_GENERATION)),
+                connection_limit,
+            )
+            for service, password in passwords.items()
+        ],
+    )
 
-    async def insert_management(
-        self,
-        connection: Connection,
-        passwords: Mapping[str, str],
-        connection_limits: Mapping[str, int],
-    ) -> None:
-        """Keep passwords for the management database, where there is none yet."""
-        await connection.executemany(
-            """
-            INSERT INTO management_credentials (service, generation, sealed, connection_limit)
-            VALUES ($1, $2, $3, $4)
-            ON CONFLICT (service) DO NOTHING
-            """,
-            [
-                (
-                    service,
-                    _FIRST_GENERATION,
-                    self._keys.seal(password, *_place("", service, _FIRST_GENERATION)),
-                    connection_limits[service],
-                )
-                for service, password in passwords.items()
-            ],
-        )
 
-    async def of_management(self, connection: Connection) -> dict[str, Credential]:
-        """Return the credentials for the management database, by service."""
-        rows = await connection.fetch(
-            "SELECT service, generation, sealed, connection_limit FROM management_credentials"
-        )
-        return {row["service"]: self._opened(row, "") for row in rows}
+async def of_tenant(
+    connection: Connection, key_ring: KeyRing, tenant_id: str
+) -> dict[str, Credential]:
+    """Return the credentials of the services other than the tenant service, by service."""
+    rows = await connection.fetch(
+        """
+        SELECT service, generation, sealed, connection_limit
+          FROM tenant_credentials
+         WHERE tenant_id = $1
+        """,
+        tenant_id,
+    )
+    return {row["service"]: _credential(key_ring, row, tenant_id) for row in rows}
 
-    def _opened(self, row: asyncpg.Record, tenant_id: str) -> Credential:
-        place = _place(tenant_id, row["service"], row["generation"])
-        password = self._keys.open(row["sealed"], *place)
-        return Credential(row["service"], password, row["connection_limit"])
+
+async def insert_for_management(
+    connection: Connection,
+    key_ring: KeyRing,
+    passwords: Mapping[str, str],
+    connection_limits: Mapping[str, int],
+) -> None:
+    """Insert passwords for the management database, for the services that have none yet."""
+    await connection.executemany(
+        """
+        INSERT INTO management_credentials (service, generation, sealed, connection_limit)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (service) DO NOTHING
+        """,
+        [
+            (
+                service,
+                _FIRST_GENERATION,
+                key_ring.encrypt(password, *_place("", service, _FIRST_GENERATION)),
+                connection_limits[service],
+            )
+            for service, password in passwords.items()
+        ],
+    )
+
+
+async def of_management(connection: Connection, key_ring: KeyRing) -> dict[str, Credential]:
+    """Return the credentials for the management database, by service."""
+    rows = await connection.fetch(
+        "SELECT service, generation, sealed, connection_limit FROM management_credentials"
+    )
+    return {row["service"]: _credential(key_ring, row, "") for row in rows}
+
+
+def _credential(key_ring: KeyRing, row: asyncpg.Record, tenant_id: str) -> Credential:
+    place = _place(tenant_id, row["service"], row["generation"])
+    password = key_ring.decrypt(row["sealed"], *place)
+    return Credential(row["service"], password, row["connection_limit"])
 
 
 def _place(tenant_id: str, service: str, generation: int) -> tuple[str, ...]:

@@ -8,15 +8,14 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
-class IdentityStore:
-    async def insert(self, connection: Connection, tenant_id: str) -> bool:
-        """Write down whose the database is; False if that has been done."""
-        inserted = await connection.fetchval(
-            """
-            INSERT INTO tenant_identity (tenant_id) VALUES ($1)
-            ON CONFLICT DO NOTHING
-            RETURNING true
-            """,
-            tenant_id,
-        )
-        return inserted is not None
+async def insert(connection: Connection, tenant_id: str) -> bool:
+    """Record the tenant that the database belongs to; False if that has been done."""
+    inserted = await connection.fetchval(
+        """
+        INSERT INTO tenant_identity (tenant_id) VALUES ($1)
+        ON CONFLICT DO NOTHING
+        RETURNING true
+        """,
+        tenant_id,
+    )
+    return inserted is not None

@@ -1,4 +1,4 @@
-"""Locks over all processes of the tenant service."""
+"""Advisory locks in the management database: one holder among all processes of the service."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
 
 
-class Locks:
-    """Named locks in the management database: they end with the process that holds them.
+class AdvisoryLocks:
+    """Named session-level advisory locks; PostgreSQL releases them when the process dies.
 
-    `at_once` bounds how many this process holds or waits for there, because each takes a
-    connection; those of this process who want the same one wait without.
+    `limit` bounds how many this process holds or waits for, because each takes a connection. Tasks
+    of this process that want the same lock wait for an asyncio.Lock, without a connection.
     """
 
-    def __init__(self, management: ManagementPool, at_once: int) -> None:
+    def __init__(self, management: ManagementPool, limit: int) -> None:
         self._management = management
-        self._room = asyncio.Semaphore(at_once)
-        self._here: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(limit)
+        self._local: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def holding(self, name: str) -> AsyncGenerator[Connection]:
-        """Hold a lock for the block; lend the connection to the management database it lies on."""
-        here = self._here.setdefault(name, asyncio.Lock())
+        """Hold a lock for the block; yield the management database's connection that has it."""
+        local = self._local.setdefault(name, asyncio.Lock())
         async with (
-            here,
-            self._room,
+            local,
+            self._slots,
             self._management.connection() as connection,
             advisory_lock(connection, name),
         ):
@@ -41,7 +41,7 @@ class Locks:
 
 @asynccontextmanager
 async def advisory_lock(connection: Connection, name: str) -> AsyncGenerator[None]:
-    """Hold a lock in the database of `connection`, as long as that lives."""
+    """Hold an advisory lock of the session `connection` for the block."""
     await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", name)
     try:
         yield

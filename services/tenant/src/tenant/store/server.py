@@ -1,4 +1,4 @@
-"""The database server: its provisioner, and sessions of other roles."""
+"""Connections to the database server: of the provisioner, and of other roles."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ _LOGIN_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Server:
-    """One server of databases, which the provisioner makes and never enters."""
+class ProvisionedServer:
+    """One PostgreSQL server, on which the provisioner creates databases and roles.
+
+    The provisioner connects to the management database only.
+    """
 
     def __init__(self, server_id: str, address: DatabaseAddress, connections: int = 6) -> None:
         self.server_id = server_id
         self.host = address.host
         self.port = address.port
         self.management = Database(address.database)
-        self._provisioner = ConnectionParameters(
+        self._login = ConnectionParameters(
             host=address.host,
             port=address.port,
             database=address.database,
@@ -48,17 +51,17 @@ class Server:
         self._pool = ManagementPool(self._databases)
 
     @asynccontextmanager
-    async def provisioning(self, steward: str = "") -> AsyncGenerator[Connection]:
-        """Lend a connection of the provisioner to the management database, acting as a steward.
+    async def provisioner(self, manager: str = "") -> AsyncGenerator[Connection]:
+        """Lend a connection of the provisioner, with SET ROLE to a manager role if one is named.
 
         Raises ServerUnavailable, also when the connection breaks.
         """
         try:
             async with self._pool.connection() as connection:
-                if not steward:
+                if not manager:
                     yield connection
                     return
-                await connection.execute(f'SET ROLE "{steward}"')
+                await connection.execute(f'SET ROLE "{manager}"')
                 try:
                     yield connection
                 finally:
@@ -68,7 +71,7 @@ class Server:
             raise ServerUnavailable(self.server_id) from error
 
     async def login(self, database: str, role: str, password: str, **settings: str) -> Connection:
-        """Open a session; the caller closes it. Raises ServerUnavailable."""
+        """Connect as any role; the caller closes the connection. Raises ServerUnavailable."""
         try:
             return await asyncpg.connect(
                 host=self.host,
@@ -81,8 +84,15 @@ class Server:
                 server_settings={"application_name": APPLICATION} | settings,
             )
         except Exception as error:  # sockets, the protocol and the loop have many ways to fail
-            why = {"database": database, "role": role, "why": type(error).__name__}
-            _log.warning("a session could not be opened", extra=why)
+            _log.warning(
+                "a database connection could not be opened",
+                extra={
+                    "event": "database_connection.failed",
+                    "database": database,
+                    "role": role,
+                    "why": type(error).__name__,
+                },
+            )
             raise ServerUnavailable(self.server_id) from error
 
     def close(self) -> None:
@@ -90,4 +100,4 @@ class Server:
         self._databases.close()
 
     async def _resolve(self, _: str) -> ConnectionParameters:
-        return self._provisioner
+        return self._login

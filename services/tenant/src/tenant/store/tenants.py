@@ -20,91 +20,95 @@ _COLUMNS = (
 )
 
 
-class TenantStore:
-    async def insert(
-        self,
-        connection: Connection,
-        tenant_id: str,
-        request_id: str,
-        name: str,
-        server_id: str,
-        database: Database,
-        sealed_url: str,
-    ) -> Tenant | None:
-        """Insert a tenant that is being created; None if its id or request id has been used."""
-        return await _one(
-            connection,
-            f"""
-            INSERT INTO tenants (id, request_id, name, server_id, db_name, steward, database_url,
-                                 state, is_active)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'creating', false)
-            ON CONFLICT DO NOTHING
-            RETURNING {_COLUMNS}
-            """,
-            tenant_id,
-            request_id,
-            name,
-            server_id,
-            database.name,
-            database.steward,
-            sealed_url,
-        )
+async def insert(
+    connection: Connection,
+    tenant_id: str,
+    request_id: str,
+    name: str,
+    server_id: str,
+    database: Database,
+    encrypted_url: str,
+) -> Tenant | None:
+    """Insert a tenant in state `creating`; None if its id or request id is in use."""
+    return await _one(
+        connection,
+        f"""
+        INSERT INTO tenants (id, request_id, name, server_id, db_name, steward, database_url,
+                             state, is_active)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 'creating', false)
+        ON CONFLICT DO NOTHING
+        RETURNING {_COLUMNS}
+        """,
+        tenant_id,
+        request_id,
+        name,
+        server_id,
+        database.name,
+        database.manager,
+        encrypted_url,
+    )
 
-    async def find(self, connection: Connection, tenant_id: str) -> Tenant | None:
-        return await _one(connection, f"SELECT {_COLUMNS} FROM tenants WHERE id = $1", tenant_id)
 
-    async def find_by_request(self, connection: Connection, request_id: str) -> Tenant | None:
-        sql = f"SELECT {_COLUMNS} FROM tenants WHERE request_id = $1"
-        return await _one(connection, sql, request_id)
+async def find(connection: Connection, tenant_id: str) -> Tenant | None:
+    return await _one(connection, f"SELECT {_COLUMNS} FROM tenants WHERE id = $1", tenant_id)
 
-    async def change_state(
-        self, connection: Connection, tenant_id: str, state: TenantState
-    ) -> Tenant | None:
-        """Put a tenant into another state; None if it is gone, or in that state already."""
-        return await _one(
-            connection,
-            f"""
-            UPDATE tenants
-               SET state = $2, is_active = ($2 = 'active'), generation = generation + 1,
-                   updated_at = now()
-             WHERE id = $1 AND state <> $2
-            RETURNING {_COLUMNS}
-            """,
-            tenant_id,
-            state.value,
-        )
 
-    async def page(
-        self, connection: Connection, covered: Collection[str] | None, size: int, token: str
-    ) -> paging.Page[Tenant]:
-        """Return one page of tenants by id: of those covered, or of all when None is given."""
-        limit = size or paging.DEFAULT_SIZE
-        rows = await connection.fetch(
-            f"""
-            SELECT {_COLUMNS}
-              FROM tenants
-             WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2))
-             ORDER BY id
-             LIMIT $3
-            """,
-            paging.decode(token, str) or "",
-            None if covered is None else list(covered),
-            limit + 1,
-        )
-        return paging.page(rows, limit, _tenant, "id")
+async def find_by_request_id(connection: Connection, request_id: str) -> Tenant | None:
+    sql = f"SELECT {_COLUMNS} FROM tenants WHERE request_id = $1"
+    return await _one(connection, sql, request_id)
 
-    async def some(self, connection: Connection, tenant_ids: Collection[str]) -> list[Tenant]:
-        """Return those of the named tenants that exist."""
-        sql = f"SELECT {_COLUMNS} FROM tenants WHERE id = ANY($1)"
-        return [_tenant(row) for row in await connection.fetch(sql, list(tenant_ids))]
 
-    async def every(self, connection: Connection) -> list[Tenant]:
-        rows = await connection.fetch(f"SELECT {_COLUMNS} FROM tenants ORDER BY id")
-        return [_tenant(row) for row in rows]
+async def set_state(connection: Connection, tenant_id: str, state: TenantState) -> Tenant | None:
+    """Update a tenant's state and generation; None if it is gone, or in that state already."""
+    return await _one(
+        connection,
+        f"""
+        UPDATE tenants
+           SET state = $2, is_active = ($2 = 'active'), generation = generation + 1,
+               updated_at = now()
+         WHERE id = $1 AND state <> $2
+        RETURNING {_COLUMNS}
+        """,
+        tenant_id,
+        state.value,
+    )
 
-    async def databases(self, connection: Connection) -> set[str]:
-        """Return the names of all databases that belong to a tenant."""
-        return {row["db_name"] for row in await connection.fetch("SELECT db_name FROM tenants")}
+
+async def page(
+    connection: Connection, covered: Collection[str] | None, size: int, token: str
+) -> paging.Page[Tenant]:
+    """Return one page of tenants, sorted by id; limited to `covered`, unless it is None."""
+    limit = size or paging.DEFAULT_SIZE
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}
+          FROM tenants
+         WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2))
+         ORDER BY id
+         LIMIT $3
+        """,
+        paging.decode(token, str) or "",
+        None if covered is None else list(covered),
+        limit + 1,
+    )
+    return paging.page(rows, limit, _tenant, "id")
+
+
+async def find_many(connection: Connection, tenant_ids: Collection[str]) -> list[Tenant]:
+    """Return those of these tenants that exist."""
+    sql = f"SELECT {_COLUMNS} FROM tenants WHERE id = ANY($1)"
+    return [_tenant(row) for row in await connection.fetch(sql, list(tenant_ids))]
+
+
+async def list_all(connection: Connection) -> list[Tenant]:
+    """Return all tenants, sorted by id."""
+    rows = await connection.fetch(f"SELECT {_COLUMNS} FROM tenants ORDER BY id")
+    return [_tenant(row) for row in rows]
+
+
+async def database_names(connection: Connection) -> set[str]:
+    """Return the names of the databases of all tenants."""
+    return {row["db_name"] for row in await connection.fetch("SELECT db_name FROM tenants")}
 
 
 async def _one(connection: Connection, sql: str, *values: object) -> Tenant | None:

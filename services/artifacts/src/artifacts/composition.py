@@ -1,0 +1,66 @@
+"""The composition root: constructs every object of the service with exactly what it uses."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifacts.app.batches import Batches
+from artifacts.app.collector import Collector
+from artifacts.app.committer import Committer
+from artifacts.app.copies import Copies
+from artifacts.app.json_processes import JsonProcesses
+from artifacts.app.leases import WriteLeases
+from artifacts.app.pending_work import PendingWork
+from artifacts.app.reader import Reader
+from artifacts.app.uploads import Uploads
+from artifacts.domain.keys import BucketLayout
+from artifacts.servicer.artifacts import ArtifactServicer
+from artifacts.servicer.bindings import bindings
+from artifacts.servicer.uploads import UploadServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from artifacts.config import CollectorConfig
+    from artifacts.object_store.client import ObjectStore
+    from dataplane.tenants import DataPlane
+    from interceptor.server import Binding
+
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The objects by which a process, or a test, starts and uses the service."""
+
+    layout: BucketLayout
+    collector: Collector
+    bindings: Sequence[Binding]
+
+
+@contextmanager
+def compose(
+    bucket: str, config: CollectorConfig, data: DataPlane, objects: ObjectStore
+) -> Generator[Composition]:
+    """Construct the service for the block, and end its threads and processes afterwards."""
+    layout, tenants = BucketLayout(bucket), data.tenants
+    threads, json_processes = ThreadPoolExecutor(_THREADS, "bodies"), JsonProcesses()
+    pending = PendingWork(tenants, data.management, config.grace_seconds)
+    leases = WriteLeases(tenants, layout, pending)
+    committer = Committer(tenants, layout, leases, objects, threads)
+    reader = Reader(tenants, layout, objects, threads, json_processes)
+    uploads = Uploads(tenants, layout, pending, committer, config.upload_seconds)
+    batches = Batches(tenants, layout, committer, reader, threads)
+    copies = Copies(reader, committer)
+    collector = Collector(data, layout, objects, config)
+    service_bindings = bindings(
+        ArtifactServicer(layout, uploads, batches, copies, reader), UploadServicer(layout, uploads)
+    )
+    try:
+        yield Composition(layout, collector, service_bindings)
+    finally:
+        json_processes.close()
+        threads.shutdown(wait=False, cancel_futures=True)

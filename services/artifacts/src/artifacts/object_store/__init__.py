@@ -1,0 +1,1 @@
+"""The S3 store: PUT of whole objects, ranged GET, HEAD, LIST and DELETE."""

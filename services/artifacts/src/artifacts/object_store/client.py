@@ -1,0 +1,290 @@
+"""A client of one bucket of an S3 store.
+
+The `minio` client creates the bucket, signs, stats, lists and deletes, in threads. Bodies go by
+presigned requests of aiohttp, because minio would block a thread for each slow upload or download,
+and takes twice the processor time for a small object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import minio
+import urllib3
+from minio.error import S3Error
+from yarl import URL
+
+from artifacts.domain.files import CHUNK_BYTES
+from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from datetime import datetime
+    from types import TracebackType
+
+    from artifacts.config import StoreConfig
+
+T = TypeVar("T")
+
+PUT_SECONDS = 8.0
+"""The time limit for the store to begin with the PUT of a small object, and again to end it."""
+
+_THREADS = 8
+_CONNECTIONS = 128
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS = 15.0
+_STALL_SECONDS = 60.0
+_BUFFER_BYTES = 256 << 10
+_SIGNED_FOR = timedelta(hours=2)
+_PAGE_OBJECTS = 1000
+
+
+class ObjectDamaged(Exception):
+    """The object is missing or has another size than expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as LIST and HEAD show it."""
+
+    object_name: str
+    size_bytes: int
+    modify_time: datetime
+
+
+class ObjectStore:
+    """The objects of one bucket; an async context manager.
+
+    Methods raise StoreUnavailable when the store cannot be reached or refuses.
+    """
+
+    def __init__(self, config: StoreConfig) -> None:
+        self.endpoint = config.endpoint
+        self._bucket = config.bucket
+        self._region = config.region
+        address = urlsplit(config.endpoint)
+        self._pool = urllib3.PoolManager(
+            maxsize=_THREADS,
+            retries=False,
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=PUT_SECONDS),
+        )
+        self._client = minio.Minio(
+            address.netloc,
+            access_key=config.access_key,
+            secret_key=config.secret_key,
+            secure=address.scheme == "https",
+            region=config.region,
+            http_client=self._pool,
+        )
+        self._threads = ThreadPoolExecutor(_THREADS, "s3")
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> ObjectStore:
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
+        )
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=timeout,
+                auto_decompress=False,
+                read_bufsize=_BUFFER_BYTES,
+            )
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.clear()
+
+    async def ensure_bucket(self) -> None:
+        """Create the bucket unless it exists."""
+        if not await self._in_thread(self._client.bucket_exists, self._bucket):
+            await self._in_thread(self._client.make_bucket, self._bucket, self._region)
+
+    async def put(self, object_name: str, body: bytes) -> None:
+        """Store an object whole, or nothing of it. Raises PutOutcomeUnknown, StoreUnavailable."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body
+
+        await self._put(object_name, _Body(pieces(), len(body), PUT_SECONDS))
+
+    async def put_pieces(
+        self, object_name: str, size_bytes: int, pieces: AsyncIterator[bytes]
+    ) -> None:
+        """Store an object from pieces of `size_bytes` together.
+
+        It becomes visible after its last byte only; what `pieces` raises is raised here, and then
+        nothing is stored. The store has a minute to take each piece, and to answer after the last.
+        Raises PutOutcomeUnknown when all bytes were sent, else StoreUnavailable.
+        """
+        await self._put(object_name, _Body(pieces, size_bytes, _STALL_SECONDS))
+
+    async def _put(self, object_name: str, body: _Body) -> None:
+        url, size_bytes = self._sign("PUT", object_name), body.left
+        try:
+            async with (
+                body.limit,
+                self._session.put(
+                    url,
+                    data=body.pieces() if size_bytes else b"",
+                    headers={"Content-Length": str(size_bytes)},
+                    timeout=_NO_TIMEOUT,
+                ) as answer,
+            ):
+                await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if body.error is not None:
+                raise body.error from None
+            kind = StoreUnavailable if body.left else PutOutcomeUnknown
+            raise kind(f"the object store did not take the object ({_why(error)})") from error
+        if answer.status >= 300:
+            kind = PutOutcomeUnknown if answer.status >= 500 else StoreUnavailable
+            raise kind(f"the object store refused the object (HTTP {answer.status})")
+
+    async def read(
+        self, object_name: str, size_bytes: int, offset: int, length: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of an object of `size_bytes`, in pieces of 1 MiB but for the last.
+
+        Raises ObjectDamaged.
+        """
+        span = None if length == size_bytes else f"{offset}-{offset + length - 1}"
+        headers = {} if span is None else {"Range": f"bytes={span}"}
+        try:
+            url = self._sign("GET", object_name)
+            async with self._session.get(url, headers=headers) as answer:
+                _check_range(answer, size_bytes, span)
+                while length > 0:
+                    piece = await answer.content.readexactly(min(length, CHUNK_BYTES))
+                    length -= len(piece)
+                    yield piece
+        except asyncio.IncompleteReadError as error:
+            raise StoreUnavailable("the object store broke off") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"the object store cannot be reached ({_why(error)})") from error
+
+    async def find(self, object_name: str) -> StoredObject | None:
+        """Return an object's size and time; None if it does not exist."""
+        try:
+            found = await self._in_thread(self._client.stat_object, self._bucket, object_name)
+        except _ObjectMissing:
+            return None
+        return _stored_object(found)
+
+    async def delete(self, object_name: str) -> bool:
+        """Delete an object; false if it does not exist.
+
+        It is looked for first, because rclone deletes the object `a` when told to delete `a/x`.
+        """
+        if await self.find(object_name) is None:
+            return False
+        await self._in_thread(self._client.remove_object, self._bucket, object_name)
+        return True
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[StoredObject]]:
+        """Yield the objects whose names begin with `prefix`, sorted by name, 1,000 at a time."""
+        listed = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+        while page := await self._in_thread(lambda: list(islice(listed, _PAGE_OBJECTS))):
+            yield [_stored_object(found) for found in page]
+
+    def _sign(self, method: str, object_name: str) -> URL:
+        signed = self._client.get_presigned_url(
+            method, self._bucket, object_name, expires=_SIGNED_FOR
+        )
+        return URL(signed, encoded=True)
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, call, *arguments)
+        except S3Error as error:
+            if error.code in ("NoSuchKey", "NoSuchObject"):
+                raise _ObjectMissing from error
+            raise StoreUnavailable(f"the object store refused ({error.code})") from error
+        except (urllib3.exceptions.HTTPError, minio.error.MinioException, OSError) as error:
+            raise StoreUnavailable(f"the object store cannot be reached ({_why(error)})") from error
+
+
+class _ObjectMissing(Exception):
+    pass
+
+
+class _Body:
+    """The body of one PUT: the number of bytes left, and the error that its source raised."""
+
+    def __init__(self, source: AsyncIterator[bytes], size_bytes: int, seconds: float) -> None:
+        self.left = size_bytes
+        self.error: Exception | None = None
+        self._source = source
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self.limit = asyncio.timeout_at(self._loop.time() + seconds)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the pieces. The store's time limit is suspended while the source is waited for."""
+        self.limit.reschedule(None)
+        try:
+            async for piece in self._source:
+                self.left -= len(piece)
+                self.limit.reschedule(self._loop.time() + self._seconds)
+                yield piece
+                if self.left:
+                    self.limit.reschedule(None)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+class _Listed(Protocol):
+    """The object type of minio."""
+
+    @property
+    def object_name(self) -> str | None: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def last_modified(self) -> datetime | None: ...
+
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+
+
+def _check_range(answer: aiohttp.ClientResponse, size_bytes: int, span: str | None) -> None:
+    """Compare the headers, not the status: rclone answers a range with 200."""
+    if answer.status in (404, 416):
+        raise ObjectDamaged(f"HTTP {answer.status}")
+    if answer.status not in (200, 206):
+        raise StoreUnavailable(f"the object store refused (HTTP {answer.status})")
+    if span is None:
+        actual, expected = answer.headers.get("Content-Length"), str(size_bytes)
+    else:
+        actual, expected = answer.headers.get("Content-Range"), f"bytes {span}/{size_bytes}"
+    if actual != expected:
+        raise ObjectDamaged(f"it has {actual}, not {expected}")
+
+
+def _stored_object(found: _Listed) -> StoredObject:
+    if found.object_name is None or found.size is None or found.last_modified is None:
+        raise StoreUnavailable("the object store lists an object without name, size or time")
+    return StoredObject(found.object_name, found.size, found.last_modified)
+
+
+def _why(error: BaseException) -> str:
+    return type(error).__name__

@@ -1,0 +1,109 @@
+"""Where and as whom a service connects to a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataplane.pools import ConnectionParameters
+from tenant.domain.tenants import TenantState
+from tenant.errors import MigrationsUnpublished, TenantNotFound, TenantNotReady
+from tenant.store import credentials, installation, published_migrations, tenants
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from dataplane.tenants import ManagementPool
+    from tenant.domain.encryption import KeyRing
+    from tenant.domain.tenants import Tenant
+    from tenant.store.server import ProvisionedServer
+
+_OWN_CONNECTIONS = 4  # at most, of this process to a tenant's database
+
+
+class ConnectionResolver:
+    """Finds the address, role and password for a tenant's database or the management database."""
+
+    def __init__(
+        self,
+        management: ManagementPool,
+        server: ProvisionedServer,
+        key_ring: KeyRing,
+        connections_per_role: int,
+        processes: int,
+    ) -> None:
+        self._management = management
+        self._server = server
+        self._key_ring = key_ring
+        self._processes = processes
+        self._own_connections = min(self._share(connections_per_role), _OWN_CONNECTIONS)
+
+    async def resolve(self, service: str, tenant_id: str) -> ConnectionParameters:
+        """Return how a service connects to a tenant's database; to the management one when empty.
+
+        `connection_limit` is one process's share of the limit of the service's role. Raises
+        TenantNotFound, TenantNotReady, MigrationsUnpublished.
+        """
+        async with self._management.connection() as connection:
+            if not await published_migrations.any_of_service(connection, service):
+                raise MigrationsUnpublished([service])
+            if not tenant_id:
+                return await self._management_parameters(connection, service)
+            tenant = await self._active(connection, tenant_id)
+            found = await credentials.of_tenant(connection, self._key_ring, tenant_id)
+            password, limit = found[service].password, self._share(found[service].connection_limit)
+            return await self._parameters(connection, tenant, service, password, limit)
+
+    async def own(self, tenant_id: str) -> ConnectionParameters:
+        """Return how the tenant service itself connects. Raises TenantNotFound, TenantNotReady."""
+        async with self._management.connection() as connection:
+            tenant = await self._active(connection, tenant_id)
+            password = await credentials.own_password(connection, self._key_ring, tenant_id)
+            return await self._parameters(
+                connection, tenant, "tenant", password, self._own_connections
+            )
+
+    async def _active(self, connection: Connection, tenant_id: str) -> Tenant:
+        tenant = await tenants.find(connection, tenant_id)
+        if tenant is None:
+            raise TenantNotFound(tenant_id)
+        if tenant.state is not TenantState.ACTIVE:
+            raise TenantNotReady(tenant_id, tenant.state)
+        return tenant
+
+    async def _parameters(
+        self,
+        connection: Connection,
+        tenant: Tenant,
+        service: str,
+        password: str,
+        connection_limit: int,
+    ) -> ConnectionParameters:
+        host, port = await installation.server_address(connection, tenant.server_id)
+        return ConnectionParameters(
+            host=host,
+            port=port,
+            database=tenant.database.name,
+            user=tenant.database.runtime(service),
+            password=password,
+            generation=tenant.generation,
+            connection_limit=connection_limit,
+            server_id=tenant.server_id,
+        )
+
+    async def _management_parameters(
+        self, connection: Connection, service: str
+    ) -> ConnectionParameters:
+        found = (await credentials.of_management(connection, self._key_ring))[service]
+        return ConnectionParameters(
+            host=self._server.host,
+            port=self._server.port,
+            database=self._server.management.name,
+            user=self._server.management.runtime(service),
+            password=found.password,
+            generation=0,
+            connection_limit=self._share(found.connection_limit),
+            server_id=self._server.server_id,
+        )
+
+    def _share(self, connection_limit: int) -> int:
+        """Return how many of a role's connections one process may open."""
+        return max(1, connection_limit // self._processes)
