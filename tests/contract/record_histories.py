@@ -25,7 +25,7 @@ from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
 from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
-from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD, ITEMS_IN_WORKFLOW
+from runs.worker.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD, ITEMS_IN_WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""Every reason of a step that the README of runs lists has a test that names it."""
+"""Every reason of a step that docs/runs/step-failures.md lists has a test that names it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ _ROW = re.compile(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", re.MULTILINE)
 
 
 def _documented() -> list[str]:
-    text = (CLONE / "services" / "runs" / "README.md").read_text()
-    table = text.split("## Why a step fails", 1)[1].split("\n## ", 1)[0]
-    return [reason.strip("`") for row in _ROW.findall(table) for reason in row.split(", ")]
+    text = (CLONE / "docs" / "runs" / "step-failures.md").read_text()
+    return [reason.strip("`") for row in _ROW.findall(text) for reason in row.split(", ")]
 
 
 TESTS = "\n".join(
@@ -27,5 +26,5 @@ def test_a_documented_reason_is_named_by_a_test(reason: str) -> None:
     assert f'"{reason}"' in TESTS
 
 
-def test_the_readme_lists_reasons() -> None:
+def test_the_page_lists_reasons() -> None:
     assert {"OUTPUT_NOT_JSON", "NOT_JSON", "WORKER_LOST"} <= set(_documented())

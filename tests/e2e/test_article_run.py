@@ -16,7 +16,7 @@ from tests.e2e.house import create_run, create_tenant, finish, list_steps
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from runs.auditor import audit
-from runs.fences import data_converter
+from runs.temporal.client import data_converter
 
 if TYPE_CHECKING:
     from tests.e2e.house import House

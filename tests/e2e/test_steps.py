@@ -24,7 +24,7 @@ from tests.e2e.stub import add_rule
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.transfer import UploadTarget
 from runs.auditor import examine
-from runs.fences import data_converter
+from runs.temporal.client import data_converter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,9 +23,11 @@ from interceptor.server import Binding, bind
 from interceptor.testing import RunningServer, serve
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
-from runs.servicer.bindings import bindings
-from runs.store.stores import Stores
-from runs.watch import Patience, Watch
+from runs.api.servicer.bindings import bindings
+from runs.api.servicer.pipelines import PipelineServicer
+from runs.api.servicer.prompts import PromptServicer
+from runs.api.servicer.runs import RunServicer
+from runs.api.watch import RunWatcher, WatchTimeouts
 from servicekit.call import acting_as
 from servicekit.errors import PermissionDenied
 from servicekit.identity import Principal
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from nagaya_local.parts.postgres import PostgresServer
     from nagaya_local.parts.temporal import TemporalServer
-    from runs.launcher import Launcher
+    from runs.api.launcher import Launcher
 
 
 class Cluster:
@@ -138,11 +140,6 @@ async def registry(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncp
     connection = await asyncpg.connect(cluster.superuser_url(MANAGEMENT))
     yield connection
     await connection.close()
-
-
-@pytest.fixture
-def stores() -> Stores:
-    return Stores()
 
 
 @pytest.fixture
@@ -246,9 +243,12 @@ async def served(
     launcher: Launcher,
 ) -> AsyncGenerator[RunningServer]:
     house = House(tenants, management, launcher, peers)
-    stores = house.stores
-    watch = Watch(tenants, stores.runs, stores.events, Patience(heartbeat=0.3))
-    async with serve(keys, *bindings(tenants, stores, house.runs, watch)) as served:
+    services = bindings(
+        PromptServicer(house.prompts, tenants),
+        PipelineServicer(house.pipelines, tenants),
+        RunServicer(house.runs, tenants, RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))),
+    )
+    async with serve(keys, *services) as served:
         yield served
 
 

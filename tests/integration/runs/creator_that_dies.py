@@ -13,7 +13,7 @@ from tests.integration.runs.house import NOWHERE, House, launcher_at
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool, TenantPools
-from runs.launcher import Launcher
+from runs.api.launcher import Launcher
 from servicekit.call import acting_as
 from servicekit.identity import Principal
 

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.testing import ActivityEnvironment
 
-from runs.activities.errors import ErrorFiles
-from runs.activities.function import FunctionSteps
-from runs.activities.llm import LlmSteps
-from runs.activities.sources import SourceFinder
-from runs.activities.steps import StepActivities
 from runs.config import FunctionConfig
-from runs.domain.work import Listing, StepResult, Work
-from runs.function_host.pool import FunctionPool
-from runs.functions import Functions
+from runs.domain.activities import MappedList, StepRef, StepResult
 from runs.peers.llm_gateway import LlmGateway
-from runs.store.moves import MoveStore
-from runs.store.steps import StepStore
+from runs.store import run_transitions, step_transitions
+from runs.worker.activities.error_files import ErrorFiles
+from runs.worker.activities.function import FunctionStepRunner
+from runs.worker.activities.llm import LlmStepRunner
+from runs.worker.activities.step_inputs import StepInputFinder
+from runs.worker.activities.steps import StepActivities
+from runs.worker.function_host.pool import FunctionPool
+from runs.worker.functions import Functions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from jsonvalues import JsonValue
     from runs.domain.runs import RunStatus
-    from runs.functions import StepContext
+    from runs.worker.functions import StepContext
 
 COPY = {"step": "copy", "function": {"function": "copy"}}
 SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
@@ -40,45 +39,41 @@ class Desk:
 
     def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
         self.house = house
-        store = StepStore()
-        self.moves = MoveStore()
         self.does: Callable[[], Awaitable[JsonValue]] = nothing
         self.context: StepContext | None = None
         """What the function was called with last."""
-        self.work = Work("acme", "", 1, "copy")
+        self.work = StepRef("acme", "", 1, "copy")
         self.steps = StepActivities(
             house.tenants,
-            house.beginnings,
-            store,
-            SourceFinder(store),
+            house.initializer,
+            StepInputFinder(),
             house.files,
-            LlmSteps(house.setups, LlmGateway(peers), house.files),
-            FunctionSteps(Functions({"copy": self._copy}), no_processes(), house.files),
+            LlmStepRunner(house.contexts, LlmGateway(peers), house.files),
+            FunctionStepRunner(Functions({"copy": self._copy}), no_processes(), house.files),
             ErrorFiles(house.files),
         )
 
-    async def begin(self, step: dict[str, Any]) -> Work:
+    async def begin(self, step: dict[str, Any]) -> StepRef:
         """Create a run of one step, and have it running."""
         work = await self.create(step)
         await self.house.begin(work.run_id)
         return work
 
-    async def create(self, *steps: dict[str, Any]) -> Work:
+    async def create(self, *steps: dict[str, Any]) -> StepRef:
         """Create a run, which nothing has begun yet."""
         await self.house.pipeline(*steps)
         run = await self.house.run()
-        self.work = Work("acme", run.run_id, 1, steps[0]["step"])
+        self.work = StepRef("acme", run.run_id, 1, steps[0]["step"])
         return self.work
 
     async def late_begin(self) -> None:
         """Do what an attempt does first; its worker was given up and has come back."""
         async with self.house.tenants.transaction("acme") as connection:
-            assert await self.moves.begin(connection, [self.work]) != [None]
+            assert await step_transitions.begin(connection, [self.work]) != [None]
 
     async def finish(self, status: RunStatus) -> None:
         async with self.house.tenants.transaction("acme") as connection:
-            transitions = self.house.stores.transitions
-            assert await transitions.finish(connection, self.work.run_id, 1, status) is not None
+            assert await run_transitions.finish(connection, self.work.run_id, 1, status) is not None
 
     async def run(self) -> StepResult:
         return await ActivityEnvironment().run(self.steps.run_step, self.work)
@@ -86,7 +81,7 @@ class Desk:
     async def run_short(self) -> StepResult:
         return await ActivityEnvironment().run(self.steps.run_short_step, self.work)
 
-    async def open_map(self) -> Listing:
+    async def open_map(self) -> MappedList:
         return await ActivityEnvironment().run(self.steps.open_map, self.work)
 
     async def close_map(self) -> StepResult:

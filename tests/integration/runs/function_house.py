@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tests.integration.runs.functions_that_harm import install
 
 from runs.config import FunctionConfig
+from runs.domain.activities import StepRef
 from runs.domain.outputs import FilePointer
 from runs.domain.runs import OutputFile
-from runs.domain.work import Work
-from runs.function_host.exchange import FunctionCall
-from runs.function_host.pool import FunctionPool
-from runs.functions import InstalledFunction
+from runs.worker.function_host.exchange import FunctionCall
+from runs.worker.function_host.pool import FunctionPool
+from runs.worker.functions import InstalledFunction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -78,7 +78,7 @@ class Host:
     ) -> Any:  # noqa: ANN401 - as above
         function = InstalledFunction(name, f"functions_of_acme:{name}")
         metrics = {"score": "/score"} if name == "measured" else {}
-        work = Work(tenant_id, "r", 1, "s")
+        work = StepRef(tenant_id, "r", 1, "s")
         call = FunctionCall(function, work, arguments, {"input": (ELEMENT,)}, ELEMENT, metrics)
         return await self.pool.call(call, self.files, limit)
 

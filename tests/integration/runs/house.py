@@ -11,21 +11,29 @@ from google.protobuf.json_format import ParseDict
 from dataplane.directory import TenantDirectory
 from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
-from runs.activities.beginnings import Beginnings
-from runs.activities.setups import Setups
-from runs.app.pipelines import Pipelines
-from runs.app.prompts import Prompts
-from runs.app.runs import Runs
+from runs.api.app.model_check import ModelCheck
+from runs.api.app.pending_work import PendingWork
+from runs.api.app.pipelines import Pipelines
+from runs.api.app.prompts import Prompts
+from runs.api.app.run_finalizer import RunFinalizer
+from runs.api.app.runs import Runs
+from runs.api.launcher import Launcher
+from runs.api.relay.outbox import OutboxRelay
+from runs.api.relay.reconciler import Reconciler
+from runs.api.relay.relay import Relay
+from runs.api.relay.usage import UsageChecker
 from runs.config import TemporalConfig
 from runs.domain.runs import OutputFile
-from runs.launcher import Launcher, connect
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
-from runs.relay.visits import Relay
-from runs.store.events import RUN_EVENT
-from runs.store.stores import Stores
+from runs.store import run_transitions
+from runs.store import runs as run_store
+from runs.store.events import run_event
+from runs.temporal.client import connect
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
+from runs.worker.activities.run_context import RunContextCache
+from runs.worker.activities.run_initializer import RunInitializer
 from servicekit.channel import open_channel
 
 if TYPE_CHECKING:
@@ -55,44 +63,55 @@ class House:
         self.tenants = tenants
         self.management = management
         self.launcher = launcher
-        self.stores = stores = Stores()
-        self.prompts = Prompts(tenants, stores.prompts)
-        self.pipelines = Pipelines(tenants, stores.pipelines, stores.prompts)
+        self.prompts = Prompts(tenants)
+        self.pipelines = Pipelines(tenants)
         nowhere = open_channel(NOWHERE, None)
         self.data = DataPlane(tenants, management, TenantDirectory(nowhere))
         self.files = Artifacts(peers or nowhere)
         self.gateway = gateway = LlmGateway(peers or nowhere)
-        self.runs = Runs(self.data, stores, self.files, gateway, launcher)
-        self.setups = Setups(tenants, stores.runs, stores.pipelines, stores.prompts)
-        self.beginnings = Beginnings(tenants, self.setups, stores.transitions, self.files)
+        self.finalizer = RunFinalizer(tenants, launcher)
+        pending_work = PendingWork(tenants, management)
+        self.runs = Runs(
+            tenants, pending_work, self.files, ModelCheck(gateway), launcher, self.finalizer
+        )
+        self.contexts = RunContextCache(tenants)
+        self.initializer = RunInitializer(tenants, self.contexts, self.files)
 
     def reaching(self, launcher: Launcher) -> House:
         """Make a replica with another way to Temporal."""
         return House(self.tenants, self.management, launcher)
 
-    def relay(self, launcher: Launcher, silence: timedelta) -> Relay:
+    def relay(
+        self, launcher: Launcher, stale_after: timedelta, data: DataPlane | None = None
+    ) -> Relay:
         """Make the relay of another replica."""
-        return Relay(self.data, self.stores, launcher, self.gateway, silence)
+        finalizer = RunFinalizer(self.tenants, launcher)
+        return Relay(
+            data or self.data,
+            OutboxRelay(self.tenants, launcher, finalizer),
+            Reconciler(self.tenants, launcher, finalizer, stale_after),
+            UsageChecker(self.tenants, self.gateway),
+        )
 
     async def find(self, run_id: str, tenant_id: str = "acme") -> Run:
         async with self.tenants.connection(tenant_id) as connection:
-            run = await self.stores.runs.find(connection, run_id)
+            run = await run_store.find(connection, run_id)
         assert run is not None
         return run
 
     async def begin(self, run_id: str) -> None:
         """Have a run running, without its input."""
         async with self.tenants.transaction("acme") as connection:
-            await self.stores.transitions.begin(connection, run_id, 1, INPUT_FILE)
+            await run_transitions.begin(connection, run_id, 1, INPUT_FILE)
 
     async def append_event(self, connection: Connection, run_id: str) -> None:
         """Record a run as its row is, as each of its moves does."""
         await connection.execute(
             f"""
-            WITH moved AS (
+            WITH updated AS (
                 UPDATE runs SET last_seq = last_seq + 1 WHERE id = $1 RETURNING *
             )
-            {RUN_EVENT}
+            {run_event("updated")}
             """,
             UUID(run_id),
         )

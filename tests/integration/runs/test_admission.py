@@ -16,22 +16,22 @@ from tests.integration.runs.desk import no_processes
 from tests.integration.runs.house import House
 from tests.integration.runs.worker_of_notes import NOTHING, Notes
 
-from runs.activities.admission import Slots
-from runs.activities.errors import ErrorFiles
-from runs.activities.function import FunctionSteps
-from runs.activities.llm import LlmSteps
-from runs.activities.runs import RunActivities
-from runs.activities.sources import SourceFinder
-from runs.activities.steps import StepActivities
+from runs.api.launcher import Launcher
 from runs.config import TemporalConfig
+from runs.domain.activities import RunRef, StepRef, StepResult
 from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep, RunStart, workflow_id
 from runs.domain.runs import RunStatus
-from runs.domain.work import RunRef, StepResult, Work
-from runs.functions import Functions
-from runs.launcher import Launcher, connect
 from runs.peers.llm_gateway import LlmGateway
-from runs.store.steps import StepStore
-from runs.worker import make_worker
+from runs.temporal.client import connect
+from runs.worker.activities.admission import WorkerSlots
+from runs.worker.activities.error_files import ErrorFiles
+from runs.worker.activities.function import FunctionStepRunner
+from runs.worker.activities.llm import LlmStepRunner
+from runs.worker.activities.runs import RunActivities
+from runs.worker.activities.step_inputs import StepInputFinder
+from runs.worker.activities.steps import StepActivities
+from runs.worker.functions import Functions
+from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from jsonvalues import JsonValue
     from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
-    from runs.functions import StepContext
+    from runs.worker.functions import StepContext
     from servicekit.identity import Principal
 
 SLOTS, SHARE = 4, 3
@@ -63,17 +63,15 @@ class Shop:
         self.most_at_once = 0
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
-        setups, transitions, store = house.setups, house.stores.transitions, StepStore()
-        gateway = LlmGateway(peers)
-        runs = RunActivities(house.data, setups, house.beginnings, transitions, store, gateway)
+        contexts, gateway = house.contexts, LlmGateway(peers)
+        runs = RunActivities(house.data, contexts, house.initializer, gateway)
         steps = StepActivities(
             house.tenants,
-            house.beginnings,
-            store,
-            SourceFinder(store),
+            house.initializer,
+            StepInputFinder(),
             house.files,
-            LlmSteps(setups, LlmGateway(peers), house.files),
-            FunctionSteps(
+            LlmStepRunner(contexts, gateway, house.files),
+            FunctionStepRunner(
                 Functions({"hold": self._hold, "note": self._note}), no_processes(), house.files
             ),
             ErrorFiles(house.files),
@@ -82,7 +80,7 @@ class Shop:
             *(runs.begin_run, runs.end_run, steps.run_step),
             *(steps.run_short_step, steps.open_map, steps.close_map),
         ]
-        self.worker = make_worker(client, queue, activities, Slots(SLOTS, 75))
+        self.worker = make_worker(client, queue, activities, WorkerSlots(SLOTS, 75))
 
     async def runs(self, count: int, tenant_id: str = "acme") -> list[Run]:
         created = [await self.house.run(tenant_id=tenant_id) for _ in range(count)]
@@ -234,7 +232,7 @@ async def test_runs_that_wait_for_a_worker_begin_by_turns_among_tenants(client: 
     starts.append(RunStart("bolt", secrets.token_hex(8), 1, []))
     for start in starts:
         await launcher.start(start)
-    async with make_worker(client, queue, notes.activities, Slots(SLOTS, 75)):
+    async with make_worker(client, queue, notes.activities, WorkerSlots(SLOTS, 75)):
         for start in starts:
             await client.get_workflow_handle(start.workflow_id).result()
 
@@ -252,7 +250,7 @@ class Patient(Notes):
         self.may_end = asyncio.Event()
 
     @activity.defn
-    async def run_short_step(self, work: Work) -> StepResult:
+    async def run_short_step(self, work: StepRef) -> StepResult:
         if work.tenant_id == "acme":
             self.waiting += 1
             if self.waiting == 50:
@@ -270,7 +268,7 @@ async def test_maps_of_short_steps_keep_no_other_tenant_from_beginning_and_endin
     plain = Plan((PlanStep("short", "function", short=True),)).compact()
     starts = [RunStart("acme", secrets.token_hex(8), 1, maps, WORKFLOW_VERSION) for _ in range(4)]
     other = RunStart("bolt", secrets.token_hex(8), 1, plain, WORKFLOW_VERSION)
-    async with make_worker(client, queue, notes.activities, Slots(SLOTS, 75)):
+    async with make_worker(client, queue, notes.activities, WorkerSlots(SLOTS, 75)):
         for start in starts:
             await launcher.start(start)
         await asyncio.wait_for(notes.fifty_wait.wait(), 20)

@@ -13,15 +13,15 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.integration.runs.house import make_due
 from tests.integration.runs.worker_of_notes import WORKFLOWS, Notes
 
-from runs.activities.runs import RunActivities
+from runs.api.launcher import Launcher
+from runs.api.relay.reconciler import STALE_AFTER
 from runs.config import TemporalConfig
+from runs.domain.activities import StepRef
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
-from runs.domain.work import Work
-from runs.launcher import Launcher, connect
-from runs.relay.reconciler import SILENCE
-from runs.store.moves import MoveStore
-from runs.store.steps import StepStore
+from runs.store import step_transitions
+from runs.temporal.client import connect
+from runs.worker.activities.runs import RunActivities
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,8 +51,8 @@ async def begun(house: House, database: asyncpg.Connection) -> Run:
     run = await house.run()
     await house.begin(run.run_id)
     async with house.tenants.connection("acme") as connection:
-        work = Work("acme", run.run_id, 1, "copy")
-        assert await MoveStore().begin(connection, [work]) != [None]
+        work = StepRef("acme", run.run_id, 1, "copy")
+        assert await step_transitions.begin(connection, [work]) != [None]
     return run
 
 
@@ -106,14 +106,14 @@ async def test_a_run_that_was_cancelled_while_temporal_was_away_ends_with_the_re
     asked = await house.reaching(stranded).runs.cancel("acme", run.run_id)
     assert asked.status is RunStatus.RUNNING
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
 
     assert (await house.find(run.run_id)).status is RunStatus.CANCELLED
     assert await events(database) == ENDED
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_a_run_whose_workflow_was_terminated_is_told_so_when_it_is_cancelled(
+async def test_a_run_whose_workflow_was_terminated_is_reported_so_when_it_is_cancelled(
     house: House, client: Client, database: asyncpg.Connection
 ) -> None:
     run = await begun(house, database)
@@ -158,9 +158,8 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     slow.may_start.set()
     await creating
 
-    notes, transitions = Notes(), house.stores.transitions
-    store, gateway = StepStore(), house.gateway
-    runs = RunActivities(house.data, house.setups, house.beginnings, transitions, store, gateway)
+    notes = Notes()
+    runs = RunActivities(house.data, house.contexts, house.initializer, house.gateway)
     worker = Worker(
         client,
         task_queue=queue,

@@ -12,11 +12,11 @@ from tests.integration.runs.function_house import ELEMENT, Host
 from tests.integration.runs.functions_that_harm import install
 
 from runs.config import WorkerConfig
+from runs.domain.activities import StepRef
 from runs.domain.failures import FunctionRaised, ReadTooLarge, StepFailed, StepImpossible
-from runs.domain.work import Work
-from runs.function_host.exchange import FunctionCall
-from runs.function_host.pool import FunctionPool
-from runs.functions import InstalledFunction
+from runs.worker.function_host.exchange import FunctionCall
+from runs.worker.function_host.pool import FunctionPool
+from runs.worker.functions import InstalledFunction
 from servicekit.errors import Unavailable
 from servicekit.testing import ISSUER
 
@@ -185,7 +185,7 @@ async def test_a_function_that_cannot_be_loaded_is_unusable(
     host: Host, entry: str, why: str
 ) -> None:
     function = InstalledFunction("licensed", entry)
-    call = FunctionCall(function, Work("acme", "r", 1, "s"), {}, {}, None, {})
+    call = FunctionCall(function, StepRef("acme", "r", 1, "s"), {}, {}, None, {})
     with pytest.raises(StepImpossible) as failed:
         await host.pool.call(call, host.files, 60)
 

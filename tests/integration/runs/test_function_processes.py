@@ -14,7 +14,7 @@ from tests.integration.runs.functions_that_harm import install
 
 from runs.config import FunctionConfig
 from runs.domain.failures import StepFailed
-from runs.function_host.pool import FunctionPool
+from runs.worker.function_host.pool import FunctionPool
 
 CLONE = Path(__file__).parents[3]
 

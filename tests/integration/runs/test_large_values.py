@@ -1,4 +1,4 @@
-"""What is too large for a piece of work is told to the owner of its run."""
+"""Values that are too large for a step are reported to the owner of its run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 from tests.integration.runs.desk import COPY, MAPPED, Desk, steps_of
 
 from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FilePointer
+from runs.store import step_transitions
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_goo
     assert (failed.value.type, failed.value.message) == ("LIST_TOO_LARGE", message)
     assert failed.value.non_retryable
     assert await steps_of(database) == [("failed", 0)]
-    told = await database.fetchrow("SELECT error ->> 'reason', error ->> 'message' FROM steps")
-    assert told is not None
-    assert tuple(told) == ("LIST_TOO_LARGE", message)
+    failure = await database.fetchrow("SELECT error ->> 'reason', error ->> 'message' FROM steps")
+    assert failure is not None
+    assert tuple(failure) == ("LIST_TOO_LARGE", message)
 
 
 async def test_a_list_that_is_too_long_to_be_mapped_over_fails_before_anything_is_done(
@@ -136,7 +137,7 @@ async def test_a_manifest_that_is_too_large_fails_its_step(
 ) -> None:
     work = await desk.begin(MAPPED)
     async with desk.house.tenants.transaction("acme") as connection:
-        await desk.moves.begin(connection, [work])
+        await step_transitions.begin(connection, [work])
     await database.execute(
         """
         INSERT INTO steps (run_id, step, item, status, output_path, output_digest, summary, metrics)

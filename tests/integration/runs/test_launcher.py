@@ -13,10 +13,11 @@ from temporalio import activity, workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.integration.runs.house import NOWHERE, launcher_at
 
+from runs.api.launcher import WORKFLOW, Launcher
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart
 from runs.errors import TemporalUnavailable
-from runs.launcher import WORKFLOW, Launcher, connect
+from runs.temporal.client import connect
 from servicekit import telemetry
 
 if TYPE_CHECKING:

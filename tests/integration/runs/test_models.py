@@ -48,7 +48,7 @@ async def ready(client: Client, *steps: str, **llm: Any) -> None:  # noqa: ANN40
     await client.pipeline(*spec)
 
 
-async def test_each_step_without_a_model_is_told_and_nothing_is_left(
+async def test_each_step_without_a_model_is_reported_and_nothing_is_left(
     client: Client,
     models: ModelServicer,
     database: asyncpg.Connection,

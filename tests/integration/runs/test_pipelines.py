@@ -7,9 +7,10 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from nagaya.runs.v1 import pipeline_pb2
-from runs.app.pipelines import Pipelines
-from runs.app.prompts import Prompts
+from runs.api.app.pipelines import Pipelines
+from runs.api.app.prompts import Prompts
 from runs.errors import PipelineInvalid, PromptUnusable, RequestIdReused
+from runs.store import pipelines as pipeline_store
 from runs.wire import pipelines as wire
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from runs.domain.pipelines import PipelineVersion
-    from runs.store.stores import Stores
     from servicekit.identity import Principal
 
 COPY: dict[str, Any] = {"step": "copy", "function": {"function": "copy"}}
@@ -28,13 +28,13 @@ OUTLINE: dict[str, Any] = {
 
 
 @pytest.fixture
-def prompts(tenants: TenantPools, stores: Stores, ada: Principal) -> Prompts:
-    return Prompts(tenants, stores.prompts)
+def prompts(tenants: TenantPools, ada: Principal) -> Prompts:
+    return Prompts(tenants)
 
 
 @pytest.fixture
-def pipelines(tenants: TenantPools, stores: Stores, ada: Principal) -> Pipelines:
-    return Pipelines(tenants, stores.pipelines, stores.prompts)
+def pipelines(tenants: TenantPools, ada: Principal) -> Pipelines:
+    return Pipelines(tenants)
 
 
 async def create(
@@ -142,21 +142,21 @@ async def test_variables_and_bindings_are_the_same_names(
 
 
 async def test_a_version_is_read_as_it_was_written(
-    pipelines: Pipelines, tenants: TenantPools, stores: Stores
+    pipelines: Pipelines, tenants: TenantPools
 ) -> None:
     created = await create(pipelines, "r1", COPY)
     await create(pipelines, "r2", {**COPY, "step": "newer"})
 
     async with tenants.connection("acme") as connection:
-        assert await stores.pipelines.find(connection, "article", 1) == created
-        newest = await stores.pipelines.find(connection, "article", 0)
-        assert await stores.pipelines.find(connection, "article", 3) is None
+        assert await pipeline_store.find(connection, "article", 1) == created
+        newest = await pipeline_store.find(connection, "article", 0)
+        assert await pipeline_store.find(connection, "article", 3) is None
     assert newest is not None
     assert newest.version == 2
 
 
 async def test_all_versions_are_listed_by_pipeline_newest_first(
-    pipelines: Pipelines, tenants: TenantPools, stores: Stores
+    pipelines: Pipelines, tenants: TenantPools
 ) -> None:
     for number, name in enumerate(("b", "a", "b", "a", "a")):
         await create(pipelines, f"r{number}", COPY, pipeline=name)
@@ -165,7 +165,7 @@ async def test_all_versions_are_listed_by_pipeline_newest_first(
     token = ""
     async with tenants.connection("acme") as connection:
         while not found or token:
-            page = await stores.pipelines.page(connection, "", 2, token)
+            page = await pipeline_store.page(connection, "", 2, token)
             found += [(each.pipeline, each.version) for each in page.items]
             token = page.next_token
     assert found == [("a", 3), ("a", 2), ("a", 1), ("b", 2), ("b", 1)]

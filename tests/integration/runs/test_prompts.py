@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runs.app.prompts import Prompts
+from runs.api.app.prompts import Prompts
 from runs.errors import PromptTemplateInvalid, PromptVersionNotFound, RequestIdReused
-from runs.store.prompts import PromptStore
 
 if TYPE_CHECKING:
     import asyncpg
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def prompts(tenants: TenantPools, ada: Principal) -> Prompts:
-    return Prompts(tenants, PromptStore())
+    return Prompts(tenants)
 
 
 async def test_versions_of_a_step_count_up_from_one(prompts: Prompts) -> None:

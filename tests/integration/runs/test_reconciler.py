@@ -13,11 +13,12 @@ from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.integration.runs.house import make_due
 
-from runs import launcher as launching
+from runs.api import launcher as launching
+from runs.api.launcher import WORKFLOW, Launcher
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
-from runs.launcher import WORKFLOW, Launcher, connect
+from runs.temporal.client import connect
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tests.integration.runs.house import House
 
     from nagaya_local.parts.temporal import TemporalServer
-    from runs.relay.visits import Relay
+    from runs.api.relay.relay import Relay
 
 NEVER_SILENT = timedelta(0)
 
@@ -53,7 +54,7 @@ async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
         )
     await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
 
     ended = await house.find(run.run_id)
     assert ended.status is RunStatus.FAILED
@@ -79,7 +80,7 @@ async def test_a_running_run_whose_workflow_is_unknown_fails(
     run = await house.reaching(stranded).run()
     await house.begin(run.run_id)
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
 
     ended = await house.find(run.run_id)
     assert ended.error is not None
@@ -93,9 +94,9 @@ async def test_a_pending_run_whose_start_was_lost_is_started_again(
     run = await house.reaching(stranded).run()
     await database.execute("DELETE FROM outbox")
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
 
     assert await house.launcher.describe("acme", run.run_id) is not None
     assert (await house.find(run.run_id)).status is RunStatus.PENDING
@@ -107,7 +108,7 @@ async def test_a_held_run_is_left_alone(
     await house.pipeline()
     run = await house.run(hold=True)
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
 
     assert (await house.find(run.run_id)).last_sequence == 1
     assert await house.launcher.describe("acme", run.run_id) is None
@@ -122,9 +123,9 @@ async def test_a_run_that_no_worker_takes_is_shown_as_stuck_until_it_moves(
     monkeypatch.setattr(launching, "_WAITING", timedelta(0))
     await house.pipeline()
     run = await house.run()
-    for _ in range(2):  # it is told once
+    for _ in range(2):  # it is recorded once
         await make_due(database, registry)
-        await reconciling(house).visit_due()
+        await reconciling(house).poll()
 
     stuck = await house.find(run.run_id)
     assert stuck.stuck_reason == "no worker takes the run's tasks: is a worker running?"
@@ -157,7 +158,7 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
     async with worker, asyncio.timeout(20):
         while not (await house.find(run.run_id)).stuck_reason:
             await make_due(database, registry)
-            await reconciling(house).visit_due()
+            await reconciling(house).poll()
 
     assert (await house.find(run.run_id)).stuck_reason == (
         "the workflow's code fails on the worker (attempt 2)"
@@ -177,7 +178,7 @@ async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
     async with asyncio.timeout(40):  # Temporal gives the task up after 10 s
         while not (await house.find(run.run_id)).stuck_reason:
             await make_due(database, registry)
-            await reconciling(house).visit_due()
+            await reconciling(house).poll()
 
     assert (await house.find(run.run_id)).stuck_reason == (
         "the worker that had the run's tasks is gone or hangs, so they are given out again "
@@ -192,6 +193,6 @@ async def test_a_silent_run_that_moves_is_left_as_it_is(
     run = await house.run()
     await house.begin(run.run_id)
     await make_due(database, registry)
-    await reconciling(house).visit_due()
+    await reconciling(house).poll()
 
     assert (await house.find(run.run_id)).last_sequence == 2

@@ -18,8 +18,7 @@ from dataplane.tenants import DataPlane
 from interceptor.server import Context, bind
 from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
-from runs.relay.reconciler import SILENCE
-from runs.relay.visits import Relay
+from runs.api.relay.reconciler import STALE_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.runs.conftest import Cluster
     from tests.integration.runs.house import House
 
-    from runs.launcher import Launcher
+    from runs.api.launcher import Launcher
     from servicekit.testing import Keys
 
 
@@ -38,7 +37,7 @@ async def test_a_run_created_while_temporal_was_away_is_started_later(
     await house.pipeline()
     run = await house.reaching(stranded).run()
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
 
     state = await house.launcher.describe("acme", run.run_id)
     assert state is not None
@@ -62,7 +61,7 @@ async def test_a_run_whose_creator_was_killed_is_started_by_another_replica(
     run_id = str(await database.fetchval("SELECT id FROM runs WHERE request_id = 'r1'"))
     assert await house.launcher.describe("acme", run_id) is None
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
     assert await house.launcher.describe("acme", run_id) is not None
 
 
@@ -73,8 +72,8 @@ async def test_replicas_share_the_outbox(
     away = house.reaching(stranded)
     runs = await asyncio.gather(*(away.run() for _ in range(30)))
     await make_due(database, registry)
-    relays = [house.relay(house.launcher, SILENCE) for _ in range(3)]
-    visits = await asyncio.gather(*(relay.visit_due() for relay in relays))
+    relays = [house.relay(house.launcher, STALE_AFTER) for _ in range(3)]
+    visits = await asyncio.gather(*(relay.poll() for relay in relays))
 
     assert sorted(visits) == [0, 0, 1]
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
@@ -89,20 +88,20 @@ async def test_telling_temporal_twice_changes_nothing(
     run = await house.run()
     before = await house.launcher.describe("acme", run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
 
     assert await house.launcher.describe("acme", run.run_id) == before
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_what_cannot_be_told_is_tried_again_soon(
+async def test_what_cannot_be_delivered_is_tried_again_soon(
     house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     await house.pipeline()
     away = house.reaching(stranded)
     await away.run()
     await make_due(database, registry)
-    await house.relay(stranded, SILENCE).visit_due()
+    await house.relay(stranded, STALE_AFTER).poll()
 
     assert await database.fetchval("SELECT attempts FROM outbox") == 1
     soon = timedelta(seconds=6)
@@ -110,7 +109,7 @@ async def test_what_cannot_be_told_is_tried_again_soon(
     assert await registry.fetchval("SELECT due_at - now() < $1 FROM runs_pending_work", soon)
 
 
-async def test_a_cancellation_is_told_too(
+async def test_a_cancellation_is_delivered_too(
     house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     await house.pipeline()
@@ -118,7 +117,7 @@ async def test_a_cancellation_is_told_too(
     await house.begin(run.run_id)
     await house.reaching(stranded).runs.cancel("acme", run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
 
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
@@ -129,14 +128,14 @@ async def test_a_tenant_is_forgotten_once_nothing_is_left_and_its_note_is_old(
     await house.pipeline()
     run = await house.run()
     await house.runs.cancel("acme", run.run_id)
-    relay = house.relay(house.launcher, SILENCE)
+    relay = house.relay(house.launcher, STALE_AFTER)
     await make_due(database, registry)
-    await relay.visit_due()
+    await relay.poll()
     assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 1
 
     await registry.execute("UPDATE runs_pending_work SET noted_at = now() - interval '4 minutes'")
     await make_due(database, registry)
-    await relay.visit_due()
+    await relay.poll()
     assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 0
 
 
@@ -147,7 +146,7 @@ async def test_a_run_is_started_soon_although_its_tenant_was_noted_and_visited_b
     run = await house.run()
     await house.begin(run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
     noted = await registry.fetchval("SELECT noted_at FROM runs_pending_work")
     away = house.reaching(stranded)
     away.runs._pending_work = house.runs._pending_work  # the same process, and Temporal has gone
@@ -165,7 +164,7 @@ async def test_a_tenant_with_an_open_run_is_not_forgotten(
     await house.run()
     await registry.execute("UPDATE runs_pending_work SET noted_at = now() - interval '4 minutes'")
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
 
     later = await registry.fetchval("SELECT due_at - now() FROM runs_pending_work")
     assert timedelta(seconds=15) < later < timedelta(seconds=45)
@@ -180,7 +179,7 @@ async def test_a_tenant_that_cannot_be_reached_does_not_keep_the_others_waiting(
         "INSERT INTO runs_pending_work (tenant_id, kind, due_at) VALUES ('gone', 'runs', now())"
     )
     await make_due(database, registry)
-    assert await house.relay(house.launcher, SILENCE).visit_due() == 2
+    assert await house.relay(house.launcher, STALE_AFTER).poll() == 2
 
     assert await house.launcher.describe("acme", run.run_id) is not None
 
@@ -213,7 +212,7 @@ async def test_a_sweep_finds_tenants_whose_note_was_lost(
         directory.start()
         await directory.ready()
         data = DataPlane(house.tenants, house.management, directory)
-        await Relay(data, house.stores, house.launcher, house.gateway).sweep()
+        await house.relay(house.launcher, STALE_AFTER, data).sweep()
         await directory.close()
 
     assert await registry.fetchval("SELECT tenant_id FROM runs_pending_work") == "acme"

@@ -15,12 +15,14 @@ from runs.errors import (
     RunFinished,
     RunNotFound,
 )
+from runs.store import run_transitions
+from runs.store import runs as run_store
 from servicekit.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from tests.integration.runs.house import House
 
-    from runs.launcher import Launcher
+    from runs.api.launcher import Launcher
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 OUTLINE = {
@@ -224,7 +226,7 @@ async def test_the_workflow_of_a_running_run_is_asked_to_stop(
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_what_temporal_could_not_be_told_stays_in_the_outbox(
+async def test_what_could_not_be_delivered_to_temporal_stays_in_the_outbox(
     house: House, stranded: Launcher, database: asyncpg.Connection
 ) -> None:
     await house.pipeline()
@@ -240,7 +242,7 @@ async def test_a_finished_run_cannot_be_cancelled(house: House, status: RunStatu
     await house.pipeline()
     run = await house.run()
     async with house.tenants.transaction("acme") as connection:
-        await house.stores.transitions.finish(connection, run.run_id, 1, status)
+        await run_transitions.finish(connection, run.run_id, 1, status)
 
     with pytest.raises(RunFinished) as refusal:
         await house.runs.cancel("acme", run.run_id)
@@ -265,7 +267,7 @@ async def test_runs_are_listed_newest_first_and_filtered(house: House) -> None:
         token = ""
         async with house.tenants.connection("acme") as connection:
             while not found or token:
-                page = await house.stores.runs.page(connection, pipeline, status, 2, token)
+                page = await run_store.page(connection, pipeline, status, 2, token)
                 found += [run.run_id for run in page.items]
                 token = page.next_token
         return found

@@ -11,11 +11,11 @@ from tests.integration.runs.house import INPUT_FILE
 from tests.integration.runs.served import Client, reason
 
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, run_service_pb2
-from runs.domain.generation import Spent, Usage
+from runs.domain.activities import StepRef
+from runs.domain.generation import CallUsage, TokenUsage
 from runs.domain.runs import OutputFile
-from runs.domain.work import Work
-from runs.store.moves import MoveStore
-from runs.store.outcomes import Outcome
+from runs.store import run_transitions, step_transitions
+from runs.store.step_outcome import StepOutcome
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from interceptor.testing import RunningServer
-    from runs.store.stores import Stores
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
@@ -170,20 +169,20 @@ async def test_a_watch_ends_with_the_run_and_says_that_it_is_alive(client: Clien
 
 
 async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
-    client: Client, tenants: TenantPools, stores: Stores
+    client: Client, tenants: TenantPools
 ) -> None:
     await client.pipeline()
     run = await client.run(inline=1)
     output = OutputFile("storage/x", "0" * 64, "", {"characters": 9})
-    spent = Spent("openai/gpt-5", "rule", Usage(5, 7, 0, 0, 0), 11)
+    spent = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
     async with tenants.connection("acme") as connection:
-        await stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
+        await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item in (2, 1, 3):
-            work = Work("acme", run.run_id, 1, "copy", item)
-            assert await MoveStore().complete_at_once(
-                connection, [(work, Outcome(output, spent))]
+            work = StepRef("acme", run.run_id, 1, "copy", item)
+            assert await step_transitions.complete_at_once(
+                connection, [(work, StepOutcome(output, spent))]
             ) == [True]
-        await stores.transitions.complete(connection, run.run_id, 1)
+        await run_transitions.complete(connection, run.run_id, 1)
 
     request = run_service_pb2.ListRunStepsRequest(tenant_id="acme", run_id=run.run_id, page_size=2)
     first = await client.runs.ListRunSteps(request)

@@ -17,7 +17,8 @@ from temporalio.testing import ActivityEnvironment
 from tests.integration.runs.desk import COPY, MAPPED, SHORT, Desk, nothing, steps_of
 
 from runs.domain.runs import RunStatus
-from runs.store.outcomes import Outcome
+from runs.store import run_transitions, step_transitions
+from runs.store.step_outcome import StepOutcome
 from servicekit.errors import InvalidInput, LimitExceeded
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
 ) -> None:
     work = await desk.begin(COPY)
     async with desk.house.tenants.transaction("acme") as connection:
-        (given_up,) = await desk.moves.begin(connection, [work])
+        (given_up,) = await step_transitions.begin(connection, [work])
     assert given_up is not None
     result = await desk.run()
     async with desk.house.tenants.transaction("acme") as connection:
-        assert await desk.moves.complete(connection, [(work, given_up, Outcome())]) == [False]
+        assert await step_transitions.complete(connection, [(work, given_up, StepOutcome())]) == [
+            False
+        ]
 
     assert await steps_of(database) == [("completed", 1)]
     attempts = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
@@ -85,9 +88,8 @@ async def test_nothing_begins_in_a_run_that_ends_at_the_same_time(
     desk: Desk, database: asyncpg.Connection, status: RunStatus
 ) -> None:
     work = await desk.begin(COPY)
-    tenants, transitions = desk.house.tenants, desk.house.stores.transitions
-    async with tenants.transaction("acme") as ending:
-        assert await transitions.finish(ending, work.run_id, 1, status) is not None
+    async with desk.house.tenants.transaction("acme") as ending:
+        assert await run_transitions.finish(ending, work.run_id, 1, status) is not None
         beginning = asyncio.create_task(desk.run())
         await blocked(database)
     with pytest.raises(ApplicationError, match="the run is over") as refusal:
@@ -104,7 +106,7 @@ async def test_what_has_just_begun_ends_with_its_run(
 ) -> None:
     work = await desk.begin(COPY)
     async with desk.house.tenants.transaction("acme") as beginning:
-        assert await desk.moves.begin(beginning, [work]) != [None]
+        assert await step_transitions.begin(beginning, [work]) != [None]
         ending = asyncio.create_task(desk.finish(status))
         await blocked(database)
     await ending
@@ -117,9 +119,8 @@ async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(
     desk: Desk, database: asyncpg.Connection
 ) -> None:
     work = await desk.begin(SHORT)
-    tenants, transitions = desk.house.tenants, desk.house.stores.transitions
-    async with tenants.transaction("acme") as ending:
-        assert await transitions.finish(ending, work.run_id, 1, RunStatus.CANCELLED) is not None
+    async with desk.house.tenants.transaction("acme") as ending:
+        assert await run_transitions.finish(ending, work.run_id, 1, RunStatus.CANCELLED) is not None
         doing = asyncio.create_task(desk.run_short())
         await blocked(database)
     with pytest.raises(ApplicationError, match="the run is over"):
@@ -203,15 +204,15 @@ class ProviderLimited(LimitExceeded):
 
 
 @pytest.mark.parametrize(
-    ("told", "pause"),
+    ("metadata", "pause"),
     [
         ({"retry_after_ms": "3600000"}, timedelta(hours=1)),
         ({"retry_after_ms": "5"}, timedelta(milliseconds=10)),
         ({"final": "true"}, None),
     ],
 )
-async def test_a_step_waits_as_long_as_it_is_told_and_temporal_does_the_waiting(
-    desk: Desk, database: asyncpg.Connection, told: dict[str, str], pause: timedelta | None
+async def test_a_step_waits_as_long_as_it_is_asked_to_and_temporal_does_the_waiting(
+    desk: Desk, database: asyncpg.Connection, metadata: dict[str, str], pause: timedelta | None
 ) -> None:
     work = await desk.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
     environment = ActivityEnvironment()
@@ -219,7 +220,7 @@ async def test_a_step_waits_as_long_as_it_is_told_and_temporal_does_the_waiting(
     environment.info = replace(environment.info, retry_policy=policy)
 
     async def refuse() -> JsonValue:
-        raise ProviderLimited("slow down", **told)
+        raise ProviderLimited("slow down", **metadata)
 
     desk.does = refuse
     with pytest.raises(ApplicationError) as failure:
@@ -239,7 +240,7 @@ async def test_a_map_whose_manifest_cannot_be_committed_fails(
 ) -> None:
     work = await desk.begin(MAPPED)
     async with desk.house.tenants.transaction("acme") as connection:
-        await desk.moves.begin(connection, [work])
+        await step_transitions.begin(connection, [work])
     files.refusal = TooLarge("the manifest is too large")
     with pytest.raises(ApplicationError) as refusal:
         await desk.close_map()

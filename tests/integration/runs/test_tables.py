@@ -11,6 +11,8 @@ import pytest
 from tests.integration.runs.house import INPUT_FILE
 
 from runs.domain.runs import Failure, RunStatus
+from runs.store import run_transitions
+from runs.store import runs as run_store
 
 if TYPE_CHECKING:
     from tests.integration.runs.house import House
@@ -135,7 +137,7 @@ async def run(house: House) -> Run:
 async def test_a_run_begins_once(house: House, run: Run, database: asyncpg.Connection) -> None:
     async def begin(epoch: int = 1) -> RunStatus | None:
         async with house.tenants.transaction("acme") as connection:
-            return await house.stores.transitions.begin(connection, run.run_id, epoch, INPUT_FILE)
+            return await run_transitions.begin(connection, run.run_id, epoch, INPUT_FILE)
 
     statuses = await asyncio.gather(*(begin() for _ in range(5)))
     assert statuses == [RunStatus.RUNNING] * 5
@@ -147,9 +149,7 @@ async def test_a_run_begins_once(house: House, run: Run, database: asyncpg.Conne
 async def test_a_run_has_one_end(house: House, run: Run) -> None:
     async def finish(epoch: int, status: RunStatus, error: Failure | None = None) -> Run | None:
         async with house.tenants.transaction("acme") as connection:
-            return await house.stores.transitions.finish(
-                connection, run.run_id, epoch, status, error
-            )
+            return await run_transitions.finish(connection, run.run_id, epoch, status, error)
 
     assert await finish(2, RunStatus.COMPLETED) is None
     error = Failure("PROVIDER_REFUSED", "the provider refused", "copy", "storage/acme/x")
@@ -163,7 +163,7 @@ async def test_a_run_that_was_cancelled_does_not_begin(house: House, run: Run) -
     await house.runs.cancel("acme", run.run_id)
 
     async with house.tenants.transaction("acme") as connection:
-        begun = await house.stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
+        begun = await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
     assert begun is RunStatus.CANCELLED
 
 
@@ -171,7 +171,7 @@ async def test_the_steps_of_a_cancelled_run_end_with_it(
     house: House, run: Run, database: asyncpg.Connection
 ) -> None:
     async with house.tenants.transaction("acme") as connection:
-        await house.stores.transitions.begin(connection, run.run_id, 1, INPUT_FILE)
+        await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item, status in ((1, "completed"), (2, "running"), (3, "running")):
             row_id = await connection.fetchval(
                 """
@@ -187,7 +187,7 @@ async def test_the_steps_of_a_cancelled_run_end_with_it(
                 row_id,
                 status,
             )
-        await house.stores.transitions.finish(connection, run.run_id, 1, RunStatus.CANCELLED)
+        await run_transitions.finish(connection, run.run_id, 1, RunStatus.CANCELLED)
 
     rows = await database.fetch("SELECT status FROM steps ORDER BY item")
     assert [row["status"] for row in rows] == ["completed", "cancelled", "cancelled"]
@@ -210,8 +210,8 @@ async def test_what_a_run_is_done_with_is_read_as_it_was_given(house: House) -> 
     run = await house.run(inline={"topic": "cranes"})
     await house.begin(run.run_id)
     async with house.tenants.connection("acme") as connection:
-        setup = await house.stores.runs.find_setup(connection, run.run_id)
-        assert await house.stores.runs.find_setup(connection, str(UUID(int=0))) is None
+        setup = await run_store.find_parameters(connection, run.run_id)
+        assert await run_store.find_parameters(connection, str(UUID(int=0))) is None
 
     assert setup is not None
     assert (setup.status, setup.epoch, setup.user_id) == (RunStatus.RUNNING, 1, "ada")

@@ -1,4 +1,4 @@
-"""LangSmith is told nothing of what the worker does, whatever the environment says."""
+"""LangSmith is sent nothing of what the worker does, whatever the environment says."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ async def walk(keys: Keys, how: str, variable: str) -> tuple[str, list[bytes]]:
     """Walk a plan in a process of its own; return what it did, and what LangSmith was sent."""
     requests: list[bytes] = []
     async with langsmith(requests) as address:
-        told = {variable: "true", "LANGSMITH_ENDPOINT": address, "LANGSMITH_API_KEY": "key"}
+        tracing = {variable: "true", "LANGSMITH_ENDPOINT": address, "LANGSMITH_API_KEY": "key"}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.integration.runs.walks_a_plan", how),
-            env={**os.environ, **worker_settings(keys), **told, "PYTHONPATH": str(CLONE)},
+            env={**os.environ, **worker_settings(keys), **tracing, "PYTHONPATH": str(CLONE)},
             stdout=asyncio.subprocess.PIPE,
         )
         done, _ = await process.communicate()

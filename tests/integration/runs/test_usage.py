@@ -12,11 +12,10 @@ from tests.integration.runs.house import House, make_due
 from interceptor.server import Context, bind
 from interceptor.testing import serve
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2, call_service_pb2_grpc
-from runs.activities.runs import RunActivities
+from runs.api.relay.reconciler import STALE_AFTER
+from runs.domain.activities import RunEnd
 from runs.domain.runs import Run, RunStatus
-from runs.domain.work import RunEnd
-from runs.relay.reconciler import SILENCE
-from runs.store.steps import StepStore
+from runs.worker.activities.runs import RunActivities
 from servicekit.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import grpc
 
     from dataplane.tenants import ManagementPool, TenantPools
-    from runs.launcher import Launcher
+    from runs.api.launcher import Launcher
     from servicekit.identity import Principal
     from servicekit.testing import Keys
 
@@ -95,10 +94,7 @@ async def begun(house: House) -> Run:
 
 async def end(house: House, run: Run, status: str) -> Run:
     """End a run as its workflow does."""
-    transitions, gateway = house.stores.transitions, house.gateway
-    runs = RunActivities(
-        house.data, house.setups, house.beginnings, transitions, StepStore(), gateway
-    )
+    runs = RunActivities(house.data, house.contexts, house.initializer, house.gateway)
     await ActivityEnvironment().run(runs.end_run, RunEnd("acme", run.run_id, 1, status))
     return await house.find(run.run_id)
 
@@ -109,7 +105,7 @@ async def visit(
     """Have a relay visit the tenant, whatever is due by then."""
     await database.execute("UPDATE usage_checks SET due_at = now()")
     await make_due(database, registry)
-    await house.relay(house.launcher, SILENCE).visit_due()
+    await house.relay(house.launcher, STALE_AFTER).poll()
     return await house.find(run.run_id)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runs.api.watch import RunWatcher, WatchTimeouts
 from runs.domain.events import Heartbeat, RunEvent
 from runs.domain.runs import Run, RunStatus
 from runs.errors import RunNotFound
-from runs.watch import Patience, Watch
+from runs.store import run_transitions
 from servicekit.errors import DatabaseUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
     from tests.integration.runs.house import House
 
     from dataplane.tenants import TenantPools
-    from runs.store.stores import Stores
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
-HASTY = Patience(heartbeat=0.3, database=1.0)
+HASTY = WatchTimeouts(heartbeat=0.3, database=1.0)
 
 
 @pytest.fixture
-def watch(tenants: TenantPools, stores: Stores) -> Watch:
-    return Watch(tenants, stores.runs, stores.events, HASTY)
+def watch(tenants: TenantPools) -> RunWatcher:
+    return RunWatcher(tenants, HASTY)
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ async def append(house: House, run: Run) -> None:
 
 async def finish(house: House, run: Run) -> None:
     async with house.tenants.transaction("acme") as connection:
-        await house.stores.transitions.finish(connection, run.run_id, 1, RunStatus.COMPLETED)
+        await run_transitions.finish(connection, run.run_id, 1, RunStatus.COMPLETED)
 
 
-async def events_of(watch: Watch, run: Run, after: int = 0) -> AsyncGenerator[RunEvent]:
-    async for part in watch.follow("acme", run.run_id, after):
+async def events_of(watch: RunWatcher, run: Run, after: int = 0) -> AsyncGenerator[RunEvent]:
+    async for part in watch.watch("acme", run.run_id, after):
         if isinstance(part, RunEvent):
             yield part
 
 
-async def sequences(watch: Watch, run: Run, after: int = 0) -> list[int]:
+async def sequences(watch: RunWatcher, run: Run, after: int = 0) -> list[int]:
     return [event.sequence async for event in events_of(watch, run, after)]
 
 
 async def test_a_watch_begins_at_the_beginning_and_ends_after_the_last_event(
-    house: House, watch: Watch, run: Run
+    house: House, watch: RunWatcher, run: Run
 ) -> None:
     await append(house, run)
     await finish(house, run)
@@ -67,7 +67,9 @@ async def test_a_watch_begins_at_the_beginning_and_ends_after_the_last_event(
     assert [event.last for event in events] == [False, False, True]
 
 
-async def test_an_event_of_the_run_tells_it_as_it_was(house: House, watch: Watch, run: Run) -> None:
+async def test_an_event_of_the_run_tells_it_as_it_was(
+    house: House, watch: RunWatcher, run: Run
+) -> None:
     await finish(house, run)
 
     first, last = [event.subject async for event in events_of(watch, run)]
@@ -76,7 +78,9 @@ async def test_an_event_of_the_run_tells_it_as_it_was(house: House, watch: Watch
     assert (last.status, last.settings) == (RunStatus.COMPLETED, {"note": "for ada"})
 
 
-async def test_a_watch_is_resumed_after_any_event(house: House, watch: Watch, run: Run) -> None:
+async def test_a_watch_is_resumed_after_any_event(
+    house: House, watch: RunWatcher, run: Run
+) -> None:
     for _ in range(3):
         await append(house, run)
     await finish(house, run)
@@ -89,13 +93,15 @@ async def test_a_watch_is_resumed_after_any_event(house: House, watch: Watch, ru
     ]
 
 
-async def test_a_run_that_does_not_exist_cannot_be_watched(watch: Watch, run: Run) -> None:
+async def test_a_run_that_does_not_exist_cannot_be_watched(watch: RunWatcher, run: Run) -> None:
     with pytest.raises(RunNotFound):
-        await anext(watch.follow("acme", NO_RUN, 0))
+        await anext(watch.watch("acme", NO_RUN, 0))
 
 
-async def test_a_watch_says_that_it_is_alive_while_nothing_happens(watch: Watch, run: Run) -> None:
-    async with aclosing(watch.follow("acme", run.run_id, 0)) as parts:
+async def test_a_watch_says_that_it_is_alive_while_nothing_happens(
+    watch: RunWatcher, run: Run
+) -> None:
+    async with aclosing(watch.watch("acme", run.run_id, 0)) as parts:
         heard = [await anext(parts) for _ in range(4)]
 
     assert isinstance(heard[0], RunEvent)
@@ -103,7 +109,7 @@ async def test_a_watch_says_that_it_is_alive_while_nothing_happens(watch: Watch,
 
 
 async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
-    house: House, watch: Watch, run: Run
+    house: House, watch: RunWatcher, run: Run
 ) -> None:
     async def write() -> None:
         for _ in range(10):
@@ -122,9 +128,9 @@ async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
 
 
 async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
-    house: House, watch: Watch, run: Run
+    house: House, watch: RunWatcher, run: Run
 ) -> None:
-    async with aclosing(watch.follow("acme", run.run_id, 0)) as slow:
+    async with aclosing(watch.watch("acme", run.run_id, 0)) as slow:
         read = [await anext(slow)]
         other = asyncio.create_task(sequences(watch, run))
         async with house.tenants.transaction("acme") as connection:
@@ -139,7 +145,7 @@ async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
 
 
 async def test_all_watchers_of_a_tenant_share_one_poller_and_leave_nothing_behind(
-    house: House, watch: Watch, run: Run
+    house: House, watch: RunWatcher, run: Run
 ) -> None:
     runs = [run, *[await house.run() for _ in range(9)]]
     watchers = [asyncio.create_task(sequences(watch, each)) for each in runs for _ in range(3)]
@@ -158,7 +164,7 @@ async def test_all_watchers_of_a_tenant_share_one_poller_and_leave_nothing_behin
 
 
 async def test_a_watch_survives_a_database_that_is_away_for_a_moment(
-    house: House, watch: Watch, run: Run, cluster: Cluster
+    house: House, watch: RunWatcher, run: Run, cluster: Cluster
 ) -> None:
     async with aclosing(events_of(watch, run)) as events:
         await anext(events)
@@ -171,7 +177,7 @@ async def test_a_watch_survives_a_database_that_is_away_for_a_moment(
 
 
 async def test_a_watch_gives_up_when_the_database_stays_away(
-    watch: Watch, run: Run, cluster: Cluster
+    watch: RunWatcher, run: Run, cluster: Cluster
 ) -> None:
     async with aclosing(events_of(watch, run)) as events:
         await anext(events)
@@ -183,7 +189,7 @@ async def test_a_watch_gives_up_when_the_database_stays_away(
             await cluster.let_in("acme")
 
 
-async def test_watches_end_when_the_server_stops(watch: Watch, run: Run) -> None:
+async def test_watches_end_when_the_server_stops(watch: RunWatcher, run: Run) -> None:
     async with aclosing(events_of(watch, run)) as events:
         await anext(events)
         watch.close()

@@ -11,7 +11,7 @@ from tests.integration.runs.worker_of_notes import Notes, replay, start, worker
 
 from runs.auditor import examine
 from runs.domain.plan import Plan, PlanStep
-from runs.workflows import ITEMS_IN_CHILD, ITEMS_IN_WORKFLOW
+from runs.worker.workflows import ITEMS_IN_CHILD, ITEMS_IN_WORKFLOW
 from servicekit.policy import methods_of
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from langchain_core.tracers.langchain import wait_for_all_tracers
 
 from runs.config import WorkerConfig
 from runs.domain.plan import Plan, PlanStep
-from runs.graph import walk
+from runs.worker.graph import run_plan
 
 
 async def main() -> None:
-    await walk(Plan((PlanStep("a"), PlanStep("b", needs=("a",)))), do)
+    await run_plan(Plan((PlanStep("a"), PlanStep("b", needs=("a",)))), do)
 
 
 async def do(step: PlanStep) -> None:

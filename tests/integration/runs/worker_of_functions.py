@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.integration.runs.function_house import Host
 
 from runs.config import FunctionConfig
-from runs.function_host.pool import FunctionPool
+from runs.worker.function_host.pool import FunctionPool
 
 
 async def main(name: str, note: str) -> None:

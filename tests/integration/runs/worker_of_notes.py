@@ -14,10 +14,10 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
+from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult
 from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
-from runs.domain.work import Listing, RunEnd, RunRef, StepResult, Work
-from runs.fences import data_converter
-from runs.workflows import MapPartRun, PipelineRun
+from runs.temporal.client import data_converter
+from runs.worker.workflows import MapPartRun, PipelineRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -62,7 +62,7 @@ class Notes:
         self.ends.append(end)
 
     @activity.defn
-    async def run_step(self, work: Work) -> StepResult:
+    async def run_step(self, work: StepRef) -> StepResult:
         self.done.append((work.step, work.item))
         if work.step == "broken":
             raise ApplicationError("it broke", type="BROKEN", non_retryable=True)
@@ -86,21 +86,21 @@ class Notes:
         return NOTHING if work.step == "skipped" else RESULT
 
     @activity.defn
-    async def run_short_step(self, work: Work) -> StepResult:
+    async def run_short_step(self, work: StepRef) -> StepResult:
         self.timeouts["short"] = activity.info().start_to_close_timeout
         self.done.append((work.step, work.item))
         return RESULT
 
     @activity.defn
-    async def open_map(self, work: Work) -> Listing:
+    async def open_map(self, work: StepRef) -> MappedList:
         self.done.append((f"open {work.step}", 0))
         self.timeouts["open"] = activity.info().start_to_close_timeout
         if work.step == "skipped-map":
-            return Listing(skipped=True)
-        return Listing("0" * 64, self.list_length)
+            return MappedList(skipped=True)
+        return MappedList("0" * 64, self.list_length)
 
     @activity.defn
-    async def close_map(self, work: Work) -> StepResult:
+    async def close_map(self, work: StepRef) -> StepResult:
         self.done.append((f"close {work.step}", 0))
         return RESULT
 

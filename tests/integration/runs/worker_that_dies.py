@@ -10,12 +10,12 @@ import sys
 from temporalio import activity
 from tests.integration.runs.worker_of_notes import Notes, worker
 
-from runs.domain.work import StepResult, Work
+from runs.domain.activities import StepRef, StepResult
 
 
 class FatalNotes(Notes):
     @activity.defn
-    async def run_step(self, work: Work) -> StepResult:
+    async def run_step(self, work: StepRef) -> StepResult:
         if work.step == "fatal":
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().run_step(work)

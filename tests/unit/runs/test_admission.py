@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from runs.activities.admission import ShareTaken, Slots
+from runs.worker.activities.admission import TenantShareTaken, WorkerSlots
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-def fill(stack: ExitStack, slots: Slots, *tenants: str) -> dict[str, int]:
+def fill(stack: ExitStack, slots: WorkerSlots, *tenants: str) -> dict[str, int]:
     """Let tenants take slots by turns until no one gets any more; return how many each got."""
     got = dict.fromkeys(tenants, 0)
     wanting = set(tenants)
@@ -24,17 +24,17 @@ def fill(stack: ExitStack, slots: Slots, *tenants: str) -> dict[str, int]:
         for tenant in sorted(wanting):
             try:
                 stack.enter_context(slots.hold(tenant))
-            except ShareTaken:
+            except TenantShareTaken:
                 wanting.remove(tenant)
             else:
                 got[tenant] += 1
     return got
 
 
-def refusals(slots: Slots, tenant: str, count: int) -> list[float]:
+def refusals(slots: WorkerSlots, tenant: str, count: int) -> list[float]:
     pauses: list[float] = []
     for _ in range(count):
-        with pytest.raises(ShareTaken) as taken, slots.hold(tenant):
+        with pytest.raises(TenantShareTaken) as taken, slots.hold(tenant):
             pass
         pauses.append(taken.value.seconds)
     return pauses
@@ -43,18 +43,18 @@ def refusals(slots: Slots, tenant: str, count: int) -> list[float]:
 @pytest.mark.parametrize(("count", "alone"), [(100, 75), (10, 7), (4, 3), (2, 1), (1, 1)])
 def test_a_tenant_alone_gets_its_share_of_the_slots(count: int, alone: int) -> None:
     with ExitStack() as stack:
-        assert fill(stack, Slots(count, 75), "a") == {"a": alone}
+        assert fill(stack, WorkerSlots(count, 75), "a") == {"a": alone}
 
 
 def test_tenants_that_want_all_they_can_get_leave_room_for_another() -> None:
-    slots = Slots(100, 75)
+    slots = WorkerSlots(100, 75)
     with ExitStack() as stack:
         assert fill(stack, slots, "a", "b", "c") == {"a": 30, "b": 30, "c": 30}
         assert fill(stack, slots, "d") == {"d": 7}
 
 
 def test_a_tenant_that_holds_nothing_gets_a_slot_whatever_others_hold() -> None:
-    slots = Slots(2, 75)
+    slots = WorkerSlots(2, 75)
     with slots.hold("a"), slots.hold("b"):
         refusals(slots, "a", 1)
     with slots.hold("a"):
@@ -62,7 +62,7 @@ def test_a_tenant_that_holds_nothing_gets_a_slot_whatever_others_hold() -> None:
 
 
 def test_a_slot_that_is_free_again_can_be_taken_at_once() -> None:
-    slots = Slots(2, 75)
+    slots = WorkerSlots(2, 75)
     for _ in range(3):
         with slots.hold("a"):
             refusals(slots, "a", 1)
@@ -70,7 +70,7 @@ def test_a_slot_that_is_free_again_can_be_taken_at_once() -> None:
 
 def test_a_long_line_comes_again_one_after_another_and_soon() -> None:
     clock = Clock()
-    slots = Slots(4, 75, clock)
+    slots = WorkerSlots(4, 75, clock)
     with ExitStack() as stack:
         fill(stack, slots, "a")
         clock.now += 60
@@ -83,7 +83,7 @@ def test_a_long_line_comes_again_one_after_another_and_soon() -> None:
 
 def test_those_in_line_come_twice_as_often_as_slots_become_free() -> None:
     clock = Clock()
-    slots = Slots(4, 75, clock)
+    slots = WorkerSlots(4, 75, clock)
     with ExitStack() as stack:
         stack.enter_context(slots.hold("a"))
         for _ in range(100):

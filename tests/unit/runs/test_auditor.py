@@ -13,8 +13,8 @@ from temporalio.client import WorkflowHistory
 
 from nagaya_local.machine.ports import free_port
 from runs.auditor import Finding, examine, main
-from runs.domain.work import StepResult
-from runs.fences import data_converter
+from runs.domain.activities import StepResult
+from runs.temporal.client import data_converter
 
 
 @pytest.mark.parametrize("canary", ["a canary", "町家", 'said "no"', "two\nlines"])
@@ -42,10 +42,10 @@ def test_it_tells_its_usage_without_any_setting(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
 
-    told = capsys.readouterr()
-    assert (ended.value.code, told.err) == (0, "")
-    assert told.out.startswith("usage: python -m runs.auditor [-h] [CANARY ...]\n")
-    assert "TEMPORAL_ADDRESS" in told.out
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.err) == (0, "")
+    assert printed.out.startswith("usage: python -m runs.auditor [-h] [CANARY ...]\n")
+    assert "TEMPORAL_ADDRESS" in printed.out
 
 
 def test_without_an_address_it_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,5 +63,5 @@ def test_where_nobody_listens_it_says_so(
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
 
     assert main([]) == 2
-    told = f"python -m runs.auditor: Temporal cannot be reached at {address}\n"
-    assert capsys.readouterr() == ("", told)
+    printed = f"python -m runs.auditor: Temporal cannot be reached at {address}\n"
+    assert capsys.readouterr() == ("", printed)

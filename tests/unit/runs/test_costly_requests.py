@@ -52,7 +52,7 @@ def function(name: str, needs: Sequence[str] = (), when: str = "") -> pipeline_p
     return pipeline_pb2.StepSpec(step=name, needs=needs, when=when, function=kind)
 
 
-def asking(name: str, bindings: int) -> pipeline_pb2.StepSpec:
+def llm_step(name: str, bindings: int) -> pipeline_pb2.StepSpec:
     bound = [pipeline_pb2.Binding(variable=f"v{number}", text="x") for number in range(bindings)]
     return pipeline_pb2.StepSpec(step=name, llm=pipeline_pb2.LlmStep(bindings=bound))
 
@@ -84,9 +84,9 @@ def prompt(content: str) -> Case:
 
 def generation(messages: int, parts: int, properties: int = 0) -> Case:
     part = generation_pb2.Part(text="a")
-    said = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[part] * parts)
+    message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[part] * parts)
     key = call_pb2.CallKey(run_id=RUN, step="a", visit=1, call=1)
-    spec = generation_pb2.GenerationSpec(key=key, messages=[said] * messages)
+    spec = generation_pb2.GenerationSpec(key=key, messages=[message] * messages)
     if properties:
         spec.output_schema.update(schema(properties))
     request = generation_service_pb2.GenerateRequest(tenant_id="acme", spec=spec)
@@ -103,8 +103,8 @@ COSTLY: dict[str, Case] = {
         [function(name, [f"x{n:030}y{m:029}" for m in range(64)]) for n, name in enumerate(NAMES)]
     ),
     "needs of each other": pipeline([function(name, SHORT[:64]) for name in SHORT]),
-    "bindings": pipeline([asking(name, 64) for name in SHORT]),
-    "bindings that may be": pipeline([asking(name, 5) for name in SHORT]),
+    "bindings": pipeline([llm_step(name, 64) for name in SHORT]),
+    "bindings that may be": pipeline([llm_step(name, 5) for name in SHORT]),
     "a schema in a pipeline": pipeline([structured()]),
     "conditions": pipeline(
         [function("r"), *(function(n, ["r"], ("r.s<8&&" * 70)[:488] + "r.s<8") for n in SHORT[1:])]

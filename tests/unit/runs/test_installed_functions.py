@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runs.domain.failures import StepImpossible
-from runs.functions import Functions, InstalledFunction
+from runs.worker.functions import Functions, InstalledFunction
 
 if TYPE_CHECKING:
     from pathlib import Path

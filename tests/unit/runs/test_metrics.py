@@ -7,7 +7,7 @@ import math
 import pytest
 
 from jsonvalues import JsonValue, parse
-from runs.domain.metrics import Metrics, number
+from runs.domain.metrics import Metrics, metric_value
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from runs.domain.metrics import Metrics, number
      ("9223372036854775807", 2**63 - 1), ("9223372036854775808", 2.0**63)],
 )  # fmt: skip
 def test_a_metric_is_the_number_that_is_written(text: str, value: float) -> None:
-    found = number(parse(text), "score")
+    found = metric_value(parse(text), "score")
 
     assert (found, type(found)) == (value, type(value))
 
@@ -28,7 +28,7 @@ def test_a_metric_is_the_number_that_is_written(text: str, value: float) -> None
 )
 def test_a_metric_that_is_no_finite_number_is_an_error(value: JsonValue) -> None:
     with pytest.raises(KeyError):
-        number(value, "score")
+        metric_value(value, "score")
 
 
 def test_who_knows_only_whole_numbers_gets_them_rounded() -> None:

@@ -1,11 +1,11 @@
-"""How much of a pipeline is looked at, and how many of its faults are told."""
+"""How much of a pipeline is looked at, and how many of its faults are reported."""
 
 from __future__ import annotations
 
 from tests.unit.runs.specs import draft, faults, function, llm
 
 
-def test_of_countless_needs_that_are_no_steps_the_first_are_told_and_few_are_guessed() -> None:
+def test_of_countless_needs_that_are_no_steps_the_first_are_reported_and_few_are_guessed() -> None:
     names = [f"step-{number:03}" for number in range(200)]
     steps = [function(name, *(f"{name}-{need}" for need in range(64))) for name in names]
 
@@ -19,7 +19,7 @@ def test_of_countless_needs_that_are_no_steps_the_first_are_told_and_few_are_gue
     assert sum("did you mean" in description for _, description in found) == 2
 
 
-def test_of_countless_cycles_the_first_are_told() -> None:
+def test_of_countless_cycles_the_first_are_reported() -> None:
     names = [f"s{number}" for number in range(200)]
 
     found = faults(*(function(name, *names[:64]) for name in names))

@@ -149,7 +149,7 @@ def test_a_condition_is_cel() -> None:
     assert description.startswith("it is no CEL: column 10: ")
 
 
-def test_a_condition_that_is_nested_too_deeply_to_be_read_is_told_as_such() -> None:
+def test_a_condition_that_is_nested_too_deeply_to_be_read_is_reported_as_such() -> None:
     when = "(" * 240 + "true" + ")" * 240
     ((field, description),) = faults(function("a"), function("b", "a", when=when))
 

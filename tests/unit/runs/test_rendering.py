@@ -4,7 +4,7 @@ import pytest
 
 from runs.domain.failures import StepImpossible
 from runs.domain.outputs import FilePointer
-from runs.rendering import PIECE_LIMIT, render
+from runs.worker.rendering import PIECE_LIMIT, render
 
 BRIEF = FilePointer("storage/acme/r/input/output.json", "0" * 64, "/brief")
 FIRST = FilePointer("storage/acme/r/draft/artifacts/1-1/output.json", "1" * 64)
@@ -69,7 +69,7 @@ def test_more_pieces_than_the_gateway_takes_are_refused() -> None:
 def test_a_prompt_that_says_nothing_is_refused_with_its_variables(value: str) -> None:
     with pytest.raises(
         StepImpossible, match="nothing but space or empty values is in a, b"
-    ) as told:
+    ) as failed:
         render("{{b}}\n{{a}}", {"a": (value,), "b": ()})
 
-    assert told.value.reason == "PROMPT_BLANK"
+    assert failed.value.reason == "PROMPT_BLANK"

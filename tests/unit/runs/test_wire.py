@@ -111,7 +111,7 @@ OBJECT = '{"e":1E2,"id":3544790567247868102,"m":19.90,"o":1.0,"z":-0}'
 
 
 @pytest.mark.parametrize(("kind", "name"), [("function", "arguments"), ("llm", "output_schema")])
-def test_json_that_a_message_would_change_is_stored_and_told_as_its_text(
+def test_json_that_a_message_would_change_is_stored_and_returned_as_its_text(
     kind: str, name: str
 ) -> None:
     spaces = OBJECT.replace(":", " : ")
@@ -148,7 +148,7 @@ def test_json_is_stored_alike_whether_it_comes_as_a_message_or_as_its_text() -> 
         ('{"a": 1', "it is no JSON at line 1, column 8"),
     ],
 )
-def test_a_text_that_is_no_json_is_told_with_its_field(text: str, why: str) -> None:
+def test_a_text_that_is_no_json_is_reported_with_its_field(text: str, why: str) -> None:
     message = pipeline_pb2.PipelineSpec(steps=[pipeline_pb2.StepSpec(step="a")])
     message.steps[0].function.arguments_json = text
 

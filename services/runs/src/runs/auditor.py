@@ -1,8 +1,8 @@
-"""The auditor of histories: proves that no body has entered Temporal.
+"""`python -m runs.auditor`: checks that no body has entered Temporal.
 
 `python -m runs.auditor [CANARY ...]` walks every history of the namespace and exits with 1 when
-an event holds a canary, or a payload over its limit, and with 2 when it cannot look. The fences
-keep both out; this looks.
+an event holds a canary, or a payload over its limit, and with 2 when it cannot look. The
+converters in `runs.temporal` keep both out; this checks it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError
 
 from runs.config import TemporalConfig
-from runs.fences import START_LIMIT
-from runs.launcher import connect
+from runs.temporal.client import connect
+from runs.temporal.payload_converter import START_LIMIT
 from servicekit.errors import StartRefused
 from servicekit.process import leave
 from servicekit.settings import SettingsInvalid
@@ -36,6 +36,8 @@ EVENT_LIMIT = START_LIMIT + 2_048
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """An event that holds what it should not."""
+
     workflow_id: str
     event_id: int
     what: str
@@ -97,7 +99,7 @@ def _messages(value: Any) -> Iterator[Message]:  # noqa: ANN401 - a message, or 
             yield inner
 
 
-async def _look(config: TemporalConfig, canaries: Sequence[str]) -> int:
+async def _audit(config: TemporalConfig, canaries: Sequence[str]) -> int:
     try:
         client = await connect(config, lazy=False)
     except RuntimeError:  # so the SDK says that it cannot connect
@@ -110,7 +112,7 @@ async def _look(config: TemporalConfig, canaries: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look, and tell on standard output what was found. Returns the exit code."""
+    """Walk the histories and print what was found. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m runs.auditor",
         description="Walk every history of Temporal's namespace and look for bodies. Exits with 1"
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("canaries", metavar="CANARY", nargs="*", help="what no event may hold")
     canaries = parser.parse_args(arguments).canaries
     try:
-        return asyncio.run(_look(TemporalConfig.read(), canaries))
+        return asyncio.run(_audit(TemporalConfig.read(), canaries))
     except SettingsInvalid as error:
         why = "; ".join(error.problems)
     except (StartRefused, RPCError) as error:

@@ -1,4 +1,4 @@
-"""What many ask for at the same time is done together."""
+"""Batching: items that are submitted while a batch is under way are the next batch."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Limits:
     at_once: int = 1
 
 
-class Batches(Generic[G, I, R]):
-    """Does items of a group in batches: what is asked for while one is under way is the next.
+class Batcher(Generic[G, I, R]):
+    """Does the items of each group in batches.
 
-    So one item alone waits for nothing, and many cost little more than one. `do` gets the items of
-    one group and returns an answer for each. Batches are done in the context of one of those who
-    ask, so a group must act for one person.
+    One item alone waits for nothing, and many cost little more than one. `do` gets the items of one
+    group and returns a result for each. A batch is done in the context of one of its submitters, so
+    a group must act for one person.
     """
 
     def __init__(self, do: Callable[[G, list[I]], Awaitable[Sequence[R]]], limits: Limits) -> None:
@@ -38,82 +38,82 @@ class Batches(Generic[G, I, R]):
         self._limits = limits
         self._groups: dict[G, _Group[I, R]] = {}
 
-    async def ask(self, group: G, name: Hashable, item: I, weight: int = 1) -> R:
-        """Have an item done and return the answer; raises what `do` raises.
+    async def submit(self, group: G, name: Hashable, item: I, weight: int = 1) -> R:
+        """Have an item done and return its result; raises what `do` raises.
 
         No batch holds two items of one name. An item that is no longer waited for may be done all
         the same.
         """
-        asked = _Asked[I, R](name, item, weight, asyncio.get_running_loop().create_future())
+        entry = _Item[I, R](name, item, weight, asyncio.get_running_loop().create_future())
         waiting = self._groups.setdefault(group, _Group())
-        waiting.asked.append(asked)
+        waiting.items.append(entry)
         if waiting.under_way < self._limits.at_once:
             waiting.under_way += 1
-            # The batch is taken once this task runs: those who ask at the same moment are in it.
+            # The batch is taken once this task runs: items of the same moment are in it.
             task = asyncio.create_task(self._work(group, waiting))
             waiting.tasks.add(task)
             task.add_done_callback(waiting.tasks.discard)
-        return await asked.answer
+        return await entry.result
 
     async def _work(self, group: G, waiting: _Group[I, R]) -> None:
         try:
             while batch := waiting.take(self._limits.weight):
-                await self._answer(group, batch)
+                await self._do_batch(group, batch)
         finally:
             waiting.under_way -= 1
             if not waiting.under_way:
                 self._groups.pop(group, None)
 
-    async def _answer(self, group: G, batch: list[_Asked[I, R]]) -> None:
+    async def _do_batch(self, group: G, batch: list[_Item[I, R]]) -> None:
         try:
-            answers = await self._do(group, [asked.item for asked in batch])
+            results = await self._do(group, [entry.item for entry in batch])
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, (Unavailable, DeadlineExceeded)):
-                for asked in batch:  # what is wrong with one is not the others' fault
-                    await self._answer(group, [asked])
+                for entry in batch:  # what is wrong with one is not the others' fault
+                    await self._do_batch(group, [entry])
                 return
-            for asked in batch:
-                asked.settle(error)
+            for entry in batch:
+                entry.settle(error)
             return
-        for asked, answer in zip(batch, answers, strict=True):
-            asked.settle(answer)
+        for entry, result in zip(batch, results, strict=True):
+            entry.settle(result)
 
 
 @dataclass(slots=True)
-class _Asked(Generic[I, R]):
+class _Item(Generic[I, R]):
     name: Hashable
     item: I
     weight: int
-    answer: asyncio.Future[R]
+    result: asyncio.Future[R]
 
-    def settle(self, answer: R | Exception) -> None:
-        if self.answer.done():
+    def settle(self, result: R | Exception) -> None:
+        if self.result.done():
             return
-        if isinstance(answer, Exception):
-            self.answer.set_exception(answer)
+        if isinstance(result, Exception):
+            self.result.set_exception(result)
         else:
-            self.answer.set_result(answer)
+            self.result.set_result(result)
 
 
 @dataclass(slots=True)
 class _Group(Generic[I, R]):
-    asked: deque[_Asked[I, R]] = field(default_factory=deque)
+    items: deque[_Item[I, R]] = field(default_factory=deque)
     under_way: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def take(self, weight: int) -> list[_Asked[I, R]]:
+    def take(self, weight: int) -> list[_Item[I, R]]:
         """Take the next batch: at least one item, as many in their order as weigh so much."""
-        batch: list[_Asked[I, R]] = []
+        batch: list[_Item[I, R]] = []
         names: set[Hashable] = set()
-        left: deque[_Asked[I, R]] = deque()
-        for asked in self.asked:
-            if asked.answer.done():
+        left: deque[_Item[I, R]] = deque()
+        for entry in self.items:
+            if entry.result.done():
                 continue  # nobody waits for it any more
-            if asked.name in names or (batch and asked.weight > weight):
-                left.append(asked)
+            if entry.name in names or (batch and entry.weight > weight):
+                left.append(entry)
                 continue
-            batch.append(asked)
-            names.add(asked.name)
-            weight -= asked.weight
-        self.asked = left
+            batch.append(entry)
+            names.add(entry.name)
+            weight -= entry.weight
+        self.items = left
         return batch

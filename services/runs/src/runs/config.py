@@ -1,4 +1,4 @@
-"""The settings of the service, read once from the environment."""
+"""Settings of the processes, read once from the environment."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 @dataclass(frozen=True, slots=True)
 class TemporalConfig:
+    """Where Temporal is, and where in it."""
+
     address: str
     namespace: str
     task_queue: str
@@ -44,6 +46,8 @@ class TemporalConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The settings of the API process."""
+
     server: ServerConfig
     temporal: TemporalConfig
     tenant_address: str
@@ -80,7 +84,7 @@ class FunctionConfig:
     memory_mib: int
     seconds: float
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Their environment: all of the worker's but what the worker itself is told by."""
+    """Their environment: the worker's without the worker's own settings."""
 
     @classmethod
     def from_environment(cls, environment: Environment) -> FunctionConfig:
@@ -108,6 +112,8 @@ class FunctionConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
+    """The settings of the worker process."""
+
     process: ServerConfig
     """A worker listens nowhere: of the address only the host counts, for its metrics."""
     temporal: TemporalConfig
@@ -123,8 +129,8 @@ class WorkerConfig:
     def read(cls) -> WorkerConfig:
         """Read the process's environment. Raises SettingsInvalid with every problem.
 
-        What LangSmith and LangChain are told by is removed from it first: LangGraph would send
-        traces of runs to another company, or refuse to walk a plan.
+        The variables of LangSmith and LangChain are removed from it first: LangGraph would send
+        traces of runs to another company, or refuse to run a plan.
         """
         for name in [name for name in os.environ if name.startswith(_TRACING)]:
             del os.environ[name]

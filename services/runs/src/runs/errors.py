@@ -1,4 +1,4 @@
-"""What the runs service refuses, and why.
+"""Errors of the runs service.
 
 DomainError
 ├── InvalidInput
@@ -18,7 +18,7 @@ DomainError
 │   ├── RunFinished
 │   └── InputMissing
 └── Unavailable
-    └── TemporalUnavailable   never leaves the service: what was asked is done later
+    └── TemporalUnavailable   never leaves the service: the relay retries
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 
 
 class PromptTemplateInvalid(InvalidInput):
+    """A prompt's template cannot be parsed."""
+
     reason = "ERROR_REASON_PROMPT_TEMPLATE_INVALID"
     hint = "Write a variable as {{name}}: lower-case letters, digits and underscores."
 
 
 class PipelineInvalid(InvalidInput):
+    """A pipeline breaks rules; every violation is listed."""
+
     reason = "ERROR_REASON_PIPELINE_INVALID"
     hint = "Each fault is listed in the details of the status, with its field."
 
@@ -49,6 +53,8 @@ class PipelineInvalid(InvalidInput):
 
 
 class PlanTooLarge(InvalidInput):
+    """A pipeline's plan does not fit into the argument of its workflow."""
+
     reason = "ERROR_REASON_PLAN_TOO_LARGE"
     hint = "Use fewer steps, shorter names, or fewer `needs`."
 
@@ -61,11 +67,15 @@ class PlanTooLarge(InvalidInput):
 
 
 class InputInvalid(InvalidInput):
+    """A run's input is too large, or is not where the request points to."""
+
     reason = "ERROR_REASON_INPUT_INVALID"
     hint = "Give at most 64 KiB inline, or point to a committed file by its path and its sha256."
 
 
 class ModelUnusable(InvalidInput):
+    """Steps get no model, or none that can do their work."""
+
     reason = "ERROR_REASON_MODEL_UNUSABLE"
     hint = (
         "Each step is listed in the details of the status. Choose models for the run in "
@@ -84,6 +94,8 @@ class ModelUnusable(InvalidInput):
 
 
 class PromptVersionNotFound(NotFound):
+    """A step has no prompt of this version."""
+
     reason = "ERROR_REASON_PROMPT_VERSION_NOT_FOUND"
     hint = "List the step's versions with ListPromptVersions."
 
@@ -92,6 +104,8 @@ class PromptVersionNotFound(NotFound):
 
 
 class PipelineNotFound(NotFound):
+    """There is no pipeline of this name, or it has no such version."""
+
     reason = "ERROR_REASON_PIPELINE_NOT_FOUND"
     hint = "List the versions with ListPipelineVersions, or create one with CreatePipelineVersion."
 
@@ -103,6 +117,8 @@ class PipelineNotFound(NotFound):
 
 
 class RunNotFound(NotFound):
+    """The tenant has no run with this id."""
+
     reason = "ERROR_REASON_RUN_NOT_FOUND"
     hint = "List the tenant's runs with ListRuns."
 
@@ -111,6 +127,8 @@ class RunNotFound(NotFound):
 
 
 class RequestIdReused(AlreadyExists):
+    """A request id was used for other content."""
+
     reason = "ERROR_REASON_REQUEST_ID_REUSED"
     hint = "Use a new request_id for a new request."
 
@@ -122,6 +140,8 @@ class RequestIdReused(AlreadyExists):
 
 
 class PromptUnusable(Conflict):
+    """A step's prompt is missing, or its variables and the bindings differ."""
+
     reason = "ERROR_REASON_PROMPT_UNUSABLE"
     hint = (
         "Create the step's prompt with CreatePromptVersion, activate it with "
@@ -130,6 +150,8 @@ class PromptUnusable(Conflict):
 
 
 class RunFinished(Conflict):
+    """A run has its final status."""
+
     reason = "ERROR_REASON_RUN_FINISHED"
     hint = "Create a new run."
 
@@ -138,6 +160,8 @@ class RunFinished(Conflict):
 
 
 class InputMissing(Conflict):
+    """A held run is started before its input is uploaded."""
+
     reason = "ERROR_REASON_INPUT_MISSING"
     hint = "Upload `output.json` of step `input` to the run, then call StartRun again."
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PipelineDraft:
+    """A pipeline that has been checked, with its plan."""
+
     pipeline: str
     spec: PipelineSpec
     document: JsonMapping

@@ -1,4 +1,4 @@
-"""What errors say of themselves."""
+"""Texts of errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXCERPT = 128 << 10  # three such texts fit, even if each character takes six b
 
 @dataclass(frozen=True, slots=True)
 class ErrorText:
-    """What an error says of itself: it may hold anything, so it goes into a file and no message."""
+    """The text of an error. It may hold anything, so it goes into a file and no message."""
 
     type: str
     message: str

@@ -1,4 +1,4 @@
-"""What happened in a run, numbered without a gap."""
+"""Events of runs, numbered without a gap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """The run, or a piece of its work, as it was right after it changed its state."""
+    """The run, or one of its steps, as it was right after it changed its status."""
 
     run_id: str
     sequence: int

@@ -1,4 +1,4 @@
-"""Why a piece of work fails, in words that may stand in histories and logs: never with a body."""
+"""Failures of steps. Their messages stand in histories and logs, so they never hold a body."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 400
 
-SHARE_TAKEN = "TENANT_SHARE_TAKEN"
-"""What Temporal is told of a step that is to wait, because its tenant's others are at it."""
+TENANT_SHARE_TAKEN = "TENANT_SHARE_TAKEN"
+"""The type of the error of a step that is handed back, since its tenant holds its share."""
 
 
 class StepFailed(Exception):
-    """An attempt at a piece of work failed. It is tried again while attempts are left."""
+    """An attempt at a step failed. It is tried again while attempts are left."""
 
     final = False
     """Whether another attempt would fail in the same way."""
@@ -30,13 +30,13 @@ class StepFailed(Exception):
 
 
 class StepImpossible(StepFailed):
-    """The piece of work cannot be done, however often it is tried."""
+    """The step cannot succeed, however often it is tried."""
 
     final = True
 
 
 class ReadTooLarge(StepImpossible):
-    """A JSON value is more than a piece of work reads at once; `why` says what is too large."""
+    """A JSON value is larger than a step reads at once; `why` says what is too large."""
 
     def __init__(self, why: str) -> None:
         mend = "point to a smaller value inside it, or read the whole file with StepContext.stream"

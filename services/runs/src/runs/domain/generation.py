@@ -1,4 +1,4 @@
-"""What a step asks a model, and what it hears."""
+"""A step's request to a model, its result, and what that used and cost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jsonvalues import JsonMapping
+    from runs.domain.activities import StepRef
     from runs.domain.models import ModelChoice
     from runs.domain.outputs import FilePointer
-    from runs.domain.work import Work
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A rendered prompt, in pieces of text and pointers, and how it is to be answered."""
+class GenerationRequest:
+    """A rendered prompt, in parts of text and pointers, and how it is to be answered."""
 
-    work: Work
+    ref: StepRef
     parts: tuple[str | FilePointer, ...]
     model: ModelChoice | None
     run_model: ModelChoice | None
@@ -28,7 +28,9 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
+    """Tokens that a call used."""
+
     input_tokens: int
     """Cached ones included."""
     output_tokens: int
@@ -39,13 +41,13 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What a call used and cost, all its attempts together, and who answered."""
+class CallUsage:
+    """What a call used and cost, all its attempts together, and which model answered."""
 
     llm_model: str
     """`provider/model`."""
     model_rule: str
-    usage: Usage
+    tokens: TokenUsage
     cost_micro_usd: int
 
 
@@ -60,25 +62,25 @@ class RunUsage:
     """Reasoning included."""
     cost_micro_usd: int
     calls_open: bool
-    """Whether calls are in flight, so that it will be more."""
+    """Whether calls are still in flight."""
 
 
-class Ending(StrEnum):
-    """How a reply ended."""
+class FinishReason(StrEnum):
+    """Why a reply ended."""
 
-    DONE = "done"
-    CUT = "cut"
-    """At a limit on output tokens, reasoning included."""
-    REFUSED = "refused"
+    STOP = "stop"
+    LENGTH = "length"
+    """A limit on output tokens, reasoning included."""
+    REFUSAL = "refusal"
     """The model or its provider declined."""
     UNKNOWN = "unknown"
-    """In a way that the gateway does not know, or that is new here."""
+    """One that the gateway does not know, or that is new here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A settled call: where its reply lies, how that ended, and what it cost."""
+class GenerationResult:
+    """A settled call: where its reply lies, why that ended, and what it cost."""
 
     reply: FilePointer
-    ending: Ending
-    spent: Spent
+    finish_reason: FinishReason
+    usage: CallUsage

@@ -1,4 +1,4 @@
-"""What a run is given."""
+"""Inputs of runs."""
 
 from __future__ import annotations
 
@@ -54,28 +54,28 @@ def input_path(tenant_id: str, run_id: str) -> str:
 
 
 def input_json(given: RunInput) -> dict[str, JsonValue]:
-    """Return the part of a run's config that tells its input."""
+    """Return the part of a run's config that holds its input."""
     match given:
         case Inline(value):
-            return kept("input", value)
+            return to_stored_json("input", value)
         case Pointer():
             return {"pointer": asdict(given)}
         case Held():
             return {}
 
 
-def kept(name: str, value: JsonValue) -> dict[str, JsonValue]:
-    """Return what keeps a value in a run's config, a JSONB column, which writes numbers anew.
+def to_stored_json(name: str, value: JsonValue) -> dict[str, JsonValue]:
+    """Return the part of a run's config that holds a value.
 
-    Where that matters the text is kept beside the value.
+    The column is JSONB, which writes numbers anew. Where that matters the text is kept beside it.
     """
     if exact_in_protobuf(value):
         return {name: value}
     return {name: value, f"{name}_json": canonical(value).decode()}
 
 
-def of_kept(config: Mapping[str, Any], name: str) -> JsonValue:
-    """Return the value that `kept` was called with. Raises KeyError."""
+def from_stored_json(config: Mapping[str, Any], name: str) -> JsonValue:
+    """Return the value that `to_stored_json` was called with. Raises KeyError."""
     text = config.get(f"{name}_json")
     return config[name] if text is None else parse(text)
 
@@ -83,7 +83,7 @@ def of_kept(config: Mapping[str, Any], name: str) -> JsonValue:
 def run_input(config: Mapping[str, Any]) -> RunInput:
     """Return the input that `input_json` was called with."""
     if "input" in config:
-        return Inline(of_kept(config, "input"))
+        return Inline(from_stored_json(config, "input"))
     return Pointer(**config["pointer"]) if "pointer" in config else Held()
 
 

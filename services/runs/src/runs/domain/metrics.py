@@ -33,7 +33,7 @@ class Metrics:
         )
 
 
-def number(value: JsonValue, name: str) -> float:
+def metric_value(value: JsonValue, name: str) -> float:
     """Return a metric's value with its fraction. Raises KeyError if it is no finite number.
 
     A whole number is an int, however it is written, as long as conditions can hold it.

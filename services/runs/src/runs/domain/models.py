@@ -1,4 +1,4 @@
-"""Which model a step asks, where somebody chose."""
+"""Choices of models, and what steps need of them."""
 
 from __future__ import annotations
 

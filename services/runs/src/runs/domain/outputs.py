@@ -1,4 +1,4 @@
-"""Where the files of a run lie, and what they say of themselves."""
+"""Files of a run: their names, and what is known of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OUTPUT = "output.json"
 BYTES_AT_ONCE = 3 << 20
-"""The most that a piece of work commits as one file, or reads of files, at once."""
+"""The most that a step commits as one file, or reads of files, at once."""
 
 MAP_LIMIT = 5_000
 """The most elements that a step is mapped over: what names their outputs is one file."""
@@ -46,7 +46,7 @@ class FilePointer:
     json_pointer: str = ""
 
 
-def parsed(data: bytes) -> JsonValue:
+def parse_json(data: bytes) -> JsonValue:
     """Return the value that a file holds. Raises StepImpossible when it holds none."""
     try:
         return parse(data)
@@ -56,10 +56,10 @@ def parsed(data: bytes) -> JsonValue:
 
 
 def output_name(item: int, visit: int) -> str:
-    """Return what the output of a piece of work is called within its step."""
+    """Return the name of an output within its step."""
     return OUTPUT if (item, visit) == (0, 1) else f"artifacts/{item}-{visit}/{OUTPUT}"
 
 
 def error_name(item: int, visit: int, attempt: int) -> str:
-    """Return what the whole error of an attempt is called within its step."""
+    """Return the name of the file with an attempt's error within its step."""
     return f"artifacts/{item}-{visit}/error-{attempt}.json"

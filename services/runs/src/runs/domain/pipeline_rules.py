@@ -1,4 +1,4 @@
-"""What a pipeline must keep to. Its faults are found together, each with its field and a hint.
+"""The rules of pipelines. Faults are found together, each with its field and a hint.
 
 The work is linear in the size of the spec: it is done on the event loop that serves every tenant.
 """
@@ -37,7 +37,7 @@ VALUES = 10_000
 """The most JSON values in all schemas and arguments of a pipeline together: a list that is as long
 as a map may be has its place."""
 
-_TOLD = 100  # of each kind of fault: more do not fit into an answer
+_MOST_FAULTS = 100  # of each kind of fault: more do not fit into an answer
 _GUESSES = 2  # to look for the name that was meant costs more than everything else here
 _POINTER = re.compile(r"(/([^~]|~[01])*)?", re.DOTALL)
 
@@ -58,10 +58,10 @@ def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
         for fault in _step_faults(f"spec.steps[{number}]", step, by_name)
     )
     found = [
-        *islice(faults, _TOLD),
-        *islice(_unknown_needs(spec, by_name), _TOLD),
-        *islice(_names_used_twice(spec), _TOLD),
-        *islice(_cycles(spec, by_name), _TOLD),
+        *islice(faults, _MOST_FAULTS),
+        *islice(_unknown_needs(spec, by_name), _MOST_FAULTS),
+        *islice(_names_used_twice(spec), _MOST_FAULTS),
+        *islice(_cycles(spec, by_name), _MOST_FAULTS),
     ]
     return tuple(sorted(found, key=lambda fault: _place(fault.field)))
 

@@ -1,4 +1,4 @@
-"""Pipelines: which steps a run goes through, in versions that never change."""
+"""Pipelines: the steps of runs, in versions that never change."""
 
 from __future__ import annotations
 
@@ -94,12 +94,16 @@ class MapSpec:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
+    """How often a step is tried, and the pause before the second attempt."""
+
     max_attempts: int = 3
     backoff_ms: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpec:
+    """A step of a pipeline."""
+
     step: str
     needs: tuple[str, ...]
     kind: LlmStep | FunctionStep
@@ -114,6 +118,8 @@ class StepSpec:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
+    """The steps of a pipeline, in any order."""
+
     steps: tuple[StepSpec, ...]
 
     def step(self, name: str) -> StepSpec:
@@ -138,6 +144,8 @@ class PipelineSpec:
 
 @dataclass(frozen=True, slots=True)
 class PipelineVersion:
+    """A version of a pipeline; it never changes."""
+
     pipeline: str
     version: int
     spec: PipelineSpec

@@ -1,4 +1,4 @@
-"""The plan: what a workflow is told of a pipeline. Names and numbers, no prompt and no schema."""
+"""The plan: a pipeline as its workflow needs it. Names and numbers, no prompt and no schema."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
 WORKFLOW_VERSION = 3
-"""How today's runs are walked. Runs under way keep the version that they were started with."""
+"""The version of the workflow's code that new runs start with. Runs under way keep theirs."""
 
 FIRST_EPOCH = 1
-"""The epoch of a run's first workflow. A later one fences off what an earlier one still does."""
+"""The epoch of a run's first workflow. What a workflow of an earlier epoch does has no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
+    """A step as its workflow needs it."""
+
     step: str
     kind: Literal["llm", "function"] = "llm"
     needs: tuple[str, ...] = ()
@@ -80,8 +82,8 @@ class Plan:
         return cls(tuple(ordered))
 
     @property
-    def begins_short(self) -> bool:
-        """Whether all that is done first is short."""
+    def starts_with_short_steps(self) -> bool:
+        """Whether all steps that need no other are short."""
         return all(step.short for step in self.steps if not step.needs)
 
     def compact(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Prompts: what a step sends to its model, in versions that never change."""
+"""Prompts: the templates that steps send to their models, in versions that never change."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class PromptDraft:
 
 @dataclass(frozen=True, slots=True)
 class PromptVersion:
+    """A version of a step's prompt; but for `active` it never changes."""
+
     step: str
     version: int
     content: str
@@ -55,7 +57,7 @@ class PromptNeed:
     variables: tuple[str, ...]
 
     def faults(self, prompt: PromptFacts | None) -> tuple[PromptFault, ...]:
-        """Tell what makes a prompt unusable for the step; nothing when it can be used."""
+        """Return why a prompt is unusable for the step; nothing when it can be used."""
         if prompt is None:
             which = f"no version {self.version}" if self.version else "no active prompt"
             return (PromptFault(self.step, "", f"step {self.step} has {which}"),)
@@ -85,6 +87,8 @@ class PromptFacts:
 
 @dataclass(frozen=True, slots=True)
 class PromptFault:
+    """Why a step cannot use a prompt."""
+
     step: str
     variable: str
     """The variable that is wrong; empty when there is no prompt at all."""

@@ -1,4 +1,4 @@
-"""Runs: passages through a pipeline."""
+"""Runs of pipelines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
-from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json, kept
+from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json, to_stored_json
 from runs.domain.models import model_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class RunStatus(StrEnum):
+    """As the column `runs.status` holds it."""
+
     PENDING = "pending"
     RUNNING = "running"
     PAUSED = "paused"
@@ -65,16 +67,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
+    """What a run has used and cost by now."""
+
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micro_usd: int = 0
     completed_steps: int = 0
     calls_open: bool = False
-    """Whether calls are in flight that the run has left: what they cost is still to be added."""
+    """Whether calls are in flight that the run no longer waits for: their cost is to be added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """A run as its row tells it."""
+
     run_id: str
     pipeline: str
     pipeline_version: int
@@ -125,7 +131,11 @@ class RunDraft:
         check_size(given)
         check_settings(settings)
         models = {step: model_json(choice) for step, choice in step_models.items()}
-        config = {**input_json(given), "step_models": models, **kept("settings", settings)}
+        config = {
+            **input_json(given),
+            "step_models": models,
+            **to_stored_json("settings", settings),
+        }
         return cls(
             request_id=request_id,
             digest=hashlib.sha256(canonical([*pipeline, config])).hexdigest(),
@@ -139,8 +149,8 @@ class RunDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSetup:
-    """What the steps of a run are done with, fixed when the run was created."""
+class RunParameters:
+    """What a run was created with, as its steps need it."""
 
     run_id: str
     status: RunStatus

@@ -1,4 +1,4 @@
-"""Pieces of a run's work: steps, or elements of mapped steps."""
+"""Steps of a run, and items of mapped steps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 class StepStatus(StrEnum):
+    """As the column `steps.status` holds it."""
+
     RUNNING = "running"
     COMPLETED = "completed"
     SKIPPED = "skipped"
@@ -22,6 +24,8 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
+    """A step of a run, or one item of a mapped step, as its row tells it."""
+
     step: str
     item: int
     """Which element of a map, from 1 on; 0 when there is none."""

@@ -1,4 +1,4 @@
-"""The artifacts service."""
+"""The artifacts service: reading and committing files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
-from runs.batches import Batches, Limits
+from runs.batches import Batcher, Limits
 from runs.domain.failures import ReadTooLarge
 from runs.domain.metrics import Metrics
 from runs.domain.outputs import BYTES_AT_ONCE
@@ -34,7 +34,7 @@ class Artifacts:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = grpc_stubs.ArtifactServiceStub(channel)
-        self._puts = Batches(self._put_all, _PUTS)
+        self._puts = Batcher(self._put_all, _PUTS)
 
     async def find(self, tenant_id: str, path: str) -> OutputFile | None:
         """Return what is known of a file; None if none is committed there."""
@@ -49,13 +49,13 @@ class Artifacts:
     async def put(self, tenant_id: str, draft: FileDraft, data: bytes) -> OutputFile:
         """Commit a small file, at most 3 MiB.
 
-        A piece of work leaves one output, and its first commit wins: when an earlier attempt has
-        committed another one, that one is returned.
+        A step leaves one output, and its first commit wins: when an earlier attempt has committed
+        another one, that one is returned.
         """
         item = pb.BatchPutArtifactsRequest.Item(draft=_draft(draft), data=data)
         weight = max(len(data), BYTES_AT_ONCE // _MOST_PUTS)
         group = (tenant_id, draft.run_id)
-        result = await self._puts.ask(group, (draft.step, draft.name), item, weight)
+        result = await self._puts.submit(group, (draft.step, draft.name), item, weight)
         if result.WhichOneof("outcome") == "status":
             return await self._committed(tenant_id, status.from_proto(result.status))
         return output_file(result.artifact)
@@ -90,11 +90,11 @@ class Artifacts:
         response = await self._stub.BatchGetArtifacts(request)
         for pointer, result in zip(pointers, response.results, strict=True):
             if result.WhichOneof("outcome") == "status":
-                raise _unread(pointer, status.from_proto(result.status))
+                raise _read_failure(pointer, status.from_proto(result.status))
         return tuple(result.data for result in response.results)
 
     async def stream(self, tenant_id: str, pointer: FilePointer) -> AsyncGenerator[bytes]:
-        """Send a file's bytes, verified, in pieces of at most 1 MiB."""
+        """Yield a file's bytes, verified, in chunks of at most 1 MiB."""
         request = pb.DownloadArtifactRequest(
             tenant_id=tenant_id, path=pointer.path, digest=pointer.digest
         )
@@ -112,8 +112,8 @@ class Artifacts:
         return committed
 
 
-def _unread(pointer: FilePointer, refusal: DomainError) -> DomainError | ReadTooLarge:
-    """Return what a refusal to send a JSON value means to a piece of work."""
+def _read_failure(pointer: FilePointer, refusal: DomainError) -> DomainError | ReadTooLarge:
+    """Return what a refusal to send a JSON value means to a step."""
     what = f"the value at {pointer.json_pointer!r}" if pointer.json_pointer else "the file"
     if refusal.reason == _TOO_LARGE:
         return ReadTooLarge(f"{what} takes more than {BYTES_AT_ONCE:,} bytes")

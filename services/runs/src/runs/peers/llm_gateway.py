@@ -1,4 +1,4 @@
-"""The llm-gateway."""
+"""The llm-gateway: generations, and what they used and cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2_grpc,
     model_pb2,
 )
-from runs.domain.generation import Answer, Ending, Question, RunUsage, Spent, Usage
+from runs.domain.generation import (
+    CallUsage,
+    FinishReason,
+    GenerationRequest,
+    GenerationResult,
+    RunUsage,
+    TokenUsage,
+)
 from runs.domain.models import ModelFault
 from runs.domain.outputs import CONTENT, FilePointer
 from runs.wire.models import model_choice_message
@@ -26,39 +33,42 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from runs.domain.activities import StepRef
     from runs.domain.models import ModelChoice, ModelNeed
-    from runs.domain.work import Work
 
 _DOMAIN = "llm_gateway.nagaya.dev"
 _CALL = 1
-"""A step asks once; each of its attempts asks with the same key."""
-_ENDINGS = {
-    call_pb2.FINISH_REASON_STOP: Ending.DONE,
-    call_pb2.FINISH_REASON_LENGTH: Ending.CUT,
-    call_pb2.FINISH_REASON_TRUNCATED_BY_REASONING: Ending.CUT,
-    call_pb2.FINISH_REASON_REFUSAL: Ending.REFUSED,
+"""A step makes one call; each of its attempts makes it with the same key."""
+_FINISH_REASONS = {
+    call_pb2.FINISH_REASON_STOP: FinishReason.STOP,
+    call_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    call_pb2.FINISH_REASON_TRUNCATED_BY_REASONING: FinishReason.LENGTH,
+    call_pb2.FINISH_REASON_REFUSAL: FinishReason.REFUSAL,
 }
 
 
 class LlmGateway:
+    """Calls the llm-gateway for the tenant and person of the call being served."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._generations = generation_service_pb2_grpc.GenerationServiceStub(channel)
         self._calls = call_service_pb2_grpc.CallServiceStub(channel)
 
-    async def ask(self, question: Question) -> Answer:
-        """Ask a model; the same piece of work is answered once, however often it asks."""
-        request = generation_service_pb2.GenerateRequest(
-            tenant_id=question.work.tenant_id, spec=_spec(question)
+    async def generate(self, request: GenerationRequest) -> GenerationResult:
+        """Ask a model; the same step is answered once, however often it asks."""
+        message = generation_service_pb2.GenerateRequest(
+            tenant_id=request.ref.tenant_id, spec=_spec(request)
         )
-        response = await self._generations.Generate(request)
+        response = await self._generations.Generate(message)
         call = response.call
         reply = FilePointer(call.output_path, call.output_digest, CONTENT)
-        return Answer(reply, _ENDINGS.get(call.finish_reason, Ending.UNKNOWN), _spent(call))
+        finish_reason = _FINISH_REASONS.get(call.finish_reason, FinishReason.UNKNOWN)
+        return GenerationResult(reply, finish_reason, _call_usage(call))
 
-    async def find_fault(
+    async def find_model_fault(
         self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None
     ) -> ModelFault | None:
-        """Tell why a step would get no model that can do its work; None when it would get one.
+        """Return why a step would get no model that can do its work; None when it would get one.
 
         `chosen` is the run's own choice.
         """
@@ -80,45 +90,45 @@ class LlmGateway:
             return ModelFault(need.step, error.reason, sentence)
         return None
 
-    async def spent(self, work: Work) -> Spent | None:
-        """Return what a piece of work has spent, whatever came of it; None if it asked nobody."""
-        request = call_service_pb2.GetCallRequest(tenant_id=work.tenant_id, key=_key(work))
+    async def get_call_usage(self, ref: StepRef) -> CallUsage | None:
+        """Return what a step's call has used, whatever came of it; None if it made none."""
+        request = call_service_pb2.GetCallRequest(tenant_id=ref.tenant_id, key=_key(ref))
         try:
             response = await self._calls.GetCall(request)
         except NotFound:
             return None
-        return _spent(response.call)
+        return _call_usage(response.call)
 
-    async def sums(self, tenant_id: str, run_ids: Sequence[str]) -> tuple[RunUsage, ...]:
+    async def summarize_usage(self, tenant_id: str, run_ids: Sequence[str]) -> tuple[RunUsage, ...]:
         """Return what all calls of some runs, at most 100, have used and cost until now."""
         request = call_service_pb2.SummarizeUsageRequest(tenant_id=tenant_id, run_ids=run_ids)
         response = await self._calls.SummarizeUsage(request)
         return tuple(map(_run_usage, response.run_usages))
 
 
-def _spec(question: Question) -> generation_pb2.GenerationSpec:
+def _spec(request: GenerationRequest) -> generation_pb2.GenerationSpec:
     spec = generation_pb2.GenerationSpec(
-        key=_key(question.work),
+        key=_key(request.ref),
         messages=[
             generation_pb2.Message(
-                role=generation_pb2.ROLE_USER, parts=[_part(part) for part in question.parts]
+                role=generation_pb2.ROLE_USER, parts=[_part(part) for part in request.parts]
             )
         ],
-        max_output_tokens=question.max_output_tokens,
+        max_output_tokens=request.max_output_tokens,
         unknown_policy=(
             generation_pb2.UNKNOWN_POLICY_REDO
-            if question.redo_unknown
+            if request.redo_unknown
             else generation_pb2.UNKNOWN_POLICY_FAIL
         ),
-        allow_empty=question.allow_empty,
+        allow_empty=request.allow_empty,
     )
-    if question.model is not None:
-        spec.model.CopyFrom(model_choice_message(question.model))
-    if question.run_model is not None:
-        spec.run_model.CopyFrom(model_choice_message(question.run_model))
-    if question.output_schema is not None:
-        spec.output_schema.CopyFrom(struct(question.output_schema))
-        spec.output_schema_json = text_beside(question.output_schema)
+    if request.model is not None:
+        spec.model.CopyFrom(model_choice_message(request.model))
+    if request.run_model is not None:
+        spec.run_model.CopyFrom(model_choice_message(request.run_model))
+    if request.output_schema is not None:
+        spec.output_schema.CopyFrom(struct(request.output_schema))
+        spec.output_schema_json = text_beside(request.output_schema)
     return spec
 
 
@@ -133,18 +143,18 @@ def _part(part: str | FilePointer) -> generation_pb2.Part:
 
 
 def _run_usage(sums: call_pb2.RunUsage) -> RunUsage:
-    used = _usage(sums.usage)
+    tokens = _tokens(sums.usage)
     return RunUsage(
         sums.run_id,
-        used.input_tokens,
-        used.output_tokens,
+        tokens.input_tokens,
+        tokens.output_tokens,
         sums.cost_micro_usd,
         calls_open=sums.open_calls > 0,
     )
 
 
-def _usage(usage: call_pb2.Usage) -> Usage:
-    return Usage(
+def _tokens(usage: call_pb2.Usage) -> TokenUsage:
+    return TokenUsage(
         input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
         output_tokens=usage.output_tokens + usage.reasoning_tokens,
         cache_read_tokens=usage.cache_read_tokens,
@@ -153,18 +163,18 @@ def _usage(usage: call_pb2.Usage) -> Usage:
     )
 
 
-def _key(work: Work) -> call_pb2.CallKey:
+def _key(ref: StepRef) -> call_pb2.CallKey:
     return call_pb2.CallKey(
-        run_id=work.run_id, step=work.step, item=work.item, visit=work.visit, call=_CALL
+        run_id=ref.run_id, step=ref.step, item=ref.item, visit=ref.visit, call=_CALL
     )
 
 
-def _spent(call: call_pb2.Call) -> Spent:
+def _call_usage(call: call_pb2.Call) -> CallUsage:
     resolution = call.resolution
     rule = model_pb2.ResolutionRule.Name(resolution.rule).removeprefix("RESOLUTION_RULE_")
-    return Spent(
+    return CallUsage(
         llm_model=f"{resolution.provider_id}/{resolution.model_name}",
         model_rule=rule,
-        usage=_usage(call.usage),
+        tokens=_tokens(call.usage),
         cost_micro_usd=call.cost_micro_usd,
     )

@@ -1,6 +1,6 @@
-"""The table `runs_pending_work` of the management database: the tenants that a relay visits.
+"""The table `runs_pending_work` of the management database: the tenants with work for a relay.
 
-A row is noted before the tenant's transaction begins, and outlives it: it is removed when nothing
+A row is written before the tenant's transaction begins, and outlives it: it is removed when nothing
 is left to do and nobody can still be inside a transaction that relies on it.
 """
 
@@ -24,67 +24,69 @@ KEPT = timedelta(minutes=3)
 """How long a note is kept at least: longer than it is relied on, and a call may take."""
 
 
-class PendingWorkStore:
-    async def note(self, connection: Connection, tenant_id: str, delay: timedelta) -> None:
-        """Note that a tenant has work, to be looked at after `delay` at the latest."""
-        await connection.execute(
-            """
-            INSERT INTO runs_pending_work (tenant_id, kind, due_at)
-            VALUES ($1, $2, now() + $3::interval)
-            ON CONFLICT (tenant_id, kind) DO UPDATE
-               SET noted_at = now(), due_at = least(runs_pending_work.due_at, excluded.due_at)
-            """,
-            tenant_id,
-            _KIND,
-            delay,
-        )
-
-    async def claim(self, connection: Connection, limit: int, lease: timedelta) -> tuple[str, ...]:
-        """Take tenants that are due; each is due again after `lease`, unless it is settled."""
-        rows = await connection.fetch(
-            """
-            WITH due AS (
-                SELECT tenant_id, kind FROM runs_pending_work
-                 WHERE due_at <= now()
-                 ORDER BY due_at
-                 LIMIT $1
-                   FOR UPDATE SKIP LOCKED
-            )
-            UPDATE runs_pending_work SET due_at = now() + $2
-              FROM due
-             WHERE runs_pending_work.tenant_id = due.tenant_id AND runs_pending_work.kind = due.kind
-            RETURNING runs_pending_work.tenant_id
-            """,
-            limit,
-            lease,
-        )
-        return tuple(row["tenant_id"] for row in rows)
-
-    async def come_back(self, connection: Connection, tenant_id: str, delay: timedelta) -> None:
-        """Have a tenant looked at again after `delay`, or sooner: when it was noted for meanwhile,
-        and once when all that relies on its note is due.
+async def note(connection: Connection, tenant_id: str, delay: timedelta) -> None:
+    """Note that a tenant has work, to be done after `delay` at the latest."""
+    await connection.execute(
         """
-        await connection.execute(
-            """
-            UPDATE runs_pending_work
-               SET due_at = least(due_at, now() + $3,
-                                  CASE WHEN noted_at + $4 > now() THEN noted_at + $4 END)
-             WHERE tenant_id = $1 AND kind = $2
-            """,
-            tenant_id,
-            _KIND,
-            delay,
-            _LAST_DUE,
-        )
+        INSERT INTO runs_pending_work (tenant_id, kind, due_at)
+        VALUES ($1, $2, now() + $3::interval)
+        ON CONFLICT (tenant_id, kind) DO UPDATE
+           SET noted_at = now(), due_at = least(runs_pending_work.due_at, excluded.due_at)
+        """,
+        tenant_id,
+        _KIND,
+        delay,
+    )
 
-    async def forget(self, connection: Connection, tenant_id: str) -> None:
-        """Remove a tenant with nothing left to do, unless its note is too young."""
-        await connection.execute(
-            """
-            DELETE FROM runs_pending_work
-             WHERE tenant_id = $1 AND kind = $2 AND noted_at < now() - $3::interval
-            """,
-            tenant_id,
-            _KIND,
-            KEPT,
+
+async def claim(connection: Connection, limit: int, lease: timedelta) -> tuple[str, ...]:
+    """Take tenants that are due; each is due again after `lease`, unless it is settled."""
+    rows = await connection.fetch(
+        """
+        WITH due AS (
+            SELECT tenant_id, kind FROM runs_pending_work
+             WHERE due_at <= now()
+             ORDER BY due_at
+             LIMIT $1
+               FOR UPDATE SKIP LOCKED
         )
+        UPDATE runs_pending_work SET due_at = now() + $2
+          FROM due
+         WHERE runs_pending_work.tenant_id = due.tenant_id AND runs_pending_work.kind = due.kind
+        RETURNING runs_pending_work.tenant_id
+        """,
+        limit,
+        lease,
+    )
+    return tuple(row["tenant_id"] for row in rows)
+
+
+async def reschedule(connection: Connection, tenant_id: str, delay: timedelta) -> None:
+    """Make a tenant due again after `delay`, or sooner: when it was noted for meanwhile, and
+    once when all that relies on its note is due.
+    """
+    await connection.execute(
+        """
+        UPDATE runs_pending_work
+           SET due_at = least(due_at, now() + $3,
+                              CASE WHEN noted_at + $4 > now() THEN noted_at + $4 END)
+         WHERE tenant_id = $1 AND kind = $2
+        """,
+        tenant_id,
+        _KIND,
+        delay,
+        _LAST_DUE,
+    )
+
+
+async def complete(connection: Connection, tenant_id: str) -> None:
+    """Remove a tenant with nothing left to do, unless its note is too young."""
+    await connection.execute(
+        """
+        DELETE FROM runs_pending_work
+         WHERE tenant_id = $1 AND kind = $2 AND noted_at < now() - $3::interval
+        """,
+        tenant_id,
+        _KIND,
+        KEPT,
+    )

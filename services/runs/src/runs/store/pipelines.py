@@ -23,110 +23,107 @@ if TYPE_CHECKING:
 _COLUMNS = "pipeline, version, spec, digest, plan_size_bytes, created_at"
 
 
-class PipelineStore:
-    async def insert(
-        self, connection: Connection, draft: PipelineDraft, request_id: str
-    ) -> PipelineVersion | None:
-        """Insert the pipeline's next version; None if `request_id` has been used before."""
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtext($1))", f"pipelines/{draft.pipeline}"
-        )
-        return await _one(
-            connection,
-            f"""
-            INSERT INTO pipelines (pipeline, version, spec, digest, plan, plan_size_bytes, prompts,
-                                   request_id)
-            SELECT $1, coalesce(max(version), 0) + 1, $2::jsonb, $3, $4::jsonb, $5, $6::jsonb, $7
-              FROM pipelines
-             WHERE pipeline = $1
-            ON CONFLICT (request_id) DO NOTHING
-            RETURNING {_COLUMNS}
-            """,
-            draft.pipeline,
-            json.dumps(draft.document, ensure_ascii=False),
-            draft.digest,
-            json.dumps(draft.plan.compact()),
-            draft.plan_size_bytes,
-            json.dumps(_prompts(draft.spec.prompts())),
-            request_id,
-        )
+async def insert(
+    connection: Connection, draft: PipelineDraft, request_id: str
+) -> PipelineVersion | None:
+    """Insert the pipeline's next version; None if `request_id` has been used before."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext($1))", f"pipelines/{draft.pipeline}"
+    )
+    return await _one(
+        connection,
+        f"""
+        INSERT INTO pipelines (pipeline, version, spec, digest, plan, plan_size_bytes, prompts,
+                               request_id)
+        SELECT $1, coalesce(max(version), 0) + 1, $2::jsonb, $3, $4::jsonb, $5, $6::jsonb, $7
+          FROM pipelines
+         WHERE pipeline = $1
+        ON CONFLICT (request_id) DO NOTHING
+        RETURNING {_COLUMNS}
+        """,
+        draft.pipeline,
+        json.dumps(draft.document, ensure_ascii=False),
+        draft.digest,
+        json.dumps(draft.plan.compact()),
+        draft.plan_size_bytes,
+        json.dumps(_prompts(draft.spec.prompts())),
+        request_id,
+    )
 
-    async def find_by_request(
-        self, connection: Connection, request_id: str
-    ) -> PipelineVersion | None:
-        sql = f"SELECT {_COLUMNS} FROM pipelines WHERE request_id = $1"
-        return await _one(connection, sql, request_id)
 
-    async def find(
-        self, connection: Connection, pipeline: str, version: int
-    ) -> PipelineVersion | None:
-        """Return a version, or the newest when `version` is 0."""
-        return await _one(
-            connection,
-            f"""
-            SELECT {_COLUMNS}
-              FROM pipelines
-             WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
-             ORDER BY version DESC
-             LIMIT 1
-            """,
-            pipeline,
-            version,
-        )
+async def find_by_request(connection: Connection, request_id: str) -> PipelineVersion | None:
+    sql = f"SELECT {_COLUMNS} FROM pipelines WHERE request_id = $1"
+    return await _one(connection, sql, request_id)
 
-    async def facts(
-        self, connection: Connection, pipeline: str, version: int
-    ) -> PipelineFacts | None:
-        """Return what creating a run needs of a version, or of the newest when it is 0."""
-        row = await connection.fetchrow(
-            """
-            SELECT pipeline, version, plan, prompts, CASE WHEN prompts <> '{}' THEN (
-                       SELECT jsonb_agg(jsonb_build_object(
-                                  'step', step -> 'step',
-                                  'model', step #> '{llm,model}',
-                                  'max_output_tokens', step #> '{llm,max_output_tokens}',
-                                  'json_schema', step -> 'llm' ? 'output_schema'
-                              ))
-                         FROM jsonb_array_elements(spec -> 'steps') AS step
-                        WHERE step ? 'llm'
-                   ) END AS models
-              FROM pipelines
-             WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
-             ORDER BY version DESC
-             LIMIT 1
-            """,
-            pipeline,
-            version,
-        )
-        return None if row is None else _facts(row)
 
-    async def page(
-        self, connection: Connection, pipeline: str, size: int, token: str
-    ) -> paging.Page[PipelineVersion]:
-        """Return one page of versions, by pipeline, newest first; of all pipelines when empty."""
-        limit = size or paging.DEFAULT_SIZE
-        after, version = paging.decode(token, str, int) or (None, None)
-        versions = f"""
-            SELECT {_COLUMNS}
-              FROM pipelines
-             WHERE ($1 = '' OR pipeline = $1)
-               AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3::bigint))
-             ORDER BY pipeline, version DESC
-             LIMIT $4
-            """
-        rows = await connection.fetch(
-            paging.within_bytes(
-                versions,
-                "pipeline, version DESC",
-                "octet_length(spec::text)",
-                paging.JSON_PAGE_BYTES,
-            ),
-            pipeline,
-            after,
-            version,
-            limit + 1,
-        )
-        return paging.page_within_bytes(rows, limit, _pipeline_version, "pipeline", "version")
+async def find(connection: Connection, pipeline: str, version: int) -> PipelineVersion | None:
+    """Return a version, or the newest when `version` is 0."""
+    return await _one(
+        connection,
+        f"""
+        SELECT {_COLUMNS}
+          FROM pipelines
+         WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
+         ORDER BY version DESC
+         LIMIT 1
+        """,
+        pipeline,
+        version,
+    )
+
+
+async def facts(connection: Connection, pipeline: str, version: int) -> PipelineFacts | None:
+    """Return what creating a run needs of a version, or of the newest when it is 0."""
+    row = await connection.fetchrow(
+        """
+        SELECT pipeline, version, plan, prompts, CASE WHEN prompts <> '{}' THEN (
+                   SELECT jsonb_agg(jsonb_build_object(
+                              'step', step -> 'step',
+                              'model', step #> '{llm,model}',
+                              'max_output_tokens', step #> '{llm,max_output_tokens}',
+                              'json_schema', step -> 'llm' ? 'output_schema'
+                          ))
+                     FROM jsonb_array_elements(spec -> 'steps') AS step
+                    WHERE step ? 'llm'
+               ) END AS models
+          FROM pipelines
+         WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
+         ORDER BY version DESC
+         LIMIT 1
+        """,
+        pipeline,
+        version,
+    )
+    return None if row is None else _facts(row)
+
+
+async def page(
+    connection: Connection, pipeline: str, size: int, token: str
+) -> paging.Page[PipelineVersion]:
+    """Return one page of versions, by pipeline, newest first; of all pipelines when empty."""
+    limit = size or paging.DEFAULT_SIZE
+    after, version = paging.decode(token, str, int) or (None, None)
+    versions = f"""
+        SELECT {_COLUMNS}
+          FROM pipelines
+         WHERE ($1 = '' OR pipeline = $1)
+           AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3::bigint))
+         ORDER BY pipeline, version DESC
+         LIMIT $4
+        """
+    rows = await connection.fetch(
+        paging.within_bytes(
+            versions,
+            "pipeline, version DESC",
+            "octet_length(spec::text)",
+            paging.JSON_PAGE_BYTES,
+        ),
+        pipeline,
+        after,
+        version,
+        limit + 1,
+    )
+    return paging.page_within_bytes(rows, limit, _pipeline_version, "pipeline", "version")
 
 
 async def _one(connection: Connection, sql: str, *values: object) -> PipelineVersion | None:

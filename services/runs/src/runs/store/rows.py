@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jsonvalues import parse_object
 from runs.domain.inputs import run_input
 from runs.domain.models import model_choice
-from runs.domain.runs import Failure, OutputFile, Run, RunSetup, RunStatus, RunTotals
+from runs.domain.runs import Failure, OutputFile, Run, RunParameters, RunStatus, RunTotals
 from runs.domain.steps import RunStep, StepStatus
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ def run(row: Row) -> Run:
     )
 
 
-def run_setup(row: Row) -> RunSetup:
+def run_parameters(row: Row) -> RunParameters:
     config = document(row["config"])
     models: Mapping[str, Any] = config.get("step_models", {})
-    return RunSetup(
+    return RunParameters(
         run_id=str(row["id"]),
         status=RunStatus(row["status"]),
         epoch=row["epoch"],
@@ -89,6 +90,11 @@ def run_step(row: Row) -> RunStep:
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("completed_at")),
     )
+
+
+def failure_json(failure: Failure) -> str:
+    """Return a failure as the column `error` holds it."""
+    return json.dumps(asdict(failure))
 
 
 def document(value: Any) -> Any:  # noqa: ANN401 - what a jsonb column holds

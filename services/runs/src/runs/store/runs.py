@@ -9,15 +9,14 @@ from uuid import UUID
 
 from dataplane import paging
 from runs.store import rows
-from runs.store.events import RUN_EVENT, take_turn
+from runs.store.events import lock_run, run_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.pools import Connection
     from runs.domain.pipelines import PipelineFacts
-    from runs.domain.runs import Run, RunDraft, RunSetup
-    from runs.domain.steps import RunStep
+    from runs.domain.runs import Run, RunDraft, RunParameters
 
 COLUMNS = """
     id, pipeline, pipeline_version, status, held, current_step, config -> 'settings' AS settings,
@@ -28,126 +27,111 @@ COLUMNS = """
 """
 
 
-class RunStore:
-    async def insert(
-        self,
-        connection: Connection,
-        draft: RunDraft,
-        facts: PipelineFacts,
-        prompt_versions: Mapping[str, int],
-        user_id: str,
-    ) -> Run | None:
-        """Record a pending run, its first event, an audit entry, and that it is to be started.
+async def insert(
+    connection: Connection,
+    draft: RunDraft,
+    facts: PipelineFacts,
+    prompt_versions: Mapping[str, int],
+    user_id: str,
+) -> Run | None:
+    """Record a pending run, its first event, an audit entry, and that it is to be started.
 
-        A held one is not started. Returns None if the request's id has been used before.
+    A held one is not started. Returns None if the request's id has been used before.
+    """
+    row = await connection.fetchrow(
+        _INSERT,
+        json.dumps(draft.config, ensure_ascii=False),
+        facts.pipeline,
+        facts.version,
+        draft.held,
+        user_id,
+        draft.request_id,
+        draft.digest,
+        json.dumps(dict(prompt_versions)),
+    )
+    return None if row is None else rows.run(row)
+
+
+async def find_by_request(connection: Connection, request_id: str) -> tuple[Run, str] | None:
+    """Return the run that a request created, and the request's digest."""
+    sql = f"SELECT {COLUMNS}, request_digest FROM runs WHERE request_id = $1"
+    row = await connection.fetchrow(sql, request_id)
+    return None if row is None else (rows.run(row), row["request_digest"])
+
+
+async def find(connection: Connection, run_id: str) -> Run | None:
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM runs WHERE id = $1", UUID(run_id))
+    return None if row is None else rows.run(row)
+
+
+async def lock(connection: Connection, run_id: str) -> tuple[Run, int] | None:
+    """Return a run and its epoch; nothing changes it until the transaction ends."""
+    await lock_run(connection, run_id)
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
+    )
+    return None if row is None else (rows.run(row), row["epoch"])
+
+
+async def find_parameters(connection: Connection, run_id: str) -> RunParameters | None:
+    """Return what the run's steps need; None if there is no run."""
+    row = await connection.fetchrow(
         """
-        row = await connection.fetchrow(
-            f"""
-            WITH moved AS (
-                INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
-                                  request_id, request_digest, prompt_versions, last_seq)
-                VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, 1)
-                ON CONFLICT (request_id) DO NOTHING
-                RETURNING *
-            ), started AS (
-                INSERT INTO outbox (run_id, kind, due_at)
-                SELECT id, 'start', now() + interval '5 seconds' FROM moved WHERE NOT held
-            ), event AS ({RUN_EVENT})
-            SELECT {COLUMNS},
-                   audit_append(
-                       user_id, 'run.create', 'run', id::text,
-                       jsonb_build_object('pipeline', pipeline, 'version', pipeline_version))
-              FROM moved
-            """,
-            json.dumps(draft.config, ensure_ascii=False),
-            facts.pipeline,
-            facts.version,
-            draft.held,
-            user_id,
-            draft.request_id,
-            draft.digest,
-            json.dumps(dict(prompt_versions)),
-        )
-        return None if row is None else rows.run(row)
+        SELECT id, status, epoch, pipeline, pipeline_version, user_id, config, prompt_versions,
+               input_path, input_digest, input_summary, input_metrics
+          FROM runs
+         WHERE id = $1
+        """,
+        UUID(run_id),
+    )
+    return None if row is None else rows.run_parameters(row)
 
-    async def find_by_request(
-        self, connection: Connection, request_id: str
-    ) -> tuple[Run, str] | None:
-        """Return the run that a request created, and the request's digest."""
-        sql = f"SELECT {COLUMNS}, request_digest FROM runs WHERE request_id = $1"
-        row = await connection.fetchrow(sql, request_id)
-        return None if row is None else (rows.run(row), row["request_digest"])
 
-    async def find(self, connection: Connection, run_id: str) -> Run | None:
-        row = await connection.fetchrow(f"SELECT {COLUMNS} FROM runs WHERE id = $1", UUID(run_id))
-        return None if row is None else rows.run(row)
+async def page(
+    connection: Connection, pipeline: str, status: str, size: int, token: str
+) -> paging.Page[Run]:
+    """Return one page of runs, newest first; of any pipeline or status when it is empty."""
+    limit = size or paging.DEFAULT_SIZE
+    created_at, run_id = paging.decode(token, datetime, UUID) or (None, None)
+    runs = f"""
+        SELECT {COLUMNS}
+          FROM runs
+         WHERE ($1 = '' OR pipeline = $1)
+           AND ($2 = '' OR status = $2)
+           AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+         ORDER BY created_at DESC, id DESC
+         LIMIT $5
+        """
+    settings = "octet_length(coalesce(settings_json, settings::text, ''))"
+    found = await connection.fetch(
+        paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES),
+        pipeline,
+        status,
+        created_at,
+        run_id,
+        limit + 1,
+    )
+    return paging.page_within_bytes(found, limit, rows.run, "created_at", "id")
 
-    async def lock(self, connection: Connection, run_id: str) -> tuple[Run, int] | None:
-        """Return a run and its epoch; nothing changes it until the transaction ends."""
-        await take_turn(connection, run_id)
-        row = await connection.fetchrow(
-            f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
-        )
-        return None if row is None else (rows.run(row), row["epoch"])
 
-    async def find_setup(self, connection: Connection, run_id: str) -> RunSetup | None:
-        """Return what the run's steps are done with."""
-        row = await connection.fetchrow(
-            """
-            SELECT id, status, epoch, pipeline, pipeline_version, user_id, config, prompt_versions,
-                   input_path, input_digest, input_summary, input_metrics
-              FROM runs
-             WHERE id = $1
-            """,
-            UUID(run_id),
-        )
-        return None if row is None else rows.run_setup(row)
-
-    async def steps_page(
-        self, connection: Connection, run_id: str, size: int, token: str
-    ) -> paging.Page[RunStep] | None:
-        """Return one page of a run's work, in the order of beginning; None if there is no run."""
-        limit = size or paging.DEFAULT_SIZE
-        found = await connection.fetch(
-            """
-            SELECT id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
-                   cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest,
-                   summary, metrics, fractional_metrics, error, started_at, completed_at
-              FROM steps
-             WHERE run_id = $1 AND id > $2
-             ORDER BY id
-             LIMIT $3
-            """,
-            UUID(run_id),
-            paging.decode(token) or 0,
-            limit + 1,
-        )
-        if not found and await self.find(connection, run_id) is None:
-            return None
-        return paging.page(found, limit, rows.run_step, "id")
-
-    async def page(
-        self, connection: Connection, pipeline: str, status: str, size: int, token: str
-    ) -> paging.Page[Run]:
-        """Return one page of runs, newest first; of any pipeline or status when it is empty."""
-        limit = size or paging.DEFAULT_SIZE
-        created_at, run_id = paging.decode(token, datetime, UUID) or (None, None)
-        runs = f"""
-            SELECT {COLUMNS}
-              FROM runs
-             WHERE ($1 = '' OR pipeline = $1)
-               AND ($2 = '' OR status = $2)
-               AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
-             ORDER BY created_at DESC, id DESC
-             LIMIT $5
-            """
-        settings = "octet_length(coalesce(settings_json, settings::text, ''))"
-        found = await connection.fetch(
-            paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES),
-            pipeline,
-            status,
-            created_at,
-            run_id,
-            limit + 1,
-        )
-        return paging.page_within_bytes(found, limit, rows.run, "created_at", "id")
+_INSERT = f"""
+-- the run, unless the request's id has been used
+WITH updated AS (
+    INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
+                      request_id, request_digest, prompt_versions, last_seq)
+    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, 1)
+    ON CONFLICT (request_id) DO NOTHING
+    RETURNING *
+),
+-- its workflow is to be started, unless it is held
+start AS (
+    INSERT INTO outbox (run_id, kind, due_at)
+    SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT held
+),
+event AS ({run_event("updated")})
+SELECT {COLUMNS},
+       audit_append(
+           user_id, 'run.create', 'run', id::text,
+           jsonb_build_object('pipeline', pipeline, 'version', pipeline_version))
+  FROM updated
+"""

@@ -1,4 +1,4 @@
-"""Pieces of work, files and failures on the wire."""
+"""Steps, files and failures on the wire."""
 
 from __future__ import annotations
 

@@ -1,0 +1,225 @@
+"""Runs: creating, starting and cancelling.
+
+The tenant's database comes first: the run, its first event and the message to Temporal are one
+transaction. Then the message is delivered; if that fails, or this process ends before, a relay
+does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dataplane import audit
+from runs.api.app.pipelines import check_prompts
+from runs.domain.inputs import input_path
+from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
+from runs.domain.prompts import ACTIVE
+from runs.domain.runs import RunStatus
+from runs.errors import (
+    InputInvalid,
+    InputMissing,
+    PipelineNotFound,
+    RequestIdReused,
+    RunFinished,
+    RunNotFound,
+    TemporalUnavailable,
+)
+from runs.store import outbox, pipelines, prompts, run_transitions, runs
+from servicekit.call import current_principal
+from servicekit.errors import DomainError, RequestInvalid, Violation
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from dataplane.tenants import TenantPools
+    from runs.api.app.model_check import ModelCheck
+    from runs.api.app.pending_work import PendingWork
+    from runs.api.app.run_finalizer import RunFinalizer
+    from runs.api.launcher import Launcher
+    from runs.domain.inputs import Pointer
+    from runs.domain.pipelines import PipelineFacts
+    from runs.domain.runs import Run, RunDraft
+    from runs.peers.artifacts import Artifacts
+
+_log = logging.getLogger(__name__)
+
+
+class Runs:
+    """Creates, starts and cancels runs."""
+
+    def __init__(
+        self,
+        tenants: TenantPools,
+        pending_work: PendingWork,
+        artifacts: Artifacts,
+        model_check: ModelCheck,
+        launcher: Launcher,
+        finalizer: RunFinalizer,
+    ) -> None:
+        self._tenants = tenants
+        self._pending_work = pending_work
+        self._artifacts = artifacts
+        self._model_check = model_check
+        self._launcher = launcher
+        self._finalizer = finalizer
+
+    async def create(self, tenant_id: str, draft: RunDraft) -> Run:
+        """Record a run, and start it unless it is held.
+
+        A repeated `request_id` returns what its first call created, or raises RequestIdReused if
+        the content differs. Raises PipelineNotFound, PromptUnusable, ModelUnusable, InputInvalid
+        and RequestInvalid.
+        """
+        try:
+            facts, versions = await self._check(tenant_id, draft)
+        except DomainError:
+            repeated = await self._find_repeated(tenant_id, draft)
+            if repeated is None:
+                raise
+            return repeated  # what the request refers to has changed since
+        await self._pending_work.note(tenant_id)
+        async with self._tenants.connection(tenant_id) as connection:
+            user_id = current_principal().user_id
+            created = await runs.insert(connection, draft, facts, versions, user_id)
+            if created is None:
+                found = await runs.find_by_request(connection, draft.request_id)
+                return _same(found, draft)
+        if not created.held:
+            await self._launch(tenant_id, created.run_id, facts)
+        return created
+
+    async def start(self, tenant_id: str, run_id: str) -> Run:
+        """Start a held run whose input has been uploaded; one that was started stays as it is.
+
+        Raises RunNotFound, RunFinished, InputMissing and ModelUnusable.
+        """
+        async with self._tenants.connection(tenant_id) as connection:
+            run = _unfinished(await runs.find(connection, run_id), run_id)
+            if not run.held:
+                return run
+            facts = await _facts(connection, run.pipeline, run.pipeline_version)
+            parameters = await runs.find_parameters(connection, run_id)
+        path = input_path(tenant_id, run.run_id)
+        file = await self._artifacts.find(tenant_id, path)
+        if file is None:
+            raise InputMissing(path)
+        await self._model_check.check(
+            tenant_id, facts.models, {} if parameters is None else parameters.step_models
+        )
+        await self._pending_work.note(tenant_id)
+        async with self._tenants.transaction(tenant_id) as connection:
+            released = await run_transitions.release(connection, run_id, file)
+            if released is None:  # somebody was faster
+                return _unfinished(await runs.find(connection, run_id), run_id)
+            await outbox.add(connection, run_id, "start")
+            await audit.append(connection, "run.start", "run", run.run_id)
+        await self._launch(tenant_id, run.run_id, facts)
+        return released
+
+    async def cancel(self, tenant_id: str, run_id: str) -> Run:
+        """Cancel a pending run at once, and ask a running one to stop.
+
+        A running one that Temporal has no workflow for any more ends at once too. Raises
+        RunNotFound and RunFinished.
+        """
+        await self._pending_work.note(tenant_id)
+        async with self._tenants.transaction(tenant_id) as connection:
+            found = await runs.lock(connection, run_id)
+            if found is None:
+                raise RunNotFound(run_id)
+            run, epoch = found
+            if run.status is RunStatus.CANCELLED:
+                return run
+            run = _unfinished(run, run_id)
+            if run.status is RunStatus.PENDING:
+                ended = await run_transitions.finish(connection, run_id, epoch, RunStatus.CANCELLED)
+                run = ended or run
+            else:
+                await outbox.add(connection, run_id, "cancel")
+            await audit.append(connection, "run.cancel", "run", run.run_id)
+        if run.status is RunStatus.CANCELLED:
+            return run
+        return await self._cancel_workflow(tenant_id, run.run_id, epoch) or run
+
+    async def _find_repeated(self, tenant_id: str, draft: RunDraft) -> Run | None:
+        """Return what the request created when it was made before. Raises RequestIdReused."""
+        async with self._tenants.connection(tenant_id) as connection:
+            found = await runs.find_by_request(connection, draft.request_id)
+        return None if found is None else _same(found, draft)
+
+    async def _check_pointer(self, tenant_id: str, pointer: Pointer) -> None:
+        file = await self._artifacts.find(tenant_id, pointer.path)
+        if file is None:
+            raise InputInvalid("no file is committed at the pointer's path", path=pointer.path)
+        if file.output_digest != pointer.digest:
+            raise InputInvalid("the file has another digest than the pointer", path=pointer.path)
+
+    async def _check(self, tenant_id: str, draft: RunDraft) -> tuple[PipelineFacts, dict[str, int]]:
+        """Return the pipeline's version and each step's prompt's, fixed from now on.
+
+        Raises what `create` does. No connection is held while peers are asked.
+        """
+        async with self._tenants.connection(tenant_id) as connection:
+            facts = await _facts(connection, draft.pipeline, draft.version)
+            active = [need for need in facts.prompts if need.version == ACTIVE]
+            found = await prompts.facts(connection, active) if active else {}
+        _check_choices(draft, facts)
+        check_prompts(active, found)  # versions that are named were checked with the pipeline
+        versions = {need.step: need.version or found[need.step].version for need in facts.prompts}
+        if draft.pointer is not None:
+            await self._check_pointer(tenant_id, draft.pointer)
+        await self._model_check.check(tenant_id, facts.models, draft.step_models)
+        return facts, versions
+
+    async def _launch(self, tenant_id: str, run_id: str, facts: PipelineFacts) -> None:
+        """Start the workflow, or let a relay do it. Its message is removed once the run begins."""
+        try:
+            start = RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan, WORKFLOW_VERSION)
+            await self._launcher.start(start)
+        except TemporalUnavailable as error:
+            _log.info(
+                "a relay will start the run",
+                extra={"event": "run.start_left_to_relay", "run_id": run_id, "why": error.message},
+            )
+
+    async def _cancel_workflow(self, tenant_id: str, run_id: str, epoch: int) -> Run | None:
+        """Cancel the workflow, or leave it to a relay; return the run if that ended it."""
+        try:
+            return await self._finalizer.cancel(tenant_id, run_id, epoch)
+        except TemporalUnavailable as error:
+            _log.info(
+                "a relay will cancel the run",
+                extra={"event": "run.cancel_left_to_relay", "run_id": run_id, "why": error.message},
+            )
+            return None
+
+
+async def _facts(connection: Connection, pipeline: str, version: int) -> PipelineFacts:
+    facts = await pipelines.facts(connection, pipeline, version)
+    if facts is None:
+        raise PipelineNotFound(pipeline, version)
+    return facts
+
+
+def _check_choices(draft: RunDraft, facts: PipelineFacts) -> None:
+    """Raise RequestInvalid if a model is chosen for what is no llm step."""
+    faults = [
+        Violation(f'step_models["{step}"]', f"{step} is no llm step of the pipeline")
+        for step in sorted(draft.step_models.keys() - {need.step for need in facts.prompts})
+    ]
+    if faults:
+        raise RequestInvalid(f"{faults[0].field}: {faults[0].description}", violations=faults)
+
+
+def _same(found: tuple[Run, str] | None, draft: RunDraft) -> Run:
+    if found is None or found[1] != draft.digest:
+        raise RequestIdReused(draft.request_id, "run")
+    return found[0]
+
+
+def _unfinished(run: Run | None, run_id: str) -> Run:
+    if run is None:
+        raise RunNotFound(run_id)
+    if run.status.final:
+        raise RunFinished(run_id, run.status)
+    return run

@@ -1,0 +1,184 @@
+"""Starts, cancels and describes workflows. Lists of runs never come from Temporal.
+
+The client connects when it is first needed and reconnects by itself. For a moment after a failure,
+calls fail at once, so that an absent Temporal does not slow down those who can do without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from runs.domain.failures import TENANT_SHARE_TAKEN
+from runs.domain.plan import workflow_id
+from runs.errors import TemporalUnavailable
+from servicekit.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from temporalio.api.common.v1 import WorkflowExecution
+    from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+    from temporalio.client import Client, WorkflowHandle
+
+    from runs.domain.plan import RunStart
+
+WORKFLOW = "PipelineRun"
+
+_CALL = timedelta(seconds=5)
+_LONGEST_SECONDS = 8.0
+_PAUSE_SECONDS = 1.0
+_FAIRNESS_KEY_LENGTH = 64
+_FAILING_ATTEMPTS = 2
+_WAITING = timedelta(seconds=60)
+_LATEST_EVENTS = 20
+_TASK_ENDS = (
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """The state of a run's workflow."""
+
+    status: str
+    """`running`, or how it ended: `completed`, `failed`, `canceled`, `terminated`, `timed_out`."""
+    stuck_reason: str
+    """Why it does not move; empty when it does, or has ended."""
+
+
+class Launcher:
+    """Starts, cancels and describes the workflows of runs. All raise TemporalUnavailable."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._unavailable_until = 0.0
+
+    async def start(self, start: RunStart) -> None:
+        """Start a run's workflow. Starting it again, or once it has ended, changes nothing."""
+        async with self._translated_errors():
+            try:
+                await self._client.start_workflow(
+                    WORKFLOW,
+                    start,
+                    id=start.workflow_id,
+                    task_queue=self._task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    priority=Priority(fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH]),
+                    rpc_timeout=_CALL,
+                )
+            except WorkflowAlreadyStartedError:
+                return
+
+    async def cancel(self, tenant_id: str, run_id: str) -> None:
+        """Ask a run's workflow to stop; without one nothing happens."""
+        async with self._translated_errors():
+            try:
+                await self._handle(tenant_id, run_id).cancel(rpc_timeout=_CALL)
+            except RPCError as error:
+                if not _no_workflow(error):
+                    raise
+
+    async def describe(self, tenant_id: str, run_id: str) -> WorkflowState | None:
+        """Return the state of a run's workflow; None if Temporal knows none."""
+        async with self._translated_errors():
+            try:
+                described = await self._handle(tenant_id, run_id).describe(rpc_timeout=_CALL)
+            except RPCError as error:
+                if not _no_workflow(error):
+                    raise
+                return None
+            status = described.status or WorkflowExecutionStatus.RUNNING
+            running = status is WorkflowExecutionStatus.RUNNING
+            stuck = await self._stuck_reason(described.raw_description) if running else ""
+        return WorkflowState(status.name.lower(), stuck)
+
+    async def _stuck_reason(self, described: DescribeWorkflowExecutionResponse) -> str:
+        attempt = described.pending_workflow_task.attempt
+        if attempt < _FAILING_ATTEMPTS:
+            return _stuck_reason(described)
+        if await self._task_failed(described.workflow_execution_info.execution):
+            return f"the workflow's code fails on the worker (attempt {attempt})"
+        return (
+            "the worker that had the run's tasks is gone or hangs, so they are given out again "
+            f"(attempt {attempt})"
+        )
+
+    async def _task_failed(self, execution: WorkflowExecution) -> bool:
+        """Return whether the last task that did not end well failed; else nobody answered in time.
+
+        Temporal records only the first of several such tasks in a row.
+        """
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=self._client.namespace, execution=execution, maximum_page_size=_LATEST_EVENTS
+        )
+        service = self._client.workflow_service
+        latest = await service.get_workflow_execution_history_reverse(request, timeout=_CALL)
+        for event in latest.history.events:
+            if event.event_type in _TASK_ENDS:
+                return event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+        return True
+
+    def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[object, object]:
+        return self._client.get_workflow_handle(workflow_id(tenant_id, run_id))
+
+    @asynccontextmanager
+    async def _translated_errors(self) -> AsyncGenerator[None]:
+        """Turn what says that Temporal cannot be reached into TemporalUnavailable."""
+        if time.monotonic() < self._unavailable_until:
+            raise TemporalUnavailable("Temporal could not be reached a moment ago")
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                yield
+        except TimeoutError as error:  # a client that is still to connect waits without end
+            raise self._unavailable("Temporal does not answer") from error
+        except RPCError as error:
+            raise self._unavailable(f"Temporal answered {error.status.name}") from error
+        except RuntimeError as error:  # so the SDK says that a lazy client cannot connect
+            raise self._unavailable("Temporal cannot be reached") from error
+
+    def _unavailable(self, message: str) -> TemporalUnavailable:
+        self._unavailable_until = time.monotonic() + _PAUSE_SECONDS
+        return TemporalUnavailable(message)
+
+
+def _no_workflow(error: RPCError) -> bool:
+    """Return whether the workflow is unknown. An unknown namespace has the same code."""
+    kinds = [detail.type_url.rsplit(".", 1)[-1] for detail in error.grpc_status.details]
+    return error.status is RPCStatusCode.NOT_FOUND and "NotFoundFailure" in kinds
+
+
+def _stuck_reason(described: DescribeWorkflowExecutionResponse) -> str:
+    task = described.pending_workflow_task
+    if described.HasField("pending_workflow_task"):
+        waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+        if waits and _long_ago(task.scheduled_time):
+            return "no worker takes the run's tasks: is a worker running?"
+    for activity in described.pending_activities:
+        kind = activity.last_failure.application_failure_info.type or "a timeout"
+        untried = activity.attempt == 1 or kind == TENANT_SHARE_TAKEN
+        if activity.attempt >= _FAILING_ATTEMPTS and not untried:
+            return f"a step is tried again and again (attempt {activity.attempt}): {kind}"
+        waits = activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+        if waits and untried and _long_ago(activity.scheduled_time):
+            return "no worker takes the run's steps: is a worker running?"
+    return ""
+
+
+def _long_ago(moment: Timestamp) -> bool:
+    return now() - moment.ToDatetime(now().tzinfo) > _WAITING

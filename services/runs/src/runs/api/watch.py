@@ -1,0 +1,226 @@
+"""Watching runs: one query for each watched tenant and process, fanned out to its watchers.
+
+Nothing is pushed by the database: a notification for each event would cost it two thirds of its
+writes. Events are numbered without a gap, so a watcher takes an event only if it is the next one,
+and whatever interrupts a poll, the next one goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from runs.domain.events import Heartbeat, RunEvent
+from runs.domain.runs import Run
+from runs.errors import RunNotFound
+from runs.store import events, runs
+from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, LimitExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from dataplane.tenants import TenantPools
+
+_FAST_SECONDS = 0.1
+_SLOW_SECONDS = 0.5
+_BATCH = 200
+_QUEUED = 400
+
+_TRANSIENT = (Unavailable, LimitExceeded, DeadlineExceeded)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchTimeouts:
+    """How long a watch waits, in seconds."""
+
+    heartbeat: float = 10.0
+    """For an event, before it sends a heartbeat."""
+    database: float = 30.0
+    """For the tenant's database while it is away, before it gives up."""
+
+
+class RunWatcher:
+    """Watches runs. Watches of one tenant share one query."""
+
+    def __init__(self, tenants: TenantPools, timeouts: WatchTimeouts | None = None) -> None:
+        self._tenants = tenants
+        self._timeouts = timeouts or WatchTimeouts()
+        self._pollers: dict[str, _Poller] = {}
+
+    async def watch(
+        self, tenant_id: str, run_id: str, after: int
+    ) -> AsyncGenerator[RunEvent | Heartbeat]:
+        """Yield a run's events from number `after` + 1 on, and end after the last one there is.
+
+        Raises RunNotFound, and Unavailable when the tenant's database is away for too long.
+        """
+        async with self._tenants.connection(tenant_id) as connection:
+            run = await runs.find(connection, run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        known = min(after, run.last_sequence)
+        end = run.last_sequence if run.status.final else None
+        if known == end:
+            return
+        with self._subscribed(tenant_id, run.run_id, known) as subscription:
+            while True:
+                part = await subscription.next(self._timeouts.heartbeat)
+                yield _with_settings(part, run)
+                if isinstance(part, RunEvent) and (part.last or part.sequence == end):
+                    return
+
+    def close(self) -> None:
+        """End every watch: its watcher is to go on at another replica."""
+        for poller in self._pollers.values():
+            poller.fail(Unavailable("the server is stopping; watch on from the last event"))
+
+    @contextmanager
+    def _subscribed(self, tenant_id: str, run_id: str, known: int) -> Generator[_Subscription]:
+        poller = self._pollers.get(tenant_id)
+        if poller is None:
+            poller = _Poller(tenant_id, self._tenants, self._timeouts.database)
+            self._pollers[tenant_id] = poller
+        subscription = _Subscription(run_id, known, poller.nudge)
+        poller.add(subscription)
+        try:
+            yield subscription
+        finally:
+            if poller.remove(subscription):
+                del self._pollers[tenant_id]
+
+
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    """One watcher, and the events that it has not taken yet."""
+
+    run_id: str
+    known: int
+    """The number of the last event that was queued."""
+    nudge: asyncio.Event
+    """Set when there is room again."""
+    _queue: deque[RunEvent] = field(default_factory=deque)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _failure: Exception | None = None
+
+    @property
+    def full(self) -> bool:
+        return len(self._queue) >= _QUEUED
+
+    def offer(self, event: RunEvent) -> None:
+        """Queue an event if it is the next one and there is room."""
+        if event.sequence == self.known + 1 and not self.full:
+            self.known = event.sequence
+            self._queue.append(event)
+            self._changed.set()
+
+    def fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._changed.set()
+
+    async def next(self, longest: float) -> RunEvent | Heartbeat:
+        """Wait for the next event, or send a heartbeat when none comes in time."""
+        try:
+            async with asyncio.timeout(longest):
+                while not self._queue:
+                    if self._failure is not None:
+                        raise self._failure
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return Heartbeat(self.known)
+        if self.full:
+            self.nudge.set()
+        return self._queue.popleft()
+
+
+class _Poller:
+    """Asks one tenant's database for the next events of all runs that are watched."""
+
+    def __init__(self, tenant_id: str, tenants: TenantPools, longest_outage: float) -> None:
+        self.nudge = asyncio.Event()
+        self._tenant_id = tenant_id
+        self._tenants = tenants
+        self._longest_outage = longest_outage
+        self._subscriptions: set[_Subscription] = set()
+        self._last_success = time.monotonic()
+        # Not in the context of the call that came first: the others may outlive its deadline.
+        self._task = asyncio.create_task(self._poll_forever(), context=Context())
+
+    def add(self, subscription: _Subscription) -> None:
+        self._subscriptions.add(subscription)
+        self.nudge.set()
+
+    def remove(self, subscription: _Subscription) -> bool:
+        """Remove a watcher. With the last one the poller stops, and True is returned."""
+        self._subscriptions.discard(subscription)
+        if self._subscriptions:
+            return False
+        self._task.cancel()
+        return True
+
+    def fail(self, failure: Exception) -> None:
+        """End all watches."""
+        for subscription in self._subscriptions:
+            subscription.fail(failure)
+
+    async def _poll_forever(self) -> None:
+        delay = _FAST_SECONDS
+        while True:
+            self.nudge.clear()
+            moved = await self._try_to_poll()
+            delay = _FAST_SECONDS if moved else min(1.5 * delay, _SLOW_SECONDS)
+            try:
+                async with asyncio.timeout(delay):
+                    await self.nudge.wait()
+            except TimeoutError:
+                pass
+
+    async def _try_to_poll(self) -> bool:
+        try:
+            moved = await self._poll()
+        except _TRANSIENT:
+            away = time.monotonic() - self._last_success
+            if away > self._longest_outage:
+                _log.warning(
+                    "watches are given up",
+                    extra={"event": "run_watch.abandoned", "tenant_id": self._tenant_id},
+                )
+                self.fail(DatabaseUnavailable(f"the database has been away for {away:.0f} s"))
+            return False
+        except Exception as error:  # each watcher raises it
+            self.fail(error)
+            return False
+        self._last_success = time.monotonic()
+        return moved
+
+    async def _poll(self) -> bool:
+        """Fetch and queue the next events; return whether there were any."""
+        sequences: dict[str, int] = {}
+        for each in self._subscriptions:
+            if not each.full:
+                sequences[each.run_id] = min(sequences.get(each.run_id, each.known), each.known)
+        if not sequences:
+            return False
+        async with self._tenants.connection(self._tenant_id) as connection:
+            found = await events.after(connection, sequences, _BATCH)
+        watchers: dict[str, list[_Subscription]] = {}
+        for each in self._subscriptions:
+            watchers.setdefault(each.run_id, []).append(each)
+        for event in found:
+            for watcher in watchers.get(event.run_id, ()):
+                watcher.offer(event)
+        return bool(found)
+
+
+def _with_settings(part: RunEvent | Heartbeat, run: Run) -> RunEvent | Heartbeat:
+    """Add to an event of the run what its creator set, which events do not repeat."""
+    if isinstance(part, RunEvent) and isinstance(part.subject, Run):
+        return replace(part, subject=replace(part.subject, settings=run.settings))
+    return part

@@ -1,0 +1,216 @@
+"""The table `runs`: a run's changes of status. Each leaves an event.
+
+Each is conditional on the run's status and, where a workflow makes it, on the run's epoch: a
+workflow of an earlier epoch, or one that comes too late, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from runs.domain.runs import RunStatus
+from runs.store import rows
+from runs.store.events import OPEN, lock_run, run_event
+from runs.store.runs import COLUMNS
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from runs.domain.generation import RunUsage
+    from runs.domain.runs import Failure, OutputFile, Run
+
+_CALLS_MODELS = "prompt_versions <> '{}'::jsonb AND started_at IS NOT NULL"
+_CHECKED_SOON = timedelta(seconds=1)
+_CHECKED_ONCE = timedelta(seconds=16)
+"""When everything is known, so that once is enough."""
+
+
+async def begin(
+    connection: Connection, run_id: str, epoch: int, file: OutputFile
+) -> RunStatus | None:
+    """Make a pending run running, with the input that was committed; no outbox starts it now.
+
+    Returns the run's status afterwards, None if there is no such run of this epoch. A status
+    other than RUNNING or PAUSED means that the workflow has nothing to do.
+    """
+    status = await connection.fetchval(
+        f"""
+        -- the run, if it is pending in this epoch
+        WITH updated AS (
+            UPDATE runs
+               SET status = 'running', started_at = now(), updated_at = now(),
+                   stuck_reason = NULL, last_seq = last_seq + 1, input_path = $3,
+                   input_digest = $4, input_summary = $5, input_metrics = $6::jsonb
+             WHERE id = $1 AND epoch = $2 AND status = 'pending'
+            RETURNING *
+        ),
+        -- its workflow runs, so it need not be started any more
+        delivered AS (
+            DELETE FROM outbox USING updated WHERE outbox.run_id = updated.id AND kind = 'start'
+        ),
+        event AS ({run_event("updated")})
+        SELECT status FROM updated
+        """,
+        UUID(run_id),
+        epoch,
+        *_input(file),
+    )
+    if status is None:
+        sql = "SELECT status FROM runs WHERE id = $1 AND epoch = $2"
+        status = await connection.fetchval(sql, UUID(run_id), epoch)
+    return None if status is None else RunStatus(status)
+
+
+async def release(connection: Connection, run_id: str, file: OutputFile) -> Run | None:
+    """Have a held run started with the input that was uploaded; None if it is not held."""
+    row = await connection.fetchrow(
+        f"""
+        WITH updated AS (
+            UPDATE runs
+               SET held = false, updated_at = now(), last_seq = last_seq + 1, input_path = $2,
+                   input_digest = $3, input_summary = $4, input_metrics = $5::jsonb
+             WHERE id = $1 AND held AND status = 'pending'
+            RETURNING *
+        ),
+event AS ({run_event("updated")})
+        SELECT {COLUMNS} FROM updated
+        """,
+        UUID(run_id),
+        *_input(file),
+    )
+    return None if row is None else rows.run(row)
+
+
+async def complete(connection: Connection, run_id: str, epoch: int) -> Run | None:
+    """Record that an open run has done all its steps.
+
+    Returns None if the run has a final status already, or another epoch.
+    """
+    return await _end(connection, run_id, epoch, RunStatus.COMPLETED)
+
+
+async def finish(
+    connection: Connection,
+    run_id: str,
+    epoch: int,
+    status: RunStatus,
+    error: Failure | None = None,
+    usage: RunUsage | None = None,
+) -> Run | None:
+    """Give an open run a final status, and end the steps that it leaves unfinished.
+
+    `usage` is what its calls add up to by now; without it, calls are taken to be in flight. In
+    a transaction. Returns None if the run has a final status already, or another epoch.
+    """
+    # No step begins or ends from now on; the next statement sees those that have.
+    await lock_run(connection, run_id)
+    await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
+    await _close_steps(connection, run_id, epoch, status)
+    return await _end(connection, run_id, epoch, status, error, usage)
+
+
+async def _end(
+    connection: Connection,
+    run_id: str,
+    epoch: int,
+    status: RunStatus,
+    error: Failure | None = None,
+    usage: RunUsage | None = None,
+) -> Run | None:
+    """Write the final status and its event, and end what is left of the run's outbox.
+
+    A run that calls models gets a usage check, since its calls may end after it.
+    """
+    row = await connection.fetchrow(
+        _END,
+        UUID(run_id),
+        epoch,
+        status.value,
+        None if error is None else rows.failure_json(error),
+        *_usage(status, usage),
+        _CHECKED_SOON,
+        _CHECKED_ONCE,
+    )
+    return None if row is None else rows.run(row)
+
+
+async def _close_steps(connection: Connection, run_id: str, epoch: int, status: RunStatus) -> None:
+    """End the steps that the run leaves unfinished, each with its event."""
+    await connection.execute(
+        f"""
+        -- steps that are still running
+        WITH closed AS (
+            UPDATE steps
+               SET status = $3, completed_at = now()
+              FROM runs
+             WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
+               AND steps.run_id = runs.id AND steps.status = 'running'
+            RETURNING steps.*
+        ),
+        attempts AS (
+            UPDATE step_attempts
+               SET status = $3, completed_at = now()
+              FROM closed
+             WHERE step_attempts.step_id = closed.id AND step_attempts.status = 'running'
+        ),
+        -- the numbers of their events
+        numbered AS (
+            UPDATE runs SET last_seq = last_seq + (SELECT count(*) FROM closed)
+             WHERE id = $1 AND EXISTS (SELECT FROM closed)
+            RETURNING last_seq
+        )
+        INSERT INTO run_events (run_id, seq, kind, payload, created_at)
+        SELECT run_id,
+               numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY closed.id),
+               'step', jsonb_strip_nulls(to_jsonb(closed)), clock_timestamp()
+          FROM closed, numbered
+        """,
+        UUID(run_id),
+        epoch,
+        "cancelled" if status is RunStatus.CANCELLED else "failed",
+    )
+
+
+def _input(file: OutputFile) -> tuple[str, str, str, str]:
+    """Return the values of input_path, input_digest, input_summary and input_metrics."""
+    return file.output_path, file.output_digest, file.summary, json.dumps(dict(file.metrics))
+
+
+def _usage(
+    status: RunStatus, usage: RunUsage | None
+) -> tuple[int | None, int | None, int | None, bool]:
+    """Return the values of input_tokens, output_tokens, cost_micro_usd and calls_open."""
+    if usage is None:
+        return None, None, None, status is not RunStatus.COMPLETED
+    return usage.input_tokens, usage.output_tokens, usage.cost_micro_usd, usage.calls_open
+
+
+_END = f"""
+-- the run, unless it has a final status or another epoch
+WITH updated AS (
+    UPDATE runs
+       SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
+           stuck_reason = NULL, held = false, last_seq = last_seq + 1,
+           input_tokens = coalesce($5, input_tokens),
+           output_tokens = coalesce($6, output_tokens),
+           cost_micro_usd = coalesce($7, cost_micro_usd),
+           calls_open = $8 AND {_CALLS_MODELS}
+     WHERE id = $1 AND epoch = $2 AND {OPEN}
+    RETURNING *
+),
+-- nothing is to be delivered to its workflow any more
+delivered AS (
+    DELETE FROM outbox USING updated WHERE outbox.run_id = updated.id
+),
+-- whether its calls have cost more by then
+usage_check AS (
+    INSERT INTO usage_checks (run_id, due_at)
+    SELECT id, now() + CASE WHEN calls_open THEN $9::interval ELSE $10::interval END
+      FROM updated
+     WHERE {_CALLS_MODELS}
+),
+event AS ({run_event("updated")})
+SELECT {COLUMNS} FROM updated
+"""

@@ -1,0 +1,1 @@
+"""The worker process, `python -m runs.worker`: the workflow of a run and its activities."""

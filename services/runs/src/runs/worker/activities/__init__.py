@@ -1,0 +1,1 @@
+"""The activities of a run's workflow: everything that does I/O."""

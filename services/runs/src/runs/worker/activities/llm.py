@@ -1,0 +1,132 @@
+"""Steps that call a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runs.domain.failures import StepFailed, StepImpossible
+from runs.domain.generation import FinishReason, GenerationRequest
+from runs.domain.metrics import metric_value
+from runs.domain.outputs import FileDraft, FilePointer, output_name, parse_json
+from runs.store.step_outcome import StepOutcome
+from runs.worker.activities.retries import retry_transient
+from runs.worker.rendering import blank_prompt, render
+from servicekit.errors import Conflict
+
+if TYPE_CHECKING:
+    from runs.domain.activities import StepRef
+    from runs.domain.generation import CallUsage, GenerationResult
+    from runs.domain.pipelines import LlmStep, StepSpec
+    from runs.peers.artifacts import Artifacts
+    from runs.peers.llm_gateway import LlmGateway
+    from runs.worker.activities.run_context import RunContext, RunContextCache
+    from runs.worker.activities.step_inputs import StepInputs
+
+
+_BLANK = "ERROR_REASON_PROMPT_BLANK"
+
+
+class LlmStepRunner:
+    """Runs llm steps: renders the prompt, has it answered, commits the answer as the output."""
+
+    def __init__(
+        self, contexts: RunContextCache, gateway: LlmGateway, artifacts: Artifacts
+    ) -> None:
+        self._contexts = contexts
+        self._gateway = gateway
+        self._artifacts = artifacts
+
+    async def run(
+        self, context: RunContext, spec: StepSpec, step: LlmStep, inputs: StepInputs
+    ) -> StepOutcome:
+        """Ask the model and commit its reply's content as the step's output.
+
+        Raises StepFailed, and what the services refuse.
+        """
+        ref = inputs.ref
+        version = context.run.prompt_versions[ref.step]
+        prompt = await self._contexts.prompt(ref.tenant_id, ref.step, version)
+        values = {binding.variable: inputs.pieces(binding.value) for binding in step.bindings}
+        request = GenerationRequest(
+            ref=ref,
+            parts=render(prompt.content, values),
+            model=step.model,
+            run_model=context.run.step_models.get(ref.step),
+            max_output_tokens=step.max_output_tokens,
+            output_schema=step.output_schema,
+            redo_unknown=step.redo_unknown,
+            allow_empty=step.allow_empty,
+        )
+        try:
+            result = await self._gateway.generate(request)
+        except Conflict as error:
+            if error.reason == _BLANK:
+                raise blank_prompt(values) from None
+            raise
+        _check_complete(result)
+        draft = FileDraft(
+            run_id=ref.run_id,
+            step=ref.step,
+            name=output_name(ref.item, ref.visit),
+            item=ref.item,
+            visit=ref.visit,
+            metrics=await self._metrics(spec, ref, result),
+        )
+        output = await self._artifacts.copy(ref.tenant_id, result.reply, draft)
+        return StepOutcome(output, result.usage, prompt)
+
+    async def usage(self, ref: StepRef) -> CallUsage | None:
+        """Return what a step's call has used; None if it made none, or the gateway refuses."""
+        try:
+            return await retry_transient(lambda: self._gateway.get_call_usage(ref))
+        except StepFailed:
+            return None
+
+    async def _metrics(
+        self, spec: StepSpec, ref: StepRef, result: GenerationResult
+    ) -> dict[str, float]:
+        metrics: dict[str, float] = {
+            "input_tokens": result.usage.tokens.input_tokens,
+            "output_tokens": result.usage.tokens.output_tokens,
+        }
+        if spec.metrics:
+            reply = result.reply
+            pointers = [
+                FilePointer(reply.path, reply.digest, reply.json_pointer + pointer)
+                for pointer in spec.metrics.values()
+            ]
+            found = await self._artifacts.read(ref.tenant_id, pointers)
+            for name, data in zip(spec.metrics, found, strict=True):
+                try:
+                    metrics[name] = metric_value(parse_json(data), name)
+                except KeyError:
+                    raise StepImpossible(
+                        "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
+                    ) from None
+        return metrics
+
+
+def _check_complete(result: GenerationResult) -> None:
+    """Raise StepImpossible for half a reply, or none: later steps would work on with it."""
+    kept = f"what there is of it is kept in {result.reply.path}"
+    match result.finish_reason:
+        case FinishReason.LENGTH:
+            raise StepImpossible(
+                "REPLY_CUT",
+                f"a limit on tokens cut the reply off, {kept}: raise max_output_tokens, unless the "
+                "model's context is full, take a model that may say more, or ask for less",
+            )
+        case FinishReason.REFUSAL:
+            raise StepImpossible(
+                "REPLY_REFUSED",
+                f"the model or its provider declined, {kept}: take a model of another provider, "
+                "or change what is asked",
+            )
+        case FinishReason.UNKNOWN:
+            raise StepImpossible(
+                "REPLY_INCOMPLETE",
+                f"the reply ended in a way that is not known to be complete, {kept}: take another "
+                "model, or change what is asked",
+            )
+        case FinishReason.STOP:
+            return

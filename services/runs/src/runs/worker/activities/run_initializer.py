@@ -1,0 +1,88 @@
+"""Initializing a run: its input is committed and it becomes running. The first activity does it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from temporalio import activity
+
+from jsonvalues import canonical
+from runs.domain.failures import RunClosed, StepFailed
+from runs.domain.inputs import Inline, Pointer
+from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
+from runs.domain.pipelines import INPUT
+from runs.domain.plan import MAX_ATTEMPTS
+from runs.domain.runs import RunStatus
+from runs.store import run_transitions
+from runs.worker.activities.error_interceptor import to_application_error
+from runs.worker.activities.retries import retry_transient
+from servicekit.call import on_behalf_of
+
+if TYPE_CHECKING:
+    from dataplane.tenants import TenantPools
+    from runs.domain.activities import RunRef
+    from runs.domain.runs import OutputFile, RunParameters
+    from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.run_context import RunContext, RunContextCache
+
+
+class RunInitializer:
+    """Initializes a run once, whichever of its activities come first."""
+
+    def __init__(
+        self,
+        tenants: TenantPools,
+        contexts: RunContextCache,
+        artifacts: Artifacts,
+    ) -> None:
+        self._tenants = tenants
+        self._contexts = contexts
+        self._artifacts = artifacts
+        self._locks: WeakValueDictionary[RunRef, asyncio.Lock] = WeakValueDictionary()
+
+    async def initialize(self, run: RunRef) -> RunContext:
+        """Return the context of a run; one that was pending has its input committed and runs then.
+
+        Raises RunClosed if the run is gone, over or replaced, and ApplicationError if its input
+        cannot be had.
+        """
+        lock = self._locks.setdefault(run, asyncio.Lock())
+        async with lock:  # of steps that are the first together, one initializes the run
+            context = await retry_transient(lambda: self._contexts.find(run))
+            if context.run.status is RunStatus.PENDING:
+                context = await self._start(run, context)
+            self._contexts.put(run, context)
+        return context
+
+    async def _start(self, run: RunRef, context: RunContext) -> RunContext:
+        with on_behalf_of(tenant_id=run.tenant_id, user_id=context.run.user_id):
+            try:
+                file = context.run.input_file or await retry_transient(
+                    lambda: self._commit_input(run, context.run)
+                )
+            except StepFailed as failure:
+                final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
+                raise to_application_error(failure, final=final) from None
+        status = await retry_transient(lambda: self._make_running(run, file))
+        return replace(context, run=replace(context.run, status=status, input_file=file))
+
+    async def _make_running(self, run: RunRef, file: OutputFile) -> RunStatus:
+        async with self._tenants.connection(run.tenant_id) as connection:
+            status = await run_transitions.begin(connection, run.run_id, run.epoch, file)
+        if status is None or status.final:
+            raise RunClosed
+        return status
+
+    async def _commit_input(self, run: RunRef, parameters: RunParameters) -> OutputFile:
+        draft = FileDraft(run.run_id, INPUT, OUTPUT)
+        match parameters.input:
+            case Inline(value):
+                return await self._artifacts.put(run.tenant_id, draft, canonical(value))
+            case Pointer(path, digest, json_pointer):
+                source = FilePointer(path, digest, json_pointer)
+                return await self._artifacts.copy(run.tenant_id, source, draft)
+            case _:
+                raise RunClosed  # a held run is started only once its input is there

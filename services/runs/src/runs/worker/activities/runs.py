@@ -1,0 +1,101 @@
+"""The activities that begin and end a run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from runs.domain.activities import RunEnd, RunRef
+from runs.domain.failures import RunClosed
+from runs.domain.runs import Failure, RunStatus
+from runs.store import pending_work, run_transitions, steps
+from servicekit.call import on_behalf_of
+from servicekit.errors import DomainError
+
+if TYPE_CHECKING:
+    from dataplane.tenants import DataPlane
+    from runs.domain.generation import RunUsage
+    from runs.peers.llm_gateway import LlmGateway
+    from runs.worker.activities.run_context import RunContextCache
+    from runs.worker.activities.run_initializer import RunInitializer
+
+_USAGE_SECONDS = 2.0
+_CHECK_DELAY = timedelta(seconds=1)
+_log = logging.getLogger(__name__)
+
+
+class RunActivities:
+    """Temporal calls these by the names of the methods."""
+
+    def __init__(
+        self,
+        data: DataPlane,
+        contexts: RunContextCache,
+        initializer: RunInitializer,
+        gateway: LlmGateway,
+    ) -> None:
+        self._tenants = data.tenants
+        self._management = data.management
+        self._contexts = contexts
+        self._initializer = initializer
+        self._gateway = gateway
+
+    @activity.defn
+    async def begin_run(self, run: RunRef) -> bool:
+        """Begin the run; False if there is nothing to do. An input that cannot be had fails it."""
+        try:
+            await self._initializer.initialize(run)
+        except RunClosed:
+            return False
+        return True
+
+    @activity.defn
+    async def end_run(self, end: RunEnd) -> None:
+        """Give the run its final status, with the first failure of its steps if it failed."""
+        run = RunRef(end.tenant_id, end.run_id, end.epoch)
+        status = RunStatus(end.status)
+        if status is RunStatus.COMPLETED:
+            async with self._tenants.connection(run.tenant_id) as connection:
+                await run_transitions.complete(connection, run.run_id, run.epoch)
+        else:
+            await self._finish(run, status, Failure(end.reason, end.message))
+        self._contexts.discard(run)
+
+    async def _finish(self, run: RunRef, status: RunStatus, reported: Failure) -> None:
+        usage = await self._usage(run)
+        async with self._tenants.transaction(run.tenant_id) as connection:
+            error: Failure | None = None
+            if status is RunStatus.FAILED:
+                error = await steps.find_failure(connection, run) or reported
+            ended = await run_transitions.finish(
+                connection, run.run_id, run.epoch, status, error, usage
+            )
+        if ended is not None and ended.totals.calls_open:
+            await self._schedule_usage_check(run.tenant_id)
+
+    async def _usage(self, run: RunRef) -> RunUsage | None:
+        """Return what the run's calls have used; None if llm-gateway does not answer soon."""
+        try:
+            if not (await self._contexts.find(run)).run.prompt_versions:
+                return None  # it asks no models
+            async with asyncio.timeout(_USAGE_SECONDS):
+                with on_behalf_of(tenant_id=run.tenant_id):
+                    (usage,) = await self._gateway.summarize_usage(run.tenant_id, [run.run_id])
+        except (RunClosed, DomainError, TimeoutError):
+            return None
+        return usage
+
+    async def _schedule_usage_check(self, tenant_id: str) -> None:
+        """Have a relay check the usage soon; it does so in half a minute anyway."""
+        try:
+            async with self._management.connection() as connection:
+                await pending_work.note(connection, tenant_id, _CHECK_DELAY)
+        except DomainError as error:
+            _log.info(
+                "the usage of a run is checked later",
+                extra={"event": "run_usage.check_postponed", "why": error.message},
+            )

@@ -1,0 +1,201 @@
+"""The inputs of a step: where the outputs of the steps that it needs lie."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runs.domain.activities import StepRef
+from runs.domain.failures import StepImpossible
+from runs.domain.outputs import FilePointer
+from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text
+from runs.store import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from dataplane.pools import Connection
+    from runs.domain.activities import RunRef
+    from runs.domain.pipelines import BoundValue, StepSpec
+    from runs.domain.runs import OutputFile
+    from runs.worker.activities.run_context import RunContext
+
+_CACHED_OUTPUTS = 2_000
+_CACHED_MAPS = 20
+"""Of how many mapped steps that are done the outputs of all elements are cached: MiB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """The outputs that a step may use."""
+
+    ref: StepRef
+    spec: StepSpec
+    outputs: Mapping[str, tuple[FilePointer, ...]]
+    """By step; of a mapped step, one for each item. A skipped step has none."""
+    same_element: Mapping[str, FilePointer]
+    """Of mapped steps: the output for the element that the step is done for."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    """The numbers of `input` and of each step that is needed, for conditions; a skipped one has
+    none."""
+    list_file: FilePointer | None = None
+    """The file that holds the list that the step is mapped over."""
+    mapped: frozenset[str] = frozenset()
+    """Those of the steps that are mapped: their outputs are lists, of one element too."""
+
+    def elements(self) -> tuple[FilePointer, ...] | None:
+        """Return the elements where they are the outputs of a mapped step; None where a file holds
+        them as a list.
+        """
+        over = self.spec.map
+        if over is None or over.json_pointer or over.step not in self.mapped:
+            return None
+        return self.outputs.get(over.step)
+
+    def list_pointer(self) -> FilePointer:
+        """Return the list that the step is mapped over. Raises StepImpossible without one."""
+        if self.list_file is None or self.spec.map is None:
+            raise _missing("the list" if self.spec.map is None else self.spec.map.step)
+        return _inside(self.list_file, self.spec.map.json_pointer)
+
+    def element(self) -> FilePointer | None:
+        """Return the element that the step is done for; None without a map."""
+        if self.spec.map is None or not self.ref.item:
+            return None
+        elements = self.elements()
+        if elements is not None:
+            return elements[self.ref.item - 1]
+        return _inside(self.list_pointer(), f"/{self.ref.item - 1}")
+
+    def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
+        """Return what a variable stands for. Raises StepImpossible if a skipped step has it."""
+        match value:
+            case Text(text):
+                return (text,)
+            case Output(step, json_pointer):
+                found = self.outputs.get(step)
+                if found is None:
+                    raise _missing(step)
+                return tuple(_inside(pointer, json_pointer) for pointer in found)
+            case ElementOutput(step, json_pointer):
+                same = self.same_element.get(step)
+                if same is None:
+                    raise _missing(step)
+                return (_inside(same, json_pointer),)
+            case Element(json_pointer):
+                element = self.element()
+                if element is None:
+                    raise _missing(self.spec.step)
+                return (_inside(element, json_pointer),)
+
+
+class StepInputFinder:
+    """Finds the inputs of steps. Outputs never change, so they are cached."""
+
+    def __init__(self) -> None:
+        self._step_outputs: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
+        self._item_outputs: OrderedDict[tuple[RunRef, str], tuple[FilePointer, ...]] = OrderedDict()
+
+    def put(self, ref: StepRef, output: OutputFile | None) -> None:
+        """Spare the steps that need this one a query."""
+        if (ref.item, ref.visit) == (0, 1):
+            self._step_outputs[ref.run, ref.step] = output
+        if len(self._step_outputs) > _CACHED_OUTPUTS:
+            self._step_outputs.popitem(last=False)
+
+    async def find(
+        self, connection: Connection, context: RunContext, spec: StepSpec, ref: StepRef
+    ) -> StepInputs:
+        """Find what a step may use."""
+        wanted = {*spec.needs} - {INPUT}
+        if spec.map is not None:
+            wanted |= {spec.map.step} - {INPUT}
+        done = await self._done(connection, ref.run, wanted)
+        outputs: dict[str, tuple[FilePointer, ...]] = {}
+        whole: dict[str, FilePointer] = {}
+        if context.run.input_file is not None:
+            whole[INPUT] = _pointer(context.run.input_file)
+            outputs[INPUT] = (whole[INPUT],)
+        for step, output in done.items():
+            whole[step] = _pointer(output)
+            outputs[step] = await self._outputs(connection, context, ref, step, whole[step])
+        return StepInputs(
+            ref,
+            spec,
+            outputs,
+            await self._same_element(connection, spec, ref),
+            _numbers(spec, context, done),
+            None if spec.map is None else whole.get(spec.map.step),
+            frozenset(step for step in done if context.spec.step(step).map is not None),
+        )
+
+    async def _done(
+        self, connection: Connection, run: RunRef, names: Set[str]
+    ) -> dict[str, OutputFile]:
+        """Return the outputs of those of the steps that are done and were not skipped, by step."""
+        known = {step: self._step_outputs.get((run, step)) for step in names}
+        unknown = sorted(step for step in names if (run, step) not in self._step_outputs)
+        found = await steps.done(connection, run.run_id, unknown) if unknown else {}
+        known |= {step: row.output for step, row in found.items()}
+        return {step: output for step, output in known.items() if output is not None}
+
+    async def _outputs(
+        self,
+        connection: Connection,
+        context: RunContext,
+        ref: StepRef,
+        step: str,
+        whole: FilePointer,
+    ) -> tuple[FilePointer, ...]:
+        if context.spec.step(step).map is None:
+            return (whole,)
+        known = self._item_outputs.get((ref.run, step))
+        if known is not None:  # else each element of a map would read all those of another
+            return known
+        items = await steps.items(connection, ref.run_id, step)
+        found = self._item_outputs[ref.run, step] = tuple(map(_pointer, items))
+        while len(self._item_outputs) > _CACHED_MAPS:
+            self._item_outputs.popitem(last=False)
+        return found
+
+    async def _same_element(
+        self, connection: Connection, spec: StepSpec, ref: StepRef
+    ) -> Mapping[str, FilePointer]:
+        if not ref.item:
+            return {}
+        found: dict[str, FilePointer] = {}
+        for step in _element_outputs(spec):
+            other = StepRef(ref.tenant_id, ref.run_id, ref.epoch, step, ref.item, ref.visit)
+            row = await steps.find(connection, other)
+            if row is not None and row.output is not None:
+                found[step] = _pointer(row.output)
+        return found
+
+
+def _numbers(
+    spec: StepSpec, context: RunContext, done: Mapping[str, OutputFile]
+) -> dict[str, dict[str, float]]:
+    given = context.run.input_file
+    return {
+        **{step: {} for step in spec.needs},
+        INPUT: {} if given is None else given.numbers,
+        **{step: output.numbers for step, output in done.items()},
+    }
+
+
+def _element_outputs(spec: StepSpec) -> tuple[str, ...]:
+    bindings = getattr(spec.kind, "bindings", ())
+    return tuple(b.value.step for b in bindings if isinstance(b.value, ElementOutput))
+
+
+def _pointer(file: OutputFile) -> FilePointer:
+    return FilePointer(file.output_path, file.output_digest)
+
+
+def _inside(pointer: FilePointer, json_pointer: str) -> FilePointer:
+    return FilePointer(pointer.path, pointer.digest, pointer.json_pointer + json_pointer)
+
+
+def _missing(step: str) -> StepImpossible:
+    return StepImpossible("OUTPUT_MISSING", f"step {step} has no output: was it skipped?")

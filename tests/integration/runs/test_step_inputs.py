@@ -1,0 +1,50 @@
+"""Where a step finds what the steps before it have left, whichever worker did these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.runs.house import COPY, INPUT_FILE
+
+from runs.domain.activities import StepRef
+from runs.domain.outputs import FilePointer
+from runs.domain.runs import OutputFile
+from runs.store import step_transitions
+from runs.store.step_outcome import StepOutcome
+from runs.worker.activities.step_inputs import StepInputFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.integration.runs.house import House
+
+OUTPUT = OutputFile("storage/acme/x/copy/output.json", "1" * 64, "9 characters", {"bytes": 9})
+
+
+async def found(house: House, finder: StepInputFinder, work: StepRef) -> Mapping[str, object]:
+    context = await house.contexts.find(work.run)
+    async with house.tenants.connection("acme") as connection:
+        inputs = await finder.find(connection, context, context.spec.step(work.step), work)
+    return inputs.outputs
+
+
+@pytest.mark.parametrize("output", [OUTPUT, None], ids=["done", "skipped"])
+async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
+    house: House, output: OutputFile | None
+) -> None:
+    await house.pipeline(COPY, {**COPY, "step": "use", "needs": ["copy"]})
+    run = await house.run()
+    await house.begin(run.run_id)
+    copy, use = (StepRef("acme", run.run_id, 1, step) for step in ("copy", "use"))
+    async with house.tenants.connection("acme") as connection:
+        assert await step_transitions.complete_at_once(
+            connection, [(copy, StepOutcome(output))]
+        ) == [True]
+    one, another = StepInputFinder(), StepInputFinder()
+    one.put(copy, output)
+
+    expected = {"input": (FilePointer(INPUT_FILE.output_path, INPUT_FILE.output_digest),)}
+    if output is not None:
+        expected["copy"] = (FilePointer(output.output_path, output.output_digest),)
+    assert await found(house, one, use) == await found(house, another, use) == expected
