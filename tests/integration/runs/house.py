@@ -9,10 +9,11 @@ from uuid import UUID
 from google.protobuf.json_format import ParseDict
 
 from dataplane.directory import TenantDirectory
+from dataplane.pending_work_poller import PendingWorkPoller
+from dataplane.pending_work_scheduler import PendingWorkScheduler
 from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
 from runs.api.app.model_check import ModelCheck
-from runs.api.app.pending_work import PendingWork
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
@@ -29,6 +30,7 @@ from runs.peers.llm_gateway import LlmGateway
 from runs.store import run_transitions
 from runs.store import runs as run_store
 from runs.store.events import run_event
+from runs.store.pending_work import PENDING_WORK
 from runs.temporal.client import connect
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
@@ -70,9 +72,9 @@ class House:
         self.files = Artifacts(peers or nowhere)
         self.gateway = gateway = LlmGateway(peers or nowhere)
         self.finalizer = RunFinalizer(tenants, launcher)
-        pending_work = PendingWork(tenants, management)
+        scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
         self.runs = Runs(
-            tenants, pending_work, self.files, ModelCheck(gateway), launcher, self.finalizer
+            tenants, scheduler, self.files, ModelCheck(gateway), launcher, self.finalizer
         )
         self.contexts = RunContextCache(tenants)
         self.initializer = RunInitializer(tenants, self.contexts, self.files)
@@ -83,15 +85,16 @@ class House:
 
     def relay(
         self, launcher: Launcher, stale_after: timedelta, data: DataPlane | None = None
-    ) -> Relay:
+    ) -> PendingWorkPoller:
         """Make the relay of another replica."""
         finalizer = RunFinalizer(self.tenants, launcher)
-        return Relay(
-            data or self.data,
+        relay = Relay(
+            self.tenants,
             OutboxRelay(self.tenants, launcher, finalizer),
             Reconciler(self.tenants, launcher, finalizer, stale_after),
             UsageChecker(self.tenants, self.gateway),
         )
+        return PendingWorkPoller(PENDING_WORK, data or self.data, relay.handle)
 
     async def find(self, run_id: str, tenant_id: str = "acme") -> Run:
         async with self.tenants.connection(tenant_id) as connection:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from temporalio.client import Client
     from tests.integration.runs.house import House
 
+    from dataplane.pending_work_poller import PendingWorkPoller
     from nagaya_local.parts.temporal import TemporalServer
-    from runs.api.relay.relay import Relay
 
-NEVER_SILENT = timedelta(0)
+AT_ONCE = timedelta(0)
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ async def client(temporal: TemporalServer) -> Client:
     return await connect(TemporalConfig(temporal.address, "default", ""), lazy=False)
 
 
-def reconciling(house: House) -> Relay:
-    return house.relay(house.launcher, NEVER_SILENT)
+def reconciling(house: House) -> PendingWorkPoller:
+    return house.relay(house.launcher, AT_ONCE)
 
 
 async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
@@ -168,7 +168,7 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
 async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
     house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    queue = f"silent-{secrets.token_hex(4)}"
+    queue = f"stale-{secrets.token_hex(4)}"
     house = house.reaching(Launcher(client, queue))
     await house.pipeline()
     run = await house.run()
@@ -186,7 +186,7 @@ async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
     )
 
 
-async def test_a_silent_run_that_moves_is_left_as_it_is(
+async def test_a_stale_run_that_moves_is_left_as_it_is(
     house: House, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     await house.pipeline()

@@ -123,7 +123,7 @@ async def test_a_run_is_recorded_while_temporal_is_away(
     assert await database.fetchval("SELECT kind FROM outbox") == "start"
 
 
-async def test_a_tenant_is_noted_once_for_many_runs(
+async def test_a_tenant_is_scheduled_once_for_many_runs(
     house: House, registry: asyncpg.Connection
 ) -> None:
     await house.pipeline()
@@ -136,7 +136,7 @@ async def test_a_tenant_is_noted_once_for_many_runs(
     assert await registry.fetchrow("SELECT xmin::text, * FROM runs_pending_work") == noted
 
 
-async def test_no_run_is_recorded_while_its_tenant_cannot_be_noted(
+async def test_no_run_is_recorded_where_its_tenant_cannot_be_scheduled(
     house: House, registry: asyncpg.Connection, database: asyncpg.Connection
 ) -> None:
     await house.pipeline()

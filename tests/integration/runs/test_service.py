@@ -255,7 +255,7 @@ async def test_a_token_without_the_permission_is_refused(served: RunningServer) 
         await reader.run(inline=1)
 
 
-async def test_a_tenant_that_does_not_exist_leaves_nothing_to_be_visited(
+async def test_a_tenant_that_does_not_exist_leaves_nothing_to_be_polled(
     client: Client, registry: asyncpg.Connection
 ) -> None:
     asked = run_service_pb2.CreateRunRequest(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataplane import migrations
+from dataplane.pending_work_poller import PendingWorkPoller
+from dataplane.pending_work_scheduler import PendingWorkScheduler
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
 from runs.api.app.model_check import ModelCheck
-from runs.api.app.pending_work import PendingWork
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
@@ -26,6 +27,7 @@ from runs.api.watch import RunWatcher
 from runs.config import MIGRATIONS, Config
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
+from runs.store.pending_work import PENDING_WORK
 from runs.temporal.client import connect
 from servicekit import telemetry
 from servicekit.channel import open_channel
@@ -55,7 +57,7 @@ async def serve(config: Config) -> None:
         finalizer = RunFinalizer(tenants, launcher)
         runs = Runs(
             tenants,
-            PendingWork(tenants, data.management),
+            PendingWorkScheduler(PENDING_WORK, tenants, data.management),
             Artifacts(artifacts_channel),
             ModelCheck(gateway),
             launcher,
@@ -63,7 +65,7 @@ async def serve(config: Config) -> None:
         )
         watcher = RunWatcher(tenants)
         relay = Relay(
-            data,
+            tenants,
             OutboxRelay(tenants, launcher, finalizer),
             Reconciler(tenants, launcher, finalizer),
             UsageChecker(tenants, gateway),
@@ -73,7 +75,8 @@ async def serve(config: Config) -> None:
             PipelineServicer(Pipelines(tenants), tenants),
             RunServicer(runs, tenants, watcher),
         )
-        await _run_until_signal(config, tenant, data, services, watcher, relay)
+        poller = PendingWorkPoller(PENDING_WORK, data, relay.handle)
+        await _run_until_signal(config, tenant, data, services, watcher, poller)
 
 
 async def _run_until_signal(
@@ -82,18 +85,18 @@ async def _run_until_signal(
     data: DataPlane,
     services: list[Binding],
     watcher: RunWatcher,
-    relay: Relay,
+    poller: PendingWorkPoller,
 ) -> None:
     """Serve at once; become healthy once tenant has the migrations and the tenants are known."""
 
     async def prepare() -> None:
         await migrations.publish(tenant, "runs", migrations.read_migrations(MIGRATIONS))
         await data.ready()
-        relay.start()
+        poller.start()
 
     async def drain() -> None:
         watcher.close()
-        await relay.stop()
+        await poller.stop()
 
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
     server = Server(config.server, services, verifier, on_drain=drain)

@@ -30,10 +30,10 @@ from servicekit.call import current_principal
 from servicekit.errors import DomainError, RequestInvalid, Violation
 
 if TYPE_CHECKING:
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.api.app.model_check import ModelCheck
-    from runs.api.app.pending_work import PendingWork
     from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
     from runs.domain.inputs import Pointer
@@ -50,14 +50,14 @@ class Runs:
     def __init__(
         self,
         tenants: TenantPools,
-        pending_work: PendingWork,
+        scheduler: PendingWorkScheduler,
         artifacts: Artifacts,
         model_check: ModelCheck,
         launcher: Launcher,
         finalizer: RunFinalizer,
     ) -> None:
         self._tenants = tenants
-        self._pending_work = pending_work
+        self._scheduler = scheduler
         self._artifacts = artifacts
         self._model_check = model_check
         self._launcher = launcher
@@ -77,7 +77,7 @@ class Runs:
             if repeated is None:
                 raise
             return repeated  # what the request refers to has changed since
-        await self._pending_work.note(tenant_id)
+        await self._scheduler.schedule(tenant_id)
         async with self._tenants.connection(tenant_id) as connection:
             user_id = current_principal().user_id
             created = await runs.insert(connection, draft, facts, versions, user_id)
@@ -106,7 +106,7 @@ class Runs:
         await self._model_check.check(
             tenant_id, facts.models, {} if parameters is None else parameters.step_models
         )
-        await self._pending_work.note(tenant_id)
+        await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
             released = await run_transitions.release(connection, run_id, file)
             if released is None:  # somebody was faster
@@ -122,7 +122,7 @@ class Runs:
         A running one that Temporal has no workflow for any more ends at once too. Raises
         RunNotFound and RunFinished.
         """
-        await self._pending_work.note(tenant_id)
+        await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
             found = await runs.lock(connection, run_id)
             if found is None:

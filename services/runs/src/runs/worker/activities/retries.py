@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,14 +15,14 @@ from servicekit.errors import (
     TenantNotActive,
     Unavailable,
 )
+from servicekit.retries import Backoff, RetryLog, retry, retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
-_FIRST_DELAY = 0.2
-_LONGEST_DELAY = 5.0
+_BACKOFF = Backoff(first=0.2, most=5.0)
 _LONGEST_WAIT = 24 * 3600.0
 _PROVIDER = frozenset({"ERROR_REASON_PROVIDER_UNAVAILABLE", "ERROR_REASON_PROVIDER_LIMITED"})
 _TOO_BUSY = "ERROR_REASON_LIMIT_EXCEEDED"
@@ -35,23 +34,17 @@ async def retry_transient(do: Callable[[], Awaitable[T]]) -> T:
 
     Raises StepFailed for what a service refuses. The caller's own timeout bounds the waiting.
     """
-    delay = _FIRST_DELAY
-    while True:
-        try:
-            return await do()
-        except DomainError as error:
-            if not is_transient(error):
-                raise step_failure(error) from error
-            _log.info(
-                "waiting for a database or a service",
-                extra={"event": "step.retry_scheduled", "reason": error.reason},
-            )
-            await asyncio.sleep(max(delay, min(_retry_after_seconds(error), _LONGEST_WAIT)))
-            delay = min(2 * delay, _LONGEST_DELAY)
+    log = RetryLog(_log, "dependency.unavailable", "a step waits for a database or a service")
+    try:
+        return await retry(do, is_transient, log, backoff=_BACKOFF)
+    except DomainError as error:
+        raise step_failure(error) from error
 
 
-def is_transient(error: DomainError) -> bool:
+def is_transient(error: Exception) -> bool:
     """Return whether an error says nothing about the step: something is away, busy or slow."""
+    if not isinstance(error, DomainError):
+        return False
     if error.reason == TenantNotActive.reason:
         return True  # suspended: whoever resumes it wants its runs to go on
     if isinstance(error, LimitExceeded):
@@ -67,7 +60,7 @@ def step_failure(error: DomainError) -> StepFailed:
     """
     again = error.reason in _PROVIDER or isinstance(error, (DataLoss, Internal))
     reason, message = error.reason.removeprefix("ERROR_REASON_"), error.message
-    wait = _retry_after_seconds(error)
+    wait = retry_after_seconds(error)
     if again and wait > _LONGEST_WAIT:
         again, message = False, f"to be tried again in {wait / 3600:,.0f} hours: {message}"
     if not again or error.metadata.get("final") == "true":
@@ -75,9 +68,3 @@ def step_failure(error: DomainError) -> StepFailed:
     failure = StepFailed(reason, message)
     failure.wait_seconds = wait
     return failure
-
-
-def _retry_after_seconds(error: DomainError) -> float:
-    """Return for how many seconds a service asks to be left alone."""
-    milliseconds = error.metadata.get("retry_after_ms", "")
-    return int(milliseconds) / 1000 if milliseconds.isdecimal() else 0.0

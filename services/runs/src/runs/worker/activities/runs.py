@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from dataplane import pending_work
 from runs.domain.activities import RunEnd, RunRef
 from runs.domain.failures import RunClosed
 from runs.domain.runs import Failure, RunStatus
-from runs.store import pending_work, run_transitions, steps
+from runs.store import run_transitions, steps
+from runs.store.pending_work import PENDING_WORK
 from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.run_initializer import RunInitializer
 
 _USAGE_SECONDS = 2.0
-_CHECK_DELAY = timedelta(seconds=1)
+_CHECK_DELAY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +94,9 @@ class RunActivities:
         """Have a relay check the usage soon; it does so in half a minute anyway."""
         try:
             async with self._management.connection() as connection:
-                await pending_work.note(connection, tenant_id, _CHECK_DELAY)
+                await pending_work.insert(
+                    connection, PENDING_WORK, [tenant_id], _CHECK_DELAY_SECONDS
+                )
         except DomainError as error:
             _log.info(
                 "the usage of a run is checked later",
