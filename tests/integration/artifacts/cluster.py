@@ -57,6 +57,7 @@ class Cluster:
         for tenant_id in TENANTS:
             state = tenant_pb2.TENANT_STATE_ACTIVE
             directory._put(tenant_pb2.Tenant(tenant_id=tenant_id, state=state, generation=1))
+        directory._synced.set()
         databases = Databases(self._resolve, "artifacts", 40, None)
         return DataPlane(TenantPools(databases), ManagementPool(databases), directory)
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifacts.app.batches import Batches
-from artifacts.app.collector import Collector
+from artifacts.app.collector import COLLECTION, Collector, pending_work_table
 from artifacts.app.committer import Committer
 from artifacts.app.copies import Copies
 from artifacts.app.json_processes import JsonProcesses
 from artifacts.app.leases import WriteLeases
-from artifacts.app.pending_work import PendingWork
 from artifacts.app.reader import Reader
 from artifacts.app.uploads import Uploads
 from artifacts.domain.keys import BucketLayout
 from artifacts.servicer.artifacts import ArtifactServicer
 from artifacts.servicer.bindings import bindings
 from artifacts.servicer.uploads import UploadServicer
+from dataplane.pending_work_scheduler import PendingWorkScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -48,11 +48,12 @@ def compose(
     """Construct the service for the block, and end its threads and processes afterwards."""
     layout, tenants = BucketLayout(bucket), data.tenants
     threads, json_processes = ThreadPoolExecutor(_THREADS, "bodies"), JsonProcesses()
-    pending = PendingWork(tenants, data.management, config.grace_seconds)
-    leases = WriteLeases(tenants, layout, pending)
+    collections = pending_work_table(COLLECTION, config.grace_seconds)
+    scheduler = PendingWorkScheduler(collections, tenants, data.management)
+    leases = WriteLeases(tenants, layout, scheduler)
     committer = Committer(tenants, layout, leases, objects, threads)
     reader = Reader(tenants, layout, objects, threads, json_processes)
-    uploads = Uploads(tenants, layout, pending, committer, config.upload_seconds)
+    uploads = Uploads(tenants, layout, scheduler, committer, config.upload_seconds)
     batches = Batches(tenants, layout, committer, reader, threads)
     copies = Copies(reader, committer)
     collector = Collector(data, layout, objects, config)

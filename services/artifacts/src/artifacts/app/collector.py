@@ -9,32 +9,54 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from artifacts.errors import PathInvalid, StoreUnavailable
-from artifacts.store import artifacts, pending_work, uploads, writes
-from servicekit.errors import DomainError
+from artifacts.store import artifacts, uploads, writes
+from dataplane.pending_work import PendingWorkTable
+from dataplane.pending_work_poller import PendingWorkPoller
 from servicekit.times import now
 
 if TYPE_CHECKING:
     from artifacts.config import CollectorConfig
     from artifacts.domain.keys import BucketLayout
     from artifacts.object_store.client import ObjectStore, StoredObject
-    from artifacts.store.pending_work import Work
     from dataplane.tenants import DataPlane
 
+COLLECTION = "collect"
+SWEEP = "sweep"
 _SWEEP_SECONDS = 24 * 3600.0
-_AWAY_SECONDS = 3600.0
+_REWRITE_SECONDS = 60.0
+_LONGEST_CALL_SECONDS = 600.0
+_CLAIM_SECONDS = 600.0
+_RETRY_SECONDS = 3600.0
+# While no process ran, the sweeps of all tenants may have become due. For some time after its start
+# a process reschedules them, so that a start never lists the whole bucket.
+START_SECONDS = 300.0
+_SPREAD_SECONDS = 3600.0
 _LEASES_AT_ONCE = 16
 _LEASE_SECONDS = 5.0  # plus finding and deleting an object: below the 30 s of a takeover
 _log = logging.getLogger(__name__)
 
 
+def pending_work_table(kind: str, grace_seconds: float) -> PendingWorkTable:
+    """Describe the rows of `artifacts_pending_work` of one kind, COLLECTION or SWEEP."""
+    return PendingWorkTable(
+        name="artifacts_pending_work",
+        kind=kind,
+        delay_seconds=grace_seconds,
+        rewrite_seconds=_REWRITE_SECONDS,
+        settle_seconds=_REWRITE_SECONDS + _LONGEST_CALL_SECONDS,
+        idle_seconds=_SWEEP_SECONDS,
+    )
+
+
 class Collector:
-    """Visits the tenants that are due, one at a time; any number of processes may run one."""
+    """Visits the tenants that are due; any number of processes may run one."""
 
     def __init__(
         self, data: DataPlane, layout: BucketLayout, objects: ObjectStore, config: CollectorConfig
@@ -42,52 +64,34 @@ class Collector:
         self._data = data
         self._layout = layout
         self._objects = objects
-        self._config = config
-        self._running: asyncio.Task[None] | None = None
+        self._grace_seconds = config.grace_seconds
+        self._sweeps_from = time.monotonic() + START_SECONDS
+        handlers = {COLLECTION: self._collect_due, SWEEP: self._sweep_due}
+        self._pollers = [
+            PendingWorkPoller(
+                pending_work_table(kind, config.grace_seconds),
+                data,
+                handle,
+                interval_seconds=config.interval_seconds,
+                at_once=1,
+                lease_seconds=_CLAIM_SECONDS,
+                retry_seconds=_RETRY_SECONDS,
+            )
+            for kind, handle in handlers.items()
+        ]
 
     def start(self) -> None:
         """Begin to visit tenants that are due."""
-        self._running = asyncio.create_task(self._run())
+        for poller in self._pollers:
+            poller.start()
 
     async def stop(self) -> None:
-        """Cancel the current visit; another visit repeats it after ten minutes."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
+        """Cancel the current visits; another process repeats them after ten minutes."""
+        await asyncio.gather(*(poller.stop() for poller in self._pollers))
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.interval_seconds)
-            try:
-                await self.poll()
-            except DomainError as error:
-                _log.warning(
-                    "the collector has to wait",
-                    extra={"event": "collector.poll_delayed", "why": error.message},
-                )
-            except Exception:
-                _log.exception("the collector failed", extra={"event": "collector.poll_failed"})
-
-    async def poll(self) -> int:
-        """Visit the tenants that are due now; return how many objects were removed."""
-        async with self._data.management.connection() as connection:
-            active = self._data.directory.active()
-            await pending_work.note_sweeps(connection, list(active), _SWEEP_SECONDS)
-        removed = 0
-        while (work := await self._claim()) is not None:
-            try:
-                removed += await self._visit(work)
-            except DomainError as error:
-                _log.warning(
-                    "a tenant could not be visited",
-                    extra={
-                        "event": "collector.visit_failed",
-                        "tenant_id": work.tenant_id,
-                        "why": error.message,
-                    },
-                )
-                await self._reschedule(work, _AWAY_SECONDS)
-        return removed
+    async def poll(self) -> None:
+        """Visit one tenant of each kind that is due now."""
+        await asyncio.gather(*(poller.poll() for poller in self._pollers))
 
     async def collect(self, tenant_id: str) -> int:
         """Delete expired uploads, and objects of expired leases; return how many objects."""
@@ -103,7 +107,7 @@ class Collector:
     async def sweep(self, tenant_id: str) -> int:
         """List a tenant's objects, and insert expired leases for those without a row."""
         orphans = 0
-        limit = now() - timedelta(seconds=self._config.grace_seconds)
+        limit = now() - timedelta(seconds=self._grace_seconds)
         async for page in self._objects.pages(f"{tenant_id}/"):
             old = [found for found in page if found.modify_time < limit]
             paths = [path for found in old if (path := self._path(tenant_id, found)) is not None]
@@ -120,37 +124,24 @@ class Collector:
             )
         return orphans
 
-    async def _claim(self) -> Work | None:
-        async with self._data.management.connection() as connection:
-            return await pending_work.claim(connection)
+    async def _collect_due(self, tenant_id: str) -> float | None:
+        await self.collect(tenant_id)
+        async with self._data.tenants.connection(tenant_id) as connection:
+            return self._grace_seconds if await writes.any_unfinished(connection) else None
 
-    async def _reschedule(self, work: Work, seconds: float) -> None:
-        async with self._data.management.connection() as connection:
-            await pending_work.postpone(connection, work, seconds)
-
-    async def _visit(self, work: Work) -> int:
-        """Do what is due for one tenant, and schedule its next visit."""
-        if work.tenant_id not in self._data.directory.active():
-            await self._reschedule(work, _AWAY_SECONDS)
-            return 0
-        if work.kind == "sweep":
-            await self.sweep(work.tenant_id)
-            await self._reschedule(work, _SWEEP_SECONDS)
-            return await self.collect(work.tenant_id)
-        removed = await self.collect(work.tenant_id)
-        async with self._data.tenants.connection(work.tenant_id) as connection:
-            left = await writes.any_unfinished(connection)
-        async with self._data.management.connection() as connection:
-            if left or not await pending_work.finish(connection, work):
-                await pending_work.postpone(connection, work, self._config.grace_seconds)
-        return removed
+    async def _sweep_due(self, tenant_id: str) -> float | None:
+        if time.monotonic() < self._sweeps_from:
+            return random.uniform(0.0, _SPREAD_SECONDS)  # noqa: S311 - a jitter
+        await self.sweep(tenant_id)
+        await self.collect(tenant_id)
+        return None
 
     async def _collect_some(self, tenant_id: str) -> tuple[int, int]:
         """Take over and delete some expired leases; return how many, and how many objects."""
         writer, started, removed = uuid4(), time.monotonic(), 0
         async with self._data.tenants.connection(tenant_id) as connection:
             taken = await writes.take_expired(
-                connection, writer, self._config.grace_seconds, _LEASES_AT_ONCE
+                connection, writer, self._grace_seconds, _LEASES_AT_ONCE
             )
             # Only now: this query sees earlier commits, and later ones need our leases.
             committed = await artifacts.find_all(connection, self._layout, tenant_id, taken)

@@ -26,9 +26,9 @@ from servicekit.retries import Backoff
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 
-    from artifacts.app.pending_work import PendingWork
     from artifacts.domain.keys import BucketLayout
     from artifacts.store.writes import EarlierPuts
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
 
@@ -66,14 +66,16 @@ class LeaseOutcome:
 class WriteLeases:
     """Acquires, renews and releases write leases in the table `artifact_writes`."""
 
-    def __init__(self, tenants: TenantPools, layout: BucketLayout, pending: PendingWork) -> None:
+    def __init__(
+        self, tenants: TenantPools, layout: BucketLayout, scheduler: PendingWorkScheduler
+    ) -> None:
         self._tenants = tenants
         self._layout = layout
-        self._pending = pending
+        self._scheduler = scheduler
 
     async def acquire(self, tenant_id: str, targets: Sequence[WriteTarget]) -> LeaseOutcome:
         """Acquire leases on those of these paths that are free, without waiting."""
-        await self._pending.note(tenant_id)
+        await self._scheduler.schedule(tenant_id)
         writer, started, outcome = uuid4(), time.monotonic(), LeaseOutcome({}, {}, {})
         async with self._tenants.connection(tenant_id) as connection:
             not_held = await runs_not_held(connection, targets)

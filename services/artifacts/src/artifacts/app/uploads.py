@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from artifacts.app.committer import Committer
-    from artifacts.app.pending_work import PendingWork
     from artifacts.domain.files import Artifact, Draft
     from artifacts.domain.keys import BucketLayout
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.tenants import TenantPools
 
 _DRAIN_BYTES = 8 << 20
@@ -34,13 +34,13 @@ class Uploads:
         self,
         tenants: TenantPools,
         layout: BucketLayout,
-        pending: PendingWork,
+        scheduler: PendingWorkScheduler,
         committer: Committer,
         upload_seconds: float,
     ) -> None:
         self._tenants = tenants
         self._layout = layout
-        self._pending = pending
+        self._scheduler = scheduler
         self._committer = committer
         self._upload_seconds = upload_seconds
 
@@ -51,7 +51,7 @@ class Uploads:
         """
         key = draft.key
         check_writer(key, current_principal().workload)
-        await self._pending.note(key.tenant_id)
+        await self._scheduler.schedule(key.tenant_id)
         async with self._tenants.connection(key.tenant_id) as connection:
             target = WriteTarget(key, digest)
             around = await artifacts.find_around(connection, self._layout, key.tenant_id, [key])

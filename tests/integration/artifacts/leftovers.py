@@ -1,0 +1,46 @@
+"""What writers that died leave behind, made for the collector to find."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from tests.integration.artifacts.house import digest_of
+
+if TYPE_CHECKING:
+    import asyncpg
+    from tests.integration.artifacts.house import House
+
+    from artifacts.object_store.client import ObjectStore
+
+
+async def orphan(object_store: ObjectStore, house: House, name: str = "output.json") -> str:
+    """Put an object where no row leads; return its path."""
+    path = house.path(name)
+    await object_store.put(path.removeprefix("storage/"), b"orphan")
+    return path
+
+
+def make_old(house: House, path: str) -> None:
+    long_ago = time.time() - 7200
+    os.utime(house.on_disk(path), (long_ago, long_ago))
+
+
+async def unfinished_write(
+    database: asyncpg.Connection, house: House, path: str, *, age: str, settled: bool = False
+) -> None:
+    await database.execute(
+        f"""
+        INSERT INTO artifact_writes (
+            file_path, run_id, digest, writer, renewed_at, in_flight, doubtful
+        )
+        VALUES ($1, $2::uuid, $3, $4, now() - interval '{age}', $5, false)
+        """,
+        path,
+        house.run_id,
+        digest_of(b"orphan"),
+        uuid4(),
+        not settled,
+    )
