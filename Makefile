@@ -32,7 +32,8 @@ doctor: $(INSTALLED) ## check what the stack needs of this machine
 
 test: $(INSTALLED) ## run every test on real parts; one file: make test TESTS=tests/unit/x.py
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-		PYTEST_DEBUG_TEMPROOT="$$folder" $(BIN)/pytest -n 2 --dist loadgroup --max-worker-restart 0 $(or $(TESTS),tests)
+		PYTEST_DEBUG_TEMPROOT="$$folder" $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+		--max-worker-restart 0 $(or $(TESTS),tests)
 
 test-unit: $(INSTALLED) ## run the tests that need no other process, and those of the contracts
 	@$(BIN)/pytest tests/unit tests/contract

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONGEST_FIRST = ("fault", "e2e", "local", "llm_gateway", "runs", "tenant", "integration")
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: begun in a shell's background, we would ignore it."""
@@ -26,11 +28,21 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and those that share the whole house too."""
+    """Keep a file's tests in one process, and those that share the whole stack too.
+
+    The folders with the longest tests come first: at the end no process waits for another's.
+    """
     for item in items:
         folder = item.path.parent.name
         group = folder if folder == "e2e" else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)  # stable: within a folder nothing moves
+
+
+def _place(item: pytest.Item) -> int:
+    folders = item.path.relative_to(item.config.rootpath).parts
+    found = [place for place, folder in enumerate(LONGEST_FIRST) if folder in folders]
+    return found[0] if found else len(LONGEST_FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +52,7 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(parts_folder: Path) -> Iterator[PostgresServer]:
-    """A cluster with the provisioner's role, both walls and the management database `nagaya`."""
+    """A server with the provisioner's role, host-based rules and the management database."""
     server = PostgresServer(parts_folder / "postgres", free_port(), durable=False)
     with running_from_sync(server, parts_folder / "postgres.log"):
         yield server

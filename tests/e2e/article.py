@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from tests.e2e.house import create_pipeline, create_prompt
+from tests.support.public_api import create_pipeline, create_prompt
 
 if TYPE_CHECKING:
     from nagaya_client.client import Client

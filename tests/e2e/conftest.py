@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import House, running_house
-from tests.e2e.installed import install_functions
+from tests.support.stack import LocalStack, running_stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -15,14 +14,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    functions = tmp_path_factory.mktemp("functions")
-    install_functions(functions)
-    with running_house(tmp_path_factory.mktemp("house"), PYTHONPATH=str(functions)) as house:
-        yield house
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[Client]:
-    async with house.client() as client:
+async def client(stack: LocalStack) -> AsyncIterator[Client]:
+    async with stack.client() as client:
         yield client

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
 NAGAYA = Path(sys.executable).with_name("nagaya")
 
@@ -34,14 +34,14 @@ class Done:
 class Shell:
     """A shell in the folder of the stack, where a tenant is the default."""
 
-    house: House
+    stack: LocalStack
     tenant: str
 
     def run(self, *arguments: str, given: str = "", settings: Mapping[str, str] = {}) -> Done:
         own = {"NAGAYA_TENANT": self.tenant}
         done = subprocess.run(
             [NAGAYA, *arguments],
-            cwd=self.house.layout.root,
+            cwd=self.stack.layout.root,
             env=os.environ | own | dict(settings),
             input=given.encode(),
             capture_output=True,
@@ -50,9 +50,9 @@ class Shell:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def open_shell(house: House) -> Shell:
+def open_shell(stack: LocalStack) -> Shell:
     """Create a tenant, and return a shell for it."""
-    shell = Shell(house, f"cli-{uuid.uuid4().hex[:8]}")
+    shell = Shell(stack, f"cli-{uuid.uuid4().hex[:8]}")
     created = shell.run("tenant", "create", shell.tenant, "--name", "町家の宿", "-o", "json")
     assert created.status == 0, created.err
     assert json.loads(created.out)["tenant"]["state"] == "TENANT_STATE_ACTIVE"

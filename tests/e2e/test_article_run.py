@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio.client import Client as Temporal
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_run, create_tenant, finish, list_steps
+from tests.support.public_api import create_run, create_tenant, finish, list_steps
 
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
@@ -19,7 +19,7 @@ from runs.auditor import audit
 from runs.temporal.client import data_converter
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -35,13 +35,13 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(house: House) -> Finished:
-    return asyncio.run(_finish_one(house))
+def finished(stack: LocalStack) -> Finished:
+    return asyncio.run(_finish_one(stack))
 
 
-async def _finish_one(house: House) -> Finished:
+async def _finish_one(stack: LocalStack) -> Finished:
     canary = f"canary-{secrets.token_hex(8)}"
-    async with house.client() as client:
+    async with stack.client() as client:
         tenant_id = await create_tenant(client, "article")
         await load_article(client, tenant_id, remark=f"\n<!-- {canary} -->\n")
         value = brief() | {"brief": f"{brief()['brief']} {canary}"}
@@ -55,15 +55,15 @@ async def _finish_one(house: House) -> Finished:
 
 
 async def test_every_file_of_a_run_lies_where_it_belongs_and_is_what_its_row_says(
-    house: House, client: Client, finished: Finished
+    stack: LocalStack, client: Client, finished: Finished
 ) -> None:
     tenant_id, run_id = finished.tenant_id, finished.run_id
-    database = await house.database(client, tenant_id)
+    database = await stack.database(client, tenant_id)
     rows = await database.fetch("SELECT file_path, digest FROM artifacts")
     await database.close()
 
     recorded = {row["file_path"]: row["digest"] for row in rows}
-    folder = house.file(f"storage/{tenant_id}")
+    folder = stack.file(f"storage/{tenant_id}")
     on_disk = {
         f"storage/{tenant_id}/{path.relative_to(folder)}": hashlib.sha256(
             path.read_bytes()
@@ -80,7 +80,7 @@ async def test_every_file_of_a_run_lies_where_it_belongs_and_is_what_its_row_say
 
 
 async def test_each_call_was_paid_once_and_the_ledger_says_what_the_provider_says(
-    house: House, client: Client, finished: Finished
+    stack: LocalStack, client: Client, finished: Finished
 ) -> None:
     tenant_id, run_id = finished.tenant_id, finished.run_id
     request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
@@ -96,16 +96,16 @@ async def test_each_call_was_paid_once_and_the_ledger_says_what_the_provider_say
     assert run.totals.cost_micro_usd == sum(call.cost_micro_usd for call in calls)
 
 
-async def test_no_body_is_in_a_history_or_a_log_line(house: House, finished: Finished) -> None:
+async def test_no_body_is_in_a_history_or_a_log_line(stack: LocalStack, finished: Finished) -> None:
     canary = finished.canary
-    temporal = await Temporal.connect(house.endpoints.temporal, data_converter=data_converter())
+    temporal = await Temporal.connect(stack.endpoints.temporal, data_converter=data_converter())
     findings, histories = await audit(temporal, [canary])
 
     assert histories > 0
     assert findings == ()
-    logs = sorted((house.layout.data / "logs").glob("*.log"))
+    logs = sorted((stack.layout.data / "logs").glob("*.log"))
     assert [log.name for log in logs if canary.encode() in log.read_bytes()] == []
-    assert canary.encode() not in (house.layout.llmstub / "calls.jsonl").read_bytes()
+    assert canary.encode() not in (stack.layout.llmstub / "calls.jsonl").read_bytes()
 
 
 async def test_events_count_up_without_a_gap_and_a_watch_can_begin_anywhere(

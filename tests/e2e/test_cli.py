@@ -1,4 +1,4 @@
-"""The command against the whole house, as a script uses it."""
+"""The command against the whole stack, as a script uses it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.e2e.article import EXAMPLE
 from tests.e2e.shell import Shell, open_shell
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
 
 @pytest.fixture
-def shell(house: House) -> Shell:
-    return open_shell(house)
+def shell(stack: LocalStack) -> Shell:
+    return open_shell(stack)
 
 
 @pytest.fixture(scope="module")
-def article(house: House) -> Shell:
+def article(stack: LocalStack) -> Shell:
     """A tenant with the example's prompts and pipeline, made as its README says."""
-    shell = open_shell(house)
+    shell = open_shell(stack)
     for prompt in sorted((EXAMPLE / "prompts").glob("*.md")):
         made = shell.run("prompt", "create", prompt.stem, "--file", str(prompt), "--activate")
         assert made.status == 0, made.err
@@ -83,7 +83,7 @@ def test_an_input_over_the_inline_limit_is_uploaded(article: Shell) -> None:
 
 def test_a_run_whose_input_does_not_arrive_waits_only_for_who_can_repeat_it(shell: Shell) -> None:
     pipeline = "pipeline: large\nsteps: [{step: a, function: {function: constant}}]\n"
-    file = shell.house.layout.root / "large.yaml"
+    file = shell.stack.layout.root / "large.yaml"
     file.write_text(pipeline)
     assert shell.run("pipeline", "create", str(file)).status == 0
     start = ("run", "start", "large", "--input", "-")
@@ -148,7 +148,7 @@ def test_a_token_is_for_a_tenant_that_there_is(shell: Shell) -> None:
 
 
 def test_a_server_of_another_kind_is_named(shell: Shell) -> None:
-    address = shell.house.endpoints.s3_endpoint.removeprefix("http://")
+    address = shell.stack.endpoints.s3_endpoint.removeprefix("http://")
 
     refused = shell.run("tenant", "list", "--address", address)
 

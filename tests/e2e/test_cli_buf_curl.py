@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_tenant
+from tests.support.public_api import create_tenant
 
 from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -24,14 +24,14 @@ BUF = Path(sys.executable).with_name("buf")
 
 
 def curl(
-    house: House, token: str, method: str, request: dict[str, Any]
+    stack: LocalStack, token: str, method: str, request: dict[str, Any]
 ) -> tuple[int, list[dict[str, Any]]]:
     """Call a method of the runs service; return the exit code and what was printed, in order."""
     done = subprocess.run(
         [
             BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge",
             "--header", f"authorization: Bearer {token}", "--data", json.dumps(request),
-            f"http://{house.endpoints.runs}/nagaya.runs.v1.RunService/{method}",
+            f"http://{stack.endpoints.runs}/nagaya.runs.v1.RunService/{method}",
         ],
         capture_output=True,
         text=True,
@@ -53,8 +53,8 @@ async def tenant_id(client: Client) -> str:
     return tenant_id
 
 
-def test_buf_curl_creates_a_run_and_watches_it(house: House, tenant_id: str) -> None:
-    token = issue_tenant_token(house.layout, tenant_id).read_text().strip()
+def test_buf_curl_creates_a_run_and_watches_it(stack: LocalStack, tenant_id: str) -> None:
+    token = issue_tenant_token(stack.layout, tenant_id).read_text().strip()
     request = {
         "tenantId": tenant_id,
         "requestId": uuid.uuid4().hex,
@@ -62,10 +62,10 @@ def test_buf_curl_creates_a_run_and_watches_it(house: House, tenant_id: str) -> 
         "inline": brief(),
     }
 
-    status, (created,) = curl(house, token, "CreateRun", request)
+    status, (created,) = curl(stack, token, "CreateRun", request)
     assert status == 0
     run_id = created["run"]["runId"]
-    status, messages = curl(house, token, "WatchRun", {"tenantId": tenant_id, "runId": run_id})
+    status, messages = curl(stack, token, "WatchRun", {"tenantId": tenant_id, "runId": run_id})
 
     assert status == 0
     events = [message["event"] for message in messages if "event" in message]
@@ -73,9 +73,9 @@ def test_buf_curl_creates_a_run_and_watches_it(house: House, tenant_id: str) -> 
     assert events[-1]["run"]["state"] == "RUN_STATE_COMPLETED"
 
 
-def test_buf_curl_is_told_why_it_is_refused(house: House, tenant_id: str) -> None:
-    token = issue_tenant_token(house.layout, "somebody-else").read_text().strip()
-    status, (refusal,) = curl(house, token, "ListRuns", {"tenantId": tenant_id})
+def test_buf_curl_is_told_why_it_is_refused(stack: LocalStack, tenant_id: str) -> None:
+    token = issue_tenant_token(stack.layout, "somebody-else").read_text().strip()
+    status, (refusal,) = curl(stack, token, "ListRuns", {"tenantId": tenant_id})
     assert status != 0
     assert refusal["code"] == "permission_denied"
     assert refusal["details"][0]["type"] == "google.rpc.ErrorInfo"

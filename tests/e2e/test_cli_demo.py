@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.article import EXAMPLE
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
 NAGAYA = Path(sys.executable).with_name("nagaya")
 _RUN = re.compile(r"^\S.* \((acme|globex)\): run ([0-9a-f-]{36}) (\w+)$", re.MULTILINE)
@@ -25,12 +25,12 @@ _FILE = re.compile(r"^  ([0-9a-f]{64})  (\S+)$")
 
 
 @pytest.fixture
-def clone(house: House) -> Path:
+def clone(stack: LocalStack) -> Path:
     """The folder of the stack, with the example as a clone has it."""
-    example = house.layout.root / "examples" / "article"
+    example = stack.layout.root / "examples" / "article"
     if not example.exists():
         shutil.copytree(EXAMPLE, example)
-    return house.layout.root
+    return stack.layout.root
 
 
 def demo(clone: Path) -> str:

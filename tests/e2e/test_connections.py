@@ -14,7 +14,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
-from tests.e2e.house import create_pipeline, create_tenant
+from tests.support.public_api import create_pipeline, create_tenant
 
 from nagaya.runs.v1 import (
     pipeline_service_pb2,
@@ -27,7 +27,7 @@ from nagaya_local.clone.tokens import issue_tenant_token
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -51,9 +51,9 @@ async def held(client: Client) -> run_service_pb2.WatchRunRequest:
 
 @pytest.mark.parametrize("where", ["directly", "through Envoy"])
 async def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
-    house: House, held: run_service_pb2.WatchRunRequest, where: str
+    stack: LocalStack, held: run_service_pb2.WatchRunRequest, where: str
 ) -> None:
-    address = house.endpoints.runs if where == "through Envoy" else _own_address(house)
+    address = stack.endpoints.runs if where == "through Envoy" else _own_address(stack)
     # Every 10 s is what gRPC's own servers allow at most; clients round it down.
     options = [
         ("grpc.keepalive_time_ms", 9_000),
@@ -63,7 +63,7 @@ async def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
     ]
     states: list[grpc.ChannelConnectivity] = []
     async with grpc.aio.insecure_channel(address, options) as channel:
-        metadata = _credentials(house, held.tenant_id)
+        metadata = _credentials(stack, held.tenant_id)
         runs = run_service_pb2_grpc.RunServiceStub(channel)
         noting = asyncio.create_task(_note_states(channel, states))
         watch = runs.WatchRun(held, metadata=metadata)
@@ -78,22 +78,22 @@ async def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
 
 
 async def test_watches_that_are_cancelled_or_dropped_leave_nothing_behind(
-    house: House, client: Client, held: run_service_pb2.WatchRunRequest
+    stack: LocalStack, client: Client, held: run_service_pb2.WatchRunRequest
 ) -> None:
     listing = run_service_pb2.ListRunsRequest(tenant_id=held.tenant_id)
     memory: list[int] = []
     for _ in range(ROUNDS):
-        opened = await _watch_and_drop(house, held)
+        opened = await _watch_and_drop(stack, held)
         assert opened == {"ok": WATCHES}
         await client.runs.ListRuns(listing)
-        memory.append(_memory_kib(house))
+        memory.append(_memory_kib(stack))
 
     assert memory[-1] - memory[0] < 8 * 1024, memory
-    assert await _watch_and_drop(house, held) == {"ok": WATCHES}
+    assert await _watch_and_drop(stack, held) == {"ok": WATCHES}
 
 
 async def test_a_refusal_of_many_faults_arrives_whole_through_envoy(
-    house: House, held: run_service_pb2.WatchRunRequest
+    stack: LocalStack, held: run_service_pb2.WatchRunRequest
 ) -> None:
     steps: list[dict[str, Any]] = [
         {
@@ -105,12 +105,12 @@ async def test_a_refusal_of_many_faults_arrives_whole_through_envoy(
     ]
     request = pipeline_service_pb2.ValidatePipelineRequest(tenant_id=held.tenant_id)
     json_format.ParseDict({"steps": steps}, request.spec)
-    async with grpc.aio.insecure_channel(house.endpoints.runs) as channel:
+    async with grpc.aio.insecure_channel(stack.endpoints.runs) as channel:
         pipelines = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
         for _ in range(20):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await pipelines.ValidatePipeline(
-                    request, metadata=_credentials(house, held.tenant_id)
+                    request, metadata=_credentials(stack, held.tenant_id)
                 )
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             reason, violations = _details(refused.value)
@@ -120,13 +120,13 @@ async def test_a_refusal_of_many_faults_arrives_whole_through_envoy(
 
 @pytest.mark.parametrize("entries", [101, 250])
 async def test_too_many_metadata_entries_get_a_reason_through_envoy(
-    house: House, held: run_service_pb2.WatchRunRequest, entries: int
+    stack: LocalStack, held: run_service_pb2.WatchRunRequest, entries: int
 ) -> None:
     own = [(f"x-own-{number}", "1") for number in range(entries)]
     listing = run_service_pb2.ListRunsRequest(tenant_id=held.tenant_id)
-    async with grpc.aio.insecure_channel(house.endpoints.runs) as channel:
+    async with grpc.aio.insecure_channel(stack.endpoints.runs) as channel:
         runs = run_service_pb2_grpc.RunServiceStub(channel)
-        metadata = _credentials(house, held.tenant_id)
+        metadata = _credentials(stack, held.tenant_id)
         await runs.ListRuns(listing, metadata=[*metadata, *own[:50]])
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await runs.ListRuns(listing, metadata=[*metadata, *own])
@@ -178,10 +178,12 @@ asyncio.run(main())
 """
 
 
-async def _watch_and_drop(house: House, held: run_service_pb2.WatchRunRequest) -> dict[str, int]:
+async def _watch_and_drop(
+    stack: LocalStack, held: run_service_pb2.WatchRunRequest
+) -> dict[str, int]:
     """Open watches, cancel half of them, and kill the process that holds the rest."""
-    (_, bearer), *_ = _credentials(house, held.tenant_id)
-    place = (house.endpoints.runs, held.tenant_id, held.run_id, str(WATCHES))
+    (_, bearer), *_ = _credentials(stack, held.tenant_id)
+    place = (stack.endpoints.runs, held.tenant_id, held.run_id, str(WATCHES))
     watcher = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WATCHER, *place, bearer.removeprefix("Bearer ")),
         stdout=asyncio.subprocess.PIPE,
@@ -193,20 +195,20 @@ async def _watch_and_drop(house: House, held: run_service_pb2.WatchRunRequest) -
     return opened
 
 
-def _memory_kib(house: House) -> int:
-    pid = json.loads(house.layout.pids.read_text())["runs"]
+def _memory_kib(stack: LocalStack) -> int:
+    pid = json.loads(stack.layout.pids.read_text())["runs"]
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
-def _own_address(house: House) -> str:
+def _own_address(stack: LocalStack) -> str:
     """Where the service itself listens."""
-    ports = json.loads(house.layout.ports.read_text())
+    ports = json.loads(stack.layout.ports.read_text())
     return f"127.0.0.1:{ports['runs']}"
 
 
-def _credentials(house: House, tenant_id: str) -> list[tuple[str, str]]:
-    token = issue_tenant_token(house.layout, tenant_id).read_text().strip()
+def _credentials(stack: LocalStack, tenant_id: str) -> list[tuple[str, str]]:
+    token = issue_tenant_token(stack.layout, tenant_id).read_text().strip()
     return [("authorization", f"Bearer {token}")]
 
 

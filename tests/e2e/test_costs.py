@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
-from tests.e2e.stub import add_rule, wait_until_held
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    finish,
+)
+from tests.support.waiting import wait_until
 
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -35,59 +40,59 @@ SPEC = {
 }
 
 
-async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have_landed(
-    house: House, client: Client
+async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have_ended(
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
-    await add_rule(house, refused, {"kind": "status", "status": 400, "delay_ms": 700})
-    await add_rule(house, slow, {"kind": "delay", "delay_ms": 2_500})
+    stack.stub.script(refused, {"kind": "status", "status": 400, "delay_ms": 700}, times=1)
+    stack.stub.script(slow, {"kind": "delay", "delay_ms": 2_500}, times=1)
     run_id = await create_run(client, tenant_id, "titles", [refused, slow, "quick"])
 
     ended = await finish(client, tenant_id, run_id)
     assert ended.state == run_pb2.RUN_STATE_FAILED
     assert ended.totals.calls_open
 
-    run, calls = await landed(client, tenant_id, run_id)
+    run, calls = await ended_calls(client, tenant_id, run_id)
     states = [call.state for call in calls]
     assert states.count(call_pb2.CALL_STATE_SETTLED) == 2
     check_totals(run, calls)
     assert run.totals.cost_micro_usd > ended.totals.cost_micro_usd
 
 
-async def test_calls_in_flight_when_a_run_is_cancelled_are_in_its_totals_once_they_have_landed(
-    house: House, client: Client
+async def test_calls_in_flight_when_a_run_is_cancelled_are_in_its_totals_once_they_have_ended(
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     slow = f"slow-{secrets.token_hex(6)}"
-    await add_rule(house, slow, {"kind": "delay", "delay_ms": 2_500})
+    rule = stack.stub.script(slow, {"kind": "delay", "delay_ms": 2_500}, times=1)
     run_id = await create_run(client, tenant_id, "titles", [slow, "quick", "quicker"])
-    await wait_until_held(house, slow)
+    await stack.stub.wait_until_open(rule)
     cancel = run_service_pb2.CancelRunRequest(tenant_id=tenant_id, run_id=run_id)
     await client.runs.CancelRun(cancel)
 
     ended = await finish(client, tenant_id, run_id)
     assert ended.state == run_pb2.RUN_STATE_CANCELLED
 
-    run, calls = await landed(client, tenant_id, run_id)
+    run, calls = await ended_calls(client, tenant_id, run_id)
     assert call_pb2.CALL_STATE_SETTLED in [call.state for call in calls]
     check_totals(run, calls)
 
 
 async def test_nothing_behind_a_full_row_is_asked_for_once_an_element_has_failed(
-    house: House, client: Client
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
-    await add_rule(house, refused, {"kind": "status", "status": 400})
-    await add_rule(house, slow, {"kind": "delay", "delay_ms": 1_500}, times=ELEMENTS)
+    stack.stub.script(refused, {"kind": "status", "status": 400}, times=1)
+    stack.stub.script(slow, {"kind": "delay", "delay_ms": 1_500}, times=ELEMENTS)
     titles = [f"{slow} {number}" for number in range(ELEMENTS)]
     titles[9] = refused
     run_id = await create_run(client, tenant_id, "titles", titles)
     ended = await finish(client, tenant_id, run_id)
 
     assert (ended.state, ended.error.reason) == (run_pb2.RUN_STATE_FAILED, "PROVIDER_REFUSED")
-    run, calls = await landed(client, tenant_id, run_id)
+    run, calls = await ended_calls(client, tenant_id, run_id)
     assert len(calls) <= AT_ONCE
     assert [len(call.attempts) for call in calls] == [1] * len(calls)
     check_totals(run, calls)
@@ -100,16 +105,17 @@ async def create_writing_tenant(client: Client) -> str:
     return tenant_id
 
 
-async def landed(
+async def ended_calls(
     client: Client, tenant_id: str, run_id: str
 ) -> tuple[run_pb2.Run, list[call_pb2.Call]]:
     """Wait until nothing of a run is in flight; return it and its ledger."""
     get = run_service_pb2.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
-    async with asyncio.timeout(30):
+
+    async def ended() -> run_pb2.Run | None:
         run = (await client.runs.GetRun(get)).run
-        while run.totals.calls_open:  # a watch ends with the run, and tells nothing later
-            await asyncio.sleep(0.1)
-            run = (await client.runs.GetRun(get)).run
+        return None if run.totals.calls_open else run
+
+    run = await wait_until(ended, seconds=30)  # a watch ends with the run, and tells nothing later
     ledger = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
     return run, list((await client.calls.ListCalls(ledger)).calls)
 

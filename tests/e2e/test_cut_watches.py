@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_run, create_tenant, finish
+from tests.support.public_api import create_run, create_tenant, finish
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.errors import ApiError

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_run, create_tenant, finish, list_steps
 from tests.e2e.test_steps import function, run_steps
+from tests.support.notes import wait_for_notes
+from tests.support.processes import wait_until_gone
+from tests.support.public_api import create_pipeline, create_run, create_tenant, finish, list_steps
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -28,33 +29,9 @@ async def tenant_id(client: Client) -> str:
     return await create_tenant(client, "harm")
 
 
-async def notes(path: Path, count: int, seconds: float = 30.0) -> list[tuple[str, int]]:
-    """Wait until functions have noted so many lines; return what they noted, and their process."""
-    async with asyncio.timeout(seconds):
-        while True:
-            lines = [line.split() for line in await asyncio.to_thread(_lines, path)]
-            if len(lines) >= count:
-                return [(word, int(pid)) for word, pid in lines]
-            await asyncio.sleep(0.01)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("short", [False, True])
 async def test_a_function_that_ends_its_process_fails_its_own_step_and_no_other_tenants(
-    house: House, client: Client, tenant_id: str, tmp_path: Path, *, short: bool
+    stack: LocalStack, client: Client, tenant_id: str, tmp_path: Path, *, short: bool
 ) -> None:
     innocent = await create_tenant(client, "innocent")
     note, until = tmp_path / "note", tmp_path / "until"
@@ -62,8 +39,8 @@ async def test_a_function_that_ends_its_process_fails_its_own_step_and_no_other_
     waits = function("wait", "test.waits", arguments=arguments, short=short)
     await create_pipeline(client, innocent, "test", {"steps": [waits]})
     runs = [await create_run(client, innocent, "test", None) for _ in range(3)]
-    await notes(note, 3)
-    worker = json.loads(house.layout.pids.read_text())["runs-worker"]
+    await wait_for_notes(note, 3)
+    worker = json.loads(stack.layout.pids.read_text())["runs-worker"]
     exits = function("exits", "test.exits", arguments={"last_words": "of a customer"}, short=short)
     paths: set[str] = set()
     for _ in range(7):  # 21 deaths
@@ -75,13 +52,13 @@ async def test_a_function_that_ends_its_process_fails_its_own_step_and_no_other_
     ended = [await finish(client, innocent, run_id) for run_id in runs]
 
     assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * 3
-    database = await house.database(client, innocent)
+    database = await stack.database(client, innocent)
     attempts = await database.fetch("SELECT status, reason FROM step_attempts")
     await database.close()
     assert [tuple(row) for row in attempts] == [("completed", None)] * 3
-    assert len(await notes(note, 3)) == 3, "nothing of theirs was done again"
-    assert json.loads(house.layout.pids.read_text())["runs-worker"] == worker
-    errors = [json.loads(house.file(path).read_text()) for path in paths]
+    assert len(await wait_for_notes(note, 3)) == 3, "nothing of theirs was done again"
+    assert json.loads(stack.layout.pids.read_text())["runs-worker"] == worker
+    errors = [json.loads(stack.file(path).read_text()) for path in paths]
     assert len(errors) == 7
     assert all("of a customer" in error["output"] for error in errors)
 
@@ -119,20 +96,20 @@ async def test_a_cancelled_run_stops_its_function_whether_it_heeds_that_or_not(
     step = function("wait", f"test.{name}", arguments={"note": str(note)}, short=short)
     await create_pipeline(client, tenant_id, "test", {"steps": [step]})
     run_id = await create_run(client, tenant_id, "test", None)
-    ((_, process),) = await notes(note, 1)
+    ((_, process),) = await wait_for_notes(note, 1)
     request = run_service_pb2.CancelRunRequest(tenant_id=tenant_id, run_id=run_id)
     await client.runs.CancelRun(request)
     if name == "endless":
-        assert (await notes(note, 2))[1] == ("ended", process)
+        assert (await wait_for_notes(note, 2))[1] == ("ended", process)
     else:
-        await gone(process)
+        await wait_until_gone(process)
     async with asyncio.timeout(20):
         run = await finish(client, tenant_id, run_id)
 
     assert run.state == run_pb2.RUN_STATE_CANCELLED
     steps = await list_steps(client, tenant_id, run_id)
     assert {step.state for step in steps} <= {run_pb2.STEP_STATE_CANCELLED}
-    assert len(await notes(note, 1)) == (2 if name == "endless" else 1)
+    assert len(await wait_for_notes(note, 1)) == (2 if name == "endless" else 1)
 
 
 async def test_a_step_that_waits_an_hour_to_be_tried_again_can_be_cancelled(
@@ -159,7 +136,7 @@ async def test_a_step_that_waits_an_hour_to_be_tried_again_can_be_cancelled(
     "text", ["x" * (1 << 20), "請求書の検証に失敗しました。" * 100_000, "row 17: IBAN DE00"]
 )
 async def test_the_text_of_an_error_is_in_its_file_however_long_it_is(
-    house: House, client: Client, tenant_id: str, text: str
+    stack: LocalStack, client: Client, tenant_id: str, text: str
 ) -> None:
     part = text[:1_000]
     step = function(
@@ -168,20 +145,20 @@ async def test_the_text_of_an_error_is_in_its_file_however_long_it_is(
     run, _ = await run_steps(client, tenant_id, step | {"retry": {"maxAttempts": 1}})
 
     assert len(run.error.message) < 100
-    error = json.loads(house.file(run.error.error_path).read_text())
+    error = json.loads(stack.file(run.error.error_path).read_text())
     assert part[:100] in error["message"]
     assert error["type"] == "ValueError"
 
 
 async def test_every_element_of_a_long_map_that_fails_is_recorded_once_for_each_attempt(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     numbers = function("numbers", "test.numbers", arguments={"count": 300}, short=True)
     fails = function("fails", "test.explode", "numbers", map={"step": "numbers"})
     run, _ = await run_steps(client, tenant_id, numbers, fails | {"retry": {"maxAttempts": 1}})
 
     assert (run.error.step, run.error.reason) == ("fails", "INTERNAL")
-    database = await house.database(client, tenant_id)
+    database = await stack.database(client, tenant_id)
     open_rows = await database.fetchval("SELECT count(*) FROM steps WHERE status = 'running'")
     twice = await database.fetchval("SELECT max(retry_count) FROM steps")
     await database.close()
@@ -189,13 +166,13 @@ async def test_every_element_of_a_long_map_that_fails_is_recorded_once_for_each_
 
 
 async def test_the_workers_log_is_json_whatever_functions_print(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     words = "printed by a function"
     step = function("exits", "test.exits", arguments={"last_words": words})
     await run_steps(client, tenant_id, step | {"retry": {"maxAttempts": 1}})
 
-    log = (house.layout.data / "logs" / "runs-worker.log").read_text()
+    log = (stack.layout.data / "logs" / "runs-worker.log").read_text()
     assert words not in log
     told = [json.loads(line) for line in log.splitlines()]
     messages = {line["message"] for line in told}

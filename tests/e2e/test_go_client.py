@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.article import EXAMPLE, load_article
-from tests.e2e.house import create_tenant
+from tests.support.public_api import create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
 from nagaya_client.transfer import UploadTarget
@@ -24,7 +24,7 @@ from nagaya_local.clone.tokens import issue_tenant_token
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -57,28 +57,28 @@ async def tenant_id(client: Client) -> str:
     return tenant_id
 
 
-def settings(house: House, tenant_id: str) -> Mapping[str, str]:
-    token = issue_tenant_token(house.layout, tenant_id)
-    own = {"NAGAYA_RUNS_ADDRESS": house.endpoints.runs, "NAGAYA_TOKEN_FILE": str(token)}
+def settings(stack: LocalStack, tenant_id: str) -> Mapping[str, str]:
+    token = issue_tenant_token(stack.layout, tenant_id)
+    own = {"NAGAYA_RUNS_ADDRESS": stack.endpoints.runs, "NAGAYA_TOKEN_FILE": str(token)}
     return os.environ | own
 
 
 async def start(
-    program: Path, house: House, tenant_id: str, *arguments: str
+    program: Path, stack: LocalStack, tenant_id: str, *arguments: str
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         program,
         *("-tenant", tenant_id, "-pipeline", "article", *arguments),
-        env=settings(house, tenant_id),
+        env=settings(stack, tenant_id),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
 async def test_a_go_client_creates_a_run_and_watches_it_to_the_end(
-    program: Path, house: House, tenant_id: str
+    program: Path, stack: LocalStack, tenant_id: str
 ) -> None:
-    process = await start(program, house, tenant_id, "-input", str(BRIEF))
+    process = await start(program, stack, tenant_id, "-input", str(BRIEF))
     out, errors = (part.decode() for part in await process.communicate())
 
     assert (process.returncode, errors) == (0, "")
@@ -90,9 +90,9 @@ async def test_a_go_client_creates_a_run_and_watches_it_to_the_end(
 
 
 async def test_a_watch_is_not_cut_while_nothing_happens(
-    program: Path, house: House, client: Client, tenant_id: str
+    program: Path, stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
-    process = await start(program, house, tenant_id, "-hold")
+    process = await start(program, stack, tenant_id, "-hold")
     assert process.stdout is not None
     run_id = (await process.stdout.readline()).decode().split()[1]
 
@@ -107,13 +107,13 @@ async def test_a_watch_is_not_cut_while_nothing_happens(
 
 
 async def test_a_go_client_takes_a_watch_up_again_whose_server_died(
-    program: Path, house: House, client: Client, tenant_id: str
+    program: Path, stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
-    process = await start(program, house, tenant_id, "-hold")
+    process = await start(program, stack, tenant_id, "-hold")
     assert process.stdout is not None
     run_id = (await process.stdout.readline()).decode().split()[1]
     first_event = await process.stdout.readline()
-    os.kill(json.loads(house.layout.pids.read_text())["runs"], signal.SIGKILL)
+    os.kill(json.loads(stack.layout.pids.read_text())["runs"], signal.SIGKILL)
     assert process.stderr is not None
     assert (
         b"the stream broke after event 1 and is taken up again" in await process.stderr.readline()
@@ -129,9 +129,9 @@ async def test_a_go_client_takes_a_watch_up_again_whose_server_died(
 
 
 async def test_a_go_client_reads_the_reason_of_a_refusal(
-    program: Path, house: House, tenant_id: str
+    program: Path, stack: LocalStack, tenant_id: str
 ) -> None:
-    process = await start(program, house, tenant_id, "-pipeline", "nosuch", "-input", str(BRIEF))
+    process = await start(program, stack, tenant_id, "-pipeline", "nosuch", "-input", str(BRIEF))
     _, errors = await process.communicate()
 
     assert process.returncode == 1

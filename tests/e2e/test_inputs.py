@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_run, create_tenant, finish, list_steps
+from tests.support.public_api import create_pipeline, create_run, create_tenant, finish, list_steps
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
@@ -17,7 +17,7 @@ from nagaya_client.transfer import UploadTarget
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -26,7 +26,7 @@ COLLECT = {"step": "collect", "needs": ["input"], "function": {"function": "coll
 
 
 async def test_an_input_is_a_value_inside_another_runs_output_or_the_run_fails(
-    house: House, client: Client
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_tenant(client, "inputs")
     await create_pipeline(client, tenant_id, "collect", {"steps": [COLLECT]})
@@ -46,7 +46,7 @@ async def test_an_input_is_a_value_inside_another_runs_output_or_the_run_fails(
 
     found = await run("/chapters/1")
     (step,) = await list_steps(client, tenant_id, found.run_id)
-    assert json.loads(house.file(step.output.output_path).read_text()) == {"input": "two"}
+    assert json.loads(stack.file(step.output.output_path).read_text()) == {"input": "two"}
 
     missing = await run("/chapters/2")
     assert missing.state == run_pb2.RUN_STATE_FAILED

@@ -6,12 +6,18 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    finish,
+)
 
 from nagaya.runs.v1 import run_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -30,7 +36,7 @@ def over(step: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
-    house: House, client: Client, count: int
+    stack: LocalStack, client: Client, count: int
 ) -> None:
     tenant_id = await create_tenant(client, "maps")
     await create_prompt(client, tenant_id, "write", "Write about these: {{all}}")
@@ -51,7 +57,7 @@ async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
 
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
     numbers = list(range(count))
-    collected = house.file(f"storage/{tenant_id}/{run_id}/all/output.json").read_bytes()
+    collected = stack.file(f"storage/{tenant_id}/{run_id}/all/output.json").read_bytes()
     assert json.loads(collected) == {
         "input": None,
         "list": numbers,
@@ -61,9 +67,9 @@ async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
 
 
 async def test_long_maps_side_by_side_leave_no_deadlock_in_the_log_of_the_database(
-    house: House, client: Client
+    stack: LocalStack, client: Client
 ) -> None:
-    log = house.layout.log("postgres")
+    log = stack.layout.log("postgres")
     before = log.read_text().count("deadlock detected")
     tenant_id = await create_tenant(client, "maps")
     for name, short in (("long", False), ("short", True)):

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.house import (
+from tests.e2e.scripted import set_scripted_provider
+from tests.support.catalog import SCRIPTED
+from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES
+from tests.support.public_api import (
     create_pipeline,
     create_prompt,
     create_run,
@@ -19,16 +22,14 @@ from tests.e2e.house import (
     finish,
     list_steps,
 )
-from tests.e2e.scripted import MODEL, set_scripted_provider
-from tests.fixtures.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES
-from tests.fixtures.scripted_provider import Reply, ScriptedProvider
+from tests.support.scripted_provider import Reply, ScriptedProvider
 
 from nagaya.runs.v1 import run_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -89,27 +90,27 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def scripted(house: House) -> Iterator[ScriptedProvider]:
+def scripted(stack: LocalStack) -> Iterator[ScriptedProvider]:
     with ScriptedProvider() as provider:
-        asyncio.run(_set(house, provider))
+        asyncio.run(_set(stack, provider))
         yield provider
 
 
-async def _set(house: House, provider: ScriptedProvider) -> None:
-    async with house.client() as client:
-        await set_scripted_provider(house, client, provider)
+async def _set(stack: LocalStack, provider: ScriptedProvider) -> None:
+    async with stack.client() as client:
+        await set_scripted_provider(stack, client, provider)
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_step_becomes_what_its_reply_is_and_pays_for_it_once(
-    house: House, client: Client, scripted: ScriptedProvider, name: str
+    stack: LocalStack, client: Client, scripted: ScriptedProvider, name: str
 ) -> None:
     case, marker = CASES[name], f"marker-{secrets.token_hex(8)}"
     scripted.script(marker, case.reply)
     tenant_id = await create_tenant(client, "replies")
     await create_prompt(client, tenant_id, "ask", f"{marker} {{{{topic}}}}")
     bind = {"variable": "topic", "output": {"step": "input"}}
-    llm = {"bindings": [bind], "model": {"modelId": MODEL.format(form=case.form)}}
+    llm = {"bindings": [bind], "model": {"modelId": SCRIPTED[case.form]}}
     ask = {"step": "ask", "needs": ["input"], "llm": llm | dict(case.llm)}
     ask["retry"] = {"maxAttempts": 3, "backoff": "0.01s"}
     after = {"step": "after", "needs": ["ask"], "function": {"function": "collect"}}
@@ -124,5 +125,5 @@ async def test_a_step_becomes_what_its_reply_is_and_pays_for_it_once(
         assert not steps["ask"].output.output_path
         return
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
-    output = json.loads(house.file(steps["ask"].output.output_path).read_text())
+    output = json.loads(stack.file(steps["ask"].output.output_path).read_text())
     assert output == case.output

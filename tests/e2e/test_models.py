@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    finish,
+)
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2, model_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2

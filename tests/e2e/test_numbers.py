@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from grpc import StatusCode
-from tests.e2e.house import create_pipeline, create_run, create_tenant, finish, list_steps
 from tests.e2e.shell import Shell, open_shell
+from tests.support.public_api import create_pipeline, create_run, create_tenant, finish, list_steps
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
@@ -17,7 +17,7 @@ from nagaya_client.errors import ApiError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -53,11 +53,11 @@ steps:
 
 
 @pytest.fixture(scope="module")
-def shell(house: House) -> Shell:
-    shell = open_shell(house)
+def shell(stack: LocalStack) -> Shell:
+    shell = open_shell(stack)
     prompt = shell.run("prompt", "create", "ask", "--activate", given="Which id?")
     assert prompt.status == 0, prompt.err
-    file = house.layout.root / "digits.yaml"
+    file = stack.layout.root / "digits.yaml"
     file.write_text(PIPELINE)
     made = shell.run("pipeline", "create", str(file))
     assert made.status == 0, made.err
@@ -108,7 +108,7 @@ def test_a_pipeline_is_shown_with_its_digits(shell: Shell) -> None:
 
 
 async def test_a_value_copied_out_of_another_runs_file_keeps_its_digits(
-    house: House, client: Client
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_tenant(client, "digits")
     collect = {"step": "collect", "function": {"function": "collect"}}
@@ -130,9 +130,9 @@ async def test_a_value_copied_out_of_another_runs_file_keeps_its_digits(
     second = (await client.runs.CreateRun(request)).run.run_id
     copied = (await finish(client, tenant_id, second)).input
 
-    assert house.file(copied.output_path).read_text() == OBJECT
+    assert stack.file(copied.output_path).read_text() == OBJECT
     (step,) = await list_steps(client, tenant_id, second)
-    assert house.file(step.output.output_path).read_text() == f'{{"input":{OBJECT}}}'
+    assert stack.file(step.output.output_path).read_text() == f'{{"input":{OBJECT}}}'
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_a_condition_compares_what_a_step_has_put_out(
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 async def test_what_no_number_of_json_is_becomes_no_output(
-    house: House, client: Client, value: str, *, short: bool
+    stack: LocalStack, client: Client, value: str, *, short: bool
 ) -> None:
     tenant_id = await create_tenant(client, "nan")
     function = {"function": "test.number", "arguments": {"value": value}, "short": short}
@@ -207,4 +207,4 @@ async def test_what_no_number_of_json_is_becomes_no_output(
     assert (run.error.step, run.error.reason) == ("number", "OUTPUT_NOT_JSON")
     (step,) = await list_steps(client, tenant_id, run_id)
     assert (step.state, step.retry_count) == (run_pb2.STEP_STATE_FAILED, 0)
-    assert not house.file(f"storage/{tenant_id}/{run_id}/number/output.json").exists()
+    assert not stack.file(f"storage/{tenant_id}/{run_id}/number/output.json").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.house import (
+from tests.support.public_api import (
     create_pipeline,
     create_prompt,
     create_run,

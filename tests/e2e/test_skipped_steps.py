@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, list_steps
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    list_steps,
+)
 
 from nagaya.runs.v1 import run_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -103,7 +109,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 async def test_what_follows_a_skipped_step_goes_on_unless_it_asks_for_its_output(
-    house: House, client: Client, name: str
+    stack: LocalStack, client: Client, name: str
 ) -> None:
     case = CASES[name]
     tenant_id = await create_tenant(client, "skipped")
@@ -122,5 +128,5 @@ async def test_what_follows_a_skipped_step_goes_on_unless_it_asks_for_its_output
     assert run.totals.completed_steps == sum(state != FAILED for state in states.values())
     assert not steps["gone"].output.output_path
     for step, output in case.outputs.items():
-        file = house.file(f"storage/{tenant_id}/{run_id}/{step}/output.json")
+        file = stack.file(f"storage/{tenant_id}/{run_id}/{step}/output.json")
         assert json.loads(file.read_bytes()) == output

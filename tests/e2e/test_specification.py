@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.e2e.house import create_tenant
+from tests.support.public_api import create_tenant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -111,11 +111,11 @@ Catalogues = tuple["asyncpg.Connection[asyncpg.Record]", "asyncpg.Connection[asy
 
 
 @pytest.fixture
-async def catalogues(house: House, client: Client) -> AsyncIterator[Catalogues]:
+async def catalogues(stack: LocalStack, client: Client) -> AsyncIterator[Catalogues]:
     """The management database, and that of a new tenant."""
     tenant_id = await create_tenant(client, "spec")
-    management = await asyncpg.connect(house.endpoints.pg_url)
-    tenant = await house.database(client, tenant_id)
+    management = await asyncpg.connect(stack.endpoints.pg_url)
+    tenant = await stack.database(client, tenant_id)
     yield management, tenant
     await management.close()
     await tenant.close()

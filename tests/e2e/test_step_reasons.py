@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.house import (
+from tests.support.public_api import (
     create_pipeline,
     create_prompt,
     create_run,
@@ -15,7 +15,6 @@ from tests.e2e.house import (
     finish,
     list_steps,
 )
-from tests.e2e.stub import add_rule
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.transfer import UploadTarget
@@ -23,7 +22,7 @@ from nagaya_client.transfer import UploadTarget
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -137,13 +136,13 @@ async def test_a_binding_to_too_many_outputs_fails_the_step(client: Client, tena
     ],
 )
 async def test_a_model_that_is_late_or_says_nothing_fails_the_step(
-    client: Client, house: House, tenant_id: str, action: dict[str, Any], reason: str
+    client: Client, stack: LocalStack, tenant_id: str, action: dict[str, Any], reason: str
 ) -> None:
     await create_prompt(client, tenant_id, "ask", "{{what}}")
     step = ask(timeout="1s", retry={"maxAttempts": 1})
     await create_pipeline(client, tenant_id, "p", {"steps": [step]})
     marker = uuid.uuid4().hex
-    await add_rule(house, marker, action)
+    stack.stub.script(marker, action, times=1)
 
     step = await failed(client, tenant_id, await create_run(client, tenant_id, "p", marker))
 
@@ -152,13 +151,13 @@ async def test_a_model_that_is_late_or_says_nothing_fails_the_step(
 
 @pytest.mark.parametrize("text", ['{"n": 1e400}', r'{"n": "\ud83d"}', '{"n": NaN}'])
 async def test_a_structured_reply_that_programs_cannot_read_is_no_json(
-    client: Client, house: House, tenant_id: str, text: str
+    client: Client, stack: LocalStack, tenant_id: str, text: str
 ) -> None:
     await create_prompt(client, tenant_id, "ask", "{{what}}")
     step = ask(retry={"maxAttempts": 1}, schema={"type": "object"})
     await create_pipeline(client, tenant_id, "p", {"steps": [step]})
     marker = uuid.uuid4().hex
-    await add_rule(house, marker, {"kind": "reply", "text": text})
+    stack.stub.script(marker, {"kind": "reply", "text": text}, times=1)
 
     step = await failed(client, tenant_id, await create_run(client, tenant_id, "p", marker))
 

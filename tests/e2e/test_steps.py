@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.client import Client as Temporal
-from tests.e2e.house import (
+from tests.support.public_api import (
     create_pipeline,
     create_prompt,
     create_run,
@@ -19,7 +19,6 @@ from tests.e2e.house import (
     finish,
     list_steps,
 )
-from tests.e2e.stub import add_rule
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.transfer import UploadTarget
@@ -29,7 +28,7 @@ from runs.temporal.client import data_converter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -68,7 +67,7 @@ async def run_steps(
 
 @pytest.mark.parametrize("short", [False, True])
 async def test_the_text_of_an_error_that_is_not_ours_is_in_a_file_and_nowhere_else(
-    house: House, client: Client, tenant_id: str, *, short: bool
+    stack: LocalStack, client: Client, tenant_id: str, *, short: bool
 ) -> None:
     canary = f"canary-{secrets.token_hex(8)}"
     step = function("bad", "test.explode", arguments={"secret": canary}, short=short)
@@ -78,13 +77,13 @@ async def test_the_text_of_an_error_that_is_not_ours_is_in_a_file_and_nowhere_el
     assert (run.error.step, run.error.reason) == ("bad", "INTERNAL")
     assert run.error.message.startswith("internal error ")
     assert steps["bad", 0].state == run_pb2.STEP_STATE_FAILED
-    error = json.loads(house.file(run.error.error_path).read_text())
+    error = json.loads(stack.file(run.error.error_path).read_text())
     assert error["type"] == "ValueError"
     assert canary in error["message"]
-    temporal = await Temporal.connect(house.endpoints.temporal, data_converter=data_converter())
+    temporal = await Temporal.connect(stack.endpoints.temporal, data_converter=data_converter())
     handle = temporal.get_workflow_handle(f"{tenant_id}/{run.run_id}")
     assert list(examine(await handle.fetch_history(), [canary])) == []
-    logs = (house.layout.data / "logs").glob("*.log")
+    logs = (stack.layout.data / "logs").glob("*.log")
     assert [log.name for log in logs if canary.encode() in log.read_bytes()] == []
 
 
@@ -144,7 +143,7 @@ async def test_a_step_whose_condition_is_false_is_skipped_and_counts_as_done(
 
 @pytest.mark.parametrize("count", [0, 3, 120])
 async def test_a_mapped_step_is_done_for_each_element_of_its_list(
-    house: House, client: Client, tenant_id: str, count: int
+    stack: LocalStack, client: Client, tenant_id: str, count: int
 ) -> None:
     run, steps = await run_steps(
         client,
@@ -154,8 +153,8 @@ async def test_a_mapped_step_is_done_for_each_element_of_its_list(
     )
 
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
-    manifest = json.loads(house.file(steps["double", 0].output.output_path).read_text())
-    outputs = [json.loads(house.file(item["path"]).read_text()) for item in manifest["items"]]
+    manifest = json.loads(stack.file(steps["double", 0].output.output_path).read_text())
+    outputs = [json.loads(stack.file(item["path"]).read_text()) for item in manifest["items"]]
     assert outputs == [2 * number for number in range(count)]
 
 
@@ -194,7 +193,7 @@ async def test_a_cancelled_run_stops_its_steps(client: Client, tenant_id: str) -
 
 
 async def test_a_held_run_begins_once_its_input_is_uploaded_and_it_is_started(
-    house: House, client: Client, tenant_id: str, tmp_path: Path
+    stack: LocalStack, client: Client, tenant_id: str, tmp_path: Path
 ) -> None:
     spec = {"steps": [function("collect", "collect", "input")]}
     await create_pipeline(client, tenant_id, "test", spec)
@@ -212,17 +211,18 @@ async def test_a_held_run_begins_once_its_input_is_uploaded_and_it_is_started(
     run = await finish(client, tenant_id, run_id)
 
     assert run.state == run_pb2.RUN_STATE_COMPLETED
-    committed = house.file(run.input.output_path).read_bytes()
+    committed = stack.file(run.input.output_path).read_bytes()
     assert committed == source.read_bytes()
     assert run.input.output_digest == hashlib.sha256(committed).hexdigest()
 
 
 async def test_a_step_whose_reply_was_cut_off_is_not_tried_and_paid_again(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     await create_pipeline_that_writes(client, tenant_id, outputSchema={"type": "object"})
     marker = f"cut-{secrets.token_hex(8)}"
-    await add_rule(house, marker, {"kind": "reply", "text": '{"title": "Cra', "finish": "length"})
+    cut = {"kind": "reply", "text": '{"title": "Cra', "finish": "length"}
+    stack.stub.script(marker, cut, times=1)
     run_id = await create_run(client, tenant_id, "test", marker)
     run = await finish(client, tenant_id, run_id)
 
@@ -233,17 +233,17 @@ async def test_a_step_whose_reply_was_cut_off_is_not_tried_and_paid_again(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert written.retry_count == 0
     assert written.cost_micro_usd > 0
-    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
     assert len(asked) == 1
 
 
 async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     await create_pipeline_that_writes(client, tenant_id, outputSchema={"type": "object"})
     marker = f"refused-{secrets.token_hex(8)}"
     declined = {"kind": "reply", "text": "I would rather not.", "finish": "filtered"}
-    await add_rule(house, marker, declined)
+    stack.stub.script(marker, declined, times=1)
     run_id = await create_run(client, tenant_id, "test", marker)
     run = await finish(client, tenant_id, run_id)
 
@@ -254,17 +254,17 @@ async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert written.retry_count == 0
     assert written.cost_micro_usd > 0
-    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
     assert len(asked) == 1
 
 
 @pytest.mark.parametrize(("ending", "reason"), [("length", "CUT"), ("filtered", "REFUSED")])
 async def test_half_a_text_is_no_output(
-    house: House, client: Client, tenant_id: str, ending: str, reason: str
+    stack: LocalStack, client: Client, tenant_id: str, ending: str, reason: str
 ) -> None:
     await create_pipeline_that_writes(client, tenant_id)
     marker = f"half-{secrets.token_hex(8)}"
-    await add_rule(house, marker, {"kind": "reply", "text": "Once upon a", "finish": ending})
+    stack.stub.script(marker, {"kind": "reply", "text": "Once upon a", "finish": ending}, times=1)
     run_id = await create_run(client, tenant_id, "test", marker)
     run = await finish(client, tenant_id, run_id)
 
@@ -272,27 +272,27 @@ async def test_half_a_text_is_no_output(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert (written.retry_count, written.output.output_path) == (0, "")
     assert written.cost_micro_usd > 0
-    asked = [line for line in house.calls() if (line.get("idempotency") or "").startswith(run_id)]
+    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
     assert len(asked) == 1
     kept = f"storage/{tenant_id}/{run_id}/write/artifacts/0-1/call-1.json"
     assert kept in run.error.message
-    assert json.loads(house.file(kept).read_text())["content"] == "Once upon a"
+    assert json.loads(stack.file(kept).read_text())["content"] == "Once upon a"
 
 
 async def test_a_history_does_not_grow_with_the_bodies(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     await create_pipeline_that_writes(client, tenant_id)
-    temporal = await Temporal.connect(house.endpoints.temporal, data_converter=data_converter())
+    temporal = await Temporal.connect(stack.endpoints.temporal, data_converter=data_converter())
     sizes: list[int] = []
     for size in (1_000, 5_000_000):
         marker = f"size-{secrets.token_hex(8)}"
-        await add_rule(house, marker, {"kind": "oversize", "bytes": size})
+        stack.stub.script(marker, {"kind": "oversize", "bytes": size}, times=1)
         run_id = await create_run(client, tenant_id, "test", marker)
         run = await finish(client, tenant_id, run_id)
         assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
         (written,) = await list_steps(client, tenant_id, run_id)
-        assert house.file(written.output.output_path).stat().st_size >= size
+        assert stack.file(written.output.output_path).stat().st_size >= size
         handle = temporal.get_workflow_handle(f"{tenant_id}/{run_id}")
         history = await handle.fetch_history()
         sizes.append(sum(event.ByteSize() for event in history.events))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_run, create_tenant, finish
+from tests.support.public_api import create_run, create_tenant, finish
 
 from nagaya.llm_gateway.v1 import (
     call_pb2,
@@ -21,7 +21,7 @@ from nagaya.llm_gateway.v1 import (
 from nagaya.runs.v1 import run_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -31,7 +31,7 @@ STEPS = ("outline", "research", "draft", "review", "polish")
 @pytest.mark.parametrize("model_class", ["pro", "standard"])
 @pytest.mark.parametrize("provider_id", ["claude", "openai", "gemini"])
 async def test_the_delivered_example_passes_a_strict_provider(
-    house: House, client: Client, provider_id: str, model_class: str
+    stack: LocalStack, client: Client, provider_id: str, model_class: str
 ) -> None:
     tenant_id = await create_tenant(client, f"strict-{provider_id}")
     await load_article(client, tenant_id)
@@ -53,14 +53,14 @@ async def test_the_delivered_example_passes_a_strict_provider(
     assert len(attempts) == len(calls)  # nothing was refused, or asked for twice
     assert {attempt.state for attempt in attempts} == {call_pb2.CALL_STATE_SETTLED}
     assert not any(attempt.estimated for attempt in attempts)
-    assert await outcomes(house, run_id) == ["ok"] * len(calls)
+    assert await outcomes(stack, run_id) == ["ok"] * len(calls)
 
 
-async def outcomes(house: House, run_id: str) -> list[str]:
+async def outcomes(stack: LocalStack, run_id: str) -> list[str]:
     """Return what the stub says of the calls of a run."""
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"{house.endpoints.llmstub_url}/stub/calls") as answer,
+        session.get(f"{stack.endpoints.llmstub_url}/stub/calls") as answer,
     ):
         calls = (await answer.json())["calls"]
     return [call["outcome"] for call in calls if run_id in (call["idempotency"] or "")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.e2e.house import create_pipeline, create_run, create_tenant, finish
+from tests.support.public_api import create_pipeline, create_run, create_tenant, finish
+from tests.support.waiting import wait_until
 
 from nagaya.runs.v1 import run_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -19,7 +20,7 @@ STEPS = 60
 
 
 async def test_a_run_waits_while_its_tenant_is_suspended_and_goes_on_afterwards(
-    house: House, client: Client
+    stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_tenant(client, "pause")
     constant = {"function": "constant"}
@@ -32,14 +33,14 @@ async def test_a_run_waits_while_its_tenant_is_suspended_and_goes_on_afterwards(
     async for event in client.watch_run(tenant_id, run_id):
         if event.step.step == "s02":
             break
-    log = house.layout.data / "logs" / "runs-worker.log"
+    log = stack.layout.data / "logs" / "runs-worker.log"
     before = log.stat().st_size
     await client.tenants.SuspendTenant(tenant_service_pb2.SuspendTenantRequest(tenant_id=tenant_id))
-    async with asyncio.timeout(20):
-        while True:  # nothing else tells that a step has met the closed door
-            if b"TENANT_NOT_ACTIVE" in log.read_bytes()[before:]:
-                break
-            await asyncio.sleep(0.1)
+
+    async def refused() -> bool:
+        return b"TENANT_NOT_ACTIVE" in log.read_bytes()[before:]
+
+    await wait_until(refused)  # nothing else tells that a step was refused
     await client.tenants.ResumeTenant(tenant_service_pb2.ResumeTenantRequest(tenant_id=tenant_id))
     async with asyncio.timeout(60):
         run = await finish(client, tenant_id, run_id)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import House, create_run, create_tenant, finish, running_house
+from tests.support.public_api import create_run, create_tenant, finish
+from tests.support.stack import LocalStack, running_stack
 
 from nagaya.runs.v1 import run_pb2
 
@@ -48,8 +49,8 @@ def collecting() -> Generator[tuple[Collector, str]]:
     server.stop(None).wait()
 
 
-async def complete_a_run(house: House) -> None:
-    async with house.client() as client:
+async def complete_a_run(stack: LocalStack) -> None:
+    async with stack.client() as client:
         tenant_id = await create_tenant(client, "traces")
         await load_article(client, tenant_id)
         run_id = await create_run(client, tenant_id, PIPELINE, brief())
@@ -61,8 +62,8 @@ def test_a_run_is_one_trace_from_its_creation_to_the_files_of_its_last_step(
     tmp_path: Path,
 ) -> None:
     with collecting() as (collector, address):
-        with running_house(tmp_path, NAGAYA_OTLP_ENDPOINT=address) as house:
-            asyncio.run(complete_a_run(house))
+        with running_stack(tmp_path, NAGAYA_OTLP_ENDPOINT=address) as stack:
+            asyncio.run(complete_a_run(stack))
         (created,) = (span for service, span in collector.spans if (service, span.name) == CREATE)
         trace = [each for each in collector.spans if each[1].trace_id == created.trace_id]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.house import create_pipeline, create_tenant
+from tests.support.public_api import create_pipeline, create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -47,21 +47,21 @@ async def test_a_watch_on_which_nothing_happens_is_not_cut(client: Client, tenan
     assert heartbeats >= 4
 
 
-async def test_buf_curl_creates_and_watches_a_run(house: House, tenant_id: str) -> None:
+async def test_buf_curl_creates_and_watches_a_run(stack: LocalStack, tenant_id: str) -> None:
     body = {"tenantId": tenant_id, "requestId": "r1", "pipeline": "test", "inline": "x"}
-    (created,) = await _curl(house, "CreateRun", body)
+    (created,) = await _curl(stack, "CreateRun", body)
     run_id = created["run"]["runId"]
-    watched = await _curl(house, "WatchRun", {"tenantId": tenant_id, "runId": run_id})
+    watched = await _curl(stack, "WatchRun", {"tenantId": tenant_id, "runId": run_id})
 
     events = [message["event"] for message in watched if "event" in message]
     assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))
     assert events[-1]["run"]["state"] == "RUN_STATE_COMPLETED"
 
 
-async def _curl(house: House, method: str, body: dict[str, str]) -> list[dict[str, Any]]:
+async def _curl(stack: LocalStack, method: str, body: dict[str, str]) -> list[dict[str, Any]]:
     """Call a method of the runs service by reflection; return the messages that came."""
-    token = (house.layout.tokens / "operator.jwt").read_text().strip()
-    url = f"http://{house.endpoints.runs}/nagaya.runs.v1.RunService/{method}"
+    token = (stack.layout.tokens / "operator.jwt").read_text().strip()
+    url = f"http://{stack.endpoints.runs}/nagaya.runs.v1.RunService/{method}"
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("buf"),
         *("curl", "--http2-prior-knowledge", "--protocol", "grpc"),

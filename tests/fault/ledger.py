@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
 
-async def assert_paid_at_most_once(house: House, client: Client, tenant_id: str) -> None:
+async def assert_paid_at_most_once(stack: LocalStack, client: Client, tenant_id: str) -> None:
     """Compare the stub's requests with the attempts of the ledger."""
     calls = await ledger(client, tenant_id)
     runs = {call.key.run_id for call in calls}
-    begun = [line["idempotency"] or "" for line in house.calls() if line["event"] == "begin"]
+    begun = [line["idempotency"] or "" for line in stack.calls() if line["event"] == "begin"]
     asked = [name for name in begun if name.partition("/")[0] in runs]
     recorded = {
         f"{name_of(call.key)}/{attempt.attempt}": attempt.state

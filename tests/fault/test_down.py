@@ -10,39 +10,38 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_run, create_tenant, finish
-from tests.e2e.stub import add_rule, wait_until_held
 from tests.fault.ledger import assert_paid_at_most_once, ledger, name_of
+from tests.support.public_api import create_run, create_tenant, finish
 
 from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.runs.v1 import run_pb2
 from nagaya_local.commands import down, up
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
 RUNS = 16
 PATIENCE = 240.0
 
 
 @pytest.mark.timeout(300)
-async def test_down_with_16_runs_under_way_loses_no_whole_reply(house: House) -> None:
-    async with house.client() as client, asyncio.timeout(PATIENCE):
+async def test_down_with_16_runs_under_way_loses_no_whole_reply(stack: LocalStack) -> None:
+    async with stack.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "down")
         await load_article(client, tenant_id)
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
-        await _until_answered(house, RUNS)
-    await down(house.layout, lambda _: None)
-    under_way = [line for line in house.calls() if line["event"] == "begin"]
-    await up(house.layout, lambda _: None)
+        await _until_answered(stack, RUNS)
+    await down(stack.layout, lambda _: None)
+    under_way = [line for line in stack.calls() if line["event"] == "begin"]
+    await up(stack.layout, lambda _: None)
 
-    async with house.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(PATIENCE):
         ended = await asyncio.gather(*(finish(client, tenant_id, run_id) for run_id in runs))
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
         calls = await ledger(client, tenant_id)
         assert len(under_way) < len(calls), "everything was done before it went down"
-        whole = house.whole_replies()
+        whole = stack.whole_replies()
         unknown = [
             f"{name_of(call.key)}/{attempt.attempt}"
             for call in calls
@@ -50,19 +49,19 @@ async def test_down_with_16_runs_under_way_loses_no_whole_reply(house: House) ->
             if attempt.state == call_pb2.CALL_STATE_UNKNOWN
         ]
         assert [name for name in unknown if name in whole] == []
-        await assert_paid_at_most_once(house, client, tenant_id)
+        await assert_paid_at_most_once(stack, client, tenant_id)
 
 
 @pytest.mark.timeout(300)
-async def test_down_says_whom_it_waits_for(house: House) -> None:
-    async with house.client() as client, asyncio.timeout(PATIENCE):
+async def test_down_says_whom_it_waits_for(stack: LocalStack) -> None:
+    async with stack.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "wait")
         await load_article(client, tenant_id)
-        await add_rule(house, tenant_id, {"kind": "hold"})
+        rule = stack.stub.script(tenant_id, {"kind": "hold"}, times=1)
         await create_run(client, tenant_id, PIPELINE, brief() | {"topic": tenant_id})
-        await wait_until_held(house, tenant_id)
+        await stack.stub.wait_until_held(rule)
     told: list[str] = []
-    await down(house.layout, told.append)
+    await down(stack.layout, told.append)
 
     assert told[0] == "stopping"
     assert [line.partition(",")[0] for line in told[1:-1]] == [
@@ -72,7 +71,7 @@ async def test_down_says_whom_it_waits_for(house: House) -> None:
     assert told[-1] == "nothing runs"
 
 
-async def _until_answered(house: House, count: int) -> None:
+async def _until_answered(stack: LocalStack, count: int) -> None:
     """Return when providers have answered so many calls; more are under way then."""
-    while len(house.whole_replies()) < count:  # noqa: ASYNC110 - another process's file
+    while len(stack.whole_replies()) < count:  # noqa: ASYNC110 - another process's file
         await asyncio.sleep(0.05)

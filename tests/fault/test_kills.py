@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from tests.e2e.article import PIPELINE, brief, load_article
-from tests.e2e.house import create_run, create_tenant, finish
-from tests.e2e.stub import add_rule, wait_until_held
 from tests.fault.ledger import assert_paid_at_most_once, ledger
+from tests.support.public_api import create_run, create_tenant, finish
 
 from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.errors import ApiError
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -38,9 +37,9 @@ PATIENCE = 240.0
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", PARTS)
-async def test_runs_end_well_however_often_a_part_is_killed(house: House, part: str) -> None:
+async def test_runs_end_well_however_often_a_part_is_killed(stack: LocalStack, part: str) -> None:
     chance = random.Random(f"kill {part}")  # noqa: S311 - a seed that can be repeated
-    async with house.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "kill")
         await _until_served(client, tenant_id)
         await load_article(client, tenant_id)
@@ -49,28 +48,28 @@ async def test_runs_end_well_however_often_a_part_is_killed(house: House, part: 
         kills = 0
         while kills < KILLS and not all(watch.done() for watch in watches):
             await asyncio.sleep(chance.uniform(0.1, 1.5))
-            kills += await _kill(house, part)
+            kills += await _kill(stack, part)
         ended = await asyncio.gather(*watches)
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
         assert kills > 0
-        await assert_paid_at_most_once(house, client, tenant_id)
+        await assert_paid_at_most_once(stack, client, tenant_id)
 
 
 @pytest.mark.timeout(300)
 async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_attempt(
-    house: House,
+    stack: LocalStack,
 ) -> None:
-    async with house.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(PATIENCE):
         tenant_id = await create_tenant(client, "hold")
         await _until_served(client, tenant_id)
         await load_article(client, tenant_id)
         marker = f"hold-{tenant_id}"
-        await add_rule(house, marker, {"kind": "hold"})
+        rule = stack.stub.script(marker, {"kind": "hold"}, times=1)
         value = brief() | {"topic": marker}
         run_id = await create_run(client, tenant_id, PIPELINE, value)
-        await wait_until_held(house, marker)
-        assert await _kill(house, "llm-gateway")
+        await stack.stub.wait_until_held(rule)
+        assert await _kill(stack, "llm-gateway")
         run = await finish(client, tenant_id, run_id)
 
         assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
@@ -81,12 +80,12 @@ async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_a
             if call_pb2.CALL_STATE_UNKNOWN in {attempt.state for attempt in call.attempts}
         ]
         assert [(call.key.step, len(call.attempts)) for call in unknown] == [("outline", 2)]
-        await assert_paid_at_most_once(house, client, tenant_id)
+        await assert_paid_at_most_once(stack, client, tenant_id)
 
 
-def test_logs_of_kills_are_json_lines_without_stack_traces(house: House) -> None:
+def test_logs_of_kills_are_json_lines_without_stack_traces(stack: LocalStack) -> None:
     for part in PARTS:
-        lines = house.layout.log(part).read_text().splitlines()
+        lines = stack.layout.log(part).read_text().splitlines()
         records = [json.loads(line) for line in lines]
 
         assert [record for record in records if "exception" in record] == [], part
@@ -105,9 +104,9 @@ async def _until_served(client: Client, tenant_id: str) -> None:
             return
 
 
-async def _kill(house: House, part: str) -> bool:
+async def _kill(stack: LocalStack, part: str) -> bool:
     """Kill a part with -9, if it is up."""
-    pid = json.loads(house.layout.pids.read_text()).get(part)
+    pid = json.loads(stack.layout.pids.read_text()).get(part)
     if pid is None:
         return False
     try:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_run, create_tenant, finish
-from tests.e2e.test_functions import gone, notes
 from tests.e2e.test_steps import function
+from tests.support.notes import wait_for_notes
+from tests.support.processes import wait_until_gone
+from tests.support.public_api import create_pipeline, create_run, create_tenant, finish
+from tests.support.waiting import wait_until
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -28,8 +30,8 @@ pytestmark = pytest.mark.timeout(300)
 class Waiting:
     """A run whose function waits until it may end, and notes where it is done."""
 
-    def __init__(self, house: House, client: Client, folder: Path) -> None:
-        self._house = house
+    def __init__(self, stack: LocalStack, client: Client, folder: Path) -> None:
+        self._stack = stack
         self._client = client
         self._note, self._until = folder / "note", folder / "until"
         self.tenant_id = ""
@@ -49,7 +51,7 @@ class Waiting:
 
         Temporal may hand a step to a frozen worker several times, and waits 10 s each time.
         """
-        return [process for _, process in await notes(self._note, count, 120.0)]
+        return [process for _, process in await wait_for_notes(self._note, count, 120.0)]
 
     async def end(self) -> run_pb2.Run:
         self._until.touch()
@@ -57,24 +59,24 @@ class Waiting:
             return await finish(self._client, self.tenant_id, self.run_id)
 
     async def attempts(self) -> list[tuple[str, str | None]]:
-        database = await self._house.database(self._client, self.tenant_id)
+        database = await self._stack.database(self._client, self.tenant_id)
         rows = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
         await database.close()
         return [tuple(row) for row in rows]
 
 
-def worker_of(house: House) -> int:
-    return int(json.loads(house.layout.pids.read_text())["runs-worker"])
+def worker_of(stack: LocalStack) -> int:
+    return int(json.loads(stack.layout.pids.read_text())["runs-worker"])
 
 
 async def test_a_function_is_done_again_when_its_worker_is_killed(
-    house: House, tmp_path: Path
+    stack: LocalStack, tmp_path: Path
 ) -> None:
-    async with house.client() as client:
-        waiting = Waiting(house, client, tmp_path)
+    async with stack.client() as client:
+        waiting = Waiting(stack, client, tmp_path)
         process = await waiting.begin()
-        os.kill(worker_of(house), signal.SIGKILL)
-        await gone(process)
+        os.kill(worker_of(stack), signal.SIGKILL)
+        await wait_until_gone(process)
         await waiting.begun(2)
         run = await waiting.end()
 
@@ -83,19 +85,19 @@ async def test_a_function_is_done_again_when_its_worker_is_killed(
 
 
 async def test_a_worker_that_is_asked_to_end_lets_functions_end_and_leaves_no_process(
-    house: House, tmp_path: Path
+    stack: LocalStack, tmp_path: Path
 ) -> None:
-    async with house.client() as client:
-        waiting = Waiting(house, client, tmp_path)
+    async with stack.client() as client:
+        waiting = Waiting(stack, client, tmp_path)
         process = await waiting.begin()
-        worker = worker_of(house)
-        log = house.layout.data / "logs" / "runs-worker.log"
+        worker = worker_of(stack)
+        log = stack.layout.data / "logs" / "runs-worker.log"
         before = len(log.read_text().splitlines())
         os.kill(worker, signal.SIGTERM)
         await logged(log, before, "finishing")
         run = await waiting.end()
-        await gone(process)
-        await gone(worker)
+        await wait_until_gone(process)
+        await wait_until_gone(worker)
 
         assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
         assert await waiting.attempts() == [("completed", None)]
@@ -103,18 +105,18 @@ async def test_a_worker_that_is_asked_to_end_lets_functions_end_and_leaves_no_pr
 
 
 async def test_what_a_frozen_worker_had_begun_is_done_once_by_another(
-    house: House, tmp_path: Path
+    stack: LocalStack, tmp_path: Path
 ) -> None:
     # The stack ends a worker of its own that freezes; this one it does not know.
-    variables = (Path("/proc") / str(worker_of(house)) / "environ").read_text().split("\0")
+    variables = (Path("/proc") / str(worker_of(stack)) / "environ").read_text().split("\0")
     environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
     environment["NAGAYA_METRICS_PORT"] = "0"
     frozen = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "runs.worker"), env=environment, stderr=asyncio.subprocess.DEVNULL
     )
-    async with house.client() as client:
+    async with stack.client() as client:
         try:
-            waiting = await begun_by(frozen.pid, house, client, tmp_path)
+            waiting = await begun_by(frozen.pid, stack, client, tmp_path)
             frozen.send_signal(signal.SIGSTOP)
             await waiting.begun(2)
             frozen.send_signal(signal.SIGCONT)
@@ -132,12 +134,12 @@ async def test_what_a_frozen_worker_had_begun_is_done_once_by_another(
 
 
 async def test_a_run_that_is_cancelled_while_its_worker_is_frozen_ends_when_it_goes_on(
-    house: House, tmp_path: Path
+    stack: LocalStack, tmp_path: Path
 ) -> None:
-    async with house.client() as client:
-        waiting = Waiting(house, client, tmp_path)
+    async with stack.client() as client:
+        waiting = Waiting(stack, client, tmp_path)
         await waiting.begin()
-        worker = worker_of(house)
+        worker = worker_of(stack)
         os.kill(worker, signal.SIGSTOP)
         try:
             names = {"tenant_id": waiting.tenant_id, "run_id": waiting.run_id}
@@ -154,11 +156,11 @@ async def test_a_run_that_is_cancelled_while_its_worker_is_frozen_ends_when_it_g
     assert ("completed", None) not in attempts
 
 
-async def begun_by(worker: int, house: House, client: Client, folder: Path) -> Waiting:
+async def begun_by(worker: int, stack: LocalStack, client: Client, folder: Path) -> Waiting:
     """Begin runs until one is done by this worker; the others end."""
     for number in range(40):
         (folder / str(number)).mkdir()
-        waiting = Waiting(house, client, folder / str(number))
+        waiting = Waiting(stack, client, folder / str(number))
         process = await waiting.begin()
         if f"PPid:\t{worker}\n" in (Path("/proc") / str(process) / "status").read_text():
             return waiting
@@ -167,11 +169,10 @@ async def begun_by(worker: int, house: House, client: Client, folder: Path) -> W
 
 
 async def logged(log: Path, before: int, message: str) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            if message in messages(log, before):
-                return
-            await asyncio.sleep(0.05)
+    async def found() -> bool:
+        return message in messages(log, before)
+
+    await wait_until(found, seconds=30)
 
 
 def messages(log: Path, before: int) -> list[str]:

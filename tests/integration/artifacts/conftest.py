@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.integration.artifacts.cluster import Cluster
-from tests.integration.artifacts.house import House, acting_for
+from tests.support.artifacts_client import ArtifactsClient, acting_for
+from tests.support.databases import TenantDatabases
 
 from artifacts.composition import Composition, compose
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.object_store.client import ObjectStore
+from dataplane.databases import MANAGEMENT
 from interceptor.testing import RunningServer, serve
 from servicekit.testing import Keys
 
@@ -28,8 +29,8 @@ COLLECTING = CollectorConfig(upload_seconds=3600, grace_seconds=60, interval_sec
 
 
 @pytest.fixture(scope="session")
-def cluster(postgres: PostgresServer) -> Cluster:
-    return Cluster.create(postgres)
+def tenant_databases(postgres: PostgresServer) -> TenantDatabases:
+    return asyncio.run(TenantDatabases.create(postgres, "artifacts", "acme", "globex"))
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +51,8 @@ def objects(parts_folder: Path) -> Path:
 
 
 @pytest.fixture
-async def data(cluster: Cluster) -> AsyncGenerator[DataPlane]:
-    plane = cluster.data_plane()
+async def data(tenant_databases: TenantDatabases) -> AsyncGenerator[DataPlane]:
+    plane = tenant_databases.data_plane(budget=40)
     yield plane
     for databases in (plane.tenants._databases, plane.management._databases):
         databases.close()
@@ -72,58 +73,70 @@ async def service(data: DataPlane, object_store: ObjectStore) -> AsyncGenerator[
 
 
 @pytest.fixture
-async def served(service: Composition, keys: Keys) -> AsyncGenerator[RunningServer]:
-    async with serve(keys, *service.bindings, streaming=True) as served:
-        yield served
+async def server(service: Composition, keys: Keys) -> AsyncGenerator[RunningServer]:
+    async with serve(keys, *service.bindings, streaming=True) as server:
+        yield server
 
 
 @pytest.fixture
-async def run_id(cluster: Cluster) -> str:
+async def run_id(tenant_databases: TenantDatabases) -> str:
     """A run of acme's that waits for its input."""
-    return await cluster.create_run("acme")
+    return await tenant_databases.create_run("acme")
 
 
 @pytest.fixture
-async def house(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def client(
+    server: RunningServer, objects: Path, run_id: str
+) -> AsyncGenerator[ArtifactsClient]:
     """The service as the worker of Ada's run sees it."""
-    async with served.channel(acting_for("acme", served.keys)) as channel:
-        yield House(channel, objects, "acme", run_id)
+    async with server.channel(acting_for("acme", server.keys)) as channel:
+        yield ArtifactsClient(channel, objects, "acme", run_id)
 
 
 @pytest.fixture
-async def gateway(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def gateway(
+    server: RunningServer, objects: Path, run_id: str
+) -> AsyncGenerator[ArtifactsClient]:
     """The service as llm-gateway sees it, when the worker asks it something."""
-    async with served.channel(acting_for("acme", served.keys, "llm-gateway")) as channel:
-        yield House(channel, objects, "acme", run_id)
+    async with server.channel(acting_for("acme", server.keys, "llm-gateway")) as channel:
+        yield ArtifactsClient(channel, objects, "acme", run_id)
 
 
 @pytest.fixture
-async def person(served: RunningServer, objects: Path, run_id: str) -> AsyncGenerator[House]:
+async def person(
+    server: RunningServer, objects: Path, run_id: str
+) -> AsyncGenerator[ArtifactsClient]:
     """The service as acme's Ada sees it, where she may write."""
-    async with served.channel(tenants=["acme"], scope="artifacts.*") as channel:
-        yield House(channel, objects, "acme", run_id, step="input")
+    async with server.channel(tenants=["acme"], scope="artifacts.*") as channel:
+        yield ArtifactsClient(channel, objects, "acme", run_id, step="input")
 
 
 @pytest.fixture
-async def neighbour(
-    served: RunningServer, cluster: Cluster, objects: Path
-) -> AsyncGenerator[House]:
+async def other_tenant(
+    server: RunningServer, tenant_databases: TenantDatabases, objects: Path
+) -> AsyncGenerator[ArtifactsClient]:
     """The service as the worker of a run of globex's sees it."""
-    async with served.channel(acting_for("globex", served.keys)) as channel:
-        yield House(channel, objects, "globex", await cluster.create_run("globex"))
+    async with server.channel(acting_for("globex", server.keys)) as channel:
+        yield ArtifactsClient(
+            channel, objects, "globex", await tenant_databases.create_run("globex")
+        )
 
 
 @pytest.fixture
-async def database(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+async def database(
+    tenant_databases: TenantDatabases,
+) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
     """A connection to acme's database that may do anything."""
-    connection = await asyncpg.connect(cluster.url("acme"))
+    connection = await asyncpg.connect(tenant_databases.superuser_url("acme"))
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def registry(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+async def registry(
+    tenant_databases: TenantDatabases,
+) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
     """A connection to the management database that may do anything."""
-    connection = await asyncpg.connect(cluster.url(""))
+    connection = await asyncpg.connect(tenant_databases.superuser_url(MANAGEMENT))
     yield connection
     await connection.close()

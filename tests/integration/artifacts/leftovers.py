@@ -7,29 +7,36 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tests.integration.artifacts.house import digest_of
+from tests.support.artifacts_client import digest_of
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
     from artifacts.object_store.client import ObjectStore
 
 
-async def orphan(object_store: ObjectStore, house: House, name: str = "output.json") -> str:
+async def orphan(
+    object_store: ObjectStore, client: ArtifactsClient, name: str = "output.json"
+) -> str:
     """Put an object where no row leads; return its path."""
-    path = house.path(name)
+    path = client.path(name)
     await object_store.put(path.removeprefix("storage/"), b"orphan")
     return path
 
 
-def make_old(house: House, path: str) -> None:
+def make_old(client: ArtifactsClient, path: str) -> None:
     long_ago = time.time() - 7200
-    os.utime(house.on_disk(path), (long_ago, long_ago))
+    os.utime(client.on_disk(path), (long_ago, long_ago))
 
 
 async def unfinished_write(
-    database: asyncpg.Connection, house: House, path: str, *, age: str, settled: bool = False
+    database: asyncpg.Connection,
+    client: ArtifactsClient,
+    path: str,
+    *,
+    age: str,
+    settled: bool = False,
 ) -> None:
     await database.execute(
         f"""
@@ -39,7 +46,7 @@ async def unfinished_write(
         VALUES ($1, $2::uuid, $3, $4, now() - interval '{age}', $5, false)
         """,
         path,
-        house.run_id,
+        client.run_id,
         digest_of(b"orphan"),
         uuid4(),
         not settled,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from tests.integration.artifacts.house import MEBIBYTE, digest_of, pointer, reason_of
+from tests.support.artifacts_client import MEBIBYTE, digest_of, pointer, reason_of
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
@@ -14,40 +14,40 @@ from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
 
 async def test_small_files_are_committed_at_once(
-    house: House, database: asyncpg.Connection
+    client: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     bodies = {f"artifacts/{n}-1/output.json": os.urandom(500 * n) for n in range(100)}
-    results = await house.put(*((house.draft(name), body) for name, body in bodies.items()))
+    results = await client.put(*((client.draft(name), body) for name, body in bodies.items()))
 
     assert [r.artifact.digest for r in results] == list(map(digest_of, bodies.values()))
     for name, body in bodies.items():
-        assert house.on_disk(house.path(name)).read_bytes() == body
+        assert client.on_disk(client.path(name)).read_bytes() == body
     assert await database.fetchval(
-        "SELECT count(*) FROM audit_logs WHERE resource_id LIKE $1", house.path("%")
+        "SELECT count(*) FROM audit_logs WHERE resource_id LIKE $1", client.path("%")
     ) == len(bodies)
     assert not await database.fetchval(
-        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
 
 
-async def test_some_items_may_fail_where_others_succeed(house: House) -> None:
-    await house.put_one(b"tea", house.draft("artifacts/taken"))
+async def test_some_items_may_fail_where_others_succeed(client: ArtifactsClient) -> None:
+    await client.put_one(b"tea", client.draft("artifacts/taken"))
     items = [
-        _item(house.draft("artifacts/good"), b"tea"),
-        _item(house.draft("artifacts/taken"), b"coffee"),
-        _item(house.draft("artifacts/taken/x"), b"tea"),
-        _item(house.draft(run_id=str(uuid4())), b"tea"),
-        _item(house.draft("artifacts/wrong"), b"tea", "0" * 64),
-        _item(house.draft("artifacts/good"), b"milk"),
-        _item(house.draft("artifacts/taken"), b"tea"),
-        _item(house.draft("artifacts/better"), b"tea", digest_of(b"tea")),
+        _item(client.draft("artifacts/good"), b"tea"),
+        _item(client.draft("artifacts/taken"), b"coffee"),
+        _item(client.draft("artifacts/taken/x"), b"tea"),
+        _item(client.draft(run_id=str(uuid4())), b"tea"),
+        _item(client.draft("artifacts/wrong"), b"tea", "0" * 64),
+        _item(client.draft("artifacts/good"), b"milk"),
+        _item(client.draft("artifacts/taken"), b"tea"),
+        _item(client.draft("artifacts/better"), b"tea", digest_of(b"tea")),
     ]
     request = pb.BatchPutArtifactsRequest(tenant_id="acme", items=items)
-    results = (await house.artifacts.BatchPutArtifacts(request)).results
+    results = (await client.artifacts.BatchPutArtifacts(request)).results
 
     assert [_outcome(result) for result in results] == [
         "artifact",
@@ -59,15 +59,15 @@ async def test_some_items_may_fail_where_others_succeed(house: House) -> None:
         "ERROR_REASON_NAME_INVALID",
         "artifact",
     ]
-    assert await house.download(house.path("artifacts/good")) == b"tea"
-    assert await house.download(house.path("artifacts/taken")) == b"tea"
+    assert await client.download(client.path("artifacts/good")) == b"tea"
+    assert await client.download(client.path("artifacts/taken")) == b"tea"
 
 
 async def test_a_file_and_a_folder_of_one_batch_cannot_have_one_name(
-    house: House, database: asyncpg.Connection
+    client: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     names = ["a", "a/x", "a/x/y", "b/c/d", "b", "b/c", "b/c/e", "a0"]
-    results = await house.put(*((house.draft(f"artifacts/{name}"), b"tea") for name in names))
+    results = await client.put(*((client.draft(f"artifacts/{name}"), b"tea") for name in names))
 
     refused = "ERROR_REASON_NAME_INVALID"
     assert [_outcome(result) for result in results] == [
@@ -81,31 +81,33 @@ async def test_a_file_and_a_folder_of_one_batch_cannot_have_one_name(
         "artifact",
     ]
     assert not await database.fetchval(
-        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
 
 
-async def test_the_same_batch_again_returns_the_same_files(house: House) -> None:
-    items = [(house.draft(f"artifacts/{n}"), b"tea %d" % n) for n in range(5)]
+async def test_the_same_batch_again_returns_the_same_files(client: ArtifactsClient) -> None:
+    items = [(client.draft(f"artifacts/{n}"), b"tea %d" % n) for n in range(5)]
 
-    assert await house.put(*items) == await house.put(*items)
+    assert await client.put(*items) == await client.put(*items)
 
 
-async def test_a_batch_of_more_than_3_mib_is_refused_whole(house: House) -> None:
+async def test_a_batch_of_more_than_3_mib_is_refused_whole(client: ArtifactsClient) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await house.put(
-            (house.draft("artifacts/a"), b"tea"),
-            (house.draft("artifacts/b"), bytes(3 * MEBIBYTE - 2)),
+        await client.put(
+            (client.draft("artifacts/a"), b"tea"),
+            (client.draft("artifacts/b"), bytes(3 * MEBIBYTE - 2)),
         )
     assert refused.value.reason == "ERROR_REASON_BATCH_TOO_LARGE"
-    assert not house.on_disk(house.path("artifacts/a")).exists()
+    assert not client.on_disk(client.path("artifacts/a")).exists()
 
 
-async def test_a_batch_of_3_mib_in_one_file_is_taken(house: House) -> None:
+async def test_a_batch_of_3_mib_in_one_file_is_taken(client: ArtifactsClient) -> None:
     body = os.urandom(3 * MEBIBYTE)
-    committed = await house.put_one(body, house.draft())
+    committed = await client.put_one(body, client.draft())
 
-    assert await house.download(committed.path, offset=2 * MEBIBYTE + 5) == body[2 * MEBIBYTE + 5 :]
+    assert (
+        await client.download(committed.path, offset=2 * MEBIBYTE + 5) == body[2 * MEBIBYTE + 5 :]
+    )
 
 
 FACTS = [
@@ -120,27 +122,27 @@ FACTS = [
 
 @pytest.mark.parametrize(("body", "summary", "characters"), FACTS)
 async def test_a_file_without_a_summary_gets_a_fact(
-    house: House, body: bytes, summary: str, characters: int
+    client: ArtifactsClient, body: bytes, summary: str, characters: int
 ) -> None:
-    committed = await house.put_one(body, house.draft(file_type=""))
+    committed = await client.put_one(body, client.draft(file_type=""))
 
     assert committed.file_type == "application/json"
     assert committed.summary == summary
     assert committed.metrics == {"bytes": len(body), "characters": characters}
 
 
-async def test_a_summary_that_is_given_stays(house: House) -> None:
-    committed = await house.put_one(b"{}", house.draft(file_type="", summary="an empty plan"))
+async def test_a_summary_that_is_given_stays(client: ArtifactsClient) -> None:
+    committed = await client.put_one(b"{}", client.draft(file_type="", summary="an empty plan"))
 
     assert committed.summary == "an empty plan"
 
 
-async def test_metadata_that_cannot_be_stored_is_refused_alone(house: House) -> None:
-    good, large, nul, nan = (house.draft(f"artifacts/{n}") for n in range(4))
+async def test_metadata_that_cannot_be_stored_is_refused_alone(client: ArtifactsClient) -> None:
+    good, large, nul, nan = (client.draft(f"artifacts/{n}") for n in range(4))
     large.metadata["text"] = "x" * 5000
     nul.metadata["text"] = "\0"
     nan.metadata["number"] = float("nan")
-    results = await house.put(*((draft, b"tea") for draft in (good, large, nul, nan)))
+    results = await client.put(*((draft, b"tea") for draft in (good, large, nul, nan)))
 
     assert [_outcome(result) for result in results] == [
         "artifact",
@@ -148,10 +150,10 @@ async def test_metadata_that_cannot_be_stored_is_refused_alone(house: House) -> 
     ]
 
 
-async def test_files_and_values_are_returned_in_order(house: House) -> None:
-    plan = await house.put_one(b'{"sections": [{"title": "Tea"}, 1.50]}', house.draft())
-    text = await house.put_one(b"tea", house.draft("artifacts/text"))
-    results = await house.get(
+async def test_files_and_values_are_returned_in_order(client: ArtifactsClient) -> None:
+    plan = await client.put_one(b'{"sections": [{"title": "Tea"}, 1.50]}', client.draft())
+    text = await client.put_one(b"tea", client.draft("artifacts/text"))
+    results = await client.get(
         pointer(plan, "/sections/0/title"),
         pointer(text),
         pointer(plan, "/sections/1"),
@@ -171,20 +173,20 @@ async def test_files_and_values_are_returned_in_order(house: House) -> None:
     assert _outcome(results[3]) == _outcome(results[5]) == "ERROR_REASON_POINTER_INVALID"
 
 
-async def test_what_cannot_be_returned_is_told_one_by_one(house: House) -> None:
-    text = await house.put_one(b"tea", house.draft("artifacts/text"))
-    lost = await house.put_one(b"lost", house.draft("artifacts/lost"))
-    house.on_disk(lost.path).unlink()
+async def test_what_cannot_be_returned_is_told_one_by_one(client: ArtifactsClient) -> None:
+    text = await client.put_one(b"tea", client.draft("artifacts/text"))
+    lost = await client.put_one(b"lost", client.draft("artifacts/lost"))
+    client.on_disk(lost.path).unlink()
     digest = digest_of(b"tea")
     pointers = [
-        artifact_pb2.ArtifactPointer(path=house.path("artifacts/none"), digest=digest),
+        artifact_pb2.ArtifactPointer(path=client.path("artifacts/none"), digest=digest),
         artifact_pb2.ArtifactPointer(path=text.path, digest="0" * 64),
         artifact_pb2.ArtifactPointer(path=text.path.replace("acme", "globex"), digest=digest),
         pointer(lost),
         pointer(text),
     ]
 
-    assert [_outcome(result) for result in await house.get(*pointers)] == [
+    assert [_outcome(result) for result in await client.get(*pointers)] == [
         "ERROR_REASON_ARTIFACT_NOT_FOUND",
         "ERROR_REASON_DIGEST_UNEXPECTED",
         "ERROR_REASON_PATH_INVALID",
@@ -193,10 +195,10 @@ async def test_what_cannot_be_returned_is_told_one_by_one(house: House) -> None:
     ]
 
 
-async def test_results_end_where_3_mib_are_full(house: House) -> None:
-    large = await house.put_one(os.urandom(2 * MEBIBYTE), house.draft("artifacts/large"))
-    small = await house.put_one(b"tea", house.draft("artifacts/small"))
-    results = await house.get(*[pointer(small)] * 9, *[pointer(large)] * 2, pointer(small))
+async def test_results_end_where_3_mib_are_full(client: ArtifactsClient) -> None:
+    large = await client.put_one(os.urandom(2 * MEBIBYTE), client.draft("artifacts/large"))
+    small = await client.put_one(b"tea", client.draft("artifacts/small"))
+    results = await client.get(*[pointer(small)] * 9, *[pointer(large)] * 2, pointer(small))
 
     assert [_outcome(result) for result in results] == [
         *["data"] * 10,

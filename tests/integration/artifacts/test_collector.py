@@ -6,141 +6,156 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from tests.integration.artifacts.house import reason_of
 from tests.integration.artifacts.leftovers import make_old, orphan, unfinished_write
+from tests.support.artifacts_client import reason_of
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
     from artifacts.composition import Composition
     from artifacts.object_store.client import ObjectStore
 
 
 async def test_an_expired_upload_is_removed(
-    house: House, service: Composition, database: asyncpg.Connection
+    client: ArtifactsClient, service: Composition, database: asyncpg.Connection
 ) -> None:
-    gone = await house.announce(house.draft("artifacts/gone"), b"tea")
-    kept = await house.announce(house.draft("artifacts/kept"), b"tea")
+    gone = await client.create_upload(client.draft("artifacts/gone"), b"tea")
+    kept = await client.create_upload(client.draft("artifacts/kept"), b"tea")
     await database.execute(
         "UPDATE uploads SET expires_at = now() WHERE upload_id = $1::uuid", gone.upload.upload_id
     )
     await service.collector.collect("acme")
 
     left = await database.fetch(
-        "SELECT upload_id FROM uploads WHERE run_id = $1::uuid", house.run_id
+        "SELECT upload_id FROM uploads WHERE run_id = $1::uuid", client.run_id
     )
     assert [str(row["upload_id"]) for row in left] == [kept.upload.upload_id]
 
 
 async def test_the_object_of_a_write_that_nobody_finished_is_removed(
-    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
+    client: ArtifactsClient,
+    service: Composition,
+    object_store: ObjectStore,
+    database: asyncpg.Connection,
 ) -> None:
-    path = await orphan(object_store, house)
-    await unfinished_write(database, house, path, age="3 hours")
+    path = await orphan(object_store, client)
+    await unfinished_write(database, client, path, age="3 hours")
 
     assert await service.collector.collect("acme") == 1
-    assert not house.on_disk(path).exists()
-    assert not await _writes(database, house)
+    assert not client.on_disk(path).exists()
+    assert not await _writes(database, client)
 
 
 async def test_a_young_write_is_left_alone(
-    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
+    client: ArtifactsClient,
+    service: Composition,
+    object_store: ObjectStore,
+    database: asyncpg.Connection,
 ) -> None:
-    path = await orphan(object_store, house)
-    await unfinished_write(database, house, path, age="40 seconds")
+    path = await orphan(object_store, client)
+    await unfinished_write(database, client, path, age="40 seconds")
     await service.collector.collect("acme")
 
-    assert house.on_disk(path).exists()
-    assert await _writes(database, house) == 1
+    assert client.on_disk(path).exists()
+    assert await _writes(database, client) == 1
 
 
 async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
-    house: House, service: Composition, database: asyncpg.Connection
+    client: ArtifactsClient, service: Composition, database: asyncpg.Connection
 ) -> None:
-    committed = await house.put_one(b"tea", house.draft())
-    await unfinished_write(database, house, committed.path, age="3 hours")
+    committed = await client.put_one(b"tea", client.draft())
+    await unfinished_write(database, client, committed.path, age="3 hours")
     await service.collector.collect("acme")
 
-    assert await house.download(committed.path) == b"tea"
-    assert not await _writes(database, house)
+    assert await client.download(committed.path) == b"tea"
+    assert not await _writes(database, client)
 
 
 async def test_what_was_refused_for_its_name_costs_no_file_its_bytes(
-    house: House, service: Composition, database: asyncpg.Connection
+    client: ArtifactsClient, service: Composition, database: asyncpg.Connection
 ) -> None:
     """On a file system one has a file in its way, the other a folder of files."""
-    file = await house.put_one(b"tea", house.draft("artifacts/a"))
-    inside = await house.put_one(b"tea", house.draft("artifacts/b/c"))
+    file = await client.put_one(b"tea", client.draft("artifacts/a"))
+    inside = await client.put_one(b"tea", client.draft("artifacts/b/c"))
     for name in ("artifacts/a/x", "artifacts/a/x/y", "artifacts/b"):
-        refused = (await house.put((house.draft(name), b"coffee")))[0]
+        refused = (await client.put((client.draft(name), b"coffee")))[0]
         assert reason_of(refused.status) == "ERROR_REASON_NAME_INVALID"
     await database.execute(
         "UPDATE artifact_writes SET renewed_at = now() - interval '3 hours'"
         " WHERE run_id = $1::uuid",
-        house.run_id,
+        client.run_id,
     )
 
     assert await service.collector.collect("acme") == 0
-    assert not await _writes(database, house)
+    assert not await _writes(database, client)
     for path in (file.path, inside.path):
-        assert await house.download(path) == b"tea"
+        assert await client.download(path) == b"tea"
 
 
 async def test_a_sweep_finds_objects_that_have_no_row_at_all(
-    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
+    client: ArtifactsClient,
+    service: Composition,
+    object_store: ObjectStore,
+    database: asyncpg.Connection,
 ) -> None:
-    old = await orphan(object_store, house, "artifacts/old")
-    young = await orphan(object_store, house, "artifacts/young")
-    committed = await house.put_one(b"tea", house.draft())
-    strange = house.on_disk("storage/acme/notes.txt")
+    old = await orphan(object_store, client, "artifacts/old")
+    young = await orphan(object_store, client, "artifacts/young")
+    committed = await client.put_one(b"tea", client.draft())
+    strange = client.on_disk("storage/acme/notes.txt")
     strange.write_bytes(b"not ours")
     for path in (old, committed.path):
-        make_old(house, path)
+        make_old(client, path)
     os.utime(strange, (0, 0))
     await asyncio.sleep(0.2)  # the store looks at its folders anew after 100 ms
 
     assert await service.collector.sweep("acme") == 1
     await service.collector.collect("acme")
-    assert not house.on_disk(old).exists()
-    assert house.on_disk(young).exists()
-    assert house.on_disk(committed.path).exists()
+    assert not client.on_disk(old).exists()
+    assert client.on_disk(young).exists()
+    assert client.on_disk(committed.path).exists()
     assert strange.exists()
     strange.unlink()
 
 
 async def test_a_sweep_of_one_tenant_leaves_the_others_alone(
-    house: House, neighbour: House, service: Composition, object_store: ObjectStore
+    client: ArtifactsClient,
+    other_tenant: ArtifactsClient,
+    service: Composition,
+    object_store: ObjectStore,
 ) -> None:
-    theirs = await orphan(object_store, neighbour)
-    make_old(neighbour, theirs)
+    theirs = await orphan(object_store, other_tenant)
+    make_old(other_tenant, theirs)
     await asyncio.sleep(0.2)  # the store looks at its folders anew after 100 ms
     await service.collector.sweep("acme")
     await service.collector.collect("acme")
 
-    assert neighbour.on_disk(theirs).exists()
+    assert other_tenant.on_disk(theirs).exists()
 
 
 async def test_writers_and_the_collector_together_lose_nothing(
-    house: House, service: Composition, object_store: ObjectStore, database: asyncpg.Connection
+    client: ArtifactsClient,
+    service: Composition,
+    object_store: ObjectStore,
+    database: asyncpg.Connection,
 ) -> None:
     """Each path has an orphan that the collector is about to remove when its file is written."""
-    paths = [await orphan(object_store, house, f"artifacts/{n}") for n in range(40)]
+    paths = [await orphan(object_store, client, f"artifacts/{n}") for n in range(40)]
     for path in paths:
-        await unfinished_write(database, house, path, age="3 hours", settled=True)
+        await unfinished_write(database, client, path, age="3 hours", settled=True)
     bodies = [os.urandom(1000) for _ in paths]
-    puts = [house.put_one(body, house.draft(f"artifacts/{n}")) for n, body in enumerate(bodies)]
+    puts = [client.put_one(body, client.draft(f"artifacts/{n}")) for n, body in enumerate(bodies)]
     await asyncio.gather(*puts[:20], *(service.collector.collect("acme") for _ in range(4)))
     await asyncio.gather(*puts[20:], *(service.collector.collect("acme") for _ in range(4)))
 
     for path, body in zip(paths, bodies, strict=True):
-        assert house.on_disk(path).read_bytes() == body
-        assert await house.download(path) == body
+        assert client.on_disk(path).read_bytes() == body
+        assert await client.download(path) == body
 
 
-async def _writes(database: asyncpg.Connection, house: House) -> int:
+async def _writes(database: asyncpg.Connection, client: ArtifactsClient) -> int:
     return int(
         await database.fetchval(
-            "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+            "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
         )
     )

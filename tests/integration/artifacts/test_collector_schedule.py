@@ -17,7 +17,7 @@ from artifacts.domain.keys import BucketLayout
 if TYPE_CHECKING:
     import asyncpg
     import pytest
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
     from artifacts.composition import Composition
     from artifacts.object_store.client import ObjectStore
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 
 async def test_a_tenant_is_noted_before_anything_is_written_there(
-    house: House, service: Composition, registry: asyncpg.Connection, database: asyncpg.Connection
+    client: ArtifactsClient,
+    service: Composition,
+    registry: asyncpg.Connection,
+    database: asyncpg.Connection,
 ) -> None:
     await registry.execute("DELETE FROM artifacts_pending_work")
-    await house.announce(house.draft(), b"tea")
+    await client.create_upload(client.draft(), b"tea")
 
     due = await registry.fetchval(
         "SELECT due_at > now() FROM artifacts_pending_work"
@@ -38,21 +41,21 @@ async def test_a_tenant_is_noted_before_anything_is_written_there(
 
 
 async def test_due_tenants_are_visited_and_those_with_nothing_left_are_visited_next_day(
-    house: House,
+    client: ArtifactsClient,
     service: Composition,
     object_store: ObjectStore,
     registry: asyncpg.Connection,
     database: asyncpg.Connection,
 ) -> None:
-    path = await orphan(object_store, house)
-    await unfinished_write(database, house, path, age="3 hours")
+    path = await orphan(object_store, client)
+    await unfinished_write(database, client, path, age="3 hours")
     await database.execute("DELETE FROM uploads")
     await database.execute("DELETE FROM artifact_writes WHERE file_path <> $1", path)
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, noted_seconds_ago=1)
 
     await service.collector.poll()
-    assert not house.on_disk(path).exists()
+    assert not client.on_disk(path).exists()
     due_in = await _due_in(registry)
     assert due_in is not None
     assert 30 < due_in < 3600, "a note so young may stand for a write to come"
@@ -67,9 +70,9 @@ async def test_due_tenants_are_visited_and_those_with_nothing_left_are_visited_n
 
 
 async def test_a_tenant_with_an_unfinished_upload_is_visited_again_after_the_grace_period(
-    house: House, service: Composition, registry: asyncpg.Connection
+    client: ArtifactsClient, service: Composition, registry: asyncpg.Connection
 ) -> None:
-    await house.announce(house.draft("artifacts/late"), b"tea")
+    await client.create_upload(client.draft("artifacts/late"), b"tea")
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, noted_seconds_ago=86_400)
     await service.collector.poll()
@@ -97,21 +100,21 @@ async def test_two_collectors_do_not_visit_one_tenant_at_once(
 
 
 async def test_a_due_sweep_removes_objects_without_rows_and_comes_again_next_day(
-    house: House,
+    client: ArtifactsClient,
     data: DataPlane,
     object_store: ObjectStore,
     registry: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(collector, "START_SECONDS", 0.0)
-    path = await orphan(object_store, house, "artifacts/forgotten")
-    make_old(house, path)
+    path = await orphan(object_store, client, "artifacts/forgotten")
+    make_old(client, path)
     await asyncio.sleep(0.2)  # the store looks at its folders anew after 100 ms
     await registry.execute("DELETE FROM artifacts_pending_work")
     await _note(registry, kind=SWEEP, noted_seconds_ago=86_400)
     await Collector(data, BucketLayout("storage"), object_store, COLLECTING).poll()
 
-    assert not house.on_disk(path).exists()
+    assert not client.on_disk(path).exists()
     due_in = await _due_in(registry, SWEEP)
     assert due_in is not None
     assert due_in > 80_000

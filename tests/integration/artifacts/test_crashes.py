@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.artifacts.house import (
+from tests.support.artifacts_client import (
     MEBIBYTE,
-    House,
+    ArtifactsClient,
     acting_for,
-    appears,
     digest_of,
     reason_of,
+    wait_for_file,
 )
+from tests.support.waiting import wait_until
 
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     import asyncpg
-    from tests.integration.artifacts.cluster import Cluster
+    from tests.support.databases import TenantDatabases
 
     from artifacts.composition import Composition
     from artifacts.config import StoreConfig
@@ -51,34 +52,42 @@ class Replica:
         return f"127.0.0.1:{self.settings['port']}"
 
     async def start(self) -> None:
-        arguments = ("-m", "tests.integration.artifacts.server", json.dumps(self.settings))
+        arguments = (
+            "-m",
+            "tests.integration.artifacts.artifacts_process",
+            json.dumps(self.settings),
+        )
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, cwd=ROOT, stderr=asyncio.subprocess.DEVNULL
         )
-        await self._listening()
+        await wait_until(self._listening, unless=self._ended, seconds=60)
 
     async def kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
 
-    async def _listening(self) -> None:
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", int(self.settings["port"]))
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
+    def _ended(self) -> str:
+        running = self.process is not None and self.process.returncode is None
+        return "" if running else "the process has ended"
+
+    async def _listening(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", int(self.settings["port"]))
+        except OSError:
+            return False
+        writer.close()
+        return True
 
 
 @pytest.fixture
-async def replica(cluster: Cluster, store: StoreConfig, keys: Keys) -> AsyncGenerator[Replica]:
+async def replica(
+    tenant_databases: TenantDatabases, store: StoreConfig, keys: Keys
+) -> AsyncGenerator[Replica]:
     replica = Replica(
         {
             "port": str(free_port()),
-            "cluster": cluster.encode(),
+            "databases": tenant_databases.encode(),
             "store": json.dumps(asdict(store)),
             "jwks_file": str(keys.jwks_file),
             "issuer": ISSUER,
@@ -91,21 +100,21 @@ async def replica(cluster: Cluster, store: StoreConfig, keys: Keys) -> AsyncGene
 
 @pytest.fixture
 async def doomed(
-    replica: Replica, cluster: Cluster, keys: Keys, objects: Path
-) -> AsyncGenerator[House]:
+    replica: Replica, tenant_databases: TenantDatabases, keys: Keys, objects: Path
+) -> AsyncGenerator[ArtifactsClient]:
     """The service in a process that will be killed."""
     async with open_channel(replica.address, None, acting_for("acme", keys)) as channel:
-        yield House(channel, objects, "acme", await cluster.create_run("acme"))
+        yield ArtifactsClient(channel, objects, "acme", await tenant_databases.create_run("acme"))
 
 
 @pytest.mark.parametrize("other", [False, True])
 async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
-    doomed: House, replica: Replica, database: asyncpg.Connection, *, other: bool
+    doomed: ArtifactsClient, replica: Replica, database: asyncpg.Connection, *, other: bool
 ) -> None:
     body = os.urandom(1000)
     async with _commits_blocked(database):
         writing = asyncio.create_task(doomed.put((doomed.draft(), body)))
-        await appears(doomed.on_disk(doomed.path()))
+        await wait_for_file(doomed.on_disk(doomed.path()), writing)
         await replica.kill()
         writing.cancel()
         await asyncio.wait((writing,))
@@ -124,7 +133,7 @@ async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
 
 
 async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
-    doomed: House, replica: Replica, database: asyncpg.Connection, service: Composition
+    doomed: ArtifactsClient, replica: Replica, database: asyncpg.Connection, service: Composition
 ) -> None:
     chance = random.Random(20261123)  # noqa: S311 - a test
     acknowledged: dict[str, str] = {}
@@ -175,33 +184,33 @@ async def _commits_blocked(database: asyncpg.Connection) -> AsyncGenerator[None]
         yield
 
 
-async def _age_writes(database: asyncpg.Connection, house: House) -> None:
+async def _age_writes(database: asyncpg.Connection, client: ArtifactsClient) -> None:
     """Make the writes of a run as old as if an hour had passed."""
     await database.execute(
         "UPDATE artifact_writes SET renewed_at = renewed_at - interval '1 hour'"
         " WHERE run_id = $1::uuid",
-        house.run_id,
+        client.run_id,
     )
 
 
-async def _write(house: House, name: str, body: bytes) -> None:
+async def _write(client: ArtifactsClient, name: str, body: bytes) -> None:
     if len(body) > MEBIBYTE:
-        await house.upload(house.draft(name), body)
+        await client.upload(client.draft(name), body)
         return
-    result = (await house.put((house.draft(name), body)))[0]
+    result = (await client.put((client.draft(name), body)))[0]
     if result.HasField("status"):
         raise DomainError(reason_of(result.status))
 
 
-async def _digests(database: asyncpg.Connection, house: House) -> dict[str, str]:
+async def _digests(database: asyncpg.Connection, client: ArtifactsClient) -> dict[str, str]:
     rows = await database.fetch(
-        "SELECT file_path, digest FROM artifacts WHERE run_id = $1::uuid", house.run_id
+        "SELECT file_path, digest FROM artifacts WHERE run_id = $1::uuid", client.run_id
     )
     return {row["file_path"]: row["digest"] for row in rows}
 
 
-def _stored(house: House) -> set[str]:
+def _stored(client: ArtifactsClient) -> set[str]:
     """Return the paths of the run's objects."""
-    folder = house.on_disk(f"storage/acme/{house.run_id}")
+    folder = client.on_disk(f"storage/acme/{client.run_id}")
     files = (file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(house.objects)) for file in files}
+    return {str(file.relative_to(client.objects)) for file in files}

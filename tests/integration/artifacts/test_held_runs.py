@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.artifacts.house import MEBIBYTE, House, digest_of, pieces, reason_of
-from tests.integration.artifacts.traces import RESERVED, authors, reserved, traces
+from tests.integration.artifacts.refusals import RESERVED, authors, reserved, traces
+from tests.support.artifacts_client import MEBIBYTE, ArtifactsClient, digest_of, pieces, reason_of
 
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from servicekit.errors import Conflict, Forbidden, NotFound
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import asyncpg
-    from tests.integration.artifacts.cluster import Cluster
+    from tests.support.databases import TenantDatabases
 
     from artifacts.composition import Composition
 
@@ -26,13 +26,16 @@ BRIEF = b'{"title": "Tea"}'
 
 @pytest.mark.parametrize("name", ["output.json", "artifacts/note.txt"])
 async def test_a_person_writes_no_input_of_a_run_that_is_not_held(
-    person: House, cluster: Cluster, database: asyncpg.Connection, name: str
+    person: ArtifactsClient,
+    tenant_databases: TenantDatabases,
+    database: asyncpg.Connection,
+    name: str,
 ) -> None:
     source = await person.put_one(BRIEF, person.draft())
-    started = await _started(person, cluster, database)
+    started = await _started(person, tenant_databases, database)
     draft = started.draft(name)
 
-    await reserved(started.announce(draft, BRIEF), "runs")
+    await reserved(started.create_upload(draft, BRIEF), "runs")
     await reserved(started.copy(source, draft), "runs")
     await reserved(started.copy(source, draft, "/title"), "runs")
     refusal = (await started.put((draft, BRIEF)))[0].status
@@ -43,37 +46,43 @@ async def test_a_person_writes_no_input_of_a_run_that_is_not_held(
 
 
 async def test_a_run_that_was_created_with_its_input_goes_through_that(
-    house: House, person: House, cluster: Cluster, database: asyncpg.Connection
+    client: ArtifactsClient,
+    person: ArtifactsClient,
+    tenant_databases: TenantDatabases,
+    database: asyncpg.Connection,
 ) -> None:
     """Its first activity commits the input; until then nobody else can."""
-    started = await _started(person, cluster, database)
+    started = await _started(person, tenant_databases, database)
     with pytest.raises(Forbidden):
         await started.upload(started.draft(), b'"forged"')
 
-    draft = house.draft(step="input", run_id=started.run_id)
-    committed = await house.put_one(b'"true"', draft)
-    assert await house.download(committed.path) == b'"true"'
+    draft = client.draft(step="input", run_id=started.run_id)
+    committed = await client.put_one(b'"true"', draft)
+    assert await client.download(committed.path) == b'"true"'
     refused = (await started.put((started.draft(), b'"forged"')))[0].status
     assert reason_of(refused) == RESERVED
-    assert await house.download(committed.path) == b'"true"'
+    assert await client.download(committed.path) == b'"true"'
 
 
 async def test_what_was_announced_while_the_run_was_held_is_not_taken_after_its_start(
-    person: House, database: asyncpg.Connection
+    person: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
-    upload_id = (await person.announce(person.draft(), BRIEF)).upload.upload_id
+    upload_id = (await person.create_upload(person.draft(), BRIEF)).upload.upload_id
     await _start(database, person)
 
-    await reserved(person.send(upload_id, BRIEF), "runs")
-    await reserved(person.announce(person.draft(), BRIEF), "runs")
+    await reserved(person.send_upload(upload_id, BRIEF), "runs")
+    await reserved(person.create_upload(person.draft(), BRIEF), "runs")
     assert await traces(database, person) == {"uploads": 1}
 
 
 async def test_a_file_on_its_way_when_the_run_is_started_is_not_committed(
-    house: House, person: House, service: Composition, database: asyncpg.Connection
+    client: ArtifactsClient,
+    person: ArtifactsClient,
+    service: Composition,
+    database: asyncpg.Connection,
 ) -> None:
     body, may_go_on = os.urandom(3 * MEBIBYTE), asyncio.Event()
-    upload_id = (await person.announce(person.draft(), body)).upload.upload_id
+    upload_id = (await person.create_upload(person.draft(), body)).upload.upload_id
     sending = asyncio.ensure_future(_send_slowly(person, upload_id, body, may_go_on))
     while (await traces(database, person)).get("artifact_writes") is None:
         assert not sending.done()
@@ -93,34 +102,34 @@ async def test_a_file_on_its_way_when_the_run_is_started_is_not_committed(
     await service.collector.collect("acme")
     assert await traces(database, person) == {"uploads": 1}
     async with asyncio.timeout(5):
-        committed = await house.put_one(b'"true"', house.draft(step="input"))
+        committed = await client.put_one(b'"true"', client.draft(step="input"))
     assert await person.download(committed.path) == b'"true"'
 
 
 async def test_the_file_that_the_run_was_started_with_may_be_sent_again(
-    person: House, database: asyncpg.Connection
+    person: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     """As a caller does whose answer was lost."""
     source = await person.put_one(BRIEF, person.draft("artifacts/source"))
-    upload_id = (await person.announce(person.draft(), BRIEF)).upload.upload_id
-    committed = await person.send(upload_id, BRIEF)
+    upload_id = (await person.create_upload(person.draft(), BRIEF)).upload.upload_id
+    committed = await person.send_upload(upload_id, BRIEF)
     await _start(database, person)
     before = await traces(database, person)
 
-    assert (await person.announce(person.draft(), BRIEF)).artifact == committed
-    assert await person.send(upload_id, BRIEF) == committed
+    assert (await person.create_upload(person.draft(), BRIEF)).artifact == committed
+    assert await person.send_upload(upload_id, BRIEF) == committed
     assert await person.put_one(BRIEF, person.draft()) == committed
     assert await person.copy(source, person.draft()) == committed
-    await reserved(person.announce(person.draft(), b"other"), "runs")
+    await reserved(person.create_upload(person.draft(), b"other"), "runs")
     await reserved(person.copy(source, person.draft(), "/title"), "runs")
     assert reason_of((await person.put((person.draft(), b"other")))[0].status) == RESERVED
     assert await traces(database, person) == before
 
 
 async def test_of_a_batch_the_runs_that_are_held_get_their_input(
-    person: House, cluster: Cluster, database: asyncpg.Connection
+    person: ArtifactsClient, tenant_databases: TenantDatabases, database: asyncpg.Connection
 ) -> None:
-    started = await _started(person, cluster, database)
+    started = await _started(person, tenant_databases, database)
     results = await person.put(
         (started.draft(), BRIEF), (person.draft(), BRIEF), (started.draft("artifacts/a"), BRIEF)
     )
@@ -132,7 +141,7 @@ async def test_of_a_batch_the_runs_that_are_held_get_their_input(
 
 @pytest.mark.parametrize("by_upload", [False, True])
 async def test_whatever_comes_while_the_run_is_started_it_goes_through_what_is_committed(
-    person: House, database: asyncpg.Connection, *, by_upload: bool
+    person: ArtifactsClient, database: asyncpg.Connection, *, by_upload: bool
 ) -> None:
     async def write(body: bytes) -> str:
         try:
@@ -161,30 +170,36 @@ async def test_whatever_comes_while_the_run_is_started_it_goes_through_what_is_c
     assert digest_of(await person.download(person.path())) == taken
 
 
-async def _started(person: House, cluster: Cluster, database: asyncpg.Connection) -> House:
+async def _started(
+    person: ArtifactsClient, tenant_databases: TenantDatabases, database: asyncpg.Connection
+) -> ArtifactsClient:
     """Return what a person sees of a run that waits for nothing."""
-    started = House(
-        person.channel, person.objects, "acme", await cluster.create_run("acme"), step="input"
+    started = ArtifactsClient(
+        person.channel,
+        person.objects,
+        "acme",
+        await tenant_databases.create_run("acme"),
+        step="input",
     )
     await _start(database, started)
     return started
 
 
-async def _start(database: asyncpg.Connection, house: House) -> None:
-    await database.execute("UPDATE runs SET held = false WHERE id = $1", house.run_id)
+async def _start(database: asyncpg.Connection, client: ArtifactsClient) -> None:
+    await database.execute("UPDATE runs SET held = false WHERE id = $1", client.run_id)
 
 
 async def _send_slowly(
-    house: House, upload_id: str, body: bytes, may_go_on: asyncio.Event
+    client: ArtifactsClient, upload_id: str, body: bytes, may_go_on: asyncio.Event
 ) -> object:
     """Send an upload, its last pieces only when they may go."""
 
     async def requests() -> AsyncIterator[pb.UploadArtifactRequest]:
-        yield pb.UploadArtifactRequest(tenant_id=house.tenant_id, upload_id=upload_id)
+        yield pb.UploadArtifactRequest(tenant_id=client.tenant_id, upload_id=upload_id)
         first, *others = pieces(body, MEBIBYTE)
         yield pb.UploadArtifactRequest(data=first)
         await may_go_on.wait()
         for piece in others:
             yield pb.UploadArtifactRequest(data=piece)
 
-    return await house.artifacts.UploadArtifact(requests())
+    return await client.artifacts.UploadArtifact(requests())

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.artifacts.house import digest_of
+from tests.support.artifacts_client import digest_of
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from servicekit.errors import DomainError, Forbidden, InvalidInput
 
 if TYPE_CHECKING:
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
 
 @pytest.fixture
-def house(person: House) -> House:
+def client(person: ArtifactsClient) -> ArtifactsClient:
     """Here it is a person who tries."""
     return person
 
@@ -51,22 +51,22 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_name_that_is_not_plain_is_refused(house: House, name: str) -> None:
+async def test_a_name_that_is_not_plain_is_refused(client: ArtifactsClient, name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await house.announce(house.draft(name), b"tea")
+        await client.create_upload(client.draft(name), b"tea")
     assert refused.value.reason in ("ERROR_REASON_REQUEST_INVALID", "ERROR_REASON_NAME_INVALID")
 
 
 @pytest.mark.parametrize("step", ["", ".", "..", "a/b", "A", "a b", "-a"])
-async def test_a_step_that_is_not_plain_is_refused(house: House, step: str) -> None:
+async def test_a_step_that_is_not_plain_is_refused(client: ArtifactsClient, step: str) -> None:
     with pytest.raises(InvalidInput):
-        await house.announce(house.draft(step=step), b"tea")
+        await client.create_upload(client.draft(step=step), b"tea")
 
 
 async def test_a_foreign_path_and_a_malformed_one_get_the_same_answer(
-    house: House, neighbour: House
+    client: ArtifactsClient, other_tenant: ArtifactsClient
 ) -> None:
-    theirs = await neighbour.put_one(b"tea", neighbour.draft())
+    theirs = await other_tenant.put_one(b"tea", other_tenant.draft())
     run = theirs.run_id
     paths = [
         theirs.path,
@@ -85,52 +85,58 @@ async def test_a_foreign_path_and_a_malformed_one_get_the_same_answer(
         "x",
     ]
 
-    told = {await _refusal(house, path) for path in paths}
+    told = {await _refusal(client, path) for path in paths}
     assert told == {("InvalidInput", "ERROR_REASON_PATH_INVALID", _TEXT)}
 
 
 async def test_a_foreign_file_cannot_be_copied_or_read_in_a_batch(
-    house: House, neighbour: House
+    client: ArtifactsClient, other_tenant: ArtifactsClient
 ) -> None:
-    theirs = await neighbour.put_one(b"tea", neighbour.draft())
+    theirs = await other_tenant.put_one(b"tea", other_tenant.draft())
 
     with pytest.raises(InvalidInput):
-        await house.copy(theirs, house.draft())
+        await client.copy(theirs, client.draft())
     pointer = artifact_pb2.ArtifactPointer(path=theirs.path, digest=theirs.digest)
-    assert (await house.get(pointer))[0].WhichOneof("outcome") == "status"
+    assert (await client.get(pointer))[0].WhichOneof("outcome") == "status"
 
 
-async def test_a_foreign_run_is_a_run_that_does_not_exist(house: House, neighbour: House) -> None:
-    result = (await house.put((house.draft(run_id=neighbour.run_id), b"tea")))[0]
+async def test_a_foreign_run_is_a_run_that_does_not_exist(
+    client: ArtifactsClient, other_tenant: ArtifactsClient
+) -> None:
+    result = (await client.put((client.draft(run_id=other_tenant.run_id), b"tea")))[0]
 
     assert "there is no run" in result.status.message
-    assert not (house.objects / "storage" / "acme" / neighbour.run_id).exists()
+    assert not (client.objects / "storage" / "acme" / other_tenant.run_id).exists()
 
 
-async def test_a_foreign_upload_is_one_that_does_not_exist(house: House, neighbour: House) -> None:
-    upload_id = (await neighbour.announce(neighbour.draft(), b"tea")).upload.upload_id
+async def test_a_foreign_upload_is_one_that_does_not_exist(
+    client: ArtifactsClient, other_tenant: ArtifactsClient
+) -> None:
+    upload_id = (await other_tenant.create_upload(other_tenant.draft(), b"tea")).upload.upload_id
 
     with pytest.raises(DomainError) as refused:
-        await house.send(upload_id, b"tea")
+        await client.send_upload(upload_id, b"tea")
     assert refused.value.reason == "ERROR_REASON_UPLOAD_NOT_FOUND"
 
 
-async def test_nobody_calls_for_a_tenant_that_is_not_theirs(house: House) -> None:
+async def test_nobody_calls_for_a_tenant_that_is_not_theirs(client: ArtifactsClient) -> None:
     for tenant_id in ("globex", "nobody"):
         with pytest.raises(Forbidden) as refused:
-            await house.artifacts.GetArtifact(
-                pb.GetArtifactRequest(tenant_id=tenant_id, path=house.path())
+            await client.artifacts.GetArtifact(
+                pb.GetArtifactRequest(tenant_id=tenant_id, path=client.path())
             )
         assert refused.value.reason == "ERROR_REASON_PERMISSION_DENIED"
 
 
-async def test_the_same_bytes_of_two_tenants_are_two_files(house: House, neighbour: House) -> None:
-    mine = await house.put_one(b"tea", house.draft())
-    theirs = await neighbour.put_one(b"tea", neighbour.draft())
+async def test_the_same_bytes_of_two_tenants_are_two_files(
+    client: ArtifactsClient, other_tenant: ArtifactsClient
+) -> None:
+    mine = await client.put_one(b"tea", client.draft())
+    theirs = await other_tenant.put_one(b"tea", other_tenant.draft())
 
     assert mine.digest == theirs.digest == digest_of(b"tea")
-    house.on_disk(mine.path).write_bytes(b"eat")
-    assert await neighbour.download(theirs.path) == b"tea"
+    client.on_disk(mine.path).write_bytes(b"eat")
+    assert await other_tenant.download(theirs.path) == b"tea"
 
 
 _TEXT = (
@@ -138,8 +144,8 @@ _TEXT = (
 )
 
 
-async def _refusal(house: House, path: str) -> tuple[str, str, str]:
+async def _refusal(client: ArtifactsClient, path: str) -> tuple[str, str, str]:
     with pytest.raises(DomainError) as refused:
-        await house.download(path)
+        await client.download(path)
     error = refused.value
     return type(error).__name__.removeprefix("Remote"), error.reason, error.message

@@ -11,7 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
-from tests.integration.artifacts.house import House, acting_for, appears, digest_of, reason_of
+from tests.support.artifacts_client import (
+    ArtifactsClient,
+    acting_for,
+    digest_of,
+    reason_of,
+    wait_for_file,
+)
 
 from artifacts.composition import compose
 from artifacts.object_store import client as object_store_client
@@ -91,8 +97,8 @@ def road(store: StoreConfig) -> Road:
 
 @pytest.fixture
 async def far(
-    road: Road, store: StoreConfig, data: DataPlane, keys: Keys, house: House
-) -> AsyncGenerator[House]:
+    road: Road, store: StoreConfig, data: DataPlane, keys: Keys, client: ArtifactsClient
+) -> AsyncGenerator[ArtifactsClient]:
     """The service at the other end of the road, for the same run."""
     async with (
         road.open() as address,
@@ -100,39 +106,39 @@ async def far(
     ):
         with compose("storage", COLLECTING, data, object_store) as service:
             async with (
-                serve(keys, *service.bindings, streaming=True) as served,
-                served.channel(acting_for("acme", keys)) as channel,
+                serve(keys, *service.bindings, streaming=True) as server,
+                server.channel(acting_for("acme", keys)) as channel,
             ):
-                yield House(channel, house.objects, "acme", house.run_id)
+                yield ArtifactsClient(channel, client.objects, "acme", client.run_id)
 
 
 async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
-    far: House, road: Road, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    far: ArtifactsClient, road: Road, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The later one saw its own request end, and that says nothing about the first one's."""
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
-    announced = await far.announce(far.draft(), first)
+    announced = await far.create_upload(far.draft(), first)
     road.closed = True
     refused = (await far.put((far.draft(), first)))[0]
     assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
     road.closed = False
     await _age_writes(database, far, "10 seconds")
     with pytest.raises(InvalidInput):
-        await far.send(announced.upload.upload_id, first[:10])
+        await far.send_upload(announced.upload.upload_id, first[:10])
     await _age_writes(database, far, "1 minute")
 
     writing = asyncio.create_task(far.put_one(second, far.draft()))
-    await appears(far.on_disk(far.path()))
+    await wait_for_file(far.on_disk(far.path()), writing)
     assert await road.deliver()
 
     assert (await writing).digest == digest_of(second)
     assert await far.download(far.path()) == second
 
 
-async def _age_writes(database: asyncpg.Connection, house: House, age: str) -> None:
+async def _age_writes(database: asyncpg.Connection, client: ArtifactsClient, age: str) -> None:
     await database.execute(
         f"UPDATE artifact_writes SET renewed_at = renewed_at - interval '{age}'"
         " WHERE run_id = $1::uuid",
-        house.run_id,
+        client.run_id,
     )

@@ -17,21 +17,25 @@ from artifacts.store import artifacts, writes
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.integration.artifacts.cluster import Cluster
+    from tests.support.databases import TenantDatabases
 
 LAYOUT = BucketLayout("storage")
 
 
 @pytest.fixture
-async def first(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
-    connection = await asyncpg.connect(cluster.url("acme"))
+async def first(
+    tenant_databases: TenantDatabases,
+) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(tenant_databases.superuser_url("acme"))
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def second(cluster: Cluster) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
-    connection = await asyncpg.connect(cluster.url("acme"))
+async def second(
+    tenant_databases: TenantDatabases,
+) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(tenant_databases.superuser_url("acme"))
     yield connection
     await connection.close()
 

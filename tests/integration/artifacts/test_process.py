@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.support.waiting import wait_until
 
 from nagaya_local.machine.ports import free_port
 from servicekit.testing import ISSUER, Keys
@@ -52,7 +53,7 @@ async def test_without_the_store_it_is_up_not_serving_and_says_what_it_waits_for
 ) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     process = await _start(settings | {"S3_ENDPOINT": endpoint}, tmp_path / "log")
-    line = await _logged(tmp_path / "log", "waits_for")
+    line = await _logged(process, tmp_path / "log", "waits_for")
 
     assert json.loads(line)["waits_for"] == f"S3 at {endpoint}"
     assert await _health(settings["NAGAYA_LISTEN"]) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -64,8 +65,8 @@ async def test_without_tenant_it_is_up_not_serving_and_says_what_it_waits_for(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
     process = await _start(settings, tmp_path / "log")
-    await _logged(tmp_path / "log", "the object store can be used")
-    line = await _logged(tmp_path / "log", "the migrations cannot be published yet")
+    await _logged(process, tmp_path / "log", "the object store can be used")
+    line = await _logged(process, tmp_path / "log", "the migrations cannot be published yet")
 
     assert json.loads(line)["waits_for"] == "tenant"
     assert await _health(settings["NAGAYA_LISTEN"]) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -75,7 +76,7 @@ async def test_without_tenant_it_is_up_not_serving_and_says_what_it_waits_for(
 
 async def test_a_wrong_key_of_the_store_is_told(settings: dict[str, str], tmp_path: Path) -> None:
     process = await _start(settings | {"S3_SECRET_KEY": "not the one"}, tmp_path / "log")
-    line = await _logged(tmp_path / "log", "waits_for")
+    line = await _logged(process, tmp_path / "log", "waits_for")
 
     assert "refused" in json.loads(line)["why"]
     process.kill()
@@ -89,16 +90,17 @@ async def _start(settings: dict[str, str], log: Path) -> asyncio.subprocess.Proc
         )
 
 
-async def _logged(log: Path, text: str) -> str:
-    """Wait for a line that holds a text."""
-    async with asyncio.timeout(30):
-        while not (found := _lines(log, text)):  # noqa: ASYNC110 - a file has no event
-            await asyncio.sleep(0.05)
-        return found[0]
+async def _logged(process: asyncio.subprocess.Process, log: Path, text: str) -> str:
+    """Return the first line that holds a text, once it is there."""
 
+    async def found() -> str | None:
+        lines = (await asyncio.to_thread(log.read_text)).splitlines()
+        return next((line for line in lines if text in line), None)
 
-def _lines(log: Path, text: str) -> list[str]:
-    return [line for line in log.read_text().splitlines() if text in line]
+    def ended() -> str:
+        return "" if process.returncode is None else f"it has ended: {log.read_text()}"
+
+    return await wait_until(found, unless=ended, seconds=30)
 
 
 async def _health(address: str) -> int:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
-from tests.integration.artifacts.house import MEBIBYTE, House, acting_for, digest_of, reason_of
+from tests.support.artifacts_client import (
+    MEBIBYTE,
+    ArtifactsClient,
+    acting_for,
+    digest_of,
+    reason_of,
+)
 
 from artifacts.composition import compose
 from artifacts.config import StoreConfig
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import asyncpg
-    from tests.integration.artifacts.cluster import Cluster
+    from tests.support.databases import TenantDatabases
 
     from dataplane.tenants import DataPlane
     from servicekit.testing import Keys
@@ -67,39 +73,43 @@ def away(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-async def far(away: Store, data: DataPlane, keys: Keys, cluster: Cluster) -> AsyncGenerator[House]:
+async def far(
+    away: Store, data: DataPlane, keys: Keys, tenant_databases: TenantDatabases
+) -> AsyncGenerator[ArtifactsClient]:
     """The service over the store that goes away."""
     async with ObjectStore(away.config) as object_store:
         with compose("storage", COLLECTING, data, object_store) as service:
             async with (
-                serve(keys, *service.bindings, streaming=True) as served,
-                served.channel(acting_for("acme", keys)) as channel,
+                serve(keys, *service.bindings, streaming=True) as server,
+                server.channel(acting_for("acme", keys)) as channel,
             ):
-                yield House(channel, away.folder, "acme", await cluster.create_run("acme"))
+                yield ArtifactsClient(
+                    channel, away.folder, "acme", await tenant_databases.create_run("acme")
+                )
 
 
 async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
-    away: Store, far: House
+    away: Store, far: ArtifactsClient
 ) -> None:
     async with away.up():
         kept = await far.put_one(b"kept", far.draft("artifacts/kept"))
-        announced = await far.announce(far.draft("artifacts/large"), b"large")
+        announced = await far.create_upload(far.draft("artifacts/large"), b"large")
 
     result = (await far.put((far.draft(), b"tea")))[0]
     assert reason_of(result.status) == "ERROR_REASON_STORE_UNAVAILABLE"
     for refused in (
-        far.send(announced.upload.upload_id, b"large"),
+        far.send_upload(announced.upload.upload_id, b"large"),
         far.download(kept.path),
         far.copy(kept, far.draft("artifacts/copy")),
     ):
         with pytest.raises(Unavailable) as error:
             await refused
         assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
-    assert (await far.announce(far.draft("artifacts/kept"), b"kept")).artifact == kept
+    assert (await far.create_upload(far.draft("artifacts/kept"), b"kept")).artifact == kept
 
     async with away.up():
         assert (await far.put_one(b"coffee", far.draft())).digest == digest_of(b"coffee")
-        assert (await far.send(announced.upload.upload_id, b"large")).size_bytes == 5
+        assert (await far.send_upload(announced.upload.upload_id, b"large")).size_bytes == 5
         assert await far.download(kept.path) == b"kept"
 
 
@@ -124,7 +134,7 @@ async def test_a_store_that_loses_what_is_cut_off_passes_the_probe_and_keeps_not
 
 
 async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
-    away: Store, far: House, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    away: Store, far: ArtifactsClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
@@ -147,12 +157,12 @@ async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
 
 
 async def test_a_store_that_dies_in_the_middle_of_an_upload_keeps_none_of_it(
-    away: Store, far: House, database: asyncpg.Connection
+    away: Store, far: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     body = os.urandom(64 * MEBIBYTE)
     async with away.up() as process:
-        announced = await far.announce(far.draft(), body)
-        sending = asyncio.create_task(far.send(announced.upload.upload_id, body))
+        announced = await far.create_upload(far.draft(), body)
+        sending = asyncio.create_task(far.send_upload(announced.upload.upload_id, body))
         while not list(away.folder.rglob(".rclone_temp_*")):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.001)
         process.kill()
@@ -161,5 +171,5 @@ async def test_a_store_that_dies_in_the_middle_of_an_upload_keeps_none_of_it(
         assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
 
     async with away.up():
-        assert (await far.send(announced.upload.upload_id, body)).digest == digest_of(body)
+        assert (await far.send_upload(announced.upload.upload_id, body)).digest == digest_of(body)
         assert far.on_disk(far.path()).read_bytes() == body

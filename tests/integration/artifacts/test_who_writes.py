@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from tests.integration.artifacts.house import MEBIBYTE, reason_of
-from tests.integration.artifacts.traces import RESERVED, authors, reserved, traces
+from tests.integration.artifacts.refusals import RESERVED, authors, reserved, traces
+from tests.support.artifacts_client import MEBIBYTE, reason_of
 
 from servicekit.errors import Conflict, Forbidden
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
 REPLY = "artifacts/0-1/call-1.json"
 OF_RUNS = [
@@ -32,39 +32,39 @@ OF_GATEWAY = [
 
 @pytest.mark.parametrize(("step", "name", "writer"), OF_RUNS + OF_GATEWAY)
 async def test_a_person_cannot_announce_what_a_workload_writes(
-    person: House, database: asyncpg.Connection, step: str, name: str, writer: str
+    person: ArtifactsClient, database: asyncpg.Connection, step: str, name: str, writer: str
 ) -> None:
-    await reserved(person.announce(person.draft(name, step), b"forged"), writer)
+    await reserved(person.create_upload(person.draft(name, step), b"forged"), writer)
     assert await traces(database, person) == {}
 
 
 @pytest.mark.parametrize("size", [3, 12 * MEBIBYTE])
 @pytest.mark.parametrize(("name", "writer"), [("output.json", "runs"), (REPLY, "llm-gateway")])
 async def test_a_person_cannot_send_what_a_workload_has_announced(
-    house: House,
-    gateway: House,
-    person: House,
+    client: ArtifactsClient,
+    gateway: ArtifactsClient,
+    person: ArtifactsClient,
     database: asyncpg.Connection,
     *,
     size: int,
     name: str,
     writer: str,
 ) -> None:
-    body, workload = os.urandom(size), house if writer == "runs" else gateway
-    upload_id = (await workload.announce(workload.draft(name), body)).upload.upload_id
+    body, workload = os.urandom(size), client if writer == "runs" else gateway
+    upload_id = (await workload.create_upload(workload.draft(name), body)).upload.upload_id
 
-    await reserved(person.send(upload_id, body), writer)
+    await reserved(person.send_upload(upload_id, body), writer)
     assert await traces(database, person) == {"uploads": 1}
 
-    committed = await workload.send(upload_id, body)
+    committed = await workload.send_upload(upload_id, body)
     assert await workload.download(committed.path) == body
-    await reserved(person.send(upload_id, body), writer)
+    await reserved(person.send_upload(upload_id, body), writer)
 
 
 @pytest.mark.parametrize("json_pointer", ["", "/content"])
 @pytest.mark.parametrize(("step", "name", "writer"), OF_RUNS + OF_GATEWAY)
 async def test_a_person_cannot_copy_to_where_a_workload_writes(
-    person: House,
+    person: ArtifactsClient,
     database: asyncpg.Connection,
     *,
     step: str,
@@ -80,7 +80,7 @@ async def test_a_person_cannot_copy_to_where_a_workload_writes(
 
 
 async def test_of_a_persons_batch_what_workloads_write_is_refused_alone(
-    person: House, database: asyncpg.Connection
+    person: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     reserved = [person.draft(name, step) for step, name, _ in OF_RUNS + OF_GATEWAY]
     results = await person.put(
@@ -93,17 +93,17 @@ async def test_of_a_persons_batch_what_workloads_write_is_refused_alone(
 
 
 async def test_not_even_the_committed_bytes_are_taken_from_a_person(
-    house: House, person: House
+    client: ArtifactsClient, person: ArtifactsClient
 ) -> None:
-    await house.put_one(b"tea", house.draft())
+    await client.put_one(b"tea", client.draft())
     draft = person.draft(step="draft")
 
-    await reserved(person.announce(draft, b"tea"), "runs")
+    await reserved(person.create_upload(draft, b"tea"), "runs")
     assert reason_of((await person.put((draft, b"tea")))[0].status) == RESERVED
 
 
 async def test_people_give_a_run_its_input_in_every_way(
-    person: House, database: asyncpg.Connection
+    person: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     brief, large = b'{"title": "Tea"}', os.urandom(5 * MEBIBYTE)
     given = await person.upload(person.draft(), brief)
@@ -122,17 +122,17 @@ async def test_people_give_a_run_its_input_in_every_way(
 
 
 async def test_runs_and_the_gateway_write_what_is_theirs_in_every_way(
-    house: House, gateway: House, database: asyncpg.Connection
+    client: ArtifactsClient, gateway: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     """As the product does: a reply, its content as the step's output, and what functions write."""
     reply, large = b'{"content": "Tea"}', b'{"content": "' + b"x" * (5 * MEBIBYTE) + b'"}'
     stored = await gateway.put_one(reply, gateway.draft(REPLY))
     lengthy = await gateway.upload(gateway.draft("artifacts/3-1/call-2.json"), large)
-    output = await house.copy(stored, house.draft(), "/content")
-    of_item = await house.copy(lengthy, house.draft("artifacts/3-1/output.json"), "/content")
-    failure = await house.put_one(b"{}", house.draft("artifacts/0-1/error-1.json"))
-    scan = await house.upload(house.draft("artifacts/0-1/scan.pdf"), large)
-    brief = await house.put_one(b'"a brief"', house.draft(step="input"))
+    output = await client.copy(stored, client.draft(), "/content")
+    of_item = await client.copy(lengthy, client.draft("artifacts/3-1/output.json"), "/content")
+    failure = await client.put_one(b"{}", client.draft("artifacts/0-1/error-1.json"))
+    scan = await client.upload(client.draft("artifacts/0-1/scan.pdf"), large)
+    brief = await client.put_one(b'"a brief"', client.draft(step="input"))
     files = {
         stored.path: reply,
         lengthy.path: large,
@@ -144,28 +144,31 @@ async def test_runs_and_the_gateway_write_what_is_theirs_in_every_way(
     }
 
     for path, body in files.items():
-        assert house.on_disk(path).read_bytes() == body
-    assert await authors(database, house) == {path: "ada" for path in files}
+        assert client.on_disk(path).read_bytes() == body
+    assert await authors(database, client) == {path: "ada" for path in files}
 
 
 async def test_neither_workload_writes_what_is_the_others(
-    house: House, gateway: House, person: House, database: asyncpg.Connection
+    client: ArtifactsClient,
+    gateway: ArtifactsClient,
+    person: ArtifactsClient,
+    database: asyncpg.Connection,
 ) -> None:
     source = await person.put_one(b'{"content": "tea"}', person.draft())
     before = await traces(database, person)
 
-    for workload, theirs in ((house, OF_GATEWAY), (gateway, OF_RUNS)):
+    for workload, theirs in ((client, OF_GATEWAY), (gateway, OF_RUNS)):
         for step, name, writer in theirs:
             draft = workload.draft(name, step)
-            await reserved(workload.announce(draft, b"tea"), writer)
+            await reserved(workload.create_upload(draft, b"tea"), writer)
             await reserved(workload.copy(source, draft), writer)
             assert reason_of((await workload.put((draft, b"tea")))[0].status) == RESERVED
-    await reserved(gateway.announce(gateway.draft(step="input"), b"tea"), "runs")
+    await reserved(gateway.create_upload(gateway.draft(step="input"), b"tea"), "runs")
     assert await traces(database, person) == before
 
 
 async def test_after_a_refused_forgery_the_place_is_free_for_its_writer(
-    house: House, gateway: House, person: House
+    client: ArtifactsClient, gateway: ArtifactsClient, person: ArtifactsClient
 ) -> None:
     forged = await person.put_one(b'{"content": "forged"}', person.draft())
     for name in ("output.json", REPLY):
@@ -175,19 +178,19 @@ async def test_after_a_refused_forgery_the_place_is_free_for_its_writer(
             await person.copy(forged, person.draft(name, "draft"))
 
     reply = await gateway.put_one(b'{"content": "true"}', gateway.draft(REPLY))
-    output = await house.copy(reply, house.draft(), "/content")
-    assert await house.download(output.path) == b'"true"'
+    output = await client.copy(reply, client.draft(), "/content")
+    assert await client.download(output.path) == b'"true"'
 
 
 async def test_the_input_of_a_run_that_does_not_exist_is_refused_as_before(
-    person: House, neighbour: House, database: asyncpg.Connection
+    person: ArtifactsClient, other_tenant: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     source = await person.put_one(b'"a brief"', person.draft())
     before = await traces(database, person)
 
-    for run_id in (str(uuid4()), neighbour.run_id):
+    for run_id in (str(uuid4()), other_tenant.run_id):
         draft = person.draft(run_id=run_id)
-        for attempt in (person.announce(draft, b"tea"), person.copy(source, draft)):
+        for attempt in (person.create_upload(draft, b"tea"), person.copy(source, draft)):
             with pytest.raises(Conflict) as refused:
                 await attempt
             assert refused.value.reason == "ERROR_REASON_RUN_NOT_FOUND"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
-from tests.integration.artifacts.house import (
+from tests.support.artifacts_client import (
     MEBIBYTE,
-    House,
+    ArtifactsClient,
     acting_for,
-    appears,
     digest_of,
     reason_of,
+    wait_for_file,
 )
 
 from artifacts.composition import compose
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def replica(
-    house: House, data: DataPlane, object_store: ObjectStore, keys: Keys
-) -> AsyncGenerator[House]:
+    client: ArtifactsClient, data: DataPlane, object_store: ObjectStore, keys: Keys
+) -> AsyncGenerator[ArtifactsClient]:
     """A second replica, as the same worker sees it."""
     with compose("storage", COLLECTING, data, object_store) as service:
         async with (
-            serve(keys, *service.bindings, streaming=True) as served,
-            served.channel(acting_for("acme", keys)) as channel,
+            serve(keys, *service.bindings, streaming=True) as server,
+            server.channel(acting_for("acme", keys)) as channel,
         ):
-            yield House(channel, house.objects, house.tenant_id, house.run_id)
+            yield ArtifactsClient(channel, client.objects, client.tenant_id, client.run_id)
 
 
 @pytest.mark.parametrize("size", [4096, 2 * MEBIBYTE + 1])
 async def test_of_64_writers_with_two_bodies_one_body_wins(
-    house: House, replica: House, database: asyncpg.Connection, size: int
+    client: ArtifactsClient, replica: ArtifactsClient, database: asyncpg.Connection, size: int
 ) -> None:
     bodies = [os.urandom(size), os.urandom(size)]
     reading = asyncio.Event()
 
     async def write(number: int) -> str:
-        through = (house, replica)[number % 2]
+        through = (client, replica)[number % 2]
         try:
             return (await _write(through, bodies[number // 2 % 2])).digest
         except Conflict:
@@ -63,7 +63,7 @@ async def test_of_64_writers_with_two_bodies_one_body_wins(
         seen: set[bytes] = set()
         while not reading.is_set():
             try:
-                seen.add(await replica.download(house.path()))
+                seen.add(await replica.download(client.path()))
             except NotFound:
                 await asyncio.sleep(0.005)
         return seen
@@ -76,20 +76,20 @@ async def test_of_64_writers_with_two_bodies_one_body_wins(
     (winner,) = {digest for digest in results if digest}
     won = [digest_of(body) == winner for body in bodies]
     assert [bool(result) for result in results] == [won[n // 2 % 2] for n in range(64)]
-    assert house.on_disk(house.path()).read_bytes() == bodies[won.index(True)]
+    assert client.on_disk(client.path()).read_bytes() == bodies[won.index(True)]
     assert seen <= {bodies[won.index(True)]}
     assert not await database.fetchval(
-        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", house.run_id
+        "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
 
 
 async def test_two_batches_with_the_same_paths_do_not_block_each_other(
-    house: House, replica: House
+    client: ArtifactsClient, replica: ArtifactsClient
 ) -> None:
-    drafts = [house.draft(f"artifacts/{n}") for n in range(20)]
+    drafts = [client.draft(f"artifacts/{n}") for n in range(20)]
     there = [(draft, b"tea") for draft in drafts]
     back = [(draft, b"coffee") for draft in reversed(drafts)]
-    results = await asyncio.gather(*(h.put(*b) for h in (house, replica) for b in (there, back)))
+    results = await asyncio.gather(*(h.put(*b) for h in (client, replica) for b in (there, back)))
 
     for position, draft in enumerate(drafts):
         outcomes = [
@@ -98,54 +98,54 @@ async def test_two_batches_with_the_same_paths_do_not_block_each_other(
         ]
         assert sorted(outcomes) == ["artifact", "artifact", "status", "status"]
         assert outcomes[0] == outcomes[2]
-        stored = house.on_disk(house.path(draft.name)).read_bytes()
+        stored = client.on_disk(client.path(draft.name)).read_bytes()
         assert stored == (b"tea" if outcomes[0] == "artifact" else b"coffee")
 
 
 async def test_a_writer_that_has_lost_its_lease_commits_nothing(
-    house: House, database: asyncpg.Connection
+    client: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     async with database.transaction():
         await database.execute("LOCK TABLE artifacts IN SHARE MODE")
-        writing = asyncio.create_task(house.put((house.draft(), b"tea")))
-        await appears(house.on_disk(house.path()))
+        writing = asyncio.create_task(client.put((client.draft(), b"tea")))
+        await wait_for_file(client.on_disk(client.path()), writing)
         await database.execute(
             "UPDATE artifact_writes SET writer = gen_random_uuid() WHERE run_id = $1::uuid",
-            house.run_id,
+            client.run_id,
         )
     result = (await writing)[0]
 
     assert "taken over" in result.status.message
     assert not await database.fetchval(
-        "SELECT count(*) FROM artifacts WHERE run_id = $1::uuid", house.run_id
+        "SELECT count(*) FROM artifacts WHERE run_id = $1::uuid", client.run_id
     )
 
 
 async def test_a_writer_that_has_lost_its_lease_can_send_its_upload_again(
-    house: House, database: asyncpg.Connection
+    client: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
-    announced = await house.announce(house.draft(), b"tea")
+    announced = await client.create_upload(client.draft(), b"tea")
     async with database.transaction():
         await database.execute("LOCK TABLE artifacts IN SHARE MODE")
-        sending = asyncio.create_task(house.send(announced.upload.upload_id, b"tea"))
-        await appears(house.on_disk(house.path()))
+        sending = asyncio.create_task(client.send_upload(announced.upload.upload_id, b"tea"))
+        await wait_for_file(client.on_disk(client.path()), sending)
         await database.execute(
             "UPDATE artifact_writes SET writer = gen_random_uuid(), in_flight = false"
             " WHERE run_id = $1::uuid",
-            house.run_id,
+            client.run_id,
         )
 
     with pytest.raises(Unavailable):
         await sending
-    sent = await house.send(announced.upload.upload_id, b"tea")
+    sent = await client.send_upload(announced.upload.upload_id, b"tea")
     assert sent.digest == digest_of(b"tea")
-    assert await house.download(house.path()) == b"tea"
+    assert await client.download(client.path()) == b"tea"
 
 
-async def _write(house: House, body: bytes) -> artifact_pb2.Artifact:
+async def _write(client: ArtifactsClient, body: bytes) -> artifact_pb2.Artifact:
     if len(body) > MEBIBYTE:
-        return await house.upload(house.draft(), body)
-    result = (await house.put((house.draft(), body)))[0]
+        return await client.upload(client.draft(), body)
+    result = (await client.put((client.draft(), body)))[0]
     if result.HasField("status"):
         assert reason_of(result.status) == "ERROR_REASON_ARTIFACT_CONFLICT"
         raise Conflict(result.status.message)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import grpc
+from tests.support.waiting import wait_until
 
 from interceptor.server import Binding, bind
 from nagaya.tenant.v1 import (
@@ -221,10 +222,12 @@ def _watching(servicer: _TenantServicer) -> Binding:
 
 
 async def until(read: Callable[[], Awaitable[object]], wanted: object) -> None:
-    """Wait until it is so: a database server tells nobody."""
-    async with asyncio.timeout(10):
-        while await read() != wanted:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.02)
+    """Return when a value is as wanted: a database server tells nobody."""
+
+    async def as_wanted() -> bool:
+        return await read() == wanted
+
+    await wait_until(as_wanted, seconds=10)
 
 
 async def until_known(data: DataPlane, tenant_id: str, generation: int) -> None:

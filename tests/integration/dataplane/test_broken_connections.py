@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.fixtures.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy
 
 from dataplane import failures
 from servicekit.errors import DatabaseUnavailable, DomainError, TooManyCalls
@@ -15,8 +15,8 @@ from servicekit.errors import DatabaseUnavailable, DomainError, TooManyCalls
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.fixtures.tcp_proxy import Way
     from tests.integration.dataplane.registry import Registry
+    from tests.support.tcp_proxy import Way
 
     from dataplane.connection_lease import ConnectionLease
     from dataplane.pools import Connection

@@ -7,12 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.fixtures.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, event
-from tests.fixtures.scripted_provider import Close, Pause, Reply, Reset
 from tests.integration.llm_gateway.reply_forms import CHAT_END, HI
+from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, event
+from tests.support.scripted_provider import Close, Pause, Reply, Reset
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Fields
+    from tests.support.gateway_client import Fields
 
 JSON = "application/json"
 STOP, CUT, REFUSAL = "FINISH_REASON_STOP", "FINISH_REASON_LENGTH", "FINISH_REASON_REFUSAL"

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.fixtures.provider_streams import CHAT, CLAUDE, RESPONSES, event
-from tests.fixtures.scripted_provider import Reply
+from tests.support.provider_streams import CHAT, CLAUDE, RESPONSES, event
+from tests.support.scripted_provider import Reply
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Fields
+    from tests.support.gateway_client import Fields
 
 REASONS = {200: "OK", 400: "Bad Request", 402: "Payment Required", 403: "Forbidden",
            404: "Not Found", 405: "Method Not Allowed", 408: "Timeout", 409: "Conflict",

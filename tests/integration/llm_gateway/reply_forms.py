@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fixtures.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, event
+from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, event
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import Piece
-    from tests.integration.llm_gateway.asking import Fields
+    from tests.support.gateway_client import Fields
+    from tests.support.scripted_provider import Piece
 
 HI = "hi there"
 CHAT_END = CHAT.ended("stop") + CHAT.used() + CHAT.done()

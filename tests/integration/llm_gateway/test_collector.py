@@ -8,14 +8,15 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.asking import Refused
+from tests.support.gateway_client import Refused
+from tests.support.waiting import wait_until
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 RESERVED, DISPATCHED, SETTLED, FAILED, UNKNOWN = (
     call_pb2.CALL_STATE_RESERVED,
@@ -39,11 +40,13 @@ def is_ended(call: call_pb2.Call) -> bool:
     return call.HasField("end_time")
 
 
-async def held(house: House, asking: Asking, call: int = 1) -> tuple[asyncio.Task[object], str]:
+async def held(
+    stack: GatewayStack, client: GatewayClient, call: int = 1
+) -> tuple[asyncio.Task[object], str]:
     """Ask, and return when the stub holds the request; with the rule that holds it."""
-    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
-    asked = asyncio.create_task(asking.ask(asking.spec(call=call)))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(client.generate(client.spec(call=call)))
+    await stack.stub.wait_until_held(rule, asked)
     return asked, rule
 
 
@@ -52,23 +55,24 @@ async def visit(management: asyncpg.Connection, tenant_id: str = "acme") -> floa
     await management.execute(
         "UPDATE llm_gateway_pending_work SET due_at = now() WHERE tenant_id = $1", tenant_id
     )
-    async with asyncio.timeout(20):
-        while True:
-            due = (await management.fetchval(WORK, tenant_id)).total_seconds()
-            if due > 0 and not 500 < due <= 600:  # neither waiting nor being visited
-                return due
-            await asyncio.sleep(0.05)  # another process's work is nothing to wait on
+
+    async def due() -> float | None:
+        seconds = (await management.fetchval(WORK, tenant_id)).total_seconds()
+        # neither waiting nor being visited
+        return seconds if seconds > 0 and not 500 < seconds <= 600 else None
+
+    return await wait_until(due)
 
 
 async def test_a_call_that_nobody_asks_for_again_is_unknown_some_time_after_its_process_died(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    asked, _ = await held(house, victim)
+    asked, _ = await held(stack, victim)
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    call = await asking.until(is_ended, NOTICED)
+    call = await client.wait_for_call(is_ended, seconds=NOTICED)
 
     assert (call.state, states(call)) == (UNKNOWN, [UNKNOWN])
     (attempt,) = call.attempts
@@ -76,113 +80,116 @@ async def test_a_call_that_nobody_asks_for_again_is_unknown_some_time_after_its_
     assert attempt.error == "the process that sent it died before its reply was stored"
     assert call.cost_micro_usd == attempt.cost_micro_usd > 0
     with pytest.raises(Refused) as refused:
-        await asking.ask()
+        await client.generate()
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    asked, rule = await held(house, victim)
-    async with asking.database.transaction():  # so that settling must wait
-        await asking.database.execute(
-            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", asking.run_id
+    asked, rule = await held(stack, victim)
+    async with client.database.transaction():  # so that settling must wait
+        await client.database.execute(
+            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", client.run_id
         )
-        house.stub.release(rule)
-        await asking.files.until_stored()
+        stack.stub.release(rule)
+        await client.files.wait_until_stored(asked)
         victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    call = await asking.until(is_ended, NOTICED)
+    call = await client.wait_for_call(is_ended, seconds=NOTICED)
 
-    (sent,) = asking.sent()
+    (sent,) = client.provider_calls()
     assert (call.state, states(call)) == (SETTLED, [SETTLED])
     assert call.usage.output_tokens == sent["output_tokens"]
     assert call.attempts[0].provider_request_id == sent["request_id"]
-    told = await asking.database.fetch(
-        "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{asking.run_id}/%"
+    told = await client.database.fetch(
+        "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{client.run_id}/%"
     )
     assert [tuple(row) for row in told] == [("workload:llm-gateway", "call.settle")]
-    assert (await asking.ask()).replayed
+    assert (await client.generate()).replayed
 
 
 async def test_a_call_that_waited_between_two_attempts_has_failed(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
-    house.stub.script(asking.word, status, times=1)
-    asked = asyncio.create_task(victim.ask())
-    await asking.until(lambda call: call.state == RESERVED)
+    stack.stub.script(client.word, status, times=1)
+    asked = asyncio.create_task(victim.generate())
+    await client.wait_for_call(lambda call: call.state == RESERVED, asked)
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    call = await asking.until(is_ended, NOTICED)
+    call = await client.wait_for_call(is_ended, seconds=NOTICED)
 
     assert (call.state, states(call)) == (FAILED, [FAILED])
-    assert states((await asking.ask()).call) == [FAILED, SETTLED]
+    assert states((await client.generate()).call) == [FAILED, SETTLED]
 
 
 async def test_a_call_that_a_living_process_works_on_is_left_to_it(
-    house: House, asking: Asking, management: asyncpg.Connection
+    stack: GatewayStack, client: GatewayClient, management: asyncpg.Connection
 ) -> None:
-    asked, rule = await held(house, asking)
+    asked, rule = await held(stack, client)
     async with asyncio.timeout(60):  # for longer than a dead process's call would be left
-        while (await age_of(asking)) < LEFT_BEHIND + LEASE:
+        while (await age_of(client)) < LEFT_BEHIND + LEASE:
             await visit(management)
-            assert (await asking.call()).state == DISPATCHED
-    house.stub.release(rule)
+            assert (await client.get_call()).state == DISPATCHED
+    stack.stub.release(rule)
     await asked
 
-    assert states(await asking.call()) == [SETTLED]
-    assert len(asking.sent()) == 1
+    assert states(await client.get_call()) == [SETTLED]
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_process_that_stands_still_for_two_leases_keeps_its_call(
-    house: House, asking: Asking, victim: Asking, management: asyncpg.Connection
+    stack: GatewayStack,
+    client: GatewayClient,
+    victim: GatewayClient,
+    management: asyncpg.Connection,
 ) -> None:
-    asked, rule = await held(house, victim)
+    asked, rule = await held(stack, victim)
     os.kill(victim.gateway.pid, signal.SIGSTOP)
-    frozen_at = await age_of(asking)
-    while (await age_of(asking)) < frozen_at + 2 * LEASE:
+    frozen_at = await age_of(client)
+    while (await age_of(client)) < frozen_at + 2 * LEASE:
         await visit(management)
-        assert (await asking.call()).state == DISPATCHED
+        assert (await client.get_call()).state == DISPATCHED
     os.kill(victim.gateway.pid, signal.SIGCONT)
-    house.stub.release(rule)
+    stack.stub.release(rule)
     await asked
 
-    assert states(await asking.call()) == [SETTLED]
-    assert len(asking.sent()) == 1
+    assert states(await client.get_call()) == [SETTLED]
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_process_that_wakes_up_after_its_call_was_given_up_settles_it(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    asked, rule = await held(house, victim)
+    asked, rule = await held(stack, victim)
     os.kill(victim.gateway.pid, signal.SIGSTOP)
-    given_up = await asking.until(is_ended, NOTICED)
-    house.stub.release(rule)
+    given_up = await client.wait_for_call(is_ended, seconds=NOTICED)
+    stack.stub.release(rule)
     os.kill(victim.gateway.pid, signal.SIGCONT)
     await asked
-    call = await asking.call()
+    call = await client.get_call()
 
     assert (given_up.state, states(given_up)) == (UNKNOWN, [UNKNOWN])
     assert (call.state, states(call)) == (SETTLED, [SETTLED])
     assert not call.attempts[0].estimated
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_tenant_is_visited_daily_once_nothing_of_it_is_open_or_about_to_be(
-    house: House, asking: Asking, management: asyncpg.Connection
+    stack: GatewayStack, client: GatewayClient, management: asyncpg.Connection
 ) -> None:
-    other = await asking.for_tenant("globex")
-    await other.ask()
+    other = await client.for_tenant("globex")
+    await other.generate()
     noted_just_now = await visit(management, "globex")
-    asked, rule = await held(house, other, call=2)
+    asked, rule = await held(stack, other, call=2)
     with_a_call = await visit(management, "globex")
-    house.stub.release(rule)
+    stack.stub.release(rule)
     await asked
     await management.execute(
         "UPDATE llm_gateway_pending_work SET noted_at = noted_at - interval '1 hour'"
@@ -196,20 +203,20 @@ async def test_a_tenant_is_visited_daily_once_nothing_of_it_is_open_or_about_to_
 
 
 async def test_no_call_waits_long_for_what_the_collector_is_to_be_told(
-    victim: Asking, management: asyncpg.Connection
+    victim: GatewayClient, management: asyncpg.Connection
 ) -> None:
     async with management.transaction():
         await management.execute("LOCK TABLE llm_gateway_pending_work")
-        done = await victim.ask(seconds=10)
+        done = await victim.generate(seconds=10)
 
     assert done.call.state == SETTLED
-    assert len(victim.sent()) == 1
+    assert len(victim.provider_calls()) == 1
 
 
-async def age_of(asking: Asking) -> float:
+async def age_of(client: GatewayClient) -> float:
     """Return for how many seconds the first call has been in the ledger, by its own clock."""
-    age = await asking.database.fetchval(
+    age = await client.database.fetchval(
         "SELECT clock_timestamp() - created_at FROM llm_calls WHERE run_id = $1::text::uuid",
-        asking.run_id,
+        client.run_id,
     )
     return age.total_seconds()

@@ -11,13 +11,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import FAIL, REDO, Refused
+from tests.support.gateway_client import FAIL, REDO, Refused
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House, Server
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
+    from tests.support.processes import ServiceProcess
 
 SETTLED, FAILED, UNKNOWN, DISPATCHED = (
     call_pb2.CALL_STATE_SETTLED,
@@ -29,46 +30,46 @@ SETTLED, FAILED, UNKNOWN, DISPATCHED = (
 
 @pytest.mark.parametrize("after_chunks", [None, 3])
 async def test_a_call_held_open_when_its_process_dies_is_unknown_and_then_redone(
-    house: House, asking: Asking, victim: Asking, after_chunks: int | None
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient, after_chunks: int | None
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": after_chunks}, nth=1)
-    asked = asyncio.create_task(victim.ask(victim.spec(unknown_policy=REDO)))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": after_chunks}, nth=1)
+    asked = asyncio.create_task(victim.generate(victim.spec(unknown_policy=REDO)))
+    await stack.stub.wait_until_held(rule, asked)
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(unknown_policy=FAIL))
-    left = await asking.call()
-    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+        await client.generate(client.spec(unknown_policy=FAIL))
+    left = await client.get_call()
+    redone = await client.generate(client.spec(unknown_policy=REDO))
 
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
     assert [attempt.state for attempt in left.attempts] == [UNKNOWN]
     assert left.attempts[0].estimated
     assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_reply_stored_before_its_process_died_settles_the_call(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    asked = asyncio.create_task(victim.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    async with asking.database.transaction():  # so that settling must wait
-        await asking.database.execute(
-            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", asking.run_id
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    asked = asyncio.create_task(victim.generate())
+    await stack.stub.wait_until_held(rule, asked)
+    async with client.database.transaction():  # so that settling must wait
+        await client.database.execute(
+            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", client.run_id
         )
-        house.stub.release(rule)
-        await asking.files.until_stored()
+        stack.stub.release(rule)
+        await client.files.wait_until_stored(asked)
         victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    again = await asking.ask()
+    again = await client.generate()
 
-    (sent,) = asking.sent()
+    (sent,) = client.provider_calls()
     assert again.replayed
     assert again.call.state == SETTLED
     assert [attempt.state for attempt in again.call.attempts] == [SETTLED]
@@ -78,87 +79,87 @@ async def test_a_reply_stored_before_its_process_died_settles_the_call(
 
 
 async def test_a_process_that_dies_between_two_attempts_leaves_nothing_unknown(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
-    house.stub.script(asking.word, status, times=1)
-    asked = asyncio.create_task(victim.ask())
-    await asking.until(lambda call: call.state == call_pb2.CALL_STATE_RESERVED)
+    stack.stub.script(client.word, status, times=1)
+    asked = asyncio.create_task(victim.generate())
+    await client.wait_for_call(lambda call: call.state == call_pb2.CALL_STATE_RESERVED, asked)
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    again = await asking.ask()
+    again = await client.generate()
 
     assert [attempt.state for attempt in again.call.attempts] == [FAILED, SETTLED]
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_frozen_process_that_wakes_up_too_late_books_what_it_paid(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
-    asked = asyncio.create_task(victim.ask(victim.spec(unknown_policy=REDO)))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    house.stub.script(asking.word, {"kind": "reply", "text": "Another reply."}, nth=1)
+    rule = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(victim.generate(victim.spec(unknown_policy=REDO)))
+    await stack.stub.wait_until_held(rule, asked)
+    stack.stub.script(client.word, {"kind": "reply", "text": "Another reply."}, nth=1)
     os.kill(victim.gateway.pid, signal.SIGSTOP)
-    redone = await asking.ask(asking.spec(unknown_policy=REDO))
-    house.stub.release(rule)
+    redone = await client.generate(client.spec(unknown_policy=REDO))
+    stack.stub.release(rule)
     os.kill(victim.gateway.pid, signal.SIGCONT)
 
     late = await asked
-    now = await asking.call()
+    now = await client.get_call()
 
     assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
     assert late.call.output_digest == redone.call.output_digest
     assert [attempt.state for attempt in now.attempts] == [FAILED, SETTLED]
     assert [attempt.estimated for attempt in now.attempts] == [False, False]
     assert now.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in now.attempts)
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_frozen_process_that_nobody_replaced_settles_its_call(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
-    asked = asyncio.create_task(victim.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(victim.generate())
+    await stack.stub.wait_until_held(rule, asked)
     os.kill(victim.gateway.pid, signal.SIGSTOP)
     with pytest.raises(Refused) as refused:
-        await asking.ask()
-    house.stub.release(rule)
+        await client.generate()
+    stack.stub.release(rule)
     os.kill(victim.gateway.pid, signal.SIGCONT)
 
     late = await asked
 
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
     assert [attempt.state for attempt in late.call.attempts] == [SETTLED]
-    assert (await asking.ask()).replayed
-    assert len(asking.sent()) == 1
+    assert (await client.generate()).replayed
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_process_told_to_stop_says_what_it_gave_up(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    asked = asyncio.create_task(victim.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    asked = asyncio.create_task(victim.generate())
+    await stack.stub.wait_until_held(rule, asked)
     asked.cancel()
     await asyncio.to_thread(victim.gateway.stop)
 
-    call = await asking.call()
+    call = await client.get_call()
 
     assert call.state == UNKNOWN
     assert [attempt.state for attempt in call.attempts] == [UNKNOWN]
 
 
 async def test_a_process_told_to_stop_books_what_it_had_heard(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     said = "cranes " * 4_000
     action = {"kind": "reply", "text": said, "chunks": 40}
     slow = {"first_token_ms": 0, "chunk_ms": 200}
-    house.stub.script(asking.word, action, latency=slow)
+    stack.stub.script(client.word, action, latency=slow)
     heard = 0
     async with aclosing(victim.stream()) as events:
         async for event in events:
@@ -167,7 +168,7 @@ async def test_a_process_told_to_stop_books_what_it_had_heard(
                 break
     await asyncio.to_thread(victim.gateway.stop)
 
-    call = await asking.call()
+    call = await client.get_call()
 
     (attempt,) = call.attempts
     assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
@@ -176,45 +177,42 @@ async def test_a_process_told_to_stop_books_what_it_had_heard(
 
 
 async def test_a_paid_reply_outlives_a_defect_of_the_service_that_stores_it(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    asked = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    log = house.artifacts.log
-    before = log.read_text().count("a defect")
-    await asking.database.execute("ALTER TABLE artifacts RENAME TO artifacts_away")
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    asked = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, asked)
+    before = stack.artifacts.log.read_text().count("a defect")
+    await client.database.execute("ALTER TABLE artifacts RENAME TO artifacts_away")
     try:
-        house.stub.release(rule)
-        async with asyncio.timeout(20):
-            while log.read_text().count("a defect") == before:  # noqa: ASYNC110 - another process's log
-                await asyncio.sleep(0.05)
+        stack.stub.release(rule)
+        await stack.artifacts.wait_until_logged("a defect", asked, times=before + 1)
     finally:
-        await asking.database.execute("ALTER TABLE artifacts_away RENAME TO artifacts")
+        await client.database.execute("ALTER TABLE artifacts_away RENAME TO artifacts")
 
     done = await asked
 
     assert [attempt.state for attempt in done.call.attempts] == [SETTLED]
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_heard(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     said = "cranes " * 4_000
     action = {"kind": "reply", "text": said, "chunks": 40}
-    house.stub.script(asking.word, action, latency={"first_token_ms": 0, "chunk_ms": 250}, times=1)
-    asked = asyncio.create_task(victim.ask())
-    noted = await asking.until(
-        lambda call: any(attempt.usage.output_tokens > 500 for attempt in call.attempts)
+    stack.stub.script(client.word, action, latency={"first_token_ms": 0, "chunk_ms": 250}, times=1)
+    asked = asyncio.create_task(victim.generate())
+    noted = await client.wait_for_call(
+        lambda call: any(attempt.usage.output_tokens > 500 for attempt in call.attempts), asked
     )
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(unknown_policy=FAIL))
-    left = await asking.call()
+        await client.generate(client.spec(unknown_policy=FAIL))
+    left = await client.get_call()
 
     (attempt,) = left.attempts
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
@@ -225,15 +223,15 @@ async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_heard(
 
 
 async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     """30 keys asked for as Temporal would, while their process is killed five times."""
     seed = secrets.randbits(30)
     chance = random.Random(seed)  # noqa: S311 - to be repeated
-    house.stub.script(asking.word, {"kind": "delay", "delay_ms": 150}, times=1000)
-    gateway = house.gateway("killed")
+    stack.stub.script(client.word, {"kind": "delay", "delay_ms": 150}, times=1000)
+    gateway = stack.gateway("killed")
     gateway.start()
-    keys = [asyncio.create_task(until_settled(asking, gateway, n)) for n in range(1, 31)]
+    keys = [asyncio.create_task(until_settled(client, gateway, n)) for n in range(1, 31)]
     for _ in range(5):
         await asyncio.sleep(chance.uniform(0.05, 0.4))
         gateway.kill()
@@ -242,7 +240,7 @@ async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(
     gateway.stop()
 
     sent: dict[str, list[dict[str, Any]]] = {}
-    for each in asking.sent():
+    for each in client.provider_calls():
         sent.setdefault(each["idempotency"], []).append(each)
     for call in calls:
         names = [f"{key_of(call)}/{attempt.attempt}" for attempt in call.attempts]
@@ -255,14 +253,16 @@ async def test_no_kill_at_a_random_instant_makes_the_ledger_lie(
     assert sent.keys() <= recorded, f"seed {seed}"
 
 
-async def until_settled(asking: Asking, gateway: Server, number: int) -> call_pb2.Call:
+async def until_settled(
+    client: GatewayClient, gateway: ServiceProcess, number: int
+) -> call_pb2.Call:
     """Ask for a key as an activity does: again until it is settled."""
-    through = await asking.through(gateway)
+    through = await client.via(gateway)
     spec = through.spec(call=number, unknown_policy=REDO)
     async with asyncio.timeout(90):
         while True:
             try:
-                done = await through.ask(spec, seconds=20)
+                done = await through.generate(spec, seconds=20)
             except Refused:
                 await asyncio.sleep(0.1)
             else:

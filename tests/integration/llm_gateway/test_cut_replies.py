@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import by_id, struct
-from tests.integration.llm_gateway.cataloguing import model, new_name, price, set_model, set_price
 from tests.integration.llm_gateway.test_money import recounted, told, used
+from tests.support.catalog import model, new_name, price, set_model, set_price
+from tests.support.gateway_client import by_id, struct
 
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from servicekit.times import now
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 
 SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
@@ -38,16 +38,16 @@ ALWAYS = {"times": 100}
 
 @pytest.mark.parametrize("model_id", WORDS)
 async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_asked_for(
-    house: House, asking: Asking, model_id: str
+    stack: GatewayStack, client: GatewayClient, model_id: str
 ) -> None:
-    house.stub.script(asking.word, LONG, **ALWAYS)
-    spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
-    other = await asking.through(house.gateways[1])
+    stack.stub.script(client.word, LONG, **ALWAYS)
+    spec = client.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
+    other = await client.via(stack.gateways[1])
 
-    refusals = [await through.refusal(spec) for through in (asking, other, asking)]
-    call = await asking.call()
+    refusals = [await through.generate_refused(spec) for through in (client, other, client)]
+    call = await client.get_call()
 
-    (sent,) = asking.sent()
+    (sent,) = client.provider_calls()
     assert sent["finish_reason"] == WORDS[model_id]
     assert {str(refused) for refused in refusals} == {str(refusals[0])}
     assert {refused.reason for refused in refusals} == {"REPLY_CUT"}
@@ -56,13 +56,13 @@ async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_a
     assert "max_output_tokens is 100" in str(refusals[0])
     limits = {refused.metadata["limit_tokens"] for refused in refusals}
     assert limits == {str(ALLOWED[model_id])}
-    _, cost = await recounted(house, model_id, sent)
+    _, cost = await recounted(stack, model_id, sent)
     assert call.state == call_pb2.CALL_STATE_FAILED
     assert (told(call.usage), call.cost_micro_usd) == (used(sent), cost)
     assert [attempt.estimated for attempt in call.attempts] == [False]
-    listed = await asking.list(
+    listed = await client.list_calls(
         call_service_pb2.ListCallsRequest(
-            tenant_id="acme", run_id=asking.run_id, state=call_pb2.CALL_STATE_FAILED
+            tenant_id="acme", run_id=client.run_id, state=call_pb2.CALL_STATE_FAILED
         )
     )
     assert list(listed.calls) == [call]
@@ -70,71 +70,73 @@ async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_a
 
 @pytest.mark.parametrize("model_id", WORDS)
 async def test_reasoning_that_left_nothing_for_the_reply_is_named(
-    house: House, asking: Asking, model_id: str
+    stack: GatewayStack, client: GatewayClient, model_id: str
 ) -> None:
     allowed = ALLOWED[model_id]
-    house.stub.script(asking.word, ENDED | {"reasoning_tokens": allowed - 92}, **ALWAYS)
-    spec = asking.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
+    stack.stub.script(client.word, ENDED | {"reasoning_tokens": allowed - 92}, **ALWAYS)
+    spec = client.spec(model=by_id(model_id), output_schema=SCHEMA, max_output_tokens=100)
 
-    refused = await asking.refusal(spec)
+    refused = await client.generate_refused(spec)
 
     assert refused.reason == "REPLY_CUT"
     words = f"reasoning used {allowed - 92:,} of the {allowed:,} that were allowed"
     assert words in str(refused)
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_a_model_that_may_say_no_more_is_named(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, ENDED)
+async def test_a_model_that_may_say_no_more_is_named(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    stack.stub.script(client.word, ENDED)
 
-    refused = await asking.refusal(asking.spec(output_schema=SCHEMA))
+    refused = await client.generate_refused(client.spec(output_schema=SCHEMA))
 
     assert "the model may say no more than" in str(refused)
 
 
 async def test_a_larger_limit_is_another_request_and_goes_under_the_next_call_number(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, ENDED, times=1)
-    await asking.refusal(asking.spec(output_schema=SCHEMA, max_output_tokens=100))
+    stack.stub.script(client.word, ENDED, times=1)
+    await client.generate_refused(client.spec(output_schema=SCHEMA, max_output_tokens=100))
     more: dict[str, Any] = {"output_schema": SCHEMA, "max_output_tokens": 1_000}
 
-    reused = await asking.refusal(asking.spec(**more))
-    done = await asking.ask(asking.spec(call=2, **more))
+    reused = await client.generate_refused(client.spec(**more))
+    done = await client.generate(client.spec(call=2, **more))
 
     assert reused.reason == "CALL_KEY_REUSED"
     assert done.call.state == call_pb2.CALL_STATE_SETTLED
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_the_same_request_goes_on_once_its_model_may_say_more(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     short = model(new_name("m"), "claude", new_name("c"))
     short.capabilities.json_schema = True
-    await set_model(asking, short)
-    await set_price(asking, price(short.model_id, now(), 1_000_000))
-    house.stub.script(asking.word, ENDED, times=1)
-    spec = asking.spec(output_schema=SCHEMA, model=by_id(short.model_id))
-    assert [(await asking.refusal(spec)).reason for _ in range(2)] == ["REPLY_CUT"] * 2
+    await set_model(client, short)
+    await set_price(client, price(short.model_id, now(), 1_000_000))
+    stack.stub.script(client.word, ENDED, times=1)
+    spec = client.spec(output_schema=SCHEMA, model=by_id(short.model_id))
+    assert [(await client.generate_refused(spec)).reason for _ in range(2)] == ["REPLY_CUT"] * 2
 
     short.capabilities.max_output_tokens = 2_000
-    await set_model(asking, short)
-    done = await asking.ask(spec)
+    await set_model(client, short)
+    done = await client.generate(spec)
 
     assert [attempt.state for attempt in done.call.attempts] == [
         call_pb2.CALL_STATE_FAILED,
         call_pb2.CALL_STATE_SETTLED,
     ]
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_reply_that_is_whole_when_its_limit_ends_it_is_settled(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, ENDED | {"text": '{"title": "Cranes"}'})
+    stack.stub.script(client.word, ENDED | {"text": '{"title": "Cranes"}'})
 
-    done = await asking.ask(asking.spec(output_schema=SCHEMA))
+    done = await client.generate(client.spec(output_schema=SCHEMA))
 
     assert done.call.finish_reason == call_pb2.FINISH_REASON_LENGTH
-    assert (await asking.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}

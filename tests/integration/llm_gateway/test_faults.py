@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import FAIL, REDO, Refused, by_id
-from tests.integration.llm_gateway.house import running
+from tests.support.gateway_client import FAIL, REDO, Refused, by_id
+from tests.support.processes import running
 
 from nagaya.llm_gateway.v1 import (
     call_pb2,
@@ -22,8 +22,8 @@ from servicekit.call import on_behalf_of
 from servicekit.errors import Unavailable
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
     from nagaya.llm_gateway.v1 import generation_pb2
 
@@ -115,25 +115,27 @@ OF_A_WIRE_FORMAT = (
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 async def test_a_fault_has_the_consequences_that_it_should(
-    house: House, asking: Asking, case: Case, model: str
+    stack: GatewayStack, client: GatewayClient, case: Case, model: str
 ) -> None:
-    house.stub.script(asking.word, case.action, **case.rule)
-    spec = asking.spec(model=by_id(model), unknown_policy=case.policy)
-    impatient = await asking.through(house.gateways[1])
+    stack.stub.script(client.word, case.action, **case.rule)
+    spec = client.spec(model=by_id(model), unknown_policy=case.policy)
+    impatient = await client.via(stack.gateways[1])
 
     reason = await reason_of(impatient, spec, case.deadline)
-    call = await asking.call()
+    call = await client.get_call()
 
     assert reason == case.reason
     assert tuple(attempt.state for attempt in call.attempts) == case.attempts
     assert call.state == case.state
-    assert len(asking.sent()) == len(case.attempts)
+    assert len(client.provider_calls()) == len(case.attempts)
     check_money(call)
 
 
-async def reason_of(asking: Asking, spec: generation_pb2.GenerationSpec, deadline: float) -> str:
+async def reason_of(
+    client: GatewayClient, spec: generation_pb2.GenerationSpec, deadline: float
+) -> str:
     try:
-        await asking.ask(spec, seconds=deadline)
+        await client.generate(spec, seconds=deadline)
     except Refused as error:
         return error.reason
     return ""
@@ -153,15 +155,15 @@ def check_money(call: call_pb2.Call) -> None:
 
 
 async def test_a_provider_that_never_ends_is_given_up_after_the_time_for_a_reply(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     action = {"kind": "reply", "text": "cranes " * 4_000, "chunks": 40}
-    house.stub.script(asking.word, action, latency={"first_token_ms": 0, "chunk_ms": 250})
+    stack.stub.script(client.word, action, latency={"first_token_ms": 0, "chunk_ms": 250})
 
-    with running(house.gateway("hasty", NAGAYA_PROVIDER_REPLY_SECONDS="2")) as gateway:
-        hasty = await asking.through(gateway)
-        reason = await reason_of(hasty, asking.spec(), 30)
-    call = await asking.call()
+    with running(stack.gateway("hasty", NAGAYA_PROVIDER_REPLY_SECONDS="2")) as gateway:
+        hasty = await client.via(gateway)
+        reason = await reason_of(hasty, client.spec(), 30)
+    call = await client.get_call()
 
     assert reason == "CALL_OUTCOME_UNKNOWN"
     assert "the time for a reply was over" in call.attempts[0].error
@@ -169,83 +171,87 @@ async def test_a_provider_that_never_ends_is_given_up_after_the_time_for_a_reply
     check_money(call)
 
 
-async def test_retry_after_is_a_floor(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, status(429, **{"retry-after": "1.5"}), times=1)
+async def test_retry_after_is_a_floor(stack: GatewayStack, client: GatewayClient) -> None:
+    stack.stub.script(client.word, status(429, **{"retry-after": "1.5"}), times=1)
 
-    await asking.ask()
+    await client.generate()
 
-    first, second = (datetime.fromisoformat(call["begin_time"]) for call in asking.sent())
+    first, second = (datetime.fromisoformat(call["begin_time"]) for call in client.provider_calls())
     assert 1.5 <= (second - first).total_seconds() < 3
 
 
-async def test_a_limited_caller_is_told_when_to_come_back(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, status(429, **{"retry-after": "77"}))
+async def test_a_limited_caller_is_told_when_to_come_back(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    stack.stub.script(client.word, status(429, **{"retry-after": "77"}))
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(seconds=5)
+        await client.generate(seconds=5)
 
     assert refused.value.metadata["retry_after_ms"] == "77000"
     assert refused.value.metadata["http_status"] == "429"
 
 
-async def test_no_attempt_begins_after_the_callers_deadline(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, {"kind": "overloaded", "delay_ms": 400}, **ALWAYS)
+async def test_no_attempt_begins_after_the_callers_deadline(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    stack.stub.script(client.word, {"kind": "overloaded", "delay_ms": 400}, **ALWAYS)
     began = time.monotonic()
 
     with pytest.raises(Refused):
-        await asking.ask(seconds=0.6)
+        await client.generate(seconds=0.6)
 
     assert time.monotonic() - began < 1.5
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_reply_longer_than_its_caller_waits_is_still_settled(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 1})
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 1})
     with pytest.raises(Refused):
-        await asking.ask(seconds=0.5)
+        await client.generate(seconds=0.5)
 
-    house.stub.release(rule)
-    again = await asking.ask()
+    stack.stub.release(rule)
+    again = await client.generate()
 
     assert again.call.state == SETTLED
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_an_unknown_outcome_is_refused_until_somebody_says_redo(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "drop"}, times=1)
+    stack.stub.script(client.word, {"kind": "drop"}, times=1)
     for _ in range(2):
-        assert await reason_of(asking, asking.spec(), 30) == "CALL_OUTCOME_UNKNOWN"
-    assert len(asking.sent()) == 1
+        assert await reason_of(client, client.spec(), 30) == "CALL_OUTCOME_UNKNOWN"
+    assert len(client.provider_calls()) == 1
 
-    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+    redone = await client.generate(client.spec(unknown_policy=REDO))
 
     assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
-async def test_a_failed_call_may_be_tried_again(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, status(400), times=1)
-    assert await reason_of(asking, asking.spec(), 30) == "PROVIDER_REFUSED"
+async def test_a_failed_call_may_be_tried_again(stack: GatewayStack, client: GatewayClient) -> None:
+    stack.stub.script(client.word, status(400), times=1)
+    assert await reason_of(client, client.spec(), 30) == "PROVIDER_REFUSED"
 
-    again = await asking.ask()
+    again = await client.generate()
 
     assert not again.replayed
     assert [attempt.state for attempt in again.call.attempts] == [FAILED, SETTLED]
 
 
 async def test_a_channel_that_repeats_does_not_multiply_the_attempts(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "overloaded"}, **ALWAYS)
-    request = generation_service_pb2.GenerateRequest(tenant_id="acme", spec=asking.spec())
+    stack.stub.script(client.word, {"kind": "overloaded"}, **ALWAYS)
+    request = generation_service_pb2.GenerateRequest(tenant_id="acme", spec=client.spec())
 
-    async with house.workload(house.gateways[0], "runs") as channel:
+    async with stack.workload(stack.gateways[0], "runs") as channel:
         stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
         with on_behalf_of(tenant_id="acme", user_id="ada"), pytest.raises(Unavailable):
             await stub.Generate(request)
 
-    assert len(asking.sent()) == 3
+    assert len(client.provider_calls()) == 3

@@ -8,12 +8,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import Asking, Refused, by_id, of_class, struct
+from tests.support.gateway_client import GatewayClient, Refused, by_id, of_class, struct
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_stack import GatewayStack
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -23,130 +23,134 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-async def test_a_reply_is_sent_for_once_stored_and_settled(asking: Asking) -> None:
-    done = await asking.ask()
+async def test_a_reply_is_sent_for_once_stored_and_settled(client: GatewayClient) -> None:
+    done = await client.generate()
 
-    (sent,) = asking.sent()
-    reply = await asking.files.reply(done.call)
+    (sent,) = client.provider_calls()
+    reply = await client.files.reply(done.call)
     assert not done.replayed
     assert hashlib.sha256(reply["content"].encode()).hexdigest() == sent["reply_digest"]
     assert done.call.state == call_pb2.CALL_STATE_SETTLED
     assert done.call.output_path == (
-        f"storage/acme/{asking.run_id}/draft/artifacts/0-1/call-1.json"
+        f"storage/acme/{client.run_id}/draft/artifacts/0-1/call-1.json"
     )
     assert done.call.summary.startswith(f"{len(reply['content']):,} characters")
     assert reply["finish_reason"] == "stop"
     assert (reply["provider"], reply["model"]) == ("claude", "claude-sonnet-5-5")
     assert [a.state for a in done.call.attempts] == [call_pb2.CALL_STATE_SETTLED]
     assert done.call.attempts[0].provider_request_id == sent["request_id"]
-    assert sent["idempotency"] == f"{asking.run_id}/draft/0-1/1/1"
+    assert sent["idempotency"] == f"{client.run_id}/draft/0-1/1/1"
 
 
-async def test_settling_leaves_one_row_in_the_audit_log(asking: Asking) -> None:
-    await asking.ask()
+async def test_settling_leaves_one_row_in_the_audit_log(client: GatewayClient) -> None:
+    await client.generate()
 
-    rows = await asking.database.fetch(
+    rows = await client.database.fetch(
         "SELECT user_id, action, details FROM audit_logs WHERE resource_id LIKE $1",
-        f"{asking.run_id}%",
+        f"{client.run_id}%",
     )
     assert [(row["user_id"], row["action"]) for row in rows] == [("ada", "call.settle")]
     assert json.loads(rows[0]["details"])["attempt"] == 1
 
 
-async def test_the_same_request_again_costs_nothing(asking: Asking) -> None:
-    first = await asking.ask()
-    again = await asking.ask()
+async def test_the_same_request_again_costs_nothing(client: GatewayClient) -> None:
+    first = await client.generate()
+    again = await client.generate()
 
     assert again.replayed
     assert again.call == first.call
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_a_key_cannot_be_used_for_another_request(asking: Asking) -> None:
-    await asking.ask()
+async def test_a_key_cannot_be_used_for_another_request(client: GatewayClient) -> None:
+    await client.generate()
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec("Write about herons."))
+        await client.generate(client.spec("Write about herons."))
 
     assert refused.value.reason == "CALL_KEY_REUSED"
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_64_simultaneous_calls_of_one_key_are_one(house: House, asking: Asking) -> None:
-    others = [await asking.through(gateway) for gateway in house.gateways]
-    replies = await asyncio.gather(*(others[n % 2].ask() for n in range(64)))
+async def test_64_simultaneous_calls_of_one_key_are_one(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    others = [await client.via(gateway) for gateway in stack.gateways]
+    replies = await asyncio.gather(*(others[n % 2].generate() for n in range(64)))
 
     assert len({reply.call.SerializeToString(deterministic=True) for reply in replies}) == 1
     assert sum(not reply.replayed for reply in replies) == 1
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_key_in_flight_cannot_be_used_for_another_request(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    first = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    first = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, first)
 
-    other = await asking.through(house.gateways[1])
-    for asked in (asking, other):
+    other = await client.via(stack.gateways[1])
+    for asked in (client, other):
         with pytest.raises(Refused, match="another request"):
-            await asked.ask(asked.spec("Write about herons."))
+            await asked.generate(asked.spec("Write about herons."))
 
-    house.stub.release(rule)
+    stack.stub.release(rule)
     await first
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_caller_that_goes_away_leaves_its_call_to_be_settled(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    first = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    first = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, first)
     first.cancel()
-    house.stub.release(rule)
+    stack.stub.release(rule)
 
-    again = await asking.ask()
+    again = await client.generate()
 
     assert again.call.state == call_pb2.CALL_STATE_SETTLED
     assert again.replayed
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_another_process_waits_for_the_reply(house: House, asking: Asking) -> None:
-    other = await asking.through(house.gateways[1])
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    first = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    second = asyncio.create_task(other.ask())
+async def test_another_process_waits_for_the_reply(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    other = await client.via(stack.gateways[1])
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    first = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, first)
+    second = asyncio.create_task(other.generate())
 
     with pytest.raises(Refused, match="another process is still making this call"):
-        await other.ask(seconds=1.0)
-    house.stub.release(rule)
+        await other.generate(seconds=1.0)
+    stack.stub.release(rule)
 
     assert (await first).call == (await second).call
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_a_reply_that_a_schema_shapes_is_stored_as_its_value(asking: Asking) -> None:
-    done = await asking.ask(asking.spec(output_schema=struct(SCHEMA)))
+async def test_a_reply_that_a_schema_shapes_is_stored_as_its_value(client: GatewayClient) -> None:
+    done = await client.generate(client.spec(output_schema=struct(SCHEMA)))
 
-    reply = await asking.files.reply(done.call)
+    reply = await client.files.reply(done.call)
     assert reply["content"].keys() == {"title", "sections"}
     assert done.call.summary.startswith("an object of 2 fields")
 
 
 async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "reply", "text": '{"title": 7}'}, nth=1)
-    spec = asking.spec(output_schema=struct(SCHEMA))
+    stack.stub.script(client.word, {"kind": "reply", "text": '{"title": 7}'}, nth=1)
+    spec = client.spec(output_schema=struct(SCHEMA))
 
     with pytest.raises(Refused, match="does not fit the schema") as refused:
-        await asking.ask(spec)
-    failed = await asking.call()
-    again = await asking.ask(spec)
+        await client.generate(spec)
+    failed = await client.get_call()
+    again = await client.generate(spec)
 
     assert refused.value.reason == "REPLY_INVALID"
     assert refused.value.metadata["final"] == "true"  # no attempt of a step is made of it
@@ -158,23 +162,23 @@ async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
 
 
 async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
-    asking: Asking,
+    client: GatewayClient,
 ) -> None:
     place = {"step": "draft", "name": "artifacts/0-1/call-1.json"}
-    await asking.files.write(b"{}", writer="llm-gateway", **place)
+    await client.files.write(b"{}", writer="llm-gateway", **place)
 
     refused: list[Refused] = []
     for _ in range(2):
         with pytest.raises(Refused) as each:
-            await asking.ask()
+            await client.generate()
         refused.append(each.value)
-    call = await asking.call()
+    call = await client.get_call()
 
     assert {each.reason for each in refused} == {"REPLY_INVALID"}
     assert "another file lies where the reply belongs" in str(refused[1])
     assert call.state == call_pb2.CALL_STATE_FAILED
     assert [a.state for a in call.attempts] == [call_pb2.CALL_STATE_FAILED]
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,53 +195,55 @@ async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
     ],
 )
 async def test_what_cannot_be_done_is_refused_and_leaves_nothing(
-    asking: Asking, more: dict[str, Any], reason: str
+    client: GatewayClient, more: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(**more))
+        await client.generate(client.spec(**more))
 
     assert refused.value.reason == reason
-    assert asking.sent() == []
-    count = await asking.database.fetchval(
-        "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", asking.run_id
+    assert client.provider_calls() == []
+    count = await client.database.fetchval(
+        "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", client.run_id
     )
     assert count == 0
 
 
-async def test_a_call_belongs_to_a_run(asking: Asking) -> None:
-    asking.run_id = "0" * 8 + asking.run_id[8:]
+async def test_a_call_belongs_to_a_run(client: GatewayClient) -> None:
+    client.run_id = "0" * 8 + client.run_id[8:]
 
     with pytest.raises(Refused) as refused:
-        await asking.ask()
+        await client.generate()
 
     assert refused.value.reason == "RUN_NOT_FOUND"
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_a_call_that_was_never_made_is_not_found(asking: Asking) -> None:
+async def test_a_call_that_was_never_made_is_not_found(client: GatewayClient) -> None:
     with pytest.raises(Refused) as refused:
-        await asking.call()
+        await client.get_call()
 
     assert refused.value.reason == "CALL_NOT_FOUND"
 
 
-async def test_reasoning_that_eats_the_limit_is_told(house: House, asking: Asking) -> None:
+async def test_reasoning_that_eats_the_limit_is_told(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
     action = {"kind": "reply", "text": "Cranes", "finish": "length", "reasoning_tokens": 300}
-    house.stub.script(asking.word, action)
+    stack.stub.script(client.word, action)
 
-    done = await asking.ask(asking.spec(max_output_tokens=100))
+    done = await client.generate(client.spec(max_output_tokens=100))
 
     assert done.call.finish_reason == generation_finish("TRUNCATED_BY_REASONING")
     assert done.call.usage.reasoning_tokens == 300
     assert "truncated by reasoning" in done.call.summary
 
 
-async def test_the_two_tenants_share_nothing(house: House, asking: Asking) -> None:
-    other = await asking.for_tenant("globex")
-    other.word = asking.word
-    mine, theirs = await asking.ask(), await other.ask()
+async def test_the_two_tenants_share_nothing(stack: GatewayStack, client: GatewayClient) -> None:
+    other = await client.for_tenant("globex")
+    other.word = client.word
+    mine, theirs = await client.generate(), await other.generate()
 
-    assert (len(asking.sent()), len(other.sent())) == (1, 1)
+    assert (len(client.provider_calls()), len(other.provider_calls())) == (1, 1)
     assert mine.call.request_digest == theirs.call.request_digest
     assert mine.call.output_path != theirs.call.output_path
 

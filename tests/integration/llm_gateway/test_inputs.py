@@ -7,23 +7,25 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.asking import Refused
+from tests.support.gateway_client import Refused
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import generation_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
 
 PLAN = {"title": "鶴", "sections": [{"name": "a/b"}, {"name": "~x"}], "n": 3}
 
 
-def message(asking: Asking, *parts: artifact_pb2.ArtifactPointer | str) -> generation_pb2.Message:
+def message(
+    client: GatewayClient, *parts: artifact_pb2.ArtifactPointer | str
+) -> generation_pb2.Message:
     made = [
         generation_pb2.Part(text=part)
         if isinstance(part, str)
         else generation_pb2.Part(pointer=part)
-        for part in (f"{asking.word} ", *parts)
+        for part in (f"{client.word} ", *parts)
     ]
     return generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=made)
 
@@ -34,26 +36,26 @@ def pointer(file: artifact_pb2.Artifact, json_pointer: str = "") -> artifact_pb2
     )
 
 
-async def test_half_a_character_in_a_file_is_sent_as_a_replacement(asking: Asking) -> None:
-    file = await asking.files.write(b'{"title": "half \\ud83e here", "whole": "\\ud83e\\udda9"}')
+async def test_half_a_character_in_a_file_is_sent_as_a_replacement(client: GatewayClient) -> None:
+    file = await client.files.write(b'{"title": "half \\ud83e here", "whole": "\\ud83e\\udda9"}')
     parts = (pointer(file, "/title"), "|", pointer(file, "/whole"))
 
-    await asking.ask(asking.spec(messages=[message(asking, *parts)]))
+    await client.generate(client.spec(messages=[message(client, *parts)]))
 
-    (sent,) = asking.sent()
-    assert sent["prompt"] == f"{asking.word} half \ufffd here|🦩"
+    (sent,) = client.provider_calls()
+    assert sent["prompt"] == f"{client.word} half \ufffd here|🦩"
 
 
-async def test_strings_join_as_their_text_and_other_values_as_json(asking: Asking) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
-    said = await asking.files.write(b'"a \\"string\\"\\n"', step="review")
-    notes = await asking.files.write(b'"not JSON"', name="artifacts/notes.txt")
+async def test_strings_join_as_their_text_and_other_values_as_json(client: GatewayClient) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
+    said = await client.files.write(b'"a \\"string\\"\\n"', step="review")
+    notes = await client.files.write(b'"not JSON"', name="artifacts/notes.txt")
 
-    await asking.ask(
-        asking.spec(
+    await client.generate(
+        client.spec(
             messages=[
                 message(
-                    asking,
+                    client,
                     pointer(plan, "/title"),
                     "|",
                     pointer(plan, "/sections/1"),
@@ -70,132 +72,136 @@ async def test_strings_join_as_their_text_and_other_values_as_json(asking: Askin
         )
     )
 
-    (sent,) = asking.sent()
+    (sent,) = client.provider_calls()
     joined = ["鶴", '{"name":"~x"}', "3", 'a "string"\n', '"not JSON"', json.dumps(PLAN)]
-    assert sent["prompt"] == f"{asking.word} {'|'.join(joined)}"
+    assert sent["prompt"] == f"{client.word} {'|'.join(joined)}"
 
 
-async def test_the_system_prompt_may_be_pointed_to(asking: Asking) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
+async def test_the_system_prompt_may_be_pointed_to(client: GatewayClient) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
     system = [generation_pb2.Part(text="About "), generation_pb2.Part(pointer=pointer(plan, "/n"))]
 
-    await asking.ask(asking.spec(system=system, messages=[message(asking, "Hello.")]))
+    await client.generate(client.spec(system=system, messages=[message(client, "Hello.")]))
 
-    (sent,) = asking.sent()
-    assert sent["prompt"] == f"About 3\n\n{asking.word} Hello."
+    (sent,) = client.provider_calls()
+    assert sent["prompt"] == f"About 3\n\n{client.word} Hello."
 
 
-async def test_a_large_file_is_streamed_and_verified(asking: Asking) -> None:
+async def test_a_large_file_is_streamed_and_verified(client: GatewayClient) -> None:
     text = "crane " * 800_000
-    large = await asking.files.upload(json.dumps({"text": text}).encode())
+    large = await client.files.upload(json.dumps({"text": text}).encode())
 
-    await asking.ask(asking.spec(messages=[message(asking, pointer(large, "/text"))]))
+    await client.generate(client.spec(messages=[message(client, pointer(large, "/text"))]))
 
-    (sent,) = asking.sent()
-    assert sent["prompt"] == f"{asking.word} {text}"
+    (sent,) = client.provider_calls()
+    assert sent["prompt"] == f"{client.word} {text}"
 
 
-async def test_another_digest_than_the_files_sends_nothing(asking: Asking) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
+async def test_another_digest_than_the_files_sends_nothing(client: GatewayClient) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
     wrong = artifact_pb2.ArtifactPointer(path=plan.path, digest=hashlib.sha256(b"").hexdigest())
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, wrong)]))
+        await client.generate(client.spec(messages=[message(client, wrong)]))
 
     assert refused.value.reason == "INPUT_INVALID"
     assert refused.value.metadata["path"] == plan.path
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_a_file_that_is_not_there_sends_nothing(asking: Asking) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
+async def test_a_file_that_is_not_there_sends_nothing(client: GatewayClient) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
     gone = artifact_pb2.ArtifactPointer(
         path=plan.path.replace("output.json", "artifacts/gone.json"), digest=plan.digest
     )
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, gone)]))
+        await client.generate(client.spec(messages=[message(client, gone)]))
 
     assert refused.value.reason == "INPUT_INVALID"
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
 @pytest.mark.parametrize("path", ["/sections/2", "/sections/-", "/sections/01", "/nothing"])
-async def test_a_value_that_is_not_there_sends_nothing(asking: Asking, path: str) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
+async def test_a_value_that_is_not_there_sends_nothing(client: GatewayClient, path: str) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, pointer(plan, path))]))
+        await client.generate(client.spec(messages=[message(client, pointer(plan, path))]))
 
     assert refused.value.reason == "INPUT_INVALID"
     assert refused.value.metadata["json_pointer"] == path
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_a_file_of_another_tenant_is_not_read(asking: Asking) -> None:
-    plan = await asking.files.write(json.dumps(PLAN).encode())
+async def test_a_file_of_another_tenant_is_not_read(client: GatewayClient) -> None:
+    plan = await client.files.write(json.dumps(PLAN).encode())
     theirs = artifact_pb2.ArtifactPointer(
         path=plan.path.replace("/acme/", "/globex/"), digest=plan.digest
     )
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, theirs)]))
+        await client.generate(client.spec(messages=[message(client, theirs)]))
 
     assert refused.value.reason == "INPUT_INVALID"
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_more_than_32_mebibytes_are_refused(asking: Asking) -> None:
-    large = await asking.files.upload(b'"' + b"x" * (20 << 20) + b'"')
-    other = await asking.files.upload(b'"' + b"y" * (20 << 20) + b'"', step="review")
+async def test_more_than_32_mebibytes_are_refused(client: GatewayClient) -> None:
+    large = await client.files.upload(b'"' + b"x" * (20 << 20) + b'"')
+    other = await client.files.upload(b'"' + b"y" * (20 << 20) + b'"', step="review")
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, pointer(large), pointer(other))]))
+        await client.generate(
+            client.spec(messages=[message(client, pointer(large), pointer(other))])
+        )
 
     assert refused.value.reason == "REQUEST_TOO_LARGE"
     assert refused.value.metadata["limit_bytes"] == str(32 << 20)
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_one_file_in_many_parts_counts_each_time(asking: Asking) -> None:
-    large = await asking.files.upload(b'"' + b"x" * (5 << 20) + b'"')
+async def test_one_file_in_many_parts_counts_each_time(client: GatewayClient) -> None:
+    large = await client.files.upload(b'"' + b"x" * (5 << 20) + b'"')
 
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(messages=[message(asking, *[pointer(large)] * 7)]))
+        await client.generate(client.spec(messages=[message(client, *[pointer(large)] * 7)]))
 
     assert refused.value.reason == "REQUEST_TOO_LARGE"
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
 @pytest.mark.parametrize("empty", ["", " \n", "\u200b\u3000", None, [], {}], ids=repr)
 async def test_a_turn_that_says_nothing_is_refused_and_nothing_is_sent(
-    asking: Asking, empty: object
+    client: GatewayClient, empty: object
 ) -> None:
-    file = await asking.files.write(json.dumps({"topic": empty}).encode())
+    file = await client.files.write(json.dumps({"topic": empty}).encode())
     part = generation_pb2.Part(pointer=pointer(file, "/topic"))
     space = generation_pb2.Part(text=" \n")
     said = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[space, part])
 
-    refused = await asking.refusal(asking.spec(messages=[message(asking), said]))
+    refused = await client.generate_refused(client.spec(messages=[message(client), said]))
 
     assert refused.reason == "PROMPT_BLANK"
     assert refused.metadata.items() >= {"turn": "2", "json_pointer": "/topic"}.items()
-    assert asking.sent() == []
+    assert client.provider_calls() == []
     assert (
-        await asking.database.fetchval(
-            "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", asking.run_id
+        await client.database.fetchval(
+            "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid", client.run_id
         )
         == 0
     )
 
 
 async def test_an_empty_value_beside_words_and_a_blank_system_prompt_are_sent(
-    asking: Asking,
+    client: GatewayClient,
 ) -> None:
-    file = await asking.files.write(json.dumps({"topic": ""}).encode())
+    file = await client.files.write(json.dumps({"topic": ""}).encode())
     blank = [generation_pb2.Part(text=" \n")]
 
-    await asking.ask(asking.spec(system=blank, messages=[message(asking, pointer(file, "/topic"))]))
+    await client.generate(
+        client.spec(system=blank, messages=[message(client, pointer(file, "/topic"))])
+    )
 
-    (sent,) = asking.sent()
-    assert sent["prompt"] == f"{asking.word} "
+    (sent,) = client.provider_calls()
+    assert sent["prompt"] == f"{client.word} "

@@ -9,14 +9,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import by_id
+from tests.support.gateway_client import by_id
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import generation_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
     from nagaya.llm_gateway.v1 import call_pb2
 
@@ -35,10 +35,10 @@ PRICE = """
 """
 
 
-async def recounted(house: House, model_id: str, sent: dict[str, Any]) -> tuple[str, int]:
+async def recounted(stack: GatewayStack, model_id: str, sent: dict[str, Any]) -> tuple[str, int]:
     """Return the price row and the cost of a call, from the stub's log and the table alone."""
     length = sent["input_tokens"] + sent["cached_tokens"] + sent["cache_write_tokens"]
-    connection = await house.database(house.management_name)
+    connection = await stack.database(stack.management_name)
     row = await connection.fetchrow(PRICE, model_id, length)
     await connection.close()
     assert row is not None
@@ -75,7 +75,7 @@ def told(usage: call_pb2.Usage) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("model_id", MODELS)
 async def test_usage_and_cost_are_what_the_stub_charged(
-    house: House, asking: Asking, model_id: str
+    stack: GatewayStack, client: GatewayClient, model_id: str
 ) -> None:
     seed = secrets.randbits(30)
     chance = random.Random(seed)  # noqa: S311 - to be repeated
@@ -87,47 +87,49 @@ async def test_usage_and_cost_are_what_the_stub_charged(
         }
         if not model_id.startswith("gemini"):  # which does not tell what it wrote to its cache
             action["cache_write_tokens"] = chance.randrange(0, 2000)
-        house.stub.script(asking.word, action, times=1)
+        stack.stub.script(client.word, action, times=1)
         text = "cranes " * chance.randrange(1, 3000)
-        call = (await asking.ask(asking.spec(text, call=number, model=by_id(model_id)))).call
+        call = (await client.generate(client.spec(text, call=number, model=by_id(model_id)))).call
 
-        sent = asking.sent()[-1]
-        price_id, cost = await recounted(house, model_id, sent)
+        sent = client.provider_calls()[-1]
+        price_id, cost = await recounted(stack, model_id, sent)
         assert told(call.usage) == used(sent), f"seed {seed}"
         assert told(call.attempts[0].usage) == used(sent), f"seed {seed}"
         assert (call.resolution.price_id, call.cost_micro_usd) == (price_id, cost), f"seed {seed}"
-        assert (await asking.files.reply(call))["usage"]["output_tokens"] == sent["output_tokens"]
+        assert (await client.files.reply(call))["usage"]["output_tokens"] == sent["output_tokens"]
 
 
-async def test_a_long_prompt_has_the_price_of_long_prompts(house: House, asking: Asking) -> None:
-    large = await asking.files.upload(b'"' + b"x" * (4 * 272_001) + b'"')
+async def test_a_long_prompt_has_the_price_of_long_prompts(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    large = await client.files.upload(b'"' + b"x" * (4 * 272_001) + b'"')
     pointer = artifact_pb2.ArtifactPointer(path=large.path, digest=large.digest)
     part = generation_pb2.Part(pointer=pointer)
-    word = generation_pb2.Part(text=asking.word)
+    word = generation_pb2.Part(text=client.word)
     message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[word, part])
 
-    done = await asking.ask(asking.spec(messages=[message], model=by_id("gpt-6.2-sol")))
+    done = await client.generate(client.spec(messages=[message], model=by_id("gpt-6.2-sol")))
 
-    (sent,) = asking.sent()
-    price_id, cost = await recounted(house, "gpt-6.2-sol", sent)
+    (sent,) = client.provider_calls()
+    price_id, cost = await recounted(stack, "gpt-6.2-sol", sent)
     assert price_id.endswith("+272001")
     assert (done.call.resolution.price_id, done.call.cost_micro_usd) == (price_id, cost)
 
 
 async def test_all_that_a_run_cost_is_all_that_the_stub_charged(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     for number in range(1, 13):
         model_id = MODELS[number % 6]
         if number % 3 == 0:
-            house.stub.script(asking.word, {"kind": "status", "status": 503}, times=1)
-        await asking.ask(asking.spec(f"Take {number}.", call=number, model=by_id(model_id)))
+            stack.stub.script(client.word, {"kind": "status", "status": 503}, times=1)
+        await client.generate(client.spec(f"Take {number}.", call=number, model=by_id(model_id)))
 
     charged = [
-        (await recounted(house, sent["model"], sent))[1]
-        for sent in asking.sent()
+        (await recounted(stack, sent["model"], sent))[1]
+        for sent in client.provider_calls()
         if sent["outcome"] == "ok"
     ]
-    calls = [await asking.call(number) for number in range(1, 13)]
-    assert len(asking.sent()) == sum(len(call.attempts) for call in calls) == 16
+    calls = [await client.get_call(number) for number in range(1, 13)]
+    assert len(client.provider_calls()) == sum(len(call.attempts) for call in calls) == 16
     assert sum(call.cost_micro_usd for call in calls) == sum(charged)

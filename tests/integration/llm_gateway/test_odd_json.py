@@ -6,18 +6,18 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, STREAMS, event
-from tests.fixtures.scripted_provider import Reply
-from tests.integration.llm_gateway.asking import Fields, Refused, by_id, struct
-from tests.integration.llm_gateway.house import SCRIPTED
 from tests.integration.llm_gateway.reply_forms import CHAT_END, HI
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import Fields, Refused, by_id, struct
+from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, STREAMS, event
+from tests.support.scripted_provider import Reply
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 STOP, INVALID = "FINISH_REASON_STOP", "REPLY_INVALID"
 OBJECT = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
@@ -42,10 +42,10 @@ STRUCTURED: dict[str, tuple[Fields, str, str]] = {
 }
 
 
-async def outcome(asking: Asking, form: str, **more: Fields) -> str:
-    spec = asking.spec(model=by_id(SCRIPTED[form]), **more)
+async def outcome(client: GatewayClient, form: str, **more: Fields) -> str:
+    spec = client.spec(model=by_id(SCRIPTED[form]), **more)
     try:
-        done = await asking.ask(spec)
+        done = await client.generate(spec)
     except Refused as refused:
         return refused.reason
     return call_pb2.FinishReason.Name(done.call.finish_reason)
@@ -53,15 +53,15 @@ async def outcome(asking: Asking, form: str, **more: Fields) -> str:
 
 @pytest.mark.parametrize("name", STRUCTURED)
 async def test_a_structured_reply_is_json_that_fits_or_is_refused(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     schema, text, expected = STRUCTURED[name]
     for number, form in enumerate(STREAMS, 1):
-        scripted.script(f"{asking.word}: of-{form}", Reply(STREAMS[form].whole(text)))
-        spec = asking.spec(f"of-{form}", model=by_id(SCRIPTED[form]), call=number,
+        scripted.script(f"{client.word}: of-{form}", Reply(STREAMS[form].whole(text)))
+        spec = client.spec(f"of-{form}", model=by_id(SCRIPTED[form]), call=number,
                            output_schema=struct(schema))  # fmt: skip
         try:
-            done = await asking.ask(spec)
+            done = await client.generate(spec)
         except Refused as refused:
             told = refused.reason
         else:
@@ -69,12 +69,12 @@ async def test_a_structured_reply_is_json_that_fits_or_is_refused(
             at = artifact_pb2.ArtifactPointer(
                 path=done.call.output_path, digest=done.call.output_digest
             )
-            assert text.strip() in (await asking.files.read(at)).decode()
+            assert text.strip() in (await client.files.read(at)).decode()
 
         assert (form, told) == (form, expected)
-        call = await asking.call(number)
+        call = await client.get_call(number)
         assert (call.usage.output_tokens, call.attempts[0].estimated) == (5, False)
-        assert len(scripted.requests(f"{asking.word}: of-{form}")) == 1
+        assert len(scripted.requests(f"{client.word}: of-{form}")) == 1
 
 
 LONG = "x" * 200_000
@@ -134,13 +134,13 @@ HOSTILE: dict[str, tuple[str, Reply, str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_value_that_nobody_expects_changes_nothing_else(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     form, reply, expected = HOSTILE[name]
-    scripted.script(asking.word, reply)
+    scripted.script(client.word, reply)
 
-    assert await outcome(asking, form) == expected
+    assert await outcome(client, form) == expected
 
-    call = await asking.call()
-    assert len(scripted.requests(asking.word)) == len(call.attempts)
+    call = await client.get_call()
+    assert len(scripted.requests(client.word)) == len(call.attempts)
     assert call.attempts[-1].state in (call_pb2.CALL_STATE_SETTLED, call_pb2.CALL_STATE_FAILED)

@@ -9,54 +9,55 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.provider_streams import CHAT, STREAMS
-from tests.fixtures.scripted_provider import Pause, Reply, Reset
-from tests.integration.llm_gateway.asking import Refused, by_id
-from tests.integration.llm_gateway.house import PROVIDER_KEYS, SCRIPTED
 from tests.integration.llm_gateway.odd_replies import ODD
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import Refused, by_id
+from tests.support.gateway_stack import PROVIDER_KEYS
+from tests.support.provider_streams import CHAT, STREAMS
+from tests.support.scripted_provider import Pause, Reply, Reset
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import call_pb2, generation_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 
-async def outcome(asking: Asking, form: str) -> tuple[str, str]:
+async def outcome(client: GatewayClient, form: str) -> tuple[str, str]:
     """Ask; return the finish reason and the text, or the reason and the words of the refusal."""
     try:
-        done = await asking.ask(asking.spec(model=by_id(SCRIPTED[form])), seconds=25)
+        done = await client.generate(client.spec(model=by_id(SCRIPTED[form])), seconds=25)
     except Refused as refused:
         return refused.reason, str(refused)
-    text = (await asking.files.reply(done.call))["content"]
+    text = (await client.files.reply(done.call))["content"]
     return call_pb2.FinishReason.Name(done.call.finish_reason), text
 
 
-async def long_prompt(asking: Asking) -> generation_pb2.GenerationSpec:
+async def long_prompt(client: GatewayClient) -> generation_pb2.GenerationSpec:
     """Return a request with a prompt of 2.9 MB."""
     text = "The heron stood at the weir. " * 100_000
-    file = await asking.files.upload(json.dumps(text).encode())
+    file = await client.files.upload(json.dumps(text).encode())
     pointer = artifact_pb2.ArtifactPointer(path=file.path, digest=file.digest)
-    parts = [generation_pb2.Part(text=f"{asking.word}: "), generation_pb2.Part(pointer=pointer)]
+    parts = [generation_pb2.Part(text=f"{client.word}: "), generation_pb2.Part(pointer=pointer)]
     message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=parts)
-    return asking.spec(model=by_id(SCRIPTED["chat"]), messages=[message])
+    return client.spec(model=by_id(SCRIPTED["chat"]), messages=[message])
 
 
 @pytest.mark.parametrize("name", ODD)
 async def test_what_else_is_sent_becomes_what_it_is(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     odd = ODD[name]
-    scripted.script(asking.word, odd.reply)
+    scripted.script(client.word, odd.reply)
 
-    told, text = await outcome(asking, odd.form)
+    told, text = await outcome(client, odd.form)
 
     assert told == odd.outcome
     assert (odd.words in text) if odd.words else (text == odd.text or "FINISH" not in told)
-    call = await asking.call()
+    call = await client.get_call()
     attempt = call.attempts[-1]
-    assert len(scripted.requests(asking.word)) == len(call.attempts) == odd.requests
+    assert len(scripted.requests(client.word)) == len(call.attempts) == odd.requests
     assert odd.kept in attempt.provider_error.message
     assert odd.output in (None, attempt.usage.output_tokens)
     assert odd.estimated in (None, attempt.estimated)
@@ -67,26 +68,26 @@ async def test_what_else_is_sent_becomes_what_it_is(
 
 @pytest.mark.parametrize("form", ["claude", "chat", "gemini"])  # Responses end with an event
 async def test_a_server_that_only_pings_after_the_end_is_not_waited_for_long(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
     end = (stream.began(), stream.said("hi"), stream.ended(stream.complete))
     pings = (Pause(0.4), ": ping\n\n") * 60
-    scripted.script(asking.word, Reply((*end, *pings)))
+    scripted.script(client.word, Reply((*end, *pings)))
 
-    assert await outcome(asking, form) == ("FINISH_REASON_STOP", "hi")
+    assert await outcome(client, form) == ("FINISH_REASON_STOP", "hi")
 
 
 async def test_the_words_about_a_long_prompt_hold_up_nobody_else(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     message = "maximum context length is 128000 tokens, your messages have 9000000. " * 30
     body = {"error": {"code": "context_length_exceeded", "message": message}}
-    scripted.script(asking.word, Reply.of_json(body, "400 Bad Request"))
-    other = await asking.for_tenant("globex")
-    spec = await long_prompt(asking)
-    asked = asyncio.create_task(asking.refusal(spec))
-    await asyncio.to_thread(scripted.wait_for, asking.word)
+    scripted.script(client.word, Reply.of_json(body, "400 Bad Request"))
+    other = await client.for_tenant("globex")
+    spec = await long_prompt(client)
+    asked = asyncio.create_task(client.generate_refused(spec))
+    await scripted.wait_for_request(client.word, asked)
 
     longest = 0.0
     while not asked.done():
@@ -96,23 +97,23 @@ async def test_the_words_about_a_long_prompt_hold_up_nobody_else(
 
     assert (await asked).reason == "PROVIDER_REFUSED"
     assert longest < 2.5  # looked through between two calls it took five seconds and more
-    assert "heron" not in str((await asking.call()).attempts)
+    assert "heron" not in str((await client.get_call()).attempts)
 
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_page_that_quotes_the_request_is_kept_without_it(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     key = PROVIDER_KEYS[SCRIPTED[form]]
-    page = f"<html><h1>Blocked</h1><pre>{asking.word} Bearer {key} x-api-key: {key}</pre></html>"
-    scripted.script(asking.word, Reply((page,), "403 Forbidden", "text/html"))
+    page = f"<html><h1>Blocked</h1><pre>{client.word} Bearer {key} x-api-key: {key}</pre></html>"
+    scripted.script(client.word, Reply((page,), "403 Forbidden", "text/html"))
 
-    refused = await outcome(asking, form)
+    refused = await outcome(client, form)
 
-    told = (await asking.call()).attempts[0].provider_error.message
+    told = (await client.get_call()).attempts[0].provider_error.message
     assert told.startswith("Blocked")
     for place in (told, str(refused)):
-        assert asking.word not in place
+        assert client.word not in place
         assert key not in place
         assert "CANARY" not in place
 
@@ -129,18 +130,18 @@ EARLY: dict[str, tuple[Reply, str, int]] = {
 
 @pytest.mark.parametrize("name", EARLY)
 async def test_what_is_answered_before_the_request_is_read_is_heard(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     reply, expected, requests = EARLY[name]
-    scripted.script(asking.word, replace(reply, early=True))
-    spec = await long_prompt(asking)
+    scripted.script(client.word, replace(reply, early=True))
+    spec = await long_prompt(client)
 
     try:
-        done = await asking.ask(spec)
+        done = await client.generate(spec)
     except Refused as refused:
         told = refused.reason
     else:
         told = call_pb2.FinishReason.Name(done.call.finish_reason)
 
     assert told == expected
-    assert len(scripted.requests(asking.word)) == requests
+    assert len(scripted.requests(client.word)) == requests

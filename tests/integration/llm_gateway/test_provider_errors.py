@@ -9,32 +9,33 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.provider_streams import CLAUDE, RESPONSES, STREAMS
-from tests.fixtures.scripted_provider import Reply
-from tests.integration.llm_gateway.asking import by_id
-from tests.integration.llm_gateway.house import PROVIDER_KEYS, SCRIPTED
 from tests.integration.llm_gateway.provider_error_cases import CASES, claude, gemini, openai
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import by_id
+from tests.support.gateway_stack import PROVIDER_KEYS
+from tests.support.provider_streams import CLAUDE, RESPONSES, STREAMS
+from tests.support.scripted_provider import Reply
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking, Fields
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import Fields, GatewayClient
+    from tests.support.gateway_stack import GatewayStack
+    from tests.support.scripted_provider import ScriptedProvider
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_an_error_is_told_as_what_it_is(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     case = CASES[name]
-    scripted.script(asking.word, case.reply())
+    scripted.script(client.word, case.reply())
 
-    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED[case.form])))
+    refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED[case.form])))
 
-    assert (refused.reason, len(scripted.requests(asking.word))) == (case.reason, case.requests)
+    assert (refused.reason, len(scripted.requests(client.word))) == (case.reason, case.requests)
     assert case.words in str(refused)
-    call = await asking.call()
+    call = await client.get_call()
     assert [attempt.state for attempt in call.attempts] == (
         [call_pb2.CALL_STATE_FAILED] * case.requests
     )
@@ -43,28 +44,28 @@ async def test_an_error_is_told_as_what_it_is(
 
 
 async def test_a_policy_that_blocks_a_request_is_final_until_the_model_changes(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     blocked = Reply.of_json(openai("content_filter"), "400 Bad Request")
-    scripted.script(asking.word, blocked, Reply(CLAUDE.whole("hi")))
+    scripted.script(client.word, blocked, Reply(CLAUDE.whole("hi")))
 
     for _ in range(2):
-        refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED["chat"])))
+        refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED["chat"])))
         assert refused.reason == "REPLY_REFUSED"
 
-    assert len(scripted.requests(asking.word)) == 1
-    assert (await asking.call()).cost_micro_usd == 0
+    assert len(scripted.requests(client.word)) == 1
+    assert (await client.get_call()).cost_micro_usd == 0
 
 
 async def test_the_usage_of_an_error_inside_a_stream_is_what_was_told(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     failed = RESPONSES.ended("failed", error={"code": "bio_policy", "message": "x"})
-    scripted.script(asking.word, Reply((RESPONSES.began(), failed)))
+    scripted.script(client.word, Reply((RESPONSES.began(), failed)))
 
-    await asking.refusal(asking.spec(model=by_id(SCRIPTED["responses"])))
+    await client.generate_refused(client.spec(model=by_id(SCRIPTED["responses"])))
 
-    (attempt,) = (await asking.call()).attempts
+    (attempt,) = (await client.get_call()).attempts
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (10, 5)
     assert not attempt.estimated
 
@@ -77,16 +78,16 @@ async def test_the_usage_of_an_error_inside_a_stream_is_what_was_told(
     ids=["no credit", "overloaded"],
 )  # fmt: skip
 async def test_text_before_an_error_inside_a_stream_is_paid_by_estimate(
-    scripted: ScriptedProvider, asking: Asking, form: str, error: Fields, requests: int
+    scripted: ScriptedProvider, client: GatewayClient, form: str, error: Fields, requests: int
 ) -> None:
     stream = STREAMS[form]
     said = (stream.said("x" * 400), stream.error(message="m", **error))
-    scripted.script(asking.word, Reply(said))
+    scripted.script(client.word, Reply(said))
 
-    await asking.refusal(asking.spec(model=by_id(SCRIPTED[form])))
+    await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert len(scripted.requests(asking.word)) == requests
-    call = await asking.call()
+    assert len(scripted.requests(client.word)) == requests
+    call = await client.get_call()
     assert len(call.attempts) == requests
     for attempt in call.attempts:
         assert attempt.estimated
@@ -117,7 +118,12 @@ KEY = PROVIDER_KEYS[SCRIPTED["chat"]]
     ],
 )
 async def test_the_providers_words_are_kept_without_key_and_prompt(
-    house: House, scripted: ScriptedProvider, asking: Asking, form: str, message: str, kept: str
+    stack: GatewayStack,
+    scripted: ScriptedProvider,
+    client: GatewayClient,
+    form: str,
+    message: str,
+    kept: str,
 ) -> None:
     bodies = {
         "claude": claude("invalid_request_error", message),
@@ -126,32 +132,34 @@ async def test_the_providers_words_are_kept_without_key_and_prompt(
     body = bodies.get(form, openai("bad_value", message=message))
     key = PROVIDER_KEYS[SCRIPTED[form]]
     text = json.dumps(body).replace(KEY, key).replace(KEY[-7:], key[-7:])
-    scripted.script(asking.word, Reply((text,), "400 Bad Request", "application/json"))
+    scripted.script(client.word, Reply((text,), "400 Bad Request", "application/json"))
 
-    refused = await asking.refusal(asking.spec(SAID, model=by_id(SCRIPTED[form])))
-    told = (await asking.call()).attempts[0].provider_error
+    refused = await client.generate_refused(client.spec(SAID, model=by_id(SCRIPTED[form])))
+    told = (await client.get_call()).attempts[0].provider_error
 
     assert told.message.startswith(kept)
     assert len(told.message) <= 300
-    rows = await asking.database.fetch(
+    rows = await client.database.fetch(
         "SELECT a.* FROM llm_call_attempts a JOIN llm_calls c ON c.id = call_id WHERE run_id = $1",
-        asking.run_id,
+        client.run_id,
     )
-    logs = [log.read_text() for log in house.folder.glob("*.log")]
+    logs = [log.read_text() for log in stack.folder.glob("*.log")]
     for place in (str([dict(row) for row in rows]), str(refused), str(told), *logs):
         assert "heron" not in place
         assert "青鷺が堰" not in place
         assert "CANARY" not in place
-        assert asking.word not in place
+        assert client.word not in place
 
 
-async def test_what_is_no_identifier_is_no_code(scripted: ScriptedProvider, asking: Asking) -> None:
+async def test_what_is_no_identifier_is_no_code(
+    scripted: ScriptedProvider, client: GatewayClient
+) -> None:
     secret = f"leak-{secrets.token_hex(8)}"
     body = openai(f"a {secret} code", "x" * 101, param=f"messages[{secret}]", message=secret)
-    scripted.script(asking.word, Reply.of_json(body, "400 Bad Request"))
+    scripted.script(client.word, Reply.of_json(body, "400 Bad Request"))
 
-    refused = await asking.refusal(asking.spec(secret, model=by_id(SCRIPTED["chat"])))
+    refused = await client.generate_refused(client.spec(secret, model=by_id(SCRIPTED["chat"])))
 
-    told = (await asking.call()).attempts[0].provider_error
+    told = (await client.get_call()).attempts[0].provider_error
     assert (told.code, told.type, told.param) == ("", "", "")
     assert secret not in f"{refused} {told}"

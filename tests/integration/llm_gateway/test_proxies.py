@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.fixtures.provider_streams import CLAUDE
-from tests.fixtures.proxies import EagerEnvoy, Nginx
-from tests.fixtures.scripted_provider import Close, Reply, Reset
-from tests.integration.llm_gateway.asking import REDO, by_id
-from tests.integration.llm_gateway.house import ROOT, SCRIPTED
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import REDO, by_id
+from tests.support.processes import ROOT
+from tests.support.provider_streams import CLAUDE
+from tests.support.proxies import EagerEnvoy, Nginx
+from tests.support.scripted_provider import Close, Reply, Reset
 
 from nagaya.llm_gateway.v1 import generation_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc as stubs
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
+    from tests.support.scripted_provider import ScriptedProvider
 
 MOST = 3
 HALF = (CLAUDE.began(), CLAUDE.said("half of "))
@@ -71,9 +72,9 @@ class Proxies:
 
 
 @pytest.fixture(scope="module")
-def proxies(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
+def proxies(stack: GatewayStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
     folder = tmp_path_factory.mktemp("proxies")
-    servers = [Address.parse(gateway.address) for gateway in house.gateways]
+    servers = [Address.parse(gateway.address) for gateway in stack.gateways]
     listen = {name: Address("127.0.0.1", free_port()) for name in FRONTS}
     admin_port, other_admin_port = free_port(), free_port()
 
@@ -89,16 +90,16 @@ def proxies(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             (folder / name).mkdir()
             started.enter_context(running_from_sync(program, folder / f"{name}.log"))
         addresses = {name: f"{at.host}:{at.port}" for name, at in listen.items()}
-        yield Proxies(addresses, house.gateways[0].address, admin_port)
+        yield Proxies(addresses, stack.gateways[0].address, admin_port)
 
 
 @pytest.fixture(scope="session")
 def go_caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of tests/fixtures/go_caller, built with the Go client's versions."""
+    """The program of tests/support/go_caller, built with the Go client's versions."""
     go = shutil.which("go")
     assert go is not None, "Go 1.24 or newer is needed: https://go.dev/dl"
     module = tmp_path_factory.mktemp("go-caller")
-    for file in ("clients/go/go.mod", "clients/go/go.sum", "tests/fixtures/go_caller/main.go"):
+    for file in ("clients/go/go.mod", "clients/go/go.sum", "tests/support/go_caller/main.go"):
         shutil.copy(ROOT / file, module)
     build = (go, "build", "-mod=readonly", "-o", "caller", ".")
     subprocess.run(build, cwd=module, check=True)
@@ -108,14 +109,14 @@ def go_caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("front", FRONTS)
 async def test_a_failing_provider_is_asked_three_times_whatever_stands_in_front(
-    proxies: Proxies, scripted: ScriptedProvider, asking: Asking, front: str, failure: str
+    proxies: Proxies, scripted: ScriptedProvider, client: GatewayClient, front: str, failure: str
 ) -> None:
-    scripted.script(asking.word, FAILURES[failure])
+    scripted.script(client.word, FAILURES[failure])
     async with generations(proxies.by_name[front]) as stub:
         with pytest.raises(grpc.aio.AioRpcError):
-            await stub.Generate(request(asking), timeout=60, metadata=credentials(asking))
+            await stub.Generate(request(client), timeout=60, metadata=credentials(client))
 
-    await assert_asked_at_most_three_times(scripted, asking)
+    await assert_asked_at_most_three_times(scripted, client)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -124,48 +125,48 @@ async def test_a_go_client_that_retries_every_code_does_not_multiply_what_is_sen
     proxies: Proxies,
     go_caller: Path,
     scripted: ScriptedProvider,
-    asking: Asking,
+    client: GatewayClient,
     front: str,
     failure: str,
 ) -> None:
-    scripted.script(asking.word, FAILURES[failure])
+    scripted.script(client.word, FAILURES[failure])
     address = proxies.gateway if front == "nothing" else proxies.by_name[front]
-    token = dict(credentials(asking))["authorization"].removeprefix("Bearer ")
+    token = dict(credentials(client))["authorization"].removeprefix("Bearer ")
     caller = await asyncio.create_subprocess_exec(
         go_caller,
         *(address, GENERATE, token),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await caller.communicate(request(asking).SerializeToString())
+    told, _ = await caller.communicate(request(client).SerializeToString())
 
     assert told.decode().strip() == "Unavailable"
-    await assert_asked_at_most_three_times(scripted, asking)
+    await assert_asked_at_most_three_times(scripted, client)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_a_client_that_heeds_nothing_does_not_multiply_what_is_sent(
-    proxies: Proxies, scripted: ScriptedProvider, asking: Asking, failure: str
+    proxies: Proxies, scripted: ScriptedProvider, client: GatewayClient, failure: str
 ) -> None:
-    scripted.script(asking.word, FAILURES[failure])
+    scripted.script(client.word, FAILURES[failure])
     async with generations(proxies.by_name["our envoy"]) as stub:
         for _ in range(10):
             with pytest.raises(grpc.aio.AioRpcError):
-                await stub.Generate(request(asking), timeout=60, metadata=credentials(asking))
+                await stub.Generate(request(client), timeout=60, metadata=credentials(client))
 
-    await assert_asked_at_most_three_times(scripted, asking)
+    await assert_asked_at_most_three_times(scripted, client)
 
 
 async def test_refusals_about_one_provider_eject_no_gateway(
-    proxies: Proxies, scripted: ScriptedProvider, asking: Asking
+    proxies: Proxies, scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    scripted.script(asking.word, FAILURES["503"])
+    scripted.script(client.word, FAILURES["503"])
     async with generations(proxies.by_name["our envoy"]) as stub:
 
         async def refused(number: int) -> grpc.StatusCode:
             try:
                 await stub.Generate(
-                    request(asking, number), timeout=60, metadata=credentials(asking)
+                    request(client, number), timeout=60, metadata=credentials(client)
                 )
             except grpc.aio.AioRpcError as error:
                 return error.code()
@@ -174,10 +175,10 @@ async def test_refusals_about_one_provider_eject_no_gateway(
         codes = await asyncio.gather(*map(refused, range(1, 21)))
         assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
 
-        scripted.script(asking.word, Reply(CLAUDE.whole("well")))
+        scripted.script(client.word, Reply(CLAUDE.whole("well")))
         others = await asyncio.gather(
             *(
-                stub.Generate(request(asking, number), timeout=60, metadata=credentials(asking))
+                stub.Generate(request(client, number), timeout=60, metadata=credentials(client))
                 for number in range(101, 121)
             )
         )
@@ -194,21 +195,23 @@ async def generations(address: str) -> AsyncGenerator[stubs.GenerationServiceStu
         yield stubs.GenerationServiceStub(channel)
 
 
-def request(asking: Asking, call: int = 1) -> pb.GenerateRequest:
+def request(client: GatewayClient, call: int = 1) -> pb.GenerateRequest:
     """A request that wants to be made again when nobody knows what became of it."""
-    spec = asking.spec(call=call, model=by_id(SCRIPTED["claude"]), unknown_policy=REDO)
-    return pb.GenerateRequest(tenant_id=asking.tenant_id, spec=spec)
+    spec = client.spec(call=call, model=by_id(SCRIPTED["claude"]), unknown_policy=REDO)
+    return pb.GenerateRequest(tenant_id=client.tenant_id, spec=spec)
 
 
-def credentials(asking: Asking) -> list[tuple[str, str]]:
-    token = asking.house.keys.signer("runs").token(asking.tenant_id, "ada")
+def credentials(client: GatewayClient) -> list[tuple[str, str]]:
+    token = client.stack.keys.signer("runs").token(client.tenant_id, "ada")
     return [("authorization", f"Bearer {token}")]
 
 
-async def assert_asked_at_most_three_times(scripted: ScriptedProvider, asking: Asking) -> None:
+async def assert_asked_at_most_three_times(
+    scripted: ScriptedProvider, client: GatewayClient
+) -> None:
     """Compare the provider's count with what is promised, and with the ledger."""
-    asked = len(scripted.requests(asking.word))
-    call = await asking.call()
+    asked = len(scripted.requests(client.word))
+    call = await client.get_call()
 
     assert asked <= MOST
     assert [attempt.attempt for attempt in call.attempts] == list(range(1, asked + 1))

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fixtures.provider_streams import CHAT
-from tests.fixtures.scripted_provider import Reply
-from tests.integration.llm_gateway.asking import by_id, struct
-from tests.integration.llm_gateway.house import SCRIPTED
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import by_id, struct
+from tests.support.provider_streams import CHAT
+from tests.support.scripted_provider import Reply
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 SCHEMA = struct({"type": "object", "properties": {"title": {"type": "string"}}})
 
 
 async def test_the_same_bad_reply_is_paid_twice_at_most(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    scripted.script(asking.word, Reply(CHAT.whole("Here is the title: Cranes")))
-    spec = asking.spec(model=by_id(SCRIPTED["chat"]), output_schema=SCHEMA)
+    scripted.script(client.word, Reply(CHAT.whole("Here is the title: Cranes")))
+    spec = client.spec(model=by_id(SCRIPTED["chat"]), output_schema=SCHEMA)
 
-    refusals = [await asking.refusal(spec) for _ in range(4)]
+    refusals = [await client.generate_refused(spec) for _ in range(4)]
 
     assert {refused.reason for refused in refusals} == {"REPLY_INVALID"}
     assert "came twice" in str(refusals[3])
-    assert len(scripted.requests(asking.word)) == 2
+    assert len(scripted.requests(client.word)) == 2
 
 
 async def test_another_bad_reply_may_still_be_chance(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     bad = (Reply(CHAT.whole(f"Title number {number}")) for number in range(2))
-    scripted.script(asking.word, *bad, Reply(CHAT.whole('{"title": "Cranes"}')))
-    spec = asking.spec(model=by_id(SCRIPTED["chat"]), output_schema=SCHEMA)
+    scripted.script(client.word, *bad, Reply(CHAT.whole('{"title": "Cranes"}')))
+    spec = client.spec(model=by_id(SCRIPTED["chat"]), output_schema=SCHEMA)
     for _ in range(2):
-        await asking.refusal(spec)
+        await client.generate_refused(spec)
 
-    done = await asking.ask(spec)
+    done = await client.generate(spec)
 
-    assert (await asking.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}

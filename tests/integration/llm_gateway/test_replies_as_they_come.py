@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import brotli
 import pytest
 from backports import zstd
-from tests.fixtures.provider_streams import CHAT, STREAMS, event
-from tests.fixtures.scripted_provider import Close, Pause, Reply, Reset
-from tests.integration.llm_gateway.asking import Fields, by_id, struct
-from tests.integration.llm_gateway.house import SCRIPTED
 from tests.integration.llm_gateway.reply_forms import CHAT_END, HI, OF_ONE, TWO
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import Fields, by_id, struct
+from tests.support.provider_streams import CHAT, STREAMS, event
+from tests.support.scripted_provider import Close, Pause, Reply, Reset
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 JSON = "application/json"
 
@@ -118,45 +118,45 @@ EACH = {
 
 @pytest.mark.parametrize("name", EACH)
 async def test_a_whole_reply_is_read_however_it_comes(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     for number, (form, reply) in enumerate(EACH[name], 1):
-        spec = asking.spec(f"of-{form}", model=by_id(SCRIPTED[form]), call=number)
-        scripted.script(f"{asking.word}: of-{form}", reply)
+        spec = client.spec(f"of-{form}", model=by_id(SCRIPTED[form]), call=number)
+        scripted.script(f"{client.word}: of-{form}", reply)
 
-        done = await asking.ask(spec)
+        done = await client.generate(spec)
 
-        told = (form, (await asking.files.reply(done.call))["content"])
+        told = (form, (await client.files.reply(done.call))["content"])
         assert told == (form, HI)
         assert done.call.finish_reason == call_pb2.FINISH_REASON_STOP
-        assert len(scripted.requests(f"{asking.word}: of-{form}")) == 1
+        assert len(scripted.requests(f"{client.word}: of-{form}")) == 1
 
 
 @pytest.mark.parametrize("name", OF_ONE)
 async def test_a_reply_in_a_form_of_its_own_is_read(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     form, pieces = OF_ONE[name]
-    scripted.script(asking.word, Reply(pieces))
+    scripted.script(client.word, Reply(pieces))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED[form])))
+    done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert (await asking.files.reply(done.call))["content"] == HI
+    assert (await client.files.reply(done.call))["content"] == HI
     assert done.call.finish_reason == call_pb2.FINISH_REASON_STOP
 
 
 @pytest.mark.parametrize("name", TWO)
 async def test_a_second_reply_in_the_middle_of_the_first_is_joined_to_nothing(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     form, pieces = TWO[name]
-    scripted.script(asking.word, Reply(pieces))
+    scripted.script(client.word, Reply(pieces))
 
-    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED[form])))
+    refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 
     assert refused.reason == "REPLY_INVALID"
     assert "second reply" in str(refused)
-    assert len(scripted.requests(asking.word)) == 1
+    assert len(scripted.requests(client.word)) == 1
 
 
 @pytest.mark.parametrize("form", STREAMS)
@@ -173,67 +173,67 @@ async def test_a_second_reply_in_the_middle_of_the_first_is_joined_to_nothing(
     ],
 )
 async def test_a_fence_round_a_structured_reply_is_taken_off(
-    scripted: ScriptedProvider, asking: Asking, form: str, text: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, text: str
 ) -> None:
     schema = struct({"type": "object", "properties": {"title": {"type": "string"}},
                      "required": ["title"]})  # fmt: skip
-    scripted.script(asking.word, Reply(STREAMS[form].whole(text)))
-    spec = asking.spec(model=by_id(SCRIPTED[form]), output_schema=schema)
+    scripted.script(client.word, Reply(STREAMS[form].whole(text)))
+    spec = client.spec(model=by_id(SCRIPTED[form]), output_schema=schema)
 
-    live = [event async for event in asking.stream(spec)]
-    again = [event async for event in asking.stream(spec, offset=3)]
+    live = [event async for event in client.stream(spec)]
+    again = [event async for event in client.stream(spec, offset=3)]
 
-    content = (await asking.files.reply(live[-1].call))["content"]
+    content = (await client.files.reply(live[-1].call))["content"]
     assert content["title"].replace("```", "") == "Cranes"
     assert "".join(each.delta.text for each in live) == text
     assert "".join(each.delta.text for each in again) == text[3:]
-    assert len(scripted.requests(asking.word)) == 1
+    assert len(scripted.requests(client.word)) == 1
 
 
 async def test_bytes_that_are_no_utf8_are_counted(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     said = CHAT.said("a?b \ufffd").encode().replace(b"a?b", b"a\xe4b")
     said = said.replace(b"\\ufffd", "\ufffd".encode())
-    scripted.script(asking.word, Reply((said, CHAT_END)))
+    scripted.script(client.word, Reply((said, CHAT_END)))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED["chat"])))
+    done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
-    assert (await asking.files.reply(done.call))["content"] == "a\ufffdb \ufffd"
+    assert (await client.files.reply(done.call))["content"] == "a\ufffdb \ufffd"
     assert done.call.summary == "5 characters, 1 character unreadable"
 
 
 async def test_half_a_character_in_json_is_counted(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    scripted.script(asking.word, Reply((CHAT.said("a\ud83db"), CHAT_END)))
+    scripted.script(client.word, Reply((CHAT.said("a\ud83db"), CHAT_END)))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED["chat"])))
+    done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
     assert done.call.summary == "3 characters, 1 character unreadable"
 
 
 @pytest.mark.parametrize("form", ["claude", "chat", "gemini"])  # Responses end with an event
 async def test_a_server_that_says_nothing_after_the_end_is_not_waited_for_long(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
-    scripted.script(asking.word, Reply((until_end(form), Pause(40))))
+    scripted.script(client.word, Reply((until_end(form), Pause(40))))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED[form])), seconds=20)
+    done = await client.generate(client.spec(model=by_id(SCRIPTED[form])), seconds=20)
 
-    assert (await asking.files.reply(done.call))["content"] == HI
+    assert (await client.files.reply(done.call))["content"] == HI
 
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_stream_that_stops_short_in_good_order_is_no_reply(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
-    scripted.script(asking.word, Reply((stream.began(), stream.said(HI))))
+    scripted.script(client.word, Reply((stream.began(), stream.said(HI))))
 
-    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED[form])))
+    refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 
     assert refused.reason == "REPLY_INVALID"
-    (attempt,) = (await asking.call()).attempts
+    (attempt,) = (await client.get_call()).attempts
     assert attempt.estimated
     assert attempt.cost_micro_usd > 0

@@ -7,18 +7,19 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, STREAMS, event
-from tests.fixtures.scripted_provider import Reply
-from tests.integration.llm_gateway.asking import Fields, Refused, by_id, struct
-from tests.integration.llm_gateway.house import ROOT, SCRIPTED
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import Fields, Refused, by_id, struct
+from tests.support.processes import ROOT
+from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, STREAMS, event
+from tests.support.scripted_provider import Reply
 
 from llm_gateway.domain.models import WireFormat
 from llm_gateway.domain.reply_ends import VERDICTS
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 PAGE = ROOT / "docs" / "llm-gateway" / "replies.md"
 FORMATS = {
@@ -76,11 +77,11 @@ def ended(form: str, word: str | None) -> str:
     return STREAMS[form].ended(word) + {"chat": CHAT.used(), "claude": CLAUDE.done()}.get(form, "")
 
 
-async def outcome(asking: Asking, form: str, **more: Fields) -> str:
+async def outcome(client: GatewayClient, form: str, **more: Fields) -> str:
     """Ask; return the finish reason of the settled call, or the reason of the refusal."""
-    spec = asking.spec(model=by_id(SCRIPTED[form]), **more)
+    spec = client.spec(model=by_id(SCRIPTED[form]), **more)
     try:
-        done = await asking.ask(spec)
+        done = await client.generate(spec)
     except Refused as refused:
         return refused.reason
     return call_pb2.FinishReason.Name(done.call.finish_reason)
@@ -88,16 +89,16 @@ async def outcome(asking: Asking, form: str, **more: Fields) -> str:
 
 @pytest.mark.parametrize(("name", "word", "verdict"), rows())
 async def test_a_reply_with_half_a_text_becomes_what_its_end_says(
-    scripted: ScriptedProvider, asking: Asking, name: str, word: str, verdict: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str, word: str, verdict: str
 ) -> None:
     form, _ = FORMATS[name]
     stream = STREAMS[form]
-    scripted.script(asking.word, Reply((stream.began(), stream.said("half a"), ended(form, word))))
+    scripted.script(client.word, Reply((stream.began(), stream.said("half a"), ended(form, word))))
 
-    assert await outcome(asking, form) == OUTCOMES[verdict]
+    assert await outcome(client, form) == OUTCOMES[verdict]
 
-    call = await asking.call()
-    assert len(scripted.requests(asking.word)) == SENT_AGAIN.get(verdict, 1)
+    call = await client.get_call()
+    assert len(scripted.requests(client.word)) == SENT_AGAIN.get(verdict, 1)
     assert call.usage.output_tokens == 5 * len(call.attempts)
     assert call.cost_micro_usd == 105 * len(call.attempts)
     assert not any(attempt.estimated for attempt in call.attempts)
@@ -111,34 +112,34 @@ IN_NO_TABLE = {"claude": "a_new_reason", "chat": "a_new_reason", "gemini": "A_NE
 @pytest.mark.parametrize("form", STREAMS)
 @pytest.mark.parametrize("schema", [None, SCHEMA])
 async def test_a_word_that_is_not_known_is_never_complete_and_never_asked_for_again(
-    scripted: ScriptedProvider, asking: Asking, form: str, schema: Fields
+    scripted: ScriptedProvider, client: GatewayClient, form: str, schema: Fields
 ) -> None:
     stream = STREAMS[form]
     text = '{"title": "Cranes"}'
     said = (stream.began(), stream.said(text), ended(form, IN_NO_TABLE[form]))
-    scripted.script(asking.word, Reply(said))
+    scripted.script(client.word, Reply(said))
     more = {} if schema is None else {"output_schema": schema}
 
-    reasons = [await outcome(asking, form, **more) for _ in range(2)]
+    reasons = [await outcome(client, form, **more) for _ in range(2)]
 
     assert reasons == ["REPLY_INCOMPLETE"] * 2
-    assert len(scripted.requests(asking.word)) == 1
-    assert IN_NO_TABLE[form] in (await asking.call()).attempts[0].error
+    assert len(scripted.requests(client.word)) == 1
+    assert IN_NO_TABLE[form] in (await client.get_call()).attempts[0].error
 
 
 @pytest.mark.parametrize("form", STREAMS)
 @pytest.mark.parametrize("text", EMPTY)
 async def test_a_reply_that_says_nothing_is_refused_unless_it_may(
-    scripted: ScriptedProvider, asking: Asking, form: str, text: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, text: str
 ) -> None:
-    scripted.script(asking.word, Reply(STREAMS[form].whole(text)))
+    scripted.script(client.word, Reply(STREAMS[form].whole(text)))
 
-    reasons = [await outcome(asking, form) for _ in range(2)]
-    allowed = await outcome(asking, form, call=2, allow_empty=True)
+    reasons = [await outcome(client, form) for _ in range(2)]
+    allowed = await outcome(client, form, call=2, allow_empty=True)
 
     assert reasons == ["REPLY_EMPTY"] * 2
     assert allowed == "FINISH_REASON_STOP"
-    assert len(scripted.requests(asking.word)) == 2
+    assert len(scripted.requests(client.word)) == 2
 
 
 def thought(form: str) -> str:
@@ -170,13 +171,13 @@ def called(form: str) -> str:
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_reply_only_of_thinking_says_so(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
     end = ended(form, stream.complete)
-    scripted.script(asking.word, Reply((stream.began(), thought(form), end)))
+    scripted.script(client.word, Reply((stream.began(), thought(form), end)))
 
-    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED[form])))
+    refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 
     assert refused.reason == "REPLY_EMPTY"
     assert "reasoning and nothing else" in str(refused)
@@ -184,28 +185,28 @@ async def test_a_reply_only_of_thinking_says_so(
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_thinking_is_no_part_of_the_text(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
     end = ended(form, stream.complete)
-    scripted.script(asking.word, Reply((stream.began(), thought(form), stream.said("hi"), end)))
+    scripted.script(client.word, Reply((stream.began(), thought(form), stream.said("hi"), end)))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED[form])))
+    done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert (await asking.files.reply(done.call))["content"] == "hi"
+    assert (await client.files.reply(done.call))["content"] == "hi"
 
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_its_end_says(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
     end = ended(form, stream.complete)
     pieces = (stream.began(), stream.said("I will look."), called(form), end)
-    scripted.script(asking.word, Reply(pieces))
+    scripted.script(client.word, Reply(pieces))
 
-    assert await outcome(asking, form) == "REPLY_INCOMPLETE"
-    assert len(scripted.requests(asking.word)) == 1
+    assert await outcome(client, form) == "REPLY_INCOMPLETE"
+    assert len(scripted.requests(client.word)) == 1
 
 
 @pytest.mark.parametrize(
@@ -223,14 +224,14 @@ async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_i
     ],
 )  # fmt: skip
 async def test_a_refusal_is_told_apart_from_a_reply(
-    scripted: ScriptedProvider, asking: Asking, form: str, told: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, told: str
 ) -> None:
-    scripted.script(asking.word, Reply((STREAMS[form].began(), told)))
+    scripted.script(client.word, Reply((STREAMS[form].began(), told)))
 
-    assert await outcome(asking, form) == "FINISH_REASON_REFUSAL"
-    assert await outcome(asking, form, call=2, output_schema=SCHEMA) == "REPLY_REFUSED"
-    assert await outcome(asking, form, call=2, output_schema=SCHEMA) == "REPLY_REFUSED"
-    assert len(scripted.requests(asking.word)) == 2
+    assert await outcome(client, form) == "FINISH_REASON_REFUSAL"
+    assert await outcome(client, form, call=2, output_schema=SCHEMA) == "REPLY_REFUSED"
+    assert await outcome(client, form, call=2, output_schema=SCHEMA) == "REPLY_REFUSED"
+    assert len(scripted.requests(client.word)) == 2
 
 
 @pytest.mark.parametrize(
@@ -245,35 +246,35 @@ async def test_a_refusal_is_told_apart_from_a_reply(
     ],
 )
 async def test_a_server_in_front_that_calls_every_end_stop_is_not_believed(
-    scripted: ScriptedProvider, asking: Asking, upstream: str, reason: str
+    scripted: ScriptedProvider, client: GatewayClient, upstream: str, reason: str
 ) -> None:
     end = CHAT.ended("stop", native_finish_reason=upstream)
-    scripted.script(asking.word, Reply((CHAT.said("half a"), end, CHAT.used(), CHAT.done())))
+    scripted.script(client.word, Reply((CHAT.said("half a"), end, CHAT.used(), CHAT.done())))
 
-    assert await outcome(asking, "chat") == reason
+    assert await outcome(client, "chat") == reason
 
 
 async def test_a_full_context_is_not_told_to_raise_the_limit(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     end = ended("claude", "model_context_window_exceeded")
-    scripted.script(asking.word, Reply((CLAUDE.began(), CLAUDE.said('{"ti'), end)))
-    spec = asking.spec(model=by_id(SCRIPTED["claude"]), output_schema=SCHEMA)
+    scripted.script(client.word, Reply((CLAUDE.began(), CLAUDE.said('{"ti'), end)))
+    spec = client.spec(model=by_id(SCRIPTED["claude"]), output_schema=SCHEMA)
 
-    refused = await asking.refusal(spec)
+    refused = await client.generate_refused(spec)
 
     assert refused.reason == "REPLY_CUT"
     assert "context is full" in str(refused)
 
 
 async def test_why_a_reply_ended_is_kept_in_the_providers_words(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     end = GEMINI.ended("SAFETY", finishMessage="The reply was stopped by a filter.")
-    scripted.script(asking.word, Reply((GEMINI.said("half"), end)))
+    scripted.script(client.word, Reply((GEMINI.said("half"), end)))
 
-    await asking.ask(asking.spec(model=by_id(SCRIPTED["gemini"])))
+    await client.generate(client.spec(model=by_id(SCRIPTED["gemini"])))
 
-    told = (await asking.call()).attempts[0].provider_error
+    told = (await client.get_call()).attempts[0].provider_error
     assert (told.code, told.message) == ("SAFETY", "The reply was stopped by a filter.")
     assert json.dumps("half") not in told.message

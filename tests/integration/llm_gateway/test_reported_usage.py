@@ -6,16 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.fixtures.provider_streams import event
-from tests.fixtures.scripted_provider import Reply
-from tests.integration.llm_gateway.asking import by_id
-from tests.integration.llm_gateway.house import SCRIPTED
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import by_id
+from tests.support.provider_streams import event
+from tests.support.scripted_provider import Reply
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.scripted_provider import ScriptedProvider
 
 Json = dict[str, Any]
 TEXT = "x" * 400
@@ -78,21 +78,21 @@ def counters(form: str, prompt: object, reply: object) -> Json:
 
 
 async def settled(
-    scripted: ScriptedProvider, asking: Asking, form: str, *replies: Reply
+    scripted: ScriptedProvider, client: GatewayClient, form: str, *replies: Reply
 ) -> call_pb2.CallAttempt:
     """Ask; return the attempt that was settled, after comparing the answer with the ledger."""
-    scripted.script(asking.word, *replies)
-    await asking.ask(asking.spec(model=by_id(SCRIPTED[form])))
-    call = await asking.call()
+    scripted.script(client.word, *replies)
+    await client.generate(client.spec(model=by_id(SCRIPTED[form])))
+    call = await client.get_call()
     assert call.state == call_pb2.CALL_STATE_SETTLED
-    assert len(scripted.requests(asking.word)) == len(call.attempts)
-    row = await asking.database.fetchrow(
+    assert len(scripted.requests(client.word)) == len(call.attempts)
+    row = await client.database.fetchrow(
         """
         SELECT a.cost_micro_usd, a.estimated, a.note FROM llm_call_attempts AS a
           JOIN llm_calls AS c ON c.id = a.call_id
          WHERE c.run_id = $1::text::uuid ORDER BY a.attempt DESC LIMIT 1
         """,
-        asking.run_id,
+        client.run_id,
     )
     attempt = call.attempts[-1]
     assert row is not None
@@ -102,38 +102,38 @@ async def settled(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_reply_without_usage_is_settled_with_an_estimate(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
-    attempt = await settled(scripted, asking, form, stream(form))
+    attempt = await settled(scripted, client, form, stream(form))
 
     assert attempt.estimated
     assert attempt.note == "the provider did not tell the tokens of the prompt and the reply"
     assert attempt.usage.output_tokens == HEARD
     assert attempt.usage.input_tokens > 0
     assert attempt.cost_micro_usd > 1500
-    file = await asking.files.reply(await asking.call())
+    file = await client.files.reply(await client.get_call())
     assert file["usage_note"] == attempt.note
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("later", [0, None, 0.0, "", -1], ids=repr)
 async def test_a_later_zero_or_nothing_wipes_nothing_out(
-    scripted: ScriptedProvider, asking: Asking, form: str, later: object
+    scripted: ScriptedProvider, client: GatewayClient, form: str, later: object
 ) -> None:
     usages = counters(form, 25, 15), counters(form, later, later)
-    attempt = await settled(scripted, asking, form, stream(form, *usages))
+    attempt = await settled(scripted, client, form, stream(form, *usages))
 
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, 15)
     assert (attempt.cost_micro_usd, attempt.estimated) == (300, False)
 
 
 async def test_claude_keeps_what_its_beginning_told_of_the_cache(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     form = "claude"
     begun = counters(form, 25, 1) | {"cache_read_input_tokens": 100}
     ended = counters(form, 0, 15) | {"cache_read_input_tokens": 0}
-    attempt = await settled(scripted, asking, form, stream(form, begun, ended))
+    attempt = await settled(scripted, client, form, stream(form, begun, ended))
 
     usage = attempt.usage
     assert (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens) == (25, 100, 15)
@@ -142,10 +142,10 @@ async def test_claude_keeps_what_its_beginning_told_of_the_cache(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("written", [float, str], ids=["float", "string"])
 async def test_numbers_may_be_floats_and_strings(
-    scripted: ScriptedProvider, asking: Asking, form: str, written: type
+    scripted: ScriptedProvider, client: GatewayClient, form: str, written: type
 ) -> None:
     told = counters(form, written(25), written(15))
-    attempt = await settled(scripted, asking, form, stream(form, told))
+    attempt = await settled(scripted, client, form, stream(form, told))
 
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, 15)
     assert not attempt.estimated
@@ -154,9 +154,9 @@ async def test_numbers_may_be_floats_and_strings(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("huge", [10**30, 2**63, 2**53 + 1, "1" + 40 * "0"], ids=str)
 async def test_a_number_that_no_ledger_holds_is_marked_and_estimated(
-    scripted: ScriptedProvider, asking: Asking, form: str, huge: object
+    scripted: ScriptedProvider, client: GatewayClient, form: str, huge: object
 ) -> None:
-    attempt = await settled(scripted, asking, form, stream(form, counters(form, huge, 15)))
+    attempt = await settled(scripted, client, form, stream(form, counters(form, huge, 15)))
 
     assert attempt.estimated
     assert "a number of tokens that cannot be" in attempt.note
@@ -166,9 +166,9 @@ async def test_a_number_that_no_ledger_holds_is_marked_and_estimated(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_half_a_usage_is_used_and_the_other_half_estimated(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
-    attempt = await settled(scripted, asking, form, stream(form, counters(form, 25, None)))
+    attempt = await settled(scripted, client, form, stream(form, counters(form, 25, None)))
 
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, HEARD)
     assert attempt.estimated
@@ -186,10 +186,10 @@ async def test_half_a_usage_is_used_and_the_other_half_estimated(
     ],
 )
 async def test_another_tier_or_region_than_is_priced_is_told_as_a_doubt(
-    scripted: ScriptedProvider, asking: Asking, form: str, told: Json, word: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, told: Json, word: str
 ) -> None:
     usage = counters(form, 10, 5) | told.pop("usage", {})
-    attempt = await settled(scripted, asking, form, stream(form, usage, **told))
+    attempt = await settled(scripted, client, form, stream(form, usage, **told))
 
     assert attempt.estimated
     assert attempt.note == f"served with {word}, and priced as the standard one"
@@ -198,11 +198,11 @@ async def test_another_tier_or_region_than_is_priced_is_told_as_a_doubt(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_price_is_asked_for_that_the_list_holds(
-    scripted: ScriptedProvider, asking: Asking, form: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
-    await settled(scripted, asking, form, stream(form, counters(form, 10, 5)))
+    await settled(scripted, client, form, stream(form, counters(form, 10, 5)))
 
-    (sent,) = scripted.requests(asking.word)
+    (sent,) = scripted.requests(client.word)
     body = json.loads(sent.body)
     expected = {
         "claude": {"service_tier": "standard_only", "inference_geo": "global"},

@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import Asking, Refused, by_id, of_class
-from tests.integration.llm_gateway.cataloguing import (
+from tests.support.catalog import (
     model,
     new_name,
     price,
@@ -20,13 +19,14 @@ from tests.integration.llm_gateway.cataloguing import (
     set_override,
     set_price,
 )
+from tests.support.gateway_client import GatewayClient, Refused, by_id, of_class
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import generation_service_pb2, model_pb2
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_stack import GatewayStack
 
 RULES = {
     "request": model_pb2.RESOLUTION_RULE_REQUEST,
@@ -68,9 +68,9 @@ ORACLE = """
     ],
 )
 async def test_the_steps_of_an_article_have_models_with_prices(
-    asking: Asking, step: str, provider_id: str, model_class: str
+    client: GatewayClient, step: str, provider_id: str, model_class: str
 ) -> None:
-    chosen = await asking.resolve(step)
+    chosen = await client.resolve(step)
 
     assert (chosen.provider_id, chosen.model_class) == (provider_id, model_class)
     assert chosen.rule == RULES["default"]
@@ -78,7 +78,7 @@ async def test_the_steps_of_an_article_have_models_with_prices(
 
 
 async def test_500_random_resolutions_are_those_of_the_oracle(
-    asking: Asking, management: asyncpg.Connection
+    client: GatewayClient, management: asyncpg.Connection
 ) -> None:
     seed = secrets.randbits(30)
     chance = random.Random(seed)  # noqa: S311 - to be repeated
@@ -87,7 +87,7 @@ async def test_500_random_resolutions_are_those_of_the_oracle(
     steps = [new_name("s") for _ in range(5)]
     providers = ("claude", "gemini", "openai")
     for name in models:  # all active, so that defaults and overrides can be set
-        await set_model(asking, model(name, chance.choice(providers), chance.choice(classes)))
+        await set_model(client, model(name, chance.choice(providers), chance.choice(classes)))
     known = await management.fetch(
         "SELECT id, provider_id, model_class FROM llm_models WHERE id = ANY($1)", models
     )
@@ -95,14 +95,14 @@ async def test_500_random_resolutions_are_those_of_the_oracle(
     overrides: dict[str, tuple[str, str]] = {}
     for step in steps:
         if chance.random() < 0.6:
-            await set_default(asking, step, *chance.choice(pairs))
+            await set_default(client, step, *chance.choice(pairs))
         if chance.random() < 0.5:
             overrides[step] = chance.choice(pairs)
-            await set_override(asking, step, *overrides[step])
+            await set_override(client, step, *overrides[step])
     for row in known:  # then some are taken away
         if chance.random() < 0.3:
             gone = model(row["id"], row["provider_id"], row["model_class"], active=False)
-            await set_model(asking, gone)
+            await set_model(client, gone)
 
     def choice() -> tuple[str | None, str | None, str | None]:
         kind = chance.random()
@@ -119,15 +119,15 @@ async def test_500_random_resolutions_are_those_of_the_oracle(
             for name, chosen in (("model", request), ("run_model", run))
             if any(chosen)
         }
-        assert await outcome(asking, step, choices) == expected(row), f"seed {seed}"
+        assert await outcome(client, step, choices) == expected(row), f"seed {seed}"
 
 
 async def outcome(
-    asking: Asking, step: str, choices: dict[str, model_pb2.ModelChoice]
+    client: GatewayClient, step: str, choices: dict[str, model_pb2.ModelChoice]
 ) -> tuple[str, int]:
     """Return the model and the rule, or the reason for having none."""
     try:
-        found = await asking.resolve(step, **choices)
+        found = await client.resolve(step, **choices)
     except Refused as refused:
         return refused.reason, 0
     return found.model_id, found.rule
@@ -142,88 +142,83 @@ def expected(row: asyncpg.Record | None) -> tuple[str, int]:
 
 
 async def test_a_changed_default_counts_in_every_process_within_two_seconds(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     step = new_name("s")
-    await set_default(asking, step, "claude", "pro")
+    await set_default(client, step, "claude", "pro")
     for provider_id in ("gemini", "openai", "claude"):
-        await set_default(asking, step, provider_id, "standard")
+        await set_default(client, step, provider_id, "standard")
         committed = time.monotonic()
-        for gateway in house.gateways:
-            other = await asking.through(gateway)
+        for gateway in stack.gateways:
+            other = await client.via(gateway)
             await asyncio.sleep(max(0.0, committed + 1.9 - time.monotonic()))
-            done = await other.ask(other.spec(step=step, call=secrets.randbelow(999) + 1))
+            done = await other.generate(other.spec(step=step, call=secrets.randbelow(999) + 1))
             assert done.call.resolution.provider_id == provider_id
             assert done.call.resolution.rule == RULES["default"]
 
 
 async def test_a_catalogue_that_no_statement_could_read_is_followed_again(
-    house: House, asking: Asking, management: asyncpg.Connection
+    stack: GatewayStack, client: GatewayClient, management: asyncpg.Connection
 ) -> None:
-    gateway = house.gateways[1]
+    gateway = stack.gateways[1]
     await management.execute("ALTER TABLE llm_catalog RENAME TO llm_catalog_elsewhere")
     try:
-        async with asyncio.timeout(10):
-            while "the catalogue could not be read" not in gateway.log.read_text():  # noqa: ASYNC110 - another process's log is nothing to wait on
-                await asyncio.sleep(0.05)
+        await gateway.wait_until_logged("the catalogue could not be read", seconds=10)
     finally:
         await management.execute("ALTER TABLE llm_catalog_elsewhere RENAME TO llm_catalog")
     step = new_name("s")
-    await set_default(asking, step, "claude", "pro")
-    version = (await asking.resolve(step)).catalog_version
-    other = await asking.through(gateway)
-    async with asyncio.timeout(10):
-        while (await other.resolve("draft")).catalog_version < version:  # noqa: ASYNC110 - nor is its cache
-            await asyncio.sleep(0.05)
+    await set_default(client, step, "claude", "pro")
+    version = (await client.resolve(step)).catalog_version
+    await (await client.via(gateway)).wait_until_catalog(version)
 
 
 async def test_an_override_counts_at_once_and_for_its_tenant_only(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     step = new_name("s")
-    await set_default(asking, step, "claude", "standard")
-    await set_override(asking, step, "openai", "pro")
-    other = await asking.for_tenant("globex")
+    await set_default(client, step, "claude", "standard")
+    await set_override(client, step, "openai", "pro")
+    other = await client.for_tenant("globex")
 
-    mine, theirs = await asking.resolve(step), await other.resolve(step)
-    await asking.administer(
+    mine, theirs = await client.resolve(step), await other.resolve(step)
+    await client.change_catalog(
         "DeleteTenantStepOverride",
         pb.DeleteTenantStepOverrideRequest(tenant_id="acme", step=step),
     )
 
     assert (mine.provider_id, mine.rule) == ("openai", RULES["override"])
     assert (theirs.provider_id, theirs.rule) == ("claude", RULES["default"])
-    assert (await asking.resolve(step)).rule == RULES["default"]
+    assert (await client.resolve(step)).rule == RULES["default"]
 
 
-async def test_what_cannot_resolve_cannot_be_set(asking: Asking) -> None:
+async def test_what_cannot_resolve_cannot_be_set(client: GatewayClient) -> None:
     for setting in (set_default, set_override):
         with pytest.raises(Refused) as unknown:
-            await setting(asking, "draft", "nobody", "standard")
+            await setting(client, "draft", "nobody", "standard")
         with pytest.raises(Refused) as empty:
-            await setting(asking, "draft", "claude", "tiny")
+            await setting(client, "draft", "claude", "tiny")
         assert (unknown.value.reason, empty.value.reason) == (
             "PROVIDER_NOT_FOUND",
             "MODEL_UNAVAILABLE",
         )
     with pytest.raises(Refused) as orphan:
-        await set_model(asking, model(new_name("m"), "nobody", "pro"))
+        await set_model(client, model(new_name("m"), "nobody", "pro"))
     assert orphan.value.reason == "PROVIDER_NOT_FOUND"
-    assert (await asking.resolve("draft")).provider_id == "claude"
+    assert (await client.resolve("draft")).provider_id == "claude"
 
 
-async def test_an_unpriced_model_is_resolved_and_not_called(asking: Asking) -> None:
+async def test_an_unpriced_model_is_resolved_and_not_called(client: GatewayClient) -> None:
     name = new_name("m")
-    await set_model(asking, model(name, "claude", new_name("c")))
-    await set_price(asking, price(name, datetime.now(UTC) + timedelta(hours=1), 5))
+    await set_model(client, model(name, "claude", new_name("c")))
+    await set_price(client, price(name, datetime.now(UTC) + timedelta(hours=1), 5))
 
-    resolved = await asking.resolve("draft", model=by_id(name))
+    resolved = await client.resolve("draft", model=by_id(name))
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(model=by_id(name)))
+        await client.generate(client.spec(model=by_id(name)))
 
     assert (resolved.model_id, resolved.price_id) == (name, "")
     assert refused.value.reason == "MODEL_UNPRICED"
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
 @pytest.mark.parametrize(
@@ -236,32 +231,32 @@ async def test_an_unpriced_model_is_resolved_and_not_called(asking: Asking) -> N
     ],
 )
 async def test_what_a_call_would_be_refused_for_is_told_without_one(
-    asking: Asking, needs: dict[str, Any], reason: str, *, priced: bool
+    client: GatewayClient, needs: dict[str, Any], reason: str, *, priced: bool
 ) -> None:
     name = new_name("m")
-    await set_model(asking, model(name, "claude", new_name("c")))
+    await set_model(client, model(name, "claude", new_name("c")))
     if priced:
-        await set_price(asking, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
+        await set_price(client, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
         plain = generation_service_pb2.ModelNeeds(max_output_tokens=1000)
-        found = await asking.resolve("draft", model=by_id(name), needs=plain)
+        found = await client.resolve("draft", model=by_id(name), needs=plain)
         assert found.model_id == name
 
     needed = generation_service_pb2.ModelNeeds(**needs)
     with pytest.raises(Refused) as refused:
-        await asking.resolve("draft", model=by_id(name), needs=needed)
+        await client.resolve("draft", model=by_id(name), needs=needed)
     assert refused.value.reason == reason
-    assert asking.sent() == []
+    assert client.provider_calls() == []
 
 
-async def test_a_provider_without_a_key_is_told_without_a_call(asking: Asking) -> None:
+async def test_a_provider_without_a_key_is_told_without_a_call(client: GatewayClient) -> None:
     provider_id, name = new_name("p"), new_name("m")
     format_ = model_pb2.WIRE_FORMAT_OPENAI_CHAT
-    await asking.set_provider(provider_id, "https://models.example", format_)
-    await set_model(asking, model(name, provider_id, "pro"))
-    await set_price(asking, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
-    assert (await asking.resolve("draft", model=by_id(name))).model_id == name
+    await client.set_provider(provider_id, "https://models.example", format_)
+    await set_model(client, model(name, provider_id, "pro"))
+    await set_price(client, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
+    assert (await client.resolve("draft", model=by_id(name))).model_id == name
 
     needs = generation_service_pb2.ModelNeeds()
     with pytest.raises(Refused) as refused:
-        await asking.resolve("draft", model=by_id(name), needs=needs)
+        await client.resolve("draft", model=by_id(name), needs=needs)
     assert refused.value.reason == "PROVIDER_KEY_MISSING"

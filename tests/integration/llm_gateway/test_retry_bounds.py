@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import FAIL, REDO, Refused
-from tests.integration.llm_gateway.house import running
+from tests.support.gateway_client import FAIL, REDO, Refused
+from tests.support.processes import running
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 ALWAYS = {"times": 100}
 FAILED, SETTLED, UNKNOWN = (
@@ -43,22 +43,22 @@ def waits(refused: Refused) -> float | None:
     ],
 )
 async def test_a_refusal_that_is_repeated_is_told_again_and_nothing_is_sent(
-    house: House,
-    asking: Asking,
+    stack: GatewayStack,
+    client: GatewayClient,
     action: dict[str, Any],
     reason: str,
     requests: int,
     longest: int | None,
 ) -> None:
     """As a proxy does that repeats what is UNAVAILABLE twelve times, at two processes."""
-    house.stub.script(asking.word, action, **ALWAYS)
-    spec = asking.spec(unknown_policy=REDO)
-    processes = (asking, await asking.through(house.gateways[1]))
+    stack.stub.script(client.word, action, **ALWAYS)
+    spec = client.spec(unknown_policy=REDO)
+    processes = (client, await client.via(stack.gateways[1]))
 
-    told = [await processes[n % 2].refusal(spec) for n in range(13)]
-    call = await asking.call()
+    told = [await processes[n % 2].generate_refused(spec) for n in range(13)]
+    call = await client.get_call()
 
-    assert len(asking.sent()) == len(call.attempts) == requests
+    assert len(client.provider_calls()) == len(call.attempts) == requests
     assert {each.reason for each in told} == {reason}
     assert {each.code for each in told} == {told[0].code}
     assert len({str(each) for each in told}) == 1
@@ -74,59 +74,61 @@ async def test_a_refusal_that_is_repeated_is_told_again_and_nothing_is_sent(
 
 
 async def test_repeats_at_the_same_moment_at_several_processes_send_three_requests(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, BAD_GATEWAY, **ALWAYS)
-    processes = (asking, await asking.through(house.gateways[1]))
+    stack.stub.script(client.word, BAD_GATEWAY, **ALWAYS)
+    processes = (client, await client.via(stack.gateways[1]))
 
     told = await asyncio.gather(
-        *(processes[n % 2].refusal(asking.spec()) for n in range(12)),
+        *(processes[n % 2].generate_refused(client.spec()) for n in range(12)),
     )
 
     assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
-    assert len(asking.sent()) == len((await asking.call()).attempts) == 3
+    assert len(client.provider_calls()) == len((await client.get_call()).attempts) == 3
 
 
-async def test_who_waits_as_long_as_told_gets_another_round(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, BAD_GATEWAY, times=4)
-    with running(house.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="1")) as gateway:
-        brisk = await asking.through(gateway)
-        first = await brisk.refusal(brisk.spec())
+async def test_who_waits_as_long_as_told_gets_another_round(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    stack.stub.script(client.word, BAD_GATEWAY, times=4)
+    with running(stack.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="1")) as gateway:
+        brisk = await client.via(gateway)
+        first = await brisk.generate_refused(brisk.spec())
         await asyncio.sleep(waits(first) or 0.0)
-        done = await brisk.ask()
+        done = await brisk.generate()
 
     assert [attempt.state for attempt in done.call.attempts] == [FAILED] * 4 + [SETTLED]
-    assert len(asking.sent()) == 5
+    assert len(client.provider_calls()) == 5
 
 
 async def test_a_request_that_comes_again_under_its_own_id_is_a_repeat_however_late(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, BAD_GATEWAY, **ALWAYS)
-    with running(house.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="0.5")) as gateway:
-        brisk = await asking.through(gateway)
+    stack.stub.script(client.word, BAD_GATEWAY, **ALWAYS)
+    with running(stack.gateway("brisk", NAGAYA_RETRY_PAUSE_SECONDS="0.5")) as gateway:
+        brisk = await client.via(gateway)
         brisk.request_id = "one-request"
-        first = await brisk.refusal(brisk.spec())
+        first = await brisk.generate_refused(brisk.spec())
         await asyncio.sleep(waits(first) or 0.0)
-        again = await brisk.refusal(brisk.spec())
-        sent = len(asking.sent())
+        again = await brisk.generate_refused(brisk.spec())
+        sent = len(client.provider_calls())
         brisk.request_id = "another-request"
-        await brisk.refusal(brisk.spec())
+        await brisk.generate_refused(brisk.spec())
 
     assert first.reason == "PROVIDER_UNAVAILABLE", str(first)
     assert (again.reason, str(again)) == (first.reason, str(first))
     assert sent == 3
-    assert len(asking.sent()) == 6
+    assert len(client.provider_calls()) == 6
 
 
 async def test_an_unknown_outcome_is_told_again_and_redo_is_another_decision(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, BROKEN_OFF, times=1)
-    told = [await asking.refusal(asking.spec(unknown_policy=FAIL)) for _ in range(5)]
-    sent = len(asking.sent())
+    stack.stub.script(client.word, BROKEN_OFF, times=1)
+    told = [await client.generate_refused(client.spec(unknown_policy=FAIL)) for _ in range(5)]
+    sent = len(client.provider_calls())
 
-    redone = await asking.ask(asking.spec(unknown_policy=REDO))
+    redone = await client.generate(client.spec(unknown_policy=REDO))
 
     assert {each.reason for each in told} == {"CALL_OUTCOME_UNKNOWN"}
     assert sent == 1
@@ -134,44 +136,44 @@ async def test_an_unknown_outcome_is_told_again_and_redo_is_another_decision(
 
 
 async def test_a_wait_that_a_provider_asked_for_outlives_the_process_that_waits(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     limited = {"kind": "status", "status": 429, "headers": {"retry-after": "6"}}
-    house.stub.script(asking.word, limited, times=1)
-    asked = asyncio.create_task(victim.ask())
-    await asking.until(lambda call: call.state == call_pb2.CALL_STATE_RESERVED)
+    stack.stub.script(client.word, limited, times=1)
+    asked = asyncio.create_task(victim.generate())
+    await client.wait_for_call(lambda call: call.state == call_pb2.CALL_STATE_RESERVED, asked)
     victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    await asking.ask()
+    await client.generate()
 
-    first, second = (datetime.fromisoformat(call["begin_time"]) for call in asking.sent())
+    first, second = (datetime.fromisoformat(call["begin_time"]) for call in client.provider_calls())
     assert (second - first).total_seconds() >= 6
 
 
 async def test_a_call_whose_processes_die_one_after_another_rests_after_three_attempts(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     for _ in range(3):
-        rule = house.stub.script(asking.word, {"kind": "hold"}, times=1)
-        with running(house.gateway("mortal")) as gateway:
-            mortal = await asking.through(gateway)
-            asked = asyncio.create_task(mortal.ask(mortal.spec(unknown_policy=REDO)))
-            await asyncio.to_thread(house.stub.wait_until_held, rule, until=asked.done)
+        rule = stack.stub.script(client.word, {"kind": "hold"}, times=1)
+        with running(stack.gateway("mortal")) as gateway:
+            mortal = await client.via(gateway)
+            asked = asyncio.create_task(mortal.generate(mortal.spec(unknown_policy=REDO)))
+            await stack.stub.wait_until_held(rule, asked)
             assert not asked.done(), asked.exception()
             gateway.kill()
             with pytest.raises(Refused):
                 await asked
 
-    told = [await asking.refusal(asking.spec(unknown_policy=REDO)) for _ in range(3)]
-    call = await asking.call()
+    told = [await client.generate_refused(client.spec(unknown_policy=REDO)) for _ in range(3)]
+    call = await client.get_call()
 
     assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
     assert 0 < (waits(told[-1]) or 0.0) <= 10
     assert [attempt.state for attempt in call.attempts] == [UNKNOWN] * 3
     assert call.state == UNKNOWN
-    assert len(asking.sent()) == 3
+    assert len(client.provider_calls()) == 3
 
 
 @pytest.mark.parametrize(
@@ -189,13 +191,13 @@ async def test_a_call_whose_processes_die_one_after_another_rests_after_three_at
     ],
 )
 async def test_whatever_stands_in_retry_after_a_caller_gets_an_answer(
-    house: House, asking: Asking, value: str, least: float, most: float
+    stack: GatewayStack, client: GatewayClient, value: str, least: float, most: float
 ) -> None:
     headers = {"retry-after": value}
-    house.stub.script(asking.word, {"kind": "status", "status": 429, "headers": headers}, **ALWAYS)
+    stack.stub.script(client.word, {"kind": "status", "status": 429, "headers": headers}, **ALWAYS)
 
-    told = [await asking.refusal(asking.spec()) for _ in range(2)]
+    told = [await client.generate_refused(client.spec()) for _ in range(2)]
 
     assert {each.reason for each in told} == {"PROVIDER_LIMITED"}
     assert all(least <= (waits(each) or 0.0) <= most for each in told)
-    assert len(asking.sent()) == len((await asking.call()).attempts) <= 3
+    assert len(client.provider_calls()) == len((await client.get_call()).attempts) <= 3

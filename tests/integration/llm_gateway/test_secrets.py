@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.integration.llm_gateway.asking import REDO, Refused, by_id
+from tests.support.gateway_client import REDO, Refused, by_id
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 FAULTS = (
     {"kind": "status", "status": 401, "message": "the key key-of-claude-CANARY is wrong"},
@@ -22,28 +22,28 @@ FAULTS = (
 
 
 async def test_no_key_prompt_or_reply_is_in_a_log_a_table_or_a_refusal(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
     number = 0
     refusals: list[str] = []
     for model in ("claude-sonnet-5-5", "gpt-6.2-sol", "gemini-3.8-flash"):
         for fault in FAULTS:
             number += 1
-            house.stub.script(asking.word, fault, times=1)
-            spec = asking.spec("BODY-CANARY", call=number, model=by_id(model), unknown_policy=REDO)
+            stack.stub.script(client.word, fault, times=1)
+            spec = client.spec("BODY-CANARY", call=number, model=by_id(model), unknown_policy=REDO)
             try:
-                await asking.ask(spec)
+                await client.generate(spec)
             except Refused as error:
                 refusals.append(f"{error} {error.metadata}")
 
-    logs = {log.name: log.read_text() for log in house.folder.glob("*.log")}
+    logs = {log.name: log.read_text() for log in stack.folder.glob("*.log")}
     rows = [
         str(dict(row))
         for table in ("llm_calls", "llm_call_attempts", "audit_logs")
-        for row in await asking.database.fetch(f"SELECT * FROM {table}")
+        for row in await client.database.fetch(f"SELECT * FROM {table}")
     ]
     assert len(refusals) > 5
     assert sum("an attempt failed" in text for text in logs.values()) >= 1
     for told in (*logs.values(), *rows, *refusals):
         assert "CANARY" not in told
-        assert asking.word not in told
+        assert client.word not in told

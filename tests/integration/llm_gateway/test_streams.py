@@ -8,13 +8,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.asking import REDO, Refused, by_id, struct
+from tests.support.gateway_client import REDO, Refused, by_id, struct
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
     from nagaya.llm_gateway.v1 import generation_pb2, generation_service_pb2
 
@@ -22,12 +22,12 @@ MODELS = ("claude-sonnet-5-5", "gpt-6.2-sol", "gemini-3.8-flash")
 
 
 async def heard(
-    asking: Asking, spec: generation_pb2.GenerationSpec | None = None, offset: int = 0
+    client: GatewayClient, spec: generation_pb2.GenerationSpec | None = None, offset: int = 0
 ) -> tuple[str, list[generation_service_pb2.TextDelta], call_pb2.Call]:
     """Listen to the end; return the text from `offset` on, the deltas and the call."""
     deltas: list[generation_service_pb2.TextDelta] = []
     call = None
-    async for event in asking.stream(spec, offset=offset):
+    async for event in client.stream(spec, offset=offset):
         assert call is None, "the call is the last message"
         if event.WhichOneof("event") == "delta":
             deltas.append(event.delta)
@@ -42,68 +42,76 @@ async def heard(
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_streamed_reply_is_the_stored_one(asking: Asking, model: str) -> None:
-    text, deltas, call = await heard(asking, asking.spec(model=by_id(model)))
+async def test_a_streamed_reply_is_the_stored_one(client: GatewayClient, model: str) -> None:
+    text, deltas, call = await heard(client, client.spec(model=by_id(model)))
 
-    (sent,) = asking.sent()
+    (sent,) = client.provider_calls()
     assert hashlib.sha256(text.encode()).hexdigest() == sent["reply_digest"]
-    assert (await asking.files.reply(call))["content"] == text
+    assert (await client.files.reply(call))["content"] == text
     assert {delta.attempt for delta in deltas} == {1}
     assert call.state == call_pb2.CALL_STATE_SETTLED
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_stream_and_a_plain_call_use_and_cost_the_same(asking: Asking, model: str) -> None:
-    _, _, streamed = await heard(asking, asking.spec(model=by_id(model), call=1))
-    plain = (await asking.ask(asking.spec(model=by_id(model), call=2))).call
+async def test_a_stream_and_a_plain_call_use_and_cost_the_same(
+    client: GatewayClient, model: str
+) -> None:
+    _, _, streamed = await heard(client, client.spec(model=by_id(model), call=1))
+    plain = (await client.generate(client.spec(model=by_id(model), call=2))).call
 
     assert streamed.usage == plain.usage
     assert streamed.cost_micro_usd == plain.cost_micro_usd
     assert streamed.request_digest == plain.request_digest
 
 
-async def test_a_stored_reply_is_heard_from_anywhere(asking: Asking) -> None:
-    whole, _, first = await heard(asking)
+async def test_a_stored_reply_is_heard_from_anywhere(client: GatewayClient) -> None:
+    whole, _, first = await heard(client)
 
     for offset in (0, 1, len(whole) // 2, len(whole), len(whole) + 100):
-        rest, _, call = await heard(asking, offset=offset)
+        rest, _, call = await heard(client, offset=offset)
         assert rest == whole[offset:]
         assert call == first
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_characters_are_counted_and_not_bytes(house: House, asking: Asking) -> None:
+async def test_characters_are_counted_and_not_bytes(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
     said = "鶴は千年、亀は万年。🦩" * 40
-    house.stub.script(asking.word, {"kind": "reply", "text": said, "chunks": 37})
+    stack.stub.script(client.word, {"kind": "reply", "text": said, "chunks": 37})
 
-    whole, _, _ = await heard(asking)
-    rest, _, _ = await heard(asking, offset=123)
+    whole, _, _ = await heard(client)
+    rest, _, _ = await heard(client, offset=123)
 
     assert whole == said
     assert rest == said[123:]
 
 
-async def test_a_structured_reply_resumes_where_it_stopped(house: House, asking: Asking) -> None:
+async def test_a_structured_reply_resumes_where_it_stopped(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
     said = '\n{ "title" : "Cr\\u0061nes",\t"count": 1.50 }\n'
-    house.stub.script(asking.word, {"kind": "reply", "text": said, "chunks": 5})
-    spec = asking.spec(output_schema=struct({"type": "object"}))
+    stack.stub.script(client.word, {"kind": "reply", "text": said, "chunks": 5})
+    spec = client.spec(output_schema=struct({"type": "object"}))
 
-    whole, _, call = await heard(asking, spec)
-    rest, _, _ = await heard(asking, spec, offset=20)
+    whole, _, call = await heard(client, spec)
+    rest, _, _ = await heard(client, spec, offset=20)
 
     assert whole == said
     assert rest == said[20:]
-    assert (await asking.files.reply(call))["content"] == {"title": "Cranes", "count": 1.5}
+    assert (await client.files.reply(call))["content"] == {"title": "Cranes", "count": 1.5}
 
 
-async def test_a_reply_in_flight_is_joined_from_its_beginning(house: House, asking: Asking) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 6})
-    first = asyncio.create_task(heard(asking))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    listeners = [asyncio.create_task(heard(asking, offset=offset)) for offset in (0, 5)]
-    plain = asyncio.create_task(asking.ask())
+async def test_a_reply_in_flight_is_joined_from_its_beginning(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6})
+    first = asyncio.create_task(heard(client))
+    await stack.stub.wait_until_held(rule, first)
+    listeners = [asyncio.create_task(heard(client, offset=offset)) for offset in (0, 5)]
+    plain = asyncio.create_task(client.generate())
     await asyncio.sleep(0)
-    house.stub.release(rule)
+    stack.stub.release(rule)
 
     text, _, call = await first
     (from_start, _, _), (from_five, _, _) = await asyncio.gather(*listeners)
@@ -111,17 +119,17 @@ async def test_a_reply_in_flight_is_joined_from_its_beginning(house: House, aski
     assert from_start == text
     assert from_five == text[5:]
     assert (await plain).call == call
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_reply_that_broke_off_begins_again_with_its_next_attempt(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "drop", "after_bytes": 2500}, times=1)
+    stack.stub.script(client.word, {"kind": "drop", "after_bytes": 2500}, times=1)
     pieces: dict[int, list[str]] = {}
     offsets: dict[int, int] = {}
 
-    async for event in asking.stream(asking.spec(unknown_policy=REDO)):
+    async for event in client.stream(client.spec(unknown_policy=REDO)):
         if event.WhichOneof("event") == "delta":
             assert event.delta.offset == offsets.get(event.delta.attempt, 0)
             pieces.setdefault(event.delta.attempt, []).append(event.delta.text)
@@ -129,83 +137,85 @@ async def test_a_reply_that_broke_off_begins_again_with_its_next_attempt(
 
     assert sorted(pieces) == [1, 2]
     digest = hashlib.sha256("".join(pieces[2]).encode()).hexdigest()
-    assert digest == asking.sent()[1]["reply_digest"]
+    assert digest == client.provider_calls()[1]["reply_digest"]
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["in flight", "stored"])
 async def test_a_stream_resumed_when_another_attempt_speaks_is_told_from_its_beginning(
-    house: House, asking: Asking, *, stored: bool
+    stack: GatewayStack, client: GatewayClient, *, stored: bool
 ) -> None:
-    house.stub.script(asking.word, {"kind": "drop", "after_bytes": 2500}, nth=1)
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 6}, nth=2)
-    spec = asking.spec(unknown_policy=REDO)
-    async with aclosing(asking.stream(spec)) as events:
+    stack.stub.script(client.word, {"kind": "drop", "after_bytes": 2500}, nth=1)
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6}, nth=2)
+    spec = client.spec(unknown_policy=REDO)
+    async with aclosing(client.stream(spec)) as events:
         broken = (await anext(events)).delta
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    await stack.stub.wait_until_held(rule)
     if stored:
-        house.stub.release(rule)
-        await asking.ask(spec)
+        stack.stub.release(rule)
+        await client.generate(spec)
     offset, texts = len(broken.text), dict[int, str]()
 
-    async for event in asking.stream(spec, offset=offset, attempt=broken.attempt):
-        house.stub.release(rule)
+    async for event in client.stream(spec, offset=offset, attempt=broken.attempt):
+        stack.stub.release(rule)
         if event.WhichOneof("event") == "delta":
             text = texts.setdefault(event.delta.attempt, "")
             assert event.delta.offset == len(text)
             texts[event.delta.attempt] = text + event.delta.text
-    rest = [e.delta.text async for e in asking.stream(spec, offset=offset, attempt=2)]
+    rest = [e.delta.text async for e in client.stream(spec, offset=offset, attempt=2)]
 
-    digest = asking.sent()[1]["reply_digest"]
+    digest = client.provider_calls()[1]["reply_digest"]
     assert texts.keys() == {2}
     assert hashlib.sha256(texts[2].encode()).hexdigest() == digest
     assert "".join(rest) == texts[2][offset:]
 
 
 async def test_another_process_tells_the_reply_when_it_is_stored(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    other = await asking.through(house.gateways[1])
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 6})
-    first = asyncio.create_task(heard(asking))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    other = await client.via(stack.gateways[1])
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6})
+    first = asyncio.create_task(heard(client))
+    await stack.stub.wait_until_held(rule, first)
     second = asyncio.create_task(heard(other))
-    house.stub.release(rule)
+    stack.stub.release(rule)
 
     assert (await first)[0] == (await second)[0]
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_listener_that_goes_away_leaves_its_call_to_be_settled(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold", "after_chunks": 3})
-    async for _ in asking.stream():
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 3})
+    async for _ in client.stream():
         break
-    house.stub.release(rule)
+    stack.stub.release(rule)
 
-    _, _, call = await heard(asking)
+    _, _, call = await heard(client)
 
     assert call.state == call_pb2.CALL_STATE_SETTLED
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_reply_of_three_mebibytes_is_heard_stored_and_heard_again(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "oversize", "bytes": 3 << 20})
+    stack.stub.script(client.word, {"kind": "oversize", "bytes": 3 << 20})
 
-    whole, deltas, _ = await heard(asking)
-    rest, _, _ = await heard(asking, offset=2_000_000)
+    whole, deltas, _ = await heard(client)
+    rest, _, _ = await heard(client, offset=2_000_000)
 
     assert len(whole.encode()) >= 3 << 20
     assert max(len(delta.text.encode()) for delta in deltas) <= 64 << 10
     assert rest == whole[2_000_000:]
 
 
-async def test_a_refusal_ends_a_stream_with_its_reason(house: House, asking: Asking) -> None:
-    house.stub.script(asking.word, {"kind": "spend_limit"})
+async def test_a_refusal_ends_a_stream_with_its_reason(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    stack.stub.script(client.word, {"kind": "spend_limit"})
 
     with pytest.raises(Refused) as refused:
-        await heard(asking)
+        await heard(client)
 
     assert refused.value.reason == "PROVIDER_LIMITED"

@@ -10,14 +10,15 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.asking import FAIL, REDO, Refused
-from tests.integration.llm_gateway.house import running
+from tests.support.gateway_client import FAIL, REDO, Refused
+from tests.support.processes import running
+from tests.support.waiting import fewer_run, wait_until
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 SETTLED, FAILED, UNKNOWN = (
     call_pb2.CALL_STATE_SETTLED,
@@ -34,12 +35,12 @@ WAITING = """
 """
 
 
-def freeze(asking: Asking) -> None:
-    os.kill(asking.gateway.pid, signal.SIGSTOP)
+def freeze(client: GatewayClient) -> None:
+    os.kill(client.gateway.pid, signal.SIGSTOP)
 
 
-def wake(asking: Asking) -> None:
-    os.kill(asking.gateway.pid, signal.SIGCONT)
+def wake(client: GatewayClient) -> None:
+    os.kill(client.gateway.pid, signal.SIGCONT)
 
 
 def states(call: call_pb2.Call) -> list[int]:
@@ -47,49 +48,49 @@ def states(call: call_pb2.Call) -> list[int]:
 
 
 async def frozen_in_flight(
-    house: House, asking: Asking, victim: Asking, policy: int = FAIL
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient, policy: int = FAIL
 ) -> tuple[asyncio.Task[Any], str]:
-    """Freeze a process whose request the stub holds; return the asking, and the rule that holds."""
-    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
-    asked = asyncio.create_task(victim.ask(victim.spec(unknown_policy=policy)))
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    """Freeze a process whose request the stub holds; return its client, and the rule that holds."""
+    rule = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    asked = asyncio.create_task(victim.generate(victim.spec(unknown_policy=policy)))
+    await stack.stub.wait_until_held(rule, asked)
     freeze(victim)
     return asked, rule
 
 
-async def reason_of(asking: Asking, policy: int) -> str:
+async def reason_of(client: GatewayClient, policy: int) -> str:
     with pytest.raises(Refused) as refused:
-        await asking.ask(asking.spec(unknown_policy=policy))
+        await client.generate(client.spec(unknown_policy=policy))
     return refused.value.reason
 
 
 async def test_a_process_frozen_between_two_attempts_does_not_send_what_another_has_sent(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     busy = {"kind": "status", "status": 429, "headers": {"retry-after": "3"}}
-    house.stub.script(asking.word, busy, nth=1)
-    house.stub.script(asking.word, {"kind": "drop"}, nth=2)
-    asked = asyncio.create_task(victim.ask())
-    await asking.until(lambda call: call.state == call_pb2.CALL_STATE_RESERVED)
+    stack.stub.script(client.word, busy, nth=1)
+    stack.stub.script(client.word, {"kind": "drop"}, nth=2)
+    asked = asyncio.create_task(victim.generate())
+    await client.wait_for_call(lambda call: call.state == call_pb2.CALL_STATE_RESERVED, asked)
     freeze(victim)
 
-    reason = await reason_of(asking, FAIL)
+    reason = await reason_of(client, FAIL)
     wake(victim)
     with pytest.raises(Refused) as refused:
         await asked
 
     assert reason == refused.value.reason == "CALL_OUTCOME_UNKNOWN"
-    assert states(await asking.call()) == [FAILED, UNKNOWN]
-    assert len(asking.sent()) == 2
+    assert states(await client.get_call()) == [FAILED, UNKNOWN]
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_late_reply_settles_a_call_that_another_process_failed_at(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    asked, rule = await frozen_in_flight(house, asking, victim)
-    house.stub.script(asking.word, REFUSED, nth=1)
-    reason = await reason_of(asking, REDO)
-    house.stub.release(rule)
+    asked, rule = await frozen_in_flight(stack, client, victim)
+    stack.stub.script(client.word, REFUSED, nth=1)
+    reason = await reason_of(client, REDO)
+    stack.stub.release(rule)
     wake(victim)
 
     late = await asked
@@ -97,80 +98,82 @@ async def test_a_late_reply_settles_a_call_that_another_process_failed_at(
     assert reason == "PROVIDER_REFUSED"
     assert late.call.state == SETTLED
     assert states(late.call) == [SETTLED, FAILED]
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_late_failure_does_not_send_under_the_number_of_anothers_attempt(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     late = {"kind": "status", "status": 503, "delay_ms": 8_000}
-    house.stub.script(asking.word, late, nth=1)
-    house.stub.script(asking.word, {"kind": "drop"}, nth=[2, 3])
-    asked = asyncio.create_task(victim.ask())
-    async with asyncio.timeout(20):
-        while not await asyncio.to_thread(asking.sent):  # noqa: ASYNC110 - the stub is another process
-            await asyncio.sleep(0.02)
+    stack.stub.script(client.word, late, nth=1)
+    stack.stub.script(client.word, {"kind": "drop"}, nth=[2, 3])
+    asked = asyncio.create_task(victim.generate())
+    await wait_until(lambda: asyncio.to_thread(client.provider_calls), unless=fewer_run((asked,)))
     freeze(victim)
 
-    reason = await reason_of(asking, REDO)
+    reason = await reason_of(client, REDO)
     wake(victim)
     with pytest.raises(Refused) as refused:
         await asked
-    call = await asking.call()
+    call = await client.get_call()
 
     assert (reason, refused.value.reason) == ("PROVIDER_UNAVAILABLE", "CALL_OUTCOME_UNKNOWN")
     assert states(call) == [FAILED, UNKNOWN, UNKNOWN]
     assert call.state == UNKNOWN
-    assert len({sent["idempotency"] for sent in asking.sent()}) == len(asking.sent()) == 3
+    assert (
+        len({sent["idempotency"] for sent in client.provider_calls()})
+        == len(client.provider_calls())
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
     ("policy", "action"), [(FAIL, None), (REDO, REFUSED)], ids=["fail", "redo"]
 )
 async def test_a_reply_stored_after_its_call_was_given_up_is_found_before_anything_is_sent(
-    house: House,
-    asking: Asking,
-    victim: Asking,
+    stack: GatewayStack,
+    client: GatewayClient,
+    victim: GatewayClient,
     policy: int,
     action: dict[str, Any] | None,
 ) -> None:
-    asked, rule = await frozen_in_flight(house, asking, victim)
+    asked, rule = await frozen_in_flight(stack, client, victim)
     if action is not None:
-        house.stub.script(asking.word, action, nth=1)
-    await reason_of(asking, policy)
-    given_up = await asking.call()
-    sent = len(asking.sent())
-    async with asking.database.transaction():  # so that settling must wait
-        await asking.database.execute(LOCK, asking.run_id)
-        house.stub.release(rule)
+        stack.stub.script(client.word, action, nth=1)
+    await reason_of(client, policy)
+    given_up = await client.get_call()
+    sent = len(client.provider_calls())
+    async with client.database.transaction():  # so that settling must wait
+        await client.database.execute(LOCK, client.run_id)
+        stack.stub.release(rule)
         wake(victim)
-        await asking.files.until_stored()
+        await client.files.wait_until_stored(asked)
         victim.gateway.kill()
     with pytest.raises(Refused):
         await asked
 
-    again = await asking.ask(asking.spec(unknown_policy=FAIL))
+    again = await client.generate(client.spec(unknown_policy=FAIL))
 
     assert given_up.state == UNKNOWN
     assert again.replayed
     assert again.call.state == SETTLED
     assert states(again.call)[0] == SETTLED
     assert not again.call.attempts[0].estimated
-    assert len(asking.sent()) == sent
+    assert len(client.provider_calls()) == sent
 
 
 async def test_an_attempt_whose_process_died_is_unknown_when_another_reply_settles_the_call(
-    house: House, asking: Asking, victim: Asking
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    asked, rule = await frozen_in_flight(house, asking, victim)
-    second = house.stub.script(asking.word, {"kind": "hold"}, nth=1)
-    with running(house.gateway("heir")) as gateway:
-        heir = await asking.through(gateway)
-        redone = asyncio.create_task(heir.ask(heir.spec(unknown_policy=REDO)))
-        await asyncio.to_thread(house.stub.wait_until_held, second)
-        house.stub.release(rule)
+    asked, rule = await frozen_in_flight(stack, client, victim)
+    second = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    with running(stack.gateway("heir")) as gateway:
+        heir = await client.via(gateway)
+        redone = asyncio.create_task(heir.generate(heir.spec(unknown_policy=REDO)))
+        await stack.stub.wait_until_held(second, redone)
+        stack.stub.release(rule)
         wake(victim)
-        await asking.until(lambda call: states(call)[:1] == [SETTLED])
+        await client.wait_for_call(lambda call: states(call)[:1] == [SETTLED])
         gateway.kill()
     with pytest.raises(Refused):
         await redone
@@ -180,29 +183,27 @@ async def test_an_attempt_whose_process_died_is_unknown_when_another_reply_settl
     assert late.call.state == SETTLED
     assert states(late.call) == [SETTLED, UNKNOWN]
     assert late.call.attempts[1].HasField("end_time")
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
 async def test_a_call_costs_what_its_attempts_cost_though_one_was_booked_at_the_last_moment(
-    house: House, asking: Asking
+    stack: GatewayStack, client: GatewayClient
 ) -> None:
-    house.stub.script(asking.word, {"kind": "status", "status": 503}, nth=1)
-    rule = house.stub.script(asking.word, {"kind": "hold"}, nth=2)
-    asked = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
-    async with asking.database.transaction():  # as a process does that wakes up late
-        await asking.database.execute(LOCK, asking.run_id)
-        house.stub.release(rule)
-        async with asyncio.timeout(20):
-            while not await asking.database.fetchval(WAITING):  # noqa: ASYNC110 - another process's transaction is nothing to wait on
-                await asyncio.sleep(0.02)
-        await asking.database.execute(
+    stack.stub.script(client.word, {"kind": "status", "status": 503}, nth=1)
+    rule = stack.stub.script(client.word, {"kind": "hold"}, nth=2)
+    asked = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, asked)
+    async with client.database.transaction():  # as a process does that wakes up late
+        await client.database.execute(LOCK, client.run_id)
+        stack.stub.release(rule)
+        await wait_until(lambda: client.database.fetchval(WAITING), unless=fewer_run((asked,)))
+        await client.database.execute(
             """
             UPDATE llm_call_attempts SET cost_micro_usd = 1000
              WHERE attempt = 1
                AND call_id = (SELECT id FROM llm_calls WHERE run_id = $1::text::uuid)
             """,
-            asking.run_id,
+            client.run_id,
         )
 
     done = await asked

@@ -8,56 +8,58 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.provider_streams import CHAT, STREAMS
-from tests.fixtures.scripted_provider import Close, Hold, Pause, Reply, Reset
-from tests.integration.llm_gateway.asking import by_id
-from tests.integration.llm_gateway.house import PROVIDER_KEYS, SCRIPTED, running
+from tests.support.catalog import SCRIPTED
+from tests.support.gateway_client import by_id
+from tests.support.gateway_stack import PROVIDER_KEYS
+from tests.support.processes import running
+from tests.support.provider_streams import CHAT, STREAMS
+from tests.support.scripted_provider import Close, Hold, Pause, Reply, Reset
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.fixtures.scripted_provider import Piece, ScriptedProvider
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
+    from tests.support.scripted_provider import Piece, ScriptedProvider
 
 HI = CHAT.whole("hi there")
 
 
 @pytest.mark.parametrize("key", ["key-of\nCANARY", "key of CANARY", "schlüssel-CANARY", "鍵"])
 async def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_recorded(
-    house: House, scripted: ScriptedProvider, asking: Asking, key: str
+    stack: GatewayStack, scripted: ScriptedProvider, client: GatewayClient, key: str
 ) -> None:
-    keys = house.folder / "odd-keys.json"
+    keys = stack.folder / "odd-keys.json"
     keys.write_text(json.dumps(PROVIDER_KEYS | {SCRIPTED["chat"]: key}))
     keys.chmod(0o600)
-    scripted.script(asking.word, Reply(HI))
+    scripted.script(client.word, Reply(HI))
 
-    with running(house.gateway("odd-key", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
-        odd = await asking.through(gateway)
-        refused = await odd.refusal(odd.spec(model=by_id(SCRIPTED["chat"])))
+    with running(stack.gateway("odd-key", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
+        odd = await client.via(gateway)
+        refused = await odd.generate_refused(odd.spec(model=by_id(SCRIPTED["chat"])))
 
     assert refused.reason == "PROVIDER_KEY_UNUSABLE"
     assert refused.code.name == "FAILED_PRECONDITION"
     assert key not in str(refused)
     assert (
-        await asking.database.fetch("SELECT FROM llm_calls WHERE run_id = $1", asking.run_id) == []
+        await client.database.fetch("SELECT FROM llm_calls WHERE run_id = $1", client.run_id) == []
     )
-    assert scripted.requests(asking.word) == []
+    assert scripted.requests(client.word) == []
 
 
 async def test_a_key_that_ends_in_a_line_feed_is_sent_without_it(
-    house: House, scripted: ScriptedProvider, asking: Asking
+    stack: GatewayStack, scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    keys = house.folder / "mounted-keys.json"
+    keys = stack.folder / "mounted-keys.json"
     keys.write_text(json.dumps(PROVIDER_KEYS | {SCRIPTED["chat"]: " key-CANARY\n"}))
     keys.chmod(0o600)
-    scripted.script(asking.word, Reply(HI))
+    scripted.script(client.word, Reply(HI))
 
-    with running(house.gateway("mounted", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
-        through = await asking.through(gateway)
-        await through.ask(through.spec(model=by_id(SCRIPTED["chat"])))
+    with running(stack.gateway("mounted", NAGAYA_PROVIDER_KEYS_FILE=str(keys))) as gateway:
+        through = await client.via(gateway)
+        await through.generate(through.spec(model=by_id(SCRIPTED["chat"])))
 
-    (sent,) = scripted.requests(asking.word)
+    (sent,) = scripted.requests(client.word)
     assert sent.headers["authorization"] == "Bearer key-CANARY"
 
 
@@ -65,17 +67,17 @@ async def test_a_key_that_ends_in_a_line_feed_is_sent_without_it(
     "url", ["http://127.0.0.1:1", "https://127.0.0.1:{scripted}", "https://no-such-host.invalid"]
 )
 async def test_what_no_connection_was_made_for_is_not_unknown(
-    scripted: ScriptedProvider, asking: Asking, url: str
+    scripted: ScriptedProvider, client: GatewayClient, url: str
 ) -> None:
     port = scripted.url.rpartition(":")[2]
-    await asking.set_provider("openai", url.format(scripted=port), 3)
+    await client.set_provider("openai", url.format(scripted=port), 3)
     try:
-        refused = await asking.refusal(asking.spec(model=by_id("gpt-6.2-sol")))
+        refused = await client.generate_refused(client.spec(model=by_id("gpt-6.2-sol")))
     finally:
-        await asking.set_provider("openai", asking.house.stub.url, 2)
+        await client.set_provider("openai", client.stack.stub.url, 2)
 
     assert refused.reason == "PROVIDER_UNAVAILABLE"
-    call = await asking.call()
+    call = await client.get_call()
     assert {attempt.state for attempt in call.attempts} == {call_pb2.CALL_STATE_FAILED}
     assert call.cost_micro_usd == 0
 
@@ -93,13 +95,13 @@ ODD_HEADERS = {
 
 @pytest.mark.parametrize("name", ODD_HEADERS)
 async def test_an_odd_header_costs_no_reply(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
-    scripted.script(asking.word, Reply(HI, content_type="", headers=ODD_HEADERS[name]))
+    scripted.script(client.word, Reply(HI, content_type="", headers=ODD_HEADERS[name]))
 
-    done = await asking.ask(asking.spec(model=by_id(SCRIPTED["chat"])))
+    done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
-    assert (await asking.files.reply(done.call))["content"] == "hi there"
+    assert (await client.files.reply(done.call))["content"] == "hi there"
 
 
 BROKEN: dict[str, tuple[Piece, ...]] = {
@@ -112,51 +114,51 @@ BROKEN: dict[str, tuple[Piece, ...]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_what_breaks_off_before_its_end_is_unknown(
-    scripted: ScriptedProvider, asking: Asking, name: str
+    scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
-    scripted.script(asking.word, Reply(BROKEN[name]))
+    scripted.script(client.word, Reply(BROKEN[name]))
 
-    refused = await asking.refusal(asking.spec(model=by_id(SCRIPTED["chat"])))
+    refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED["chat"])))
 
     assert refused.reason == "CALL_OUTCOME_UNKNOWN"
-    assert len(scripted.requests(asking.word)) == 1
+    assert len(scripted.requests(client.word)) == 1
 
 
 async def test_a_connection_is_kept_for_the_next_request_but_not_until_servers_close_it(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     """A request that meets the server's closing of a kept connection may have been paid for."""
     kept = Reply(HI, keep=True, headers={"keep-alive": "timeout=600"})
     for number in range(1, 4):
-        word = f"{asking.word}: number-{number}"
+        word = f"{client.word}: number-{number}"
         scripted.script(word, kept)
-        spec = asking.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
-        assert len((await asking.ask(spec)).call.attempts) == 1
+        spec = client.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
+        assert len((await client.generate(spec)).call.attempts) == 1
         if number == 2:
             await asyncio.sleep(5)  # the shortest idle time that servers are delivered with
 
-    first, second, third = (r.connection for r in scripted.requests(asking.word))
+    first, second, third = (r.connection for r in scripted.requests(client.word))
     assert first == second != third
 
 
 async def test_a_kept_connection_that_the_server_has_closed_is_no_attempt(
-    scripted: ScriptedProvider, asking: Asking
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     closed = Reply(HI, headers={"connection": "keep-alive"})
     for number in range(1, 4):
-        word = f"{asking.word}: number-{number}"
+        word = f"{client.word}: number-{number}"
         scripted.script(word, closed)
-        spec = asking.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
-        assert len((await asking.ask(spec)).call.attempts) == 1
+        spec = client.spec(f"number-{number}", call=number, model=by_id(SCRIPTED["chat"]))
+        assert len((await client.generate(spec)).call.attempts) == 1
         (request,) = scripted.requests(word)
-        await asyncio.to_thread(scripted.wait_for_end, request.connection)
+        await scripted.wait_for_end(request.connection)
 
-    assert len({r.connection for r in scripted.requests(asking.word)}) == 3
+    assert len({r.connection for r in scripted.requests(client.word)}) == 3
 
 
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_provider_may_think_longer_than_it_may_be_silent(
-    house: House, scripted: ScriptedProvider, asking: Asking, form: str
+    stack: GatewayStack, scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     settings = {"NAGAYA_PROVIDER_FIRST_BYTE_SECONDS": "20", "NAGAYA_PROVIDER_IDLE_SECONDS": "0.5"}
     stream = STREAMS[form]
@@ -167,36 +169,36 @@ async def test_a_provider_may_think_longer_than_it_may_be_silent(
                                         *(rest if form != "gemini" else (began, *rest)))),
     }  # fmt: skip
 
-    with running(house.gateway("thoughtful", **settings)) as gateway:
-        through = await asking.through(gateway)
+    with running(stack.gateway("thoughtful", **settings)) as gateway:
+        through = await client.via(gateway)
         for number, (name, reply) in enumerate(slow.items(), 1):
-            scripted.script(f"{asking.word}: {name}", reply)
+            scripted.script(f"{client.word}: {name}", reply)
             spec = through.spec(name, call=number, model=by_id(SCRIPTED[form]))
-            done = await through.ask(spec)
-            assert (await asking.files.reply(done.call))["content"] == "hi there"
+            done = await through.generate(spec)
+            assert (await client.files.reply(done.call))["content"] == "hi there"
 
         silent = threading.Event()
         pieces = (stream.began(), stream.said("half"), Hold(silent))
-        scripted.script(f"{asking.word}: silent", Reply(pieces))
+        scripted.script(f"{client.word}: silent", Reply(pieces))
         spec = through.spec("silent", call=9, model=by_id(SCRIPTED[form]))
-        refused = await through.refusal(spec)
+        refused = await through.generate_refused(spec)
         silent.set()
 
     assert refused.reason == "CALL_OUTCOME_UNKNOWN"
-    error = (await asking.call(9)).attempts[0].error
+    error = (await client.get_call(9)).attempts[0].error
     assert error == "nothing came for too long in the middle of the reply"
 
 
 async def test_a_provider_that_does_not_answer_at_all_is_given_up_in_time(
-    house: House, scripted: ScriptedProvider, asking: Asking
+    stack: GatewayStack, scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     silent = threading.Event()
-    scripted.script(asking.word, Reply(HI, before=(Hold(silent),)))
-    impatient = await asking.through(house.gateways[1])
+    scripted.script(client.word, Reply(HI, before=(Hold(silent),)))
+    impatient = await client.via(stack.gateways[1])
 
-    refused = await impatient.refusal(impatient.spec(model=by_id(SCRIPTED["chat"])))
+    refused = await impatient.generate_refused(impatient.spec(model=by_id(SCRIPTED["chat"])))
     silent.set()
 
     assert refused.reason == "CALL_OUTCOME_UNKNOWN"
-    error = (await asking.call()).attempts[0].error
+    error = (await client.get_call()).attempts[0].error
     assert error == "nothing came for too long before the reply"

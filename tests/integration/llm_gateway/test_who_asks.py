@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.asking import Refused, by_id
+from tests.support.gateway_client import Refused, by_id
 
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from tests.integration.llm_gateway.asking import Asking
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
     from nagaya.llm_gateway.v1 import generation_pb2
 
@@ -22,14 +22,14 @@ ROWS = "SELECT count(*) FROM llm_calls WHERE run_id = $1::text::uuid"
 
 
 @pytest.fixture
-async def person(asking: Asking) -> Asking:
-    return await asking.as_person("generations.write calls.read")
+async def person(client: GatewayClient) -> GatewayClient:
+    return await client.as_person("generations.write calls.read")
 
 
-async def refusals(person: Asking, spec: generation_pb2.GenerationSpec) -> list[Refused]:
+async def refusals(person: GatewayClient, spec: generation_pb2.GenerationSpec) -> list[Refused]:
     """Ask in both ways, and be refused."""
     with pytest.raises(Refused) as of_generate:
-        await person.ask(spec)
+        await person.generate(spec)
     with pytest.raises(Refused) as of_stream:
         async for _ in person.stream(spec):
             pass
@@ -43,52 +43,56 @@ def assert_reserved(refused: list[Refused]) -> None:
     assert "People ask under step `input`" in str(refused[0])
 
 
-async def test_a_person_cannot_take_the_key_of_a_step(asking: Asking, person: Asking) -> None:
+async def test_a_person_cannot_take_the_key_of_a_step(
+    client: GatewayClient, person: GatewayClient
+) -> None:
     for call in (1, 2, 1000):
         assert_reserved(await refusals(person, person.spec("Mine.", call=call)))
-    assert await asking.database.fetchval(ROWS, asking.run_id) == 0
-    assert asking.sent() == []
+    assert await client.database.fetchval(ROWS, client.run_id) == 0
+    assert client.provider_calls() == []
 
-    done = await asking.ask()
+    done = await client.generate()
 
     assert (done.call.state, done.replayed) == (SETTLED, False)
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
 async def test_a_person_is_told_nothing_of_what_a_step_has_asked(
-    house: House, asking: Asking, person: Asking
+    stack: GatewayStack, client: GatewayClient, person: GatewayClient
 ) -> None:
-    rule = house.stub.script(asking.word, {"kind": "hold"})
-    asked = asyncio.create_task(asking.ask())
-    await asyncio.to_thread(house.stub.wait_until_held, rule)
+    rule = stack.stub.script(client.word, {"kind": "hold"})
+    asked = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, asked)
 
-    in_flight = await refusals(person, asking.spec())
-    house.stub.release(rule)
+    in_flight = await refusals(person, client.spec())
+    stack.stub.release(rule)
     await asked
-    settled = await refusals(person, asking.spec())
+    settled = await refusals(person, client.spec())
 
     assert_reserved(in_flight + settled)
-    assert len(asking.sent()) == 1
+    assert len(client.provider_calls()) == 1
 
 
-async def test_a_persons_own_call_is_no_steps(asking: Asking, person: Asking) -> None:
+async def test_a_persons_own_call_is_no_steps(client: GatewayClient, person: GatewayClient) -> None:
     spec = person.spec("Mine.", step="input", model=MODEL)
 
-    mine = await person.ask(spec)
-    again = await person.ask(spec)
-    theirs = await asking.ask()
+    mine = await person.generate(spec)
+    again = await person.generate(spec)
+    theirs = await client.generate()
 
     assert (mine.call.state, mine.call.user_id) == (SETTLED, "ada")
     assert again.replayed
     assert again.call == mine.call
-    assert f"/{asking.run_id}/input/artifacts/" in mine.call.output_path
+    assert f"/{client.run_id}/input/artifacts/" in mine.call.output_path
     assert (theirs.replayed, theirs.call.output_path != mine.call.output_path) == (False, True)
-    assert len(asking.sent()) == 2
+    assert len(client.provider_calls()) == 2
 
 
-async def test_a_person_who_names_no_model_is_told_to(asking: Asking, person: Asking) -> None:
+async def test_a_person_who_names_no_model_is_told_to(
+    client: GatewayClient, person: GatewayClient
+) -> None:
     with pytest.raises(Refused) as refused:
-        await person.ask(person.spec(step="input"))
+        await person.generate(person.spec(step="input"))
 
     assert refused.value.reason == "MODEL_UNRESOLVED"
-    assert asking.sent() == []
+    assert client.provider_calls() == []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.scripts import Beating
+from tests.support.scripts import Beating
 
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout

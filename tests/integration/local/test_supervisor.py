@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fixtures.scripts import READY_AND_WAIT, Script
+from tests.support.scripts import READY_AND_WAIT, Script
 
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import PartFailed

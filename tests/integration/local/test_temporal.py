@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.common import Priority
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from tests.support.waiting import wait_until
 
 from nagaya_local.errors import TemporalMissing
 from nagaya_local.machine.ports import free_port
@@ -198,9 +199,11 @@ async def test_a_tenant_with_few_steps_does_not_wait_for_one_with_many(
             task_queue="many-steps",
             priority=Priority(fairness_key=tenant),
         )
-        async with asyncio.timeout(30):
-            while await queued() < then_queued:  # noqa: ASYNC110 - the server announces nothing
-                await asyncio.sleep(0.05)
+
+        async def are_queued() -> bool:
+            return await queued() >= then_queued
+
+        await wait_until(are_queued, seconds=30)
 
     recorder = Recorder()
     async with Worker(

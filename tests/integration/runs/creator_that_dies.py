@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from tests.integration.runs.house import NOWHERE, House, launcher_at
+from tests.support.runs_service import NOWHERE, RunsService, launcher_at
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.pools import ConnectionParameters
@@ -36,9 +36,9 @@ async def main(port: str, tenant_database: str, management_database: str, passwo
     databases = Databases(resolve, "runs", 5)
     launcher = await launcher_at(NOWHERE)
     launcher.__class__ = DeadlyLauncher
-    house = House(TenantPools(databases), ManagementPool(databases), launcher)
+    service = RunsService(TenantPools(databases), ManagementPool(databases), launcher)
     with acting_as(Principal("ada", None, frozenset({"*"}), frozenset({"*"}))):
-        await house.run("r1")
+        await service.run("r1")
 
 
 if __name__ == "__main__":

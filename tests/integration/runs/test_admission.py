@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio import activity
 from temporalio.client import WorkflowFailureError
-from tests.integration.runs.desk import no_processes
-from tests.integration.runs.house import House
 from tests.integration.runs.worker_of_notes import NOTHING, Notes
+from tests.support.runs_service import RunsService
+from tests.support.runs_worker import no_processes
+from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
 from runs.config import TemporalConfig
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import asyncpg
     import grpc
     from temporalio.client import Client, WorkflowHandle
-    from tests.integration.runs.conftest import Cluster
+    from tests.support.databases import TenantDatabases
 
     from dataplane.tenants import ManagementPool, TenantPools
     from jsonvalues import JsonValue
@@ -54,27 +55,29 @@ QUICK = {"step": "quick", "function": {"function": "note"}}
 
 
 class Shop:
-    """A worker, its functions, and the house that gives it work."""
+    """A worker, its functions, and the service that gives it work."""
 
-    def __init__(self, house: House, client: Client, queue: str, peers: grpc.aio.Channel) -> None:
-        self.house = house
+    def __init__(
+        self, service: RunsService, client: Client, queue: str, peers: grpc.aio.Channel
+    ) -> None:
+        self.service = service
         self.client = client
         self.at_once = 0
         self.most_at_once = 0
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
-        contexts, gateway = house.contexts, LlmGateway(peers)
-        runs = RunActivities(house.data, contexts, house.initializer, gateway)
+        contexts, gateway = service.contexts, LlmGateway(peers)
+        runs = RunActivities(service.data, contexts, service.initializer, gateway)
         steps = StepActivities(
-            house.tenants,
-            house.initializer,
+            service.tenants,
+            service.initializer,
             StepInputFinder(),
-            house.files,
-            LlmStepRunner(contexts, gateway, house.files),
+            service.files,
+            LlmStepRunner(contexts, gateway, service.files),
             FunctionStepRunner(
-                Functions({"hold": self._hold, "note": self._note}), no_processes(), house.files
+                Functions({"hold": self._hold, "note": self._note}), no_processes(), service.files
             ),
-            ErrorFiles(house.files),
+            ErrorFiles(service.files),
         )
         activities = [
             *(runs.begin_run, runs.end_run, steps.run_step),
@@ -83,7 +86,7 @@ class Shop:
         self.worker = make_worker(client, queue, activities, WorkerSlots(SLOTS, 75))
 
     async def runs(self, count: int, tenant_id: str = "acme") -> list[Run]:
-        created = [await self.house.run(tenant_id=tenant_id) for _ in range(count)]
+        created = [await self.service.run(tenant_id=tenant_id) for _ in range(count)]
         self._workflows += [self.workflow(run, tenant_id) for run in created]
         return created
 
@@ -98,16 +101,17 @@ class Shop:
 
     async def ended(self, *runs: Run, tenant_id: str = "acme") -> list[RunStatus]:
         await asyncio.gather(*(self.workflow(run, tenant_id).result() for run in runs))
-        return [(await self.house.find(run.run_id, tenant_id)).status for run in runs]
+        return [(await self.service.find(run.run_id, tenant_id)).status for run in runs]
 
     async def handed_back(self, *runs: Run) -> list[Run]:
-        """Wait until all but a tenant's share of these runs' steps have been handed back."""
-        async with asyncio.timeout(20):
-            while True:
-                attempts = [await self._attempt(run) for run in runs]
-                back = [run for run, attempt in zip(runs, attempts, strict=True) if attempt > 1]
-                if len(back) == len(runs) - SHARE:
-                    return back
+        """Return those whose step was handed back, once it is all but a tenant's share."""
+
+        async def handed_back() -> list[Run]:
+            attempts = [await self._attempt(run) for run in runs]
+            back = [run for run, attempt in zip(runs, attempts, strict=True) if attempt > 1]
+            return back if len(back) == len(runs) - SHARE else []
+
+        return await wait_until(handed_back)
 
     async def _attempt(self, run: Run) -> int:
         """Return how often Temporal has handed out the step of a run, by its own count."""
@@ -134,17 +138,17 @@ async def client(temporal: TemporalServer) -> Client:
 
 @pytest.fixture
 async def shop(
-    cluster: Cluster,
+    tenant_databases: TenantDatabases,
     tenants: TenantPools,
     management: ManagementPool,
     client: Client,
     peers: grpc.aio.Channel,
     ada: Principal,
 ) -> AsyncGenerator[Shop]:
-    await cluster.add_tenant("bolt")
+    await tenant_databases.add_tenant("bolt")
     queue = f"runs-{secrets.token_hex(4)}"
-    house = House(tenants, management, Launcher(client, queue), peers)
-    shop = Shop(house, client, queue, peers)
+    service = RunsService(tenants, management, Launcher(client, queue), peers)
+    shop = Shop(service, client, queue, peers)
     async with shop.worker:
         yield shop
         await shop.empty()
@@ -153,8 +157,8 @@ async def shop(
 async def test_a_tenant_that_fills_its_share_leaves_room_for_another(
     shop: Shop, database: asyncpg.Connection
 ) -> None:
-    await shop.house.pipeline(HELD)
-    await shop.house.pipeline(QUICK, tenant_id="bolt")
+    await shop.service.pipeline(HELD)
+    await shop.service.pipeline(QUICK, tenant_id="bolt")
     held = await shop.runs(10)
     await shop.handed_back(*held)
 
@@ -178,10 +182,10 @@ async def test_a_tenant_that_fills_its_share_leaves_room_for_another(
 
 
 async def test_steps_that_wait_for_their_tenants_share_are_not_shown_as_stuck(shop: Shop) -> None:
-    await shop.house.pipeline(HELD)
+    await shop.service.pipeline(HELD)
     (run, *_) = await shop.handed_back(*await shop.runs(SHARE + 1))
 
-    state = await shop.house.launcher.describe("acme", run.run_id)
+    state = await shop.service.launcher.describe("acme", run.run_id)
     assert state is not None
     assert (state.status, state.stuck_reason) == ("running", "")
 
@@ -189,13 +193,13 @@ async def test_steps_that_wait_for_their_tenants_share_are_not_shown_as_stuck(sh
 async def test_a_run_whose_step_waits_for_its_tenants_share_can_be_cancelled(
     shop: Shop, database: asyncpg.Connection
 ) -> None:
-    await shop.house.pipeline(HELD)
+    await shop.service.pipeline(HELD)
     (run, *_) = await shop.handed_back(*await shop.runs(SHARE + 1))
-    await shop.house.runs.cancel("acme", run.run_id)
+    await shop.service.runs.cancel("acme", run.run_id)
     with pytest.raises(WorkflowFailureError):
         await asyncio.wait_for(shop.workflow(run).result(), 20)
 
-    assert (await shop.house.find(run.run_id)).status is RunStatus.CANCELLED
+    assert (await shop.service.find(run.run_id)).status is RunStatus.CANCELLED
     assert await database.fetchval("SELECT count(*) FROM steps") == SHARE
 
 
@@ -204,7 +208,7 @@ async def test_a_tenant_alone_gets_all_its_steps_done_although_they_are_more_tha
 ) -> None:
     shop.may_end.set()
     steps = [{**HELD, "step": f"held{number}"} for number in range(20)]
-    await shop.house.pipeline(*steps)
+    await shop.service.pipeline(*steps)
     async with asyncio.timeout(30):
         assert await shop.ended(*await shop.runs(2)) == [RunStatus.COMPLETED] * 2
 

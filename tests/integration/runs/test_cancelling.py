@@ -10,8 +10,9 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.integration.runs.house import make_due
 from tests.integration.runs.worker_of_notes import WORKFLOWS, Notes
+from tests.support.runs_service import make_due
+from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
 from runs.api.relay.reconciler import STALE_AFTER
@@ -26,7 +27,7 @@ from runs.worker.activities.runs import RunActivities
 if TYPE_CHECKING:
     import asyncpg
     from temporalio.client import Client
-    from tests.integration.runs.house import House
+    from tests.support.runs_service import RunsService
 
     from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
@@ -45,27 +46,27 @@ async def client(temporal: TemporalServer) -> Client:
     return await connect(TemporalConfig(temporal.address, "default", ""), lazy=False)
 
 
-async def begun(house: House, database: asyncpg.Connection) -> Run:
+async def begun(service: RunsService, database: asyncpg.Connection) -> Run:
     """Create a run that is at its first step."""
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
-    async with house.tenants.connection("acme") as connection:
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
+    async with service.tenants.connection("acme") as connection:
         work = StepRef("acme", run.run_id, 1, "copy")
         assert await step_transitions.begin(connection, [work]) != [None]
     return run
 
 
-async def lose(client: Client, house: House, run: Run) -> None:
+async def lose(client: Client, service: RunsService, run: Run) -> None:
     """Have Temporal forget a workflow, as it does when its retention has passed."""
     execution = WorkflowExecution(workflow_id=workflow_id("acme", run.run_id))
     request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
     await client.workflow_service.delete_workflow_execution(request)
-    async with asyncio.timeout(20):
-        while True:
-            if await house.launcher.describe("acme", run.run_id) is None:
-                return
-            await asyncio.sleep(0.05)
+
+    async def gone() -> bool:
+        return await service.launcher.describe("acme", run.run_id) is None
+
+    await wait_until(gone)
 
 
 async def events(database: asyncpg.Connection) -> list[tuple[int, str, str]]:
@@ -76,15 +77,15 @@ async def events(database: asyncpg.Connection) -> list[tuple[int, str, str]]:
 
 
 async def test_a_run_whose_workflow_is_lost_is_cancelled_at_once(
-    house: House, client: Client, database: asyncpg.Connection
+    service: RunsService, client: Client, database: asyncpg.Connection
 ) -> None:
-    run = await begun(house, database)
-    await lose(client, house, run)
-    cancelled = await house.runs.cancel("acme", run.run_id)
-    again = await house.runs.cancel("acme", run.run_id)
+    run = await begun(service, database)
+    await lose(client, service, run)
+    cancelled = await service.runs.cancel("acme", run.run_id)
+    again = await service.runs.cancel("acme", run.run_id)
 
     assert (cancelled.status, cancelled.error) == (RunStatus.CANCELLED, None)
-    assert again == cancelled == await house.find(run.run_id)
+    assert again == cancelled == await service.find(run.run_id)
     assert await events(database) == ENDED
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
     actions = await database.fetch("SELECT action, resource_id FROM audit_logs ORDER BY id")
@@ -95,30 +96,30 @@ async def test_a_run_whose_workflow_is_lost_is_cancelled_at_once(
 
 
 async def test_a_run_that_was_cancelled_while_temporal_was_away_ends_with_the_relay(
-    house: House,
+    service: RunsService,
     client: Client,
-    stranded: Launcher,
+    unreachable_launcher: Launcher,
     database: asyncpg.Connection,
     registry: asyncpg.Connection,
 ) -> None:
-    run = await begun(house, database)
-    await lose(client, house, run)
-    asked = await house.reaching(stranded).runs.cancel("acme", run.run_id)
+    run = await begun(service, database)
+    await lose(client, service, run)
+    asked = await service.with_launcher(unreachable_launcher).runs.cancel("acme", run.run_id)
     assert asked.status is RunStatus.RUNNING
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
 
-    assert (await house.find(run.run_id)).status is RunStatus.CANCELLED
+    assert (await service.find(run.run_id)).status is RunStatus.CANCELLED
     assert await events(database) == ENDED
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_run_whose_workflow_was_terminated_is_reported_so_when_it_is_cancelled(
-    house: House, client: Client, database: asyncpg.Connection
+    service: RunsService, client: Client, database: asyncpg.Connection
 ) -> None:
-    run = await begun(house, database)
+    run = await begun(service, database)
     await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
-    ended = await house.runs.cancel("acme", run.run_id)
+    ended = await service.runs.cancel("acme", run.run_id)
 
     assert ended.status is RunStatus.FAILED
     assert ended.error is not None
@@ -142,24 +143,24 @@ class SlowLauncher(Launcher):
 
 @pytest.mark.parametrize("has_begun", [False, True])
 async def test_a_start_that_comes_after_the_cancellation_does_nothing(
-    house: House, client: Client, database: asyncpg.Connection, *, has_begun: bool
+    service: RunsService, client: Client, database: asyncpg.Connection, *, has_begun: bool
 ) -> None:
     queue = f"late-{secrets.token_hex(4)}"
     slow = SlowLauncher(client, queue)
-    house = house.reaching(slow)
-    await house.pipeline()
-    creating = asyncio.create_task(house.run())
+    service = service.with_launcher(slow)
+    await service.pipeline()
+    creating = asyncio.create_task(service.run())
     await asyncio.wait_for(slow.asked.wait(), 10)
     run_id = str(await database.fetchval("SELECT id FROM runs"))
     if has_begun:  # by an earlier start, whose workflow was lost since
-        await house.begin(run_id)
-    cancelled = await house.runs.cancel("acme", run_id)
+        await service.begin(run_id)
+    cancelled = await service.runs.cancel("acme", run_id)
     assert cancelled.status is RunStatus.CANCELLED
     slow.may_start.set()
     await creating
 
     notes = Notes()
-    runs = RunActivities(house.data, house.contexts, house.initializer, house.gateway)
+    runs = RunActivities(service.data, service.contexts, service.initializer, service.gateway)
     worker = Worker(
         client,
         task_queue=queue,
@@ -171,5 +172,5 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
         await client.get_workflow_handle(workflow_id("acme", run_id)).result()
 
     assert notes.done == []
-    assert await house.find(run_id) == cancelled
+    assert await service.find(run_id) == cancelled
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0

@@ -19,7 +19,7 @@ from runs.peers.llm_gateway import LlmGateway
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.integration.runs.served import Context
+    from interceptor.server import Context
 
 KNOWN = {
     call_pb2.FINISH_REASON_STOP: FinishReason.STOP,

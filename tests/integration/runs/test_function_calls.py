@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.runs.function_house import ELEMENT, Host
 from tests.integration.runs.functions_that_harm import install
+from tests.support.function_host import ELEMENT, FunctionHost
 
 from runs.config import WorkerConfig
 from runs.domain.activities import StepRef
@@ -43,7 +43,7 @@ def worker_settings(keys: Keys) -> dict[str, str]:
     }
 
 
-async def test_functions_of_a_tenant_share_a_process_and_tenants_do_not(host: Host) -> None:
+async def test_functions_of_a_tenant_share_a_process_and_tenants_do_not(host: FunctionHost) -> None:
     together = await asyncio.gather(*(host.call("meet", count=3) for _ in range(3)))
     other = await host.call("process", "bolt")
 
@@ -52,7 +52,7 @@ async def test_functions_of_a_tenant_share_a_process_and_tenants_do_not(host: Ho
     assert await host.call("process") == together[0]
 
 
-async def test_a_function_reads_streams_and_writes_through_the_worker(host: Host) -> None:
+async def test_a_function_reads_streams_and_writes_through_the_worker(host: FunctionHost) -> None:
     copied = await host.call("copies")
 
     assert copied == {
@@ -66,7 +66,7 @@ async def test_a_function_reads_streams_and_writes_through_the_worker(host: Host
 
 
 async def test_a_function_that_asks_for_much_at_once_fills_no_memory_of_the_worker(
-    host: Host,
+    host: FunctionHost,
 ) -> None:
     assert await host.call("reads_many") == 100
     assert host.files.most_at_once <= 8
@@ -74,7 +74,7 @@ async def test_a_function_that_asks_for_much_at_once_fills_no_memory_of_the_work
 
 @pytest.mark.parametrize("refusal", [ReadTooLarge("the file is too large"), Unavailable("away")])
 async def test_what_a_request_failed_with_is_what_the_step_fails_with(
-    host: Host, refusal: Exception
+    host: FunctionHost, refusal: Exception
 ) -> None:
     host.files.refusal = refusal
     with pytest.raises(type(refusal)) as failed:
@@ -84,7 +84,7 @@ async def test_what_a_request_failed_with_is_what_the_step_fails_with(
     assert await host.call("gives_up_reading") == "RequestFailed"
 
 
-async def test_the_metrics_of_an_output_are_taken_from_it(host: Host) -> None:
+async def test_the_metrics_of_an_output_are_taken_from_it(host: FunctionHost) -> None:
     result = await host.result("measured")
 
     assert (result.data, result.metrics) == (b'{"score":7,"text":"x"}', {"score": 7})
@@ -100,7 +100,7 @@ async def test_the_metrics_of_an_output_are_taken_from_it(host: Host) -> None:
     ],
 )
 async def test_a_failure_in_words_that_may_be_told_comes_from_the_process(
-    host: Host, name: str, reason: str
+    host: FunctionHost, name: str, reason: str
 ) -> None:
     with pytest.raises(StepImpossible) as failed:
         await host.call(name)
@@ -108,7 +108,7 @@ async def test_a_failure_in_words_that_may_be_told_comes_from_the_process(
     assert failed.value.reason == reason
 
 
-async def test_an_error_of_a_function_comes_with_its_whole_text(host: Host) -> None:
+async def test_an_error_of_a_function_comes_with_its_whole_text(host: FunctionHost) -> None:
     with pytest.raises(FunctionRaised) as raised:
         await host.call("fails", text="it was " + "あ" * 1_000)
 
@@ -118,7 +118,7 @@ async def test_an_error_of_a_function_comes_with_its_whole_text(host: Host) -> N
     assert "あ" not in str(raised.value)
 
 
-async def test_a_function_that_leaves_by_sys_exit_only_fails(host: Host) -> None:
+async def test_a_function_that_leaves_by_sys_exit_only_fails(host: FunctionHost) -> None:
     before = await host.call("process")
     with pytest.raises(FunctionRaised) as raised:
         await host.call("leaves")
@@ -134,7 +134,9 @@ async def test_a_function_that_leaves_by_sys_exit_only_fails(host: Host) -> None
         ("yields", "the function returned async_generator, which cannot be awaited"),
     ],
 )
-async def test_what_is_no_coroutine_function_is_unusable(host: Host, name: str, told: str) -> None:
+async def test_what_is_no_coroutine_function_is_unusable(
+    host: FunctionHost, name: str, told: str
+) -> None:
     before = await host.call("process")
     with pytest.raises(StepImpossible) as failed:
         await host.call(name)
@@ -144,7 +146,9 @@ async def test_what_is_no_coroutine_function_is_unusable(host: Host, name: str, 
     assert await host.call("process") == before
 
 
-async def test_a_function_leaves_as_many_files_in_the_middle_as_it_likes(host: Host) -> None:
+async def test_a_function_leaves_as_many_files_in_the_middle_as_it_likes(
+    host: FunctionHost,
+) -> None:
     assert await host.call("opens_many", count=32) == ["bytes"]
     assert await host.call("opens_many", count=200) == ["RequestFailed", "bytes"]
     assert host.files.left == 64
@@ -153,7 +157,7 @@ async def test_a_function_leaves_as_many_files_in_the_middle_as_it_likes(host: H
     assert failed.value.reason == "TOO_MANY_STREAMS"
 
 
-async def test_a_function_may_stop_waiting_for_a_piece_of_a_file(host: Host) -> None:
+async def test_a_function_may_stop_waiting_for_a_piece_of_a_file(host: FunctionHost) -> None:
     unseen: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
     await host.call("gives_up_streaming", count=50)
@@ -162,12 +166,14 @@ async def test_a_function_may_stop_waiting_for_a_piece_of_a_file(host: Host) -> 
     assert unseen == []
 
 
-async def test_a_fork_of_a_function_neither_answers_for_it_nor_takes_calls(host: Host) -> None:
+async def test_a_fork_of_a_function_neither_answers_for_it_nor_takes_calls(
+    host: FunctionHost,
+) -> None:
     assert await host.call("forks") == "parent"
     assert len({await host.call("process") for _ in range(20)}) == 1
 
 
-async def test_a_fork_does_not_hide_that_its_function_has_died(host: Host) -> None:
+async def test_a_fork_does_not_hide_that_its_function_has_died(host: FunctionHost) -> None:
     with pytest.raises(StepFailed) as failed:
         await host.call("forks_and_exits", limit=20)
 
@@ -182,7 +188,7 @@ async def test_a_fork_does_not_hide_that_its_function_has_died(host: Host) -> No
     ],
 )
 async def test_a_function_that_cannot_be_loaded_is_unusable(
-    host: Host, entry: str, why: str
+    host: FunctionHost, entry: str, why: str
 ) -> None:
     function = InstalledFunction("licensed", entry)
     call = FunctionCall(function, StepRef("acme", "r", 1, "s"), {}, {}, None, {})
@@ -195,7 +201,7 @@ async def test_a_function_that_cannot_be_loaded_is_unusable(
 
 
 async def test_what_functions_write_and_read_neither_holds_them_up_nor_gets_out(
-    host: Host, capfd: pytest.CaptureFixture[str]
+    host: FunctionHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert await host.call("shouts") == ""
     assert await host.call("shouts") == ""
@@ -214,7 +220,7 @@ async def test_functions_see_nothing_of_what_the_worker_is_told_by(
     config = WorkerConfig.read()
     pool = FunctionPool(config.functions, config.tenant_share)
     async with pool.running():
-        seen = await Host(pool, tmp_path).call("environment")
+        seen = await FunctionHost(pool, tmp_path).call("environment")
 
     assert seen["OF_THE_FUNCTION"] == "its own"
     assert [name for name in seen if name.startswith(("NAGAYA_", "TEMPORAL_", "LANGSMITH_"))] == []

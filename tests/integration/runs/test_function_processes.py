@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.runs.function_house import Host, gone, hosting, is_alive
 from tests.integration.runs.functions_that_harm import install
+from tests.support.function_host import FunctionHost, running_function_host
+from tests.support.notes import wait_for_notes
+from tests.support.processes import is_alive, wait_until_gone
 
-from runs.config import FunctionConfig
 from runs.domain.failures import StepFailed
-from runs.worker.function_host.pool import FunctionPool
 
 CLONE = Path(__file__).parents[3]
 
@@ -29,12 +29,12 @@ CLONE = Path(__file__).parents[3]
     ],
 )
 async def test_a_function_that_ends_its_process_dies_alone(
-    host: Host, name: str, cause: str
+    host: FunctionHost, name: str, cause: str
 ) -> None:
     note, until = host.folder / "note", host.folder / "until"
     own = [host.begin("tell", note=str(note), until=str(until)) for _ in range(2)]
     other = host.begin("tell", "bolt", note=str(note), until=str(until))
-    began = await host.noted(note, 3)
+    began = await wait_for_notes(note, 3)
     with pytest.raises(StepFailed) as failed:
         await host.call(name)
 
@@ -46,7 +46,7 @@ async def test_a_function_that_ends_its_process_dies_alone(
 
 
 async def test_what_a_function_wrote_before_it_died_is_kept_for_its_error_file(
-    host: Host, capfd: pytest.CaptureFixture[str]
+    host: FunctionHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(StepFailed) as failed:
         await host.call("exits", last_words="a customer's name")
@@ -58,10 +58,12 @@ async def test_what_a_function_wrote_before_it_died_is_kept_for_its_error_file(
     assert "customer" not in "".join(capfd.readouterr())
 
 
-async def test_a_function_that_wants_too_much_memory_fails_alone_and_for_good(host: Host) -> None:
+async def test_a_function_that_wants_too_much_memory_fails_alone_and_for_good(
+    host: FunctionHost,
+) -> None:
     note, until = host.folder / "note", host.folder / "until"
     own = host.begin("tell", note=str(note), until=str(until))
-    await host.noted(note)
+    await wait_for_notes(note, 1)
     with pytest.raises(StepFailed) as failed:
         await host.call("eats")
 
@@ -71,10 +73,12 @@ async def test_a_function_that_wants_too_much_memory_fails_alone_and_for_good(ho
     await own
 
 
-async def test_a_function_that_blocks_is_stopped_in_time_and_holds_up_no_other(host: Host) -> None:
+async def test_a_function_that_blocks_is_stopped_in_time_and_holds_up_no_other(
+    host: FunctionHost,
+) -> None:
     note = host.folder / "note"
     blocking = host.begin("blocks", seconds=6, note=str(note))
-    await host.noted(note)
+    await wait_for_notes(note, 1)
     async with asyncio.timeout(5):  # sooner than it ends by itself
         assert await host.call("echo", value="quick") == "quick"
     assert await blocking == "done"
@@ -86,13 +90,13 @@ async def test_a_function_that_blocks_is_stopped_in_time_and_holds_up_no_other(h
 
 
 async def test_a_function_that_was_to_blame_takes_no_others_along_the_next_time(
-    host: Host,
+    host: FunctionHost,
 ) -> None:
     with pytest.raises(StepFailed):
         await host.call("exits")
     note, until = host.folder / "note", host.folder / "until"
     own = host.begin("tell", note=str(note), until=str(until))
-    ((_, process),) = await host.noted(note)
+    ((_, process),) = await wait_for_notes(note, 1)
     with pytest.raises(StepFailed):
         await host.call("exits")
     until.touch()
@@ -101,7 +105,7 @@ async def test_a_function_that_was_to_blame_takes_no_others_along_the_next_time(
 
 
 async def test_no_function_takes_longer_than_the_worker_lets_it(tmp_path: Path) -> None:
-    async with hosting(tmp_path, seconds=0.5) as host:
+    async with running_function_host(tmp_path, seconds=0.5) as host:
         with pytest.raises(StepFailed) as failed:
             await host.call("sleeps")
 
@@ -110,61 +114,63 @@ async def test_no_function_takes_longer_than_the_worker_lets_it(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["sleeps", "deaf", "blocks"])
 async def test_a_call_that_is_cancelled_reaches_its_function_or_ends_its_process(
-    host: Host, name: str
+    host: FunctionHost, name: str
 ) -> None:
     note = host.folder / "note"
     call = host.begin(name, note=str(note))
-    ((_, process),) = await host.noted(note)
+    ((_, process),) = await wait_for_notes(note, 1)
     call.cancel()
     async with asyncio.timeout(5):
         with pytest.raises(asyncio.CancelledError):
             await call
 
     if name == "sleeps":
-        assert [word for word, _ in await host.noted(note, 2)] == ["began", "cancelled"]
+        assert [word for word, _ in await wait_for_notes(note, 2)] == ["began", "cancelled"]
         assert is_alive(process), "others may be in it"
     else:
-        await gone(process)
+        await wait_until_gone(process)
 
 
-async def test_a_neighbour_of_a_function_that_does_not_stop_is_done_again(host: Host) -> None:
+async def test_a_neighbour_of_a_function_that_does_not_stop_is_done_again(
+    host: FunctionHost,
+) -> None:
     note, until = host.folder / "note", host.folder / "until"
     deaf = host.begin("deaf", note=str(note))
-    await host.noted(note)
+    await wait_for_notes(note, 1)
     other = host.begin("tell", note=str(note), until=str(until))
-    await host.noted(note, 2)
+    await wait_for_notes(note, 2)
     deaf.cancel()
     with pytest.raises(asyncio.CancelledError):
         await deaf
     until.touch()
 
-    assert await other != (await host.noted(note))[0][1]
+    assert await other != (await wait_for_notes(note, 1))[0][1]
 
 
 async def test_a_tenant_leaves_processes_to_others_and_idle_ones_give_way(tmp_path: Path) -> None:
-    async with hosting(tmp_path, processes=3) as host:
+    async with running_function_host(tmp_path, processes=3) as host:
         with pytest.raises(StepFailed):
             await host.call("exits")  # from now on each of its calls gets a process of its own
         note = host.folder / "note"
         calls = [host.begin("exits", note=str(note), after=600) for _ in range(4)]
-        began = {pid for _, pid in await host.noted(note, 2)}
+        began = {pid for _, pid in await wait_for_notes(note, 2)}
         async with asyncio.timeout(20):
             others = {await host.call("process", tenant) for tenant in ("bolt", "carol", "dave")}
 
         assert len(others) == 3
         assert not others & began
-        assert len(await host.noted(note)) == 2
+        assert len(await wait_for_notes(note, 1)) == 2
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_no_process_outlives_its_pool(tmp_path: Path) -> None:
-    async with hosting(tmp_path) as host:
+    async with running_function_host(tmp_path) as host:
         process = await host.call("process")
         note = host.folder / "note"
         call = host.begin("blocks", note=str(note))
-        await host.noted(note)
+        await wait_for_notes(note, 1)
     with pytest.raises(asyncio.CancelledError):
         await call
 
@@ -179,9 +185,8 @@ async def test_no_process_outlives_a_worker_that_is_killed(tmp_path: Path, name:
         *(sys.executable, "-m", "tests.integration.runs.worker_of_functions", name, str(note)),
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{CLONE}"},
     )
-    host = Host(FunctionPool(FunctionConfig(1, 256, 60.0), 100), tmp_path)
-    ((_, process),) = await host.noted(note)
+    ((_, process),) = await wait_for_notes(note, 1)
     worker.send_signal(signal.SIGKILL)
     await worker.wait()
 
-    await gone(process)
+    await wait_until_gone(process)

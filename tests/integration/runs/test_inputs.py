@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.runs.served import Client, FileServicer, reason
+from tests.support.runs_client import RunsClient, reason
 
 from nagaya.runs.v1 import run_pb2
 from runs.domain.inputs import input_path
@@ -15,11 +15,12 @@ from servicekit.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
     import asyncpg
+    from tests.support.runs_peers import FakeArtifacts
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
-async def test_a_held_run_waits_for_its_input(client: Client, files: FileServicer) -> None:
+async def test_a_held_run_waits_for_its_input(client: RunsClient, files: FakeArtifacts) -> None:
     await client.pipeline()
     run = await client.run(hold=True)
     path = input_path("acme", run.run_id)
@@ -40,7 +41,7 @@ async def test_a_held_run_waits_for_its_input(client: Client, files: FileService
 
 
 async def test_concurrent_starts_of_a_held_run_start_it_once(
-    client: Client, files: FileServicer, database: asyncpg.Connection
+    client: RunsClient, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
     await client.pipeline()
     run = await client.run(hold=True)
@@ -51,7 +52,7 @@ async def test_concurrent_starts_of_a_held_run_start_it_once(
     assert await database.fetchval("SELECT last_seq FROM runs") == 2
 
 
-async def test_a_held_run_that_was_cancelled_cannot_be_started(client: Client) -> None:
+async def test_a_held_run_that_was_cancelled_cannot_be_started(client: RunsClient) -> None:
     await client.pipeline()
     run = await client.run(hold=True)
     cancelled = await client.cancel(run.run_id)
@@ -63,7 +64,7 @@ async def test_a_held_run_that_was_cancelled_cannot_be_started(client: Client) -
 
 
 async def test_a_pointer_leads_to_a_file_with_its_digest(
-    client: Client, files: FileServicer
+    client: RunsClient, files: FakeArtifacts
 ) -> None:
     await client.pipeline()
     path, digest = f"storage/acme/{NO_RUN}/polish/output.json", "ab" * 32

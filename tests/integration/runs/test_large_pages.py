@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import grpc
     from google.protobuf.message import Message
-    from tests.integration.runs.served import Client
+    from tests.support.runs_client import RunsClient
 
 MOST_TO_READ = 4 << 20
 """What a client of gRPC reads at most unless told otherwise."""
@@ -59,7 +59,7 @@ async def test_pages_of_large_prompts_are_small_enough_for_any_client(
     assert len(found) < 10
 
 
-async def test_pages_of_large_runs_end_early(client: Client) -> None:
+async def test_pages_of_large_runs_end_early(client: RunsClient) -> None:
     await client.pipeline()
     config = {"numbers": [0] * 7_000}
     created = [
@@ -73,7 +73,7 @@ async def test_pages_of_large_runs_end_early(client: Client) -> None:
     assert [run.run_id for page in found for run in page.runs] == created[::-1]
 
 
-async def test_pages_of_large_pipelines_end_early(client: Client) -> None:
+async def test_pages_of_large_pipelines_end_early(client: RunsClient) -> None:
     large = {"numbers": [0] * 9_000}
     steps = {"step": "a", "function": {"function": "copy", "arguments": large}}
     for number in range(12):
@@ -86,7 +86,7 @@ async def test_pages_of_large_pipelines_end_early(client: Client) -> None:
     assert versions == list(range(12, 0, -1))
 
 
-async def test_a_thing_that_is_larger_than_a_page_is_a_page(client: Client) -> None:
+async def test_a_thing_that_is_larger_than_a_page_is_a_page(client: RunsClient) -> None:
     texts = {"text": "x" * 60_000}
     steps = [
         {"step": f"s{number}", "function": {"function": "copy", "arguments": texts}}

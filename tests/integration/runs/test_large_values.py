@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.exceptions import ApplicationError
-from tests.integration.runs.desk import COPY, MAPPED, Desk, steps_of
+from tests.support.runs_worker import COPY, MAPPED, RunsWorker, steps_of
 
 from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FilePointer
 from runs.store import step_transitions
@@ -15,7 +15,7 @@ from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.runs.served import FileServicer
+    from tests.support.runs_peers import FakeArtifacts
 
     from jsonvalues import JsonValue
 
@@ -45,18 +45,18 @@ class ValueTooLarge(InvalidInput):
     ],
 )
 async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_good(
-    desk: Desk,
-    files: FileServicer,
+    worker: RunsWorker,
+    files: FakeArtifacts,
     database: asyncpg.Connection,
     *,
     step: dict[str, object],
     refusal: InvalidInput,
     why: str,
 ) -> None:
-    await desk.begin(step)
+    await worker.begin(step)
     files.values = refusal
     with pytest.raises(ApplicationError) as failed:
-        await desk.open_map()
+        await worker.open_map()
 
     message = (
         f"{why}, too much for a list that a step is mapped over: "
@@ -71,15 +71,15 @@ async def test_a_list_that_is_too_large_to_be_mapped_over_fails_its_step_for_goo
 
 
 async def test_a_list_that_is_too_long_to_be_mapped_over_fails_before_anything_is_done(
-    desk: Desk, files: FileServicer, database: asyncpg.Connection
+    worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(MAPPED)
+    await worker.begin(MAPPED)
     files.values = json.dumps([0] * MAP_LIMIT).encode()
-    assert (await desk.open_map()).count == MAP_LIMIT
+    assert (await worker.open_map()).count == MAP_LIMIT
 
     files.values = json.dumps([0] * (MAP_LIMIT + 1)).encode()
     with pytest.raises(ApplicationError) as failed:
-        await desk.open_map()
+        await worker.open_map()
     assert (failed.value.type, failed.value.non_retryable) == ("LIST_TOO_LONG", True)
     assert failed.value.message == (
         "the list has 5,001 elements, a step is mapped over at most 5,000: "
@@ -89,20 +89,20 @@ async def test_a_list_that_is_too_long_to_be_mapped_over_fails_before_anything_i
 
 
 async def test_a_value_that_is_too_large_to_be_read_fails_the_function_that_reads_it(
-    desk: Desk, files: FileServicer, database: asyncpg.Connection
+    worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(COPY)
+    await worker.begin(COPY)
     files.values = BatchTooLarge("too much")
 
     async def read() -> JsonValue:
-        assert desk.context is not None
-        return await desk.context.read(
+        assert worker.context is not None
+        return await worker.context.read(
             FilePointer("storage/acme/r/input/output.json", "0" * 64, "/a")
         )
 
-    desk.does = read
+    worker.does = read
     with pytest.raises(ApplicationError) as failed:
-        await desk.run()
+        await worker.run()
 
     assert (failed.value.type, failed.value.non_retryable) == ("READ_TOO_LARGE", True)
     assert failed.value.message == (
@@ -113,18 +113,18 @@ async def test_a_value_that_is_too_large_to_be_read_fails_the_function_that_read
 
 
 async def test_a_file_that_is_too_large_is_not_sent(
-    desk: Desk, files: FileServicer, database: asyncpg.Connection
+    worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(COPY)
+    await worker.begin(COPY)
     before = dict(files.files)
 
     async def write() -> JsonValue:
-        assert desk.context is not None
-        await desk.context.write("large", bytes(BYTES_AT_ONCE + 1), "text/plain")
+        assert worker.context is not None
+        await worker.context.write("large", bytes(BYTES_AT_ONCE + 1), "text/plain")
 
-    desk.does = write
+    worker.does = write
     with pytest.raises(ApplicationError) as failed:
-        await desk.run()
+        await worker.run()
 
     assert (failed.value.type, failed.value.non_retryable) == ("FILE_TOO_LARGE", True)
     assert "3,145,729 bytes, at most 3,145,728 are possible: write several" in failed.value.message
@@ -133,10 +133,10 @@ async def test_a_file_that_is_too_large_is_not_sent(
 
 
 async def test_a_manifest_that_is_too_large_fails_its_step(
-    desk: Desk, files: FileServicer, database: asyncpg.Connection
+    worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    work = await desk.begin(MAPPED)
-    async with desk.house.tenants.transaction("acme") as connection:
+    work = await worker.begin(MAPPED)
+    async with worker.service.tenants.transaction("acme") as connection:
         await step_transitions.begin(connection, [work])
     await database.execute(
         """
@@ -148,7 +148,7 @@ async def test_a_manifest_that_is_too_large_fails_its_step(
     )
     before = dict(files.files)
     with pytest.raises(ApplicationError) as failed:
-        await desk.close_map()
+        await worker.close_map()
 
     assert (failed.value.type, failed.value.non_retryable) == ("OUTPUT_TOO_LARGE", True)
     assert "the outputs of 12,000 elements" in failed.value.message

@@ -11,7 +11,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from temporalio import activity, workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.integration.runs.house import NOWHERE, launcher_at
+from tests.support.runs_service import NOWHERE, launcher_at
+from tests.support.waiting import wait_until
 
 from runs.api.launcher import WORKFLOW, Launcher
 from runs.config import TemporalConfig
@@ -80,14 +81,16 @@ def new_start() -> RunStart:
 async def start_in_time(launcher: Launcher) -> RunStart:
     """Start a workflow as soon as Temporal can be reached again."""
     start = new_start()
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await launcher.start(start)
-            except TemporalUnavailable:
-                await asyncio.sleep(0.1)
-            else:
-                return start
+
+    async def started() -> bool:
+        try:
+            await launcher.start(start)
+        except TemporalUnavailable:
+            return False
+        return True
+
+    await wait_until(started, pause=0.1)
+    return start
 
 
 async def test_a_launcher_heals_when_temporal_comes_and_goes(temporal: TemporalServer) -> None:
@@ -109,13 +112,13 @@ async def test_a_launcher_heals_when_temporal_comes_and_goes(temporal: TemporalS
     await gate.close()
 
 
-async def test_while_temporal_is_away_calls_fail_at_once(stranded: Launcher) -> None:
+async def test_while_temporal_is_away_calls_fail_at_once(unreachable_launcher: Launcher) -> None:
     with pytest.raises(TemporalUnavailable):
-        await stranded.start(new_start())
+        await unreachable_launcher.start(new_start())
     begun = time.monotonic()
     for _ in range(100):
         with pytest.raises(TemporalUnavailable, match="a moment ago"):
-            await stranded.start(new_start())
+            await unreachable_launcher.start(new_start())
 
     assert time.monotonic() - begun < 0.5
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.runs.served import Client, FileServicer, ModelServicer, reason
+from tests.support.runs_client import RunsClient, reason
 
 from nagaya.llm_gateway.v1 import model_pb2
 from nagaya.runs.v1 import prompt_service_pb2, run_pb2
@@ -15,7 +15,8 @@ from servicekit.errors import AlreadyExists, Conflict, InvalidInput, TenantNotAc
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.runs.house import House
+    from tests.support.runs_peers import FakeArtifacts, FakeLlmGateway
+    from tests.support.runs_service import RunsService
 
 TABLES = ("runs", "run_events", "outbox")
 
@@ -36,7 +37,7 @@ class Incapable(InvalidInput):
         super().__init__("the model small-1.5 lacks json_schema")
 
 
-async def ready(client: Client, *steps: str, **llm: Any) -> None:  # noqa: ANN401 - fields of LlmStep
+async def ready(client: RunsClient, *steps: str, **llm: Any) -> None:  # noqa: ANN401 - fields of LlmStep
     """Create a pipeline of llm steps, with the prompts that it needs."""
     for step in steps:
         await client.prompts.CreatePromptVersion(
@@ -49,8 +50,8 @@ async def ready(client: Client, *steps: str, **llm: Any) -> None:  # noqa: ANN40
 
 
 async def test_each_step_without_a_model_is_reported_and_nothing_is_left(
-    client: Client,
-    models: ModelServicer,
+    client: RunsClient,
+    models: FakeLlmGateway,
     database: asyncpg.Connection,
     registry: asyncpg.Connection,
 ) -> None:
@@ -72,7 +73,7 @@ async def test_each_step_without_a_model_is_reported_and_nothing_is_left(
 
 
 async def test_the_gateway_is_asked_for_what_the_step_will_ask(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     own, chosen = {"model_id": "own-1"}, {"model_class": {"provider_id": "p", "model_class": "c"}}
     schema = {"type": "object"}
@@ -86,7 +87,7 @@ async def test_the_gateway_is_asked_for_what_the_step_will_ask(
 
 
 async def test_a_step_that_asks_nothing_special_is_asked_for_so(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     await ready(client, "outline")
     await client.run(inline=1)
@@ -99,7 +100,7 @@ async def test_a_step_that_asks_nothing_special_is_asked_for_so(
 
 
 async def test_fifty_faulty_steps_are_all_counted_and_as_many_listed_as_a_status_holds(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     steps = [f"step-{number:02}" for number in range(50)]
     await ready(client, *steps)
@@ -112,7 +113,7 @@ async def test_fifty_faulty_steps_are_all_counted_and_as_many_listed_as_a_status
 
 
 async def test_a_pipeline_without_llm_steps_asks_nobody(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     await client.pipeline()
     await client.run(inline=1)
@@ -121,7 +122,7 @@ async def test_a_pipeline_without_llm_steps_asks_nobody(
 
 
 async def test_a_gateway_that_is_silent_refuses_nothing(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     await ready(client, "outline", "draft")
     models.answering.clear()
@@ -131,19 +132,19 @@ async def test_a_gateway_that_is_silent_refuses_nothing(
     assert run.state == run_pb2.RUN_STATE_PENDING
 
 
-async def test_a_gateway_that_is_away_refuses_nothing(house: House) -> None:
+async def test_a_gateway_that_is_away_refuses_nothing(service: RunsService) -> None:
     for step in ("outline", "draft"):
-        await house.prompts.create("acme", step, step, "Write.")
-    await house.pipeline(
+        await service.prompts.create("acme", step, step, "Write.")
+    await service.pipeline(
         {"step": "outline", "llm": {"prompt_version": 1}},
         {"step": "draft", "llm": {"prompt_version": 1}},
     )
     async with asyncio.timeout(5):
-        await house.run()
+        await service.run()
 
 
 async def test_a_refusal_that_is_about_no_model_refuses_nothing(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     await ready(client, "outline")
     models.refusals = {"outline": TenantNotActive("the tenant is suspended")}
@@ -152,7 +153,7 @@ async def test_a_refusal_that_is_about_no_model_refuses_nothing(
 
 
 async def test_a_repeated_request_returns_the_first_run_although_the_catalogue_has_changed(
-    client: Client, models: ModelServicer
+    client: RunsClient, models: FakeLlmGateway
 ) -> None:
     await ready(client, "outline")
     first = await client.run("r1", inline=1)
@@ -165,7 +166,7 @@ async def test_a_repeated_request_returns_the_first_run_although_the_catalogue_h
 
 
 async def test_a_held_run_that_gets_no_model_any_more_stays_held(
-    client: Client, models: ModelServicer, files: FileServicer
+    client: RunsClient, models: FakeLlmGateway, files: FakeArtifacts
 ) -> None:
     await ready(client, "outline")
     choice = {"outline": {"model_id": "chosen-1"}}

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.integration.runs.house import make_due
+from tests.support.runs_service import make_due
 
 from runs.api import launcher as launching
 from runs.api.launcher import WORKFLOW, Launcher
@@ -23,7 +23,7 @@ from runs.temporal.client import connect
 if TYPE_CHECKING:
     import asyncpg
     from temporalio.client import Client
-    from tests.integration.runs.house import House
+    from tests.support.runs_service import RunsService
 
     from dataplane.pending_work_poller import PendingWorkPoller
     from nagaya_local.parts.temporal import TemporalServer
@@ -36,16 +36,16 @@ async def client(temporal: TemporalServer) -> Client:
     return await connect(TemporalConfig(temporal.address, "default", ""), lazy=False)
 
 
-def reconciling(house: House) -> PendingWorkPoller:
-    return house.relay(house.launcher, AT_ONCE)
+def reconciling(service: RunsService) -> PendingWorkPoller:
+    return service.relay(service.launcher, AT_ONCE)
 
 
 async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
-    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
     for item in (1, 2):
         await database.execute(
             "INSERT INTO steps (run_id, step, item, status) VALUES ($1, 'copy', $2, 'running')",
@@ -54,9 +54,9 @@ async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
         )
     await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
 
-    ended = await house.find(run.run_id)
+    ended = await service.find(run.run_id)
     assert ended.status is RunStatus.FAILED
     assert ended.error is not None
     assert ended.error.reason == "WORKFLOW_TERMINATED"
@@ -74,65 +74,71 @@ async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
 
 
 async def test_a_running_run_whose_workflow_is_unknown_fails(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.reaching(stranded).run()
-    await house.begin(run.run_id)
+    await service.pipeline()
+    run = await service.with_launcher(unreachable_launcher).run()
+    await service.begin(run.run_id)
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
 
-    ended = await house.find(run.run_id)
+    ended = await service.find(run.run_id)
     assert ended.error is not None
     assert (ended.status, ended.error.reason) == (RunStatus.FAILED, "WORKFLOW_LOST")
 
 
 async def test_a_pending_run_whose_start_was_lost_is_started_again(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.reaching(stranded).run()
+    await service.pipeline()
+    run = await service.with_launcher(unreachable_launcher).run()
     await database.execute("DELETE FROM outbox")
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
 
-    assert await house.launcher.describe("acme", run.run_id) is not None
-    assert (await house.find(run.run_id)).status is RunStatus.PENDING
+    assert await service.launcher.describe("acme", run.run_id) is not None
+    assert (await service.find(run.run_id)).status is RunStatus.PENDING
 
 
 async def test_a_held_run_is_left_alone(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    run = await house.run(hold=True)
+    await service.pipeline()
+    run = await service.run(hold=True)
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
 
-    assert (await house.find(run.run_id)).last_sequence == 1
-    assert await house.launcher.describe("acme", run.run_id) is None
+    assert (await service.find(run.run_id)).last_sequence == 1
+    assert await service.launcher.describe("acme", run.run_id) is None
 
 
 async def test_a_run_that_no_worker_takes_is_shown_as_stuck_until_it_moves(
-    house: House,
+    service: RunsService,
     database: asyncpg.Connection,
     registry: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launching, "_WAITING", timedelta(0))
-    await house.pipeline()
-    run = await house.run()
+    await service.pipeline()
+    run = await service.run()
     for _ in range(2):  # it is recorded once
         await make_due(database, registry)
-        await reconciling(house).poll()
+        await reconciling(service).poll()
 
-    stuck = await house.find(run.run_id)
+    stuck = await service.find(run.run_id)
     assert stuck.stuck_reason == "no worker takes the run's tasks: is a worker running?"
     assert stuck.last_sequence == 2
 
-    await house.begin(run.run_id)
-    assert (await house.find(run.run_id)).stuck_reason == ""
+    await service.begin(run.run_id)
+    assert (await service.find(run.run_id)).stuck_reason == ""
 
 
 @workflow.defn(name=WORKFLOW)
@@ -143,12 +149,12 @@ class BrokenWorkflow:
 
 
 async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
-    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     queue = f"broken-{secrets.token_hex(4)}"
-    house = house.reaching(Launcher(client, queue))
-    await house.pipeline()
-    run = await house.run()
+    service = service.with_launcher(Launcher(client, queue))
+    await service.pipeline()
+    run = await service.run()
     worker = Worker(
         client,
         task_queue=queue,
@@ -156,43 +162,43 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
     async with worker, asyncio.timeout(20):
-        while not (await house.find(run.run_id)).stuck_reason:
+        while not (await service.find(run.run_id)).stuck_reason:
             await make_due(database, registry)
-            await reconciling(house).poll()
+            await reconciling(service).poll()
 
-    assert (await house.find(run.run_id)).stuck_reason == (
+    assert (await service.find(run.run_id)).stuck_reason == (
         "the workflow's code fails on the worker (attempt 2)"
     )
 
 
 async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
-    house: House, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     queue = f"stale-{secrets.token_hex(4)}"
-    house = house.reaching(Launcher(client, queue))
-    await house.pipeline()
-    run = await house.run()
+    service = service.with_launcher(Launcher(client, queue))
+    await service.pipeline()
+    run = await service.run()
     await client.workflow_service.poll_workflow_task_queue(
         PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue))
     )
     async with asyncio.timeout(40):  # Temporal gives the task up after 10 s
-        while not (await house.find(run.run_id)).stuck_reason:
+        while not (await service.find(run.run_id)).stuck_reason:
             await make_due(database, registry)
-            await reconciling(house).poll()
+            await reconciling(service).poll()
 
-    assert (await house.find(run.run_id)).stuck_reason == (
+    assert (await service.find(run.run_id)).stuck_reason == (
         "the worker that had the run's tasks is gone or hangs, so they are given out again "
         "(attempt 2)"
     )
 
 
 async def test_a_stale_run_that_moves_is_left_as_it_is(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
     await make_due(database, registry)
-    await reconciling(house).poll()
+    await reconciling(service).poll()
 
-    assert (await house.find(run.run_id)).last_sequence == 2
+    assert (await service.find(run.run_id)).last_sequence == 2

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.fixtures.databases import PASSWORD
-from tests.integration.runs.house import make_due
+from tests.support.databases import PASSWORD
+from tests.support.runs_service import make_due
 
 from dataplane.databases import MANAGEMENT
 from dataplane.directory import TenantDirectory
@@ -24,33 +24,39 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     import asyncpg
-    from tests.integration.runs.conftest import Cluster
-    from tests.integration.runs.house import House
+    from tests.support.databases import TenantDatabases
+    from tests.support.runs_service import RunsService
 
     from runs.api.launcher import Launcher
     from servicekit.testing import Keys
 
 
 async def test_a_run_created_while_temporal_was_away_is_started_later(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.reaching(stranded).run()
+    await service.pipeline()
+    run = await service.with_launcher(unreachable_launcher).run()
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
 
-    state = await house.launcher.describe("acme", run.run_id)
+    state = await service.launcher.describe("acme", run.run_id)
     assert state is not None
     assert state.status == "running"
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_run_whose_creator_was_killed_is_started_by_another_replica(
-    house: House, cluster: Cluster, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    tenant_databases: TenantDatabases,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    port = str(urlsplit(cluster.superuser_url("acme")).port)
-    names = cluster.names["acme"], cluster.names[MANAGEMENT]
+    await service.pipeline()
+    port = str(urlsplit(tenant_databases.superuser_url("acme")).port)
+    names = tenant_databases.names["acme"], tenant_databases.names[MANAGEMENT]
     root = Path(__file__).parents[3]
     creator = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.integration.runs.creator_that_dies", port, *names, PASSWORD,
@@ -59,49 +65,55 @@ async def test_a_run_whose_creator_was_killed_is_started_by_another_replica(
     assert await creator.wait() == -signal.SIGKILL
 
     run_id = str(await database.fetchval("SELECT id FROM runs WHERE request_id = 'r1'"))
-    assert await house.launcher.describe("acme", run_id) is None
+    assert await service.launcher.describe("acme", run_id) is None
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
-    assert await house.launcher.describe("acme", run_id) is not None
+    await service.relay(service.launcher, STALE_AFTER).poll()
+    assert await service.launcher.describe("acme", run_id) is not None
 
 
 async def test_replicas_share_the_outbox(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    away = house.reaching(stranded)
+    await service.pipeline()
+    away = service.with_launcher(unreachable_launcher)
     runs = await asyncio.gather(*(away.run() for _ in range(30)))
     await make_due(database, registry)
-    relays = [house.relay(house.launcher, STALE_AFTER) for _ in range(3)]
+    relays = [service.relay(service.launcher, STALE_AFTER) for _ in range(3)]
     polled = await asyncio.gather(*(relay.poll() for relay in relays))
 
     assert sorted(polled) == [0, 0, 1]
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
-    states = [await house.launcher.describe("acme", run.run_id) for run in runs]
+    states = [await service.launcher.describe("acme", run.run_id) for run in runs]
     assert all(state is not None and state.status == "running" for state in states)
 
 
 async def test_delivering_a_message_twice_changes_nothing(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    before = await house.launcher.describe("acme", run.run_id)
+    await service.pipeline()
+    run = await service.run()
+    before = await service.launcher.describe("acme", run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
 
-    assert await house.launcher.describe("acme", run.run_id) == before
+    assert await service.launcher.describe("acme", run.run_id) == before
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_what_cannot_be_delivered_is_tried_again_soon(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    away = house.reaching(stranded)
+    await service.pipeline()
+    away = service.with_launcher(unreachable_launcher)
     await away.run()
     await make_due(database, registry)
-    await house.relay(stranded, STALE_AFTER).poll()
+    await service.relay(unreachable_launcher, STALE_AFTER).poll()
 
     assert await database.fetchval("SELECT attempts FROM outbox") == 1
     soon = timedelta(seconds=6)
@@ -110,25 +122,28 @@ async def test_what_cannot_be_delivered_is_tried_again_soon(
 
 
 async def test_a_cancellation_is_delivered_too(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
-    await house.reaching(stranded).runs.cancel("acme", run.run_id)
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
+    await service.with_launcher(unreachable_launcher).runs.cancel("acme", run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
 
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_tenant_is_polled_once_a_day_once_nothing_is_left_and_its_row_is_old(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    await house.runs.cancel("acme", run.run_id)
-    relay = house.relay(house.launcher, STALE_AFTER)
+    await service.pipeline()
+    run = await service.run()
+    await service.runs.cancel("acme", run.run_id)
+    relay = service.relay(service.launcher, STALE_AFTER)
     await make_due(database, registry)
     await relay.poll()
     next_poll = "SELECT due_at - now() FROM runs_pending_work"
@@ -141,16 +156,19 @@ async def test_a_tenant_is_polled_once_a_day_once_nothing_is_left_and_its_row_is
 
 
 async def test_a_run_is_started_soon_although_its_tenant_was_scheduled_and_polled_before_it(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
     noted = await registry.fetchval("SELECT noted_at FROM runs_pending_work")
-    away = house.reaching(stranded)
-    away.runs._scheduler = house.runs._scheduler  # the same process, and Temporal has gone
+    away = service.with_launcher(unreachable_launcher)
+    away.runs._scheduler = service.runs._scheduler  # the same process, and Temporal has gone
     await away.run()
 
     assert await registry.fetchval("SELECT noted_at FROM runs_pending_work") == noted
@@ -159,30 +177,33 @@ async def test_a_run_is_started_soon_although_its_tenant_was_scheduled_and_polle
 
 
 async def test_a_tenant_with_an_open_run_is_polled_again_soon(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    await house.run()
+    await service.pipeline()
+    await service.run()
     await registry.execute("UPDATE runs_pending_work SET noted_at = now() - interval '4 minutes'")
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
+    await service.relay(service.launcher, STALE_AFTER).poll()
 
     later = await registry.fetchval("SELECT due_at - now() FROM runs_pending_work")
     assert timedelta(seconds=15) < later < timedelta(seconds=45)
 
 
 async def test_a_tenant_that_cannot_be_reached_does_not_keep_the_others_waiting(
-    house: House, stranded: Launcher, database: asyncpg.Connection, registry: asyncpg.Connection
+    service: RunsService,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
 ) -> None:
-    await house.pipeline()
-    run = await house.reaching(stranded).run()
+    await service.pipeline()
+    run = await service.with_launcher(unreachable_launcher).run()
     await registry.execute(
         "INSERT INTO runs_pending_work (tenant_id, kind, due_at) VALUES ('gone', 'runs', now())"
     )
     await make_due(database, registry)
-    assert await house.relay(house.launcher, STALE_AFTER).poll() == 2
+    assert await service.relay(service.launcher, STALE_AFTER).poll() == 2
 
-    assert await house.launcher.describe("acme", run.run_id) is not None
+    assert await service.launcher.describe("acme", run.run_id) is not None
 
 
 class RegistryServicer(tenant_service_pb2_grpc.TenantServiceServicer):
@@ -199,21 +220,21 @@ class RegistryServicer(tenant_service_pb2_grpc.TenantServiceServicer):
 
 
 async def test_tenants_whose_row_was_lost_are_found(
-    house: House, keys: Keys, registry: asyncpg.Connection
+    service: RunsService, keys: Keys, registry: asyncpg.Connection
 ) -> None:
-    await house.pipeline()
-    await house.run()
+    await service.pipeline()
+    await service.run()
     await registry.execute("DELETE FROM runs_pending_work")
     servicer = RegistryServicer()  # pyright: ignore[reportAbstractUsage] - one method is served
     add = tenant_service_pb2_grpc.add_TenantServiceServicer_to_server
     binding = bind(add, servicer, "nagaya.tenant.v1.TenantService")
     only = {"WatchTenants": binding.handlers["WatchTenants"]}
-    async with serve(keys, replace(binding, handlers=only)) as served:
-        directory = TenantDirectory(served.workload_channel("runs"))
+    async with serve(keys, replace(binding, handlers=only)) as server:
+        directory = TenantDirectory(server.workload_channel("runs"))
         directory.start()
         await directory.ready()
-        data = DataPlane(house.tenants, house.management, directory)
-        await house.relay(house.launcher, STALE_AFTER, data).poll()
+        data = DataPlane(service.tenants, service.management, directory)
+        await service.relay(service.launcher, STALE_AFTER, data).poll()
         await directory.close()
 
     rows = await registry.fetch("SELECT tenant_id FROM runs_pending_work ORDER BY tenant_id")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from tests.integration.runs.house import INPUT_FILE
-from tests.integration.runs.served import Client, reason
+from tests.support.runs_client import RunsClient, reason
+from tests.support.runs_service import INPUT_FILE
 
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, run_service_pb2
 from runs.domain.activities import StepRef
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
-async def test_a_run_is_created_and_read_over_the_wire(client: Client) -> None:
+async def test_a_run_is_created_and_read_over_the_wire(client: RunsClient) -> None:
     await client.pipeline()
     created = await client.run(inline={"topic": "cranes"}, config={"note": 1})
     found = await client.get(created.run_id.upper())
@@ -39,7 +39,7 @@ async def test_a_run_is_created_and_read_over_the_wire(client: Client) -> None:
     assert not found.HasField("input")
 
 
-async def test_a_pipeline_is_created_and_read_over_the_wire(client: Client) -> None:
+async def test_a_pipeline_is_created_and_read_over_the_wire(client: RunsClient) -> None:
     steps = [
         {"step": "plan", "function": {"function": "plan.it", "arguments": {"parts": 3}}},
         {
@@ -67,7 +67,7 @@ async def test_a_pipeline_is_created_and_read_over_the_wire(client: Client) -> N
     assert list(listed) == [created]
 
 
-async def test_the_faults_of_a_pipeline_arrive_with_their_fields(client: Client) -> None:
+async def test_the_faults_of_a_pipeline_arrive_with_their_fields(client: RunsClient) -> None:
     with pytest.raises(InvalidInput) as refusal:
         await client.pipeline(
             {"step": "a", "needs": ["b"], "function": {"function": "copy"}},
@@ -82,7 +82,7 @@ async def test_the_faults_of_a_pipeline_arrive_with_their_fields(client: Client)
 
 
 async def test_each_text_that_cannot_be_stored_is_named_as_the_caller_wrote_it(
-    client: Client,
+    client: RunsClient,
 ) -> None:
     await client.pipeline()
     with pytest.raises(InvalidInput) as refusal:
@@ -103,7 +103,7 @@ async def test_each_text_that_cannot_be_stored_is_named_as_the_caller_wrote_it(
     assert not (await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id="acme"))).runs
 
 
-async def test_each_number_that_json_does_not_have_is_named(client: Client) -> None:
+async def test_each_number_that_json_does_not_have_is_named(client: RunsClient) -> None:
     await client.pipeline()
     request = run_service_pb2.CreateRunRequest(
         tenant_id="acme", request_id="r1", pipeline="article"
@@ -121,7 +121,7 @@ async def test_each_number_that_json_does_not_have_is_named(client: Client) -> N
     }
 
 
-async def test_prompts_are_created_activated_and_listed_over_the_wire(client: Client) -> None:
+async def test_prompts_are_created_activated_and_listed_over_the_wire(client: RunsClient) -> None:
     for n in (1, 2, 3):
         await client.prompts.CreatePromptVersion(
             prompt_service_pb2.CreatePromptVersionRequest(
@@ -153,7 +153,7 @@ async def test_prompts_are_created_activated_and_listed_over_the_wire(client: Cl
     assert reason(refusal) == "PROMPT_VERSION_NOT_FOUND"
 
 
-async def test_a_watch_ends_with_the_run_and_says_that_it_is_alive(client: Client) -> None:
+async def test_a_watch_ends_with_the_run_and_says_that_it_is_alive(client: RunsClient) -> None:
     await client.pipeline()
     run = await client.run(inline=1, config={"note": 1})
     request = run_service_pb2.WatchRunRequest(tenant_id="acme", run_id=run.run_id)
@@ -169,7 +169,7 @@ async def test_a_watch_ends_with_the_run_and_says_that_it_is_alive(client: Clien
 
 
 async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
-    client: Client, tenants: TenantPools
+    client: RunsClient, tenants: TenantPools
 ) -> None:
     await client.pipeline()
     run = await client.run(inline=1)
@@ -202,7 +202,7 @@ async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
 
 
 @pytest.mark.parametrize("method", ["GetRun", "StartRun", "CancelRun", "ListRunSteps"])
-async def test_a_run_that_does_not_exist_is_not_found(client: Client, method: str) -> None:
+async def test_a_run_that_does_not_exist_is_not_found(client: RunsClient, method: str) -> None:
     message = getattr(run_service_pb2, f"{method}Request")(tenant_id="acme", run_id=NO_RUN)
 
     with pytest.raises(NotFound) as refusal:
@@ -210,7 +210,7 @@ async def test_a_run_that_does_not_exist_is_not_found(client: Client, method: st
     assert reason(refusal) == "RUN_NOT_FOUND"
 
 
-async def test_a_run_that_does_not_exist_is_not_watched(client: Client) -> None:
+async def test_a_run_that_does_not_exist_is_not_watched(client: RunsClient) -> None:
     request = run_service_pb2.WatchRunRequest(tenant_id="acme", run_id=NO_RUN)
 
     with pytest.raises(NotFound) as refusal:
@@ -218,7 +218,7 @@ async def test_a_run_that_does_not_exist_is_not_watched(client: Client) -> None:
     assert reason(refusal) == "RUN_NOT_FOUND"
 
 
-async def test_a_request_id_with_other_content_is_refused(client: Client) -> None:
+async def test_a_request_id_with_other_content_is_refused(client: RunsClient) -> None:
     await client.pipeline()
     await client.run("r1", inline=1)
 
@@ -227,7 +227,7 @@ async def test_a_request_id_with_other_content_is_refused(client: Client) -> Non
     assert (reason(refusal), refusal.value.metadata) == ("REQUEST_ID_REUSED", {"request_id": "r1"})
 
 
-async def test_runs_are_listed_by_pages_over_the_wire(client: Client) -> None:
+async def test_runs_are_listed_by_pages_over_the_wire(client: RunsClient) -> None:
     await client.pipeline()
     made = [await client.run(inline=n) for n in range(3)]
     request = run_service_pb2.ListRunsRequest(
@@ -241,22 +241,22 @@ async def test_runs_are_listed_by_pages_over_the_wire(client: Client) -> None:
     assert second.next_page_token == ""
 
 
-async def test_a_token_of_another_tenant_is_refused(served: RunningServer) -> None:
-    stranger = Client(served.channel(user_id="eve", tenants=["globex"]))
+async def test_a_token_of_another_tenant_is_refused(server: RunningServer) -> None:
+    stranger = RunsClient(server.channel(user_id="eve", tenants=["globex"]))
 
     with pytest.raises(Forbidden):
         await stranger.run(inline=1)
 
 
-async def test_a_token_without_the_permission_is_refused(served: RunningServer) -> None:
-    reader = Client(served.channel(scope="runs.read", tenants=["acme"]))
+async def test_a_token_without_the_permission_is_refused(server: RunningServer) -> None:
+    reader = RunsClient(server.channel(scope="runs.read", tenants=["acme"]))
 
     with pytest.raises(Forbidden):
         await reader.run(inline=1)
 
 
 async def test_a_tenant_that_does_not_exist_leaves_nothing_to_be_polled(
-    client: Client, registry: asyncpg.Connection
+    client: RunsClient, registry: asyncpg.Connection
 ) -> None:
     asked = run_service_pb2.CreateRunRequest(
         tenant_id="nobody", request_id="r1", pipeline="article", hold=True

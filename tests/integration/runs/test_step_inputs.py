@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.runs.house import COPY, INPUT_FILE
+from tests.support.runs_service import COPY, INPUT_FILE
 
 from runs.domain.activities import StepRef
 from runs.domain.outputs import FilePointer
@@ -17,27 +17,29 @@ from runs.worker.activities.step_inputs import StepInputFinder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.integration.runs.house import House
+    from tests.support.runs_service import RunsService
 
 OUTPUT = OutputFile("storage/acme/x/copy/output.json", "1" * 64, "9 characters", {"bytes": 9})
 
 
-async def found(house: House, finder: StepInputFinder, work: StepRef) -> Mapping[str, object]:
-    context = await house.contexts.find(work.run)
-    async with house.tenants.connection("acme") as connection:
+async def found(
+    service: RunsService, finder: StepInputFinder, work: StepRef
+) -> Mapping[str, object]:
+    context = await service.contexts.find(work.run)
+    async with service.tenants.connection("acme") as connection:
         inputs = await finder.find(connection, context, context.spec.step(work.step), work)
     return inputs.outputs
 
 
 @pytest.mark.parametrize("output", [OUTPUT, None], ids=["done", "skipped"])
 async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
-    house: House, output: OutputFile | None
+    service: RunsService, output: OutputFile | None
 ) -> None:
-    await house.pipeline(COPY, {**COPY, "step": "use", "needs": ["copy"]})
-    run = await house.run()
-    await house.begin(run.run_id)
+    await service.pipeline(COPY, {**COPY, "step": "use", "needs": ["copy"]})
+    run = await service.run()
+    await service.begin(run.run_id)
     copy, use = (StepRef("acme", run.run_id, 1, step) for step in ("copy", "use"))
-    async with house.tenants.connection("acme") as connection:
+    async with service.tenants.connection("acme") as connection:
         assert await step_transitions.complete_at_once(
             connection, [(copy, StepOutcome(output))]
         ) == [True]
@@ -47,4 +49,4 @@ async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
     expected = {"input": (FilePointer(INPUT_FILE.output_path, INPUT_FILE.output_digest),)}
     if output is not None:
         expected["copy"] = (FilePointer(output.output_path, output.output_digest),)
-    assert await found(house, one, use) == await found(house, another, use) == expected
+    assert await found(service, one, use) == await found(service, another, use) == expected

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from tests.integration.runs.house import INPUT_FILE, House
+from tests.support.runs_service import INPUT_FILE, RunsService
 
 from dataplane.databases import Databases
 from dataplane.tenants import TenantPools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import asyncpg
-    from tests.integration.runs.conftest import Cluster
+    from tests.support.databases import TenantDatabases
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
@@ -39,10 +39,10 @@ DONE, PAID = StepOutcome(INPUT_FILE), StepOutcome(INPUT_FILE, SPENT)
 
 
 async def test_pieces_of_work_that_end_at_once_leave_numbers_without_a_gap(
-    house: House, database: asyncpg.Connection
+    service: RunsService, database: asyncpg.Connection
 ) -> None:
-    work = await running(house)
-    one, another = (StepTransitions(house.tenants) for _ in range(2))
+    work = await running(service)
+    one, another = (StepTransitions(service.tenants) for _ in range(2))
 
     async def long(item: int) -> None:
         piece, worker = replace(work, item=item), (one, another)[item % 2]
@@ -64,7 +64,7 @@ async def test_pieces_of_work_that_end_at_once_leave_numbers_without_a_gap(
 
 
 async def test_moves_of_one_run_never_deadlock_however_many_workers_make_them(
-    unstarted: House, workers: Workers, database: asyncpg.Connection, postgres_log: Path
+    unstarted: RunsService, workers: Workers, database: asyncpg.Connection, postgres_log: Path
 ) -> None:
     work = await running(unstarted)
     deadlocks = count_deadlocks(postgres_log)
@@ -86,7 +86,7 @@ async def test_moves_of_one_run_never_deadlock_however_many_workers_make_them(
 
 
 async def test_a_run_that_ends_amid_its_moves_ends_without_a_deadlock(
-    unstarted: House, workers: Workers, database: asyncpg.Connection, postgres_log: Path
+    unstarted: RunsService, workers: Workers, database: asyncpg.Connection, postgres_log: Path
 ) -> None:
     work = await running(unstarted)
     deadlocks = count_deadlocks(postgres_log)
@@ -121,10 +121,10 @@ async def test_a_run_that_ends_amid_its_moves_ends_without_a_deadlock(
     assert [row["seq"] for row in numbers] == list(range(1, len(numbers) + 1))
 
 
-async def running(house: House) -> StepRef:
-    await house.pipeline()
-    run = await house.run()
-    await house.begin(run.run_id)
+async def running(service: RunsService) -> StepRef:
+    await service.pipeline()
+    run = await service.run()
+    await service.begin(run.run_id)
     return StepRef("acme", run.run_id, 1, "copy")
 
 
@@ -140,16 +140,18 @@ def count_deadlocks(log: Path) -> int:
 
 @pytest.fixture
 def unstarted(
-    tenants: TenantPools, management: ManagementPool, stranded: Launcher, ada: Principal
-) -> House:
+    tenants: TenantPools, management: ManagementPool, unreachable_launcher: Launcher, ada: Principal
+) -> RunsService:
     """The service without Temporal."""
-    return House(tenants, management, stranded)
+    return RunsService(tenants, management, unreachable_launcher)
 
 
 @pytest.fixture
-async def workers(databases: Databases, cluster: Cluster) -> AsyncGenerator[Workers]:
+async def workers(
+    databases: Databases, tenant_databases: TenantDatabases
+) -> AsyncGenerator[Workers]:
     """The connections of two processes."""
-    others = Databases(cluster.resolve, "runs", 30)
+    others = Databases(tenant_databases.resolve, "runs", 30)
     yield TenantPools(databases), TenantPools(others)
     others.close()
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
-from tests.integration.runs.desk import COPY, MAPPED, SHORT, Desk, nothing, steps_of
+from tests.support.runs_worker import COPY, MAPPED, SHORT, RunsWorker, nothing, steps_of
+from tests.support.waiting import fewer_run, wait_until
 
 from runs.domain.runs import RunStatus
 from runs.store import run_transitions, step_transitions
@@ -23,7 +24,7 @@ from servicekit.errors import InvalidInput, LimitExceeded
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.integration.runs.served import FileServicer
+    from tests.support.runs_peers import FakeArtifacts
 
     from jsonvalues import JsonValue
 
@@ -35,29 +36,31 @@ async def events_of(database: asyncpg.Connection) -> list[tuple[str, str]]:
     return [tuple(row) for row in rows]
 
 
-async def test_what_is_done_is_not_done_again(desk: Desk, database: asyncpg.Connection) -> None:
-    await desk.begin(COPY)
+async def test_what_is_done_is_not_done_again(
+    worker: RunsWorker, database: asyncpg.Connection
+) -> None:
+    await worker.begin(COPY)
     done: list[int] = []
 
     async def note() -> JsonValue:
         done.append(1)
         return "text"
 
-    desk.does = note
-    assert await desk.run() == await desk.run()
+    worker.does = note
+    assert await worker.run() == await worker.run()
     assert done == [1]
     assert await steps_of(database) == [("completed", 0)]
 
 
 async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    work = await desk.begin(COPY)
-    async with desk.house.tenants.transaction("acme") as connection:
+    work = await worker.begin(COPY)
+    async with worker.service.tenants.transaction("acme") as connection:
         (given_up,) = await step_transitions.begin(connection, [work])
     assert given_up is not None
-    result = await desk.run()
-    async with desk.house.tenants.transaction("acme") as connection:
+    result = await worker.run()
+    async with worker.service.tenants.transaction("acme") as connection:
         assert await step_transitions.complete(connection, [(work, given_up, StepOutcome())]) == [
             False
         ]
@@ -65,33 +68,33 @@ async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
     assert await steps_of(database) == [("completed", 1)]
     attempts = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
     assert [tuple(row) for row in attempts] == [("failed", "LOST"), ("completed", None)]
-    assert await desk.run() == result
+    assert await worker.run() == result
 
 
 async def test_an_attempt_that_another_one_has_replaced_is_tried_again(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(COPY)
-    desk.does = desk.late_begin
+    await worker.begin(COPY)
+    worker.does = worker.late_begin
     with pytest.raises(ApplicationError) as replaced:
-        await desk.run()
+        await worker.run()
     assert not replaced.value.non_retryable
     assert await steps_of(database) == [("running", 1)]
 
-    desk.does = nothing
-    await desk.run()
+    worker.does = nothing
+    await worker.run()
     assert await steps_of(database) == [("completed", 2)]
 
 
 @pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED])
 async def test_nothing_begins_in_a_run_that_ends_at_the_same_time(
-    desk: Desk, database: asyncpg.Connection, status: RunStatus
+    worker: RunsWorker, database: asyncpg.Connection, status: RunStatus
 ) -> None:
-    work = await desk.begin(COPY)
-    async with desk.house.tenants.transaction("acme") as ending:
+    work = await worker.begin(COPY)
+    async with worker.service.tenants.transaction("acme") as ending:
         assert await run_transitions.finish(ending, work.run_id, 1, status) is not None
-        beginning = asyncio.create_task(desk.run())
-        await blocked(database)
+        beginning = asyncio.create_task(worker.run())
+        await blocked(database, beginning)
     with pytest.raises(ApplicationError, match="the run is over") as refusal:
         await beginning
 
@@ -102,13 +105,13 @@ async def test_nothing_begins_in_a_run_that_ends_at_the_same_time(
 
 @pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED])
 async def test_what_has_just_begun_ends_with_its_run(
-    desk: Desk, database: asyncpg.Connection, status: RunStatus
+    worker: RunsWorker, database: asyncpg.Connection, status: RunStatus
 ) -> None:
-    work = await desk.begin(COPY)
-    async with desk.house.tenants.transaction("acme") as beginning:
+    work = await worker.begin(COPY)
+    async with worker.service.tenants.transaction("acme") as beginning:
         assert await step_transitions.begin(beginning, [work]) != [None]
-        ending = asyncio.create_task(desk.finish(status))
-        await blocked(database)
+        ending = asyncio.create_task(worker.finish(status))
+        await blocked(database, ending)
     await ending
 
     assert await steps_of(database) == [(status, 0)]
@@ -116,13 +119,13 @@ async def test_what_has_just_begun_ends_with_its_run(
 
 
 async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    work = await desk.begin(SHORT)
-    async with desk.house.tenants.transaction("acme") as ending:
+    work = await worker.begin(SHORT)
+    async with worker.service.tenants.transaction("acme") as ending:
         assert await run_transitions.finish(ending, work.run_id, 1, RunStatus.CANCELLED) is not None
-        doing = asyncio.create_task(desk.run_short())
-        await blocked(database)
+        doing = asyncio.create_task(worker.run_short())
+        await blocked(database, doing)
     with pytest.raises(ApplicationError, match="the run is over"):
         await doing
 
@@ -130,48 +133,45 @@ async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(
     assert (await events_of(database))[-1] == ("run", "cancelled")
 
 
-async def blocked(database: asyncpg.Connection) -> None:
-    """Wait until somebody waits for a lock in the tenant's database."""
-    async with asyncio.timeout(10):
-        while True:
-            waiting = await database.fetchval(
-                """
-                SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'
-                """
-            )
-            if waiting:
-                return
-            await asyncio.sleep(0.02)
+async def blocked(database: asyncpg.Connection, *doing: asyncio.Future[Any]) -> None:
+    """Return when somebody waits for a lock in the tenant's database.
+
+    Fails the test at once when the tasks that should wait have ended.
+    """
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    await wait_until(lambda: database.fetchval(waiting), unless=fewer_run(doing))
 
 
 async def test_a_short_step_counts_the_attempts_that_failed(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(SHORT)
+    await worker.begin(SHORT)
 
     async def fail() -> JsonValue:
         raise ValueError
 
-    desk.does = fail
+    worker.does = fail
     for _ in range(2):
         with pytest.raises(ApplicationError):
-            await desk.run_short()
-    desk.does = nothing
-    await desk.run_short()
+            await worker.run_short()
+    worker.does = nothing
+    await worker.run_short()
 
     assert await steps_of(database) == [("completed", 2)]
 
 
 async def test_a_step_whose_attempts_are_never_heard_of_again_is_given_up(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    await desk.begin(COPY)
+    await worker.begin(COPY)
     for _ in range(20):
-        await desk.late_begin()
+        await worker.late_begin()
 
     with pytest.raises(ApplicationError) as failed:
-        await desk.run()
+        await worker.run()
 
     assert (failed.value.type, failed.value.non_retryable) == ("WORKER_LOST", True)
     (row,) = await database.fetch("SELECT status, error ->> 'reason' AS reason FROM steps")
@@ -179,9 +179,9 @@ async def test_a_step_whose_attempts_are_never_heard_of_again_is_given_up(
 
 
 async def test_the_times_that_a_step_was_handed_back_do_not_lengthen_its_pauses(
-    desk: Desk, database: asyncpg.Connection
+    worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
-    work = await desk.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
+    work = await worker.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
     policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, attempt=40, retry_policy=policy)
@@ -189,11 +189,11 @@ async def test_the_times_that_a_step_was_handed_back_do_not_lengthen_its_pauses(
     async def fail() -> JsonValue:
         raise ValueError
 
-    desk.does = fail
+    worker.does = fail
     pauses: list[timedelta | None] = []
     for _ in range(3):
         with pytest.raises(ApplicationError) as failure:
-            await environment.run(desk.steps.run_step, work)
+            await environment.run(worker.steps.run_step, work)
         pauses.append(failure.value.next_retry_delay)
     assert pauses == [timedelta(milliseconds=10), timedelta(milliseconds=20), None]
     assert await steps_of(database) == [("failed", 2)]
@@ -212,9 +212,12 @@ class ProviderLimited(LimitExceeded):
     ],
 )
 async def test_a_step_waits_as_long_as_it_is_asked_to_and_temporal_does_the_waiting(
-    desk: Desk, database: asyncpg.Connection, metadata: dict[str, str], pause: timedelta | None
+    worker: RunsWorker,
+    database: asyncpg.Connection,
+    metadata: dict[str, str],
+    pause: timedelta | None,
 ) -> None:
-    work = await desk.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
+    work = await worker.begin({**COPY, "retry": {"backoff": "0.010s", "max_attempts": 3}})
     environment = ActivityEnvironment()
     policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
     environment.info = replace(environment.info, retry_policy=policy)
@@ -222,9 +225,9 @@ async def test_a_step_waits_as_long_as_it_is_asked_to_and_temporal_does_the_wait
     async def refuse() -> JsonValue:
         raise ProviderLimited("slow down", **metadata)
 
-    desk.does = refuse
+    worker.does = refuse
     with pytest.raises(ApplicationError) as failure:
-        await environment.run(desk.steps.run_step, work)
+        await environment.run(worker.steps.run_step, work)
 
     assert failure.value.next_retry_delay == pause
     assert failure.value.non_retryable == (pause is None)
@@ -236,14 +239,14 @@ class TooLarge(InvalidInput):
 
 
 async def test_a_map_whose_manifest_cannot_be_committed_fails(
-    desk: Desk, files: FileServicer, database: asyncpg.Connection
+    worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    work = await desk.begin(MAPPED)
-    async with desk.house.tenants.transaction("acme") as connection:
+    work = await worker.begin(MAPPED)
+    async with worker.service.tenants.transaction("acme") as connection:
         await step_transitions.begin(connection, [work])
     files.refusal = TooLarge("the manifest is too large")
     with pytest.raises(ApplicationError) as refusal:
-        await desk.close_map()
+        await worker.close_map()
 
     assert (refusal.value.type, refusal.value.non_retryable) == ("BATCH_TOO_LARGE", True)
     assert await steps_of(database) == [("failed", 0)]

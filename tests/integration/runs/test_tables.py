@@ -8,14 +8,14 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.integration.runs.house import INPUT_FILE
+from tests.support.runs_service import INPUT_FILE
 
 from runs.domain.runs import Failure, RunStatus
 from runs.store import run_transitions
 from runs.store import runs as run_store
 
 if TYPE_CHECKING:
-    from tests.integration.runs.house import House
+    from tests.support.runs_service import RunsService
 
     from runs.domain.runs import Run
 
@@ -120,8 +120,8 @@ async def test_the_migrations_of_other_services_may_refer_to_runs(
         assert await database.fetchval("SELECT has_table_privilege($1, 'runs', 'REFERENCES')", role)
 
 
-async def test_the_service_owns_nothing_and_reads_no_audit_log(house: House) -> None:
-    async with house.tenants.connection("acme") as connection:
+async def test_the_service_owns_nothing_and_reads_no_audit_log(service: RunsService) -> None:
+    async with service.tenants.connection("acme") as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("SELECT * FROM audit_logs")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -129,14 +129,16 @@ async def test_the_service_owns_nothing_and_reads_no_audit_log(house: House) -> 
 
 
 @pytest.fixture
-async def run(house: House) -> Run:
-    await house.pipeline()
-    return await house.run()
+async def run(service: RunsService) -> Run:
+    await service.pipeline()
+    return await service.run()
 
 
-async def test_a_run_begins_once(house: House, run: Run, database: asyncpg.Connection) -> None:
+async def test_a_run_begins_once(
+    service: RunsService, run: Run, database: asyncpg.Connection
+) -> None:
     async def begin(epoch: int = 1) -> RunStatus | None:
-        async with house.tenants.transaction("acme") as connection:
+        async with service.tenants.transaction("acme") as connection:
             return await run_transitions.begin(connection, run.run_id, epoch, INPUT_FILE)
 
     statuses = await asyncio.gather(*(begin() for _ in range(5)))
@@ -146,9 +148,9 @@ async def test_a_run_begins_once(house: House, run: Run, database: asyncpg.Conne
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_a_run_has_one_end(house: House, run: Run) -> None:
+async def test_a_run_has_one_end(service: RunsService, run: Run) -> None:
     async def finish(epoch: int, status: RunStatus, error: Failure | None = None) -> Run | None:
-        async with house.tenants.transaction("acme") as connection:
+        async with service.tenants.transaction("acme") as connection:
             return await run_transitions.finish(connection, run.run_id, epoch, status, error)
 
     assert await finish(2, RunStatus.COMPLETED) is None
@@ -159,18 +161,18 @@ async def test_a_run_has_one_end(house: House, run: Run) -> None:
     assert await finish(1, RunStatus.COMPLETED) is None
 
 
-async def test_a_run_that_was_cancelled_does_not_begin(house: House, run: Run) -> None:
-    await house.runs.cancel("acme", run.run_id)
+async def test_a_run_that_was_cancelled_does_not_begin(service: RunsService, run: Run) -> None:
+    await service.runs.cancel("acme", run.run_id)
 
-    async with house.tenants.transaction("acme") as connection:
+    async with service.tenants.transaction("acme") as connection:
         begun = await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
     assert begun is RunStatus.CANCELLED
 
 
 async def test_the_steps_of_a_cancelled_run_end_with_it(
-    house: House, run: Run, database: asyncpg.Connection
+    service: RunsService, run: Run, database: asyncpg.Connection
 ) -> None:
-    async with house.tenants.transaction("acme") as connection:
+    async with service.tenants.transaction("acme") as connection:
         await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item, status in ((1, "completed"), (2, "running"), (3, "running")):
             row_id = await connection.fetchval(
@@ -205,11 +207,11 @@ async def test_the_steps_of_a_cancelled_run_end_with_it(
     ]
 
 
-async def test_what_a_run_is_done_with_is_read_as_it_was_given(house: House) -> None:
-    await house.pipeline()
-    run = await house.run(inline={"topic": "cranes"})
-    await house.begin(run.run_id)
-    async with house.tenants.connection("acme") as connection:
+async def test_what_a_run_is_done_with_is_read_as_it_was_given(service: RunsService) -> None:
+    await service.pipeline()
+    run = await service.run(inline={"topic": "cranes"})
+    await service.begin(run.run_id)
+    async with service.tenants.connection("acme") as connection:
         setup = await run_store.find_parameters(connection, run.run_id)
         assert await run_store.find_parameters(connection, str(UUID(int=0))) is None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.testing import ActivityEnvironment
-from tests.integration.runs.house import House, make_due
+from tests.support.runs_service import RunsService, make_due
 
 from interceptor.server import Context, bind
 from interceptor.testing import serve
@@ -66,52 +66,52 @@ async def gateway(keys: Keys, ledger: Ledger) -> AsyncGenerator[grpc.aio.Channel
     add = call_service_pb2_grpc.add_CallServiceServicer_to_server
     binding = bind(add, ledger, "nagaya.llm_gateway.v1.CallService")
     only = {"SummarizeUsage": binding.handlers["SummarizeUsage"]}
-    async with serve(keys, replace(binding, handlers=only)) as served:
-        yield served.workload_channel("runs")
+    async with serve(keys, replace(binding, handlers=only)) as server:
+        yield server.workload_channel("runs")
 
 
 @pytest.fixture
 async def paid(
     tenants: TenantPools,
     management: ManagementPool,
-    stranded: Launcher,
+    unreachable_launcher: Launcher,
     gateway: grpc.aio.Channel,
     ada: Principal,
-) -> House:
+) -> RunsService:
     """A service whose pipeline asks a model."""
-    house = House(tenants, management, stranded, gateway)
-    await house.prompts.create("acme", "p1", "draft", "Write.")
-    await house.prompts.activate("acme", "draft", 1)
-    await house.pipeline(STEP)
-    return house
+    service = RunsService(tenants, management, unreachable_launcher, gateway)
+    await service.prompts.create("acme", "p1", "draft", "Write.")
+    await service.prompts.activate("acme", "draft", 1)
+    await service.pipeline(STEP)
+    return service
 
 
-async def begun(house: House) -> Run:
-    run = await house.run()
-    await house.begin(run.run_id)
+async def begun(service: RunsService) -> Run:
+    run = await service.run()
+    await service.begin(run.run_id)
     return run
 
 
-async def end(house: House, run: Run, status: str) -> Run:
+async def end(service: RunsService, run: Run, status: str) -> Run:
     """End a run as its workflow does."""
-    runs = RunActivities(house.data, house.contexts, house.initializer, house.gateway)
+    runs = RunActivities(service.data, service.contexts, service.initializer, service.gateway)
     await ActivityEnvironment().run(runs.end_run, RunEnd("acme", run.run_id, 1, status))
-    return await house.find(run.run_id)
+    return await service.find(run.run_id)
 
 
 async def visit(
-    house: House, database: asyncpg.Connection, registry: asyncpg.Connection, run: Run
+    service: RunsService, database: asyncpg.Connection, registry: asyncpg.Connection, run: Run
 ) -> Run:
     """Have a relay visit the tenant, whatever is due by then."""
     await database.execute("UPDATE usage_checks SET due_at = now()")
     await make_due(database, registry)
-    await house.relay(house.launcher, STALE_AFTER).poll()
-    return await house.find(run.run_id)
+    await service.relay(service.launcher, STALE_AFTER).poll()
+    return await service.find(run.run_id)
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 async def test_a_run_that_did_not_complete_has_cost_what_its_calls_have(
-    paid: House, status: str
+    paid: RunsService, status: str
 ) -> None:
     totals = (await end(paid, await begun(paid), status)).totals
 
@@ -120,7 +120,7 @@ async def test_a_run_that_did_not_complete_has_cost_what_its_calls_have(
 
 
 async def test_calls_in_flight_at_the_end_are_added_once_they_have_landed(
-    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+    paid: RunsService, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     ledger.open_calls = 1
     run = await end(paid, await begun(paid), "failed")
@@ -139,7 +139,7 @@ async def test_calls_in_flight_at_the_end_are_added_once_they_have_landed(
 
 
 async def test_a_run_is_looked_at_until_it_has_been_over_for_a_while(
-    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+    paid: RunsService, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     run = await end(paid, await begun(paid), "cancelled")
     await visit(paid, database, registry, run)
@@ -154,7 +154,7 @@ async def test_a_run_is_looked_at_until_it_has_been_over_for_a_while(
 
 
 async def test_a_run_says_that_calls_are_open_while_the_ledger_is_away(
-    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+    paid: RunsService, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     ledger.away = True
     run = await end(paid, await begun(paid), "failed")
@@ -168,7 +168,7 @@ async def test_a_run_says_that_calls_are_open_while_the_ledger_is_away(
 
 
 async def test_a_run_that_completed_is_looked_at_once_more_together_with_others(
-    paid: House, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
+    paid: RunsService, ledger: Ledger, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     runs = [await end(paid, await begun(paid), "completed") for _ in range(3)]
     assert ledger.asked == []
@@ -182,7 +182,7 @@ async def test_a_run_that_completed_is_looked_at_once_more_together_with_others(
 
 
 async def test_a_run_that_asks_no_model_is_never_looked_at(
-    paid: House, ledger: Ledger, database: asyncpg.Connection
+    paid: RunsService, ledger: Ledger, database: asyncpg.Connection
 ) -> None:
     await paid.pipeline()
     run = await end(paid, await begun(paid), "failed")

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import fewer_run, wait_until
 
 from runs.api.watch import RunWatcher, WatchTimeouts
 from runs.domain.events import Heartbeat, RunEvent
@@ -16,8 +17,8 @@ from servicekit.errors import DatabaseUnavailable, Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.integration.runs.conftest import Cluster
-    from tests.integration.runs.house import House
+    from tests.support.databases import TenantDatabases
+    from tests.support.runs_service import RunsService
 
     from dataplane.tenants import TenantPools
 
@@ -31,18 +32,18 @@ def watch(tenants: TenantPools) -> RunWatcher:
 
 
 @pytest.fixture
-async def run(house: House) -> Run:
-    await house.pipeline()
-    return await house.run(config={"note": "for ada"})
+async def run(service: RunsService) -> Run:
+    await service.pipeline()
+    return await service.run(config={"note": "for ada"})
 
 
-async def append(house: House, run: Run) -> None:
-    async with house.tenants.transaction("acme") as connection:
-        await house.append_event(connection, run.run_id)
+async def append(service: RunsService, run: Run) -> None:
+    async with service.tenants.transaction("acme") as connection:
+        await service.append_event(connection, run.run_id)
 
 
-async def finish(house: House, run: Run) -> None:
-    async with house.tenants.transaction("acme") as connection:
+async def finish(service: RunsService, run: Run) -> None:
+    async with service.tenants.transaction("acme") as connection:
         await run_transitions.finish(connection, run.run_id, 1, RunStatus.COMPLETED)
 
 
@@ -57,10 +58,10 @@ async def sequences(watch: RunWatcher, run: Run, after: int = 0) -> list[int]:
 
 
 async def test_a_watch_begins_at_the_beginning_and_ends_after_the_last_event(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
-    await append(house, run)
-    await finish(house, run)
+    await append(service, run)
+    await finish(service, run)
 
     events = [event async for event in events_of(watch, run)]
     assert [event.sequence for event in events] == [1, 2, 3]
@@ -68,9 +69,9 @@ async def test_a_watch_begins_at_the_beginning_and_ends_after_the_last_event(
 
 
 async def test_an_event_of_the_run_tells_it_as_it_was(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
-    await finish(house, run)
+    await finish(service, run)
 
     first, last = [event.subject async for event in events_of(watch, run)]
     assert first == run
@@ -79,11 +80,11 @@ async def test_an_event_of_the_run_tells_it_as_it_was(
 
 
 async def test_a_watch_is_resumed_after_any_event(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
     for _ in range(3):
-        await append(house, run)
-    await finish(house, run)
+        await append(service, run)
+    await finish(service, run)
 
     assert [await sequences(watch, run, after) for after in (2, 4, 5, 99)] == [
         [3, 4, 5],
@@ -109,18 +110,18 @@ async def test_a_watch_says_that_it_is_alive_while_nothing_happens(
 
 
 async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
     async def write() -> None:
         for _ in range(10):
-            async with house.tenants.transaction("acme") as connection:
-                await house.append_event(connection, run.run_id)
+            async with service.tenants.transaction("acme") as connection:
+                await service.append_event(connection, run.run_id)
                 await asyncio.sleep(0)  # so that transactions overlap
 
     watchers = [asyncio.create_task(sequences(watch, run)) for _ in range(2)]
     await asyncio.gather(*(write() for _ in range(20)))
     late = asyncio.create_task(sequences(watch, run, 150))
-    await finish(house, run)
+    await finish(service, run)
 
     everything = list(range(1, 203))
     assert await asyncio.gather(*watchers) == [everything, everything]
@@ -128,15 +129,15 @@ async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
 
 
 async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
     async with aclosing(watch.watch("acme", run.run_id, 0)) as slow:
         read = [await anext(slow)]
         other = asyncio.create_task(sequences(watch, run))
-        async with house.tenants.transaction("acme") as connection:
+        async with service.tenants.transaction("acme") as connection:
             for _ in range(1_000):
-                await house.append_event(connection, run.run_id)
-        await finish(house, run)
+                await service.append_event(connection, run.run_id)
+        await finish(service, run)
         everything = list(range(1, 1_003))
         assert await other == everything
 
@@ -145,48 +146,48 @@ async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
 
 
 async def test_all_watchers_of_a_tenant_share_one_poller_and_leave_nothing_behind(
-    house: House, watch: RunWatcher, run: Run
+    service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
-    runs = [run, *[await house.run() for _ in range(9)]]
+    runs = [run, *[await service.run() for _ in range(9)]]
     watchers = [asyncio.create_task(sequences(watch, each)) for each in runs for _ in range(3)]
-    async with asyncio.timeout(20):
-        while True:
-            subscribed = [len(poller._subscriptions) for poller in watch._pollers.values()]
-            if sum(subscribed) == len(watchers):
-                break
-            await asyncio.sleep(0.01)
-    assert len(subscribed) == 1
+
+    async def subscribed() -> list[int]:
+        counts = [len(poller._subscriptions) for poller in watch._pollers.values()]
+        return counts if sum(counts) == len(watchers) else []
+
+    everybody = fewer_run(tuple(watchers), len(watchers))
+    assert await wait_until(subscribed, unless=everybody) == [len(watchers)]
 
     for each in runs:
-        await finish(house, each)
+        await finish(service, each)
     assert await asyncio.gather(*watchers) == [[1, 2]] * 30
     assert watch._pollers == {}
 
 
 async def test_a_watch_survives_a_database_that_is_away_for_a_moment(
-    house: House, watch: RunWatcher, run: Run, cluster: Cluster
+    service: RunsService, watch: RunWatcher, run: Run, tenant_databases: TenantDatabases
 ) -> None:
     async with aclosing(events_of(watch, run)) as events:
         await anext(events)
-        await cluster.lock_out("acme")
+        await tenant_databases.refuse_connections("acme")
         await asyncio.sleep(0.5)
-        await cluster.let_in("acme")
-        await finish(house, run)
+        await tenant_databases.allow_connections("acme")
+        await finish(service, run)
 
         assert (await anext(events)).last
 
 
 async def test_a_watch_gives_up_when_the_database_stays_away(
-    watch: RunWatcher, run: Run, cluster: Cluster
+    watch: RunWatcher, run: Run, tenant_databases: TenantDatabases
 ) -> None:
     async with aclosing(events_of(watch, run)) as events:
         await anext(events)
-        await cluster.lock_out("acme")
+        await tenant_databases.refuse_connections("acme")
         try:
             with pytest.raises(DatabaseUnavailable, match="has been away for"):
                 await anext(events)
         finally:
-            await cluster.let_in("acme")
+            await tenant_databases.allow_connections("acme")
 
 
 async def test_watches_end_when_the_server_stops(watch: RunWatcher, run: Run) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.integration.runs.function_house import Host
+from tests.support.function_host import FunctionHost
 
 from runs.config import FunctionConfig
 from runs.worker.function_host.pool import FunctionPool
@@ -16,7 +16,7 @@ from runs.worker.function_host.pool import FunctionPool
 async def main(name: str, note: str) -> None:
     pool = FunctionPool(FunctionConfig(1, 256, 600.0, dict(os.environ)), 100)
     async with pool.running():
-        await Host(pool, Path(note).parent).call(name, note=note)
+        await FunctionHost(pool, Path(note).parent).call(name, note=note)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def tenants(
-    served: RunningServer,
+    server: RunningServer,
     *,
     user_id: str = "ada",
     scope: str = "*",
     tenants: Sequence[str] = ("*",),
 ) -> tenant_service_pb2_grpc.TenantServiceStub:
-    channel = served.channel(user_id=user_id, scope=scope, tenants=tenants)
+    channel = server.channel(user_id=user_id, scope=scope, tenants=tenants)
     return tenant_service_pb2_grpc.TenantServiceStub(channel)
 
 

@@ -72,6 +72,6 @@ async def management(management_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def served(service: Composition, keys: Keys) -> AsyncIterator[RunningServer]:
-    async with serve(keys, *service.bindings) as served:
-        yield served
+async def server(service: Composition, keys: Keys) -> AsyncIterator[RunningServer]:
+    async with serve(keys, *service.bindings) as server:
+        yield server

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import wait_until
 
 from nagaya.tenant.v1 import (
     schema_pb2,
@@ -53,10 +54,13 @@ class Process:
             )
 
     async def serving(self) -> None:
-        """Wait until health says that it serves."""
-        async with asyncio.timeout(60):
-            while not await self._serves():  # noqa: ASYNC110 - of a process that is not there yet
-                await asyncio.sleep(0.05)
+        """Return when health says that it serves."""
+        await wait_until(self._serves, unless=self._ended, seconds=60)
+
+    def _ended(self) -> str:
+        if self._process.returncode is None:
+            return ""
+        return f"it has ended: {self.log.read_text()}"
 
     async def _serves(self) -> bool:
         try:
@@ -71,11 +75,13 @@ class Process:
         return await self._process.wait()
 
     async def logged(self, text: str) -> str:
-        """Wait until the log holds a text."""
-        async with asyncio.timeout(60):
-            while text not in self.log.read_text():  # noqa: ASYNC110 - a file has no event
-                await asyncio.sleep(0.05)
-        return self.log.read_text()
+        """Return the log, once it holds a text."""
+
+        async def found() -> str | None:
+            log = self.log.read_text()
+            return log if text in log else None
+
+        return await wait_until(found, unless=self._ended, seconds=60)
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ def migration(number: int, sql: str) -> schema_pb2.Migration:
     )
 
 
-async def test_a_tenant_is_created_shown_suspended_and_resumed(served: RunningServer) -> None:
-    stub = tenants(served)
+async def test_a_tenant_is_created_shown_suspended_and_resumed(server: RunningServer) -> None:
+    stub = tenants(server)
 
     created = (await stub.CreateTenant(creation("acme"))).tenant
     shown = (await stub.GetTenant(tenant_service_pb2.GetTenantRequest(tenant_id="acme"))).tenant
@@ -62,15 +62,15 @@ async def test_a_tenant_is_created_shown_suspended_and_resumed(served: RunningSe
 @pytest.mark.parametrize(
     "tenant_id", ["", "a", "A", "Acme", "1acme", "acme-", "acme_1", "acme;drop", "x" * 41, "長屋"]
 )
-async def test_a_tenant_id_of_bad_shape_is_refused(served: RunningServer, tenant_id: str) -> None:
+async def test_a_tenant_id_of_bad_shape_is_refused(server: RunningServer, tenant_id: str) -> None:
     with pytest.raises(InvalidInput) as error:
-        await tenants(served).CreateTenant(creation(tenant_id))
+        await tenants(server).CreateTenant(creation(tenant_id))
 
     assert error.value.reason == "ERROR_REASON_REQUEST_INVALID"
 
 
-async def test_refusals_carry_their_reason_and_a_hint(served: RunningServer) -> None:
-    stub = tenants(served)
+async def test_refusals_carry_their_reason_and_a_hint(server: RunningServer) -> None:
+    stub = tenants(server)
     await stub.CreateTenant(creation("acme"))
 
     with pytest.raises(AlreadyExists) as exists:
@@ -90,10 +90,10 @@ async def test_refusals_carry_their_reason_and_a_hint(served: RunningServer) -> 
     assert "ListTenants" in missing.value.message
 
 
-async def test_people_see_only_the_tenants_of_their_token(served: RunningServer) -> None:
+async def test_people_see_only_the_tenants_of_their_token(server: RunningServer) -> None:
     for n, name in enumerate(("acme", "globex", "initech")):
-        await tenants(served).CreateTenant(creation(name, f"r{n}"))
-    stub = tenants(served, tenants=["acme", "initech"])
+        await tenants(server).CreateTenant(creation(name, f"r{n}"))
+    stub = tenants(server, tenants=["acme", "initech"])
     request = tenant_service_pb2.ListTenantsRequest(page_size=1)
 
     first = await stub.ListTenants(request)
@@ -106,53 +106,53 @@ async def test_people_see_only_the_tenants_of_their_token(served: RunningServer)
     with pytest.raises(Forbidden):
         await stub.GetTenant(tenant_service_pb2.GetTenantRequest(tenant_id="globex"))
     with pytest.raises(Forbidden):
-        await tenants(served, scope="tenants.read").CreateTenant(creation("hooli"))
+        await tenants(server, scope="tenants.read").CreateTenant(creation("hooli"))
 
 
 async def test_only_services_resolve_connections_and_only_for_their_tenant(
-    served: RunningServer,
+    server: RunningServer,
 ) -> None:
-    await tenants(served).CreateTenant(creation("acme"))
+    await tenants(server).CreateTenant(creation("acme"))
     request = connection_service_pb2.ResolveConnectionRequest(tenant_id="acme")
     stub = connection_service_pb2_grpc.ConnectionServiceStub
 
     with on_behalf_of(tenant_id="acme"):
-        runs = await stub(served.workload_channel("runs")).ResolveConnection(request)
+        runs = await stub(server.workload_channel("runs")).ResolveConnection(request)
         assert runs.connection.user.endswith("_runs")
         with pytest.raises(Forbidden):
-            await stub(served.workload_channel("tenant")).ResolveConnection(request)
+            await stub(server.workload_channel("tenant")).ResolveConnection(request)
         with pytest.raises(Conflict) as unpublished:
-            await stub(served.workload_channel("llm-gateway")).ResolveConnection(request)
+            await stub(server.workload_channel("llm-gateway")).ResolveConnection(request)
     with on_behalf_of(tenant_id="globex"), pytest.raises(Forbidden):
-        await stub(served.workload_channel("runs")).ResolveConnection(request)
+        await stub(server.workload_channel("runs")).ResolveConnection(request)
     with pytest.raises(Forbidden):
-        await stub(served.channel()).ResolveConnection(request)
+        await stub(server.channel()).ResolveConnection(request)
     assert unpublished.value.reason == "ERROR_REASON_MIGRATIONS_UNPUBLISHED"
 
 
-async def test_services_publish_for_themselves(served: RunningServer) -> None:
+async def test_services_publish_for_themselves(server: RunningServer) -> None:
     stub = schema_service_pb2_grpc.SchemaServiceStub
     request = schema_service_pb2.PublishMigrationsRequest(
         migrations=[migration(1, "CREATE TABLE calls (id INT)")]
     )
 
-    published = await stub(served.workload_channel("llm-gateway")).PublishMigrations(request)
+    published = await stub(server.workload_channel("llm-gateway")).PublishMigrations(request)
     assert (published.published_count, published.current_tenant_count) == (1, 0)
-    for channel in (served.channel(), served.workload_channel("tenant")):
+    for channel in (server.channel(), server.workload_channel("tenant")):
         with pytest.raises(Forbidden):
             await stub(channel).PublishMigrations(request)
     request.migrations[0].sql = "SELECT 1;\nCOMMIT"
     with pytest.raises(InvalidInput) as invalid:
-        await stub(served.workload_channel("llm-gateway")).PublishMigrations(request)
+        await stub(server.workload_channel("llm-gateway")).PublishMigrations(request)
     assert invalid.value.metadata == {"number": "1", "line": "2"}
 
 
 async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
-    served: RunningServer,
+    server: RunningServer,
 ) -> None:
     for n, name in enumerate(("acme", "globex")):
-        await tenants(served).CreateTenant(creation(name, f"r{n}"))
-    stub = schema_service_pb2_grpc.SchemaServiceStub(served.channel())
+        await tenants(server).CreateTenant(creation(name, f"r{n}"))
+    stub = schema_service_pb2_grpc.SchemaServiceStub(server.channel())
     request = schema_service_pb2.GetSchemaStatusRequest(page_size=4)
 
     found: list[schema_pb2.SchemaStatus] = []
@@ -172,19 +172,19 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
         ),
     ]
     assert all(one.published_number == one.applied_number and not one.failure for one in found)
-    mine = schema_service_pb2_grpc.SchemaServiceStub(served.channel(tenants=["globex"]))
+    mine = schema_service_pb2_grpc.SchemaServiceStub(server.channel(tenants=["globex"]))
     only = await mine.GetSchemaStatus(schema_service_pb2.GetSchemaStatusRequest())
     assert {one.tenant_id for one in only.statuses} == {"globex"}
 
 
 async def test_audit_logs_are_listed_newest_first(
-    served: RunningServer, service: Composition
+    server: RunningServer, service: Composition
 ) -> None:
-    await tenants(served, user_id="grace").CreateTenant(creation("acme"))
+    await tenants(server, user_id="grace").CreateTenant(creation("acme"))
     async with service.tenant_pools.transaction("acme") as connection:
         for number in range(3):
             await audit.append(connection, "prompt.create", "prompt", str(number), {"n": number})
-    stub = audit_service_pb2_grpc.AuditServiceStub(served.channel(tenants=["acme"]))
+    stub = audit_service_pb2_grpc.AuditServiceStub(server.channel(tenants=["acme"]))
     request = audit_service_pb2.ListAuditLogsRequest(tenant_id="acme", page_size=3)
 
     first = await stub.ListAuditLogs(request)
@@ -200,28 +200,28 @@ async def test_audit_logs_are_listed_newest_first(
 
 
 async def test_the_management_databases_log_needs_a_token_for_all_tenants(
-    served: RunningServer,
+    server: RunningServer,
 ) -> None:
-    await tenants(served, user_id="grace").CreateTenant(creation("acme"))
+    await tenants(server, user_id="grace").CreateTenant(creation("acme"))
     stub = audit_service_pb2_grpc.AuditServiceStub
     request = audit_service_pb2.ListAuditLogsRequest()
 
-    newest = (await stub(served.channel()).ListAuditLogs(request)).audit_logs[0]
+    newest = (await stub(server.channel()).ListAuditLogs(request)).audit_logs[0]
     assert (newest.user_id, newest.action, newest.resource_id) == ("grace", "tenant.create", "acme")
     with pytest.raises(Forbidden):
-        await stub(served.channel(tenants=["acme"])).ListAuditLogs(request)
+        await stub(server.channel(tenants=["acme"])).ListAuditLogs(request)
 
 
-async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(served: RunningServer) -> None:
-    stub = audit_service_pb2_grpc.AuditServiceStub(served.channel())
+async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(server: RunningServer) -> None:
+    stub = audit_service_pb2_grpc.AuditServiceStub(server.channel())
     request = audit_service_pb2.ListAuditLogsRequest(tenant_id="acme")
 
     with pytest.raises(NotFound) as missing:
         await stub.ListAuditLogs(request)
-    await tenants(served).CreateTenant(creation("acme"))
+    await tenants(server).CreateTenant(creation("acme"))
     await asyncio.sleep(1.1)  # a refusal stands for a second
     await stub.ListAuditLogs(request)
-    await tenants(served).SuspendTenant(tenant_service_pb2.SuspendTenantRequest(tenant_id="acme"))
+    await tenants(server).SuspendTenant(tenant_service_pb2.SuspendTenantRequest(tenant_id="acme"))
     with pytest.raises(Conflict) as suspended:
         await stub.ListAuditLogs(request)
 
@@ -229,13 +229,13 @@ async def test_the_log_of_a_tenant_that_cannot_be_entered_is_refused(served: Run
     assert suspended.value.reason == "ERROR_REASON_TENANT_NOT_READY"
 
 
-async def test_a_service_works_over_its_own_pools(served: RunningServer) -> None:
+async def test_a_service_works_over_its_own_pools(server: RunningServer) -> None:
     """The whole way of a service: publish, follow the tenants, work in their databases."""
-    channel = served.workload_channel("llm-gateway")
+    channel = server.workload_channel("llm-gateway")
     calls = "CREATE TABLE calls (id BIGSERIAL PRIMARY KEY)"
     files = (Migration(1, "calls", "tenant", (("runs", 1),), calls, ""),)
     await publish(channel, "llm-gateway", files)
-    await tenants(served).CreateTenant(creation("acme"))
+    await tenants(server).CreateTenant(creation("acme"))
 
     async with connect_data_plane(channel, "llm-gateway") as data:
         heard = asyncio.Event()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from tests.integration.tenant.calls import creation, tenants
+from tests.support.waiting import wait_until
 
 from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
@@ -58,24 +59,24 @@ def watching(channel: grpc.aio.Channel) -> Generator[Watch]:
 
 
 async def test_watchers_of_every_replica_hear_of_every_change(
-    served: RunningServer,
+    server: RunningServer,
     keys: Keys,
     replica: Callable[[], AbstractAsyncContextManager[Composition]],
 ) -> None:
     active, suspended = tenant_pb2.TENANT_STATE_ACTIVE, tenant_pb2.TENANT_STATE_SUSPENDED
-    await tenants(served).CreateTenant(creation("acme"))
+    await tenants(server).CreateTenant(creation("acme"))
 
     async with (
         replica() as other,
         serve(keys, *other.bindings) as served_too,
     ):
-        here = Watch(tenant_service_pb2_grpc.TenantServiceStub(served.workload_channel("runs")))
+        here = Watch(tenant_service_pb2_grpc.TenantServiceStub(server.workload_channel("runs")))
         there = Watch(
             tenant_service_pb2_grpc.TenantServiceStub(served_too.workload_channel("artifacts"))
         )
         for watch in (here, there):
             await watch.until(("acme", active))
-        await tenants(served).CreateTenant(creation("globex", "r2"))
+        await tenants(server).CreateTenant(creation("globex", "r2"))
         await tenants(served_too).SuspendTenant(
             tenant_service_pb2.SuspendTenantRequest(tenant_id="acme")
         )
@@ -85,12 +86,12 @@ async def test_watchers_of_every_replica_hear_of_every_change(
             watch.close()
 
 
-async def test_a_person_watches_only_the_tenants_of_the_token(served: RunningServer) -> None:
+async def test_a_person_watches_only_the_tenants_of_the_token(server: RunningServer) -> None:
     for n, name in enumerate(("acme", "globex")):
-        await tenants(served).CreateTenant(creation(name, f"r{n}"))
+        await tenants(server).CreateTenant(creation(name, f"r{n}"))
 
     active, told = ("globex", tenant_pb2.TENANT_STATE_ACTIVE), set[object]()
-    with watching(served.channel(tenants=["globex"])) as watch:
+    with watching(server.channel(tenants=["globex"])) as watch:
         while not told >= {active, "synced"}:
             told.add(await watch.next())
 
@@ -98,10 +99,10 @@ async def test_a_person_watches_only_the_tenants_of_the_token(served: RunningSer
 
 
 async def test_a_lost_connection_to_the_registry_is_made_again(
-    served: RunningServer, postgres: PostgresServer, config: Config
+    server: RunningServer, postgres: PostgresServer, config: Config
 ) -> None:
     superuser = await asyncpg.connect(postgres.superuser_url())
-    with watching(served.workload_channel("runs")) as watch:
+    with watching(server.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"
         ended = await superuser.fetchval(
             """
@@ -112,37 +113,39 @@ async def test_a_lost_connection_to_the_registry_is_made_again(
         )
         await superuser.close()
         assert ended == 1
-        await tenants(served).CreateTenant(creation("acme"))
+        await tenants(server).CreateTenant(creation("acme"))
         await watch.until(("acme", tenant_pb2.TENANT_STATE_ACTIVE))
 
 
 async def test_a_registry_that_no_statement_could_read_is_followed_again(
-    served: RunningServer,
+    server: RunningServer,
     postgres: PostgresServer,
     config: Config,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     registry = await asyncpg.connect(postgres.superuser_url(config.database.database))
-    with watching(served.workload_channel("runs")) as watch:
+    with watching(server.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"
         await registry.execute("ALTER TABLE tenants RENAME TO tenants_elsewhere")
         await registry.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'tenant watch cache'"
         )
-        async with asyncio.timeout(10):
-            while "the registry could not be followed" not in caplog.messages:  # noqa: ASYNC110 - a log is nothing to wait on
-                await asyncio.sleep(0.05)
+
+        async def logged() -> bool:
+            return "the registry could not be followed" in caplog.messages
+
+        await wait_until(logged)
         await registry.execute("ALTER TABLE tenants_elsewhere RENAME TO tenants")
-        await tenants(served).CreateTenant(creation("acme"))
+        await tenants(server).CreateTenant(creation("acme"))
         await watch.until(("acme", tenant_pb2.TENANT_STATE_ACTIVE))
     await registry.close()
 
 
 async def test_a_watch_ends_when_the_server_drains(
-    served: RunningServer, service: Composition
+    server: RunningServer, service: Composition
 ) -> None:
-    with watching(served.workload_channel("runs")) as watch:
+    with watching(server.workload_channel("runs")) as watch:
         assert await watch.next() == "synced"
         await service.watch_cache.close()
         with pytest.raises(StopAsyncIteration):

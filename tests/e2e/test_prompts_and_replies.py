@@ -6,13 +6,18 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.house import create_pipeline, create_prompt, create_run, create_tenant, finish
-from tests.e2e.stub import add_rule
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    finish,
+)
 
 from nagaya.llm_gateway.v1 import call_service_pb2
 
 if TYPE_CHECKING:
-    from tests.e2e.house import House
+    from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
@@ -49,10 +54,10 @@ async def test_a_prompt_that_says_nothing_is_refused_with_its_variable_and_nobod
 
 
 async def test_a_reply_that_does_not_fit_is_paid_once_however_many_attempts_a_step_has(
-    house: House, client: Client, tenant_id: str
+    stack: LocalStack, client: Client, tenant_id: str
 ) -> None:
     marker = f"marker-{secrets.token_hex(8)}"
-    await add_rule(house, marker, {"kind": "reply", "text": '{"title": 7}'})
+    stack.stub.script(marker, {"kind": "reply", "text": '{"title": 7}'}, times=1)
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     retry: dict[str, object] = {"maxAttempts": 3, "backoff": "0.1s"}
     await create_pipeline_that_writes(client, tenant_id, retry, outputSchema=schema)

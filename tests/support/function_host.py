@@ -1,4 +1,4 @@
-"""A pool of processes for functions, what it is called with, and what its functions note."""
+"""A pool of processes for functions, and what it is called with."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class KeptFiles:
 
 
 @dataclass
-class Host:
+class FunctionHost:
     """A pool, and a folder for what functions note."""
 
     pool: FunctionPool
@@ -88,47 +88,17 @@ class Host:
         """Call a function that notes when it has begun."""
         return asyncio.create_task(self.call(name, tenant_id, 60.0, **arguments))
 
-    async def noted(self, path: Path, count: int = 1) -> list[tuple[str, int]]:
-        """Wait until functions have noted so many lines; return words and processes."""
-        async with asyncio.timeout(30):
-            while True:
-                lines = noted(path)
-                if len(lines) >= count:
-                    return lines
-                await asyncio.sleep(0.01)
-
 
 @asynccontextmanager
-async def hosting(
+async def running_function_host(
     folder: Path,
     processes: int = 16,
     memory_mib: int = 256,
     seconds: float = 600.0,
     share: int = 75,
-) -> AsyncGenerator[Host]:
+) -> AsyncGenerator[FunctionHost]:
     install(folder)
     variables = {**os.environ, "PYTHONPATH": str(folder)}
     pool = FunctionPool(FunctionConfig(processes, memory_mib, seconds, variables), share)
     async with pool.running():
-        yield Host(pool, folder)
-
-
-def noted(path: Path) -> list[tuple[str, int]]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(word, int(pid)) for word, pid in map(str.split, lines)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if not is_alive(pid):
-                return
-            await asyncio.sleep(0.01)
+        yield FunctionHost(pool, folder)

@@ -1,36 +1,21 @@
-"""What tests of the service on a real socket need: a peer that answers, and a client."""
+"""The peers of runs, played: artifacts and llm-gateway as far as the tests need them."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
-from typing import TYPE_CHECKING, Any
-
-from google.protobuf.json_format import ParseDict
+from typing import TYPE_CHECKING
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
 from nagaya.llm_gateway.v1 import generation_service_pb2, generation_service_pb2_grpc
-from nagaya.runs.v1 import (
-    pipeline_pb2,
-    pipeline_service_pb2,
-    pipeline_service_pb2_grpc,
-    prompt_service_pb2_grpc,
-    run_pb2,
-    run_service_pb2,
-    run_service_pb2_grpc,
-)
 from servicekit import status
 from servicekit.errors import DomainError, Internal, NotFound
 
 if TYPE_CHECKING:
-    import grpc
-    import pytest
-
     from interceptor.server import Context
 
 
-class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
+class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     """Of artifacts, what the tests need: small files are taken, and looked up."""
 
     def __init__(self) -> None:
@@ -84,7 +69,7 @@ class FileServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact_service_pb2.GetArtifactResponse(artifact=artifact)
 
 
-class ModelServicer(generation_service_pb2_grpc.GenerationServiceServicer):
+class FakeLlmGateway(generation_service_pb2_grpc.GenerationServiceServicer):
     """The one method of llm-gateway that this side of the service calls."""
 
     def __init__(self) -> None:
@@ -102,50 +87,3 @@ class ModelServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         if request.step in self.refusals:
             raise self.refusals[request.step]
         return generation_service_pb2.ResolveResponse()
-
-
-class Client:
-    """All services of the house, with the messages written as JSON."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.prompts = prompt_service_pb2_grpc.PromptServiceStub(channel)
-        self.pipelines = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
-        self.runs = run_service_pb2_grpc.RunServiceStub(channel)
-
-    async def pipeline(
-        self, *steps: dict[str, Any], request_id: str = ""
-    ) -> pipeline_pb2.PipelineVersion:
-        request = {
-            "tenant_id": "acme",
-            "request_id": request_id or secrets.token_hex(8),
-            "pipeline": "article",
-            "spec": {"steps": steps or [{"step": "copy", "function": {"function": "copy"}}]},
-        }
-        message = ParseDict(request, pipeline_service_pb2.CreatePipelineVersionRequest())
-        return (await self.pipelines.CreatePipelineVersion(message)).pipeline_version
-
-    async def run(self, request_id: str = "", **fields: object) -> run_pb2.Run:
-        request = {
-            "tenant_id": "acme",
-            "request_id": request_id or secrets.token_hex(8),
-            "pipeline": "article",
-            **fields,
-        }
-        message = ParseDict(request, run_service_pb2.CreateRunRequest())
-        return (await self.runs.CreateRun(message)).run
-
-    async def get(self, run_id: str) -> run_pb2.Run:
-        request = run_service_pb2.GetRunRequest(tenant_id="acme", run_id=run_id)
-        return (await self.runs.GetRun(request)).run
-
-    async def start(self, run_id: str) -> run_pb2.Run:
-        request = run_service_pb2.StartRunRequest(tenant_id="acme", run_id=run_id)
-        return (await self.runs.StartRun(request)).run
-
-    async def cancel(self, run_id: str) -> run_pb2.Run:
-        request = run_service_pb2.CancelRunRequest(tenant_id="acme", run_id=run_id)
-        return (await self.runs.CancelRun(request)).run
-
-
-def reason(refusal: pytest.ExceptionInfo[DomainError]) -> str:
-    return refusal.value.reason.removeprefix("ERROR_REASON_")

@@ -102,10 +102,12 @@ _FUNCTIONS = (
 
 
 def install_functions(folder: Path) -> None:
-    """Write a distribution into a folder that is to be on the worker's path."""
-    (folder / "house_functions.py").write_text(_MODULE)
-    about = folder / "house_functions-1.0.dist-info"
+    """Write a distribution into a new folder that is to be on the worker's path."""
+    folder.mkdir()
+    (folder / "installed_functions.py").write_text(_MODULE)
+    about = folder / "installed_functions-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: house-functions\nVersion: 1.0\n")
-    lines = (f"test.{name} = house_functions:{name}\n" for name in _FUNCTIONS)
+    metadata = "Metadata-Version: 2.1\nName: installed-functions\nVersion: 1.0\n"
+    (about / "METADATA").write_text(metadata)
+    lines = (f"test.{name} = installed_functions:{name}\n" for name in _FUNCTIONS)
     (about / "entry_points.txt").write_text("[nagaya.functions]\n" + "".join(lines))

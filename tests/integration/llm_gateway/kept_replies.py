@@ -6,15 +6,16 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tests.integration.llm_gateway.asking import FAIL, Refused
+from tests.support.gateway_client import FAIL, Refused
+from tests.support.waiting import fewer_run, wait_until
 
 from nagaya.llm_gateway.v1 import call_pb2, generation_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.integration.llm_gateway.asking import Asking, Fields
-    from tests.integration.llm_gateway.house import House
+    from tests.support.gateway_client import Fields, GatewayClient
+    from tests.support.gateway_stack import GatewayStack
 
 SETTLED = call_pb2.CALL_STATE_SETTLED
 KEPT = """
@@ -29,37 +30,44 @@ SETTLEMENTS = """
 
 
 @asynccontextmanager
-async def artifacts_away(house: House) -> AsyncGenerator[None]:
-    await asyncio.to_thread(house.artifacts.stop)
+async def artifacts_away(stack: GatewayStack) -> AsyncGenerator[None]:
+    await asyncio.to_thread(stack.artifacts.stop)
     try:
         yield
     finally:
-        await asyncio.to_thread(house.artifacts.start)
+        await asyncio.to_thread(stack.artifacts.start)
 
 
 async def held(
-    house: House, asking: Asking, count: int = 1, policy: int = FAIL
+    stack: GatewayStack, client: GatewayClient, count: int = 1, policy: int = FAIL
 ) -> tuple[list[asyncio.Task[object]], str]:
     """Ask under so many keys; return when the stub holds all, with the rule that holds them."""
-    rule = house.stub.script(asking.word, {"kind": "hold"}, times=count)
-    specs = [asking.spec(call=n, unknown_policy=policy) for n in range(1, count + 1)]
-    asked: list[asyncio.Task[object]] = [asyncio.create_task(asking.ask(spec)) for spec in specs]
-    await asyncio.to_thread(house.stub.wait_until_held, rule, count)
+    rule = stack.stub.script(client.word, {"kind": "hold"}, times=count)
+    specs = [client.spec(call=n, unknown_policy=policy) for n in range(1, count + 1)]
+    asked: list[asyncio.Task[object]] = [
+        asyncio.create_task(client.generate(spec)) for spec in specs
+    ]
+    await stack.stub.wait_until_held(rule, *asked, count=count)
     return asked, rule
 
 
-async def until_kept(asking: Asking, count: int = 1) -> None:
-    async with asyncio.timeout(20):
-        while await asking.database.fetchval(KEPT, asking.run_id) < count:  # noqa: ASYNC110 - another process's table
-            await asyncio.sleep(0.02)
+async def wait_until_kept(
+    client: GatewayClient, asked: list[asyncio.Task[object]], count: int = 1
+) -> None:
+    """Return when so many replies are kept. Fails at once when too few tasks still ask."""
+
+    async def kept() -> bool:
+        return await client.database.fetchval(KEPT, client.run_id) >= count
+
+    await wait_until(kept, unless=fewer_run(tuple(asked), count))
 
 
-async def killed_with_a_kept_reply(house: House, victim: Asking) -> None:
+async def killed_with_a_kept_reply(stack: GatewayStack, victim: GatewayClient) -> None:
     """Let a reply be heard and kept while the artifacts service is away, and its process die."""
-    asked, rule = await held(house, victim)
-    async with artifacts_away(house):
-        house.stub.release(rule)
-        await until_kept(victim)
+    asked, rule = await held(stack, victim)
+    async with artifacts_away(stack):
+        stack.stub.release(rule)
+        await wait_until_kept(victim, asked)
         victim.gateway.kill()
     await refused(asked)
 
@@ -71,7 +79,9 @@ async def refused(asked: list[asyncio.Task[object]]) -> list[Refused]:
     return refusals
 
 
-async def when_back(asking: Asking, **more: Fields) -> generation_service_pb2.GenerateResponse:
+async def when_back(
+    client: GatewayClient, **more: Fields
+) -> generation_service_pb2.GenerateResponse:
     """Ask again for as long as the process has not noticed that the artifacts service is back.
 
     Raises Refused, for any other reason.
@@ -79,16 +89,16 @@ async def when_back(asking: Asking, **more: Fields) -> generation_service_pb2.Ge
     async with asyncio.timeout(20):
         while True:
             try:
-                return await asking.ask(asking.spec(**more))
+                return await client.generate(client.spec(**more))
             except Refused as error:
                 if error.reason != "PEER_UNAVAILABLE":
                     raise
 
 
-async def check(asking: Asking, calls: list[call_pb2.Call]) -> None:
+async def check(client: GatewayClient, calls: list[call_pb2.Call]) -> None:
     """Every call was paid once, is settled, and has one file and one settlement."""
-    sent = {each["idempotency"].rpartition("/")[0]: each for each in asking.sent()}
-    assert len(asking.sent()) == len(sent) == len(calls)
+    sent = {each["idempotency"].rpartition("/")[0]: each for each in client.provider_calls()}
+    assert len(client.provider_calls()) == len(sent) == len(calls)
     for call in calls:
         key = call.key
         (attempt,) = call.attempts
@@ -97,7 +107,7 @@ async def check(asking: Asking, calls: list[call_pb2.Call]) -> None:
         assert attempt.provider_request_id == paid["request_id"]
         assert call.usage.output_tokens == paid["output_tokens"]
         assert call.cost_micro_usd == attempt.cost_micro_usd > 0
-        assert (await asking.files.reply(call))["usage"]["output_tokens"] == paid["output_tokens"]
-    counts = [await asking.database.fetchval(sql, asking.run_id) for sql in (FILES, SETTLEMENTS)]
+        assert (await client.files.reply(call))["usage"]["output_tokens"] == paid["output_tokens"]
+    counts = [await client.database.fetchval(sql, client.run_id) for sql in (FILES, SETTLEMENTS)]
     assert counts == [len(calls), len(calls)]
-    assert await asking.database.fetchval(KEPT, asking.run_id) == 0
+    assert await client.database.fetchval(KEPT, client.run_id) == 0

@@ -1,13 +1,14 @@
-"""The service as its callers see it: stubs on a real socket, and what a test does with them."""
+"""A client of the service artifacts, and where a tenant's objects lie."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.rpc import error_details_pb2
+from tests.support.waiting import fewer_run, wait_until
 
 from nagaya.artifacts.v1 import (
     artifact_pb2,
@@ -39,8 +40,8 @@ def acting_for(tenant_id: str, keys: Keys, workload: str = "runs") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """One caller's view of the service, and the folder in which a tenant's objects lie."""
+class ArtifactsClient:
+    """One caller's view of the service, with the files of one run; objects lie in `objects`."""
 
     channel: grpc.aio.Channel
     objects: Path
@@ -84,7 +85,7 @@ class House:
     def on_disk(self, path: str) -> Path:
         return self.objects / path
 
-    async def announce(
+    async def create_upload(
         self, draft: artifact_pb2.ArtifactDraft, body: bytes, digest: str = ""
     ) -> upload_service_pb2.CreateUploadResponse:
         return await self.uploads.CreateUpload(
@@ -96,7 +97,7 @@ class House:
             )
         )
 
-    async def send(
+    async def send_upload(
         self, upload_id: str, body: bytes, piece_bytes: int = MEBIBYTE
     ) -> artifact_pb2.Artifact:
         requests = _requests(self.tenant_id, upload_id, body, piece_bytes)
@@ -106,10 +107,10 @@ class House:
         self, draft: artifact_pb2.ArtifactDraft, body: bytes, piece_bytes: int = MEBIBYTE
     ) -> artifact_pb2.Artifact:
         """Announce a file and send it, unless it is there already."""
-        answer = await self.announce(draft, body)
+        answer = await self.create_upload(draft, body)
         if answer.WhichOneof("outcome") == "artifact":
             return answer.artifact
-        return await self.send(answer.upload.upload_id, body, piece_bytes)
+        return await self.send_upload(answer.upload.upload_id, body, piece_bytes)
 
     async def download(self, path: str, digest: str = "", offset: int = 0, limit: int = 0) -> bytes:
         return b"".join([piece async for piece in self.stream(path, digest, offset, limit)])
@@ -186,10 +187,9 @@ def reason_of(status: Status) -> str:
     return info.reason
 
 
-async def appears(path: Path) -> None:
-    """Wait until a file is there."""
-    while not path.exists():  # noqa: ASYNC110, ASYNC240 - the store tells nobody
-        await asyncio.sleep(0.01)
+async def wait_for_file(path: Path, *writers: asyncio.Future[Any]) -> None:
+    """Return when a file is there. Fails the test at once when the tasks that write have ended."""
+    await wait_until(lambda: asyncio.to_thread(path.exists), unless=fewer_run(writers))
 
 
 async def _requests(

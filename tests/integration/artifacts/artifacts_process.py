@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import uvloop
-from tests.integration.artifacts.cluster import Cluster
+from tests.support.databases import TenantDatabases
 
 from artifacts.composition import compose
 from artifacts.config import CollectorConfig, StoreConfig
@@ -30,7 +30,7 @@ async def main(settings: dict[str, str]) -> None:
         otlp_endpoint=None,
         log_level="info",
     )
-    data = Cluster.parse(settings["cluster"]).data_plane()
+    data = TenantDatabases.parse(settings["databases"]).data_plane(budget=40)
     async with ObjectStore(StoreConfig(**json.loads(settings["store"]))) as object_store:
         with compose("storage", CollectorConfig(3600, 60, 3600), data, object_store) as service:
             verifier = Verifier.from_file(config.jwks_file, config.issuer)

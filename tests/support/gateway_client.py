@@ -1,16 +1,17 @@
-"""Asking a gateway, and looking at what the ledger and the stub say of it."""
+"""A client of one gateway, with what the ledger and the stub say of its calls."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
+import uuid
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
-from tests.integration.llm_gateway.filing import Files
-from tests.integration.llm_gateway.house import new_run_id
+from tests.support.catalog import provider
+from tests.support.run_files import RunFiles
+from tests.support.waiting import fewer_run, wait_until
 
 from nagaya.llm_gateway.v1 import (
     call_pb2,
@@ -26,10 +27,12 @@ from nagaya.llm_gateway.v1 import (
 from servicekit.status import DETAILS_KEY
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import asyncpg
-    from tests.integration.llm_gateway.house import House, Server
+    from tests.support.gateway_stack import GatewayStack
+    from tests.support.processes import ServiceProcess
 
 Json: TypeAlias = Any  # what a test looks into
 Fields: TypeAlias = Any  # of a message
@@ -52,11 +55,13 @@ class Refused(Exception):
         self.metadata = dict(info.metadata)
 
 
-class Asking:
+class GatewayClient:
     """One run of one tenant, asked about through one process of the gateway."""
 
-    def __init__(self, house: House, gateway: Server, tenant_id: str, run_id: str) -> None:
-        self.house = house
+    def __init__(
+        self, stack: GatewayStack, gateway: ServiceProcess, tenant_id: str, run_id: str
+    ) -> None:
+        self.stack = stack
         self.gateway = gateway
         self.tenant_id = tenant_id
         self.run_id = run_id
@@ -72,43 +77,45 @@ class Asking:
         self.generation = generation_service_pb2_grpc.GenerationServiceStub(self._channel)
         self.calls = call_service_pb2_grpc.CallServiceStub(self._channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
-        self.files = Files(house, tenant_id, run_id)
-        self._others: list[Asking] = []
+        self.files = RunFiles(stack, tenant_id, run_id)
+        self._others: list[GatewayClient] = []
         self.database: asyncpg.Connection[asyncpg.Record]
 
     @classmethod
-    async def of(cls, house: House, gateway: Server, tenant_id: str = "acme") -> Asking:
-        """Prepare to ask for a new run."""
-        asking = cls(house, gateway, tenant_id, new_run_id())
-        if tenant_id in house.databases:
-            asking.database = await house.database(house.databases[tenant_id])
-            await asking.database.execute(
+    async def open(
+        cls, stack: GatewayStack, gateway: ServiceProcess, tenant_id: str = "acme"
+    ) -> GatewayClient:
+        """Open a client for a new run."""
+        client = cls(stack, gateway, tenant_id, str(uuid.uuid4()))
+        if tenant_id in stack.databases:
+            client.database = await stack.database(stack.databases[tenant_id])
+            await client.database.execute(
                 """
                 INSERT INTO runs (id, status, pipeline, pipeline_version, user_id, request_id,
                                   request_digest)
                 VALUES ($1::text::uuid, 'running', 'article', 1, 'ada', $1, '')
                 """,
-                asking.run_id,
+                client.run_id,
             )
-        return asking
+        return client
 
-    async def through(self, gateway: Server) -> Asking:
+    async def via(self, gateway: ServiceProcess) -> GatewayClient:
         """Return the same run, asked about through another process; it closes with this one."""
-        other = Asking(self.house, gateway, self.tenant_id, self.run_id)
+        other = GatewayClient(self.stack, gateway, self.tenant_id, self.run_id)
         other.word = self.word
         self._others.append(other)
-        other.database = await self.house.database(self.house.databases[self.tenant_id])
+        other.database = await self.stack.database(self.stack.databases[self.tenant_id])
         return other
 
-    async def as_person(self, scope: str) -> Asking:
+    async def as_person(self, scope: str) -> GatewayClient:
         """Return the same run, asked about by a person; it closes with this one."""
-        person = await self.through(self.gateway)
+        person = await self.via(self.gateway)
         person.scope = scope
         return person
 
-    async def for_tenant(self, tenant_id: str) -> Asking:
+    async def for_tenant(self, tenant_id: str) -> GatewayClient:
         """Return a run of another tenant; it closes with this one."""
-        other = await Asking.of(self.house, self.gateway, tenant_id)
+        other = await GatewayClient.open(self.stack, self.gateway, tenant_id)
         self._others.append(other)
         return other
 
@@ -137,7 +144,7 @@ class Asking:
         more.setdefault("messages", [message])
         return generation_pb2.GenerationSpec(key=self.key(call, step), **more)
 
-    async def ask(
+    async def generate(
         self, spec: generation_pb2.GenerationSpec | None = None, *, seconds: float = 60.0
     ) -> generation_service_pb2.GenerateResponse:
         """Ask through Generate. Raises Refused."""
@@ -148,10 +155,10 @@ class Asking:
             self.generation.Generate(request, timeout=seconds, metadata=self._credentials())
         )
 
-    async def refusal(self, spec: generation_pb2.GenerationSpec) -> Refused:
+    async def generate_refused(self, spec: generation_pb2.GenerationSpec) -> Refused:
         """Ask through Generate for what must be refused."""
         try:
-            await self.ask(spec)
+            await self.generate(spec)
         except Refused as refused:
             return refused
         raise AssertionError("it was answered")
@@ -179,7 +186,7 @@ class Asking:
         finally:
             stream.cancel()  # for whoever stops listening
 
-    async def call(self, number: int = 1, step: str = "draft") -> call_pb2.Call:
+    async def get_call(self, number: int = 1, step: str = "draft") -> call_pb2.Call:
         """Return a call as CallService tells of it. Raises Refused."""
         request = call_service_pb2.GetCallRequest(
             tenant_id=self.tenant_id, key=self.key(number, step)
@@ -187,13 +194,13 @@ class Asking:
         found = await self._told(self.calls.GetCall(request, metadata=self._credentials()))
         return found.call
 
-    async def list(
+    async def list_calls(
         self, request: call_service_pb2.ListCallsRequest
     ) -> call_service_pb2.ListCallsResponse:
         """Return one page of calls. Raises Refused."""
         return await self._told(self.calls.ListCalls(request, metadata=self._credentials()))
 
-    async def sums(self, *run_ids: str) -> list[call_pb2.RunUsage]:
+    async def summarize_usage(self, *run_ids: str) -> list[call_pb2.RunUsage]:
         """Return what the calls of runs add up to. Raises Refused."""
         request = call_service_pb2.SummarizeUsageRequest(tenant_id=self.tenant_id, run_ids=run_ids)
         answer = self.calls.SummarizeUsage(request, metadata=self._credentials())
@@ -205,41 +212,49 @@ class Asking:
         found = await self._told(self.generation.Resolve(request, metadata=self._credentials()))
         return found.resolution
 
-    async def administer(self, method: str, request: Fields) -> Fields:
+    async def change_catalog(self, method: str, request: Fields) -> Fields:
         """Call a method of CatalogService as a person who may. Raises Refused."""
-        metadata = [("authorization", f"Bearer {self.house.keys.token('ada')}")]
+        metadata = [("authorization", f"Bearer {self.stack.keys.token('ada')}")]
         return await self._told(getattr(self.catalog, method)(request, metadata=metadata))
 
     async def set_provider(self, provider_id: str, url: str, wire_format: int) -> None:
-        provider = model_pb2.Provider(
-            provider_id=provider_id,
-            display_name=provider_id,
-            api_base_url=url,
-            active=True,
-            wire_format=model_pb2.WireFormat.ValueType(wire_format),
-        )
-        request = catalog_service_pb2.SetProviderRequest(provider=provider)
-        await self.administer("SetProvider", request)
+        each = provider(provider_id, url, wire_format)
+        request = catalog_service_pb2.SetProviderRequest(provider=each)
+        await self.change_catalog("SetProvider", request)
 
-    async def until(
-        self, condition: Callable[[call_pb2.Call], bool], seconds: float = 20
+    async def wait_for_call(
+        self,
+        condition: Callable[[call_pb2.Call], bool],
+        *asked: asyncio.Future[Any],
+        seconds: float = 20,
     ) -> call_pb2.Call:
-        """Return the first call when the ledger says of it what is waited for."""
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    call = await self.call()
-                except Refused:
-                    call = call_pb2.Call()
-                if condition(call):
-                    return call
-                await asyncio.sleep(0.02)  # another process's ledger is nothing to wait on
+        """Return the first call when the ledger says of it what is waited for.
+
+        Fails the test at once when the tasks that ask for the call have all ended.
+        """
+
+        async def found() -> call_pb2.Call | None:
+            try:
+                call = await self.get_call()
+            except Refused:
+                call = call_pb2.Call()
+            return call if condition(call) else None
+
+        return await wait_until(found, unless=fewer_run(asked), seconds=seconds)
+
+    async def wait_until_catalog(self, version: int) -> None:
+        """Return when the process uses a version of the catalogue, or a later one."""
+
+        async def used() -> bool:
+            return (await self.resolve("draft")).catalog_version >= version
+
+        await wait_until(used, unless=self.gateway.ended, seconds=10)
 
     def _credentials(self) -> list[tuple[str, str]]:
         if self.scope is None:
-            token = self.house.keys.signer("runs").token(self.tenant_id, "ada")
+            token = self.stack.keys.signer("runs").token(self.tenant_id, "ada")
         else:
-            token = self.house.keys.token("ada", scope=self.scope, tenants=[self.tenant_id])
+            token = self.stack.keys.token("ada", scope=self.scope, tenants=[self.tenant_id])
         named = [] if self.request_id is None else [("x-request-id", self.request_id)]
         return [("authorization", f"Bearer {token}"), *named]
 
@@ -249,9 +264,9 @@ class Asking:
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
 
-    def sent(self, **wait: int) -> list[dict[str, Json]]:
+    def provider_calls(self, **wait: int) -> list[dict[str, Json]]:
         """Return the calls that the stub saw for this run."""
-        return self.house.stub.calls(self.run_id, **wait)
+        return self.stack.stub.calls(self.run_id, **wait)
 
 
 def struct(definition: dict[str, Json]) -> Struct:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     import asyncpg
-    from tests.integration.artifacts.house import House
+    from tests.support.artifacts_client import ArtifactsClient
 
 RESERVED = "ERROR_REASON_PATH_RESERVED"
 
@@ -26,26 +26,26 @@ async def reserved(attempt: Awaitable[object], writer: str) -> None:
     assert f"only the workload {writer} writes storage/acme/" in refused.value.message
 
 
-async def traces(database: asyncpg.Connection, house: House) -> dict[str, int]:
+async def traces(database: asyncpg.Connection, client: ArtifactsClient) -> dict[str, int]:
     """Count what there is of a run, in the database and in the bucket."""
-    folder = f"storage/acme/{house.run_id}"
+    folder = f"storage/acme/{client.run_id}"
     of_run = ("uploads", "artifact_writes", "artifacts")
     counts: dict[str, int] = {
         table: await database.fetchval(
-            f"SELECT count(*) FROM {table} WHERE run_id = $1::uuid", house.run_id
+            f"SELECT count(*) FROM {table} WHERE run_id = $1::uuid", client.run_id
         )
         for table in of_run
     }
-    counts["audit_logs"] = len(await authors(database, house))
-    counts["objects"] = sum(file.is_file() for file in house.on_disk(folder).rglob("*"))
+    counts["audit_logs"] = len(await authors(database, client))
+    counts["objects"] = sum(file.is_file() for file in client.on_disk(folder).rglob("*"))
     return {what: count for what, count in counts.items() if count}
 
 
-async def authors(database: asyncpg.Connection, house: House) -> dict[str, str]:
+async def authors(database: asyncpg.Connection, client: ArtifactsClient) -> dict[str, str]:
     """Return who made which file of a run, by what the audit log says."""
     rows = await database.fetch(
         "SELECT resource_id, user_id FROM audit_logs"
         " WHERE resource_type = 'artifact' AND resource_id LIKE $1",
-        f"storage/acme/{house.run_id}/%",
+        f"storage/acme/{client.run_id}/%",
     )
     return {row["resource_id"]: row["user_id"] for row in rows}

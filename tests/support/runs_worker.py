@@ -1,4 +1,4 @@
-"""The steps of one run, called as Temporal calls them; artifacts is played."""
+"""A worker of runs in the process of a test, whose activities the test calls as Temporal does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import asyncpg
     import grpc
-    from tests.integration.runs.house import House
+    from tests.support.runs_service import RunsService
 
     from jsonvalues import JsonValue
     from runs.domain.runs import RunStatus
@@ -34,45 +34,45 @@ SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
 MAPPED = {**COPY, "map": {"step": "input"}}
 
 
-class Desk:
-    """The steps of a run that has begun, and what its function does."""
+class RunsWorker:
+    """The activities for the steps of one run, and what its function does; artifacts is played."""
 
-    def __init__(self, house: House, peers: grpc.aio.Channel) -> None:
-        self.house = house
+    def __init__(self, service: RunsService, peers: grpc.aio.Channel) -> None:
+        self.service = service
         self.does: Callable[[], Awaitable[JsonValue]] = nothing
         self.context: StepContext | None = None
         """What the function was called with last."""
         self.work = StepRef("acme", "", 1, "copy")
         self.steps = StepActivities(
-            house.tenants,
-            house.initializer,
+            service.tenants,
+            service.initializer,
             StepInputFinder(),
-            house.files,
-            LlmStepRunner(house.contexts, LlmGateway(peers), house.files),
-            FunctionStepRunner(Functions({"copy": self._copy}), no_processes(), house.files),
-            ErrorFiles(house.files),
+            service.files,
+            LlmStepRunner(service.contexts, LlmGateway(peers), service.files),
+            FunctionStepRunner(Functions({"copy": self._copy}), no_processes(), service.files),
+            ErrorFiles(service.files),
         )
 
     async def begin(self, step: dict[str, Any]) -> StepRef:
         """Create a run of one step, and have it running."""
         work = await self.create(step)
-        await self.house.begin(work.run_id)
+        await self.service.begin(work.run_id)
         return work
 
     async def create(self, *steps: dict[str, Any]) -> StepRef:
         """Create a run, which nothing has begun yet."""
-        await self.house.pipeline(*steps)
-        run = await self.house.run()
+        await self.service.pipeline(*steps)
+        run = await self.service.run()
         self.work = StepRef("acme", run.run_id, 1, steps[0]["step"])
         return self.work
 
     async def late_begin(self) -> None:
         """Do what an attempt does first; its worker was given up and has come back."""
-        async with self.house.tenants.transaction("acme") as connection:
+        async with self.service.tenants.transaction("acme") as connection:
             assert await step_transitions.begin(connection, [self.work]) != [None]
 
     async def finish(self, status: RunStatus) -> None:
-        async with self.house.tenants.transaction("acme") as connection:
+        async with self.service.tenants.transaction("acme") as connection:
             assert await run_transitions.finish(connection, self.work.run_id, 1, status) is not None
 
     async def run(self) -> StepResult:

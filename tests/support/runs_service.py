@@ -1,4 +1,4 @@
-"""The service, put together on the databases of one test; of its worker, what begins a run."""
+"""The service runs in the process of a test, without a server, and what begins a run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ COPY = {"step": "copy", "function": {"function": "copy"}}
 INPUT_FILE = OutputFile("storage/acme/x/input/output.json", "0" * 64, "9 characters", {"bytes": 9})
 
 
-class House:
+class RunsService:
+    """The parts of one replica, on the databases of one test."""
+
     def __init__(
         self,
         tenants: TenantPools,
@@ -79,9 +81,9 @@ class House:
         self.contexts = RunContextCache(tenants)
         self.initializer = RunInitializer(tenants, self.contexts, self.files)
 
-    def reaching(self, launcher: Launcher) -> House:
+    def with_launcher(self, launcher: Launcher) -> RunsService:
         """Make a replica with another way to Temporal."""
-        return House(self.tenants, self.management, launcher)
+        return RunsService(self.tenants, self.management, launcher)
 
     def relay(
         self, launcher: Launcher, stale_after: timedelta, data: DataPlane | None = None

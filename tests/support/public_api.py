@@ -1,17 +1,11 @@
-"""The whole house for tests: every part in its own process, reached as a customer reaches it."""
+"""What many tests do by the public API: a tenant, prompts, a pipeline, a run and its end."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import uuid
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-import pytest
 from google.protobuf import json_format
 
 from nagaya.runs.v1 import (
@@ -22,67 +16,11 @@ from nagaya.runs.v1 import (
     run_service_pb2,
 )
 from nagaya.tenant.v1 import tenant_service_pb2
-from nagaya_client.client import Client
-from nagaya_client.settings import local_stack_settings
-from nagaya_local.clone.layout import Layout
-from nagaya_local.commands import down, up
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
-
-    from nagaya_local.clone.endpoints import Endpoints
+    from nagaya_client.client import Client
 
 FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
-
-
-@dataclass(frozen=True)
-class House:
-    layout: Layout
-    endpoints: Endpoints
-
-    def client(self) -> Client:
-        return Client.connect(local_stack_settings(self.layout.root))
-
-    def calls(self) -> list[dict[str, Any]]:
-        """Return the lines of the stub's own log."""
-        path = self.layout.llmstub / "calls.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    def whole_replies(self) -> set[str]:
-        """Return the attempts whose replies the stub has sent whole, by their names on the wire."""
-        lines = self.calls()
-        names = {line["seq"]: line["idempotency"] for line in lines if line["event"] == "begin"}
-        return {
-            names[line["seq"]] or ""
-            for line in lines
-            if line["event"] == "end" and line["outcome"] == "ok"
-        }
-
-    def file(self, path: str) -> Path:
-        """Return where the object store keeps a file."""
-        return self.layout.s3 / path
-
-    async def database(self, client: Client, tenant_id: str) -> asyncpg.Connection[asyncpg.Record]:
-        """Open a tenant's database as the provisioner, past every service."""
-        request = tenant_service_pb2.GetTenantRequest(tenant_id=tenant_id)
-        tenant = (await client.tenants.GetTenant(request)).tenant
-        management = self.endpoints.pg_url.rpartition("/")[0]
-        return await asyncpg.connect(f"{management}/{tenant.database}")
-
-
-@contextmanager
-def running_house(folder: Path, **environment: str) -> Generator[House]:
-    """Start every part, with these variables set; end in any case whatever was started."""
-    layout = Layout(folder)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            endpoints = asyncio.run(up(layout, _say))
-        yield House(layout, endpoints)
-    finally:
-        asyncio.run(down(layout, _say))
 
 
 async def create_tenant(client: Client, prefix: str = "t") -> str:
@@ -145,7 +83,3 @@ async def list_steps(client: Client, tenant_id: str, run_id: str) -> list[run_pb
     """Return a run's pieces of work, at most 200."""
     request = run_service_pb2.ListRunStepsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
     return list((await client.runs.ListRunSteps(request)).run_steps)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
