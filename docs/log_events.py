@@ -62,7 +62,7 @@ def page() -> str:
     """Return the text of docs/log-events.md."""
     events = sorted(
         {call.event for call in calls() if call.event is not None},
-        key=lambda event: (event.name, event.module, event.message),
+        key=lambda event: (event.name, event.module, event.message, event.level),
     )
     rows = "".join(
         f"| `{e.name}` | {e.level} | {e.message.replace('|', chr(92) + '|')} | `{e.module}` |\n"
