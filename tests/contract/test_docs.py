@@ -60,14 +60,14 @@ def test_the_committed_pages_are_what_the_code_says() -> None:
 @pytest.mark.parametrize(
     "member", [pytest.param(member, id=str(member.relative_to(CLONE))) for member in MEMBERS]
 )
-def test_what_is_read_without_saying_what_it_means_is_told_by_hand(member: Path) -> None:
+def test_a_setting_that_code_does_not_describe_is_described_by_hand(member: Path) -> None:
     packages = [folder.name for folder in (member / "src").glob("*/")]
     told = {setting.name for package in packages for setting in ALSO.get(package, ())}
 
     assert set(_read_directly(member)) == told
 
 
-def test_every_setting_that_code_or_texts_name_is_read_and_told() -> None:
+def test_every_setting_that_code_or_texts_name_is_read_and_documented() -> None:
     known = {setting.name for found in settings().values() for setting in found}
     texts = [*CLONE.glob("*.md"), *CLONE.glob("*/*.md"), *CLONE.glob("*/*/*.md")]
     code = (file for member in MEMBERS for file in (member / "src").rglob("*.py"))

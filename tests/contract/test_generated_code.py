@@ -166,7 +166,7 @@ def test_the_rules_of_the_contracts_hold_for_generated_messages() -> None:
     )
 
 
-def test_the_form_of_a_text_is_told_in_words_and_not_as_a_regular_expression() -> None:
+def test_the_form_of_a_text_is_explained_in_words_and_not_as_a_regular_expression() -> None:
     """By text_rules.proto; a bare `pattern` is repeated to whoever breaks it."""
     bare = [
         field.full_name

@@ -59,7 +59,7 @@ def test_there_are_calls_in_hints() -> None:
 
 
 @pytest.mark.parametrize(("error", "hint"), HINTS, ids=[name for name, _ in HINTS])
-def test_a_call_in_a_hint_is_told_as_a_command(error: str, hint: str) -> None:
+def test_a_call_in_a_hint_is_written_as_a_command(error: str, hint: str) -> None:
     with click.Context(nagaya, info_name="nagaya"):
         told = in_commands(hint)
 

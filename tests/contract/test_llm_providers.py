@@ -199,7 +199,7 @@ async def test_the_end_of_a_reply_has_its_reason(
         ({"kind": "truncated_json"}, Fault.MALFORMED),
     ],
 )
-async def test_a_fault_is_told_apart(
+async def test_a_fault_is_distinguished(
     form: WireFormat,
     stub: LlmStub,
     providers: ProviderClients,

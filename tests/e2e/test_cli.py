@@ -156,7 +156,7 @@ def test_a_server_of_another_kind_is_named(shell: Shell) -> None:
     assert f"error: {address} is no Nagaya: it answers with HTTP status 400\n" in refused.err
 
 
-def test_an_id_of_a_wrong_form_is_told_in_words(shell: Shell) -> None:
+def test_an_id_of_a_wrong_form_is_explained_in_words(shell: Shell) -> None:
     refused = shell.run("tenant", "create", "Bad Id")
     assert refused.status == 2
     assert "error: tenant_id: must be 3 to 40 lower-case letters, digits" in refused.err

@@ -73,7 +73,7 @@ def test_buf_curl_creates_a_run_and_watches_it(stack: LocalStack, tenant_id: str
     assert events[-1]["run"]["state"] == "RUN_STATE_COMPLETED"
 
 
-def test_buf_curl_is_told_why_it_is_refused(stack: LocalStack, tenant_id: str) -> None:
+def test_buf_curl_gets_the_reason_of_a_refusal(stack: LocalStack, tenant_id: str) -> None:
     token = issue_tenant_token(stack.layout, "somebody-else").read_text().strip()
     status, (refusal,) = curl(stack, token, "ListRuns", {"tenantId": tenant_id})
     assert status != 0

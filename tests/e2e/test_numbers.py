@@ -141,7 +141,9 @@ async def test_a_value_copied_out_of_another_runs_file_keeps_its_digits(
      ("1e400", "a number is larger than any"), ('"\\ud83d"', "half of a surrogate pair"),
      ("{", "it is no JSON at line 1, column 2")],
 )  # fmt: skip
-async def test_what_is_no_json_is_told_with_its_field(client: Client, text: str, why: str) -> None:
+async def test_what_is_no_json_is_reported_with_its_field(
+    client: Client, text: str, why: str
+) -> None:
     tenant_id = await create_tenant(client, "digits")
     request = run_service_pb2.CreateRunRequest(
         tenant_id=tenant_id, request_id="1", pipeline="none", inline_json=text

@@ -173,7 +173,7 @@ async def test_files_and_values_are_returned_in_order(client: ArtifactsClient) -
     assert _outcome(results[3]) == _outcome(results[5]) == "ERROR_REASON_POINTER_INVALID"
 
 
-async def test_what_cannot_be_returned_is_told_one_by_one(client: ArtifactsClient) -> None:
+async def test_what_cannot_be_returned_is_reported_one_by_one(client: ArtifactsClient) -> None:
     text = await client.put_one(b"tea", client.draft("artifacts/text"))
     lost = await client.put_one(b"lost", client.draft("artifacts/lost"))
     client.on_disk(lost.path).unlink()

@@ -38,7 +38,7 @@ def settings(keys: Keys, store: StoreConfig) -> dict[str, str]:
     }
 
 
-async def test_all_settings_that_are_wrong_are_told_at_once(tmp_path: Path) -> None:
+async def test_all_settings_that_are_wrong_are_reported_at_once(tmp_path: Path) -> None:
     wrong = {"S3_ENDPOINT": "127.0.0.1:9000", "NAGAYA_BUCKET": "A/B", "NAGAYA_COLLECT_SECONDS": "x"}
     process = await _start(wrong, tmp_path / "log")
 
@@ -74,7 +74,9 @@ async def test_without_tenant_it_is_up_not_serving_and_says_what_it_waits_for(
     assert await process.wait() == 0
 
 
-async def test_a_wrong_key_of_the_store_is_told(settings: dict[str, str], tmp_path: Path) -> None:
+async def test_a_wrong_key_of_the_store_is_reported(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
     process = await _start(settings | {"S3_SECRET_KEY": "not the one"}, tmp_path / "log")
     line = await _logged(process, tmp_path / "log", "waits_for")
 

@@ -117,7 +117,7 @@ async def test_a_database_that_is_not_there_at_all_is_unavailable(
             pass
 
 
-async def test_more_processes_than_the_role_has_connections_for_are_told_which_setting(
+async def test_a_refusal_for_more_processes_than_connections_names_the_setting(
     data: DataPlane, registry: Registry
 ) -> None:
     await registry.limit_sessions("acme", 0)

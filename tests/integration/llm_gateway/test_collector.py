@@ -202,7 +202,7 @@ async def test_a_tenant_is_visited_daily_once_nothing_of_it_is_open_or_about_to_
     assert DAY - 60 < at_rest <= DAY
 
 
-async def test_no_call_waits_long_for_what_the_collector_is_to_be_told(
+async def test_no_call_waits_long_for_its_entry_in_the_pending_work_of_the_collector(
     victim: GatewayClient, management: asyncpg.Connection
 ) -> None:
     async with management.transaction():

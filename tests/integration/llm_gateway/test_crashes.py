@@ -138,7 +138,7 @@ async def test_a_frozen_process_that_nobody_replaced_settles_its_call(
     assert len(client.provider_calls()) == 1
 
 
-async def test_a_process_told_to_stop_says_what_it_gave_up(
+async def test_a_stopped_process_says_what_it_gave_up(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     rule = stack.stub.script(client.word, {"kind": "hold"})
@@ -153,7 +153,7 @@ async def test_a_process_told_to_stop_says_what_it_gave_up(
     assert [attempt.state for attempt in call.attempts] == [UNKNOWN]
 
 
-async def test_a_process_told_to_stop_books_what_it_had_heard(
+async def test_a_stopped_process_books_what_it_had_received(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     said = "cranes " * 4_000
@@ -196,7 +196,7 @@ async def test_a_paid_reply_outlives_a_defect_of_the_service_that_stores_it(
     assert len(client.provider_calls()) == 1
 
 
-async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_heard(
+async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_received(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     said = "cranes " * 4_000

@@ -180,7 +180,7 @@ async def test_retry_after_is_a_floor(stack: GatewayStack, client: GatewayClient
     assert 1.5 <= (second - first).total_seconds() < 3
 
 
-async def test_a_limited_caller_is_told_when_to_come_back(
+async def test_a_limited_caller_gets_a_retry_delay(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     stack.stub.script(client.word, status(429, **{"retry-after": "77"}))

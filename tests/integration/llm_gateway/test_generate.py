@@ -225,7 +225,7 @@ async def test_a_call_that_was_never_made_is_not_found(client: GatewayClient) ->
     assert refused.value.reason == "CALL_NOT_FOUND"
 
 
-async def test_reasoning_that_eats_the_limit_is_told(
+async def test_reasoning_that_uses_up_the_limit_is_reported(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     action = {"kind": "reply", "text": "Cranes", "finish": "length", "reasoning_tokens": 300}

@@ -212,7 +212,7 @@ async def test_a_kept_reply_is_there_when_its_suspended_tenant_is_resumed(
             await client.close()
 
 
-async def test_a_tenant_without_the_table_is_served_as_before(
+async def test_a_tenant_without_the_table_works_as_before(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
     asked, rule = await held(stack, victim)

@@ -129,7 +129,7 @@ EARLY: dict[str, tuple[Reply, str, int]] = {
 
 
 @pytest.mark.parametrize("name", EARLY)
-async def test_what_is_answered_before_the_request_is_read_is_heard(
+async def test_an_answer_that_comes_before_the_request_is_read_is_received(
     scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     reply, expected, requests = EARLY[name]

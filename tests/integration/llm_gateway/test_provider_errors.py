@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_an_error_is_told_as_what_it_is(
+async def test_an_error_is_reported_as_what_it_is(
     scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
     case = CASES[name]
@@ -57,7 +57,7 @@ async def test_a_policy_that_blocks_a_request_is_final_until_the_model_changes(
     assert (await client.get_call()).cost_micro_usd == 0
 
 
-async def test_the_usage_of_an_error_inside_a_stream_is_what_was_told(
+async def test_the_usage_of_an_error_inside_a_stream_is_what_was_reported(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     failed = RESPONSES.ended("failed", error={"code": "bio_policy", "message": "x"})

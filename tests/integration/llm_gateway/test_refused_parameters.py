@@ -129,7 +129,7 @@ async def test_a_parameter_that_is_refused_is_left_out_once_and_from_then_on(
                         "temperature", "unsupported_value")),
     ],
 )  # fmt: skip
-async def test_a_temperature_that_a_model_no_longer_takes_is_left_out_and_told(
+async def test_a_temperature_that_a_model_no_longer_takes_is_left_out_and_reported(
     scripted: ScriptedProvider, client: GatewayClient, form: str, refusal: Reply
 ) -> None:
     scripted.script(client.word, refusal, Reply(STREAMS[form].whole("hi")))
@@ -155,7 +155,7 @@ async def test_a_temperature_out_of_its_range_is_the_callers_mistake(
     assert len(scripted.requests(client.word)) == 1
 
 
-async def test_an_older_server_is_told_the_limit_by_its_older_name(
+async def test_an_older_server_is_sent_the_limit_by_its_older_name(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     refusal = openai("Unrecognized request argument supplied: max_completion_tokens", None, None)

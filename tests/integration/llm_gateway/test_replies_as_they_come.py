@@ -172,7 +172,7 @@ async def test_a_second_reply_in_the_middle_of_the_first_is_joined_to_nothing(
         '```json\n{"title": "Cra```nes"}\n```',
     ],
 )
-async def test_a_fence_round_a_structured_reply_is_taken_off(
+async def test_a_markdown_code_block_round_a_structured_reply_is_taken_off(
     scripted: ScriptedProvider, client: GatewayClient, form: str, text: str
 ) -> None:
     schema = struct({"type": "object", "properties": {"title": {"type": "string"}},

@@ -223,7 +223,7 @@ async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_i
         ("gemini", event({"promptFeedback": {"blockReason": "JAILBREAK"}})),
     ],
 )  # fmt: skip
-async def test_a_refusal_is_told_apart_from_a_reply(
+async def test_a_refusal_is_distinguished_from_a_reply(
     scripted: ScriptedProvider, client: GatewayClient, form: str, told: str
 ) -> None:
     scripted.script(client.word, Reply((STREAMS[form].began(), told)))
@@ -254,7 +254,7 @@ async def test_a_server_in_front_that_calls_every_end_stop_is_not_believed(
     assert await outcome(client, "chat") == reason
 
 
-async def test_a_full_context_is_not_told_to_raise_the_limit(
+async def test_a_full_context_does_not_advise_a_higher_limit(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     end = ended("claude", "model_context_window_exceeded")

@@ -127,7 +127,7 @@ async def test_a_later_zero_or_nothing_wipes_nothing_out(
     assert (attempt.cost_micro_usd, attempt.estimated) == (300, False)
 
 
-async def test_claude_keeps_what_its_beginning_told_of_the_cache(
+async def test_claude_keeps_what_its_first_event_reported_of_the_cache(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     form = "claude"
@@ -185,7 +185,7 @@ async def test_half_a_usage_is_used_and_the_other_half_estimated(
         ("gemini", {"usage": {"serviceTier": "PRIORITY"}}, "serviceTier PRIORITY"),
     ],
 )
-async def test_another_tier_or_region_than_is_priced_is_told_as_a_doubt(
+async def test_another_tier_or_region_than_is_priced_is_noted_as_a_doubt(
     scripted: ScriptedProvider, client: GatewayClient, form: str, told: Json, word: str
 ) -> None:
     usage = counters(form, 10, 5) | told.pop("usage", {})

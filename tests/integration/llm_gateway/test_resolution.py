@@ -230,7 +230,7 @@ async def test_an_unpriced_model_is_resolved_and_not_called(client: GatewayClien
         ({"max_output_tokens": 1001}, True, "CAPABILITY_MISSING"),
     ],
 )
-async def test_what_a_call_would_be_refused_for_is_told_without_one(
+async def test_what_a_call_would_be_refused_for_is_reported_without_one(
     client: GatewayClient, needs: dict[str, Any], reason: str, *, priced: bool
 ) -> None:
     name = new_name("m")
@@ -248,7 +248,7 @@ async def test_what_a_call_would_be_refused_for_is_told_without_one(
     assert client.provider_calls() == []
 
 
-async def test_a_provider_without_a_key_is_told_without_a_call(client: GatewayClient) -> None:
+async def test_a_provider_without_a_key_is_reported_without_a_call(client: GatewayClient) -> None:
     provider_id, name = new_name("p"), new_name("m")
     format_ = model_pb2.WIRE_FORMAT_OPENAI_CHAT
     await client.set_provider(provider_id, "https://models.example", format_)

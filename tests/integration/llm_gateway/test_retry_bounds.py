@@ -42,7 +42,7 @@ def waits(refused: Refused) -> float | None:
         (SPENT, "PROVIDER_LIMITED", 1, None),
     ],
 )
-async def test_a_refusal_that_is_repeated_is_told_again_and_nothing_is_sent(
+async def test_a_refused_request_that_is_repeated_is_refused_again_and_nothing_is_sent(
     stack: GatewayStack,
     client: GatewayClient,
     action: dict[str, Any],
@@ -87,7 +87,7 @@ async def test_repeats_at_the_same_moment_at_several_processes_send_three_reques
     assert len(client.provider_calls()) == len((await client.get_call()).attempts) == 3
 
 
-async def test_who_waits_as_long_as_told_gets_another_round(
+async def test_a_caller_that_waits_for_the_retry_delay_gets_another_round(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     stack.stub.script(client.word, BAD_GATEWAY, times=4)
@@ -121,7 +121,7 @@ async def test_a_request_that_comes_again_under_its_own_id_is_a_repeat_however_l
     assert len(client.provider_calls()) == 6
 
 
-async def test_an_unknown_outcome_is_told_again_and_redo_is_another_decision(
+async def test_an_unknown_outcome_is_reported_again_and_redo_is_another_decision(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     stack.stub.script(client.word, BROKEN_OFF, times=1)

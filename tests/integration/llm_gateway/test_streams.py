@@ -64,7 +64,7 @@ async def test_a_stream_and_a_plain_call_use_and_cost_the_same(
     assert streamed.request_digest == plain.request_digest
 
 
-async def test_a_stored_reply_is_heard_from_anywhere(client: GatewayClient) -> None:
+async def test_a_stored_reply_is_streamed_from_any_offset(client: GatewayClient) -> None:
     whole, _, first = await heard(client)
 
     for offset in (0, 1, len(whole) // 2, len(whole), len(whole) + 100):
@@ -141,7 +141,7 @@ async def test_a_reply_that_broke_off_begins_again_with_its_next_attempt(
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["in flight", "stored"])
-async def test_a_stream_resumed_when_another_attempt_speaks_is_told_from_its_beginning(
+async def test_a_stream_resumed_during_another_attempt_starts_at_the_beginning_of_that(
     stack: GatewayStack, client: GatewayClient, *, stored: bool
 ) -> None:
     stack.stub.script(client.word, {"kind": "drop", "after_bytes": 2500}, nth=1)
@@ -197,7 +197,7 @@ async def test_a_listener_that_goes_away_leaves_its_call_to_be_settled(
     assert len(client.provider_calls()) == 1
 
 
-async def test_a_reply_of_three_mebibytes_is_heard_stored_and_heard_again(
+async def test_a_reply_of_three_mebibytes_is_streamed_stored_and_streamed_again(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     stack.stub.script(client.word, {"kind": "oversize", "bytes": 3 << 20})

@@ -57,7 +57,7 @@ async def test_a_person_cannot_take_the_key_of_a_step(
     assert len(client.provider_calls()) == 1
 
 
-async def test_a_person_is_told_nothing_of_what_a_step_has_asked(
+async def test_a_person_learns_nothing_of_what_a_step_has_asked(
     stack: GatewayStack, client: GatewayClient, person: GatewayClient
 ) -> None:
     rule = stack.stub.script(client.word, {"kind": "hold"})
@@ -88,7 +88,7 @@ async def test_a_persons_own_call_is_no_steps(client: GatewayClient, person: Gat
     assert len(client.provider_calls()) == 2
 
 
-async def test_a_person_who_names_no_model_is_told_to(
+async def test_a_person_who_names_no_model_is_asked_for_one(
     client: GatewayClient, person: GatewayClient
 ) -> None:
     with pytest.raises(Refused) as refused:

@@ -99,7 +99,7 @@ async def test_the_metrics_of_an_output_are_taken_from_it(host: FunctionHost) ->
         ("refuses", "NO_SUCH_CUSTOMER"),
     ],
 )
-async def test_a_failure_in_words_that_may_be_told_comes_from_the_process(
+async def test_a_failure_in_words_for_the_caller_comes_from_the_process(
     host: FunctionHost, name: str, reason: str
 ) -> None:
     with pytest.raises(StepImpossible) as failed:
@@ -208,7 +208,7 @@ async def test_what_functions_write_and_read_neither_holds_them_up_nor_gets_out(
     assert "xxx" not in "".join(capfd.readouterr())
 
 
-async def test_functions_see_nothing_of_what_the_worker_is_told_by(
+async def test_functions_see_none_of_the_workers_settings(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in worker_settings(keys).items():

@@ -171,7 +171,7 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
     )
 
 
-async def test_a_run_whose_worker_does_not_answer_is_not_said_to_be_broken(
+async def test_a_run_whose_worker_does_not_answer_is_not_reported_as_broken(
     service: RunsService, client: Client, database: asyncpg.Connection, registry: asyncpg.Connection
 ) -> None:
     queue = f"stale-{secrets.token_hex(4)}"

@@ -163,7 +163,7 @@ async def test_a_short_step_counts_the_attempts_that_failed(
     assert await steps_of(database) == [("completed", 2)]
 
 
-async def test_a_step_whose_attempts_are_never_heard_of_again_is_given_up(
+async def test_a_step_whose_attempts_never_report_again_is_given_up(
     worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
     await worker.begin(COPY)

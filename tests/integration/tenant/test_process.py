@@ -200,7 +200,7 @@ async def test_without_postgresql_it_says_what_it_waits_for(process: Process, ke
     assert await process.end(signal.SIGTERM) == 0
 
 
-async def test_wrong_settings_are_told_together(process: Process) -> None:
+async def test_wrong_settings_are_reported_together(process: Process) -> None:
     await process.end(signal.SIGKILL)
     process.log.write_text("")
     process.settings |= {"NAGAYA_PG_URL": "mysql://x", "NAGAYA_LISTEN": "nowhere"}

@@ -99,7 +99,7 @@ async def test_a_gap_is_refused_and_stores_nothing(
     assert await management.fetchval(count) == 0
 
 
-async def test_what_fails_in_the_management_database_is_told_and_can_be_corrected(
+async def test_what_fails_in_the_management_database_is_reported_and_can_be_corrected(
     service: Composition, management: asyncpg.Connection
 ) -> None:
     def catalog(sql: str) -> list[Migration]:

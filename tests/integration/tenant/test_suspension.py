@@ -183,7 +183,7 @@ async def test_a_tenant_that_is_being_created_can_be_neither_suspended_nor_resum
         assert error.value.metadata["state"] == "creating"
 
 
-async def test_a_tenant_that_is_not_there_is_told_so(service: Composition) -> None:
+async def test_a_tenant_that_does_not_exist_is_not_found(service: Composition) -> None:
     for refused in (
         service.tenants.suspend("acme"),
         service.tenants.resume("acme"),

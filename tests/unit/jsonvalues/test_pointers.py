@@ -67,7 +67,7 @@ def test_a_pointer_to_nothing_leads_nowhere(pointer: str) -> None:
 
 
 @pytest.mark.parametrize("pointer", ["foo", "/m~n", "/m~", "/m~2n", "#/foo"])
-def test_what_is_no_pointer_is_told_as_such(pointer: str) -> None:
+def test_what_is_no_pointer_is_reported_as_such(pointer: str) -> None:
     with pytest.raises(PointerMalformed):
         at(DOCUMENT, pointer)
 

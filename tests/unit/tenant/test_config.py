@@ -31,7 +31,7 @@ def test_an_address_that_cannot_work_is_refused(url: str, told: str) -> None:
         DatabaseAddress.parse(url)
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(SettingsInvalid) as error:
         settings.read(
             Config.from_environment,
