@@ -11,7 +11,7 @@ from interceptor import fields
 from servicekit.errors import PermissionDenied, RequestInvalid, TokenInvalid, TokenMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -25,19 +25,20 @@ _process = uuid.uuid4().hex[:12]
 _count = itertools.count(1)
 
 
-def read_metadata(entries: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
-    """Return a call's metadata by key. Raises RequestInvalid, TokenInvalid.
+def check_metadata(
+    entries: Sequence[tuple[str, str | bytes]], metadata: Mapping[str, object]
+) -> None:
+    """Check the entries of a call's metadata; `metadata` has them by key.
 
-    More than one token is refused: a proxy in front may have checked the other one.
+    Raises RequestInvalid for too many. Raises TokenInvalid for more than one token: a proxy in
+    front may have checked the other one.
     """
-    given = tuple(entries)
-    if len(given) > _METADATA_ENTRIES:
-        problem = f"{len(given)} entries of metadata are more than {_METADATA_ENTRIES}"
+    if len(entries) > _METADATA_ENTRIES:
+        problem = f"{len(entries)} entries of metadata are more than {_METADATA_ENTRIES}"
         raise RequestInvalid(problem)
-    found = dict(given)
-    if len(found) < len(given) and sum(key == "authorization" for key, _ in given) > 1:
+    tokens = (key == "authorization" for key, _ in entries)
+    if len(metadata) < len(entries) and sum(tokens) > 1:
         raise TokenInvalid("the call carries more than one token")
-    return found
 
 
 def request_id_of(metadata: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ import inspect
 import time
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from interceptor.admission import (
     authenticate,
     check_fields,
+    check_metadata,
     check_tenant,
     key_of,
-    read_metadata,
     request_id_of,
 )
 from interceptor.draining import drain_request
@@ -170,11 +170,12 @@ class InterceptedMethod:
         call.task = asyncio.current_task()
         self._metrics.in_flight += 1
         set_current_call(call)
-        call.request_id = request_id_of({})
-        metadata: dict[str, Any] = read_metadata(context.invocation_metadata() or ())
+        entries = tuple(context.invocation_metadata() or ())
+        metadata: dict[str, Any] = dict(entries)
         call.request_id = request_id_of(metadata)
+        check_metadata(entries, metadata)
         context.set_trailing_metadata((("x-request-id", call.request_id),))
-        left = cast("float | None", context.time_remaining())
+        left: Any = context.time_remaining()  # None without a deadline, whatever the stub says
         if left is None or left > method.max_seconds:
             call.deadline = call.started + method.max_seconds
             self._timeouts.start(call)
@@ -240,7 +241,8 @@ class InterceptedMethod:
         self, error: BaseException, call: ServerCall, context: Context, request: object
     ) -> None:
         """Send the caller the error and raise, unless they cancelled or the handler has aborted."""
-        self._stop_timers(call)
+        self._interceptor.first_message.stop(call)
+        self._interceptor.blocked_write.stop(call)
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, code_name(context))
             return
@@ -264,18 +266,14 @@ class InterceptedMethod:
             trailers.append(("grpc-retry-pushback-ms", "-1"))
         await context.abort(code, message, tuple(trailers))
 
-    def _stop_timers(self, call: ServerCall) -> None:
-        self._timeouts.stop(call)
-        self._interceptor.first_message.stop(call)
-        self._interceptor.blocked_write.stop(call)
-
     def _end(self, call: ServerCall, code: str) -> None:
-        self._stop_timers(call)
+        self._timeouts.stop(call)
         call.end(code)
         self._uncount(call)
-        for permit in (call.permit, call.large_permit):
-            if permit is not None:
-                permit.release()
+        if call.permit is not None:
+            call.permit.release()
+        if call.large_permit is not None:
+            call.large_permit.release()
         self._metrics.end(call.seconds, code)
         self._interceptor.log.add(call)
         if call.span is not None:

@@ -117,7 +117,9 @@ class Server:
         for binding in bindings:
             self._add(binding, interceptor)
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        recorder = _Recorder()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
+        self._serve_unchecked(health.SERVICE_NAME, recorder.handlers)
         if config.reflection:
             self._reflect()
         self._lag: asyncio.Task[None] | None = None
@@ -207,17 +209,25 @@ class Server:
             (grpc.method_handlers_generic_handler(binding.service, handlers),)
         )
 
+    def _serve_unchecked(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add handlers that are not behind the interceptor, such as those of health.
+
+        Not by the generated function: it registers methods with gRPC, and for each of them grpc.aio
+        awaits one more future whenever it accepts a call of any method.
+        """
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, handlers),)
+        )
+
     def _reflect(self) -> None:
         """Serve reflection under both names; the second is not in the pool, so not listed."""
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
         recorder = _Recorder()
         servicer = reflection.aio.ReflectionServicer(names)
         # its stub is untyped
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, recorder)  # pyright: ignore[reportUnknownMemberType]
-        v1 = "grpc.reflection.v1.ServerReflection"
-        handler = grpc.method_handlers_generic_handler(v1, recorder.handlers)
-        self._server.add_generic_rpc_handlers((handler,))
+        for name in (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection"):
+            self._serve_unchecked(name, recorder.handlers)
 
 
 def _interceptor(
