@@ -117,7 +117,7 @@ class Server:
         for binding in bindings:
             self._add(binding, interceptor)
         self._health = health.aio.HealthServicer()
-        recorder = _Recorder()
+        recorder: Any = _Recorder()  # of a server it has what the generated function calls
         health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
         self._serve_unchecked(health.SERVICE_NAME, recorder.handlers)
         if config.reflection:
@@ -216,7 +216,7 @@ class Server:
         awaits one more future whenever it accepts a call of any method.
         """
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
+            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
         )
 
     def _reflect(self) -> None:
