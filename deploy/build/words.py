@@ -1,0 +1,131 @@
+"""The words of the code: old private ones do not come back, shared ones are in the glossary."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tokenize
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("bench", "clients", "deploy", "docs", "examples", "libs", "services", "tests")
+OTHERS = {"gen", "node_modules", "histories", "migrations"}  # generated, recorded, or published
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+# What they were called before the code took over the terms of gRPC, PostgreSQL and Temporal.
+OLD_WORDS = frozenset(
+    {
+        "asking",
+        "beginnings",
+        "desk",
+        "endings",
+        "fence",
+        "fenced",
+        "flight",
+        "guard",
+        "guarded",
+        "heard",
+        "house",
+        "incarnation",
+        "journey",
+        "keeper",
+        "passage",
+        "patience",
+        "patiently",
+        "scene",
+        "served",
+        "setups",
+        "silence",
+        "steward",
+        "told",
+        "wall",
+        "wish",
+    }
+)
+OLD_NAMES = ("come_back", "wall_off", "let_in", "show_demo")
+# The same in sentences, without those that are plain English there.
+OLD_PROSE = re.compile(
+    r"(?<!in[ -])\b(journey|flight|steward|passage|house|keeper|incarnation|scene|fence|guard)s?\b",
+    re.IGNORECASE,
+)
+_PART = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+
+
+def main() -> int:
+    faults = [*_old_words(), *_missing_in_glossary()]
+    print(*faults, sep="\n", file=sys.stderr, end="\n" if faults else "")
+    print(f"words: {len(faults)} to be replaced or explained")
+    return 1 if faults else 0
+
+
+def _old_words() -> Iterator[str]:
+    for file in sorted(_files("*.py")):
+        if file == Path(__file__).resolve():
+            continue
+        path = file.relative_to(ROOT)
+        if _is_old(file.stem):
+            yield f"{path}: an old word in its name"
+        yield from (f"{path}:{line}: {word}" for line, word in _of_python(file))
+    for file in sorted([*ROOT.glob("*.md"), *_files("*.md")]):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            for found in OLD_PROSE.finditer(line):
+                yield f"{file.relative_to(ROOT)}:{number}: {found.group()}"
+
+
+def _of_python(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the word of each first use of an old name, and of each old word."""
+    seen: set[str] = set()
+    with file.open("rb") as source:
+        for token in tokenize.tokenize(source.readline):
+            text = token.string
+            if token.type == tokenize.NAME and text not in seen and _is_old(text):
+                seen.add(text)
+                yield token.start[0], text
+            elif token.type in (tokenize.COMMENT, tokenize.STRING):
+                yield from ((token.start[0], word.group()) for word in OLD_PROSE.finditer(text))
+
+
+def _is_old(name: str) -> bool:
+    parts = [part.lower() for part in _PART.findall(name)]
+    for previous, part in zip(["", *parts], parts, strict=False):
+        old = part in OLD_WORDS or part.removesuffix("s") in OLD_WORDS
+        if old and not (previous == "in" and part.startswith("flight")):
+            return True
+    return any(old in name for old in OLD_NAMES)
+
+
+def _missing_in_glossary() -> Iterator[str]:
+    """Yield the classes that another distribution imports and that the glossary does not have."""
+    text = GLOSSARY.read_text()
+    owners: dict[str, set[str]] = {}
+    users: dict[str, set[str]] = {}
+    for file in _files("*.py"):
+        if "src" not in file.parts:
+            continue
+        distribution = "/".join(file.relative_to(ROOT).parts[:2])
+        for node in ast.walk(ast.parse(file.read_bytes(), file)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                owners.setdefault(node.name, set()).add(distribution)
+            elif isinstance(node, ast.ImportFrom):
+                for name in node.names:
+                    users.setdefault(name.name, set()).add(distribution)
+    for name, owned in sorted(owners.items()):
+        shared = len(owned) == 1 and users.get(name, set()) - owned
+        if shared and f"`{name}`" not in text:
+            yield f"docs/glossary.md: {name} of {min(owned)} is used by {', '.join(sorted(shared))}"
+
+
+def _files(pattern: str) -> Iterator[Path]:
+    for folder in FOLDERS:
+        for file in (ROOT / folder).rglob(pattern):
+            if not OTHERS.intersection(file.relative_to(ROOT).parts):
+                yield file
+
+
+if __name__ == "__main__":
+    sys.exit(main())
