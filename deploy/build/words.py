@@ -50,7 +50,8 @@ OLD_WORDS = frozenset(
 OLD_NAMES = ("come_back", "wall_off", "let_in", "show_demo")
 # The same in sentences, without those that are plain English there.
 OLD_PROSE = re.compile(
-    r"(?<!in[ -])\b(journey|flight|steward|passage|house|keeper|incarnation|scene|fence|guard)s?\b",
+    r"(?<!in[ -])(?<!single[ -])"
+    r"\b(journey|flight|steward|passage|house|keeper|incarnation|scene|fence|guard)s?\b",
     re.IGNORECASE,
 )
 _PART = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
@@ -102,22 +103,24 @@ def _is_old(name: str) -> bool:
 def _missing_in_glossary() -> Iterator[str]:
     """Yield the classes that another distribution imports and that the glossary does not have."""
     text = GLOSSARY.read_text()
-    owners: dict[str, set[str]] = {}
-    users: dict[str, set[str]] = {}
+    classes: dict[tuple[str, str], str] = {}
+    users: dict[tuple[str, str], set[str]] = {}
     for file in _files("*.py"):
-        if "src" not in file.parts:
+        parts = file.relative_to(ROOT).parts
+        if "src" not in parts:
             continue
-        distribution = "/".join(file.relative_to(ROOT).parts[:2])
+        package = parts[parts.index("src") + 1]
         for node in ast.walk(ast.parse(file.read_bytes(), file)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                owners.setdefault(node.name, set()).add(distribution)
-            elif isinstance(node, ast.ImportFrom):
-                for name in node.names:
-                    users.setdefault(name.name, set()).add(distribution)
-    for name, owned in sorted(owners.items()):
-        shared = len(owned) == 1 and users.get(name, set()) - owned
-        if shared and f"`{name}`" not in text:
-            yield f"docs/glossary.md: {name} of {min(owned)} is used by {', '.join(sorted(shared))}"
+                classes[package, node.name] = "/".join(parts[:2])
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                owner = node.module.partition(".")[0]
+                for name in node.names if owner != package else ():
+                    users.setdefault((owner, name.name), set()).add(package)
+    for (owner, name), distribution in sorted(classes.items()):
+        if (owner, name) in users and f"`{name}`" not in text:
+            used = ", ".join(sorted(users[owner, name]))
+            yield f"docs/glossary.md: {name} of {distribution} is used by {used}"
 
 
 def _files(pattern: str) -> Iterator[Path]:
