@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
-from math import inf
 
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
-from llm_gateway.app.patience import patiently
+from llm_gateway.app.transient_errors import TRANSIENT
 from llm_gateway.composition import compose
 from llm_gateway.config import MIGRATIONS, Config
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
 from servicekit.process import run
+from servicekit.retries import RetryLog, retry
 
 SERVICE = "llm-gateway"
+_log = logging.getLogger(__name__)
 
 
 async def serve(config: Config) -> None:
@@ -30,13 +32,15 @@ async def serve(config: Config) -> None:
         service.in_flight.renewing_leases(),
         AsyncExitStack() as background,
     ):
+        retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
 
         async def prepare() -> None:
             await migrations.publish(tenant, SERVICE, migrations.read_migrations(MIGRATIONS))
             await data.ready()
-            await patiently("reading the catalogue", service.cache.refresh, inf)
+            await retry(service.cache.refresh, TRANSIENT, retry_log)
             await background.enter_async_context(service.cache.following())
-            await background.enter_async_context(service.collector.running())
+            service.poller.start()
+            background.push_async_callback(service.poller.stop)
 
         async def drain() -> None:
             await service.in_flight.drain(config.shutdown_grace_seconds)

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataplane.pending_work_poller import PendingWorkPoller
+from dataplane.pending_work_scheduler import PendingWorkScheduler
 from interceptor.concurrency_limit import ConcurrencyLimit
 from llm_gateway.app.catalog import CatalogChanges, StepOverrides
-from llm_gateway.app.collector import EXPIRED_LEASE_LENGTHS, Collector
+from llm_gateway.app.collector import Collector, pending_calls
 from llm_gateway.app.execute import CallExecutor
 from llm_gateway.app.in_flight import InFlightCalls
-from llm_gateway.app.pending_work import PendingWork
 from llm_gateway.app.prepare import CallPreparer
 from llm_gateway.app.prompt import PromptBuilder
 from llm_gateway.app.recover import CallRecovery
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 # More than a tenant may have callers at once: calls above that have been left by their callers, and
 # keep their prompts in memory until their providers are done.
 _CALLS_PER_TENANT = 1024
+_POLL_LEASE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Composition:
 
     cache: CatalogCache
     in_flight: InFlightCalls
-    collector: Collector
+    poller: PendingWorkPoller
     bindings: Sequence[Binding]
 
 
@@ -74,16 +76,23 @@ async def compose(
     outcomes, kept_replies = Outcomes(tenants), KeptReplies(tenants)
     recovery = CallRecovery(outcomes, kept_replies, replies, cache)
     settlement = CallSettlement(reservations, outcomes, kept_replies, replies, recovery)
-    budget = RetryBudget(settings.retry_reserve)
-    retry_policy = RetryPolicy(budget, settings.retry_pause_seconds)
+    retry_policy = RetryPolicy(RetryBudget(settings.retry_reserve), settings.retry_pause_seconds)
     process = CallLease(config.process, config.endpoint, config.lease_seconds)
-    # A call that begins now, and whose process dies at once, can be collected by then.
-    pending_work = PendingWork(tenants, management, (1 + EXPIRED_LEASE_LENGTHS) * process.seconds)
+    pending_work = pending_calls(process.seconds)
+    scheduler = PendingWorkScheduler(pending_work, tenants, management)
     executor = CallExecutor(
-        pending_work, reservations, outcomes, preparer, settlement, recovery, retry_policy
+        scheduler, reservations, outcomes, preparer, settlement, recovery, retry_policy
     )
     in_flight = InFlightCalls(outcomes, process, ConcurrencyLimit(_CALLS_PER_TENANT))
-    collector = Collector(data, outcomes, recovery, process)
+    collector = Collector(tenants, outcomes, recovery, process)
+    poller = PendingWorkPoller(
+        pending_work,
+        data,
+        collector.collect,
+        interval_seconds=process.seconds,
+        lease_seconds=_POLL_LEASE_SECONDS,
+        retry_seconds=collector.expired_seconds,
+    )
     changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
     services = bindings(
         GenerationServicer(RequestHandler(in_flight, executor, replies), preparer),
@@ -91,4 +100,4 @@ async def compose(
         CatalogServicer(tenants, management, changes, overrides),
     )
     async with providers:
-        yield Composition(cache, in_flight, collector, services)
+        yield Composition(cache, in_flight, poller, services)

@@ -8,118 +8,79 @@ what it paid.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dataplane.pending_work import PendingWorkTable
 from llm_gateway.app.recover import PROCESS_DIED
 from llm_gateway.errors import ReplyDisplaced
-from llm_gateway.store import calls, kept_replies, pending_work
+from llm_gateway.store import calls, kept_replies
 from servicekit.call import acting_as, on_behalf_of
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from dataplane.tenants import DataPlane
+    from dataplane.tenants import TenantPools
     from llm_gateway.app.recover import CallRecovery
     from llm_gateway.domain.calls import CallLease, LlmCall
     from llm_gateway.ledger.outcomes import Outcomes
 
-EXPIRED_LEASE_LENGTHS = 3
-"""How many times its length ago a lease must have expired."""
+_EXPIRED_LEASE_LENGTHS = 3
+_REWRITE_SECONDS = 60.0
 _PAGE_SIZE = 100
 _log = logging.getLogger(__name__)
 
 
+def pending_calls(lease_seconds: float) -> PendingWorkTable:
+    """Return the table of the tenants to poll for abandoned calls.
+
+    A call that begins when its tenant is scheduled, and whose process dies at once, can be
+    collected one lease length and three more later.
+    """
+    return PendingWorkTable(
+        name="llm_gateway_pending_work",
+        kind=None,
+        delay_seconds=(1 + _EXPIRED_LEASE_LENGTHS) * lease_seconds,
+        rewrite_seconds=_REWRITE_SECONDS,
+        settle_seconds=2 * _REWRITE_SECONDS,
+    )
+
+
 class Collector:
-    """Goes through the tenants that are due, and ends abandoned calls there."""
+    """Ends a tenant's abandoned calls, when the poller of pending work asks for it."""
 
     def __init__(
-        self, data: DataPlane, outcomes: Outcomes, recovery: CallRecovery, process: CallLease
+        self, tenants: TenantPools, outcomes: Outcomes, recovery: CallRecovery, process: CallLease
     ) -> None:
-        self._data = data
+        self._tenants = tenants
         self._outcomes = outcomes
         self._recovery = recovery
         self._lease = replace(process, owner=f"{process.owner}/collector")
-        self._expired_seconds = EXPIRED_LEASE_LENGTHS * process.seconds
+        self.expired_seconds = _EXPIRED_LEASE_LENGTHS * process.seconds
+        """How long ago a lease must have expired."""
 
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        """Collect inside the block."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            task.cancel()
+    async def collect(self, tenant_id: str) -> float | None:
+        """End abandoned calls; return in how many seconds to poll again, or None.
 
-    async def _run(self) -> None:
-        added = False
-        while True:
-            try:
-                added = added or await self._add_all()
-                while (tenant_id := await self._claim()) is not None:
-                    await self._poll(tenant_id)
-            except DomainError as error:
-                _log.warning(
-                    "the collector has to wait",
-                    extra={"event": "collector.delayed", "why": error.message},
-                )
-            except Exception:
-                _log.exception("the collector broke off", extra={"event": "collector.crashed"})
-            await asyncio.sleep(self._lease.seconds * random.uniform(0.75, 1.25))  # noqa: S311 - a jitter
-
-    async def _add_all(self) -> bool:
-        async with self._data.management.connection() as connection:
-            await pending_work.add(connection, self._data.directory.active())
-        return True
-
-    async def _claim(self) -> str | None:
-        async with self._data.management.connection() as connection:
-            return await pending_work.claim(connection)
-
-    async def _poll(self, tenant_id: str) -> None:
-        """End a tenant's abandoned calls, and schedule the next poll."""
-        try:
-            active = tenant_id in self._data.directory.active()
-            work_left = active and await self._collect(tenant_id)
-        except DomainError as error:
-            _log.warning(
-                "a tenant could not be visited",
-                extra={
-                    "event": "collector.tenant_failed",
-                    "tenant_id": tenant_id,
-                    "why": error.message,
-                },
-            )
-            work_left = True
-        async with self._data.management.connection() as connection:
-            if work_left:
-                await pending_work.reschedule(connection, tenant_id, self._expired_seconds)
-            else:
-                await pending_work.complete(connection, tenant_id)
-
-    async def _collect(self, tenant_id: str) -> bool:
-        """End abandoned calls; return whether calls are still held, or replies kept."""
+        None when no call is held any more, and no reply kept.
+        """
         for list_calls in (self._expired, self._with_kept_reply):
             last = 0
             while found := await list_calls(tenant_id, last):
                 for call in found:
                     await self._end(tenant_id, call)
                 last = found[-1].id
-        async with self._data.tenants.connection(tenant_id) as connection:
-            return await calls.any_open(connection) or await kept_replies.exist(connection)
+        async with self._tenants.connection(tenant_id) as connection:
+            left = await calls.any_open(connection) or await kept_replies.exist(connection)
+        return self.expired_seconds if left else None
 
     async def _expired(self, tenant_id: str, after: int) -> tuple[LlmCall, ...]:
-        async with self._data.tenants.connection(tenant_id) as connection:
-            return await calls.list_expired(connection, self._expired_seconds, after, _PAGE_SIZE)
+        async with self._tenants.connection(tenant_id) as connection:
+            return await calls.list_expired(connection, self.expired_seconds, after, _PAGE_SIZE)
 
     async def _with_kept_reply(self, tenant_id: str, after: int) -> tuple[LlmCall, ...]:
-        async with self._data.tenants.connection(tenant_id) as connection:
+        async with self._tenants.connection(tenant_id) as connection:
             return await calls.list_with_kept_reply(connection, after, _PAGE_SIZE)
 
     async def _end(self, tenant_id: str, call: LlmCall) -> None:
@@ -130,7 +91,7 @@ class Collector:
                     await self._outcomes.end_expired(tenant_id, call.key, PROCESS_DIED)
             except DomainError as error:
                 _log.warning(
-                    "a call that was left behind could not be ended",
+                    "an abandoned call could not be ended",
                     extra={
                         "event": "llm_call.collection_failed",
                         "tenant_id": tenant_id,

@@ -8,13 +8,14 @@ service, or kept in the tenant's database, or its outcome is unknown.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.attempt import AttemptFailed, send_attempt
-from llm_gateway.app.patience import patiently
 from llm_gateway.app.reply_validation import SchemaValidator
 from llm_gateway.app.retry_policy import error_for
+from llm_gateway.app.transient_errors import TRANSIENT
 from llm_gateway.domain.attempts import Backoff, CallState
 from llm_gateway.ledger.backoff import backoff_with_refusal, check_backoff
 from llm_gateway.ledger.outcomes import LeaseLost
@@ -26,10 +27,11 @@ from llm_gateway.ledger.reservations import (
     refuse_unknown,
 )
 from servicekit.call import CallContext, current_call, use_call
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
     from llm_gateway.app.in_flight import InFlightCall
-    from llm_gateway.app.pending_work import PendingWork
     from llm_gateway.app.prepare import CallPreparer, PreparedCall
     from llm_gateway.app.recover import CallRecovery
     from llm_gateway.app.retry_policy import RetryPolicy
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.2
 _BACKOFF_POLL_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 
 
 class CallExecutor:
@@ -47,7 +50,7 @@ class CallExecutor:
 
     def __init__(
         self,
-        pending_work: PendingWork,
+        pending_work: PendingWorkScheduler,
         reservations: Reservations,
         outcomes: Outcomes,
         preparer: CallPreparer,
@@ -112,10 +115,11 @@ class CallExecutor:
         self, in_flight: InFlightCall, prepared: PreparedCall
     ) -> LlmCall | None:
         """Reserve the key and send; None when another process holds it."""
-        outcome = await patiently(
-            "taking a key",
+        outcome = await retry(
             lambda: self._reserve(in_flight, prepared),
-            in_flight.deadline - time.monotonic(),
+            TRANSIENT,
+            RetryLog(_log, "ledger.unavailable", "reserving a key must wait"),
+            timeout_seconds=in_flight.deadline - time.monotonic(),
         )
         if isinstance(outcome, AlreadySettled):
             return outcome.call
@@ -130,7 +134,7 @@ class CallExecutor:
 
     async def _reserve(self, in_flight: InFlightCall, prepared: PreparedCall) -> ReserveOutcome:
         request = in_flight.request
-        await self._pending_work.note(request.tenant_id)
+        await self._pending_work.schedule(request.tenant_id)
         return await self._reservations.reserve(request, prepared.reservation, in_flight.lease)
 
     async def _send(
@@ -177,12 +181,13 @@ class CallExecutor:
         """Record another attempt; return whether this process still holds the call."""
         request = in_flight.request
         try:
-            await patiently(
-                "recording an attempt",
+            await retry(
                 lambda: self._outcomes.next_attempt(
                     request.tenant_id, request.key, number, prepared.reservation, in_flight.lease
                 ),
-                in_flight.deadline - time.monotonic(),
+                TRANSIENT,
+                RetryLog(_log, "ledger.unavailable", "recording an attempt must wait"),
+                timeout_seconds=in_flight.deadline - time.monotonic(),
             )
         except LeaseLost:
             return False

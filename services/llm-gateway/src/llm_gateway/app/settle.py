@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.attempt import ABANDONED
-from llm_gateway.app.patience import patiently
+from llm_gateway.app.transient_errors import TRANSIENT, is_transient_once_paid
 from llm_gateway.domain.attempts import CallState
 from llm_gateway.domain.calls import CallOutput
 from llm_gateway.errors import ReplyDisplaced
 from llm_gateway.ledger.outcomes import DISPLACED
 from servicekit.errors import DomainError
+from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
     from llm_gateway.app.attempt import AttemptSucceeded
@@ -58,22 +59,14 @@ class CallSettlement:
         the call is never given up for lack of a file: whoever asks next stores it.
         """
         request, result, reply = in_flight.request, succeeded.result, succeeded.reply
-        draft = await self._replies.draft(reply, request.digest, number, result.provider_request_id)
-        put = partial(self._put, in_flight, draft, result)
-        try:
-            file = await patiently("storing a reply", put, _STORE_SECONDS, whole=True)
-        except Exception as error:
-            if in_flight.reply_kept:
-                raise
-            reason = error.reason if isinstance(error, DomainError) else type(error).__name__
-            failed = _failed(result, f"the reply could not be stored: {reason}")
-            await self.end_attempt(in_flight, number, failed, call_ends=True)
-            raise
+        provider_request_id = result.provider_request_id
+        draft = await self._replies.draft(reply, request.digest, number, provider_request_id)
+        file = await self._store(in_flight, draft, result)
         if file is None:
             return await self._settle_with_stored(in_flight, number, result)
         output = CallOutput(file.path, draft.digest, draft.summary, reply.finish_reason)
-        settled = await patiently(
-            "settling a call",
+        at_once = number == 1 and not in_flight.storing_failed
+        settled = await retry(
             lambda: self._outcomes.settle(
                 request.tenant_id,
                 request.key,
@@ -81,13 +74,35 @@ class CallSettlement:
                 result,
                 output,
                 in_flight.lease,
-                call_id=in_flight.call_id if number == 1 and not in_flight.storing_failed else None,
+                call_id=in_flight.call_id if at_once else None,
             ),
-            _STORE_SECONDS,
-            whole=True,
+            Exception,
+            RetryLog(_log, "ledger.unavailable", "settling a call must wait"),
+            timeout_seconds=_STORE_SECONDS,
         )
         in_flight.dispatched = False
         return settled
+
+    async def _store(
+        self, in_flight: InFlightCall, draft: ReplyDraft, result: AttemptResult
+    ) -> ReplyFile | None:
+        """Store a reply; None when another reply is stored already.
+
+        When that fails for good, the attempt has failed, unless its reply is kept.
+        """
+        try:
+            return await retry(
+                partial(self._put, in_flight, draft, result),
+                Exception,
+                RetryLog(_log, "reply_storage.unavailable", "storing a reply must wait"),
+                timeout_seconds=_STORE_SECONDS,
+            )
+        except Exception as error:
+            if not in_flight.reply_kept:
+                reason = error.reason if isinstance(error, DomainError) else type(error).__name__
+                failed = _failed(result, f"the reply could not be stored: {reason}")
+                await self.end_attempt(in_flight, draft.attempt, failed, call_ends=True)
+            raise
 
     async def _settle_with_stored(
         self, in_flight: InFlightCall, number: int, result: AttemptResult
@@ -105,7 +120,12 @@ class CallSettlement:
             except ReplyDisplaced:
                 return None
 
-        settled = await patiently("settling with a stored reply", settle, _STORE_SECONDS, paid=True)
+        settled = await retry(
+            settle,
+            is_transient_once_paid,
+            RetryLog(_log, "ledger.unavailable", "settling with a stored reply must wait"),
+            timeout_seconds=_STORE_SECONDS,
+        )
         if settled is None:
             await self.end_attempt(in_flight, number, failed, call_ends=True)
             raise ReplyDisplaced(number)
@@ -122,8 +142,7 @@ class CallSettlement:
     ) -> None:
         """Record an attempt that gave no reply; the call ends with it, or is held for another."""
         request = in_flight.request
-        await patiently(
-            "recording an attempt's end",
+        await retry(
             lambda: self._outcomes.end_attempt(
                 request.tenant_id,
                 request.key,
@@ -133,15 +152,21 @@ class CallSettlement:
                 call_ends=call_ends,
                 backoff=backoff,
             ),
-            _STORE_SECONDS,
-            paid=True,
+            is_transient_once_paid,
+            RetryLog(_log, "ledger.unavailable", "recording an attempt's end must wait"),
+            timeout_seconds=_STORE_SECONDS,
         )
         in_flight.dispatched = False
 
     async def abandon(self, in_flight: InFlightCall) -> None:
         """Record, within two seconds, what is known of an attempt that does not go on."""
         try:
-            await patiently("giving a call up", lambda: self._abandon(in_flight), _ABANDON_SECONDS)
+            await retry(
+                lambda: self._abandon(in_flight),
+                TRANSIENT,
+                RetryLog(_log, "ledger.unavailable", "giving a call up must wait"),
+                timeout_seconds=_ABANDON_SECONDS,
+            )
         except DomainError as error:  # its lease expires, which has the same effect
             _log.warning(
                 "a call could not be given up",

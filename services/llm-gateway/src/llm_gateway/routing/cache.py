@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.store import snapshots
 from servicekit.errors import DatabaseUnavailable, DomainError
+from servicekit.retries import RetryLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -60,20 +61,13 @@ class CatalogCache:
             task.cancel()
 
     async def _follow(self) -> None:
-        away = False
+        retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
         while True:
             try:
                 await self.refresh()
-                away = False
+                retry_log.succeeded()
             except DomainError as error:
-                if not away:
-                    _log.warning(
-                        "the catalogue cannot be read",
-                        extra={"event": "catalog.read_failed", "why": error.message},
-                    )
-                away = True
+                retry_log.failed(error)
             except Exception:
-                _log.exception(
-                    "the catalogue could not be read", extra={"event": "catalog.read_crashed"}
-                )
+                _log.exception("the catalogue is invalid", extra={"event": "catalog.read_failed"})
             await asyncio.sleep(_POLL_SECONDS)
