@@ -73,7 +73,7 @@ class StepActivities:
             if attempt is None:
                 return await self._earlier_result(ref)
             outcome = await self._attempt(context, spec, ref, attempt)
-            if not await retry_transient(lambda: self._complete(ref, attempt, outcome)):
+            if not await retry_transient(lambda: self._complete(ref, outcome, attempt)):
                 return await self._earlier_result(ref)
             return _result(outcome)
 
@@ -90,7 +90,7 @@ class StepActivities:
                 if attempt is None:
                     return await self._earlier_result(ref)
                 raise await self._failed(spec, ref, attempt, error) from None
-            if not await retry_transient(lambda: self._complete_at_once(ref, outcome)):
+            if not await retry_transient(lambda: self._complete(ref, outcome)):
                 return await self._earlier_result(ref)
             return _result(outcome)
 
@@ -108,7 +108,7 @@ class StepActivities:
             try:
                 inputs = await retry_transient(lambda: self._find_inputs(context, spec, ref))
                 if not _condition_holds(spec, inputs):
-                    await retry_transient(lambda: self._complete(ref, attempt, StepOutcome()))
+                    await retry_transient(lambda: self._complete(ref, StepOutcome(), attempt))
                     return MappedList(skipped=True)
                 return await retry_transient(lambda: self._list(inputs, ref))
             except Exception as error:
@@ -130,7 +130,7 @@ class StepActivities:
             except Exception as error:
                 attempt = replace(attempt, failed_before=activity.info().attempt - 1)
                 raise await self._failed(spec, ref, attempt, error) from None
-            if not await retry_transient(lambda: self._complete(ref, attempt, outcome)):
+            if not await retry_transient(lambda: self._complete(ref, outcome, attempt)):
                 return await self._earlier_result(ref)
             return _result(outcome)
 
@@ -166,14 +166,14 @@ class StepActivities:
                 StepImpossible("RUN_CLOSED", "the run is over"), final=True
             ) from None
 
-    async def _complete(self, ref: StepRef, attempt: StepAttempt, outcome: StepOutcome) -> bool:
-        done = await self._transitions.complete(ref, attempt, outcome)
-        if done:
-            self._input_finder.put(ref, outcome.output)
-        return done
-
-    async def _complete_at_once(self, ref: StepRef, outcome: StepOutcome) -> bool:
-        done = await self._transitions.complete_at_once(ref, outcome)
+    async def _complete(
+        self, ref: StepRef, outcome: StepOutcome, attempt: StepAttempt | None = None
+    ) -> bool:
+        """Record a step as completed; a short one without the attempt, which it has not begun."""
+        if attempt is None:
+            done = await self._transitions.complete_at_once(ref, outcome)
+        else:
+            done = await self._transitions.complete(ref, attempt, outcome)
         if done:
             self._input_finder.put(ref, outcome.output)
         return done

@@ -5,20 +5,24 @@ A run's changes are made one after another anyway: each locks the run. A map mak
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runs.batches import Batcher, Limits
 from runs.store import step_transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.domain.activities import RunRef, StepRef
     from runs.domain.failures import StepFailed
     from runs.domain.generation import CallUsage
     from runs.store.step_outcome import StepOutcome
     from runs.store.step_transitions import StepAttempt
+
+I = TypeVar("I")  # noqa: E741 - an item
+R = TypeVar("R")
 
 _LIMITS = Limits(weight=200)
 
@@ -28,9 +32,9 @@ class StepTransitions:
 
     def __init__(self, tenants: TenantPools) -> None:
         self._tenants = tenants
-        self._begins = Batcher(self._begin, _LIMITS)
-        self._completions = Batcher(self._complete, _LIMITS)
-        self._short = Batcher(self._complete_at_once, _LIMITS)
+        self._begins = Batcher(self._connected(step_transitions.begin), _LIMITS)
+        self._completions = Batcher(self._connected(step_transitions.complete), _LIMITS)
+        self._short = Batcher(self._connected(step_transitions.complete_at_once), _LIMITS)
 
     async def begin(self, ref: StepRef) -> StepAttempt | None:
         """Begin an attempt; None if the step is done, or the run is closed for it."""
@@ -63,18 +67,11 @@ class StepTransitions:
         async with self._tenants.connection(ref.tenant_id) as connection:
             await step_transitions.fail(connection, ref, attempt, failure, usage, final=final)
 
-    async def _begin(self, run: RunRef, refs: list[StepRef]) -> Sequence[StepAttempt | None]:
-        async with self._tenants.connection(run.tenant_id) as connection:
-            return await step_transitions.begin(connection, refs)
+    def _connected(
+        self, statement: Callable[[Connection, list[I]], Awaitable[Sequence[R]]]
+    ) -> Callable[[RunRef, list[I]], Awaitable[Sequence[R]]]:
+        async def execute(run: RunRef, items: list[I]) -> Sequence[R]:
+            async with self._tenants.connection(run.tenant_id) as connection:
+                return await statement(connection, items)
 
-    async def _complete(
-        self, run: RunRef, ends: list[tuple[StepRef, StepAttempt, StepOutcome]]
-    ) -> Sequence[bool]:
-        async with self._tenants.connection(run.tenant_id) as connection:
-            return await step_transitions.complete(connection, ends)
-
-    async def _complete_at_once(
-        self, run: RunRef, ends: list[tuple[StepRef, StepOutcome]]
-    ) -> Sequence[bool]:
-        async with self._tenants.connection(run.tenant_id) as connection:
-            return await step_transitions.complete_at_once(connection, ends)
+        return execute
