@@ -59,7 +59,8 @@ A refusal is a gRPC status. Its message says what is wrong, and then what helps.
 for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
 `google.rpc.BadRequest` where fields are wrong; a `google.rpc.RetryInfo` where the metadata has
 `retry_after_ms`. Which method refuses with which reason stands in its comment in `protos/`, under
-`Errors:`.
+`Errors:`. gRPC itself refuses, without details, what is compressed (`UNIMPLEMENTED`: send it again
+without) and what is far too large (`RESOURCE_EXHAUSTED`: 4 MiB, 8 to artifacts, 16 to tenant).
 
 ## Who may send a call again
 

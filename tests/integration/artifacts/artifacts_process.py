@@ -34,7 +34,7 @@ async def main(settings: dict[str, str]) -> None:
     async with ObjectStore(StoreConfig(**json.loads(settings["store"]))) as object_store:
         with compose("storage", CollectorConfig(3600, 60, 3600), data, object_store) as service:
             verifier = Verifier.from_file(config.jwks_file, config.issuer)
-            server = Server(config, service.bindings, verifier, streaming=True)
+            server = Server(config, service.bindings, verifier)
             await server.start()
             await server.run_until_signal()
 

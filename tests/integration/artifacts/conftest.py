@@ -74,7 +74,7 @@ async def service(data: DataPlane, object_store: ObjectStore) -> AsyncGenerator[
 
 @pytest.fixture
 async def server(service: Composition, keys: Keys) -> AsyncGenerator[RunningServer]:
-    async with serve(keys, *service.bindings, streaming=True) as server:
+    async with serve(keys, *service.bindings) as server:
         yield server
 
 

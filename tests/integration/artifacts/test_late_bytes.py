@@ -106,7 +106,7 @@ async def far(
     ):
         with compose("storage", COLLECTING, data, object_store) as service:
             async with (
-                serve(keys, *service.bindings, streaming=True) as server,
+                serve(keys, *service.bindings) as server,
                 server.channel(acting_for("acme", keys)) as channel,
             ):
                 yield ArtifactsClient(channel, client.objects, "acme", client.run_id)

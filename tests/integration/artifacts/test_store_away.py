@@ -80,7 +80,7 @@ async def far(
     async with ObjectStore(away.config) as object_store:
         with compose("storage", COLLECTING, data, object_store) as service:
             async with (
-                serve(keys, *service.bindings, streaming=True) as server,
+                serve(keys, *service.bindings) as server,
                 server.channel(acting_for("acme", keys)) as channel,
             ):
                 yield ArtifactsClient(

@@ -39,7 +39,7 @@ async def replica(
     """A second replica, as the same worker sees it."""
     with compose("storage", COLLECTING, data, object_store) as service:
         async with (
-            serve(keys, *service.bindings, streaming=True) as server,
+            serve(keys, *service.bindings) as server,
             server.channel(acting_for("acme", keys)) as channel,
         ):
             yield ArtifactsClient(channel, client.objects, client.tenant_id, client.run_id)

@@ -256,7 +256,7 @@ async def test_a_stream_that_its_caller_does_not_read_is_ended(
         finally:
             ended.set()
 
-    async with serve(keys, binding(Watch=flood), streaming=True) as running:
+    async with serve(keys, binding(Watch=flood)) as running:
         stream = Stub(running.channel()).watch(ASKED)
         async for _answer in stream:
             break

@@ -9,6 +9,7 @@ import grpc
 
 if TYPE_CHECKING:
     from interceptor.concurrency_limit import ConcurrencyLimit
+    from interceptor.fair_semaphore import FairSemaphore
 
 _MOST_BYTES = 64 << 20
 _MOST_SECONDS = 10.0
@@ -18,6 +19,7 @@ _SILENT_SECONDS = 2.0
 async def drain_request(
     context: grpc.aio.ServicerContext[Any, Any],
     limit: ConcurrencyLimit,
+    receiving: FairSemaphore,
     key: str,
     *,
     first_message_read: bool,
@@ -30,19 +32,33 @@ async def drain_request(
     if not limit.acquire(key):
         return
     try:
-        await _read(context, _MOST_SECONDS if first_message_read else _SILENT_SECONDS)
+        seconds = _MOST_SECONDS if first_message_read else _SILENT_SECONDS
+        await _read(context, receiving, key, seconds)
     finally:
         limit.release(key)
 
 
-async def _read(context: grpc.aio.ServicerContext[Any, Any], silent_seconds: float) -> None:
+async def _read(
+    context: grpc.aio.ServicerContext[Any, Any],
+    receiving: FairSemaphore,
+    key: str,
+    silent_seconds: float,
+) -> None:
     left = _MOST_BYTES
     loop = asyncio.get_running_loop()
     end = loop.time() + _MOST_SECONDS
     try:
         async with asyncio.timeout(silent_seconds) as timeout:
-            while left > 0 and (raw := await context.read()) is not grpc.aio.EOF:
+            while left > 0:
+                permit = await receiving.acquire(key)
+                try:
+                    raw = await context.read()
+                finally:
+                    permit.release()
+                if raw is grpc.aio.EOF:
+                    return
                 left -= len(raw)
+                del raw
                 timeout.reschedule(min(end, loop.time() + silent_seconds))
     except TimeoutError:
         return

@@ -53,9 +53,9 @@ class Interceptor:
 
     Limits count by key (caller, then tenant): `arriving` the calls whose first message has not been
     read, `unary` and `streams` the calls in progress, `draining` the refused requests that are read
-    to their end. `first_message` and `blocked_write` cancel calls that wait too long for a message
-    or for their reader. `running` orders the calls that compute; a large request also needs the
-    only permit of `parsing_large`.
+    to their end. `receiving` bounds the messages in memory that nobody has looked at. `running`
+    orders the calls that compute; a large request also needs the only permit of `parsing_large`.
+    `first_message` and `blocked_write` cancel calls that wait too long for message or reader.
     """
 
     verifier: Verifier
@@ -63,6 +63,7 @@ class Interceptor:
     unary: ConcurrencyLimit
     streams: ConcurrencyLimit
     draining: ConcurrencyLimit
+    receiving: FairSemaphore
     running: FairSemaphore
     parsing_large: FairSemaphore
     first_message: CallTimeouts
@@ -131,8 +132,6 @@ class InterceptedMethod:
         self._admit(call, context)
         raw = await self._first_message(call, context)
         call.bytes_in = size = len(raw)
-        if size > self._max_request_bytes:
-            raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
         if size > _LARGE_BYTES:
             request = await self._parse_large(call, raw)
         else:
@@ -143,12 +142,17 @@ class InterceptedMethod:
         interceptor = self._interceptor
         self._count(call, interceptor.arriving, call.key)
         interceptor.first_message.start(call)
+        call.permit = await interceptor.receiving.acquire(call.key)
         raw = await context.read()
         interceptor.first_message.stop(call)
         self._uncount(call)
         call.first_message_read = True
         if raw is grpc.aio.EOF:
             raise RequestInvalid("the call ended before its first message")
+        if (size := len(raw)) > self._max_request_bytes:
+            del raw  # which the traceback would keep in memory
+            raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
+        call.permit.release()
         return raw
 
     def _count(self, call: ServerCall, limit: ConcurrencyLimit, key: str) -> None:
@@ -225,6 +229,7 @@ class InterceptedMethod:
             size = len(raw)
             call.bytes_in += size
             if size > self._max_request_bytes:
+                del raw
                 raise RequestTooLarge(f"{size} bytes are more than {self._max_request_bytes}")
             request = self._parsed(raw)
             if tenant_of is not None and tenant_of(request) not in ("", call.tenant_id):
@@ -258,6 +263,7 @@ class InterceptedMethod:
             await drain_request(
                 context,
                 self._interceptor.draining,
+                self._interceptor.receiving,
                 call.key,
                 first_message_read=call.first_message_read,
             )

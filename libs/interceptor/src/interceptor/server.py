@@ -32,6 +32,9 @@ __all__ = ["Binding", "Context", "Server", "bind"]
 
 MEBIBYTE = 1 << 20
 _ARRIVING = 512  # of one caller at once, before their first message
+_RECEIVING = 1 << 20  # of all callers: slow ones must not take the permits of others
+_RECEIVING_PER_KEY = 8
+_RECEIVING_SECONDS = 1.0
 _DRAINING = 256
 _RUNNING = 32
 _RUNNING_PER_KEY = 1  # beside others: each call that computes makes their every step wait longer
@@ -90,9 +93,8 @@ class Server:
     """The gRPC server of a process, with every binding behind the interceptor.
 
     Create it inside the running event loop. `on_drain` is awaited after the drain and before the
-    stop: end background work there. `streaming` tunes flow control for a service that streams file
-    bodies. `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in progress.
-    Raises PolicyMissing when a method's contract has no policy.
+    stop: end background work there. `calls_per_tenant` and `streams_per_tenant` bound what one
+    tenant has in progress. Raises PolicyMissing when a method's contract has no policy.
     """
 
     def __init__(
@@ -102,7 +104,6 @@ class Server:
         verifier: Verifier,
         *,
         on_drain: Callable[[], Awaitable[None]] | None = None,
-        streaming: bool = False,
         calls_per_tenant: int = 512,
         streams_per_tenant: int = 512,
     ) -> None:
@@ -113,7 +114,7 @@ class Server:
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
         # No limit for all callers together: it would count calls of nobody, and shut others out.
-        self._server = grpc.aio.server(options=_options(largest, streaming))
+        self._server = grpc.aio.server(options=_options(largest))
         for binding in bindings:
             self._add(binding, interceptor)
         self._health = health.aio.HealthServicer()
@@ -239,6 +240,7 @@ def _interceptor(
         unary=ConcurrencyLimit(calls_per_tenant),
         streams=ConcurrencyLimit(streams_per_tenant),
         draining=ConcurrencyLimit(_DRAINING),
+        receiving=FairSemaphore(_RECEIVING, _RECEIVING_PER_KEY, _RECEIVING_SECONDS),
         running=FairSemaphore(_RUNNING, _RUNNING_PER_KEY, _RUNNING_SECONDS, all_when_alone=True),
         parsing_large=FairSemaphore(1, 1, _PARSING_LARGE_SECONDS),
         first_message=CallTimeouts(
@@ -252,9 +254,9 @@ def _interceptor(
     )
 
 
-def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: FBT001 - private
+def _options(largest: int) -> list[tuple[str, int]]:
     age = 15 * 60_000
-    options = [
+    return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 256),
         ("grpc.max_connection_age_ms", age + random.randrange(age)),  # noqa: S311 - a jitter
@@ -265,14 +267,16 @@ def _options(largest: int, streaming: bool) -> list[tuple[str, int]]:  # noqa: F
         ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        # The interceptor refuses larger messages with a reason; gRPC itself gives none.
-        ("grpc.max_receive_message_length", max(largest, 16 * MEBIBYTE)),
+        # The interceptor refuses larger messages with a reason; beyond this gRPC, without one.
+        ("grpc.max_receive_message_length", max(largest, 4 * MEBIBYTE)),
+        # Only identity: a message takes no more memory than its sender has sent.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        # Of a message that is not read yet 64 KiB at most are in memory.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 64 << 10),
         ("grpc.max_send_message_length", 16 * MEBIBYTE),
         ("grpc.max_metadata_size", _METADATA_BYTES),
         # Of more than 1,000 calls that have not been looked at gRPC cancels any, whosever it is.
         ("grpc.server.max_pending_requests", 50_000),
         ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ]
-    if streaming:
-        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 << 10)]
-    return options

@@ -49,15 +49,12 @@ async def serve(
     *bindings: Binding,
     reflection: bool = False,
     drain_seconds: float = 0.0,
-    streaming: bool = False,
     calls_per_tenant: int = 256,
 ) -> AsyncGenerator[RunningServer]:
     """Serve bindings on a free port of the loopback interface until the block ends."""
     config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds)
     verifier = keys.verifier()
-    server = Server(
-        config, bindings, verifier, streaming=streaming, calls_per_tenant=calls_per_tenant
-    )
+    server = Server(config, bindings, verifier, calls_per_tenant=calls_per_tenant)
     port = await server.start()
     await server.set_serving(True)
     try:

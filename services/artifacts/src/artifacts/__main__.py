@@ -34,9 +34,7 @@ async def serve(config: Config) -> None:
 
             verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
             stop = service.collector.stop
-            server = Server(
-                config.server, service.bindings, verifier, on_drain=stop, streaming=True
-            )
+            server = Server(config.server, service.bindings, verifier, on_drain=stop)
             await server.start()
             await server.run_until_signal(prepare())
 
