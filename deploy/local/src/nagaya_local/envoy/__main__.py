@@ -7,7 +7,6 @@ import json
 import sys
 
 from nagaya_local.envoy.bootstrap import Address, ProxiedService, bootstrap
-from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.names import SERVICES
 
 
@@ -36,7 +35,6 @@ def _service(text: str) -> ProxiedService:
         name,
         Address.parse(listen),
         tuple(map(Address.parse, servers.split(","))),
-        methods_of(f"nagaya.{name.replace('-', '_')}.v1"),
     )
 
 

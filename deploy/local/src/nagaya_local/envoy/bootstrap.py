@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nagaya_local.envoy import routes
+from nagaya_local.envoy.contracts import methods_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +34,8 @@ _HEALTH_CHECK: _Json = {
     "timeout": "1s",
     "unhealthy_threshold": 2,
     "healthy_threshold": 1,
-    # Until a cluster has had traffic it is otherwise checked once a minute. Short, because a server
-    # that has just come up waits for it.
-    "no_traffic_interval": "0.2s",
+    # Until a cluster has had traffic it is otherwise checked once a minute.
+    "no_traffic_interval": "1s",
     "no_traffic_healthy_interval": "1s",
 }
 _THRESHOLD: _Json = {
@@ -70,7 +70,8 @@ class ProxiedService:
     name: str
     listen: Address
     servers: tuple[Address, ...]
-    methods: tuple[Method, ...]
+    methods: tuple[Method, ...] | None = None
+    """Those of its contract, read when the configuration is made, if None."""
 
 
 def bootstrap(services: Sequence[ProxiedService], admin: Address) -> _Json:
@@ -132,10 +133,16 @@ def _connection_manager(service: ProxiedService) -> _Json:
         "early_header_mutation_extensions": [_header_mutation()],
         "route_config": {
             "name": service.name,
-            "virtual_hosts": [routes.virtual_host(service.name, service.methods)],
+            "virtual_hosts": [routes.virtual_host(service.name, _methods(service))],
         },
         "http_filters": [router],
     }
+
+
+def _methods(service: ProxiedService) -> tuple[Method, ...]:
+    if service.methods is not None:
+        return service.methods
+    return methods_of(f"nagaya.{service.name.replace('-', '_')}.v1")
 
 
 def _header_mutation() -> _Json:

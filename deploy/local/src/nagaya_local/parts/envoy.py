@@ -38,8 +38,7 @@ class EnvoyServer:
         return Stopping(seconds=5.0)
 
     async def prepare(self) -> None:
-        config = bootstrap(self._services, self._admin)
-        files.write_private(self.config, json.dumps(config, indent=1) + "\n")
+        await asyncio.to_thread(self._write_config)
 
     def command(self) -> Command:
         return Command(
@@ -61,6 +60,10 @@ class EnvoyServer:
                 await probe_grpc_health(address, service.name)
             except Unresponsive as failure:  # the service's, and not Envoy's own
                 raise NotReady(str(failure)) from failure
+
+    def _write_config(self) -> None:
+        config = bootstrap(self._services, self._admin)
+        files.write_private(self.config, json.dumps(config, indent=1) + "\n")
 
     def _ask_admin(self) -> None:
         connection = http.client.HTTPConnection(self._admin.host, self._admin.port, timeout=5)

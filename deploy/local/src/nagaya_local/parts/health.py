@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
+import socket
 import time
 
 import grpc
@@ -78,7 +79,18 @@ def transport_error(error: grpc.RpcError) -> str:
     return str(error.details()).rpartition(": ")[2].rstrip("]")
 
 
+def require_listener(address: str, name: str) -> None:
+    """Connect to a server by TCP alone, a fraction of a gRPC call's cost. Raises Unresponsive."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or "timed out"
+        raise Unresponsive(f"{name} at {address} does not answer ({reason})") from error
+
+
 def _probe_grpc_health(address: str, name: str) -> None:
+    require_listener(address, name)
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -98,6 +110,7 @@ def _probe_grpc_health(address: str, name: str) -> None:
 
 
 def _probe_grpc_server(address: str, name: str) -> None:
+    require_listener(address, name)
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
             channel.unary_unary(_UNKNOWN_METHOD)(b"", timeout=_SECONDS)

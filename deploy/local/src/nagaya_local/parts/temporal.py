@@ -10,7 +10,7 @@ import grpc
 
 from nagaya_local.errors import NotReady, Unresponsive
 from nagaya_local.machine.programs import Command, Stopping
-from nagaya_local.parts.health import CHANNEL_OPTIONS, transport_error
+from nagaya_local.parts.health import CHANNEL_OPTIONS, require_listener, transport_error
 from nagaya_local.parts.temporal_binary import find_temporal
 from nagaya_local.parts.wheels import packaged_temporal
 
@@ -90,7 +90,11 @@ class TemporalServer:
         )  # fmt: skip
 
     async def probe(self) -> None:
-        await asyncio.to_thread(describe_namespace, self.address)
+        await asyncio.to_thread(self._probe)
+
+    def _probe(self) -> None:
+        require_listener(self.address, "temporal")
+        describe_namespace(self.address)
 
 
 def describe_namespace(address: str, seconds: float = _SECONDS) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from nagaya_local.clone import keys, providers
 from nagaya_local.clone.endpoints import Endpoints
 from nagaya_local.envoy.bootstrap import Address, ProxiedService
-from nagaya_local.envoy.contracts import methods_of
 from nagaya_local.names import INFRASTRUCTURE, SERVICES, WORKER
 from nagaya_local.parts.envoy import EnvoyServer
 from nagaya_local.parts.external import probe_postgres, probe_s3, probe_temporal, without_password
@@ -71,7 +70,8 @@ class Stack:
         # External servers are probed first: nothing is started when an address is wrong.
         external = tuple(part.name for part in parts if isinstance(part.program, External))
         return tuple(
-            part if part.name in external else replace(part, needs=external) for part in parts
+            part if part.name in external else replace(part, needs=tuple({*part.needs, *external}))
+            for part in parts
         )
 
     async def finish(self) -> None:
@@ -153,6 +153,7 @@ class Stack:
             program,
             address,
             uses=(*INFRASTRUCTURE, *_PEERS[name]),
+            needs=() if name == "tenant" else ("postgres",),
             finishes=_FINISHES[name],
             ready_seconds=120.0,
         )
@@ -175,12 +176,18 @@ class Stack:
                 name,
                 Address("127.0.0.1", self._ports[f"envoy-{name}"]),
                 (Address("127.0.0.1", self._ports[name]),),
-                methods_of(f"nagaya.{name.replace('-', '_')}.v1"),
             )
             for name in SERVICES
         ]
         server = EnvoyServer(self._layout.envoy, services, self._ports["envoy-admin"])
-        return Part("envoy", server, self._address("envoy-admin"), uses=(*SERVICES, WORKER))
+        # After the services, so that its first health checks find them; the next come in a second.
+        return Part(
+            "envoy",
+            server,
+            self._address("envoy-admin"),
+            needs=SERVICES,
+            uses=(WORKER,),
+        )
 
     def _common(self, name: str) -> dict[str, str]:
         workload = "runs" if name == WORKER else name
