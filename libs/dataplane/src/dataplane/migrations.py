@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
 from servicekit.errors import StartRefused, Unavailable
-from servicekit.retries import RetryLog, retry
+from servicekit.retries import Backoff, RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ _TARGETS = {
     "tenant": schema_pb2.MIGRATION_TARGET_TENANT,
     "management": schema_pb2.MIGRATION_TARGET_MANAGEMENT,
 }
+_BACKOFF = Backoff(0.1, 0.5)  # the service is not ready before
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +80,9 @@ async def publish(
         service=service,
         waits_for="tenant",
     )
-    response = await retry(lambda: stub.PublishMigrations(request), Unavailable, log)
+    response = await retry(
+        lambda: stub.PublishMigrations(request), Unavailable, log, backoff=_BACKOFF
+    )
     _log.info(
         "the migrations are published",
         extra={

@@ -34,7 +34,7 @@ class Backoff:
     """
 
     first: float = 0.1
-    most: float = 5.0
+    most: float = 1.0
 
     def delays(self) -> Iterator[float]:
         """Yield the delays, without end."""

@@ -79,12 +79,14 @@ def make_current(span: trace.Span) -> None:
 
 
 async def watch_loop_lag() -> None:
-    """Observe LOOP_LAG twice a second, until cancelled."""
+    """Observe LOOP_LAG at once, then twice a second, until cancelled."""
     loop = asyncio.get_running_loop()
+    seconds = 0.0
     while True:
-        due = loop.time() + _LAG_SECONDS
-        await asyncio.sleep(_LAG_SECONDS)
+        due = loop.time() + seconds
+        await asyncio.sleep(seconds)
         LOOP_LAG.observe(max(0.0, loop.time() - due))
+        seconds = _LAG_SECONDS
 
 
 def _provider(service_name: str, endpoint: str) -> TracerProvider:

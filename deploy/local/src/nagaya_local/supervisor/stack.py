@@ -166,6 +166,7 @@ class Stack:
             WORKER,
             program,
             uses=(*INFRASTRUCTURE, *_PEERS["runs"]),
+            needs=("postgres",),
             finishes="the steps under way",
             ready_seconds=120.0,
         )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tenant.store.credentials import Credential
     from tenant.store.server import ProvisionedServer
 
-_BACKOFF = Backoff(0.5, 2.0)
+_BACKOFF = Backoff(0.1, 0.5)
 # Of all replicas of the tenant service together, to the management database.
 _OWN_CONNECTIONS = 100
 _log = logging.getLogger(__name__)
