@@ -52,6 +52,7 @@ class Tables:
         at_once: int = 8,
         lease_seconds: float = 60.0,
         retry_seconds: float = 60.0,
+        poll_all_after_outage: bool = True,
     ) -> PendingWorkPoller:
         """Return a poller that looks 50 times a second."""
         return PendingWorkPoller(
@@ -62,6 +63,7 @@ class Tables:
             at_once=at_once,
             lease_seconds=lease_seconds,
             retry_seconds=retry_seconds,
+            poll_all_after_outage=poll_all_after_outage,
         )
 
     async def rows(self) -> dict[str, float]:
@@ -76,9 +78,10 @@ class Tables:
         async with self.data.management.connection() as connection:
             return [tuple(row) for row in await connection.fetch(sql)]
 
-    async def make_due(self, *, noted_seconds_ago: float = 0.0) -> None:
+    async def make_due(self, *, seconds: float = -1.0, noted_seconds_ago: float = 0.0) -> None:
+        """Have every tenant due in `seconds`."""
         sql = (
-            f"UPDATE {self.table.name} SET due_at = now() - interval '1 s',"
+            f"UPDATE {self.table.name} SET due_at = now() + make_interval(secs => {seconds}),"
             f" noted_at = now() - make_interval(secs => {noted_seconds_ago})"
         )
         async with self.data.management.connection() as connection:

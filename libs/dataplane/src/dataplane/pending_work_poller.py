@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
 
 _INACTIVE_SECONDS = 300.0
-_RECOVERY_SECONDS = 600.0
+_POLL_ALL_SECONDS = 600.0
 _MISSING_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ class PendingWorkPoller:
     `handle` must be harmless when it runs twice at the same time.
 
     Tenants that are not active are polled every five minutes, and `handle` is not called.
+
+    After an outage of the management database every active tenant is polled within ten minutes,
+    because a process that died meanwhile may have been unable to schedule some; at most once in ten
+    minutes. `poll_all_after_outage` False is for work that no call schedules.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class PendingWorkPoller:
         at_once: int = 8,
         lease_seconds: float = 60.0,
         retry_seconds: float = 60.0,
+        poll_all_after_outage: bool = True,
     ) -> None:
         self._table = table
         self._data = data
@@ -53,8 +58,9 @@ class PendingWorkPoller:
         self._at_once = at_once
         self._lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
-        self._insert_missing_at = 0.0
-        self._away = False
+        self._poll_all_after_outage = poll_all_after_outage
+        self._poll_all = False
+        self._poll_all_at = self._insert_missing_at = 0.0
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log,
@@ -106,7 +112,7 @@ class PendingWorkPoller:
         try:
             claimed = await self._claim(limit)
         except DomainError as error:
-            self._away = True
+            self._poll_all = self._poll_all_after_outage
             self._retry_log.failed(error)
             return ()
         except Exception:
@@ -121,12 +127,11 @@ class PendingWorkPoller:
     async def _claim(self, limit: int) -> tuple[ClaimedTenant, ...]:
         directory, now = self._data.directory, time.monotonic()
         async with self._data.management.connection() as connection:
-            if directory.is_ready and self._away:
-                # Tenants whose process died during the outage may not have been scheduled.
+            if directory.is_ready and self._poll_all and now >= self._poll_all_at:
                 await pending_work.hasten(
-                    connection, self._table, directory.active(), _RECOVERY_SECONDS
+                    connection, self._table, directory.active(), _POLL_ALL_SECONDS
                 )
-                self._away = False
+                self._poll_all, self._poll_all_at = False, now + _POLL_ALL_SECONDS
             if directory.is_ready and now >= self._insert_missing_at:
                 await pending_work.insert_missing(connection, self._table, directory.active())
                 self._insert_missing_at = now + _MISSING_SECONDS

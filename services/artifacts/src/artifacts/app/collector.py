@@ -76,6 +76,7 @@ class Collector:
                 at_once=1,
                 lease_seconds=_CLAIM_SECONDS,
                 retry_seconds=_RETRY_SECONDS,
+                poll_all_after_outage=kind == COLLECTION,  # a sweep lists all objects
             )
             for kind, handle in handlers.items()
         ]
