@@ -1,6 +1,6 @@
 """`make histories`: records the histories that the next release must be able to replay.
 
-Each is what Temporal keeps of a run of one kind. The workers take notes instead of doing anything,
+Each is what Temporal keeps of a run of one kind. The workers record instead of doing anything,
 and are called RECORDED, so that a history holds no body and names no machine.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 from google.protobuf.json_format import ParseDict
 from temporalio.client import WorkflowFailureError
-from tests.integration.runs.worker_of_notes import Notes, connect, start, worker
+from tests.integration.runs.recording_worker import RecordedActivities, connect, start, worker
 
 from nagaya.runs.v1 import pipeline_pb2
 from nagaya_local.machine.ports import free_port
@@ -90,13 +90,15 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
         ("long-map", ITEMS_IN_OLD_CHILD + 1, 2, "201-201"),
         ("divided-map", ITEMS_IN_WORKFLOW + 1, WORKFLOW_VERSION, "1-51"),
     ):
-        async with worker(address, Notes(list_length=length), RECORDED) as client:
+        async with worker(address, RecordedActivities(list_length=length), RECORDED) as client:
             handle = await start(client, LONG_MAP, version=version)
             await handle.result()
             yield name, await handle.fetch_history()
             child = client.get_workflow_handle(f"{handle.id}/long/{part}")
             yield f"{name}-part", await child.fetch_history()
-    async with worker(address, Notes(list_length=ITEMS_IN_CHILD + 1), RECORDED) as client:
+    async with worker(
+        address, RecordedActivities(list_length=ITEMS_IN_CHILD + 1), RECORDED
+    ) as client:
         handle = await start(client, LONG_MAP)
         await handle.result()
         yield "very-long-map", await handle.fetch_history()
@@ -104,28 +106,28 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
 
 
 async def _ended(address: str, plan: Plan, version: int, *, cancel: bool) -> WorkflowHistory:
-    notes = Notes()
-    async with worker(address, notes, RECORDED) as client:
+    recorded = RecordedActivities()
+    async with worker(address, recorded, RECORDED) as client:
         handle = await start(client, plan, version=version)
         if cancel:
-            await notes.endless_began.wait()
+            await recorded.endless_began.wait()
             await handle.cancel()
         try:
             await handle.result()
         except WorkflowFailureError:
-            assert notes.ends[-1].status in ("failed", "cancelled")
+            assert recorded.ends[-1].status in ("failed", "cancelled")
         return await handle.fetch_history()
 
 
 async def _survived(address: str, plan: Plan) -> WorkflowHistory:
     """Return the history of a run whose first worker was killed in the middle of a step."""
     fatal = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.runs.worker_that_dies", address, RECORDED,
+        sys.executable, "-m", "tests.integration.runs.killed_worker", address, RECORDED,
         cwd=ROOT,
     )  # fmt: skip
     handle = await start(await connect(address, RECORDED), plan)
     await fatal.wait()
-    async with worker(address, Notes(), RECORDED):
+    async with worker(address, RecordedActivities(), RECORDED):
         await handle.result()
         return await handle.fetch_history()
 

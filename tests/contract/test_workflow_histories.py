@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.workflow import NondeterminismError
-from tests.integration.runs.worker_of_notes import replay
+from tests.integration.runs.recording_worker import replay
 
 from runs.auditor import examine
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio import activity
 from temporalio.client import WorkflowFailureError
-from tests.integration.runs.worker_of_notes import NOTHING, Notes
+from tests.integration.runs.recording_worker import NOTHING, RecordedActivities
 from tests.support.runs_service import RunsService
 from tests.support.runs_worker import no_processes
 from tests.support.waiting import wait_until
@@ -216,8 +216,8 @@ async def test_a_tenant_alone_gets_all_its_steps_done_although_they_are_more_tha
     assert shop.most_at_once <= SHARE
 
 
-class Order(Notes):
-    """Notes of whose runs were begun, one after another."""
+class Order(RecordedActivities):
+    """RecordedActivities of whose runs were begun, one after another."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,22 +230,22 @@ class Order(Notes):
 
 
 async def test_runs_that_wait_for_a_worker_begin_by_turns_among_tenants(client: Client) -> None:
-    notes, queue = Order(), f"runs-{secrets.token_hex(4)}"
+    recorded, queue = Order(), f"runs-{secrets.token_hex(4)}"
     launcher = Launcher(client, queue)
     starts = [RunStart("acme", secrets.token_hex(8), 1, []) for _ in range(40)]
     starts.append(RunStart("bolt", secrets.token_hex(8), 1, []))
     for start in starts:
         await launcher.start(start)
-    async with make_worker(client, queue, notes.activities, WorkerSlots(SLOTS, 75)):
+    async with make_worker(client, queue, recorded.activities, WorkerSlots(SLOTS, 75)):
         for start in starts:
             await client.get_workflow_handle(start.workflow_id).result()
 
-    assert len(notes.begun) == 41
-    assert notes.begun.index("bolt") < 20
+    assert len(recorded.begun) == 41
+    assert recorded.begun.index("bolt") < 20
 
 
-class Patient(Notes):
-    """Notes whose short steps of the tenant `acme` wait until they may end."""
+class Patient(RecordedActivities):
+    """RecordedActivities whose short steps of the tenant `acme` wait until they may end."""
 
     def __init__(self) -> None:
         super().__init__(list_length=50)
@@ -266,21 +266,21 @@ class Patient(Notes):
 async def test_maps_of_short_steps_keep_no_other_tenant_from_beginning_and_ending(
     client: Client,
 ) -> None:
-    notes, queue = Patient(), f"runs-{secrets.token_hex(4)}"
+    recorded, queue = Patient(), f"runs-{secrets.token_hex(4)}"
     launcher = Launcher(client, queue)
     maps = Plan((PlanStep("short", "function", short=True, map_step="input"),)).compact()
     plain = Plan((PlanStep("short", "function", short=True),)).compact()
     starts = [RunStart("acme", secrets.token_hex(8), 1, maps, WORKFLOW_VERSION) for _ in range(4)]
     other = RunStart("bolt", secrets.token_hex(8), 1, plain, WORKFLOW_VERSION)
-    async with make_worker(client, queue, notes.activities, WorkerSlots(SLOTS, 75)):
+    async with make_worker(client, queue, recorded.activities, WorkerSlots(SLOTS, 75)):
         for start in starts:
             await launcher.start(start)
-        await asyncio.wait_for(notes.fifty_wait.wait(), 20)
+        await asyncio.wait_for(recorded.fifty_wait.wait(), 20)
         await launcher.start(other)
         await asyncio.wait_for(client.get_workflow_handle(other.workflow_id).result(), 20)
-        assert [end.tenant_id for end in notes.ends] == ["bolt"]
-        assert notes.waiting == 50
-        notes.may_end.set()
+        assert [end.tenant_id for end in recorded.ends] == ["bolt"]
+        assert recorded.waiting == 50
+        recorded.may_end.set()
         for start in starts:
             await client.get_workflow_handle(start.workflow_id).result()
-    assert notes.waiting == 200
+    assert recorded.waiting == 200

@@ -10,7 +10,7 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.integration.runs.worker_of_notes import WORKFLOWS, Notes
+from tests.integration.runs.recording_worker import WORKFLOWS, RecordedActivities
 from tests.support.runs_service import make_due
 from tests.support.waiting import wait_until
 
@@ -159,18 +159,18 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     slow.may_start.set()
     await creating
 
-    notes = Notes()
+    recorded = RecordedActivities()
     runs = RunActivities(service.data, service.contexts, service.initializer, service.gateway)
     worker = Worker(
         client,
         task_queue=queue,
         workflows=WORKFLOWS,
-        activities=[runs.begin_run, runs.end_run, notes.run_step],
+        activities=[runs.begin_run, runs.end_run, recorded.run_step],
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
     async with worker:
         await client.get_workflow_handle(workflow_id("acme", run_id)).result()
 
-    assert notes.done == []
+    assert recorded.done == []
     assert await service.find(run_id) == cancelled
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0

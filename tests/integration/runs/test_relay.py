@@ -59,7 +59,7 @@ async def test_a_run_whose_creator_was_killed_is_started_by_another_replica(
     names = tenant_databases.names["acme"], tenant_databases.names[MANAGEMENT]
     root = Path(__file__).parents[3]
     creator = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.runs.creator_that_dies", port, *names, PASSWORD,
+        sys.executable, "-m", "tests.integration.runs.killed_creator", port, *names, PASSWORD,
         cwd=root,
     )  # fmt: skip
     assert await creator.wait() == -signal.SIGKILL

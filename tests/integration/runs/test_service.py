@@ -157,30 +157,30 @@ async def test_a_watch_ends_with_the_run_and_says_that_it_is_alive(client: RunsC
     await client.pipeline()
     run = await client.run(inline=1, config={"note": 1})
     request = run_service_pb2.WatchRunRequest(tenant_id="acme", run_id=run.run_id)
-    heard: list[run_service_pb2.WatchRunResponse] = []
+    parts: list[run_service_pb2.WatchRunResponse] = []
     async for part in client.runs.WatchRun(request):
-        heard.append(part)
-        if len(heard) == 2:
+        parts.append(part)
+        if len(parts) == 2:
             await client.cancel(run.run_id)
 
-    assert [part.WhichOneof("part") for part in heard] == ["event", "heartbeat_sequence", "event"]
-    assert heard[0].event.run == run
-    assert heard[2].event.run == await client.get(run.run_id)
+    assert [part.WhichOneof("part") for part in parts] == ["event", "heartbeat_sequence", "event"]
+    assert parts[0].event.run == run
+    assert parts[2].event.run == await client.get(run.run_id)
 
 
-async def test_the_work_of_a_run_is_listed_in_the_order_in_which_it_began(
+async def test_the_steps_of_a_run_are_listed_in_the_order_in_which_they_began(
     client: RunsClient, tenants: TenantPools
 ) -> None:
     await client.pipeline()
     run = await client.run(inline=1)
     output = OutputFile("storage/x", "0" * 64, "", {"characters": 9})
-    spent = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
+    usage = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
     async with tenants.connection("acme") as connection:
         await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item in (2, 1, 3):
             work = StepRef("acme", run.run_id, 1, "copy", item)
             assert await step_transitions.complete_at_once(
-                connection, [(work, StepOutcome(output, spent))]
+                connection, [(work, StepOutcome(output, usage))]
             ) == [True]
         await run_transitions.complete(connection, run.run_id, 1)
 

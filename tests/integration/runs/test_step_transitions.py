@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 Workers = tuple[TenantPools, TenantPools]
 
-SPENT = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
-DONE, PAID = StepOutcome(INPUT_FILE), StepOutcome(INPUT_FILE, SPENT)
+USAGE = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
+DONE, PAID = StepOutcome(INPUT_FILE), StepOutcome(INPUT_FILE, USAGE)
 
 
-async def test_pieces_of_work_that_end_at_once_leave_numbers_without_a_gap(
+async def test_steps_that_end_at_once_leave_numbers_without_a_gap(
     service: RunsService, database: asyncpg.Connection
 ) -> None:
     work = await running(service)
@@ -63,7 +63,7 @@ async def test_pieces_of_work_that_end_at_once_leave_numbers_without_a_gap(
     assert tuple(totals or ()) == (50, 125, 175, 275)
 
 
-async def test_moves_of_one_run_never_deadlock_however_many_workers_make_them(
+async def test_transitions_of_one_run_never_deadlock_however_many_workers_make_them(
     unstarted: RunsService, workers: Workers, database: asyncpg.Connection, postgres_log: Path
 ) -> None:
     work = await running(unstarted)
@@ -85,7 +85,7 @@ async def test_moves_of_one_run_never_deadlock_however_many_workers_make_them(
     assert await database.fetchval("SELECT completed_steps FROM runs") == 250
 
 
-async def test_a_run_that_ends_amid_its_moves_ends_without_a_deadlock(
+async def test_a_run_that_ends_amid_its_steps_ends_without_a_deadlock(
     unstarted: RunsService, workers: Workers, database: asyncpg.Connection, postgres_log: Path
 ) -> None:
     work = await running(unstarted)

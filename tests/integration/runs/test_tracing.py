@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
 
 CLONE = Path(__file__).parents[3]
-TOLD = ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
+TRACING_VARIABLES = ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def walk(keys: Keys, how: str, variable: str) -> tuple[str, list[bytes]]:
     async with langsmith(requests) as address:
         tracing = {variable: "true", "LANGSMITH_ENDPOINT": address, "LANGSMITH_API_KEY": "key"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.integration.runs.walks_a_plan", how),
+            *(sys.executable, "-m", "tests.integration.runs.plan_process", how),
             env={**os.environ, **worker_settings(keys), **tracing, "PYTHONPATH": str(CLONE)},
             stdout=asyncio.subprocess.PIPE,
         )
@@ -50,12 +50,12 @@ async def walk(keys: Keys, how: str, variable: str) -> tuple[str, list[bytes]]:
     return done.decode(), requests
 
 
-@pytest.mark.parametrize("variable", [*TOLD, "LANGCHAIN_TRACING"])
+@pytest.mark.parametrize("variable", [*TRACING_VARIABLES, "LANGCHAIN_TRACING"])
 async def test_a_worker_sends_no_trace_to_langsmith(keys: Keys, variable: str) -> None:
     assert await walk(keys, "as-the-worker", variable) == ("a\nb\n", [])
 
 
-@pytest.mark.parametrize("variable", TOLD)
+@pytest.mark.parametrize("variable", TRACING_VARIABLES)
 async def test_langgraph_alone_would_send_them(keys: Keys, variable: str) -> None:
     done, requests = await walk(keys, "as-langgraph-does", variable)
 

@@ -103,10 +103,10 @@ async def test_a_watch_says_that_it_is_alive_while_nothing_happens(
     watch: RunWatcher, run: Run
 ) -> None:
     async with aclosing(watch.watch("acme", run.run_id, 0)) as parts:
-        heard = [await anext(parts) for _ in range(4)]
+        found = [await anext(parts) for _ in range(4)]
 
-    assert isinstance(heard[0], RunEvent)
-    assert heard[1:] == [Heartbeat(1)] * 3
+    assert isinstance(found[0], RunEvent)
+    assert found[1:] == [Heartbeat(1)] * 3
 
 
 async def test_two_watchers_miss_nothing_of_20_concurrent_writers(

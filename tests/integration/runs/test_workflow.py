@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
-from tests.integration.runs.worker_of_notes import Notes, replay, start, worker
+from tests.integration.runs.recording_worker import RecordedActivities, replay, start, worker
 
 from runs.auditor import examine
 from runs.domain.plan import Plan, PlanStep
@@ -32,7 +32,7 @@ def chain(length: int, *, short: bool = False) -> Plan:
 
 
 async def test_steps_are_done_after_what_they_need(temporal: TemporalServer) -> None:
-    notes = Notes()
+    recorded = RecordedActivities()
     plan = Plan(
         (
             PlanStep("a"),
@@ -41,70 +41,70 @@ async def test_steps_are_done_after_what_they_need(temporal: TemporalServer) -> 
             PlanStep("d", needs=("b", "c")),
         )
     )
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         await (await start(client, plan)).result()
 
-    order = [step for step, _ in notes.done]
+    order = [step for step, _ in recorded.done]
     assert (order[0], sorted(order[1:3]), order[3]) == ("a", ["b", "c"], "d")
-    assert [end.status for end in notes.ends] == ["completed"]
+    assert [end.status for end in recorded.ends] == ["completed"]
 
 
 async def test_a_pause_of_an_hour_between_attempts_is_possible(temporal: TemporalServer) -> None:
-    notes = Notes()
+    recorded = RecordedActivities()
     plan = Plan((PlanStep("a", backoff_ms=3_600_000),))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         async with asyncio.timeout(60):
             await (await start(client, plan)).result()
 
-    assert [end.status for end in notes.ends] == ["completed"]
+    assert [end.status for end in recorded.ends] == ["completed"]
 
 
 async def test_a_run_that_is_closed_does_nothing(temporal: TemporalServer) -> None:
-    notes = Notes()
-    async with worker(temporal.address, notes) as client:
+    recorded = RecordedActivities()
+    async with worker(temporal.address, recorded) as client:
         await (await start(client, chain(2), epoch=0)).result()
 
-    assert (notes.done, notes.ends) == ([], [])
+    assert (recorded.done, recorded.ends) == ([], [])
 
 
 async def test_what_begins_a_run_has_the_time_that_a_large_input_is_copied_in(
     temporal: TemporalServer,
 ) -> None:
-    notes = Notes(list_length=0)
+    recorded = RecordedActivities(list_length=0)
     mapped = PlanStep("m", "function", short=True, map_step="input")
     short = PlanStep("s", "function", short=True, timeout_seconds=1)
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         for plan in (chain(1), Plan((mapped,)), Plan((short,))):
             await (await start(client, plan)).result()
 
     copying = timedelta(seconds=methods_of(ARTIFACTS)["CopyArtifact"].max_seconds)
-    assert notes.timeouts.keys() == {"begin", "open", "short"}
-    assert all(timeout and timeout > copying for timeout in notes.timeouts.values())
+    assert recorded.timeouts.keys() == {"begin", "open", "short"}
+    assert all(timeout and timeout > copying for timeout in recorded.timeouts.values())
 
 
 async def test_a_mapped_step_is_opened_done_for_each_item_and_closed(
     temporal: TemporalServer,
 ) -> None:
-    notes = Notes(list_length=3)
+    recorded = RecordedActivities(list_length=3)
     plan = Plan((PlanStep("a"), PlanStep("m", needs=("a",), map_step="a")))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         await (await start(client, plan)).result()
 
-    assert notes.done[1] == ("open m", 0)
-    assert sorted(notes.done[2:5]) == [("m", 1), ("m", 2), ("m", 3)]
-    assert notes.done[5] == ("close m", 0)
+    assert recorded.done[1] == ("open m", 0)
+    assert sorted(recorded.done[2:5]) == [("m", 1), ("m", 2), ("m", 3)]
+    assert recorded.done[5] == ("close m", 0)
 
 
 async def test_a_long_list_goes_to_child_workflows(temporal: TemporalServer) -> None:
     length = ITEMS_IN_CHILD + ITEMS_IN_WORKFLOW
-    notes = Notes(list_length=length)
+    recorded = RecordedActivities(list_length=length)
     plan = Plan((PlanStep("a"), PlanStep("m", "function", ("a",), short=True, map_step="a")))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
         await handle.result()
         history = await handle.fetch_history()
 
-    items = sorted(item for step, item in notes.done if step == "m")
+    items = sorted(item for step, item in recorded.done if step == "m")
     assert items == list(range(1, length + 1))
     assert len(history.events) < 60
     await replay(history)
@@ -116,22 +116,22 @@ async def test_a_long_list_goes_to_child_workflows(temporal: TemporalServer) -> 
 async def test_as_many_elements_are_done_at_once_whatever_the_length_of_the_list(
     temporal: TemporalServer, length: int
 ) -> None:
-    notes = Notes(list_length=length, gathering=ITEMS_IN_WORKFLOW)
+    recorded = RecordedActivities(list_length=length, gathering=ITEMS_IN_WORKFLOW)
     plan = Plan((PlanStep("a"), PlanStep("gathering", needs=("a",), map_step="a")))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
         await asyncio.wait_for(handle.result(), 100)
         await replay(await handle.fetch_history())
 
-    items = sorted(item for step, item in notes.done if step == "gathering")
+    items = sorted(item for step, item in recorded.done if step == "gathering")
     assert items == list(range(1, length + 1))
-    assert notes.most_in_flight == ITEMS_IN_WORKFLOW
+    assert recorded.most_in_flight == ITEMS_IN_WORKFLOW
 
 
 async def test_a_failing_step_cancels_its_neighbours_and_fails_the_run(
     temporal: TemporalServer,
 ) -> None:
-    notes = Notes()
+    recorded = RecordedActivities()
     plan = Plan(
         (
             PlanStep("a"),
@@ -140,52 +140,52 @@ async def test_a_failing_step_cancels_its_neighbours_and_fails_the_run(
             PlanStep("last", needs=("broken", "endless")),
         )
     )
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         history = await handle.fetch_history()
 
-    (end,) = notes.ends
+    (end,) = recorded.ends
     assert (end.status, end.reason, end.message) == ("failed", "BROKEN", "it broke")
-    assert "last" not in {step for step, _ in notes.done}
+    assert "last" not in {step for step, _ in recorded.done}
     await replay(history)
 
 
 async def test_cancelling_a_run_stops_what_is_in_flight_before_the_run_ends(
     temporal: TemporalServer,
 ) -> None:
-    notes = Notes()
+    recorded = RecordedActivities()
     plan = Plan((PlanStep("endless"), PlanStep("last", needs=("endless",))))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
-        await asyncio.wait_for(notes.endless_began.wait(), 10)
+        await asyncio.wait_for(recorded.endless_began.wait(), 10)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         history = await handle.fetch_history()
 
-    assert notes.endless_cancelled.is_set()
-    assert [end.status for end in notes.ends] == ["cancelled"]
+    assert recorded.endless_cancelled.is_set()
+    assert [end.status for end in recorded.ends] == ["cancelled"]
     await replay(history)
 
 
 async def test_a_step_that_ends_well_in_spite_of_its_cancellation_does_not_undo_it(
     temporal: TemporalServer,
 ) -> None:
-    notes = Notes()
+    recorded = RecordedActivities()
     plan = Plan((PlanStep("deaf"), PlanStep("last", needs=("deaf",))))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
-        await asyncio.wait_for(notes.deaf_began.wait(), 10)
+        await asyncio.wait_for(recorded.deaf_began.wait(), 10)
         await handle.cancel()
-        notes.deaf_may_end.set()
+        recorded.deaf_may_end.set()
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         history = await handle.fetch_history()
 
-    assert notes.done == [("deaf", 0)]
-    assert [end.status for end in notes.ends] == ["cancelled"]
+    assert recorded.done == [("deaf", 0)]
+    assert [end.status for end in recorded.ends] == ["cancelled"]
     await replay(history)
 
 
@@ -193,18 +193,18 @@ async def test_a_step_that_ends_well_in_spite_of_its_cancellation_does_not_undo_
 async def test_a_step_that_is_to_be_tried_again_does_not_undo_a_cancellation(
     temporal: TemporalServer, length: int | None
 ) -> None:
-    notes = Notes(list_length=length or 0)
+    recorded = RecordedActivities(list_length=length or 0)
     plan = Plan((PlanStep("stubborn", map_step=None if length is None else "input"),))
-    async with worker(temporal.address, notes) as client:
+    async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
-        await asyncio.wait_for(notes.endless_began.wait(), 10)
+        await asyncio.wait_for(recorded.endless_began.wait(), 10)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as ended:
             await handle.result()
         history = await handle.fetch_history()
 
     assert isinstance(ended.value.cause, CancelledError)
-    assert [end.status for end in notes.ends] == ["cancelled"]
+    assert [end.status for end in recorded.ends] == ["cancelled"]
     await replay(history)
 
 
@@ -213,7 +213,7 @@ async def test_a_history_can_be_replayed_and_grows_little_with_each_step(
     temporal: TemporalServer, *, short: bool
 ) -> None:
     sizes: dict[int, int] = {}
-    async with worker(temporal.address, Notes()) as client:
+    async with worker(temporal.address, RecordedActivities()) as client:
         for length in (5, 25):
             handle = await start(client, chain(length, short=short))
             await handle.result()

@@ -1,4 +1,4 @@
-"""A worker that takes notes, and dies by SIGKILL at a step called `fatal`."""
+"""A worker that records its calls, and dies by SIGKILL at a step called `fatal`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 import sys
 
 from temporalio import activity
-from tests.integration.runs.worker_of_notes import Notes, worker
+from tests.integration.runs.recording_worker import RecordedActivities, worker
 
 from runs.domain.activities import StepRef, StepResult
 
 
-class FatalNotes(Notes):
+class FatalNotes(RecordedActivities):
     @activity.defn
     async def run_step(self, work: StepRef) -> StepResult:
         if work.step == "fatal":

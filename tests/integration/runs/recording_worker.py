@@ -1,4 +1,4 @@
-"""A worker whose activities only note that they were asked: for tests of the workflow alone."""
+"""A worker whose activities only record their calls: for tests of the workflow alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters"
 
 
 @dataclass
-class Notes:
+class RecordedActivities:
     """What was asked for.
 
     Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
@@ -121,15 +121,17 @@ class Notes:
 
 
 @asynccontextmanager
-async def worker(address: str, notes: Notes, queue: str = "") -> AsyncGenerator[Client]:
+async def worker(
+    address: str, recorded: RecordedActivities, queue: str = ""
+) -> AsyncGenerator[Client]:
     """Run a worker on a task queue of its own, which the client's `identity` names."""
-    queue = queue or f"notes-{uuid.uuid4().hex[:8]}"
+    queue = queue or f"recording-{uuid.uuid4().hex[:8]}"
     client = await connect(address, queue)
     async with Worker(
         client,
         task_queue=queue,
         workflows=WORKFLOWS,
-        activities=notes.activities,
+        activities=recorded.activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(seconds=1),
     ):
