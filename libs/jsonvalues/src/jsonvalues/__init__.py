@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jsonvalues.numbers import NotANumber, fits_int64, plain_number
 from jsonvalues.pointers import NothingThere, PointerMalformed, at
 from jsonvalues.reading import parse, parse_object, parse_strict, scalar_text
 from jsonvalues.values import (
@@ -24,6 +25,7 @@ __all__ = [
     "JsonObject",
     "JsonValue",
     "NameTwice",
+    "NotANumber",
     "NotJson",
     "NothingThere",
     "Number",
@@ -32,8 +34,10 @@ __all__ = [
     "canonical",
     "compact",
     "exact_in_protobuf",
+    "fits_int64",
     "parse",
     "parse_object",
     "parse_strict",
+    "plain_number",
     "scalar_text",
 ]
