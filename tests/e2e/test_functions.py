@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.test_steps import function, run_steps
+from tests.support.installed_functions import install_functions
 from tests.support.notes import wait_for_notes
 from tests.support.processes import wait_until_gone
 from tests.support.public_api import create_pipeline, create_run, create_tenant, finish, list_steps
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_functions.testing import FunctionHarness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,3 +180,27 @@ async def test_the_workers_log_is_json_whatever_functions_print(
     messages = {line["message"] for line in told}
     assert "a function ended its process" in messages
     assert "no process for functions starts" not in messages
+
+
+async def test_the_harness_for_authors_gives_what_a_run_has_left_behind(
+    stack: LocalStack,
+    client: Client,
+    tenant_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = function("numbers", "test.numbers", arguments={"count": 3}, short=True)
+    doubled = function("doubled", "test.double", "numbers", map={"step": "numbers"})
+    run, _ = await run_steps(client, tenant_id, numbers, doubled)
+    folder = stack.file(f"storage/{tenant_id}/{run.run_id}")
+    install_functions(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    harness = FunctionHarness.from_folder(folder)
+    (listed,) = harness.outputs["numbers"]
+
+    for item in (1, 2, 3):
+        element = listed.inside(f"/{item - 1}")
+        result = await harness.run("test.double", step="doubled", element=element, item=item)
+        left = folder / "doubled" / "artifacts" / f"{item}-1" / "output.json"
+        assert result.data == left.read_bytes()
+    assert len(harness.outputs["doubled"]) == 3

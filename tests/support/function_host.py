@@ -11,26 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from tests.integration.runs.functions_that_harm import install
 
+from nagaya_functions import FilePointer
+from nagaya_functions.calls import CallContext
 from runs.config import FunctionConfig
-from runs.domain.activities import StepRef
-from runs.domain.outputs import FilePointer
-from runs.domain.runs import OutputFile
-from runs.worker.function_host.exchange import FunctionCall
+from runs.worker.function_host.call import FunctionCall
 from runs.worker.function_host.pool import FunctionPool
-from runs.worker.functions import InstalledFunction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from jsonvalues import JsonValue
+    from jsonvalues import JsonMapping, JsonValue
 
 ELEMENT = FilePointer("storage/acme/r/s/output.json", "0" * 64, "/0")
 
 
 @dataclass
-class KeptFiles:
-    """The files of a piece of work, in memory."""
+class MemoryFiles:
+    """The files of a step, in memory: every read and every stream gives the same."""
 
     written: dict[str, bytes] = field(default_factory=dict[str, bytes])
     refusal: Exception | None = None
@@ -38,16 +36,16 @@ class KeptFiles:
     most_at_once: int = 0
     left: int = 0
 
-    async def read(self, pointer: FilePointer) -> bytes:
+    async def read(self, file: FilePointer) -> bytes:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0.001)
         self.at_once -= 1
         if self.refusal is not None:
             raise self.refusal
-        return json.dumps([pointer.path, pointer.digest, pointer.json_pointer]).encode()
+        return json.dumps([file.path, file.digest, file.json_pointer]).encode()
 
-    async def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
+    async def stream(self, file: FilePointer) -> AsyncGenerator[bytes]:
         try:
             for _ in range(3):
                 await asyncio.sleep(0.001)
@@ -55,9 +53,9 @@ class KeptFiles:
         finally:
             self.left += 1
 
-    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
+    async def write(self, name: str, data: bytes, file_type: str) -> FilePointer:
         self.written[name] = data
-        return OutputFile(f"storage/acme/r/s/{name}", "1" * 64, file_type, {"bytes": len(data)})
+        return FilePointer(f"storage/acme/r/s/{name}", "1" * 64)
 
 
 @dataclass
@@ -66,7 +64,7 @@ class FunctionHost:
 
     pool: FunctionPool
     folder: Path
-    files: KeptFiles = field(default_factory=KeptFiles)
+    files: MemoryFiles = field(default_factory=MemoryFiles)
 
     async def call(
         self, name: str, tenant_id: str = "acme", limit: float = 60.0, **arguments: JsonValue
@@ -76,11 +74,24 @@ class FunctionHost:
     async def result(
         self, name: str, tenant_id: str = "acme", limit: float = 60.0, **arguments: JsonValue
     ) -> Any:  # noqa: ANN401 - as above
-        function = InstalledFunction(name, f"functions_of_acme:{name}")
         metrics = {"score": "/score"} if name == "measured" else {}
-        work = StepRef(tenant_id, "r", 1, "s")
-        call = FunctionCall(function, work, arguments, {"input": (ELEMENT,)}, ELEMENT, metrics)
-        return await self.pool.call(call, self.files, limit)
+        context = self.context(arguments, tenant_id)
+        call = FunctionCall(f"functions_of_acme:{name}", context, metrics)
+        return await self.pool.call(call, limit)
+
+    def context(self, arguments: JsonMapping, tenant_id: str = "acme") -> CallContext:
+        return CallContext(
+            tenant_id=tenant_id,
+            run_id="r",
+            step="s",
+            item=0,
+            visit=1,
+            arguments=arguments,
+            outputs={"input": (ELEMENT,)},
+            mapped_steps=frozenset(),
+            element=ELEMENT,
+            files=self.files,
+        )
 
     def begin(
         self, name: str, tenant_id: str = "acme", **arguments: JsonValue

@@ -23,7 +23,7 @@ async def explode(context):
 
 async def flaky(context):
     """Fail as often as it is told, for each run."""
-    seen = _failures[context.work.run_id] = _failures.get(context.work.run_id, 0) + 1
+    seen = _failures[context.run_id] = _failures.get(context.run_id, 0) + 1
     if seen <= context.arguments["failures"]:
         raise RuntimeError("not yet")
     return seen

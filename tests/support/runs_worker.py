@@ -16,7 +16,7 @@ from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.step_inputs import StepInputFinder
 from runs.worker.activities.steps import StepActivities
 from runs.worker.function_host.pool import FunctionPool
-from runs.worker.functions import Functions
+from runs.worker.functions import FunctionRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.support.runs_service import RunsService
 
     from jsonvalues import JsonValue
+    from nagaya_functions import StepContext
     from runs.domain.runs import RunStatus
-    from runs.worker.functions import StepContext
 
 COPY = {"step": "copy", "function": {"function": "copy"}}
 SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
@@ -49,7 +49,9 @@ class RunsWorker:
             StepInputFinder(),
             service.files,
             LlmStepRunner(service.contexts, LlmGateway(peers), service.files),
-            FunctionStepRunner(Functions({"copy": self._copy}), no_processes(), service.files),
+            FunctionStepRunner(
+                FunctionRegistry({"copy": self._copy}), no_processes(), service.files
+            ),
             ErrorFiles(service.files),
         )
 

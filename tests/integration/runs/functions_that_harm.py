@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 
-from runs.domain.failures import StepImpossible
+from nagaya_functions import StepError
 
 kept = []
 blocking = []
@@ -36,7 +36,7 @@ async def environment(context):
 
 async def meet(context):
     """Wait until so many calls are in this process, then return its id."""
-    kept.append(context.work.item)
+    kept.append(context.item)
     while len(kept) < context.arguments["count"]:
         await asyncio.sleep(0.01)
     return os.getpid()
@@ -116,7 +116,7 @@ async def fails(context):
 
 
 async def refuses(context):
-    raise StepImpossible("NO_SUCH_CUSTOMER", "there is no such customer")
+    raise StepError("NO_SUCH_CUSTOMER", "there is no such customer", retryable=False)
 
 
 async def not_json(context):
@@ -154,7 +154,7 @@ async def copies(context):
     async for piece in context.stream(context.element):
         break
     file = await context.write("copy.txt", b"copied", "text/plain")
-    return {"value": value, "size": size, "path": file.output_path, "digest": file.output_digest}
+    return {"value": value, "size": size, "path": file.path, "digest": file.digest}
 
 
 async def reads(context):

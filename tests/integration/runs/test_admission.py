@@ -31,7 +31,7 @@ from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.runs import RunActivities
 from runs.worker.activities.step_inputs import StepInputFinder
 from runs.worker.activities.steps import StepActivities
-from runs.worker.functions import Functions
+from runs.worker.functions import FunctionRegistry
 from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import ManagementPool, TenantPools
     from jsonvalues import JsonValue
+    from nagaya_functions import StepContext
     from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
-    from runs.worker.functions import StepContext
     from servicekit.identity import Principal
 
 SLOTS, SHARE = 4, 3
@@ -75,7 +75,9 @@ class Shop:
             service.files,
             LlmStepRunner(contexts, gateway, service.files),
             FunctionStepRunner(
-                Functions({"hold": self._hold, "note": self._note}), no_processes(), service.files
+                FunctionRegistry({"hold": self._hold, "note": self._note}),
+                no_processes(),
+                service.files,
             ),
             ErrorFiles(service.files),
         )

@@ -12,11 +12,9 @@ from tests.integration.runs.functions_that_harm import install
 from tests.support.function_host import ELEMENT, FunctionHost
 
 from runs.config import WorkerConfig
-from runs.domain.activities import StepRef
 from runs.domain.failures import FunctionRaised, ReadTooLarge, StepFailed, StepImpossible
-from runs.worker.function_host.exchange import FunctionCall
+from runs.worker.function_host.call import FunctionCall
 from runs.worker.function_host.pool import FunctionPool
-from runs.worker.functions import InstalledFunction
 from servicekit.errors import Unavailable
 from servicekit.testing import ISSUER
 
@@ -34,7 +32,7 @@ ADDRESSES = (
 
 
 def worker_settings(keys: Keys) -> dict[str, str]:
-    """Return what the worker must be told; none of its peers is there."""
+    """Return the settings that the worker requires; none of its peers is there."""
     return {
         "NAGAYA_JWKS_FILE": str(keys.jwks_file),
         "NAGAYA_TOKEN_ISSUER": ISSUER,
@@ -128,21 +126,21 @@ async def test_a_function_that_leaves_by_sys_exit_only_fails(host: FunctionHost)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("synchronous", "the function returned int, which cannot be awaited"),
         ("yields", "the function returned async_generator, which cannot be awaited"),
     ],
 )
 async def test_what_is_no_coroutine_function_is_unusable(
-    host: FunctionHost, name: str, told: str
+    host: FunctionHost, name: str, message: str
 ) -> None:
     before = await host.call("process")
     with pytest.raises(StepImpossible) as failed:
         await host.call(name)
 
     assert failed.value.reason == "FUNCTION_UNUSABLE"
-    assert told in failed.value.message
+    assert message in failed.value.message
     assert await host.call("process") == before
 
 
@@ -190,10 +188,9 @@ async def test_a_fork_does_not_hide_that_its_function_has_died(host: FunctionHos
 async def test_a_function_that_cannot_be_loaded_is_unusable(
     host: FunctionHost, entry: str, why: str
 ) -> None:
-    function = InstalledFunction("licensed", entry)
-    call = FunctionCall(function, StepRef("acme", "r", 1, "s"), {}, {}, None, {})
+    call = FunctionCall(entry, host.context({}), {})
     with pytest.raises(StepImpossible) as failed:
-        await host.pool.call(call, host.files, 60)
+        await host.pool.call(call, 60)
 
     assert failed.value.reason == "FUNCTION_UNUSABLE"
     assert failed.value.text is not None

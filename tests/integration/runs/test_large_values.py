@@ -9,7 +9,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from tests.support.runs_worker import COPY, MAPPED, RunsWorker, steps_of
 
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FilePointer
+from nagaya_functions import FilePointer
+from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT
 from runs.store import step_transitions
 from servicekit.errors import InvalidInput
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.runs_service import COPY, INPUT_FILE
 
+from nagaya_functions import FilePointer
 from runs.domain.activities import StepRef
-from runs.domain.outputs import FilePointer
 from runs.domain.runs import OutputFile
 from runs.store import step_transitions
 from runs.store.step_outcome import StepOutcome

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runs.domain.failures import StepImpossible
-from runs.worker.functions import Functions, InstalledFunction
+from runs.worker.functions import FunctionRegistry, InstalledFunction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_name_that_two_distributions_give_to_different_functions_is_refused(
     install(tmp_path, "billing", invoice="billing:invoice", shared="tools:shared")
     install(tmp_path, "ledger", invoice="ledger:invoice", shared="tools:shared", sum="ledger:add")
     monkeypatch.syspath_prepend(tmp_path)
-    functions = Functions.found({})
+    functions = FunctionRegistry.discover({})
 
     with pytest.raises(StepImpossible) as failed:
         functions.find("invoice")

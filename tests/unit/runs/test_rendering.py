@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from nagaya_functions import FilePointer
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import FilePointer
 from runs.worker.rendering import PIECE_LIMIT, render
 
 BRIEF = FilePointer("storage/acme/r/input/output.json", "0" * 64, "/brief")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jsonvalues import JsonMapping
+    from nagaya_functions import FilePointer
     from runs.domain.activities import StepRef
     from runs.domain.models import ModelChoice
-    from runs.domain.outputs import FilePointer
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jsonvalues import fits_int64
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from jsonvalues import JsonValue
-
-_INT64 = 2**63
-_EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +24,6 @@ class Metrics:
     def of(cls, numbers: Mapping[str, float]) -> Metrics:
         rounded = {name: round(number) for name, number in numbers.items()}
         return cls(
-            {name: number for name, number in rounded.items() if _fits(number)},
+            {name: number for name, number in rounded.items() if fits_int64(number)},
             {name: number for name, number in numbers.items() if isinstance(number, float)},
         )
-
-
-def metric_value(value: JsonValue, name: str) -> float:
-    """Return a metric's value with its fraction. Raises KeyError if it is no finite number.
-
-    A whole number is an int, however it is written, as long as conditions can hold it.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise KeyError(name)
-    if isinstance(value, int) and _fits(value):
-        return value
-    try:
-        found = float(value)
-    except OverflowError:
-        raise KeyError(name) from None
-    if not math.isfinite(found):
-        raise KeyError(name)
-    return int(found) if found.is_integer() and abs(found) <= _EXACT else found
-
-
-def _fits(number: int) -> bool:
-    return -_INT64 <= number < _INT64

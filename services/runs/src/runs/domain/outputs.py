@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jsonvalues import NotJson, parse
+from nagaya_functions import MAX_FILE_BYTES
 from runs.domain.failures import StepImpossible
 
 if TYPE_CHECKING:
     from jsonvalues import JsonValue
 
 OUTPUT = "output.json"
-BYTES_AT_ONCE = 3 << 20
+BYTES_AT_ONCE = MAX_FILE_BYTES
 """The most that a step commits as one file, or reads of files, at once."""
 
 MAP_LIMIT = 5_000
@@ -35,15 +36,6 @@ class FileDraft:
     summary: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     file_type: str = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class FilePointer:
-    """A JSON value in a file, by what the file must contain; the whole file without a pointer."""
-
-    path: str
-    digest: str
-    json_pointer: str = ""
 
 
 def parse_json(data: bytes) -> JsonValue:

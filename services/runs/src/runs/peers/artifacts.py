@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from runs.domain.outputs import FileDraft, FilePointer
+    from nagaya_functions import FilePointer
+    from runs.domain.outputs import FileDraft
 
 _PUTS = Limits(weight=BYTES_AT_ONCE, at_once=4)
 _MOST_PUTS = 256

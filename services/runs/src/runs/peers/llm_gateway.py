@@ -14,6 +14,7 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2_grpc,
     model_pb2,
 )
+from nagaya_functions import FilePointer
 from runs.domain.generation import (
     CallUsage,
     FinishReason,
@@ -23,7 +24,7 @@ from runs.domain.generation import (
     TokenUsage,
 )
 from runs.domain.models import ModelFault
-from runs.domain.outputs import CONTENT, FilePointer
+from runs.domain.outputs import CONTENT
 from runs.wire.models import model_choice_message
 from runs.wire.structs import struct, text_beside
 from servicekit.errors import Conflict, InvalidInput, NotFound

@@ -1,29 +1,30 @@
-"""Functions that every worker has. They are ours and bounded, so they run in its own process."""
+"""The built-in functions. Their work is bounded, so they run in the worker's own process."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from runs.domain.failures import StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, parse_json
+from nagaya_functions import MAX_FILE_BYTES, StepError
+from nagaya_functions.calls import read_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jsonvalues import JsonValue
-    from runs.worker.functions import Function, StepContext
+    from nagaya_functions.calls import CallContext
+    from runs.worker.functions import BuiltInFunction
 
 
-async def constant(context: StepContext) -> JsonValue:
+async def constant(context: CallContext) -> JsonValue:
     """Return the argument `value`."""
     return context.arguments.get("value")
 
 
-async def collect(context: StepContext) -> JsonValue:
-    """Return the outputs of the steps that are needed, by step; of a mapped step, as a list.
+async def collect(context: CallContext) -> JsonValue:
+    """Return the outputs of the steps in `needs`, by step; of a mapped step, as a list.
 
-    Steps that were skipped are left out.
+    Skipped steps are left out. Raises StepError: OUTPUT_TOO_LARGE beyond 3 MiB.
     """
     collected: dict[str, JsonValue] = {}
     size = 0
@@ -32,16 +33,19 @@ async def collect(context: StepContext) -> JsonValue:
         for pointer in pointers:
             data = await context.files.read(pointer)
             size += len(data)
-            if size > BYTES_AT_ONCE:
-                raise StepImpossible(
+            if size > MAX_FILE_BYTES:
+                raise StepError(
                     "OUTPUT_TOO_LARGE",
-                    f"the outputs that are to be collected take more than {BYTES_AT_ONCE:,} bytes: "
-                    "collect fewer, or let them name files",
+                    f"the outputs that are to be collected take more than {MAX_FILE_BYTES:,} "
+                    "bytes: collect fewer, or let them name files",
+                    retryable=False,
                 )
-            values.append(parse_json(data))
-        collected[step] = values if step in context.mapped else values[0]
+            values.append(read_value(data))
+        collected[step] = values if step in context.mapped_steps else values[0]
     return collected
 
 
-BUILT_IN: Mapping[str, Function] = MappingProxyType({"collect": collect, "constant": constant})
-"""By the name that a pipeline calls them."""
+BUILT_IN: Mapping[str, BuiltInFunction] = MappingProxyType(
+    {"collect": collect, "constant": constant}
+)
+"""The built-in functions by the names that pipelines use."""

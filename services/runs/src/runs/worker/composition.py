@@ -15,7 +15,7 @@ from runs.worker.activities.runs import RunActivities
 from runs.worker.activities.step_inputs import StepInputFinder
 from runs.worker.activities.steps import StepActivities
 from runs.worker.builtin import BUILT_IN
-from runs.worker.functions import Functions
+from runs.worker.functions import FunctionRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ def make_activities(
         StepInputFinder(),
         artifacts,
         LlmStepRunner(contexts, gateway, artifacts),
-        FunctionStepRunner(Functions.found(BUILT_IN), pool, artifacts),
+        FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool, artifacts),
         ErrorFiles(artifacts),
     )
     return [

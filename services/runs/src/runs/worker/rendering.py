@@ -13,7 +13,7 @@ from runs.domain.failures import StepImpossible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from runs.domain.outputs import FilePointer
+    from nagaya_functions import FilePointer
 
     Piece = str | FilePointer
 

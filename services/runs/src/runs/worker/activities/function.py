@@ -5,41 +5,42 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nagaya_functions import FilePointer, StepError
+from nagaya_functions.calls import CallContext, call_function
 from runs.domain.outputs import FileDraft, output_name
 from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.cancellation import run_until_cancelled
-from runs.worker.function_host.exchange import FunctionCall
-from runs.worker.functions import FunctionResult, InstalledFunction, StepContext
+from runs.worker.function_host.call import FunctionCall
+from runs.worker.functions import InstalledFunction, to_step_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from nagaya_functions.calls import FunctionResult
     from runs.domain.activities import StepRef
-    from runs.domain.outputs import FilePointer
     from runs.domain.pipelines import FunctionStep, StepSpec
-    from runs.domain.runs import OutputFile
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.step_inputs import StepInputs
     from runs.worker.function_host.pool import FunctionPool
-    from runs.worker.functions import Functions
+    from runs.worker.functions import FunctionRegistry
 
 
-class WorkFiles:
-    """The files that one piece of work may reach, in artifacts."""
+class StepFiles:
+    """The files that one step may read and write, in the artifacts service."""
 
     def __init__(self, artifacts: Artifacts, ref: StepRef) -> None:
         self._artifacts = artifacts
-        self._work = ref
+        self._ref = ref
 
-    async def read(self, pointer: FilePointer) -> bytes:
-        (data,) = await self._artifacts.read(self._work.tenant_id, [pointer])
+    async def read(self, file: FilePointer) -> bytes:
+        (data,) = await self._artifacts.read(self._ref.tenant_id, [file])
         return data
 
-    def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
-        return self._artifacts.stream(self._work.tenant_id, pointer)
+    def stream(self, file: FilePointer) -> AsyncGenerator[bytes]:
+        return self._artifacts.stream(self._ref.tenant_id, file)
 
-    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
-        ref = self._work
+    async def write(self, name: str, data: bytes, file_type: str) -> FilePointer:
+        ref = self._ref
         draft = FileDraft(
             run_id=ref.run_id,
             step=ref.step,
@@ -48,13 +49,16 @@ class WorkFiles:
             visit=ref.visit,
             file_type=file_type,
         )
-        return await self._artifacts.put(ref.tenant_id, draft, data)
+        written = await self._artifacts.put(ref.tenant_id, draft, data)
+        return FilePointer(written.output_path, written.output_digest)
 
 
 class FunctionStepRunner:
-    """Our own functions run here, the others in processes of their tenant."""
+    """Calls built-in functions in this process, installed ones in a process of the tenant."""
 
-    def __init__(self, functions: Functions, pool: FunctionPool, artifacts: Artifacts) -> None:
+    def __init__(
+        self, functions: FunctionRegistry, pool: FunctionPool, artifacts: Artifacts
+    ) -> None:
         self._functions = functions
         self._pool = pool
         self._artifacts = artifacts
@@ -80,14 +84,24 @@ class FunctionStepRunner:
         self, spec: StepSpec, step: FunctionStep, inputs: StepInputs
     ) -> FunctionResult:
         function = self._functions.find(step.function)
-        ref, outputs, element = inputs.ref, inputs.outputs, inputs.element()
-        files = WorkFiles(self._artifacts, ref)
+        ref = inputs.ref
+        context = CallContext(
+            tenant_id=ref.tenant_id,
+            run_id=ref.run_id,
+            step=ref.step,
+            item=ref.item,
+            visit=ref.visit,
+            arguments=step.arguments,
+            outputs=inputs.outputs,
+            mapped_steps=inputs.mapped,
+            element=inputs.element(),
+            files=StepFiles(self._artifacts, ref),
+        )
         if isinstance(function, InstalledFunction):
-            call = FunctionCall(
-                function, ref, step.arguments, outputs, element, spec.metrics, inputs.mapped
-            )
-            calling = self._pool.call(call, files, spec.timeout_seconds)
-            return await run_until_cancelled(calling)
+            requested = FunctionCall(function.entry_point, context, spec.metrics)
+            return await run_until_cancelled(self._pool.call(requested, spec.timeout_seconds))
         async with asyncio.timeout(spec.timeout_seconds):
-            context = StepContext(ref, step.arguments, outputs, element, files, inputs.mapped)
-            return FunctionResult.of(await function(context), spec.metrics)
+            try:
+                return await call_function(function, context, spec.metrics)
+            except StepError as error:
+                raise to_step_failure(error) from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jsonvalues import NotANumber, plain_number
+from nagaya_functions import FilePointer
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import FinishReason, GenerationRequest
-from runs.domain.metrics import metric_value
-from runs.domain.outputs import FileDraft, FilePointer, output_name, parse_json
+from runs.domain.outputs import FileDraft, output_name, parse_json
 from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.retries import retry_transient
 from runs.worker.rendering import blank_prompt, render
@@ -98,8 +99,8 @@ class LlmStepRunner:
             found = await self._artifacts.read(ref.tenant_id, pointers)
             for name, data in zip(spec.metrics, found, strict=True):
                 try:
-                    metrics[name] = metric_value(parse_json(data), name)
-                except KeyError:
+                    metrics[name] = plain_number(parse_json(data))
+                except NotANumber:
                     raise StepImpossible(
                         "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
                     ) from None

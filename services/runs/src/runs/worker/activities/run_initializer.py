@@ -10,9 +10,10 @@ from weakref import WeakValueDictionary
 from temporalio import activity
 
 from jsonvalues import canonical
+from nagaya_functions import FilePointer
 from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.inputs import Inline, Pointer
-from runs.domain.outputs import OUTPUT, FileDraft, FilePointer
+from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus

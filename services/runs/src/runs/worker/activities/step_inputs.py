@@ -6,9 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nagaya_functions import FilePointer
 from runs.domain.activities import StepRef
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import FilePointer
 from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text
 from runs.store import steps
 

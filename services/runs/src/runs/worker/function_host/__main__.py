@@ -1,6 +1,6 @@
-"""`python -m runs.worker.function_host MEMORY_BYTES PARENT`: a process of functions.
+"""`python -m runs.worker.function_host MEMORY_BYTES PARENT_PID`: a process that calls functions.
 
-The worker starts it. Its standard input is the connection to the worker.
+A worker starts it. Its standard input is a socket that is connected to the worker.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ import traceback
 from functools import partial
 
 from runs.worker.function_host.child import serve
-from runs.worker.function_host.limits import bound_memory, die_with, end_with
+from runs.worker.function_host.limits import (
+    exit_on_disconnect,
+    exit_with_parent,
+    limit_memory,
+)
 
 
-def main(memory_bytes: int, parent: int) -> None:
-    """Serve calls until the worker closes the connection, or is gone."""
-    bound_memory(memory_bytes)
-    die_with(parent)
-    faulthandler.enable()  # where a crash happened goes to standard error, which the worker keeps
+def main(memory_bytes: int, parent_pid: int) -> None:
+    """Serve calls until the worker closes the connection or ends."""
+    limit_memory(memory_bytes)
+    exit_with_parent(parent_pid)
+    faulthandler.enable()  # the place of a crash goes to standard error, which the worker keeps
     worker = socket.socket(fileno=os.dup(0))
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # what a function reads there is not ours
-    os.close(nothing)
-    os.register_at_fork(after_in_child=partial(_let_go, worker.fileno()))
-    threading.Thread(target=end_with, args=(worker.fileno(),), daemon=True).start()
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(devnull, 0)  # functions must not read the worker's frames from standard input
+    os.close(devnull)
+    os.register_at_fork(after_in_child=partial(_disconnect_fork, worker.fileno()))
+    threading.Thread(target=exit_on_disconnect, args=(worker.fileno(),), daemon=True).start()
     try:
-        # Not asyncio.run: it would cancel the other calls when a function's task leaves.
+        # Not asyncio.run: it would cancel the other calls when a function's task raises SystemExit.
         asyncio.new_event_loop().run_until_complete(serve(worker))
     except BaseException:
         traceback.print_exc()
@@ -38,14 +42,14 @@ def main(memory_bytes: int, parent: int) -> None:
     os._exit(0)
 
 
-def _let_go(connection: int) -> None:
+def _disconnect_fork(connection: int) -> None:
     """Take the connection from a fork of a function: it would read and answer calls of others.
 
-    It would also hold it open after this process has died, so the worker would wait on.
+    It would also hold the connection open after this process has died, so the worker would wait.
     """
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, connection, inheritable=False)
-    os.close(nothing)
+    devnull = os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, connection, inheritable=False)
+    os.close(devnull)
 
 
 if __name__ == "__main__":

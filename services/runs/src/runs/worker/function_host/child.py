@@ -1,162 +1,165 @@
-"""The process of functions: it does what the worker calls for, each call as a task of its own."""
+"""The process of functions: it serves the calls of the worker, each as a task of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from itertools import count
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-from runs.domain.activities import StepRef
+from nagaya_functions import MAX_FILE_BYTES, FilePointer, StepError
+from nagaya_functions.calls import CallContext, call_function
 from runs.domain.error_texts import ErrorText
-from runs.domain.failures import StepFailed, StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, FilePointer
-from runs.domain.runs import OutputFile
-from runs.worker.function_host.frames import FIELDS_FROM_WORKER, Frame, Kind, read_frame
-from runs.worker.functions import FunctionResult, InstalledFunction, StepContext
+from runs.worker.function_host.frames import (
+    MAX_FIELDS_FROM_WORKER,
+    Frame,
+    FrameKind,
+    pointer_fields,
+    read_frame,
+    read_pointer,
+)
+from runs.worker.functions import InstalledFunction
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator
 
-    from jsonvalues import JsonValue
-    from runs.worker.functions import Function
+    from nagaya_functions import Function
 
-_REQUESTS_AT_ONCE = 8
-"""Requests of a process that may be under way: each may hold 3 MiB in the worker."""
+_MAX_REQUESTS = 8
+"""How many requests of a process may be open at once: each may hold 3 MiB in the worker."""
 
 
 async def serve(worker: socket.socket) -> None:
     """Serve calls until the worker closes the socket."""
     reader, writer = await asyncio.open_unix_connection(sock=worker)
-    await _Child(writer).serve(reader)
+    await _CallServer(writer).serve(reader)
 
 
-class RequestFailed(StepFailed):
-    """A file could not be read or written. The worker knows why, and decides what follows."""
+class RequestFailed(StepError):
+    """A request to the worker failed. The worker keeps the error, by the request's number."""
 
     def __init__(self, request: int, reason: str, message: str) -> None:
         super().__init__(reason, message)
         self.request = request
 
 
-class _Child:
+class _CallServer:
+    """The calls that are running, and their requests to the worker."""
+
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._cancelled: set[int] = set()
-        self._answers: dict[int, tuple[int, asyncio.Future[Frame]]] = {}
-        """By request: its call, and the answer."""
+        self._responses: dict[int, tuple[int, asyncio.Future[Frame]]] = {}
+        """By request: its call, and the response."""
         self._numbers = count(1)
-        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._places = asyncio.Semaphore(_MAX_REQUESTS)
         self._functions: dict[str, Function] = {}
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
-        self._send(Frame(Kind.PONG))
+        self._send(Frame(FrameKind.PONG))
         try:
             while True:
-                self._take(await read_frame(reader, FIELDS_FROM_WORKER))
+                self._receive(await read_frame(reader, MAX_FIELDS_FROM_WORKER))
         except (asyncio.IncompleteReadError, ConnectionError):
             return
 
-    def _take(self, frame: Frame) -> None:
-        if frame.kind is Kind.CALL:
-            self._calls[frame.call] = asyncio.create_task(self._do(frame))
-        elif frame.kind is Kind.CANCEL and frame.call in self._calls:
+    def _receive(self, frame: Frame) -> None:
+        if frame.kind is FrameKind.CALL:
+            self._calls[frame.call] = asyncio.create_task(self._run(frame))
+        elif frame.kind is FrameKind.CANCEL and frame.call in self._calls:
             self._cancelled.add(frame.call)
             self._calls[frame.call].cancel()
-        elif frame.kind is Kind.PING:
-            self._send(Frame(Kind.PONG))
-        elif frame.request in self._answers:
-            _, answer = self._answers.pop(frame.request)
-            answer.set_result(frame)
+        elif frame.kind is FrameKind.PING:
+            self._send(Frame(FrameKind.PONG))
+        elif frame.request in self._responses:
+            _, response = self._responses.pop(frame.request)
+            response.set_result(frame)
 
-    async def _do(self, call: Frame) -> None:
-        end = await self._end_of(call)
-        del self._calls[call.call]
-        self._cancelled.discard(call.call)
-        for request, (asker, answer) in tuple(self._answers.items()):
-            if asker == call.call:  # nobody answers any more
-                del self._answers[request]
-                answer.cancel()
-        self._send(end)
+    async def _run(self, frame: Frame) -> None:
+        result = await self._result(frame)
+        del self._calls[frame.call]
+        self._cancelled.discard(frame.call)
+        for request, (caller, response) in tuple(self._responses.items()):
+            if caller == frame.call:  # nobody responds any more
+                del self._responses[request]
+                response.cancel()
+        self._send(result)
 
-    async def _end_of(self, call: Frame) -> Frame:
-        """Do a call's function; return the frame that tells how it ended."""
-        number, loading = call.call, True
+    async def _result(self, frame: Frame) -> Frame:
+        """Call the function; return the frame with its result."""
+        number, loading = frame.call, True
         try:
-            function = self._load(call.fields["entry"])
+            function = self._load(frame.fields["entry_point"])
             loading = False
-            value = await _begun(function, _context(call, self))
-            result = FunctionResult.of(value, call.fields["metrics"])
-            metrics = dict(result.metrics)
-            return Frame(Kind.RETURNED, number, fields={"metrics": metrics}, body=result.data)
+            result = await call_function(function, _context(frame, self), frame.fields["metrics"])
+            fields = {"metrics": dict(result.metrics)}
+            return Frame(FrameKind.RETURNED, number, fields=fields, body=result.data)
         except MemoryError:
-            return Frame(Kind.NO_MEMORY, number)
-        except StepFailed as failure:
-            request = failure.request if isinstance(failure, RequestFailed) else 0
-            told = {"reason": failure.reason, "message": failure.message, "final": failure.final}
-            return Frame(Kind.FAILED, number, request, told)
-        except BaseException as error:  # SystemExit too: it would end what others have begun
+            return Frame(FrameKind.NO_MEMORY, number)
+        except StepError as error:
+            request = error.request if isinstance(error, RequestFailed) else 0
+            return Frame(FrameKind.FAILED, number, request, _error_fields(error))
+        except BaseException as error:  # SystemExit too: it would end the other calls
             if isinstance(error, asyncio.CancelledError) and number in self._cancelled:
-                return Frame(Kind.CANCELLED, number)
-            text = ErrorText.of(error).encoded(BYTES_AT_ONCE)
-            return Frame(Kind.RAISED, number, fields={"loading": loading}, body=text)
+                return Frame(FrameKind.CANCELLED, number)
+            text = ErrorText.of(error).encoded(MAX_FILE_BYTES)
+            return Frame(FrameKind.RAISED, number, fields={"loading": loading}, body=text)
 
-    def _load(self, entry: str) -> Function:
-        if entry not in self._functions:
-            function = InstalledFunction("", entry).load()
+    def _load(self, entry_point: str) -> Function:
+        if entry_point not in self._functions:
+            function = InstalledFunction("", entry_point).load()
             if not callable(function):
-                raise TypeError(f"{entry} is no function")
-            self._functions[entry] = function
-        return self._functions[entry]
+                raise TypeError(f"{entry_point} is no function")
+            self._functions[entry_point] = function
+        return self._functions[entry_point]
 
-    async def ask(self, call: int, kind: Kind, body: bytes = b"", **fields: object) -> Frame:
-        """Send a request to the worker; return its answer. Raises RequestFailed."""
-        await self._requests.acquire()
+    async def request(
+        self, call: int, kind: FrameKind, body: bytes = b"", **fields: object
+    ) -> Frame:
+        """Send a request to the worker; return its response. Raises RequestFailed."""
+        await self._places.acquire()
         if call not in self._calls:
-            self._requests.release()
+            self._places.release()
             raise RequestFailed(0, "CALL_ENDED", "the function has returned")
-        request = next(self._numbers)
-        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        # Whoever asks may stop waiting; the worker is at it until it has answered.
-        answer.add_done_callback(lambda _: self._requests.release())
-        self._answers[request] = call, answer
-        self.tell(kind, call, request, body, **fields)
+        number = next(self._numbers)
+        response: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        # A caller may stop waiting; the worker works on the request until it has responded.
+        response.add_done_callback(lambda _: self._places.release())
+        self._responses[number] = call, response
+        self._send(Frame(kind, call, number, fields, body))
         await self._writer.drain()
-        frame = await asyncio.shield(answer)
-        if frame.kind is Kind.REFUSED:
-            raise RequestFailed(request, frame.fields["reason"], frame.fields["message"])
+        frame = await asyncio.shield(response)
+        if frame.kind is FrameKind.REFUSED:
+            raise RequestFailed(number, frame.fields["reason"], frame.fields["message"])
         return frame
 
-    def tell(
-        self, kind: Kind, call: int, request: int = 0, body: bytes = b"", **fields: object
-    ) -> None:
-        """Send a request to which there is no answer, or whose answer is waited for elsewhere."""
-        self._send(Frame(kind, call, request, fields, body))
+    def close_stream(self, call: int, stream: int) -> None:
+        """Tell the worker that no more of a stream is wanted; there is no response."""
+        self._send(Frame(FrameKind.CLOSE, call, fields={"stream": stream}))
 
     def _send(self, frame: Frame) -> None:
-        self._writer.write(frame.packed())
+        self._writer.write(frame.encode())
 
 
-class _AskedFiles:
-    """The files of a piece of work, which the worker reads and writes."""
+class _WorkerFiles:
+    """The files of a call, which the worker reads and writes."""
 
-    def __init__(self, child: _Child, call: int) -> None:
-        self._child = child
+    def __init__(self, server: _CallServer, call: int) -> None:
+        self._server = server
         self._call = call
         self._streams = count(1)
 
-    async def read(self, pointer: FilePointer) -> bytes:
-        return (await self._child.ask(self._call, Kind.READ, pointer=_listed(pointer))).body
+    async def read(self, file: FilePointer) -> bytes:
+        return (await self._request(FrameKind.READ, file=pointer_fields(file))).body
 
-    async def stream(self, pointer: FilePointer) -> AsyncGenerator[bytes]:
-        number = next(self._streams)
-        file = _listed(pointer)
+    async def stream(self, file: FilePointer) -> AsyncGenerator[bytes]:
+        stream = next(self._streams)
+        pointer = pointer_fields(file)
         is_open = True
         try:
             while True:
-                piece = await self._child.ask(self._call, Kind.NEXT, stream=number, pointer=file)
+                piece = await self._request(FrameKind.READ_PIECE, stream=stream, file=pointer)
                 if piece.fields.get("end"):
                     is_open = False
                     return
@@ -166,42 +169,34 @@ class _AskedFiles:
             raise
         finally:
             if is_open:
-                self._child.tell(Kind.CLOSE, self._call, stream=number)
+                self._server.close_stream(self._call, stream)
 
-    async def write(self, name: str, data: bytes, file_type: str) -> OutputFile:
-        written = await self._child.ask(
-            self._call, Kind.WRITE, bytes(data), name=name, file_type=file_type
-        )
-        return OutputFile(**written.fields["file"])
+    async def write(self, name: str, data: bytes, file_type: str) -> FilePointer:
+        written = await self._request(FrameKind.WRITE, bytes(data), name=name, file_type=file_type)
+        return read_pointer(written.fields["file"])
 
-
-def _begun(function: Function, context: StepContext) -> Awaitable[JsonValue]:
-    """Call a function. Raises StepImpossible for one that is not to be awaited."""
-    begun = cast("object", function(context))
-    if not isinstance(begun, Awaitable):
-        raise StepImpossible(
-            "FUNCTION_UNUSABLE",
-            f"the function returned {type(begun).__name__}, which cannot be awaited: "
-            "define it with `async def`, and have it return its output",
-        )
-    return cast("Awaitable[JsonValue]", begun)
+    async def _request(self, kind: FrameKind, body: bytes = b"", **fields: object) -> Frame:
+        return await self._server.request(self._call, kind, body, **fields)
 
 
-def _context(call: Frame, child: _Child) -> StepContext:
-    fields = call.fields
+def _context(frame: Frame, server: _CallServer) -> CallContext:
+    fields = frame.fields
     element = fields["element"]
-    return StepContext(
-        StepRef(**fields["work"]),
-        fields["arguments"],
-        {
-            step: tuple(FilePointer(*pointer) for pointer in pointers)
-            for step, pointers in fields["outputs"].items()
+    return CallContext(
+        tenant_id=fields["tenant_id"],
+        run_id=fields["run_id"],
+        step=fields["step"],
+        item=fields["item"],
+        visit=fields["visit"],
+        arguments=fields["arguments"],
+        outputs={
+            step: tuple(map(read_pointer, files)) for step, files in fields["outputs"].items()
         },
-        None if element is None else FilePointer(*element),
-        _AskedFiles(child, call.call),
-        frozenset(fields["mapped"]),
+        mapped_steps=frozenset(fields["mapped_steps"]),
+        element=None if element is None else read_pointer(element),
+        files=_WorkerFiles(server, frame.call),
     )
 
 
-def _listed(pointer: FilePointer) -> list[str]:
-    return [pointer.path, pointer.digest, pointer.json_pointer]
+def _error_fields(error: StepError) -> dict[str, Any]:
+    return {"reason": error.reason, "message": error.message, "retryable": error.retryable}

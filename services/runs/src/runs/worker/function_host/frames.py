@@ -1,7 +1,7 @@
-"""What the worker and a process of functions say to each other, over a pair of sockets.
+"""The protocol between a worker and a process of functions, over a pair of connected sockets.
 
-A frame is a fixed head (kind, call, request, size of the fields, size of the body), the fields as
-a JSON object, and a body of bytes. Nothing is ever pickled.
+A frame is a fixed header (kind, call, request, size of the fields, size of the body), the fields as
+a JSON object, and a body of bytes. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -12,79 +12,103 @@ from enum import IntEnum, unique
 from typing import TYPE_CHECKING, Any
 
 from jsonvalues import NotJson, compact, parse_object
+from nagaya_functions import FilePointer
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
 
-_HEAD = struct.Struct(">BIIII")
-FIELDS_FROM_CHILD = 64 << 10
-FIELDS_FROM_WORKER = 64 << 20  # the outputs of mapped steps are thousands of pointers
-BODY_LIMIT = 4 << 20
+_HEADER = struct.Struct(">BIIII")
+MAX_FIELDS_FROM_CHILD = 64 << 10
+MAX_FIELDS_FROM_WORKER = 64 << 20  # the outputs of mapped steps are thousands of pointers
+_MAX_BODY = 4 << 20
 
 
 class FrameInvalid(Exception):
-    """What came is no frame, or is too large."""
+    """The bytes that came are no frame, or the frame is too large."""
 
 
 @unique
-class Kind(IntEnum):
-    """What a frame says. Of the worker: CALL to REFUSED; of the process: the others."""
+class FrameKind(IntEnum):
+    """What a frame is. The worker sends CALL to REFUSED, the process the others."""
 
     CALL = 1
-    """Do a function: `entry`, `work`, `arguments`, `outputs`, `element`, `metrics`."""
+    """Call a function: `entry_point`, the fields of its CallContext, and `metrics`."""
     CANCEL = 2
     PING = 3
     DATA = 4
-    """The answer to a request: a body, or `file`, or `end` of a stream."""
+    """The response to a request: a body, or the pointer `file`, or `end` of a stream."""
     REFUSED = 5
     """A request failed: `reason` and `message`."""
 
     PONG = 11
-    """The process listens; the first one says that it is there."""
+    """The process responds. The first one says that it is ready."""
     READ = 12
-    """Wants a JSON value: `pointer`."""
-    NEXT = 13
-    """Wants the next piece of a stream: `stream`, and `pointer` of its file."""
+    """Requests a JSON value: the pointer `file`."""
+    READ_PIECE = 13
+    """Requests the next piece of a stream: `stream`, and the pointer `file`."""
     CLOSE = 14
-    """Wants no more of a `stream`. There is no answer."""
+    """Closes a `stream`. There is no response."""
     WRITE = 15
-    """Wants a file committed: `name`, `file_type`, and the body."""
+    """Requests that a file is committed: `name`, `file_type`, and the body."""
     RETURNED = 16
-    """A call's end: `metrics`, and the output as body. So are the next ones."""
+    """The result of a call: `metrics`, and the output as body. The next ones are results too."""
     FAILED = 17
-    """A failure in words that may be told: `reason`, `message`, `final`; by which `request`."""
+    """A StepError: `reason`, `message`, `retryable`; raised by which `request`, if by one."""
     RAISED = 18
-    """An error that is not ours: the body holds `type`, `message` and `traceback` as JSON;
-    `loading` when the function could not even be imported."""
+    """Another exception: the body holds `type`, `message` and `traceback` as JSON; `loading` when
+    the function could not be imported."""
     NO_MEMORY = 19
     CANCELLED = 20
 
 
-ENDS = frozenset({Kind.RETURNED, Kind.FAILED, Kind.RAISED, Kind.NO_MEMORY, Kind.CANCELLED})
+RESULTS = frozenset(
+    {
+        FrameKind.RETURNED,
+        FrameKind.FAILED,
+        FrameKind.RAISED,
+        FrameKind.NO_MEMORY,
+        FrameKind.CANCELLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    kind: Kind
+    """One message."""
+
+    kind: FrameKind
     call: int = 0
     request: int = 0
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     body: bytes = b""
 
-    def packed(self) -> bytes:
-        told = compact(self.fields).encode(errors="replace") if self.fields else b""
-        head = _HEAD.pack(self.kind, self.call, self.request, len(told), len(self.body))
-        return head + told + self.body
+    def encode(self) -> bytes:
+        fields = compact(self.fields).encode(errors="replace") if self.fields else b""
+        header = _HEADER.pack(self.kind, self.call, self.request, len(fields), len(self.body))
+        return header + fields + self.body
 
 
-async def read_frame(reader: StreamReader, fields_limit: int) -> Frame:
+async def read_frame(reader: StreamReader, max_fields: int) -> Frame:
     """Read the next frame. Raises FrameInvalid, and IncompleteReadError at the end."""
-    kind, call, request, told, size = _HEAD.unpack(await reader.readexactly(_HEAD.size))
-    if told > fields_limit or size > BODY_LIMIT:
-        raise FrameInvalid(f"a frame of {told} and {size} bytes")
+    header = await reader.readexactly(_HEADER.size)
+    kind, call, request, fields_size, body_size = _HEADER.unpack(header)
+    if fields_size > max_fields or body_size > _MAX_BODY:
+        raise FrameInvalid(f"a frame of {fields_size} and {body_size} bytes")
     try:
-        fields: dict[str, Any] = parse_object(await reader.readexactly(told)) if told else {}
-        known = Kind(kind)
+        content = await reader.readexactly(fields_size)
+        fields: dict[str, Any] = parse_object(content) if content else {}
+        known = FrameKind(kind)
     except (NotJson, ValueError) as error:
-        raise FrameInvalid("a frame is not right") from error
-    return Frame(known, call, request, fields, await reader.readexactly(size))
+        raise FrameInvalid("a frame cannot be read") from error
+    return Frame(known, call, request, fields, await reader.readexactly(body_size))
+
+
+def pointer_fields(file: FilePointer) -> list[str]:
+    """Return a pointer as it is in the fields of a frame."""
+    return [file.path, file.digest, file.json_pointer]
+
+
+def read_pointer(fields: list[str]) -> FilePointer:
+    """Read what `pointer_fields` has written."""
+    path, digest, json_pointer = map(str, fields)
+    return FilePointer(path, digest, json_pointer)

@@ -1,9 +1,9 @@
-"""The processes of functions of one worker: which does a call, and whose fault it is if one ends.
+"""The processes of functions of one worker: which serves a call, and which call ended a process.
 
-A tenant's functions share a process, as they shared the worker's before. When a process ends, or
-does not go on, only a call that was the first and only one it was ever given is to blame; every
-other is done again, without a count, in a new process of its own. A function that was to blame
-gets processes of its own for some minutes, so that it does not take others along again.
+Calls of one tenant share a process. When a process ends or does not respond, a call is to blame
+only if it was the only one that the process was ever given. Every other call is repeated in a new
+process of its own, and no attempt is counted. A function that was to blame is isolated for some
+minutes: each of its calls gets a process of its own, so that it does not end others' calls again.
 """
 
 from __future__ import annotations
@@ -15,186 +15,195 @@ from typing import TYPE_CHECKING
 
 from runs.domain.error_texts import ErrorText
 from runs.domain.failures import StepFailed, StepImpossible
-from runs.worker.function_host.deaths import ProcessEnded, StartFailed, TookTooLong
-from runs.worker.function_host.exchange import OutOfMemory
+from runs.worker.function_host.exits import CallTimedOut, OutOfMemory, ProcessEnded, StartFailed
 from runs.worker.function_host.process import FunctionProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from nagaya_functions.calls import FunctionResult
     from runs.config import FunctionConfig
-    from runs.worker.function_host.deaths import Death
-    from runs.worker.function_host.exchange import FunctionCall
-    from runs.worker.functions import Files, FunctionResult
+    from runs.worker.function_host.call import FunctionCall
+    from runs.worker.function_host.exits import ProcessExit
 
-_CALLS_AT_ONCE = 16
-"""A process that does so many calls gets no more while its tenant may have another process."""
+_SHARED_CALLS = 16
+"""A process with so many calls gets no more of them while its tenant may have another process."""
 
 _IDLE_SECONDS = 60.0
-_LOOK_SECONDS = 5.0
-_APART_SECONDS = 600.0
-_MOST_APART = 10_000
-_START_AGAIN_SECONDS = 1.0
+_IDLE_CHECK_SECONDS = 5.0
+_ISOLATION_SECONDS = 600.0
+_MAX_ISOLATED = 10_000
+_START_RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 class FunctionPool:
-    """At most so many processes; of those that the others leave, a tenant has `share` percent."""
+    """The processes of functions, at most `config.processes`.
+
+    A tenant has at most `share` percent of those that the other tenants leave.
+    """
 
     def __init__(self, config: FunctionConfig, share: int) -> None:
         self._config = config
         self._share = share
         self._processes: list[FunctionProcess] = []
         self._stopping = False
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._apart: dict[tuple[str, str], float] = {}
-        """Until when a tenant's function gets processes of its own, on the loop's clock."""
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._isolated: dict[tuple[str, str], float] = {}
+        """Until when a tenant's function is isolated, by the loop's clock."""
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Inside the block calls are done; afterwards no process is left."""
-        looking = asyncio.create_task(self._end_idle())
+        """Serve calls inside the block; afterwards no process is left."""
+        idle_check = asyncio.create_task(self._end_idle())
         try:
             yield
         finally:
             self._stopping = True
-            looking.cancel()
+            idle_check.cancel()
             for process in self._processes:
                 process.kill("the worker stops")
-            await asyncio.gather(*(process.ended() for process in self._processes))
+            await asyncio.gather(*(process.wait() for process in self._processes))
 
-    async def call(self, call: FunctionCall, files: Files, seconds: float) -> FunctionResult:
-        """Do a function within so many seconds, in a process of its tenant.
+    async def call(self, call: FunctionCall, seconds: float) -> FunctionResult:
+        """Call a function in a process of its tenant, for so many seconds at most.
 
         Raises TimeoutError, StepFailed for what the function does to its process, and whatever
         the function or its requests raise.
         """
-        key = call.work.tenant_id, call.function.entry
-        again = False
+        key = call.context.tenant_id, call.entry_point
+        repeated = False
         while True:
-            process = await self._acquire(key, again=again)
+            process = await self._acquire(key, repeated=repeated)
             try:
-                return await process.call(call, files, min(seconds, self._config.seconds))
+                return await process.call(call, min(seconds, self._config.seconds))
             except StartFailed as failed:
-                _log.error("no process for functions starts", extra={"cause": str(failed)})
-                await asyncio.sleep(_START_AGAIN_SECONDS)
+                _log.error(
+                    "no process for functions starts",
+                    extra={"event": "function_process.start_failed", "cause": str(failed)},
+                )
+                await asyncio.sleep(_START_RETRY_SECONDS)
             except ProcessEnded as ended:
                 if self._stopping:
                     raise asyncio.CancelledError from None
-                if process.served == 1:
-                    raise self._died(call, ended.death) from None
+                if process.total_calls == 1:
+                    raise self._died(key, ended.process_exit) from None
             except OutOfMemory:
                 process.retired = True
-                if process.served == 1:
+                if process.total_calls == 1:
                     raise self._out_of_memory(key) from None
-            except TookTooLong as late:
-                if not late.kept_waiting:
+            except CallTimedOut as timed_out:
+                if not timed_out.was_blocked:
                     raise self._timed_out(seconds) from None
             finally:
                 self._release(process)
-            again = True
+            repeated = True
 
-    async def _acquire(self, key: tuple[str, str], *, again: bool) -> FunctionProcess:
-        """Wait for a process: when the call is done `again`, for a new one of its own."""
+    async def _acquire(self, key: tuple[str, str], *, repeated: bool) -> FunctionProcess:
+        """Wait for a process; a `repeated` call gets a new one of its own."""
         while True:
-            process = self._find(key, again=again)
+            process = self._find(key, repeated=repeated)
             if process is not None:
-                process.held += 1
-                process.served += 1
+                process.open_calls += 1
+                process.total_calls += 1
                 return process
             change = asyncio.get_running_loop().create_future()
-            self._waiting.add(change)
+            self._waiters.add(change)
             try:
                 await change
             finally:
-                self._waiting.discard(change)
+                self._waiters.discard(change)
 
-    def _find(self, key: tuple[str, str], *, again: bool) -> FunctionProcess | None:
+    def _find(self, key: tuple[str, str], *, repeated: bool) -> FunctionProcess | None:
         tenant_id, _ = key
-        alone = again or self._is_apart(key)
+        exclusive = repeated or self._is_isolated(key)
         own = [one for one in self._processes if one.tenant_id == tenant_id and not one.retired]
-        if alone:
-            usable = [] if again else [one for one in own if not one.held]
+        if exclusive:
+            usable = [] if repeated else [one for one in own if not one.open_calls]
         else:
-            usable = sorted((one for one in own if not one.alone), key=lambda one: one.held)
-        if usable and (alone or usable[0].held < _CALLS_AT_ONCE):
-            usable[0].alone = alone
+            shared = (one for one in own if not one.exclusive)
+            usable = sorted(shared, key=lambda one: one.open_calls)
+        if usable and (exclusive or usable[0].open_calls < _SHARED_CALLS):
+            usable[0].exclusive = exclusive
             return usable[0]
         process = self._start(tenant_id)
         if process is not None:
-            process.alone = alone
+            process.exclusive = exclusive
             return process
         return usable[0] if usable else None
 
     def _start(self, tenant_id: str) -> FunctionProcess | None:
-        """Start a process, if there is room; else see that there will be."""
+        """Start a process if there is room; otherwise end an idle one, to make room."""
         own = [one for one in self._processes if one.tenant_id == tenant_id]
         others = len(self._processes) - len(own)
         share = max(1, (self._config.processes - others) * self._share // 100)
         if len(own) >= share:
-            self._end_one(own)
+            self._end_longest_idle(own)
         elif len(self._processes) >= self._config.processes:
-            self._end_one(self._processes)
+            self._end_longest_idle(self._processes)
         else:
-            process = FunctionProcess(tenant_id, self._config, self._ended)
+            process = FunctionProcess(tenant_id, self._config, self._remove)
             self._processes.append(process)
             return process
         return None
 
-    def _end_one(self, processes: list[FunctionProcess]) -> None:
-        """End the process that has had nothing to do for longest, if there is one."""
-        idle = [one for one in processes if not one.held and not one.retired]
+    def _end_longest_idle(self, processes: list[FunctionProcess]) -> None:
+        idle = [one for one in processes if not one.open_calls and not one.retired]
         if idle:
             min(idle, key=lambda one: one.idle_since).kill("another one is needed more")
 
     def _release(self, process: FunctionProcess) -> None:
-        process.held -= 1
-        for entry in process.unresponsive:
-            self._set_apart((process.tenant_id, entry))
-        if not process.held:
+        process.open_calls -= 1
+        for entry_point in process.unresponsive:
+            self._isolate((process.tenant_id, entry_point))
+        if not process.open_calls:
             process.idle_since = asyncio.get_running_loop().time()
-            process.alone = False
+            process.exclusive = False
             if process.retired:
                 process.kill("it takes no more calls")
-        self._tell_waiting()
+        self._notify_waiters()
 
-    def _ended(self, process: FunctionProcess) -> None:
+    def _remove(self, process: FunctionProcess) -> None:
         self._processes.remove(process)
-        self._tell_waiting()
+        self._notify_waiters()
 
-    def _tell_waiting(self) -> None:
-        for change in self._waiting:
+    def _notify_waiters(self) -> None:
+        for change in self._waiters:
             if not change.done():
                 change.set_result(None)
 
-    def _is_apart(self, key: tuple[str, str]) -> bool:
-        return self._apart.get(key, 0.0) > asyncio.get_running_loop().time()
+    def _is_isolated(self, key: tuple[str, str]) -> bool:
+        return self._isolated.get(key, 0.0) > asyncio.get_running_loop().time()
 
-    def _set_apart(self, key: tuple[str, str]) -> None:
-        self._apart.pop(key, None)
-        self._apart[key] = asyncio.get_running_loop().time() + _APART_SECONDS
-        if len(self._apart) > _MOST_APART:
-            del self._apart[next(iter(self._apart))]
+    def _isolate(self, key: tuple[str, str]) -> None:
+        self._isolated.pop(key, None)
+        self._isolated[key] = asyncio.get_running_loop().time() + _ISOLATION_SECONDS
+        if len(self._isolated) > _MAX_ISOLATED:
+            del self._isolated[next(iter(self._isolated))]
 
     async def _end_idle(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            longest = asyncio.get_running_loop().time() - _IDLE_SECONDS
+            await asyncio.sleep(_IDLE_CHECK_SECONDS)
+            limit = asyncio.get_running_loop().time() - _IDLE_SECONDS
             for process in self._processes:
-                if not process.held and process.idle_since < longest:
+                if not process.open_calls and process.idle_since < limit:
                     process.kill("it had nothing to do")
 
-    def _died(self, call: FunctionCall, death: Death) -> StepFailed:
-        self._set_apart((call.work.tenant_id, call.function.entry))
-        _log.warning("a function ended its process", extra={"cause": death.cause})
-        message = f"the function ended its process ({death.cause})"
-        if death.cause == "SIGKILL":
+    def _died(self, key: tuple[str, str], process_exit: ProcessExit) -> StepFailed:
+        self._isolate(key)
+        cause = process_exit.cause
+        _log.warning(
+            "a function ended its process",
+            extra={"event": "function_process.died", "cause": cause},
+        )
+        message = f"the function ended its process ({cause})"
+        if cause == "SIGKILL":
             message += ": perhaps the machine had no memory left"
-        text = ErrorText("FUNCTION_DIED", message, output=death.output)
+        text = ErrorText("FUNCTION_DIED", message, output=process_exit.output)
         return StepFailed("FUNCTION_DIED", message, text)
 
     def _out_of_memory(self, key: tuple[str, str]) -> StepFailed:
-        self._set_apart(key)
+        self._isolate(key)
         return StepImpossible(
             "FUNCTION_OUT_OF_MEMORY",
             f"the function wants more than the {self._config.memory_mib:,} MiB of memory "
