@@ -85,8 +85,8 @@ async def test_a_foreign_path_and_a_malformed_one_get_the_same_answer(
         "x",
     ]
 
-    told = {await _refusal(client, path) for path in paths}
-    assert told == {("InvalidInput", "ERROR_REASON_PATH_INVALID", _TEXT)}
+    refusals = {await _refusal(client, path) for path in paths}
+    assert refusals == {("InvalidInput", "ERROR_REASON_PATH_INVALID", _TEXT)}
 
 
 async def test_a_foreign_file_cannot_be_copied_or_read_in_a_batch(

@@ -80,9 +80,9 @@ async def test_values_end_where_3_mib_are_full(client: ArtifactsClient) -> None:
     file = await client.upload(client.draft(), body)
     results = await client.get(pointer(file, "/9"), *(pointer(file, f"/{n}") for n in range(5)))
 
-    told = [reason_of(result.status) for result in results if result.HasField("status")]
+    reasons = [reason_of(result.status) for result in results if result.HasField("status")]
     assert [len(result.data) for result in results] == [0, *[(1 << 20) + 2] * 2, 0, 0, 0]
-    assert told == ["ERROR_REASON_POINTER_INVALID", *["ERROR_REASON_BATCH_TOO_LARGE"] * 3]
+    assert reasons == ["ERROR_REASON_POINTER_INVALID", *["ERROR_REASON_BATCH_TOO_LARGE"] * 3]
 
 
 async def test_a_process_that_dies_over_a_file_is_replaced(client: ArtifactsClient) -> None:

@@ -35,25 +35,25 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
 
 
-class Road:
-    """The way to the store. What comes while it is closed waits, even when its sender has left."""
+class DelayingProxy:
+    """A TCP proxy before the store; it keeps what arrives while it is closed."""
 
     def __init__(self, store: StoreConfig) -> None:
         self._store = urlsplit(store.endpoint)
         self._late: list[bytes] = []
-        self._travellers: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self.closed = False
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[str]:
-        """Yield the address where it begins."""
-        server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+    async def running(self) -> AsyncGenerator[str]:
+        """Yield the proxy's address."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            await asyncio.gather(*self._travellers)
+            await asyncio.gather(*self._connections)
 
     async def deliver(self) -> int:
-        """Let what has been waiting arrive, one after another; return how many."""
+        """Send the requests that wait to the store, one after another; return how many."""
         for request in self._late:
             reader, writer = await self._connect()
             writer.write(request)
@@ -64,10 +64,10 @@ class Road:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._store.hostname, self._store.port)
 
-    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._travellers.add(asyncio.create_task(self._travel(reader, writer)))
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(asyncio.create_task(self._serve(reader, writer)))
 
-    async def _travel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.closed:
             self._late.append(await reader.read())
             await _close(writer)
@@ -91,17 +91,17 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.fixture
-def road(store: StoreConfig) -> Road:
-    return Road(store)
+def proxy(store: StoreConfig) -> DelayingProxy:
+    return DelayingProxy(store)
 
 
 @pytest.fixture
-async def far(
-    road: Road, store: StoreConfig, data: DataPlane, keys: Keys, client: ArtifactsClient
+async def proxied(
+    proxy: DelayingProxy, store: StoreConfig, data: DataPlane, keys: Keys, client: ArtifactsClient
 ) -> AsyncGenerator[ArtifactsClient]:
-    """The service at the other end of the road, for the same run."""
+    """A client of a service that reaches the store through the proxy, for the same run."""
     async with (
-        road.open() as address,
+        proxy.running() as address,
         ObjectStore(replace(store, endpoint=address)) as object_store,
     ):
         with compose("storage", COLLECTING, data, object_store) as service:
@@ -113,27 +113,30 @@ async def far(
 
 
 async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
-    far: ArtifactsClient, road: Road, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    proxied: ArtifactsClient,
+    proxy: DelayingProxy,
+    database: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The later one saw its own request end, and that says nothing about the first one's."""
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
-    announced = await far.create_upload(far.draft(), first)
-    road.closed = True
-    refused = (await far.put((far.draft(), first)))[0]
+    announced = await proxied.create_upload(proxied.draft(), first)
+    proxy.closed = True
+    refused = (await proxied.put((proxied.draft(), first)))[0]
     assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
-    road.closed = False
-    await _age_writes(database, far, "10 seconds")
+    proxy.closed = False
+    await _age_writes(database, proxied, "10 seconds")
     with pytest.raises(InvalidInput):
-        await far.send_upload(announced.upload.upload_id, first[:10])
-    await _age_writes(database, far, "1 minute")
+        await proxied.send_upload(announced.upload.upload_id, first[:10])
+    await _age_writes(database, proxied, "1 minute")
 
-    writing = asyncio.create_task(far.put_one(second, far.draft()))
-    await wait_for_file(far.on_disk(far.path()), writing)
-    assert await road.deliver()
+    writing = asyncio.create_task(proxied.put_one(second, proxied.draft()))
+    await wait_for_file(proxied.on_disk(proxied.path()), writing)
+    assert await proxy.deliver()
 
     assert (await writing).digest == digest_of(second)
-    assert await far.download(far.path()) == second
+    assert await proxied.download(proxied.path()) == second
 
 
 async def _age_writes(database: asyncpg.Connection, client: ArtifactsClient, age: str) -> None:

@@ -43,9 +43,9 @@ async def test_all_settings_that_are_wrong_are_reported_at_once(tmp_path: Path) 
     process = await _start(wrong, tmp_path / "log")
 
     assert await process.wait() == 1
-    told = (tmp_path / "log").read_text()
+    reported = (tmp_path / "log").read_text()
     for name in (*wrong, "S3_ACCESS_KEY", "NAGAYA_TENANT_ADDRESS", "NAGAYA_LISTEN"):
-        assert name in told
+        assert name in reported
 
 
 async def test_without_the_store_it_is_up_not_serving_and_says_what_it_waits_for(

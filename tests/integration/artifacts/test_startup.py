@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from artifacts.config import StoreConfig
     from dataplane.tenants import DataPlane
 
-OBJECTS = 3_000
+OBJECTS = 1_500
 REQUEST = re.compile(rb"^(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r$", re.MULTILINE)
 
 
@@ -45,7 +45,9 @@ class CountingProxy:
         """Yield the proxy's address."""
         async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            await asyncio.gather(*self._connections)
+            for connection in self._connections:  # the client may keep some open
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     @property
     def listed_prefixes(self) -> list[str]:
@@ -58,9 +60,15 @@ class CountingProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_store, to_store = await asyncio.open_connection(self._store.hostname, self._store.port)
-        await asyncio.gather(
-            self._pass(reader, to_store, count=True), self._pass(from_store, writer)
-        )
+        try:
+            await asyncio.gather(
+                self._pass(reader, to_store, count=True), self._pass(from_store, writer)
+            )
+        finally:
+            for end in (to_store, writer):
+                end.close()
+                with suppress(ConnectionError):
+                    await end.wait_closed()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool = False
@@ -75,8 +83,6 @@ class CountingProxy:
                 writer.write(data)
                 await writer.drain()
         writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
 
 
-class Store:
+class OwnStore:
     """An object store of the test's own, which it starts and stops."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,108 +68,113 @@ class Store:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def own_store(tmp_path: Path) -> OwnStore:
+    return OwnStore(tmp_path)
 
 
 @pytest.fixture
-async def far(
-    away: Store, data: DataPlane, keys: Keys, tenant_databases: TenantDatabases
+async def client(
+    own_store: OwnStore, data: DataPlane, keys: Keys, tenant_databases: TenantDatabases
 ) -> AsyncGenerator[ArtifactsClient]:
     """The service over the store that goes away."""
-    async with ObjectStore(away.config) as object_store:
+    async with ObjectStore(own_store.config) as object_store:
         with compose("storage", COLLECTING, data, object_store) as service:
             async with (
                 serve(keys, *service.bindings) as server,
                 server.channel(acting_for("acme", keys)) as channel,
             ):
                 yield ArtifactsClient(
-                    channel, away.folder, "acme", await tenant_databases.create_run("acme")
+                    channel, own_store.folder, "acme", await tenant_databases.create_run("acme")
                 )
 
 
 async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
-    away: Store, far: ArtifactsClient
+    own_store: OwnStore, client: ArtifactsClient
 ) -> None:
-    async with away.up():
-        kept = await far.put_one(b"kept", far.draft("artifacts/kept"))
-        announced = await far.create_upload(far.draft("artifacts/large"), b"large")
+    async with own_store.up():
+        kept = await client.put_one(b"kept", client.draft("artifacts/kept"))
+        announced = await client.create_upload(client.draft("artifacts/large"), b"large")
 
-    result = (await far.put((far.draft(), b"tea")))[0]
+    result = (await client.put((client.draft(), b"tea")))[0]
     assert reason_of(result.status) == "ERROR_REASON_STORE_UNAVAILABLE"
     for refused in (
-        far.send_upload(announced.upload.upload_id, b"large"),
-        far.download(kept.path),
-        far.copy(kept, far.draft("artifacts/copy")),
+        client.send_upload(announced.upload.upload_id, b"large"),
+        client.download(kept.path),
+        client.copy(kept, client.draft("artifacts/copy")),
     ):
         with pytest.raises(Unavailable) as error:
             await refused
         assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
-    assert (await far.create_upload(far.draft("artifacts/kept"), b"kept")).artifact == kept
+    assert (await client.create_upload(client.draft("artifacts/kept"), b"kept")).artifact == kept
 
-    async with away.up():
-        assert (await far.put_one(b"coffee", far.draft())).digest == digest_of(b"coffee")
-        assert (await far.send_upload(announced.upload.upload_id, b"large")).size_bytes == 5
-        assert await far.download(kept.path) == b"kept"
+    async with own_store.up():
+        assert (await client.put_one(b"coffee", client.draft())).digest == digest_of(b"coffee")
+        assert (await client.send_upload(announced.upload.upload_id, b"large")).size_bytes == 5
+        assert await client.download(kept.path) == b"kept"
 
 
 async def test_a_start_without_the_store_says_what_it_waits_for(
-    away: Store, caplog: pytest.LogCaptureFixture
+    own_store: OwnStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ObjectStore(away.config) as object_store:
+    async with ObjectStore(own_store.config) as object_store:
         waiting = asyncio.create_task(wait_for_store(object_store))
         await asyncio.sleep(0.5)
         assert not waiting.done()
-        assert vars(caplog.records[0])["waits_for"] == f"S3 at {away.server.endpoint}"
-        async with away.up():
+        assert vars(caplog.records[0])["waits_for"] == f"S3 at {own_store.server.endpoint}"
+        async with own_store.up():
             await waiting
 
 
 async def test_a_store_that_loses_what_is_cut_off_passes_the_probe_and_keeps_nothing(
-    away: Store,
+    own_store: OwnStore,
 ) -> None:
-    async with away.up(), ObjectStore(away.config) as object_store:
+    async with own_store.up(), ObjectStore(own_store.config) as object_store:
         assert await wait_for_store(object_store) is False
-        assert not [file for file in away.folder.rglob("*") if file.is_file()]
+        assert not [file for file in own_store.folder.rglob("*") if file.is_file()]
 
 
 async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
-    away: Store, far: ArtifactsClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    own_store: OwnStore,
+    client: ArtifactsClient,
+    database: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
     first, second = os.urandom(1000), os.urandom(2000)
-    async with away.up() as process:
-        await far.put_one(b"tea", far.draft("artifacts/warm"))
+    async with own_store.up() as process:
+        await client.put_one(b"tea", client.draft("artifacts/warm"))
         process.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        refused = (await far.put((far.draft(), first)))[0]
+        refused = (await client.put((client.draft(), first)))[0]
         assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
         await database.execute(
             "UPDATE artifact_writes SET renewed_at = renewed_at - interval '1 minute'"
         )
-        writing = asyncio.create_task(far.put_one(second, far.draft()))
+        writing = asyncio.create_task(client.put_one(second, client.draft()))
         await asyncio.sleep(0.3)
         process.send_signal(signal.SIGCONT)
 
         assert (await writing).digest == digest_of(second)
-        assert far.on_disk(far.path()).read_bytes() == second
-        assert await far.download(far.path()) == second
+        assert client.on_disk(client.path()).read_bytes() == second
+        assert await client.download(client.path()) == second
 
 
 async def test_a_store_that_dies_in_the_middle_of_an_upload_keeps_none_of_it(
-    away: Store, far: ArtifactsClient, database: asyncpg.Connection
+    own_store: OwnStore, client: ArtifactsClient, database: asyncpg.Connection
 ) -> None:
     body = os.urandom(64 * MEBIBYTE)
-    async with away.up() as process:
-        announced = await far.create_upload(far.draft(), body)
-        sending = asyncio.create_task(far.send_upload(announced.upload.upload_id, body))
-        while not list(away.folder.rglob(".rclone_temp_*")):  # noqa: ASYNC110 - it tells nobody
+    async with own_store.up() as process:
+        announced = await client.create_upload(client.draft(), body)
+        sending = asyncio.create_task(client.send_upload(announced.upload.upload_id, body))
+        while not list(own_store.folder.rglob(".rclone_temp_*")):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.001)
         process.kill()
         with pytest.raises(Unavailable) as error:
             await sending
         assert error.value.reason == "ERROR_REASON_STORE_UNAVAILABLE"
 
-    async with away.up():
-        assert (await far.send_upload(announced.upload.upload_id, body)).digest == digest_of(body)
-        assert far.on_disk(far.path()).read_bytes() == body
+    async with own_store.up():
+        assert (await client.send_upload(announced.upload.upload_id, body)).digest == digest_of(
+            body
+        )
+        assert client.on_disk(client.path()).read_bytes() == body

@@ -238,13 +238,13 @@ async def test_a_service_works_over_its_own_pools(server: RunningServer) -> None
     await tenants(server).CreateTenant(creation("acme"))
 
     async with connect_data_plane(channel, "llm-gateway") as data:
-        heard = asyncio.Event()
-        data.directory.on_change(lambda _: heard.set())
+        changed = asyncio.Event()
+        data.directory.on_change(lambda _: changed.set())
         await data.ready()
         async with asyncio.timeout(10):  # of a tenant made a moment ago one may hear a moment later
             while data.directory.active() != ("acme",):
-                await heard.wait()
-                heard.clear()
+                await changed.wait()
+                changed.clear()
         async with data.tenants.transaction("acme") as connection:
             await connection.execute("INSERT INTO calls DEFAULT VALUES")
             await audit.append(connection, "call.create", "call", "1")

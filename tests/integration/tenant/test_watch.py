@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """What a watcher has been told, until it is closed."""
+    """The events that a watcher has received."""
 
     def __init__(self, stub: tenant_service_pb2_grpc.TenantServiceStub) -> None:
         self._call = stub.WatchTenants(tenant_service_pb2.WatchTenantsRequest())
@@ -68,16 +68,16 @@ async def test_watchers_of_every_replica_hear_of_every_change(
 
     async with (
         replica() as other,
-        serve(keys, *other.bindings) as served_too,
+        serve(keys, *other.bindings) as other_server,
     ):
         here = Watch(tenant_service_pb2_grpc.TenantServiceStub(server.workload_channel("runs")))
         there = Watch(
-            tenant_service_pb2_grpc.TenantServiceStub(served_too.workload_channel("artifacts"))
+            tenant_service_pb2_grpc.TenantServiceStub(other_server.workload_channel("artifacts"))
         )
         for watch in (here, there):
             await watch.until(("acme", active))
         await tenants(server).CreateTenant(creation("globex", "r2"))
-        await tenants(served_too).SuspendTenant(
+        await tenants(other_server).SuspendTenant(
             tenant_service_pb2.SuspendTenantRequest(tenant_id="acme")
         )
         for watch in (here, there):
@@ -90,12 +90,12 @@ async def test_a_person_watches_only_the_tenants_of_the_token(server: RunningSer
     for n, name in enumerate(("acme", "globex")):
         await tenants(server).CreateTenant(creation(name, f"r{n}"))
 
-    active, told = ("globex", tenant_pb2.TENANT_STATE_ACTIVE), set[object]()
+    active, received = ("globex", tenant_pb2.TENANT_STATE_ACTIVE), set[object]()
     with watching(server.channel(tenants=["globex"])) as watch:
-        while not told >= {active, "synced"}:
-            told.add(await watch.next())
+        while not received >= {active, "synced"}:
+            received.add(await watch.next())
 
-    assert not [one for one in told if isinstance(one, tuple) and one[0] != "globex"]
+    assert not [one for one in received if isinstance(one, tuple) and one[0] != "globex"]
 
 
 async def test_a_lost_connection_to_the_registry_is_made_again(

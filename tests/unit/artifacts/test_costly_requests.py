@@ -93,7 +93,7 @@ COSTLY: dict[str, Case] = {
     "lists": putting(1, bytes_of(b"[]")),
     "fractions": putting(1, bytes_of(b"0.1")),
     "headings": putting(1, b"# a\n" * (INLINE_BYTES // 4), file_type="text/markdown"),
-    "fences": putting(1, b"```\n~~~\n" * (INLINE_BYTES // 8), file_type="text/markdown"),
+    "code blocks": putting(1, b"```\n~~~\n" * (INLINE_BYTES // 8), file_type="text/markdown"),
     "many large files": putting(47, bytes_of(b"[]")),
     "pointers": getting(PATH, "/0" * 256),
     "escapes in pointers": getting(PATH, "/" + "~0" * 255),
@@ -126,9 +126,9 @@ def test_no_values_of_a_small_file_take_the_loop_for_long(piece: bytes, count: i
     size = INLINE_BYTES // count  # what is read on the loop
     body = b"[" + b"[" + b",".join([piece] * (size // (len(piece) + 1) - 2)) + b"]]"
 
-    def spent() -> float:
+    def measure() -> float:
         began = time.process_time()
         extract_values(body, ["/0"] * count, 3 << 20)
         return time.process_time() - began
 
-    assert min(spent() for _ in range(4)) < SECONDS
+    assert min(measure() for _ in range(4)) < SECONDS

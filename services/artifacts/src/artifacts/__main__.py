@@ -16,6 +16,7 @@ from servicekit.process import run
 
 
 async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
     telemetry.start("artifacts", config.server)
     signer = WorkloadSigner.from_file("artifacts", config.server.workload_key_file)
     async with (

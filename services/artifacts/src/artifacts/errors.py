@@ -42,6 +42,8 @@ from servicekit.errors import (
 
 
 class BatchTooLarge(InvalidInput):
+    """The files of a batch are larger than 3 MiB together."""
+
     reason = "ERROR_REASON_BATCH_TOO_LARGE"
     hint = "Send fewer at once; large files go by CreateUpload and come by DownloadArtifact."
 
@@ -52,6 +54,8 @@ class BatchTooLarge(InvalidInput):
 
 
 class NameInvalid(InvalidInput):
+    """The name is malformed, or collides with a file or folder."""
+
     reason = "ERROR_REASON_NAME_INVALID"
     hint = "Choose a name that is free, and that is no folder of another file's nor inside one."
 
@@ -60,6 +64,8 @@ class NameInvalid(InvalidInput):
 
 
 class PathInvalid(InvalidInput):
+    """The path is malformed, or another tenant's."""
+
     reason = "ERROR_REASON_PATH_INVALID"
     hint = "Use a path that this service returned for the tenant."
 
@@ -68,6 +74,8 @@ class PathInvalid(InvalidInput):
 
 
 class PointerInvalid(InvalidInput):
+    """The JSON pointer is malformed, or names no value."""
+
     reason = "ERROR_REASON_POINTER_INVALID"
     hint = "A pointer follows RFC 6901, such as /sections/3/title."
 
@@ -76,6 +84,8 @@ class PointerInvalid(InvalidInput):
 
 
 class SizeMismatch(InvalidInput):
+    """More or fewer bytes arrived than were declared."""
+
     reason = "ERROR_REASON_SIZE_MISMATCH"
     hint = "Announce the file's true size with CreateUpload, then send all of it."
 
@@ -86,11 +96,15 @@ class SizeMismatch(InvalidInput):
 
 
 class StreamInvalid(InvalidInput):
+    """The messages of UploadArtifact are in the wrong order."""
+
     reason = "ERROR_REASON_STREAM_INVALID"
     hint = "Name the upload in the first message; the others carry bytes."
 
 
 class ValueTooLarge(InvalidInput):
+    """The file is too large to extract JSON values from it."""
+
     reason = "ERROR_REASON_VALUE_TOO_LARGE"
     hint = "Download the file and take the value out of it yourself."
 
@@ -102,6 +116,8 @@ class ValueTooLarge(InvalidInput):
 
 
 class PathReserved(Forbidden):
+    """The caller may not write this file; `writer` may."""
+
     reason = "ERROR_REASON_PATH_RESERVED"
     hint = (
         "People write into step `input` of a run that is held, until it is started; "
@@ -116,6 +132,8 @@ class PathReserved(Forbidden):
 
 
 class ArtifactNotFound(NotFound):
+    """No file is committed at the path."""
+
     reason = "ERROR_REASON_ARTIFACT_NOT_FOUND"
     hint = "List the run's files with ListArtifacts."
 
@@ -124,6 +142,8 @@ class ArtifactNotFound(NotFound):
 
 
 class UploadNotFound(NotFound):
+    """The upload does not exist, or has expired."""
+
     reason = "ERROR_REASON_UPLOAD_NOT_FOUND"
     hint = "Announce the file again with CreateUpload."
 
@@ -132,6 +152,8 @@ class UploadNotFound(NotFound):
 
 
 class ArtifactConflict(Conflict):
+    """A file with other bytes is committed at the path."""
+
     reason = "ERROR_REASON_ARTIFACT_CONFLICT"
     hint = "A committed file never changes: use another name, or take the file that is there."
 
@@ -140,6 +162,8 @@ class ArtifactConflict(Conflict):
 
 
 class DigestUnexpected(Conflict):
+    """The committed file has another digest than the caller expects."""
+
     reason = "ERROR_REASON_DIGEST_UNEXPECTED"
     hint = "Ask with the digest of the file that is committed."
 
@@ -148,6 +172,8 @@ class DigestUnexpected(Conflict):
 
 
 class RunNotFound(Conflict):
+    """The file's run does not exist."""
+
     reason = "ERROR_REASON_RUN_NOT_FOUND"
     hint = "Create the run first; its files belong to it."
 
@@ -156,6 +182,8 @@ class RunNotFound(Conflict):
 
 
 class RangeInvalid(OutOfRange):
+    """The offset is beyond the end of the file."""
+
     reason = "ERROR_REASON_RANGE_INVALID"
     hint = "Begin at an offset within the file."
 
@@ -166,6 +194,8 @@ class RangeInvalid(OutOfRange):
 
 
 class StoreUnavailable(Unavailable):
+    """The object store cannot be reached, or refused the request."""
+
     reason = "ERROR_REASON_STORE_UNAVAILABLE"
     hint = "Nothing has been committed; call again."
 
@@ -175,6 +205,8 @@ class PutOutcomeUnknown(StoreUnavailable):
 
 
 class ArtifactCorrupt(DataLoss):
+    """The stored bytes are missing or do not match their digest."""
+
     reason = "ERROR_REASON_ARTIFACT_CORRUPT"
     hint = "The store has lost or changed the file: restore it from a backup of the store."
 
@@ -183,6 +215,8 @@ class ArtifactCorrupt(DataLoss):
 
 
 class DigestMismatch(DataLoss):
+    """The received bytes do not match the declared digest."""
+
     reason = "ERROR_REASON_DIGEST_MISMATCH"
     hint = "Nothing was stored; send the bytes again."
 

@@ -23,7 +23,7 @@ _METADATA_BYTES = 4096
 
 
 def draft(layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactDraft) -> Draft:
-    """Raises NameInvalid, RequestInvalid."""
+    """Convert a draft. Raises NameInvalid, RequestInvalid."""
     _refuse_nul("summary", message.summary)
     return Draft(
         key=layout.key(tenant_id, message.run_id, message.step, message.name),
@@ -40,7 +40,7 @@ def draft(layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactDr
 def pointer(
     layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactPointer
 ) -> ArtifactPointer:
-    """Raises PathInvalid."""
+    """Convert a pointer. Raises PathInvalid."""
     return ArtifactPointer(
         layout.parse(tenant_id, message.path), message.digest, message.json_pointer
     )

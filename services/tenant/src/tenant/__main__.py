@@ -11,6 +11,7 @@ from tenant.config import Config
 
 
 async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
     telemetry.start("tenant", config.server)
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
     async with compose(config) as tenant:

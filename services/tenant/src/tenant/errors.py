@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 class MigrationInvalid(InvalidInput):
+    """A published file has a command, number or requirement that is not allowed."""
+
     reason = "ERROR_REASON_MIGRATION_INVALID"
     hint = "Number a target's files from 1 without a gap, and leave transactions to the runner."
 
@@ -36,6 +38,8 @@ class MigrationInvalid(InvalidInput):
 
 
 class TenantNotFound(NotFound):
+    """No tenant has this id."""
+
     reason = "ERROR_REASON_TENANT_NOT_FOUND"
     hint = "List the tenants with ListTenants."
 
@@ -44,6 +48,8 @@ class TenantNotFound(NotFound):
 
 
 class RequestIdReused(AlreadyExists):
+    """The request id belongs to a request with other content."""
+
     reason = "ERROR_REASON_REQUEST_ID_REUSED"
     hint = "Use a new request_id for a new request."
 
@@ -52,6 +58,8 @@ class RequestIdReused(AlreadyExists):
 
 
 class TenantExists(AlreadyExists):
+    """The tenant id is taken by another request."""
+
     reason = "ERROR_REASON_TENANT_EXISTS"
     hint = "Choose another id, or send the request_id that created it."
 
@@ -60,6 +68,8 @@ class TenantExists(AlreadyExists):
 
 
 class MigrationChanged(Conflict):
+    """A published migration was sent with another content."""
+
     reason = "ERROR_REASON_MIGRATION_CHANGED"
     hint = "A published file never changes; write what is to change into a new one."
 
@@ -72,6 +82,8 @@ class MigrationChanged(Conflict):
 
 
 class MigrationFailed(Conflict):
+    """A migration could not be applied to one database; `sqlstate` says why."""
+
     reason = "ERROR_REASON_MIGRATION_FAILED"
     hint = "GetSchemaStatus tells how far each database has come; correct the file, publish again."
 
@@ -85,6 +97,8 @@ class MigrationFailed(Conflict):
 
 
 class MigrationsUnpublished(Conflict):
+    """A required service has not published its migrations yet."""
+
     reason = "ERROR_REASON_MIGRATIONS_UNPUBLISHED"
     hint = "Start the services named; each publishes its migrations when it starts."
 
@@ -94,6 +108,8 @@ class MigrationsUnpublished(Conflict):
 
 
 class TenantNotReady(Conflict):
+    """The tenant is being created, or is suspended."""
+
     reason = "ERROR_REASON_TENANT_NOT_READY"
     hint = "Finish its creation with the same CreateTenant, or resume it with ResumeTenant."
 
@@ -102,6 +118,8 @@ class TenantNotReady(Conflict):
 
 
 class ServerUnavailable(Unavailable):
+    """The PostgreSQL server cannot be reached."""
+
     reason = "ERROR_REASON_SERVER_UNAVAILABLE"
     hint = "Nothing is lost; call again."
 

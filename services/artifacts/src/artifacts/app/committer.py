@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING
 from artifacts.app.body_verifier import INLINE_BYTES, BodyVerifier
 from artifacts.app.leases import LEASE_BACKOFF, WriteLease, lost_lease_errors
 from artifacts.domain.facts import count_facts, with_facts
-from artifacts.domain.files import (
-    Artifact,
-    ContentDigests,
-    ContentHasher,
-    Submission,
-    WriteTarget,
-)
+from artifacts.domain.files import Artifact, ContentDigests, ContentHasher, Submission, WriteTarget
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
 from artifacts.object_store.client import ObjectDamaged

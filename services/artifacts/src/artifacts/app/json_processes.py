@@ -49,6 +49,7 @@ class JsonProcesses:
             return await self._values(tenant_id, body, json_pointers, limit)
 
     def close(self) -> None:
+        """Let the processes end, without waiting for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _values(

@@ -101,9 +101,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return pb.BatchGetArtifactsResponse(results=map(wire.get_result, outcomes))
 
 
-async def _bodies(
-    requests: AsyncIterator[pb.UploadArtifactRequest],
-) -> AsyncIterator[bytes]:
+async def _bodies(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:
     async for request in requests:
         if request.WhichOneof("part") != "data":
             raise StreamInvalid("a later message carries no bytes")

@@ -74,12 +74,7 @@ async def find_around(
 
 
 async def page(
-    connection: Connection,
-    layout: BucketLayout,
-    tenant_id: str,
-    folder: str,
-    size: int,
-    token: str,
+    connection: Connection, layout: BucketLayout, tenant_id: str, folder: str, size: int, token: str
 ) -> paging.Page[Artifact]:
     """Return one page of a folder's files, sorted by path."""
     limit = size or paging.DEFAULT_SIZE
@@ -93,10 +88,7 @@ async def page(
         """
     rows = await connection.fetch(
         paging.within_bytes(
-            files,
-            "file_path",
-            "octet_length(coalesce(metadata::text, ''))",
-            paging.JSON_PAGE_BYTES,
+            files, "file_path", "octet_length(coalesce(metadata::text, ''))", paging.JSON_PAGE_BYTES
         ),
         folder,
         paging.decode(token, str),

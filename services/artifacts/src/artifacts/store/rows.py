@@ -19,6 +19,7 @@ ARTIFACT_COLUMNS = (
 
 
 def draft(layout: BucketLayout, tenant_id: str, row: asyncpg.Record) -> Draft:
+    """Convert a row of `artifacts` or `uploads`."""
     return Draft(
         key=layout.parse(tenant_id, row["file_path"]),
         item=row["item"],
@@ -32,6 +33,7 @@ def draft(layout: BucketLayout, tenant_id: str, row: asyncpg.Record) -> Draft:
 
 
 def artifact(layout: BucketLayout, tenant_id: str, row: asyncpg.Record) -> Artifact:
+    """Convert a row of `artifacts` with ARTIFACT_COLUMNS."""
     return Artifact(
         artifact_id=row["id"],
         draft=draft(layout, tenant_id, row),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 async def not_held(connection: Connection, run_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Return those of these runs that exist and are not held."""
     rows = await connection.fetch(
-        "SELECT id FROM unnest($1::uuid[]) AS run (id) WHERE NOT run_is_held(id)",
-        list(run_ids),
+        "SELECT id FROM unnest($1::uuid[]) AS run (id) WHERE NOT run_is_held(id)", list(run_ids)
     )
     return frozenset(row["id"] for row in rows)

@@ -36,10 +36,10 @@ async def ensure_manager(
             f'GRANT "{manager}" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE',
         ]
     if template is not None and not await _can_grant(connection, manager, template.group):
-        granted = names(template.roles)
+        members = names(template.roles)
         statements += [
             f'SET LOCAL ROLE "{template.manager}"',
-            f'GRANT {granted} TO "{manager}" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE',
+            f'GRANT {members} TO "{manager}" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE',
         ]
     if len(statements) == 1:
         return

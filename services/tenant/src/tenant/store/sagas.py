@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 
 async def insert(connection: Connection, tenant_id: str) -> None:
+    """Record that a creation begins."""
     await connection.execute("INSERT INTO sagas (kind, tenant_id) VALUES ('create', $1)", tenant_id)
 
 

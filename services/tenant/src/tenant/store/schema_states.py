@@ -125,11 +125,7 @@ async def replaceable_numbers(connection: Connection, service: str) -> dict[str,
 
 
 async def page(
-    connection: Connection,
-    tenant_id: str,
-    covered: Collection[str] | None,
-    size: int,
-    token: str,
+    connection: Connection, tenant_id: str, covered: Collection[str] | None, size: int, token: str
 ) -> paging.Page[SchemaStatus]:
     """Return one page of statuses, sorted by tenant and service.
 
