@@ -82,9 +82,9 @@ CASES = {
         "responses", Reply((RESPONSES.ended(output=OUTPUT),)), output="hi there"),
     "JSON in place of a stream": Case(
         "chat", Reply.of_json(CHAT.unstreamed("hi there")), output="hi there"),
-    "no usage": Case("chat", Reply((CHAT.said("hi there"), CHAT.ended("stop"), CHAT.done())),
+    "no usage": Case("chat", Reply((CHAT.delta("hi there"), CHAT.ended("stop"), CHAT.done())),
                      output="hi there"),
-    "a fence": Case("chat", chat(CHAT.said('```json\n{"title": "x"}\n```'), CHAT.ended("stop")),
+    "a fence": Case("chat", chat(CHAT.delta('```json\n{"title": "x"}\n```'), CHAT.ended("stop")),
                     output={"title": "x"}, llm=(SCHEMA,)),
 }  # fmt: skip
 

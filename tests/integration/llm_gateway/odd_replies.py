@@ -18,7 +18,7 @@ JSON = "application/json"
 STOP, CUT, REFUSAL = "FINISH_REASON_STOP", "FINISH_REASON_LENGTH", "FINISH_REASON_REFUSAL"
 INVALID, INCOMPLETE, AWAY = "REPLY_INVALID", "REPLY_INCOMPLETE", "PROVIDER_UNAVAILABLE"
 LIMITED, REFUSED, UNKNOWN = "PROVIDER_LIMITED", "PROVIDER_REFUSED", "CALL_OUTCOME_UNKNOWN"
-HALF = CHAT.said("half ")
+HALF = CHAT.delta("half ")
 PAGE = "<!doctype html><html><head><title>Sign in</title></head><body>Corporate proxy</body></html>"
 JAPANESE = "青鷺が堰に立っていた。"
 
@@ -66,22 +66,22 @@ ODD: dict[str, Odd] = {
         {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, "error")),
         STOP, output=5, estimated=False),
     "chat: OpenRouter's error after end and usage": Odd("chat", of("chat",
-        CHAT.said(HI), CHAT.ended("stop"), CHAT.used(), CHAT.error(code=502, message="x")),
+        CHAT.delta(HI), CHAT.ended("stop"), CHAT.used(), CHAT.error(code=502, message="x")),
         STOP, output=5, estimated=False),
     "chat: the end told twice, text between": Odd("chat", of("chat",
-        CHAT.said("hi "), CHAT.ended("stop"), CHAT.said("there"), CHAT_END), STOP),
-    "chat: the end told twice": Odd("chat", of("chat", CHAT.said(HI), CHAT.ended("stop"),
+        CHAT.delta("hi "), CHAT.ended("stop"), CHAT.delta("there"), CHAT_END), STOP),
+    "chat: the end told twice": Odd("chat", of("chat", CHAT.delta(HI), CHAT.ended("stop"),
         CHAT_END), STOP),
     "gemini: the end told twice, text between": Odd("gemini", of("gemini",
         GEMINI.chunk([{"text": "hi "}], "STOP"), GEMINI.chunk([{"text": "there"}], "STOP")), STOP),
-    "claude: usage that shrinks": Odd("claude", of("claude", CLAUDE.began(), CLAUDE.said(HI),
+    "claude: usage that shrinks": Odd("claude", of("claude", CLAUDE.began(), CLAUDE.delta(HI),
         CLAUDE.event("message_delta", delta={}, usage={"output_tokens": 50}), CLAUDE.ended(),
         CLAUDE.done()), STOP, output=50, estimated=False),
     "chat: vLLM's running usage": Odd("chat", of("chat", *(CHAT.chunk({"content": each}).replace(
         '"object"', f'"usage": {{"prompt_tokens": 10, "completion_tokens": {n}}}, "object"')
         for n, each in enumerate(("hi", " ", "there"), 1)), CHAT.ended("stop"), CHAT.used(10, 3),
         CHAT.done()), STOP, output=3, estimated=False),
-    "chat: only a total": Odd("chat", of("chat", CHAT.said(HI), CHAT.ended("stop"),
+    "chat: only a total": Odd("chat", of("chat", CHAT.delta(HI), CHAT.ended("stop"),
         event({"choices": [], "usage": {"total_tokens": 40}})), STOP, estimated=True),
     "gemini: a pretty list, cut in the middle of characters": Odd("gemini", Reply(
         tuple(PRETTY[n:n + 7] for n in range(0, len(PRETTY), 7)), content_type=JSON), STOP,
@@ -98,10 +98,10 @@ ODD: dict[str, Odd] = {
         ("retry: 3000\n\nid: 1\n" + CHAT_WHOLE.replace("\n\n", "\nid: 2\nretry: 1\n\n"),)), STOP),
     "chat: one event of 2 MB": Odd("chat", of("chat",
         CHAT.chunk({"content": "x" * 2_000_000}), CHAT_END), STOP, text="x" * 2_000_000),
-    "chat: 60,000 deltas": Odd("chat", of("chat", CHAT.said("four") * 60_000, CHAT_END), STOP,
+    "chat: 60,000 deltas": Odd("chat", of("chat", CHAT.delta("four") * 60_000, CHAT_END), STOP,
                                text="four" * 60_000),
     "chat: 20,000 events without empty lines": Odd("chat", of("chat",
-        *(CHAT.said("four").replace("\n\n", "\n") * 10 for _ in range(2_000)), CHAT_END), STOP,
+        *(CHAT.delta("four").replace("\n\n", "\n") * 10 for _ in range(2_000)), CHAT_END), STOP,
         text="four" * 20_000),
     "chat: gzip without its last bytes": Odd("chat", Reply((gzip.compress(
         CHAT_WHOLE.encode())[:-8],), headers={"content-encoding": "gzip"}), STOP),
@@ -115,7 +115,7 @@ ODD: dict[str, Odd] = {
     "chat: chunks of nothing": Odd("chat", of("chat", event({"id": "chat-1", "choices": None}),
         event({"id": "chat-1", "choices": [None]}), event({"choices": [{"delta": None}]}),
         event({"usage": []}), CHAT_WHOLE), STOP),
-    "chat: Azure's filter results after the end": Odd("chat", of("chat", CHAT.said(HI),
+    "chat: Azure's filter results after the end": Odd("chat", of("chat", CHAT.delta(HI),
         CHAT.ended("stop"), event({"id": "", "choices": [{"index": 0, "finish_reason": None,
         "content_filter_offsets": {"end_offset": 9}, "content_filter_results": {}}]}),
         CHAT.used(), CHAT.done()), STOP),
@@ -123,7 +123,7 @@ ODD: dict[str, Odd] = {
         json.dumps(CHAT.unstreamed(HI))), content_type=JSON), STOP),
     "claude: blocks that nobody knows": Odd("claude", of("claude", CLAUDE.began(), CLAUDE.event(
         "content_block_delta", index=0, delta={"type": "signature_delta", "signature": "x"}),
-        CLAUDE.said(HI), CLAUDE.event("content_block_delta", index=1,
+        CLAUDE.delta(HI), CLAUDE.event("content_block_delta", index=1,
         delta={"type": "citations_delta", "citation": {}}), CLAUDE.ended(), CLAUDE.done()), STOP),
     "gemini: the prompt's tokens first, the reply's last": Odd("gemini", of("gemini",
         event({"usageMetadata": {"promptTokenCount": 10}, "candidates": [
@@ -131,7 +131,7 @@ ODD: dict[str, Odd] = {
         event({"usageMetadata": {"candidatesTokenCount": 7}, "candidates": [
             {"finishReason": "STOP"}]})), STOP, output=7, estimated=False),
     # no whole replies
-    "gemini: blocked after some text": Odd("gemini", of("gemini", GEMINI.said("half"),
+    "gemini: blocked after some text": Odd("gemini", of("gemini", GEMINI.delta("half"),
         event({"promptFeedback": {"blockReason": "OTHER"}})), REFUSAL, text="half"),
     "gemini: counters and nothing else": Odd("gemini", of("gemini",
         event({"usageMetadata": {"promptTokenCount": 10}})), INVALID),
@@ -141,31 +141,31 @@ ODD: dict[str, Odd] = {
         text="", estimated=False),
     "responses: reasoning and nothing else": Odd("responses", of("responses", RESPONSES.began(),
         RESPONSES.ended(output=[{"type": "reasoning", "summary": []}])), "REPLY_EMPTY", output=5),
-    "responses: cut, and no usage": Odd("responses", of("responses", RESPONSES.said("half"),
+    "responses: cut, and no usage": Odd("responses", of("responses", RESPONSES.delta("half"),
         RESPONSES.ended("incomplete", usage=None,
                         incomplete_details={"reason": "max_output_tokens"})), CUT, text="half",
         output=1, estimated=True),
     "responses: a delta lost in the middle": Odd("responses", of("responses", RESPONSES.began(),
-        RESPONSES.said("hi "), RESPONSES.said("there"), RESPONSES.ended(output=[
+        RESPONSES.delta("hi "), RESPONSES.delta("there"), RESPONSES.ended(output=[
             {"type": "message", "content": [{"type": "output_text", "text": "hi over there"}]}])),
         INVALID, output=5, estimated=False),
     "responses: the first deltas lost": Odd("responses", of("responses", RESPONSES.began(),
-        RESPONSES.said("there"), RESPONSES.ended(output=[
+        RESPONSES.delta("there"), RESPONSES.ended(output=[
             {"type": "message", "content": [{"type": "output_text", "text": HI}]}])), INVALID),
     "responses: space that the end leaves out": Odd("responses", of("responses", RESPONSES.began(),
-        RESPONSES.said("\n\n"), RESPONSES.said(HI), RESPONSES.ended(output=[
+        RESPONSES.delta("\n\n"), RESPONSES.delta(HI), RESPONSES.ended(output=[
             {"type": "message", "content": [{"type": "output_text", "text": HI}]}])), STOP,
         text="\n\n" + HI),
-    "chat: a delta lost, the message whole": Odd("chat", of("chat", CHAT.said("hi "),
-        CHAT.said("there"), event({"id": "chat-1", "choices": [{"index": 0, "finish_reason": "stop",
-        "message": {"content": "hi over there"}}]})), INVALID),
+    "chat: a delta lost, the message whole": Odd("chat", of("chat", CHAT.delta("hi "),
+        CHAT.delta("there"), event({"id": "chat-1", "choices": [{"index": 0,
+        "finish_reason": "stop", "message": {"content": "hi over there"}}]})), INVALID),
     "responses: still under way": Odd("responses", Reply.of_json(
         {"object": "response", "status": "in_progress", "output": []}), INVALID),
-    "claude: no reason to stop": Odd("claude", of("claude", CLAUDE.began(), CLAUDE.said("half"),
+    "claude: no reason to stop": Odd("claude", of("claude", CLAUDE.began(), CLAUDE.delta("half"),
         CLAUDE.done()), INVALID, estimated=True),
     "chat: the mark of the end only": Odd("chat", of("chat", HALF, CHAT.done()), INVALID),
     "chat: half an event in the middle": Odd("chat", of("chat", HALF, 'data: {"id": "ch\n\n',
-        CHAT.said("more"), CHAT_END), INVALID),
+        CHAT.delta("more"), CHAT_END), INVALID),
     "chat: numbers for events": Odd("chat", of("chat", "data: 123\n\n", CHAT_WHOLE), INVALID),
     "chat: text and a tool call, ended by stop": Odd("chat", of("chat", CHAT.chunk(
         {"content": HI, "tool_calls": [{"index": 0, "function": {"name": "f"}}]}), CHAT_END),

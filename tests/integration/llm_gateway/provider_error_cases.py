@@ -54,7 +54,7 @@ def gemini(code: int, status: str, message: str = "m", **more: Fields) -> Fields
 LIMITED, REFUSED, POLICY = "PROVIDER_LIMITED", "PROVIDER_REFUSED", "REPLY_REFUSED"
 AGAIN: Fields = {"reason": "PROVIDER_UNAVAILABLE", "requests": 3}
 MONEY, SCHEMA = "credit or spend limit", "does not take the output schema"
-HALF = CHAT.said("half ")
+HALF = CHAT.delta("half ")
 CASES = {
     # money, which waiting does not bring back
     **{f"claude: {code}": Case("claude", status, claude(kind, code=code), LIMITED, code, MONEY)
@@ -117,7 +117,7 @@ CASES = {
     "claude: a conflict inside a stream": Case(
         "claude", 200, CLAUDE.began() + event(claude("conflict_error"), "error"), **AGAIN),
     "claude: by the event's name": Case(
-        "claude", 200, CLAUDE.began() + CLAUDE.said("hi")
+        "claude", 200, CLAUDE.began() + CLAUDE.delta("hi")
         + event({"error": {"type": "overloaded_error", "message": "x"}}, "error"), **AGAIN),
     "claude: in plain words": Case(
         "claude", 200, CLAUDE.began() + event("overloaded", "error"), **AGAIN),

@@ -31,31 +31,31 @@ OF_ONE: dict[str, tuple[str, tuple[Piece, ...]]] = {
     "pieces in messages": ("chat", (message("hi "), message("there"), CHAT_END)),
     "growing messages": ("chat", (message("hi "), message("hi th"), message(HI), CHAT_END)),
     "the whole message after the deltas": ("chat", (
-        CHAT.said("hi "), CHAT.said("there"), message(HI), CHAT_END)),
+        CHAT.delta("hi "), CHAT.delta("there"), message(HI), CHAT_END)),
     "a message in parts": ("chat", (message([{"type": "text", "text": HI}]), CHAT_END)),
     "the end and the text in one chunk": ("chat", (
         CHAT.chunk({"content": HI}, "stop"), CHAT.used(), CHAT.done())),
-    "the usage before the end": ("chat", (CHAT.said(HI), CHAT.used(), CHAT.ended("stop"))),
+    "the usage before the end": ("chat", (CHAT.delta(HI), CHAT.used(), CHAT.ended("stop"))),
     "another id in each chunk": ("chat", (
-        CHAT.said("hi "), CHAT.said("there").replace("chat-1", "chat-2"), CHAT_END)),
+        CHAT.delta("hi "), CHAT.delta("there").replace("chat-1", "chat-2"), CHAT_END)),
     "an index that is text": (
         "chat",
-        (CHAT.said(HI).replace('"index": 0', '"index": "0"'), CHAT_END),
+        (CHAT.delta(HI).replace('"index": 0', '"index": "0"'), CHAT_END),
     ),
     "no tools, told": ("chat", (CHAT.chunk({"content": HI, "tool_calls": []}), CHAT_END)),
     "a second choice, first": ("chat", (
-        CHAT.chunk({"content": "other"}, index=1), CHAT.said(HI), CHAT_END)),
+        CHAT.chunk({"content": "other"}, index=1), CHAT.delta(HI), CHAT_END)),
     "a second choice, between and at the end": ("chat", (
-        CHAT.said("hi "), CHAT.chunk({"content": "other"}, index=1), CHAT.said("there"),
+        CHAT.delta("hi "), CHAT.chunk({"content": "other"}, index=1), CHAT.delta("there"),
         CHAT.ended("stop"), CHAT.chunk({}, "length", index=1), CHAT.used(), CHAT.done())),
     "two choices in one chunk": ("chat", (
         event({"id": "c", "choices": [{"index": 1, "delta": {"content": "other"}},
                                       {"index": 0, "delta": {"content": HI}}]}), CHAT_END)),
     "another reply after the end": ("chat", (
-        *CHAT.whole(HI)[:-1], CHAT.said(" and more").replace("chat-1", "chat-2"))),
+        *CHAT.whole(HI)[:-1], CHAT.delta(" and more").replace("chat-1", "chat-2"))),
     "Azure's chunks without choices": ("chat", (
         event({"id": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}),
-        CHAT.said(HI), CHAT_END)),
+        CHAT.delta(HI), CHAT_END)),
     "text only in the last event": ("responses", (
         RESPONSES.began(), RESPONSES.ended(output=OUTPUT))),
     "text only in the event of its part": ("responses", (
@@ -63,15 +63,15 @@ OF_ONE: dict[str, tuple[str, tuple[Piece, ...]]] = {
         RESPONSES.event("response.output_text.done", output_index=1, content_index=0, text=HI),
         RESPONSES.ended())),
     "the last delta lost": ("responses", (
-        RESPONSES.began(), RESPONSES.said("hi "), RESPONSES.ended(output=OUTPUT))),
+        RESPONSES.began(), RESPONSES.delta("hi "), RESPONSES.ended(output=OUTPUT))),
     "everything told four times": ("responses", (
-        RESPONSES.began(), RESPONSES.said("hi "), RESPONSES.said("there"),
+        RESPONSES.began(), RESPONSES.delta("hi "), RESPONSES.delta("there"),
         RESPONSES.event("response.output_text.done", output_index=1, content_index=0, text=HI),
         RESPONSES.event("response.content_part.done", part=OUTPUT[1]),
         RESPONSES.event("response.output_item.done", item=OUTPUT[1]),
         RESPONSES.ended(output=OUTPUT))),
     "keepalives": ("responses", (
-        RESPONSES.began(), RESPONSES.event("keepalive", sequence_number=3), RESPONSES.said(HI),
+        RESPONSES.began(), RESPONSES.event("keepalive", sequence_number=3), RESPONSES.delta(HI),
         RESPONSES.ended())),
     "text in the start of its block": ("claude", (
         CLAUDE.began(),
@@ -87,16 +87,16 @@ OF_ONE: dict[str, tuple[str, tuple[Piece, ...]]] = {
         event({"candidates": [{"index": 1, "content": {"parts": [{"text": "other"}]}}]}),
         *GEMINI.whole(HI))),
     "another reply after Gemini's end": ("gemini", (
-        *GEMINI.whole(HI), GEMINI.said(" more").replace("gemini-1", "gemini-2"))),
+        *GEMINI.whole(HI), GEMINI.delta(" more").replace("gemini-1", "gemini-2"))),
 }  # fmt: skip
 
 # Two replies in one stream, the first of which has not ended.
 TWO: dict[str, tuple[str, tuple[Piece, ...]]] = {
-    "a second start": ("claude", (CLAUDE.began(), CLAUDE.said("half"), *CLAUDE.whole(HI))),
+    "a second start": ("claude", (CLAUDE.began(), CLAUDE.delta("half"), *CLAUDE.whole(HI))),
     "a second chat": ("chat", (
-        CHAT.began(), CHAT.said("half"),
+        CHAT.began(), CHAT.delta("half"),
         *(piece.replace("chat-1", "chat-2") for piece in CHAT.whole(HI)))),
     "a second response": ("responses", (
-        RESPONSES.began(), RESPONSES.said("half"),
+        RESPONSES.began(), RESPONSES.delta("half"),
         *(piece.replace("resp-1", "resp-2") for piece in RESPONSES.whole(HI)))),
 }  # fmt: skip

@@ -105,10 +105,10 @@ async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
     assert (call.state, states(call)) == (SETTLED, [SETTLED])
     assert call.usage.output_tokens == sent["output_tokens"]
     assert call.attempts[0].provider_request_id == sent["request_id"]
-    told = await client.database.fetch(
+    entries = await client.database.fetch(
         "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{client.run_id}/%"
     )
-    assert [tuple(row) for row in told] == [("workload:llm-gateway", "call.settle")]
+    assert [tuple(row) for row in entries] == [("workload:llm-gateway", "call.settle")]
     assert (await client.generate()).replayed
 
 

@@ -1,4 +1,4 @@
-"""A process of the gateway dies, freezes or is told to stop, and the ledger tells the truth."""
+"""A process of the gateway dies, freezes or is stopped, and the ledger tells the truth."""
 
 from __future__ import annotations
 
@@ -156,15 +156,15 @@ async def test_a_stopped_process_says_what_it_gave_up(
 async def test_a_stopped_process_books_what_it_had_received(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    said = "cranes " * 4_000
-    action = {"kind": "reply", "text": said, "chunks": 40}
+    text = "cranes " * 4_000
+    action = {"kind": "reply", "text": text, "chunks": 40}
     slow = {"first_token_ms": 0, "chunk_ms": 200}
     stack.stub.script(client.word, action, latency=slow)
-    heard = 0
+    received = 0
     async with aclosing(victim.stream()) as events:
         async for event in events:
-            heard += len(event.delta.text)
-            if heard > 4_000:
+            received += len(event.delta.text)
+            if received > 4_000:
                 break
     await asyncio.to_thread(victim.gateway.stop)
 
@@ -172,7 +172,7 @@ async def test_a_stopped_process_books_what_it_had_received(
 
     (attempt,) = call.attempts
     assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
-    assert heard // 4 <= attempt.usage.output_tokens <= len(said) // 4
+    assert received // 4 <= attempt.usage.output_tokens <= len(text) // 4
     assert call.cost_micro_usd == attempt.cost_micro_usd
 
 
@@ -199,8 +199,8 @@ async def test_a_paid_reply_outlives_a_defect_of_the_service_that_stores_it(
 async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_received(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    said = "cranes " * 4_000
-    action = {"kind": "reply", "text": said, "chunks": 40}
+    text = "cranes " * 4_000
+    action = {"kind": "reply", "text": text, "chunks": 40}
     stack.stub.script(client.word, action, latency={"first_token_ms": 0, "chunk_ms": 250}, times=1)
     asked = asyncio.create_task(victim.generate())
     noted = await client.wait_for_call(
@@ -218,7 +218,7 @@ async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_receiv
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
     assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
     least = noted.attempts[0]
-    assert least.usage.output_tokens <= attempt.usage.output_tokens <= len(said) // 4
+    assert least.usage.output_tokens <= attempt.usage.output_tokens <= len(text) // 4
     assert left.cost_micro_usd == attempt.cost_micro_usd >= least.cost_micro_usd > 0
 
 

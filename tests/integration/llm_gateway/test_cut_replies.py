@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.llm_gateway.test_money import recounted, told, used
+from tests.integration.llm_gateway.test_money import recounted, reported, used
 from tests.support.catalog import model, new_name, price, set_model, set_price
 from tests.support.gateway_client import by_id, struct
 
@@ -58,7 +58,7 @@ async def test_a_reply_that_its_limit_cut_off_is_paid_once_however_often_it_is_a
     assert limits == {str(ALLOWED[model_id])}
     _, cost = await recounted(stack, model_id, sent)
     assert call.state == call_pb2.CALL_STATE_FAILED
-    assert (told(call.usage), call.cost_micro_usd) == (used(sent), cost)
+    assert (reported(call.usage), call.cost_micro_usd) == (used(sent), cost)
     assert [attempt.estimated for attempt in call.attempts] == [False]
     listed = await client.list_calls(
         call_service_pb2.ListCallsRequest(

@@ -48,7 +48,7 @@ async def test_half_a_character_in_a_file_is_sent_as_a_replacement(client: Gatew
 
 async def test_strings_join_as_their_text_and_other_values_as_json(client: GatewayClient) -> None:
     plan = await client.files.write(json.dumps(PLAN).encode())
-    said = await client.files.write(b'"a \\"string\\"\\n"', step="review")
+    turn = await client.files.write(b'"a \\"string\\"\\n"', step="review")
     notes = await client.files.write(b'"not JSON"', name="artifacts/notes.txt")
 
     await client.generate(
@@ -62,7 +62,7 @@ async def test_strings_join_as_their_text_and_other_values_as_json(client: Gatew
                     "|",
                     pointer(plan, "/n"),
                     "|",
-                    pointer(said),
+                    pointer(turn),
                     "|",
                     pointer(notes),
                     "|",
@@ -178,9 +178,9 @@ async def test_a_turn_that_says_nothing_is_refused_and_nothing_is_sent(
     file = await client.files.write(json.dumps({"topic": empty}).encode())
     part = generation_pb2.Part(pointer=pointer(file, "/topic"))
     space = generation_pb2.Part(text=" \n")
-    said = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[space, part])
+    turn = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[space, part])
 
-    refused = await client.generate_refused(client.spec(messages=[message(client), said]))
+    refused = await client.generate_refused(client.spec(messages=[message(client), turn]))
 
     assert refused.reason == "PROMPT_BLANK"
     assert refused.metadata.items() >= {"turn": "2", "json_pointer": "/topic"}.items()

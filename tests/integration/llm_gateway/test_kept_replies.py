@@ -149,8 +149,8 @@ async def test_of_two_replies_to_one_call_one_counts_and_both_are_booked(
     assert call.state == SETTLED
     assert sorted(attempt.state for attempt in call.attempts) == sorted([SETTLED, FAILED])
     assert [attempt.estimated for attempt in call.attempts] == [False, False]
-    told = [attempt.provider_request_id for attempt in call.attempts]
-    assert told == [sent["request_id"] for sent in client.provider_calls()]
+    request_ids = [attempt.provider_request_id for attempt in call.attempts]
+    assert request_ids == [sent["request_id"] for sent in client.provider_calls()]
     assert call.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in call.attempts)
     assert await client.database.fetchval(FILES, client.run_id) == 1
     assert await client.database.fetchval(KEPT, client.run_id) == 0
@@ -169,11 +169,11 @@ async def test_a_kept_reply_gives_way_to_a_file_that_lies_in_its_place(
         victim.gateway.kill()
     await refused(asked)
 
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as refusal:
         await when_back(client)
     call = await client.wait_for_call(lambda call: call.HasField("end_time"), seconds=NOTICED)
 
-    assert (told.value.reason, told.value.metadata["final"]) == ("REPLY_INVALID", "true")
+    assert (refusal.value.reason, refusal.value.metadata["final"]) == ("REPLY_INVALID", "true")
     assert (call.state, [attempt.state for attempt in call.attempts]) == (FAILED, [FAILED])
     assert not call.attempts[0].estimated
     assert await client.database.fetchval(KEPT, client.run_id) == 0

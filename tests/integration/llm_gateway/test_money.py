@@ -63,7 +63,7 @@ def used(sent: dict[str, Any]) -> tuple[int, ...]:
     )
 
 
-def told(usage: call_pb2.Usage) -> tuple[int, ...]:
+def reported(usage: call_pb2.Usage) -> tuple[int, ...]:
     return (
         usage.input_tokens,
         usage.cache_read_tokens,
@@ -93,8 +93,8 @@ async def test_usage_and_cost_are_what_the_stub_charged(
 
         sent = client.provider_calls()[-1]
         price_id, cost = await recounted(stack, model_id, sent)
-        assert told(call.usage) == used(sent), f"seed {seed}"
-        assert told(call.attempts[0].usage) == used(sent), f"seed {seed}"
+        assert reported(call.usage) == used(sent), f"seed {seed}"
+        assert reported(call.attempts[0].usage) == used(sent), f"seed {seed}"
         assert (call.resolution.price_id, call.cost_micro_usd) == (price_id, cost), f"seed {seed}"
         assert (await client.files.reply(call))["usage"]["output_tokens"] == sent["output_tokens"]
 

@@ -63,15 +63,15 @@ async def test_a_structured_reply_is_json_that_fits_or_is_refused(
         try:
             done = await client.generate(spec)
         except Refused as refused:
-            told = refused.reason
+            outcome = refused.reason
         else:
-            told = call_pb2.FinishReason.Name(done.call.finish_reason)
+            outcome = call_pb2.FinishReason.Name(done.call.finish_reason)
             at = artifact_pb2.ArtifactPointer(
                 path=done.call.output_path, digest=done.call.output_digest
             )
             assert text.strip() in (await client.files.read(at)).decode()
 
-        assert (form, told) == (form, expected)
+        assert (form, outcome) == (form, expected)
         call = await client.get_call(number)
         assert (call.usage.output_tokens, call.attempts[0].estimated) == (5, False)
         assert len(scripted.requests(f"{client.word}: of-{form}")) == 1
@@ -92,7 +92,7 @@ HOSTILE: dict[str, tuple[str, Reply, str]] = {
     "an end of many words": ("chat", Reply(CHAT.whole(HI, LONG)), "REPLY_INCOMPLETE"),
     "an end with a zero byte": ("gemini", Reply(GEMINI.whole(HI, "a\0b")), "REPLY_INCOMPLETE"),
     "a status with a zero byte": (
-        "responses", Reply((RESPONSES.said(HI), event({"type": "response.incomplete", "response": {
+        "responses", Reply((RESPONSES.delta(HI), event({"type": "response.incomplete", "response": {
             "status": "incomplete", "incomplete_details": {"reason": "\0\ud800"}}}))),
         "REPLY_INCOMPLETE"),
     "an event that is nested without end": (

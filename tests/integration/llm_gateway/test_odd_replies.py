@@ -51,10 +51,10 @@ async def test_what_else_is_sent_becomes_what_it_is(
     odd = ODD[name]
     scripted.script(client.word, odd.reply)
 
-    told, text = await outcome(client, odd.form)
+    result, text = await outcome(client, odd.form)
 
-    assert told == odd.outcome
-    assert (odd.words in text) if odd.words else (text == odd.text or "FINISH" not in told)
+    assert result == odd.outcome
+    assert (odd.words in text) if odd.words else (text == odd.text or "FINISH" not in result)
     call = await client.get_call()
     attempt = call.attempts[-1]
     assert len(scripted.requests(client.word)) == len(call.attempts) == odd.requests
@@ -71,7 +71,7 @@ async def test_a_server_that_only_pings_after_the_end_is_not_waited_for_long(
     scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
-    end = (stream.began(), stream.said("hi"), stream.ended(stream.complete))
+    end = (stream.began(), stream.delta("hi"), stream.ended(stream.complete))
     pings = (Pause(0.4), ": ping\n\n") * 60
     scripted.script(client.word, Reply((*end, *pings)))
 
@@ -110,9 +110,9 @@ async def test_a_page_that_quotes_the_request_is_kept_without_it(
 
     refused = await outcome(client, form)
 
-    told = (await client.get_call()).attempts[0].provider_error.message
-    assert told.startswith("Blocked")
-    for place in (told, str(refused)):
+    result = (await client.get_call()).attempts[0].provider_error.message
+    assert result.startswith("Blocked")
+    for place in (result, str(refused)):
         assert client.word not in place
         assert key not in place
         assert "CANARY" not in place
@@ -139,9 +139,9 @@ async def test_an_answer_that_comes_before_the_request_is_read_is_received(
     try:
         done = await client.generate(spec)
     except Refused as refused:
-        told = refused.reason
+        result = refused.reason
     else:
-        told = call_pb2.FinishReason.Name(done.call.finish_reason)
+        result = call_pb2.FinishReason.Name(done.call.finish_reason)
 
-    assert told == expected
+    assert result == expected
     assert len(scripted.requests(client.word)) == requests

@@ -45,7 +45,7 @@ async def test_no_reply_is_lost_to_an_orderly_stop_without_the_artifacts_service
         os.kill(victim.gateway.pid, signal.SIGTERM)
         stack.stub.release(rule)
         await asyncio.to_thread(victim.gateway.wait)
-        told = {error.reason for error in await refused(asked)}
+        reasons = {error.reason for error in await refused(asked)}
         states = {(await client.get_call(n)).state for n in range(1, 17)}
         kept = await client.database.fetchval(KEPT, client.run_id)
     finally:
@@ -57,7 +57,7 @@ async def test_no_reply_is_lost_to_an_orderly_stop_without_the_artifacts_service
     await asyncio.to_thread(victim.gateway.start)
     answers = await asyncio.gather(*(victim.generate(victim.spec(call=n)) for n in range(1, 17)))
 
-    assert (told, states, kept) == ({"CALL_IN_FLIGHT"}, {DISPATCHED}, 16)
+    assert (reasons, states, kept) == ({"CALL_IN_FLIGHT"}, {DISPATCHED}, 16)
     await check(client, [answer.call for answer in answers])
 
 

@@ -81,8 +81,8 @@ async def test_text_before_an_error_inside_a_stream_is_paid_by_estimate(
     scripted: ScriptedProvider, client: GatewayClient, form: str, error: Fields, requests: int
 ) -> None:
     stream = STREAMS[form]
-    said = (stream.said("x" * 400), stream.error(message="m", **error))
-    scripted.script(client.word, Reply(said))
+    pieces = (stream.delta("x" * 400), stream.error(message="m", **error))
+    scripted.script(client.word, Reply(pieces))
 
     await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 
@@ -97,7 +97,7 @@ async def test_text_before_an_error_inside_a_stream_is_paid_by_estimate(
     assert call.cost_micro_usd > 1500 * requests
 
 
-SAID = "The blue heron stood at the weir. 青鷺が堰に立っていた。"
+QUOTED = "The blue heron stood at the weir. 青鷺が堰に立っていた。"
 KEY = PROVIDER_KEYS[SCRIPTED["chat"]]
 
 
@@ -110,9 +110,9 @@ KEY = PROVIDER_KEYS[SCRIPTED["chat"]]
         (f"Incorrect API key provided: {KEY[:9]}***{KEY[-7:]}", "Incorrect API key provided: "),
         ("the key sk-proj-aBc***xYz is wrong", "the key … is wrong"),
         ("sent with Authorization: Bearer abc.def", "sent with Authorization: …"),
-        (f"cannot parse {SAID}", "cannot parse…"),
-        (f"cannot parse {SAID[4:20]}…", "cannot pars…"),
-        (f"cannot parse {json.dumps(SAID)}", 'cannot parse "…"'),
+        (f"cannot parse {QUOTED}", "cannot parse…"),
+        (f"cannot parse {QUOTED[4:20]}…", "cannot pars…"),
+        (f"cannot parse {json.dumps(QUOTED)}", 'cannot parse "…"'),
         ("said 青鷺が堰に立", "said…"),
         ("a\nb\0c" + "x" * 900, "a b c" + "x" * 295),
     ],
@@ -134,17 +134,17 @@ async def test_the_providers_words_are_kept_without_key_and_prompt(
     text = json.dumps(body).replace(KEY, key).replace(KEY[-7:], key[-7:])
     scripted.script(client.word, Reply((text,), "400 Bad Request", "application/json"))
 
-    refused = await client.generate_refused(client.spec(SAID, model=by_id(SCRIPTED[form])))
-    told = (await client.get_call()).attempts[0].provider_error
+    refused = await client.generate_refused(client.spec(QUOTED, model=by_id(SCRIPTED[form])))
+    error = (await client.get_call()).attempts[0].provider_error
 
-    assert told.message.startswith(kept)
-    assert len(told.message) <= 300
+    assert error.message.startswith(kept)
+    assert len(error.message) <= 300
     rows = await client.database.fetch(
         "SELECT a.* FROM llm_call_attempts a JOIN llm_calls c ON c.id = call_id WHERE run_id = $1",
         client.run_id,
     )
     logs = [log.read_text() for log in stack.folder.glob("*.log")]
-    for place in (str([dict(row) for row in rows]), str(refused), str(told), *logs):
+    for place in (str([dict(row) for row in rows]), str(refused), str(error), *logs):
         assert "heron" not in place
         assert "青鷺が堰" not in place
         assert "CANARY" not in place
@@ -160,6 +160,6 @@ async def test_what_is_no_identifier_is_no_code(
 
     refused = await client.generate_refused(client.spec(secret, model=by_id(SCRIPTED["chat"])))
 
-    told = (await client.get_call()).attempts[0].provider_error
-    assert (told.code, told.type, told.param) == ("", "", "")
-    assert secret not in f"{refused} {told}"
+    error = (await client.get_call()).attempts[0].provider_error
+    assert (error.code, error.type, error.param) == ("", "", "")
+    assert secret not in f"{refused} {error}"

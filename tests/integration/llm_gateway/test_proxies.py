@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tests.support.scripted_provider import ScriptedProvider
 
 MOST = 3
-HALF = (CLAUDE.began(), CLAUDE.said("half of "))
+HALF = (CLAUDE.began(), CLAUDE.delta("half of "))
 FAILURES = {
     "502": Reply(("<html>bad gateway</html>",), "502 Bad Gateway", "text/html"),
     "503": Reply.of_json({"error": {"message": "away"}}, "503 Service Unavailable"),
@@ -66,9 +66,9 @@ class Proxies:
         """How many gateways our Envoy sends calls to."""
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
         connection.request("GET", "/stats?filter=llm-gateway.membership_healthy")
-        told = connection.getresponse().read().decode()
+        output = connection.getresponse().read().decode()
         connection.close()
-        return int(told.partition(": ")[2])
+        return int(output.partition(": ")[2])
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +138,9 @@ async def test_a_go_client_that_retries_every_code_does_not_multiply_what_is_sen
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await caller.communicate(request(client).SerializeToString())
+    output, _ = await caller.communicate(request(client).SerializeToString())
 
-    assert told.decode().strip() == "Unavailable"
+    assert output.decode().strip() == "Unavailable"
     await assert_asked_at_most_three_times(scripted, client)
 
 

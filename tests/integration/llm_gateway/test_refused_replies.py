@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.test_money import recounted, told, used
+from tests.integration.llm_gateway.test_money import recounted, reported, used
 from tests.support.catalog import new_name, set_override
 from tests.support.gateway_client import by_id, struct
 
@@ -49,7 +49,7 @@ async def test_a_refused_reply_is_paid_once_however_often_it_is_asked_for(
     assert {refused.metadata["attempt"] for refused in refusals} == {"1"}
     _, cost = await recounted(stack, model_id, sent)
     assert call.state == call_pb2.CALL_STATE_FAILED
-    assert (told(call.usage), call.cost_micro_usd) == (used(sent), cost)
+    assert (reported(call.usage), call.cost_micro_usd) == (used(sent), cost)
     assert cost > 0
     assert [attempt.estimated for attempt in call.attempts] == [False]
 

@@ -31,7 +31,7 @@ def whole(form: str) -> str:
 def until_end(form: str) -> str:
     """Return a reply up to its end, without what follows."""
     stream = STREAMS[form]
-    return "".join((stream.began(), stream.said(HI), stream.ended(stream.complete)))
+    return "".join((stream.began(), stream.delta(HI), stream.ended(stream.complete)))
 
 
 def one_value(form: str) -> str:
@@ -126,8 +126,8 @@ async def test_a_whole_reply_is_read_however_it_comes(
 
         done = await client.generate(spec)
 
-        told = (form, (await client.files.reply(done.call))["content"])
-        assert told == (form, HI)
+        received = (form, (await client.files.reply(done.call))["content"])
+        assert received == (form, HI)
         assert done.call.finish_reason == call_pb2.FINISH_REASON_STOP
         assert len(scripted.requests(f"{client.word}: of-{form}")) == 1
 
@@ -193,9 +193,9 @@ async def test_a_markdown_code_block_round_a_structured_reply_is_taken_off(
 async def test_bytes_that_are_no_utf8_are_counted(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    said = CHAT.said("a?b \ufffd").encode().replace(b"a?b", b"a\xe4b")
-    said = said.replace(b"\\ufffd", "\ufffd".encode())
-    scripted.script(client.word, Reply((said, CHAT_END)))
+    piece = CHAT.delta("a?b \ufffd").encode().replace(b"a?b", b"a\xe4b")
+    piece = piece.replace(b"\\ufffd", "\ufffd".encode())
+    scripted.script(client.word, Reply((piece, CHAT_END)))
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
@@ -206,7 +206,7 @@ async def test_bytes_that_are_no_utf8_are_counted(
 async def test_half_a_character_in_json_is_counted(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    scripted.script(client.word, Reply((CHAT.said("a\ud83db"), CHAT_END)))
+    scripted.script(client.word, Reply((CHAT.delta("a\ud83db"), CHAT_END)))
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
@@ -229,7 +229,7 @@ async def test_a_stream_that_stops_short_in_good_order_is_no_reply(
     scripted: ScriptedProvider, client: GatewayClient, form: str
 ) -> None:
     stream = STREAMS[form]
-    scripted.script(client.word, Reply((stream.began(), stream.said(HI))))
+    scripted.script(client.word, Reply((stream.began(), stream.delta(HI))))
 
     refused = await client.generate_refused(client.spec(model=by_id(SCRIPTED[form])))
 

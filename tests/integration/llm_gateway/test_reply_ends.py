@@ -93,7 +93,7 @@ async def test_a_reply_with_half_a_text_becomes_what_its_end_says(
 ) -> None:
     form, _ = FORMATS[name]
     stream = STREAMS[form]
-    scripted.script(client.word, Reply((stream.began(), stream.said("half a"), ended(form, word))))
+    scripted.script(client.word, Reply((stream.began(), stream.delta("half a"), ended(form, word))))
 
     assert await outcome(client, form) == OUTCOMES[verdict]
 
@@ -116,8 +116,8 @@ async def test_a_word_that_is_not_known_is_never_complete_and_never_asked_for_ag
 ) -> None:
     stream = STREAMS[form]
     text = '{"title": "Cranes"}'
-    said = (stream.began(), stream.said(text), ended(form, IN_NO_TABLE[form]))
-    scripted.script(client.word, Reply(said))
+    pieces = (stream.began(), stream.delta(text), ended(form, IN_NO_TABLE[form]))
+    scripted.script(client.word, Reply(pieces))
     more = {} if schema is None else {"output_schema": schema}
 
     reasons = [await outcome(client, form, **more) for _ in range(2)]
@@ -189,7 +189,7 @@ async def test_thinking_is_no_part_of_the_text(
 ) -> None:
     stream = STREAMS[form]
     end = ended(form, stream.complete)
-    scripted.script(client.word, Reply((stream.began(), thought(form), stream.said("hi"), end)))
+    scripted.script(client.word, Reply((stream.began(), thought(form), stream.delta("hi"), end)))
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
@@ -202,7 +202,7 @@ async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_i
 ) -> None:
     stream = STREAMS[form]
     end = ended(form, stream.complete)
-    pieces = (stream.began(), stream.said("I will look."), called(form), end)
+    pieces = (stream.began(), stream.delta("I will look."), called(form), end)
     scripted.script(client.word, Reply(pieces))
 
     assert await outcome(client, form) == "REPLY_INCOMPLETE"
@@ -210,7 +210,7 @@ async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_i
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "refusal"),
     [
         ("claude", CLAUDE.ended("refusal", stop_details={"category": "cyber", "explanation": "x"})),
         ("responses", RESPONSES.event("response.refusal.done", refusal="No.", output_index=0)
@@ -224,9 +224,9 @@ async def test_a_tool_call_that_nobody_asked_for_is_no_complete_reply_whatever_i
     ],
 )  # fmt: skip
 async def test_a_refusal_is_distinguished_from_a_reply(
-    scripted: ScriptedProvider, client: GatewayClient, form: str, told: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, refusal: str
 ) -> None:
-    scripted.script(client.word, Reply((STREAMS[form].began(), told)))
+    scripted.script(client.word, Reply((STREAMS[form].began(), refusal)))
 
     assert await outcome(client, form) == "FINISH_REASON_REFUSAL"
     assert await outcome(client, form, call=2, output_schema=SCHEMA) == "REPLY_REFUSED"
@@ -249,7 +249,7 @@ async def test_a_server_in_front_that_calls_every_end_stop_is_not_believed(
     scripted: ScriptedProvider, client: GatewayClient, upstream: str, reason: str
 ) -> None:
     end = CHAT.ended("stop", native_finish_reason=upstream)
-    scripted.script(client.word, Reply((CHAT.said("half a"), end, CHAT.used(), CHAT.done())))
+    scripted.script(client.word, Reply((CHAT.delta("half a"), end, CHAT.used(), CHAT.done())))
 
     assert await outcome(client, "chat") == reason
 
@@ -258,7 +258,7 @@ async def test_a_full_context_does_not_advise_a_higher_limit(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     end = ended("claude", "model_context_window_exceeded")
-    scripted.script(client.word, Reply((CLAUDE.began(), CLAUDE.said('{"ti'), end)))
+    scripted.script(client.word, Reply((CLAUDE.began(), CLAUDE.delta('{"ti'), end)))
     spec = client.spec(model=by_id(SCRIPTED["claude"]), output_schema=SCHEMA)
 
     refused = await client.generate_refused(spec)
@@ -271,10 +271,10 @@ async def test_why_a_reply_ended_is_kept_in_the_providers_words(
     scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     end = GEMINI.ended("SAFETY", finishMessage="The reply was stopped by a filter.")
-    scripted.script(client.word, Reply((GEMINI.said("half"), end)))
+    scripted.script(client.word, Reply((GEMINI.delta("half"), end)))
 
     await client.generate(client.spec(model=by_id(SCRIPTED["gemini"])))
 
-    told = (await client.get_call()).attempts[0].provider_error
-    assert (told.code, told.message) == ("SAFETY", "The reply was stopped by a filter.")
-    assert json.dumps("half") not in told.message
+    error = (await client.get_call()).attempts[0].provider_error
+    assert (error.code, error.message) == ("SAFETY", "The reply was stopped by a filter.")
+    assert json.dumps("half") not in error.message

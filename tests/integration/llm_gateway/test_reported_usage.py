@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 TEXT = "x" * 400
-HEARD = 100  # tokens that 400 bytes are estimated at
+ESTIMATED = 100  # tokens that 400 bytes are estimated at
 FORMS = tuple(SCRIPTED)
 
 
@@ -30,11 +30,11 @@ def stream(form: str, *usages: Json, **more: Any) -> Reply:  # noqa: ANN401 - fi
         case "claude":
             message = {"id": "m", "role": "assistant", "content": [], "usage": first}
             block = {"type": "text", "text": ""}
-            said = {"type": "text_delta", "text": TEXT}
+            delta = {"type": "text_delta", "text": TEXT}
             events: list[Json] = [
                 {"type": "message_start", "message": message},
                 {"type": "content_block_start", "index": 0, "content_block": block},
-                {"type": "content_block_delta", "index": 0, "delta": said},
+                {"type": "content_block_delta", "index": 0, "delta": delta},
                 {"type": "content_block_stop", "index": 0},
                 {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
                 {"type": "message_stop"},
@@ -108,7 +108,7 @@ async def test_a_reply_without_usage_is_settled_with_an_estimate(
 
     assert attempt.estimated
     assert attempt.note == "the provider did not tell the tokens of the prompt and the reply"
-    assert attempt.usage.output_tokens == HEARD
+    assert attempt.usage.output_tokens == ESTIMATED
     assert attempt.usage.input_tokens > 0
     assert attempt.cost_micro_usd > 1500
     file = await client.files.reply(await client.get_call())
@@ -144,8 +144,8 @@ async def test_claude_keeps_what_its_first_event_reported_of_the_cache(
 async def test_numbers_may_be_floats_and_strings(
     scripted: ScriptedProvider, client: GatewayClient, form: str, written: type
 ) -> None:
-    told = counters(form, written(25), written(15))
-    attempt = await settled(scripted, client, form, stream(form, told))
+    usage = counters(form, written(25), written(15))
+    attempt = await settled(scripted, client, form, stream(form, usage))
 
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, 15)
     assert not attempt.estimated
@@ -170,13 +170,13 @@ async def test_half_a_usage_is_used_and_the_other_half_estimated(
 ) -> None:
     attempt = await settled(scripted, client, form, stream(form, counters(form, 25, None)))
 
-    assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, HEARD)
+    assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (25, ESTIMATED)
     assert attempt.estimated
     assert attempt.note == "the provider did not tell the tokens of the reply"
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "word"),
+    ("form", "reported", "word"),
     [
         ("responses", {"service_tier": "priority"}, "service_tier priority"),
         ("chat", {"service_tier": "flex"}, "service_tier flex"),
@@ -186,10 +186,10 @@ async def test_half_a_usage_is_used_and_the_other_half_estimated(
     ],
 )
 async def test_another_tier_or_region_than_is_priced_is_noted_as_a_doubt(
-    scripted: ScriptedProvider, client: GatewayClient, form: str, told: Json, word: str
+    scripted: ScriptedProvider, client: GatewayClient, form: str, reported: Json, word: str
 ) -> None:
-    usage = counters(form, 10, 5) | told.pop("usage", {})
-    attempt = await settled(scripted, client, form, stream(form, usage, **told))
+    usage = counters(form, 10, 5) | reported.pop("usage", {})
+    attempt = await settled(scripted, client, form, stream(form, usage, **reported))
 
     assert attempt.estimated
     assert attempt.note == f"served with {word}, and priced as the standard one"

@@ -23,14 +23,14 @@ FAILED, SETTLED, UNKNOWN = (
     call_pb2.CALL_STATE_UNKNOWN,
 )
 BAD_GATEWAY: dict[str, Any] = {"kind": "status", "status": 502}
-SPENT: dict[str, Any] = {"kind": "spend_limit"}
+SPEND_LIMIT: dict[str, Any] = {"kind": "spend_limit"}
 BROKEN_OFF: dict[str, Any] = {"kind": "drop", "after_bytes": 900}
 LIMITED: dict[str, Any] = {"kind": "status", "status": 429, "headers": {"retry-after": "300"}}
 
 
 def waits(refused: Refused) -> float | None:
-    told = refused.metadata.get("retry_after_ms")
-    return None if told is None else int(told) / 1000
+    given = refused.metadata.get("retry_after_ms")
+    return None if given is None else int(given) / 1000
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def waits(refused: Refused) -> float | None:
         (BAD_GATEWAY, "PROVIDER_UNAVAILABLE", 3, 10),
         (BROKEN_OFF, "PROVIDER_UNAVAILABLE", 3, 10),
         (LIMITED, "PROVIDER_LIMITED", 1, 300),
-        (SPENT, "PROVIDER_LIMITED", 1, None),
+        (SPEND_LIMIT, "PROVIDER_LIMITED", 1, None),
     ],
 )
 async def test_a_refused_request_that_is_repeated_is_refused_again_and_nothing_is_sent(
@@ -55,19 +55,19 @@ async def test_a_refused_request_that_is_repeated_is_refused_again_and_nothing_i
     spec = client.spec(unknown_policy=REDO)
     processes = (client, await client.via(stack.gateways[1]))
 
-    told = [await processes[n % 2].generate_refused(spec) for n in range(13)]
+    refusals = [await processes[n % 2].generate_refused(spec) for n in range(13)]
     call = await client.get_call()
 
     assert len(client.provider_calls()) == len(call.attempts) == requests
-    assert {each.reason for each in told} == {reason}
-    assert {each.code for each in told} == {told[0].code}
-    assert len({str(each) for each in told}) == 1
-    hints = [seconds for each in told if (seconds := waits(each)) is not None]
+    assert {each.reason for each in refusals} == {reason}
+    assert {each.code for each in refusals} == {refusals[0].code}
+    assert len({str(each) for each in refusals}) == 1
+    hints = [seconds for each in refusals if (seconds := waits(each)) is not None]
     if longest is None:
         assert hints == []
-        assert {each.metadata["final"] for each in told} == {"true"}
+        assert {each.metadata["final"] for each in refusals} == {"true"}
     else:
-        assert len(hints) == len(told)
+        assert len(hints) == len(refusals)
         assert hints == sorted(hints, reverse=True)
         assert 0 < hints[-1] <= hints[0] <= longest
     assert call.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in call.attempts)
@@ -79,11 +79,11 @@ async def test_repeats_at_the_same_moment_at_several_processes_send_three_reques
     stack.stub.script(client.word, BAD_GATEWAY, **ALWAYS)
     processes = (client, await client.via(stack.gateways[1]))
 
-    told = await asyncio.gather(
+    refusals = await asyncio.gather(
         *(processes[n % 2].generate_refused(client.spec()) for n in range(12)),
     )
 
-    assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
+    assert {each.reason for each in refusals} == {"PROVIDER_UNAVAILABLE"}
     assert len(client.provider_calls()) == len((await client.get_call()).attempts) == 3
 
 
@@ -125,12 +125,12 @@ async def test_an_unknown_outcome_is_reported_again_and_redo_is_another_decision
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     stack.stub.script(client.word, BROKEN_OFF, times=1)
-    told = [await client.generate_refused(client.spec(unknown_policy=FAIL)) for _ in range(5)]
+    refusals = [await client.generate_refused(client.spec(unknown_policy=FAIL)) for _ in range(5)]
     sent = len(client.provider_calls())
 
     redone = await client.generate(client.spec(unknown_policy=REDO))
 
-    assert {each.reason for each in told} == {"CALL_OUTCOME_UNKNOWN"}
+    assert {each.reason for each in refusals} == {"CALL_OUTCOME_UNKNOWN"}
     assert sent == 1
     assert [attempt.state for attempt in redone.call.attempts] == [UNKNOWN, SETTLED]
 
@@ -166,11 +166,11 @@ async def test_a_call_whose_processes_die_one_after_another_rests_after_three_at
             with pytest.raises(Refused):
                 await asked
 
-    told = [await client.generate_refused(client.spec(unknown_policy=REDO)) for _ in range(3)]
+    refusals = [await client.generate_refused(client.spec(unknown_policy=REDO)) for _ in range(3)]
     call = await client.get_call()
 
-    assert {each.reason for each in told} == {"PROVIDER_UNAVAILABLE"}
-    assert 0 < (waits(told[-1]) or 0.0) <= 10
+    assert {each.reason for each in refusals} == {"PROVIDER_UNAVAILABLE"}
+    assert 0 < (waits(refusals[-1]) or 0.0) <= 10
     assert [attempt.state for attempt in call.attempts] == [UNKNOWN] * 3
     assert call.state == UNKNOWN
     assert len(client.provider_calls()) == 3
@@ -196,8 +196,8 @@ async def test_whatever_stands_in_retry_after_a_caller_gets_an_answer(
     headers = {"retry-after": value}
     stack.stub.script(client.word, {"kind": "status", "status": 429, "headers": headers}, **ALWAYS)
 
-    told = [await client.generate_refused(client.spec()) for _ in range(2)]
+    refusals = [await client.generate_refused(client.spec()) for _ in range(2)]
 
-    assert {each.reason for each in told} == {"PROVIDER_LIMITED"}
-    assert all(least <= (waits(each) or 0.0) <= most for each in told)
+    assert {each.reason for each in refusals} == {"PROVIDER_LIMITED"}
+    assert all(least <= (waits(each) or 0.0) <= most for each in refusals)
     assert len(client.provider_calls()) == len((await client.get_call()).attempts) <= 3

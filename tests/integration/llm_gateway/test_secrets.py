@@ -44,6 +44,6 @@ async def test_no_key_prompt_or_reply_is_in_a_log_a_table_or_a_refusal(
     ]
     assert len(refusals) > 5
     assert sum("an attempt failed" in text for text in logs.values()) >= 1
-    for told in (*logs.values(), *rows, *refusals):
-        assert "CANARY" not in told
-        assert client.word not in told
+    for text in (*logs.values(), *rows, *refusals):
+        assert "CANARY" not in text
+        assert client.word not in text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MODELS = ("claude-sonnet-5-5", "gpt-6.2-sol", "gemini-3.8-flash")
 
 
-async def heard(
+async def read_stream(
     client: GatewayClient, spec: generation_pb2.GenerationSpec | None = None, offset: int = 0
 ) -> tuple[str, list[generation_service_pb2.TextDelta], call_pb2.Call]:
     """Listen to the end; return the text from `offset` on, the deltas and the call."""
@@ -43,7 +43,7 @@ async def heard(
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_streamed_reply_is_the_stored_one(client: GatewayClient, model: str) -> None:
-    text, deltas, call = await heard(client, client.spec(model=by_id(model)))
+    text, deltas, call = await read_stream(client, client.spec(model=by_id(model)))
 
     (sent,) = client.provider_calls()
     assert hashlib.sha256(text.encode()).hexdigest() == sent["reply_digest"]
@@ -56,7 +56,7 @@ async def test_a_streamed_reply_is_the_stored_one(client: GatewayClient, model: 
 async def test_a_stream_and_a_plain_call_use_and_cost_the_same(
     client: GatewayClient, model: str
 ) -> None:
-    _, _, streamed = await heard(client, client.spec(model=by_id(model), call=1))
+    _, _, streamed = await read_stream(client, client.spec(model=by_id(model), call=1))
     plain = (await client.generate(client.spec(model=by_id(model), call=2))).call
 
     assert streamed.usage == plain.usage
@@ -65,10 +65,10 @@ async def test_a_stream_and_a_plain_call_use_and_cost_the_same(
 
 
 async def test_a_stored_reply_is_streamed_from_any_offset(client: GatewayClient) -> None:
-    whole, _, first = await heard(client)
+    whole, _, first = await read_stream(client)
 
     for offset in (0, 1, len(whole) // 2, len(whole), len(whole) + 100):
-        rest, _, call = await heard(client, offset=offset)
+        rest, _, call = await read_stream(client, offset=offset)
         assert rest == whole[offset:]
         assert call == first
     assert len(client.provider_calls()) == 1
@@ -77,28 +77,28 @@ async def test_a_stored_reply_is_streamed_from_any_offset(client: GatewayClient)
 async def test_characters_are_counted_and_not_bytes(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
-    said = "鶴は千年、亀は万年。🦩" * 40
-    stack.stub.script(client.word, {"kind": "reply", "text": said, "chunks": 37})
+    text_sent = "鶴は千年、亀は万年。🦩" * 40
+    stack.stub.script(client.word, {"kind": "reply", "text": text_sent, "chunks": 37})
 
-    whole, _, _ = await heard(client)
-    rest, _, _ = await heard(client, offset=123)
+    whole, _, _ = await read_stream(client)
+    rest, _, _ = await read_stream(client, offset=123)
 
-    assert whole == said
-    assert rest == said[123:]
+    assert whole == text_sent
+    assert rest == text_sent[123:]
 
 
 async def test_a_structured_reply_resumes_where_it_stopped(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
-    said = '\n{ "title" : "Cr\\u0061nes",\t"count": 1.50 }\n'
-    stack.stub.script(client.word, {"kind": "reply", "text": said, "chunks": 5})
+    text_sent = '\n{ "title" : "Cr\\u0061nes",\t"count": 1.50 }\n'
+    stack.stub.script(client.word, {"kind": "reply", "text": text_sent, "chunks": 5})
     spec = client.spec(output_schema=struct({"type": "object"}))
 
-    whole, _, call = await heard(client, spec)
-    rest, _, _ = await heard(client, spec, offset=20)
+    whole, _, call = await read_stream(client, spec)
+    rest, _, _ = await read_stream(client, spec, offset=20)
 
-    assert whole == said
-    assert rest == said[20:]
+    assert whole == text_sent
+    assert rest == text_sent[20:]
     assert (await client.files.reply(call))["content"] == {"title": "Cranes", "count": 1.5}
 
 
@@ -106,9 +106,9 @@ async def test_a_reply_in_flight_is_joined_from_its_beginning(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6})
-    first = asyncio.create_task(heard(client))
+    first = asyncio.create_task(read_stream(client))
     await stack.stub.wait_until_held(rule, first)
-    listeners = [asyncio.create_task(heard(client, offset=offset)) for offset in (0, 5)]
+    listeners = [asyncio.create_task(read_stream(client, offset=offset)) for offset in (0, 5)]
     plain = asyncio.create_task(client.generate())
     await asyncio.sleep(0)
     stack.stub.release(rule)
@@ -174,9 +174,9 @@ async def test_another_process_tells_the_reply_when_it_is_stored(
 ) -> None:
     other = await client.via(stack.gateways[1])
     rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6})
-    first = asyncio.create_task(heard(client))
+    first = asyncio.create_task(read_stream(client))
     await stack.stub.wait_until_held(rule, first)
-    second = asyncio.create_task(heard(other))
+    second = asyncio.create_task(read_stream(other))
     stack.stub.release(rule)
 
     assert (await first)[0] == (await second)[0]
@@ -191,7 +191,7 @@ async def test_a_listener_that_goes_away_leaves_its_call_to_be_settled(
         break
     stack.stub.release(rule)
 
-    _, _, call = await heard(client)
+    _, _, call = await read_stream(client)
 
     assert call.state == call_pb2.CALL_STATE_SETTLED
     assert len(client.provider_calls()) == 1
@@ -202,8 +202,8 @@ async def test_a_reply_of_three_mebibytes_is_streamed_stored_and_streamed_again(
 ) -> None:
     stack.stub.script(client.word, {"kind": "oversize", "bytes": 3 << 20})
 
-    whole, deltas, _ = await heard(client)
-    rest, _, _ = await heard(client, offset=2_000_000)
+    whole, deltas, _ = await read_stream(client)
+    rest, _, _ = await read_stream(client, offset=2_000_000)
 
     assert len(whole.encode()) >= 3 << 20
     assert max(len(delta.text.encode()) for delta in deltas) <= 64 << 10
@@ -216,6 +216,6 @@ async def test_a_refusal_ends_a_stream_with_its_reason(
     stack.stub.script(client.word, {"kind": "spend_limit"})
 
     with pytest.raises(Refused) as refused:
-        await heard(client)
+        await read_stream(client)
 
     assert refused.value.reason == "PROVIDER_LIMITED"

@@ -167,9 +167,9 @@ async def test_an_attempt_whose_process_died_is_unknown_when_another_reply_settl
 ) -> None:
     asked, rule = await frozen_in_flight(stack, client, victim)
     second = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
-    with running(stack.gateway("heir")) as gateway:
-        heir = await client.via(gateway)
-        redone = asyncio.create_task(heir.generate(heir.spec(unknown_policy=REDO)))
+    with running(stack.gateway("successor")) as gateway:
+        successor = await client.via(gateway)
+        redone = asyncio.create_task(successor.generate(successor.spec(unknown_policy=REDO)))
         await stack.stub.wait_until_held(second, redone)
         stack.stub.release(rule)
         wake(victim)

@@ -107,8 +107,8 @@ async def test_an_odd_header_costs_no_reply(
 BROKEN: dict[str, tuple[Piece, ...]] = {
     "a reset": (Reset(),),
     "closed": (Close(),),
-    "half a text and a reset": (CHAT.said("half"), Reset()),
-    "half an event and a reset": (CHAT.said("half")[:-5], Reset()),
+    "half a text and a reset": (CHAT.delta("half"), Reset()),
+    "half an event and a reset": (CHAT.delta("half")[:-5], Reset()),
 }
 
 
@@ -178,7 +178,7 @@ async def test_a_provider_may_think_longer_than_it_may_be_silent(
             assert (await client.files.reply(done.call))["content"] == "hi there"
 
         silent = threading.Event()
-        pieces = (stream.began(), stream.said("half"), Hold(silent))
+        pieces = (stream.began(), stream.delta("half"), Hold(silent))
         scripted.script(f"{client.word}: silent", Reply(pieces))
         spec = through.spec("silent", call=9, model=by_id(SCRIPTED[form]))
         refused = await through.generate_refused(spec)

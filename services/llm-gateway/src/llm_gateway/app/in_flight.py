@@ -1,6 +1,6 @@
 """The calls in flight in this process: their tasks, the text received so far, their leases.
 
-There is at most one per key (single flight): everybody who asks for the key shares it. It is a task
+There is at most one per key: everybody who asks for the key shares it. It is a task
 of its own, which goes on when the callers go away.
 """
 
