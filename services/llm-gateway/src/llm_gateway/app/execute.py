@@ -16,7 +16,7 @@ from llm_gateway.app.attempt import AttemptFailed, send_attempt
 from llm_gateway.app.reply_validation import SchemaValidator
 from llm_gateway.app.retry_policy import error_for
 from llm_gateway.app.transient_errors import TRANSIENT
-from llm_gateway.domain.attempts import Backoff, CallState
+from llm_gateway.domain.attempts import CallState, KeyBackoff
 from llm_gateway.ledger.backoff import backoff_with_refusal, check_backoff
 from llm_gateway.ledger.outcomes import LeaseLost
 from llm_gateway.ledger.reservations import (
@@ -166,7 +166,7 @@ class CallExecutor:
                     in_flight, number, result, call_ends=True, backoff=backoff
                 )
                 raise error
-            backoff = Backoff(decision.delay_seconds, None)
+            backoff = KeyBackoff(decision.delay_seconds, None)
             await self._settlement.end_attempt(
                 in_flight, number, result, call_ends=False, backoff=backoff
             )

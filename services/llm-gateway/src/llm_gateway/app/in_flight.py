@@ -1,7 +1,7 @@
 """The calls in flight in this process: their tasks, the text received so far, their leases.
 
-There is at most one per key: everybody who asks for the key shares it. It is a task
-of its own, which goes on when the callers go away.
+There is at most one per key: everybody who asks for the key shares it. It is a task of its own,
+which goes on when the callers go away.
 """
 
 from __future__ import annotations

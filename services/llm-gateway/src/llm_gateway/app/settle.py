@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llm_gateway.app.in_flight import InFlightCall
     from llm_gateway.app.recover import CallRecovery
     from llm_gateway.app.reply_storage import ReplyStorage
-    from llm_gateway.domain.attempts import AttemptResult, Backoff
+    from llm_gateway.domain.attempts import AttemptResult, KeyBackoff
     from llm_gateway.domain.calls import LlmCall
     from llm_gateway.domain.files import ReplyDraft, ReplyFile
     from llm_gateway.ledger.kept_replies import KeptReplies
@@ -138,7 +138,7 @@ class CallSettlement:
         result: AttemptResult,
         *,
         call_ends: bool,
-        backoff: Backoff | None = None,
+        backoff: KeyBackoff | None = None,
     ) -> None:
         """Record an attempt that gave no reply; the call ends with it, or is held for another."""
         request = in_flight.request

@@ -58,7 +58,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class KeyBackoff:
     """How long nothing more is sent under a key, and the error that callers get meanwhile."""
 
     seconds: float

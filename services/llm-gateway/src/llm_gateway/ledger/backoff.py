@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llm_gateway.domain.attempts import Backoff, Refusal
+from llm_gateway.domain.attempts import KeyBackoff, Refusal
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import (
     CallOutcomeUnknown,
@@ -55,9 +55,11 @@ _ERRORS: dict[tuple[str, bool], type[DomainError]] = {
 }
 
 
-def backoff_with_refusal(error: DomainError, seconds: float, request_id: str) -> Backoff:
+def backoff_with_refusal(error: DomainError, seconds: float, request_id: str) -> KeyBackoff:
     """Return the backoff that ends a round: for so many seconds callers get `error` again."""
-    return Backoff(seconds, Refusal(error.reason, error.message, dict(error.metadata), request_id))
+    return KeyBackoff(
+        seconds, Refusal(error.reason, error.message, dict(error.metadata), request_id)
+    )
 
 
 def with_retry_after(error: DomainError, seconds: float) -> DomainError:

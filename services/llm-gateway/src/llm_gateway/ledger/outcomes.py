@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
-    from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, Backoff, Reservation
+    from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, KeyBackoff, Reservation
     from llm_gateway.domain.calls import CallKey, CallLease, CallOutput, LlmCall
 
 
@@ -60,7 +60,7 @@ class Outcomes:
         lease: CallLease,
         *,
         call_ends: bool,
-        backoff: Backoff | None = None,
+        backoff: KeyBackoff | None = None,
     ) -> None:
         """Record an attempt that gave no reply; the call ends with it, or is held for another.
 

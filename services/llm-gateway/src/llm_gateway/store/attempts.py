@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dataplane.pools import Connection
-    from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, Backoff, Reservation
+    from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, KeyBackoff, Reservation
 
 
 _NOTE_CHARACTERS = 500
@@ -130,7 +130,9 @@ async def set_note(connection: Connection, call_id: int, number: int, note: str)
         return  # until the migration has run: the attempt matters more
 
 
-async def set_backoff(connection: Connection, call_id: int, number: int, backoff: Backoff) -> None:
+async def set_backoff(
+    connection: Connection, call_id: int, number: int, backoff: KeyBackoff
+) -> None:
     """Record when more may be sent after an attempt, and the error that callers get before."""
     refusal = None if backoff.refusal is None else json.dumps(asdict(backoff.refusal))
     try:
