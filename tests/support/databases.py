@@ -81,7 +81,7 @@ class TenantDatabases:
         await connection.close()
 
     async def restored(self) -> TenantDatabases:
-        """Make the databases from their templates: three times as fast as by migrations."""
+        """Make the databases from their templates: faster than by migrations."""
         await asyncio.gather(*map(self._restore, self.names.values()))
         return replace(self, names=dict(self.names))
 
@@ -151,7 +151,7 @@ class TenantDatabases:
 
     async def _restore(self, name: str) -> None:
         connection = await asyncpg.connect(self.superuser)
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {name}_template")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {name}_template STRATEGY FILE_COPY")
         await _grant_connect(connection, name)
         await connection.close()
 

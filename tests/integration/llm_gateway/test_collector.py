@@ -115,7 +115,7 @@ async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
 async def test_a_call_that_waited_between_two_attempts_has_failed(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
+    status = {"kind": "status", "status": 429, "headers": {"retry-after": "8"}}
     stack.stub.script(client.word, status, times=1)
     asked = asyncio.create_task(victim.generate())
     await client.wait_for_call(lambda call: call.state == RESERVED, asked)

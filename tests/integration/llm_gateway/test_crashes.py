@@ -81,7 +81,7 @@ async def test_a_reply_stored_before_its_process_died_settles_the_call(
 async def test_a_process_that_dies_between_two_attempts_leaves_nothing_unknown(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
-    status = {"kind": "status", "status": 429, "headers": {"retry-after": "20"}}
+    status = {"kind": "status", "status": 429, "headers": {"retry-after": "8"}}
     stack.stub.script(client.word, status, times=1)
     asked = asyncio.create_task(victim.generate())
     await client.wait_for_call(lambda call: call.state == call_pb2.CALL_STATE_RESERVED, asked)
