@@ -60,15 +60,21 @@ async def test_down_says_whom_it_waits_for(stack: LocalStack) -> None:
         rule = stack.stub.script(tenant_id, {"kind": "hold"}, times=1)
         await create_run(client, tenant_id, PIPELINE, brief() | {"topic": tenant_id})
         await stack.stub.wait_until_held(rule)
-    told: list[str] = []
-    await down(stack.layout, told.append)
+    lines: list[str] = []
 
-    assert told[0] == "stopping"
-    assert [line.partition(",")[0] for line in told[1:-1]] == [
+    def report(line: str) -> None:
+        lines.append(line)
+        if line.startswith("waiting for llm-gateway"):
+            stack.stub.release(rule)
+
+    await down(stack.layout, report)
+
+    assert lines[0] == "stopping"
+    assert [line.partition(",")[0] for line in lines[1:-1]] == [
         "waiting for runs-worker: it finishes the steps under way",
         "waiting for llm-gateway: it finishes the calls to providers that are under way",
     ]
-    assert told[-1] == "nothing runs"
+    assert lines[-1] == "nothing runs"
 
 
 async def _until_answered(stack: LocalStack, count: int) -> None:

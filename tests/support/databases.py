@@ -151,7 +151,9 @@ class TenantDatabases:
 
     async def _restore(self, name: str) -> None:
         connection = await asyncpg.connect(self.superuser)
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {name}_template STRATEGY FILE_COPY")
+        await connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {name}_template STRATEGY FILE_COPY"
+        )
         await _grant_connect(connection, name)
         await connection.close()
 
