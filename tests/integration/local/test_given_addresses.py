@@ -7,12 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.old_postgres import OldPostgres
 
 from nagaya_local import commands
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import EnvironmentInvalid, NotReady, StartFailed
-from nagaya_local.parts import external
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running
 from nagaya_local.parts.external import probe_postgres, probe_s3
 from nagaya_local.supervisor.orphans import find_orphans
 
@@ -104,11 +106,7 @@ async def test_keys_that_do_not_open_the_store_are_named(s3: S3Server) -> None:
         await probe_s3(wrong)
 
 
-async def test_a_server_that_is_too_old_is_named_with_both_versions(
-    management_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await probe_postgres(management_url)
-    monkeypatch.setattr(external, "OLDEST_POSTGRES", 1000)
-
-    with pytest.raises(NotReady, match=r"leads to PostgreSQL 18, and 1000 or later is needed"):
-        await probe_postgres(management_url)
+async def test_a_server_that_is_too_old_is_named_with_both_versions(tmp_path: Path) -> None:
+    async with running(OldPostgres(tmp_path / "old", free_port()), tmp_path / "old.log") as server:
+        with pytest.raises(NotReady, match=r"leads to PostgreSQL 16, and 18 or later is needed"):
+            await probe_postgres(server.url)

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.old_postgres import OldPostgres
 from tests.support.waiting import wait_until
 
 from nagaya.tenant.v1 import (
@@ -22,6 +23,7 @@ from nagaya.tenant.v1 import (
 )
 from nagaya_local.errors import NotReady
 from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running
 from nagaya_local.parts.health import probe_grpc_health
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
@@ -73,6 +75,11 @@ class Process:
         if self._process.returncode is None:
             self._process.send_signal(number)
         return await self._process.wait()
+
+    async def wait(self) -> int:
+        """Return its exit status when it has ended by itself."""
+        async with asyncio.timeout(60):
+            return await self._process.wait()
 
     async def logged(self, text: str) -> str:
         """Return the log, once it holds a text."""
@@ -198,6 +205,21 @@ async def test_without_postgresql_it_says_what_it_waits_for(process: Process, ke
         "ERROR_REASON_PEER_UNAVAILABLE",
     )
     assert await process.end(signal.SIGTERM) == 0
+
+
+async def test_a_server_that_is_too_old_ends_it_with_one_sentence(
+    process: Process, tmp_path: Path
+) -> None:
+    await process.end(signal.SIGKILL)
+    process.log.write_text("")
+    async with running(OldPostgres(tmp_path / "old", free_port()), tmp_path / "old.log") as server:
+        process.settings["NAGAYA_PG_URL"] = server.url
+        await process.start()
+
+        assert await process.wait() == 1
+    *_, last = process.log.read_text().splitlines()
+    assert "is PostgreSQL 16, and 18 or later is needed" in last
+    assert "Traceback" not in process.log.read_text()
 
 
 async def test_wrong_settings_are_reported_together(process: Process) -> None:

@@ -84,8 +84,10 @@ async def test_people_call_with_permission_for_their_own_tenants_only(keys: Keys
 
     for error in (other_tenant, no_tenant, no_permission):
         assert isinstance(error, Forbidden)
-        assert error.message == other_tenant.message
         assert error.reason == "ERROR_REASON_PERMISSION_DENIED"
+    assert no_tenant.message == other_tenant.message
+    assert "the token lacks permission probe.use" in no_permission.message
+    assert no_permission.metadata == {"permission": "probe.use"}
     assert isinstance(no_token, Unauthenticated)
 
 

@@ -61,14 +61,16 @@ def authenticate(
         raise TokenMissing("the call carries no token")
     principal = call.principal = verifier.verify(header[7:])
     call.user_id = principal.user_id
+    permission = method.permission
     if principal.workload is not None:
-        allowed = principal.workload in method.workloads
-    else:
-        allowed = method.permission != "" and principal.may(method.permission)
-        # What belongs to no tenant is everybody's.
-        allowed = allowed and (not method.changes_all or principal.everywhere)
-    if not allowed:
-        raise PermissionDenied
+        if principal.workload not in method.workloads:
+            raise PermissionDenied(f"the service {principal.workload} may not call this method")
+    elif not permission:
+        raise PermissionDenied("only services may call this method")
+    elif not principal.may(permission):
+        raise PermissionDenied(f"the token lacks permission {permission}", permission=permission)
+    elif method.changes_all and not principal.everywhere:
+        raise PermissionDenied("the token must cover all tenants: this belongs to none of them")
     return principal
 
 

@@ -152,8 +152,10 @@ class PermissionDenied(SharedError, Forbidden):
     reason = "ERROR_REASON_PERMISSION_DENIED"
     hint = "Ask for a token with the method's permission and the tenant."
 
-    def __init__(self) -> None:
-        super().__init__("the caller may not call this method for this tenant")
+    def __init__(
+        self, message: str = "the caller may not call this method for this tenant", **metadata: str
+    ) -> None:
+        super().__init__(message, **metadata)
 
 
 class RequestInvalid(SharedError, InvalidInput):

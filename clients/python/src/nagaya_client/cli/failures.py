@@ -100,7 +100,9 @@ def describe(error: NagayaError) -> list[str]:
         message = hints.in_commands(error.message, error.metadata)
         lines = [f"error: {message}", *map("  {}".format, violations)]
     lines.append(f"reason: {error.reason or error.code.name}")
-    lines += _hint(error.hint or hints.BY_REASON.get(error.reason, ""))
+    # Of a token without the permission other tenants are no help.
+    known = "" if "permission" in error.metadata else hints.BY_REASON.get(error.reason, "")
+    lines += _hint(error.hint or known)
     return [*lines, f"request id: {error.request_id}"] if error.request_id else lines
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tenant.store.credentials import Credential
     from tenant.store.server import ProvisionedServer
 
+OLDEST_SERVER = 18
+"""The oldest version of PostgreSQL that has what the service uses."""
+
 _BACKOFF = Backoff(0.1, 0.5)
 # Of all replicas of the tenant service together, to the management database.
 _OWN_CONNECTIONS = 100
@@ -46,6 +49,10 @@ def own_migrations(folder: Path) -> list[Migration]:
         Migration.parse("tenant", MigrationTarget(m.target), m.number, m.name, m.requires, m.sql)
         for m in read_migrations(folder)
     ]
+
+
+class ServerTooOld(StartRefused):
+    """The PostgreSQL server lacks what the service uses; the message names both versions."""
 
 
 class ProvisionerUnsuitable(StartRefused):
@@ -76,7 +83,7 @@ class Bootstrap:
     async def run(self) -> None:
         """Wait for the server, then prepare the management database.
 
-        Raises ProvisionerUnsuitable, MigrationFailed, DecryptionFailed.
+        Raises ServerTooOld, ProvisionerUnsuitable, MigrationFailed, DecryptionFailed.
         """
         address = f"{self._server.host}:{self._server.port}"
         log = RetryLog(
@@ -134,6 +141,12 @@ class Bootstrap:
             await roles.create(provisioner, template)
 
     async def _check_provisioner(self, connection: Connection) -> None:
+        version = connection.get_server_version().major
+        if version < OLDEST_SERVER:
+            raise ServerTooOld(
+                f"{self._server.host}:{self._server.port} is PostgreSQL {version}, "
+                f"and {OLDEST_SERVER} or later is needed"
+            )
         missing = await roles.missing_attributes(connection)
         if missing:
             raise ProvisionerUnsuitable(f"the role in NAGAYA_PG_URL needs {' and '.join(missing)}")

@@ -29,7 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 2
     """UNAUTHENTICATED: the token is malformed, expired, of another issuer or audience, or signed by an unknown key."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 3
-    """PERMISSION_DENIED: the caller may not call this method for this tenant; the same answer when there is no such tenant."""
+    """PERMISSION_DENIED: the caller may not call this method for this tenant; the same answer when there is no such tenant.
+    `permission` names the one that the token lacks.
+    """
     ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the request breaks a rule of its fields; each is listed as a field violation."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 5
@@ -62,7 +64,9 @@ ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 1
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 2
 """UNAUTHENTICATED: the token is malformed, expired, of another issuer or audience, or signed by an unknown key."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 3
-"""PERMISSION_DENIED: the caller may not call this method for this tenant; the same answer when there is no such tenant."""
+"""PERMISSION_DENIED: the caller may not call this method for this tenant; the same answer when there is no such tenant.
+`permission` names the one that the token lacks.
+"""
 ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the request breaks a rule of its fields; each is listed as a field violation."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 5
