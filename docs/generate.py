@@ -58,9 +58,9 @@ Made by `make docs` from the contracts' `ErrorReason` enums and the classes that
 A refusal is a gRPC status. Its message says what is wrong, and then what helps. Its details hold,
 for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
 `google.rpc.BadRequest` where fields are wrong; a `google.rpc.RetryInfo` where the metadata has
-`retry_after_ms`. Which method refuses with which reason stands in its comment in `protos/`, under
-`Errors:`. gRPC itself refuses, without details, what is compressed (`UNIMPLEMENTED`: send it again
-without) and what is far too large (`RESOURCE_EXHAUSTED`: 4 MiB, 8 to artifacts, 16 to tenant).
+`retry_after_ms`. The comment of each method in `protos/` lists its reasons under `Errors:`. gRPC
+itself refuses, without details, what is compressed (`UNIMPLEMENTED`: send it again without) and
+what is far too large (`RESOURCE_EXHAUSTED`: 4 MiB, 8 to artifacts, 16 to tenant).
 
 ## Who may send a call again
 
@@ -80,17 +80,17 @@ server is away" from "this server says that its provider is away", and pays for 
 
 In Envoy that is `retry_on: connect-failure,refused-stream` without `outlier_detection`, as in
 [deploy/envoy](../deploy/envoy/README.md); nginx's `grpc_next_upstream` does no more as it is
-delivered. The column "again" says who may repeat a refusal: `client` by itself, or the `caller`
-after the time that it is told. Where it is empty, the same call is refused again until something
-has changed.
+delivered. The column "again" says who may repeat a call: the `client` by itself, or the `caller`
+after the time in `retry_after_ms`. Where it is empty, the same call is refused again until
+something has changed.
 """
 _SETTINGS_HEAD = """\
 # Settings
 
 Made by `make docs` from the code that reads them.
 
-Everything is told by environment variables. What is missing or cannot be read is told all at once,
-and the process does not start.
+All settings are environment variables. What is missing or cannot be read is reported together, and
+the process does not start.
 """
 _LLMSTUB = """\
 ## llmstub
@@ -164,7 +164,7 @@ def contracts() -> list[FileDescriptorProto]:
 
 
 def comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
-    """Return a file's comments by the path of what they stand before."""
+    """Return a file's comments by the path of what they describe."""
     return {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
 
 
@@ -175,7 +175,7 @@ def reasons(files: Iterable[FileDescriptorProto]) -> dict[str, tuple[Reason, ...
 
 
 def settings() -> dict[str, list[Setting]]:
-    """Return what each process reads, by the heading that it is told of under."""
+    """Return the settings of each process, by the heading of its table."""
     common = _read(ServerConfig.from_environment)
     processes: dict[str, Callable[[Environment], object]] = {
         "tenant: `python -m tenant`": tenant.config.Config.from_environment,
@@ -196,12 +196,12 @@ def settings() -> dict[str, list[Setting]]:
     return {
         "Every service and the worker": common,
         **own,
-        "The Python client and `nagaya`": [*client, *ALSO["nagaya_client"]],
-        "The one-machine stack: `nagaya dev`": [*local, *ALSO["nagaya_local"]],
+        "The Python client and `nagaya`": [*client, *OTHER_SETTINGS["nagaya_client"]],
+        "The one-machine stack: `nagaya dev`": [*local, *OTHER_SETTINGS["nagaya_local"]],
     }
 
 
-ALSO = {
+OTHER_SETTINGS = {
     "nagaya_client": [
         Setting("NAGAYA_PROFILE", "which profile of `nagaya/config.toml` counts", "default"),
         Setting("XDG_CONFIG_HOME", "the folder in which that file is looked for", "~/.config"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from docs.generate import ALSO, settings
+from docs.generate import OTHER_SETTINGS, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _read_directly(member: Path) -> Iterator[str]:
                     pass
 
 
-def test_the_committed_pages_are_what_the_code_says() -> None:
+def test_the_committed_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "docs.generate", "--check"],
         cwd=CLONE,
@@ -62,9 +62,9 @@ def test_the_committed_pages_are_what_the_code_says() -> None:
 )
 def test_a_setting_that_code_does_not_describe_is_described_by_hand(member: Path) -> None:
     packages = [folder.name for folder in (member / "src").glob("*/")]
-    told = {setting.name for package in packages for setting in ALSO.get(package, ())}
+    listed = {setting.name for package in packages for setting in OTHER_SETTINGS.get(package, ())}
 
-    assert set(_read_directly(member)) == told
+    assert set(_read_directly(member)) == listed
 
 
 def test_every_setting_that_code_or_texts_name_is_read_and_documented() -> None:

@@ -27,11 +27,11 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def growth(served: RunningServer, token: str, compression: str, size: int) -> int:
+async def growth(running: RunningServer, token: str, compression: str, size: int) -> int:
     """Return by how much this process grows while another one sends it requests."""
     before = most = resident_bytes()
     sender = await asyncio.create_subprocess_exec(
-        sys.executable, SENDER, served.address, f"/{SERVICE}/Ask", token, compression, str(size)
+        sys.executable, SENDER, running.address, f"/{SERVICE}/Ask", token, compression, str(size)
     )
     ended = asyncio.create_task(sender.wait())
     while not ended.done():
@@ -52,9 +52,9 @@ async def test_a_compressed_request_is_refused_with_a_reason(
         return Answer()
 
     async with (
-        serve(keys, binding(Ask=note)) as served,
-        served.channel() as channel,
-        grpc.aio.insecure_channel(served.address) as compressing,
+        serve(keys, binding(Ask=note)) as running,
+        running.channel() as channel,
+        grpc.aio.insecure_channel(running.address) as compressing,
     ):
         call: Callable[..., Any] = compressing.unary_unary(f"/{SERVICE}/Ask")
         body = Request(tenant_id="acme", text="a" * 9).SerializeToString()
@@ -76,8 +76,8 @@ async def test_a_server_does_not_grow_by_what_one_caller_sends_at_once(
     keys: Keys, compression: str, mebibytes: int, *, known: bool
 ) -> None:
     token = keys.token(tenants=["acme"]) if known else "no.token.atall"
-    async with serve(keys, binding(Ask=echo)) as served:
-        grown = await growth(served, token, compression, mebibytes * MEBIBYTE)
+    async with serve(keys, binding(Ask=echo)) as running:
+        grown = await growth(running, token, compression, mebibytes * MEBIBYTE)
 
     assert grown < CALLS * 3 * MEBIBYTE / 2
 
@@ -88,9 +88,9 @@ async def test_a_caller_who_does_not_send_delays_no_other(keys: Keys) -> None:
         yield b""
 
     async with (
-        serve(keys, binding(Ask=echo)) as served,
-        grpc.aio.insecure_channel(served.address) as silent,
-        served.channel(tenants=["globex"]) as other,
+        serve(keys, binding(Ask=echo)) as running,
+        grpc.aio.insecure_channel(running.address) as silent,
+        running.channel(tenants=["globex"]) as other,
     ):
         metadata = (("authorization", f"Bearer {keys.token(tenants=['acme'])}"),)
         call: Callable[..., Any] = silent.stream_unary(f"/{SERVICE}/Ask")

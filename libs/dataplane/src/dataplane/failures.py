@@ -38,7 +38,7 @@ _NOT_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharac
 
 
 def is_unavailable(error: BaseException, connection: _Connection) -> bool:
-    """Tell whether an error means that the connection is lost or the server cannot serve."""
+    """Return whether an error means that the connection is lost or the server cannot serve."""
     if isinstance(error, DomainError | asyncpg.QueryCanceledError) or not isinstance(
         error, Exception
     ):

@@ -46,14 +46,17 @@ class PendingWorkTable:
 
     @property
     def columns(self) -> str:
+        """The columns that name a row, in SQL."""
         return "tenant_id" if self.kind is None else "tenant_id, kind"
 
     @property
     def values(self) -> str:
+        """The values of these columns for a `tenant_id`, in SQL."""
         return "tenant_id" if self.kind is None else f"tenant_id, '{self.kind}'"
 
     @property
     def condition(self) -> str:
+        """The condition for the rows of `kind`, in SQL; the table is called `work`."""
         return "true" if self.kind is None else f"work.kind = '{self.kind}'"
 
 

@@ -114,4 +114,4 @@ def _finish(batch: dict[str, asyncio.Future[None]], failure: Exception | None) -
             written.set_result(None)
         else:
             written.set_exception(failure)
-            written.exception()  # known: whoever waited no longer does not read it
+            written.exception()  # marks it as read: its callers may have gone on

@@ -31,6 +31,7 @@ class CallLog:
         self._ended: list[ServerCall] = []
 
     def add(self, call: ServerCall) -> None:
+        """Have a line written for a call that has ended."""
         if self._writer is None:
             return
         if not self._ended:

@@ -59,7 +59,7 @@ def _error_of_cancellation(call: ServerCall) -> DomainError | None:
 
 
 def _is_defect(error: DomainError) -> bool:
-    """Tell whether a peer refused this service rather than the caller: its token, its rights."""
+    """Return whether a peer refused this service rather than the caller: its token, its rights."""
     return isinstance(error, RemoteError) and isinstance(
         error, (Unauthenticated, Forbidden, Internal)
     )

@@ -23,6 +23,7 @@ class Permit:
         self._held = True
 
     def release(self) -> None:
+        """Return the slot; nothing happens when it has been returned already."""
         if self._held:
             self._held = False
             self._semaphore.release(self)
@@ -55,12 +56,18 @@ class FairSemaphore:
         self._latest_key = ""
         self._shared_until = 0.0
 
-    async def acquire(self, key: str) -> Permit:
-        """Wait for a permit. `Permit.release` must follow."""
+    def acquire_now(self, key: str) -> Permit | None:
+        """Return a permit, or None where `acquire` would wait. `Permit.release` must follow."""
         if key != self._latest_key:
             self._latest_key, self._shared_until = key, time.monotonic() + _ALONE_SECONDS
         if self._free and key not in self._waiting and self._allows(key):
             return self._permit(key)
+        return None
+
+    async def acquire(self, key: str) -> Permit:
+        """Wait for a permit. `Permit.release` must follow."""
+        if (permit := self.acquire_now(key)) is not None:
+            return permit
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, deque()).append(future)
         try:

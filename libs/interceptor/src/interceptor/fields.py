@@ -36,7 +36,7 @@ def find_unstorable(value: Any, path: str = "") -> Iterator[Violation]:
     """Find texts of a request that hold U+0000, keys of maps among them, and infinite numbers."""
     parts: list[tuple[str, Any]] = []
     if isinstance(value, Message):
-        named = value.DESCRIPTOR.file.package != _PACKAGE_OF_JSON  # a Struct is told as JSON
+        named = value.DESCRIPTOR.file.package != _PACKAGE_OF_JSON  # a Struct is named as JSON
         parts = [(f".{field.name}" if named else "", part) for field, part in value.ListFields()]
     elif hasattr(value, "items"):
         parts = [(f"[{json.dumps(key)}]", part) for key in value for part in (key, value[key])]

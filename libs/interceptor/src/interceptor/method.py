@@ -142,7 +142,8 @@ class InterceptedMethod:
         interceptor = self._interceptor
         self._count(call, interceptor.arriving, call.key)
         interceptor.first_message.start(call)
-        call.permit = await interceptor.receiving.acquire(call.key)
+        receiving = interceptor.receiving
+        call.permit = receiving.acquire_now(call.key) or await receiving.acquire(call.key)
         raw = await context.read()
         interceptor.first_message.stop(call)
         self._uncount(call)
@@ -210,7 +211,8 @@ class InterceptedMethod:
             check_tenant(call, tenant_of(request))
         key = call.tenant_id or call.key
         self._count(call, self._limit, key)
-        call.permit = await self._interceptor.running.acquire(key)
+        running = self._interceptor.running
+        call.permit = running.acquire_now(key) or await running.acquire(key)
         check_fields(request, len(raw))
         return request
 

@@ -126,7 +126,7 @@ class Server:
         self._lag: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Listen; return the port. Calls are served; health says NOT_SERVING until told otherwise.
+        """Listen, and return the port. Health says NOT_SERVING until `set_serving`.
 
         Raises StartRefused when it cannot listen there.
         """
@@ -143,7 +143,7 @@ class Server:
         return port
 
     async def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - its name says it
-        """Tell load balancers whether to send calls, for every service and the whole."""
+        """Set what health reports for every service and the whole: whether to send calls."""
         state = _Serving if serving else _NotServing
         for service in ("", *self._services):
             await self._health.set(service, state)

@@ -64,7 +64,7 @@ class ServerCall(CallContext):
 
 
 class CallTimeouts(Timers[ServerCall]):
-    """Cancels calls when a timeout of `seconds` expires; `reason` is what the caller is told."""
+    """Cancels calls when a timeout of `seconds` expires; `reason` is for the caller."""
 
     def __init__(self, seconds: float, reason: str) -> None:
         super().__init__(seconds, self._cancel)

@@ -27,7 +27,8 @@ class Timers(Generic[T]):
 
     def start(self, item: T) -> None:
         """Start, or restart, the timeout of an item."""
-        self._running.pop(item, None)  # a restarted item expires last
+        if item in self._running:
+            del self._running[item]  # a restarted item expires last
         self._running[item] = time.monotonic() + self._seconds
         if self._timer is None:
             self._schedule(self._seconds)

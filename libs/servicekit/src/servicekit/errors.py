@@ -11,7 +11,7 @@ DomainError
 ├── Forbidden           who calls may not
 │   └── PermissionDenied
 ├── NotFound
-│   └── TenantNotFound  told only to who may act for all tenants
+│   └── TenantNotFound  only for callers that may act for all tenants
 ├── AlreadyExists
 ├── Conflict            right request, wrong state
 │   └── TenantNotActive

@@ -41,7 +41,7 @@ class Principal:
     """A verified caller."""
 
     user_id: str
-    """The person, or `workload:<name>` where no person stands behind the call."""
+    """The person, or `workload:<name>` where a workload calls for itself."""
     workload: str | None
     """The service that calls on somebody's behalf; None when a person calls."""
     tenants: frozenset[str]

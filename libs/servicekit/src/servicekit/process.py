@@ -29,7 +29,7 @@ def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
     except (StartRefused, DomainError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         code = 1
-    finally:  # after a defect too: its log lines tell of it
+    finally:  # after a defect too, for its log lines
         telemetry.stop()
     leave(code)
 
