@@ -69,5 +69,7 @@ class CatalogCache:
             except DomainError as error:
                 retry_log.failed(error)
             except Exception:
-                _log.exception("the catalogue is invalid", extra={"event": "catalog.read_failed"})
+                _log.exception(
+                    "the catalogue could not be read", extra={"event": "catalog.read_failed"}
+                )
             await asyncio.sleep(_POLL_SECONDS)
