@@ -193,8 +193,8 @@ async def test_the_harness_for_authors_gives_what_a_run_has_left_behind(
     doubled = function("doubled", "test.double", "numbers", map={"step": "numbers"})
     run, _ = await run_steps(client, tenant_id, numbers, doubled)
     folder = stack.file(f"storage/{tenant_id}/{run.run_id}")
-    install_functions(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    install_functions(tmp_path / "installed")
+    monkeypatch.syspath_prepend(tmp_path / "installed")
     harness = FunctionHarness.from_folder(folder)
     (listed,) = harness.outputs["numbers"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.integration.runs.functions_that_harm import install
 
 from nagaya_functions import FilePointer
-from nagaya_functions.calls import CallContext
+from nagaya_functions.calls import FunctionContext
 from runs.config import FunctionConfig
 from runs.worker.function_host.call import FunctionCall
 from runs.worker.function_host.pool import FunctionPool
@@ -79,8 +79,8 @@ class FunctionHost:
         call = FunctionCall(f"functions_of_acme:{name}", context, metrics)
         return await self.pool.call(call, limit)
 
-    def context(self, arguments: JsonMapping, tenant_id: str = "acme") -> CallContext:
-        return CallContext(
+    def context(self, arguments: JsonMapping, tenant_id: str = "acme") -> FunctionContext:
+        return FunctionContext(
             tenant_id=tenant_id,
             run_id="r",
             step="s",

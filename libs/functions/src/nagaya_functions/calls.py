@@ -1,6 +1,6 @@
 """Calling a function: for workers and the test harness, not for authors.
 
-Both give it a CallContext, so that a function meets the same bounds in a test as in a run.
+Both give it a FunctionContext, so that a function meets the same bounds in a test as in a run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Files(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
+class FunctionContext:
     """The StepContext of a call, whose files somebody else reads and writes."""
 
     tenant_id: str
@@ -71,8 +71,8 @@ class FunctionResult:
 
 
 async def call_function(
-    function: Callable[[CallContext], Awaitable[JsonValue]],
-    context: CallContext,
+    function: Callable[[FunctionContext], Awaitable[JsonValue]],
+    context: FunctionContext,
     metrics: Mapping[str, str],
 ) -> FunctionResult:
     """Call a function; encode what it returns and take the metrics, JSON pointers by name, from it.

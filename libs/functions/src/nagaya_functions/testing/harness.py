@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from jsonvalues import canonical, compact, parse, parse_object
-from nagaya_functions.calls import CallContext, call_function
+from nagaya_functions.calls import FunctionContext, call_function
 from nagaya_functions.context import ENTRY_POINT_GROUP
 from nagaya_functions.testing.files import RunFiles, StepFiles
 
@@ -115,7 +115,7 @@ class FunctionHarness:
             item = 0 if element is None else 1
         needed = [name for name in self._outputs if needs is None or name in {"input", *needs}]
         files = StepFiles(self._files, f"{step}/artifacts/{item}-{visit}/")
-        context = CallContext(
+        context = FunctionContext(
             tenant_id=self._tenant_id,
             run_id=self._run_id,
             step=step,

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jsonvalues import JsonValue
-    from nagaya_functions.calls import CallContext
+    from nagaya_functions.calls import FunctionContext
     from runs.worker.functions import BuiltInFunction
 
 
-async def constant(context: CallContext) -> JsonValue:
+async def constant(context: FunctionContext) -> JsonValue:
     """Return the argument `value`."""
     return context.arguments.get("value")
 
 
-async def collect(context: CallContext) -> JsonValue:
+async def collect(context: FunctionContext) -> JsonValue:
     """Return the outputs of the steps in `needs`, by step; of a mapped step, as a list.
 
     Skipped steps are left out. Raises StepError: OUTPUT_TOO_LARGE beyond 3 MiB.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from jsonvalues import JsonValue
 from nagaya_functions import ENTRY_POINT_GROUP
-from nagaya_functions.calls import CallContext
+from nagaya_functions.calls import FunctionContext
 from runs.domain.failures import StepFailed, StepImpossible
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nagaya_functions import Function, StepError
 
-BuiltInFunction: TypeAlias = Callable[[CallContext], Awaitable[JsonValue]]
+BuiltInFunction: TypeAlias = Callable[[FunctionContext], Awaitable[JsonValue]]
 """A function of the worker itself, which runs in the worker's process."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer, StepError
-from nagaya_functions.calls import CallContext, call_function
+from nagaya_functions.calls import FunctionContext, call_function
 from runs.domain.outputs import FileDraft, output_name
 from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.cancellation import run_until_cancelled
@@ -85,7 +85,7 @@ class FunctionStepRunner:
     ) -> FunctionResult:
         function = self._functions.find(step.function)
         ref = inputs.ref
-        context = CallContext(
+        context = FunctionContext(
             tenant_id=ref.tenant_id,
             run_id=ref.run_id,
             step=ref.step,

@@ -25,7 +25,7 @@ from servicekit.errors import DomainError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from nagaya_functions.calls import CallContext
+    from nagaya_functions.calls import FunctionContext
 
 _MAX_FRAMES = 3 * MAX_STREAMS
 """More than may be waiting at once: a process's requests, the ends of all streams, the result."""
@@ -37,7 +37,7 @@ class FunctionCall:
 
     entry_point: str
     """`module:attribute`."""
-    context: CallContext
+    context: FunctionContext
     metrics: Mapping[str, str]
     """JSON pointers into the output, by the metric's name."""
 

@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from nagaya_functions import MAX_FILE_BYTES, FilePointer, StepError
-from nagaya_functions.calls import CallContext, call_function
+from nagaya_functions.calls import FunctionContext, call_function
 from runs.domain.error_texts import ErrorText
 from runs.worker.function_host.frames import (
     MAX_FIELDS_FROM_WORKER,
@@ -179,10 +179,10 @@ class _WorkerFiles:
         return await self._server.request(self._call, kind, body, **fields)
 
 
-def _context(frame: Frame, server: _CallServer) -> CallContext:
+def _context(frame: Frame, server: _CallServer) -> FunctionContext:
     fields = frame.fields
     element = fields["element"]
-    return CallContext(
+    return FunctionContext(
         tenant_id=fields["tenant_id"],
         run_id=fields["run_id"],
         step=fields["step"],

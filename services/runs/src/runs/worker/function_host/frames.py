@@ -32,7 +32,7 @@ class FrameKind(IntEnum):
     """What a frame is. The worker sends CALL to REFUSED, the process the others."""
 
     CALL = 1
-    """Call a function: `entry_point`, the fields of its CallContext, and `metrics`."""
+    """Call a function: `entry_point`, the fields of its FunctionContext, and `metrics`."""
     CANCEL = 2
     PING = 3
     DATA = 4
