@@ -158,8 +158,10 @@ async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
                     break
 
     writers = [asyncio.create_task(write(number)) for number in range(6)]
-    for _ in range(5):
-        await asyncio.sleep(chance.uniform(0.1, 1.5))
+    for kills in range(1, 6):
+        while len(acknowledged) < 5 * kills:  # noqa: ASYNC110 - six tasks add to it
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(chance.uniform(0.0, 1.0))
         await replica.kill()
         await replica.start()
     stopping.set()

@@ -15,7 +15,7 @@ def test_an_address_is_read_with_its_password_unquoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reason"),
     [
         ("mysql://a:b@c/d", "it is not"),
         ("postgresql://c/nagaya", "it is not"),
@@ -26,8 +26,8 @@ def test_an_address_is_read_with_its_password_unquoted() -> None:
         ("postgresql://a:b@c:port/nagaya", "port"),
     ],
 )
-def test_an_address_that_cannot_work_is_refused(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_address_that_cannot_work_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         DatabaseAddress.parse(url)
 
 
