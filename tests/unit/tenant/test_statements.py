@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -76,3 +78,35 @@ def test_a_file_takes_time_in_proportion_to_its_size(piece: str) -> None:
     small = max(min(seconds(64 << 10) for _ in range(3)), 0.005)
 
     assert min(seconds(256 << 10) for _ in range(3)) < 8 * small
+
+
+@pytest.mark.parametrize("piece", ["ab ", "''", "+", "e'a''b' ", "a;"])
+def test_a_large_file_is_read_in_little_memory(piece: str) -> None:
+    sql = piece * ((1 << 20) // len(piece))
+    tracemalloc.start()
+    try:
+        for statement in statements(sql):
+            statement.forbidden_command()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < len(sql) / 4
+
+
+@pytest.mark.parametrize(
+    ("piece", "size"), [("''", 4 << 20), ("+", 64 << 20), ("ab ", 4 << 20), ("e'a''b' ", 4 << 20)]
+)
+def test_other_threads_run_while_a_large_file_is_read(piece: str, size: int) -> None:
+    sql = piece * (size // len(piece))
+    with ThreadPoolExecutor() as pool:
+        began = time.monotonic()
+        reading = pool.submit(lambda: sum(1 for _ in statements(sql)))
+        gaps, last = [0.0], began
+        while not reading.done():
+            time.sleep(0.0005)
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+
+    assert max(gaps) < (last - began) / 2

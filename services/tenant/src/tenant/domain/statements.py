@@ -13,16 +13,19 @@ _TOKEN = re.compile(
     r"""
       (?P<comment>/\*)
     | (?P<skipped>--[^\n]*
-        | [eE]'(?:[^'\\]|\\.|'')*'?
-        | '(?:[^']|'')*'?
-        | "(?:[^"]|"")*"?)
+        | [eE]'(?:[^'\\]++|\\.|'')*+'?+
+        | '[^']*+'?+
+        | "[^"]*+"?+)
     | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)
     | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
     | (?P<number>[0-9][A-Za-z0-9_.]*)
     | (?P<end>;)
+    | (?P<other>[^-/'"$;0-9A-Za-z_\x80-\U0010ffff]{1,4096}+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+# A match holds the interpreter's lock until it ends, and one that may backtrack takes gigabytes: so
+# no quantifier backtracks, other characters come in pieces, and a doubled quote makes two strings.
 _COMMENT_DELIMITER = re.compile(r"/\*|\*/")
 _ONE_WORD = frozenset(["BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"])
 _TWO_WORDS = frozenset([("START", "TRANSACTION"), ("PREPARE", "TRANSACTION")])
@@ -30,20 +33,38 @@ _TWO_WORDS = frozenset([("START", "TRANSACTION"), ("PREPARE", "TRANSACTION")])
 
 @dataclass(slots=True)
 class Statement:
-    """One statement: its bare words in upper case, without strings, comments and quoted names."""
+    """One statement, of whose bare words in upper case those are kept that decide about it.
+
+    Words in strings, comments and quoted names are no bare words.
+    """
 
     line: int
-    words: list[str] = field(default_factory=list[str])
+    first: list[str] = field(default_factory=list[str])  # two at most
+    last: str = ""
+    stream: str = ""  # STDIN or STDOUT, whichever came first
+
+    def add(self, word: str, atomic: int) -> int:
+        """Take in the next word; return by how much `BEGIN ATOMIC … END` is deeper after it."""
+        before, self.last = self.last, word
+        if len(self.first) < 2:
+            self.first.append(word)
+        if word in ("STDIN", "STDOUT"):
+            self.stream = self.stream or word
+        if word == "ATOMIC" and before == "BEGIN" and self.first[0] == "CREATE":
+            return 1
+        if atomic and word in ("CASE", "END"):
+            return 1 if word == "CASE" else -1
+        return 0
 
     def forbidden_command(self) -> str:
         """Return the command of this statement that no migration may contain, or an empty text."""
-        first, second = (*self.words, "", "")[:2]
+        first, second = (*self.first, "", "")[:2]
         if first in _ONE_WORD:
             return first
         if (first, second) in _TWO_WORDS:
             return f"{first} {second}"
-        if first == "COPY" and self.words[-1:] != ["COPY"]:
-            return next((f"COPY {w}" for w in self.words if w in ("STDIN", "STDOUT")), "")
+        if first == "COPY" and self.last != "COPY" and self.stream:
+            return f"COPY {self.stream}"
         return ""
 
 
@@ -57,8 +78,7 @@ def statements(sql: str) -> Iterator[Statement]:
             if current is None:
                 line, counted = line + sql.count("\n", counted, start), start
                 current = Statement(line)
-            current.words.append(text.upper())
-            atomic += _depth(current.words, atomic)
+            atomic += current.add(text.upper(), atomic)
         elif kind == "end" and not atomic:
             if current is not None:
                 yield current
@@ -67,18 +87,9 @@ def statements(sql: str) -> Iterator[Statement]:
         yield current
 
 
-def _depth(words: list[str], atomic: int) -> int:
-    last = words[-1]
-    if last == "ATOMIC" and words[-2:-1] == ["BEGIN"] and words[0] == "CREATE":
-        return 1
-    if atomic and last in ("CASE", "END"):
-        return 1 if last == "CASE" else -1
-    return 0
-
-
 def _tokens(sql: str) -> Iterator[tuple[str, str, int]]:
     position = 0
-    while (token := _TOKEN.search(sql, position)) is not None:
+    while (token := _TOKEN.match(sql, position)) is not None:
         kind, position = str(token.lastgroup), token.end()
         if kind == "comment":
             position = _comment_end(sql, position)
