@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("libs/*/src/*", "services/*/src/*", "deploy/local/src/*")
 
-NOT_CONVERTED = frozenset[str]()
-"""Packages whose log calls may still lack an event; struck off once they have them all."""
-
 _FORWARDING = {"libs/servicekit/src/servicekit/retries.py"}  # logs the events of its callers
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 _LOGGER = re.compile(r"_*log(ger)?")
@@ -53,7 +50,6 @@ class LogEvent:
 class LogCall:
     """A log call in a file; `event` is None where it has none that can be read."""
 
-    package: str
     place: str
     event: LogEvent | None
 
@@ -72,13 +68,10 @@ def page() -> str:
 
 
 def problems() -> Iterator[str]:
-    """Find log calls without an event, and packages that no longer belong in NOT_CONVERTED."""
-    without = [call for call in calls() if call.event is None]
-    for call in without:
-        if call.package not in NOT_CONVERTED:
+    """Find log calls without an event."""
+    for call in calls():
+        if call.event is None:
             yield f'{call.place}: a log call needs extra={{"event": "noun.verb_in_past", …}}'
-    for package in sorted(NOT_CONVERTED - {call.package for call in without}):
-        yield f"docs/log_events.py: every log call of {package} has its event: strike it off"
 
 
 def calls() -> list[LogCall]:
@@ -103,7 +96,7 @@ def _calls(file: Path) -> Iterator[LogCall]:
         if isinstance(node, ast.Call):
             place = f"{file.relative_to(ROOT)}:{node.lineno}"
             for event in events_of(node, module):
-                yield LogCall(module.partition(".")[0], place, event)
+                yield LogCall(place, event)
 
 
 def events_of(call: ast.Call, module: str) -> Iterator[LogEvent | None]:
