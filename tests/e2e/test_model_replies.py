@@ -84,7 +84,7 @@ CASES = {
         "chat", Reply.of_json(CHAT.unstreamed("hi there")), output="hi there"),
     "no usage": Case("chat", Reply((CHAT.delta("hi there"), CHAT.ended("stop"), CHAT.done())),
                      output="hi there"),
-    "a fence": Case("chat", chat(CHAT.delta('```json\n{"title": "x"}\n```'), CHAT.ended("stop")),
+    "markdown": Case("chat", chat(CHAT.delta('```json\n{"title": "x"}\n```'), CHAT.ended("stop")),
                     output={"title": "x"}, llm=(SCHEMA,)),
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def tenant_id(client: Client) -> str:
-    return await create_tenant(client, "asking")
+    return await create_tenant(client, "prompts")
 
 
 async def create_pipeline_that_writes(

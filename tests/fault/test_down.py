@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tests.support.stack import LocalStack
 
 RUNS = 16
-PATIENCE = 240.0
+DEADLINE_SECONDS = 240.0
 
 
 @pytest.mark.timeout(300)
 async def test_down_with_16_runs_under_way_loses_no_whole_reply(stack: LocalStack) -> None:
-    async with stack.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "down")
         await load_article(client, tenant_id)
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
@@ -35,7 +35,7 @@ async def test_down_with_16_runs_under_way_loses_no_whole_reply(stack: LocalStac
     under_way = [line for line in stack.calls() if line["event"] == "begin"]
     await up(stack.layout, lambda _: None)
 
-    async with stack.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         ended = await asyncio.gather(*(finish(client, tenant_id, run_id) for run_id in runs))
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
@@ -54,7 +54,7 @@ async def test_down_with_16_runs_under_way_loses_no_whole_reply(stack: LocalStac
 
 @pytest.mark.timeout(300)
 async def test_down_says_whom_it_waits_for(stack: LocalStack) -> None:
-    async with stack.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "wait")
         await load_article(client, tenant_id)
         rule = stack.stub.script(tenant_id, {"kind": "hold"}, times=1)

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 PARTS = ("tenant", "artifacts", "llm-gateway", "runs", "runs-worker")
 KILLS = 5
 RUNS = 2
-PATIENCE = 240.0
+DEADLINE_SECONDS = 240.0
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", PARTS)
 async def test_runs_end_well_however_often_a_part_is_killed(stack: LocalStack, part: str) -> None:
     chance = random.Random(f"kill {part}")  # noqa: S311 - a seed that can be repeated
-    async with stack.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "kill")
-        await _until_served(client, tenant_id)
+        await _wait_until_reachable(client, tenant_id)
         await load_article(client, tenant_id)
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
         watches = [asyncio.create_task(finish(client, tenant_id, run_id)) for run_id in runs]
@@ -60,9 +60,9 @@ async def test_runs_end_well_however_often_a_part_is_killed(stack: LocalStack, p
 async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_attempt(
     stack: LocalStack,
 ) -> None:
-    async with stack.client() as client, asyncio.timeout(PATIENCE):
+    async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "hold")
-        await _until_served(client, tenant_id)
+        await _wait_until_reachable(client, tenant_id)
         await load_article(client, tenant_id)
         marker = f"hold-{tenant_id}"
         rule = stack.stub.script(marker, {"kind": "hold"}, times=1)
@@ -91,7 +91,7 @@ def test_logs_of_kills_are_json_lines_without_stack_traces(stack: LocalStack) ->
         assert [record for record in records if "exception" in record] == [], part
 
 
-async def _until_served(client: Client, tenant_id: str) -> None:
+async def _wait_until_reachable(client: Client, tenant_id: str) -> None:
     """Wait until what was killed last is back for those who ask it: they try now and then."""
     while True:
         try:

@@ -151,7 +151,7 @@ class GatewayClient:
         request = generation_service_pb2.GenerateRequest(
             tenant_id=self.tenant_id, spec=spec or self.spec()
         )
-        return await self._told(
+        return await self._answer(
             self.generation.Generate(request, timeout=seconds, metadata=self._credentials())
         )
 
@@ -191,31 +191,31 @@ class GatewayClient:
         request = call_service_pb2.GetCallRequest(
             tenant_id=self.tenant_id, key=self.key(number, step)
         )
-        found = await self._told(self.calls.GetCall(request, metadata=self._credentials()))
+        found = await self._answer(self.calls.GetCall(request, metadata=self._credentials()))
         return found.call
 
     async def list_calls(
         self, request: call_service_pb2.ListCallsRequest
     ) -> call_service_pb2.ListCallsResponse:
         """Return one page of calls. Raises Refused."""
-        return await self._told(self.calls.ListCalls(request, metadata=self._credentials()))
+        return await self._answer(self.calls.ListCalls(request, metadata=self._credentials()))
 
     async def summarize_usage(self, *run_ids: str) -> list[call_pb2.RunUsage]:
         """Return what the calls of runs add up to. Raises Refused."""
         request = call_service_pb2.SummarizeUsageRequest(tenant_id=self.tenant_id, run_ids=run_ids)
         answer = self.calls.SummarizeUsage(request, metadata=self._credentials())
-        return list((await self._told(answer)).run_usages)
+        return list((await self._answer(answer)).run_usages)
 
     async def resolve(self, step: str, **more: Fields) -> model_pb2.Resolution:
         """Return which model a step would use; `more` are fields of the request. Raises Refused."""
         request = generation_service_pb2.ResolveRequest(tenant_id=self.tenant_id, step=step, **more)
-        found = await self._told(self.generation.Resolve(request, metadata=self._credentials()))
+        found = await self._answer(self.generation.Resolve(request, metadata=self._credentials()))
         return found.resolution
 
     async def change_catalog(self, method: str, request: Fields) -> Fields:
         """Call a method of CatalogService as a person who may. Raises Refused."""
         metadata = [("authorization", f"Bearer {self.stack.keys.token('ada')}")]
-        return await self._told(getattr(self.catalog, method)(request, metadata=metadata))
+        return await self._answer(getattr(self.catalog, method)(request, metadata=metadata))
 
     async def set_provider(self, provider_id: str, url: str, wire_format: int) -> None:
         each = provider(provider_id, url, wire_format)
@@ -258,7 +258,7 @@ class GatewayClient:
         named = [] if self.request_id is None else [("x-request-id", self.request_id)]
         return [("authorization", f"Bearer {token}"), *named]
 
-    async def _told(self, call: Awaitable[Fields]) -> Fields:
+    async def _answer(self, call: Awaitable[Fields]) -> Fields:
         try:
             return await call
         except grpc.aio.AioRpcError as error:

@@ -81,8 +81,8 @@ class Process:
         async def logged() -> bool:
             return self.log.read_text().count(text) >= times
 
-        asking = fewer_run(asked)
-        await wait_until(logged, unless=lambda: self.ended() or asking(), seconds=seconds)
+        callers_ended = fewer_run(asked)
+        await wait_until(logged, unless=lambda: self.ended() or callers_ended(), seconds=seconds)
 
     def kill(self) -> None:
         """Kill it with -9, as a crash would."""

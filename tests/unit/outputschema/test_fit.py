@@ -42,7 +42,7 @@ def test_equality_is_that_of_json_schema(values: list[Any], value: object) -> No
         assert fits(definition, instance) == judge.is_valid(instance)
 
 
-def test_20_000_objects_are_told_apart_within_the_bound() -> None:
+def test_20_000_objects_are_distinguished_within_the_bound() -> None:
     items = [{"id": number, "tags": ["a"]} for number in range(20_000)]
     schema = {"type": "array", "uniqueItems": True}
 
