@@ -139,7 +139,7 @@ async def test_a_value_copied_out_of_another_runs_file_keeps_its_digits(
     ("text", "why"),
     [("[NaN]", "NaN is no number of JSON"), ('{"a":1,"a":2}', "two members of the same name"),
      ("1e400", "a number is larger than any"), ('"\\ud83d"', "half of a surrogate pair"),
-     ("{", "it is no JSON at line 1, column 2")],
+     ("{", "it is not valid JSON at line 1, column 2")],
 )  # fmt: skip
 async def test_what_is_no_json_is_reported_with_its_field(
     client: Client, text: str, why: str

@@ -280,7 +280,7 @@ def test_what_the_local_stack_cannot_make_sense_of_ends_with_2(
         ('{"a": 1, "a": 2}', "has two members named 'a'"),
         ('{"a": NaN}', "cannot be used: NaN is no number of JSON"),
         ('{"a": 1e400}', "cannot be used: a number is larger than any that programs can hold"),
-        ('{"a": 1,}', "cannot be used: it is no JSON at line 1, column 9"),
+        ('{"a": 1,}', "cannot be used: it is not valid JSON at line 1, column 9"),
     ],
     ids=["too deep", "half a character", "a name twice", "NaN", "1e400", "no JSON"],
 )

@@ -92,17 +92,17 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     """
     assert faults_of(tmp_path, text) == [
         "p.yaml:1: there is no field `step` (did you mean `steps`?)",
-        "p.yaml:4: steps[0].needs: a list is wanted here",
-        "p.yaml:5: steps[0].llm.max_output_tokens: a whole number is wanted here",
-        "p.yaml:5: steps[0].llm.unknown_policy: one of the known names is wanted here"
+        "p.yaml:4: steps[0].needs: a list is expected here",
+        "p.yaml:5: steps[0].llm.max_output_tokens: a whole number is expected here",
+        "p.yaml:5: steps[0].llm.unknown_policy: one of the known names is expected here"
         " (did you mean `UNKNOWN_POLICY_REDO`?)",
         "p.yaml:6: steps[0].function: `function` and `llm` exclude each other",
-        "p.yaml:7: steps[0].timeout: a time such as `300s` is wanted here",
+        "p.yaml:7: steps[0].timeout: a time such as `300s` is expected here",
         "p.yaml:8: steps[0]: `timeout` is given twice (remove one of the two)",
-        "p.yaml:9: steps[1]: a mapping is wanted here",
+        "p.yaml:9: steps[1]: a mapping is expected here",
         "p.yaml:12: steps[2].llm.bindings[0].text: "
-        "a text (in quotes where it looks like a number or a yes) is wanted here",
-        "p.yaml:13: steps[2].llm.output_schema: a mapping is wanted here",
+        "a text (in quotes where it looks like a number or a yes) is expected here",
+        "p.yaml:13: steps[2].llm.output_schema: a mapping is expected here",
     ]
 
 
@@ -155,13 +155,13 @@ def test_parts_of_arguments_may_be_named_and_merged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [1,\n\nb: c", "p.yaml:3: no YAML: "),
-        ("a: 1\n\tb: 2", "p.yaml:2: no YAML: "),
-        ("", "p.yaml:1: a mapping with `pipeline` and `steps` is wanted here"),
-        ("- a", "p.yaml:1: a mapping with `pipeline` and `steps` is wanted here"),
-        ("steps: &a [{step: x, llm: *a}]", "p.yaml:1: steps[0].llm: a mapping is wanted here"),
+        ("a: [1,\n\nb: c", "p.yaml:3: invalid YAML: "),
+        ("a: 1\n\tb: 2", "p.yaml:2: invalid YAML: "),
+        ("", "p.yaml:1: a mapping with `pipeline` and `steps` is expected here"),
+        ("- a", "p.yaml:1: a mapping with `pipeline` and `steps` is expected here"),
+        ("steps: &a [{step: x, llm: *a}]", "p.yaml:1: steps[0].llm: a mapping is expected here"),
         ("steps:\n- &a\n  llm: *a", "p.yaml:2: steps[0].llm: this mapping contains itself"),
-        ("steps: []\n---\nsteps: []", "p.yaml:2: no YAML: "),
+        ("steps: []\n---\nsteps: []", "p.yaml:2: invalid YAML: "),
         ("steps: [{step: x, llm: {output_schema: !!python/object:a.B {}}}]", "p.yaml:1: steps[0]"),
     ],
 )

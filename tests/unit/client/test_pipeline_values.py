@@ -100,7 +100,7 @@ def test_a_field_for_numbers_takes_them_as_json_writes_them(tmp_path: Path) -> N
 def test_a_field_for_whole_numbers_takes_no_others(tmp_path: Path, number: str) -> None:
     text = f"steps: [{{step: a, llm: {{max_output_tokens: {number}}}}}]"
     (fault,) = faults_of(tmp_path, text)
-    assert fault == "p.yaml:1: steps[0].llm.max_output_tokens: a whole number is wanted here"
+    assert fault == "p.yaml:1: steps[0].llm.max_output_tokens: a whole number is expected here"
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400", "9" * 400, r'"\ud83d"'])
@@ -134,7 +134,7 @@ def test_what_is_nested_without_end_is_reported(tmp_path: Path) -> None:
 def test_a_name_that_yaml_reads_as_something_else_is_to_be_quoted(
     tmp_path: Path, name: str
 ) -> None:
-    wanted = "a text (in quotes where it looks like a number or a yes) is wanted here"
+    wanted = "a text (in quotes where it looks like a number or a yes) is expected here"
 
     assert faults_of(tmp_path, WRITTEN.format(name)) == [f"p.yaml:1: steps[0].step: {wanted}"]
     needs = f"steps: [{{step: a, needs: [{name}], function: {{function: f}}}}]"
@@ -159,7 +159,7 @@ def test_a_time_is_written_in_seconds(tmp_path: Path, timeout: str) -> None:
     text = f"steps: [{{step: a, timeout: {timeout}, function: {{function: f}}}}]"
 
     (fault,) = faults_of(tmp_path, text)
-    assert fault == "p.yaml:1: steps[0].timeout: a time such as `300s` is wanted here"
+    assert fault == "p.yaml:1: steps[0].timeout: a time such as `300s` is expected here"
 
 
 @pytest.mark.parametrize(

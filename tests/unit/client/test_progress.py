@@ -108,7 +108,7 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
     )
 
     plain = [re.split(r"\s{2,}", line.strip()) for line in _CODES.sub("", shown).splitlines()]
-    assert ["STEP", "ITEM", "STATUS", "MODEL", "TOKENS", "COST", "SECONDS"] in plain
+    assert ["STEP", "ITEM", "STATE", "MODEL", "TOKENS", "COST", "SECONDS"] in plain
     assert ["outline", "completed", "claude/claude-sonnet-5-5", "1,200", "$0.0040", "2.0"] in plain
     assert [f"acme/{RUN_ID}", "completed", "$0.0040", "5.0 s"] in plain
     assert ("\x1b[32m" in shown) is (not environment)

@@ -14,10 +14,10 @@ TOO_DEEP = "[" * 100_000 + "]" * 100_000
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "it is no JSON at line 1, column 1"),
-        (b'{"a":', "it is no JSON at line 1, column 6"),
-        (b'{"a": 1}\nx', "it is no JSON at line 2, column 1"),
-        (b"[01]", "it is no JSON at line 1, column 3"),
+        (b"", "it is not valid JSON at line 1, column 1"),
+        (b'{"a":', "it is not valid JSON at line 1, column 6"),
+        (b'{"a": 1}\nx', "it is not valid JSON at line 2, column 1"),
+        (b"[01]", "it is not valid JSON at line 1, column 3"),
         (b"NaN", "NaN is no number of JSON"),
         (b'{"a": [-Infinity]}', "-Infinity is no number of JSON"),
         (b'["\xff"]', "it is no UTF-8"),

@@ -145,7 +145,7 @@ def test_json_is_stored_alike_whether_it_comes_as_a_message_or_as_its_text() -> 
         ('{"a": "\\ud83d"}', "a string holds half of a surrogate pair"),
         ('{"a": 1e400}', "a number is larger than any that programs can hold"),
         ('{"a": ' + "[" * 30 + "]" * 30 + "}", "it is nested more than 30 levels deep"),
-        ('{"a": 1', "it is no JSON at line 1, column 8"),
+        ('{"a": 1', "it is not valid JSON at line 1, column 8"),
     ],
 )
 def test_a_text_that_is_no_json_is_reported_with_its_field(text: str, why: str) -> None:

@@ -54,7 +54,7 @@ class MessageReader:
     def fill(self, node: Node, message: Message, path: str, extra: tuple[str, ...] = ()) -> None:
         """Fill `message` from a mapping; keys in `extra` are somebody else's."""
         if not isinstance(node, yaml.MappingNode):
-            self._fault(node, path, "a mapping is wanted here")
+            self._fault(node, path, "a mapping is expected here")
             return
         if id(node) in self._open:
             self._fault(node, path, "this mapping contains itself")
@@ -94,7 +94,7 @@ class MessageReader:
             inner.SetInParent()
             self.fill(node, inner, path)
         elif not isinstance(node, yaml.SequenceNode):
-            self._fault(node, path, "a list is wanted here")
+            self._fault(node, path, "a list is expected here")
         else:
             for index, element in enumerate(node.value):
                 self.fill(element, getattr(message, field.name).add(), f"{path}[{index}]")
@@ -196,12 +196,12 @@ def _hint(name: str, known: list[str]) -> str:
 def _wanted(field: FieldDescriptor, node: Node) -> str:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        return "a mapping is wanted here"
+        return "a mapping is expected here"
     if field.is_repeated and not isinstance(node, yaml.SequenceNode):
-        return "a list is wanted here"
+        return "a list is expected here"
     if kind is not None:
-        return f"{_WELL_KNOWN_FORMS.get(kind.name, 'another value')} is wanted here"
-    return f"{_FORMS.get(field.cpp_type, 'another value')} is wanted here"
+        return f"{_WELL_KNOWN_FORMS.get(kind.name, 'another value')} is expected here"
+    return f"{_FORMS.get(field.cpp_type, 'another value')} is expected here"
 
 
 def _enum_hint(field: FieldDescriptor, node: Node) -> str:

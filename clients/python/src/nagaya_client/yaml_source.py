@@ -1,4 +1,4 @@
-"""YAML nodes with their lines, for faults."""
+"""YAML nodes with their lines, for error messages."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class YamlSource:
         except yaml.YAMLError as error:
             raise PipelineFileInvalid(path, (Fault(1, "", str(error)),)) from None
         if not isinstance(root, yaml.MappingNode):
-            fault = Fault(1, "", "a mapping with `pipeline` and `steps` is wanted here")
+            fault = Fault(1, "", "a mapping with `pipeline` and `steps` is expected here")
             raise PipelineFileInvalid(path, (fault,))
         if many:
             fault = Fault(1, "", f"its aliases make more than {NODES_LIMIT:,} values of it")
@@ -167,4 +167,4 @@ def _syntax_fault(error: yaml.MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     problem = " ".join(filter(None, (error.context, error.problem)))
     hint = "YAML is indented with spaces, never with tabs" if "'\\t'" in problem else ""
-    return Fault(1 if mark is None else mark.line + 1, "", f"no YAML: {problem}", hint)
+    return Fault(1 if mark is None else mark.line + 1, "", f"invalid YAML: {problem}", hint)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jsonvalues.values import Json, JsonObject
 
 _DIGITS = 640
-"""An integer of as many digits Python reads and writes, however it is set."""
+"""Python parses and writes integers of this many digits under any `int_max_str_digits`."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -72,7 +72,7 @@ def _parse(content: str | bytes, decoder: json.JSONDecoder) -> Json:
         if text.startswith(_BYTE_ORDER_MARK):
             raise NotJson("it begins with a byte order mark") from None
         place = f"line {error.lineno}, column {error.colno}"
-        raise NotJson(f"it is no JSON at {place}") from None
+        raise NotJson(f"it is not valid JSON at {place}") from None
     except RecursionError:
         raise NotJson("it is nested too deeply") from None
 

@@ -1,4 +1,4 @@
-"""Whether a value fits a schema that `check_schema` has let pass, within bounded work."""
+"""Whether a value fits a schema that `check_schema` has accepted, within bounded work."""
 
 from __future__ import annotations
 

@@ -39,17 +39,17 @@ _UNSUPPORTED = {
 
 
 class SchemaUnusable(Exception):
-    """A schema that nothing can be held to; the message says why, without a name of the schema."""
+    """A schema that cannot be used for validation; the message says why, without a name of the schema."""
 
 
 def check_schema(definition: Mapping[str, object]) -> None:
-    """Raise SchemaUnusable unless the schema is well formed, bounded and whole in itself."""
+    """Raise SchemaUnusable unless the schema is well formed, bounded and self-contained."""
     plain: dict[str, Json] = json.loads(_shortest(definition))  # of Python's own types
     try:
         jsonschema_rs.meta.validate({**plain, "$schema": _DIALECT})
     except jsonschema_rs.ValidationError as error:
         place = "".join(f"/{part}" for part in error.instance_path)[:100]
-        place = place or "the whole of it"
+        place = place or "the root"
         raise SchemaUnusable(f"it is no JSON schema: {place} breaks the rule of schemas") from None
     resolver = NOTHING_OUTSIDE.resolver_with_root(DRAFT202012.create_resource(definition))
     for keyword, value in _keywords(definition):

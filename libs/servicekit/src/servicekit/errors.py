@@ -56,7 +56,7 @@ class DomainError(Exception):
 
 
 class StartRefused(Exception):
-    """A process cannot do its work as it was started; the message says why and how to mend it."""
+    """A process cannot do its work as it was started; the message says why and how to fix it."""
 
 
 class SharedError(DomainError):

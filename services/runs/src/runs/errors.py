@@ -79,7 +79,7 @@ class ModelUnusable(InvalidInput):
     reason = "ERROR_REASON_MODEL_UNUSABLE"
     hint = (
         "Each step is listed in the details of the status. Choose models for the run in "
-        "step_models, or mend the catalogue with the llm-gateway's CatalogService."
+        "step_models, or correct the catalogue with the llm-gateway's CatalogService."
     )
 
     def __init__(self, violations: Sequence[Violation], *, step: str, gateway_reason: str) -> None:

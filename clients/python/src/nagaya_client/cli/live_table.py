@@ -29,7 +29,7 @@ _LEAST_ROOM = 12
 _COLUMNS: tuple[tuple[str, str, JustifyMethod, int], ...] = (
     ("STEP", "step", "left", 10),
     ("ITEM", "item", "right", 4),
-    ("STATUS", "state", "left", 10),
+    ("STATE", "state", "left", 10),
     (_MODEL, "model", "left", 26),
     ("TOKENS", "tokens", "right", 7),
     ("COST", "cost", "right", 8),

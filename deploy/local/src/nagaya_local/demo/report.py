@@ -62,7 +62,7 @@ class Reporter:
         listing = pages(self.client.runs.ListRunSteps, request)
         steps = [step async for page in listing for step in page.run_steps]
         order = {step.step: place for place, step in reversed(list(enumerate(steps)))}
-        rows = [("STEP", "ITEM", "STATUS", "MODEL", "RULE", "TOKENS", "COST", "SECONDS")]
+        rows = [("STEP", "ITEM", "STATE", "MODEL", "RULE", "TOKENS", "COST", "SECONDS")]
         for step in sorted(steps, key=lambda step: (order[step.step], step.item, step.visit)):
             line = run_progress.row(step)
             asked = (line.model, step.model_rule.lower())

@@ -20,7 +20,7 @@ class Lock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def take(self) -> bool:
-        """Take the lock if it is free; whether it is ours now."""
+        """Take the lock if it is free; return whether it was taken."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -28,7 +28,7 @@ class Lock:
         return True
 
     async def take_within(self, seconds: float) -> bool:
-        """Take the lock when it becomes free; whether it did in time.
+        """Take the lock once it is free; return whether it was taken in time.
 
         A command that asks `is_held` has it for an instant.
         """

@@ -39,8 +39,8 @@ class ReadTooLarge(StepImpossible):
     """A JSON value is larger than a step reads at once; `why` says what is too large."""
 
     def __init__(self, why: str) -> None:
-        mend = "point to a smaller value inside it, or read the whole file with StepContext.stream"
-        super().__init__("READ_TOO_LARGE", f"{why}: {mend}")
+        hint = "point to a smaller value inside it, or read the whole file with StepContext.stream"
+        super().__init__("READ_TOO_LARGE", f"{why}: {hint}")
         self.why = why
 
 

@@ -28,7 +28,7 @@ ModelChoice = ModelClass | ModelById
 
 
 @dataclass(frozen=True, slots=True)
-class ModelNeed:
+class ModelRequirement:
     """What an llm step asks of its model."""
 
     step: str

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runs.domain.prompts import PromptNeed
+from runs.domain.prompts import PromptRequirement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from jsonvalues import JsonMapping
-    from runs.domain.models import ModelChoice, ModelNeed
+    from runs.domain.models import ModelChoice, ModelRequirement
 
 INPUT = "input"
 """The name of what a run was given; no step has it, every step may need it."""
@@ -129,10 +129,10 @@ class PipelineSpec:
                 return step
         raise KeyError(name)
 
-    def prompts(self) -> tuple[PromptNeed, ...]:
+    def prompts(self) -> tuple[PromptRequirement, ...]:
         """Return what each llm step asks of its prompt."""
         return tuple(
-            PromptNeed(
+            PromptRequirement(
                 step.step,
                 step.kind.prompt_version,
                 tuple(binding.variable for binding in step.kind.bindings),
@@ -155,13 +155,13 @@ class PipelineVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineFacts:
+class PipelineSummary:
     """What creating a run needs of a version, without its spec."""
 
     pipeline: str
     version: int
     steps: frozenset[str]
-    prompts: tuple[PromptNeed, ...]
-    models: tuple[ModelNeed, ...]
+    prompts: tuple[PromptRequirement, ...]
+    models: tuple[ModelRequirement, ...]
     plan: list[Any]
     """The plan as Plan.compact returns it."""

@@ -1,4 +1,4 @@
-"""The plan: a pipeline as its workflow needs it. Names and numbers, no prompt and no schema."""
+"""The plan: what a workflow needs of a pipeline. Names and numbers, no prompt, no schema."""
 
 from __future__ import annotations
 
@@ -147,42 +147,42 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...]) -> PlanStep:
 
 
 def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
-    unusual: dict[str, Any] = {}
+    non_defaults: dict[str, Any] = {}
     if step.kind == "function":
-        unusual["f"] = 1
+        non_defaults["f"] = 1
     if step.short:
-        unusual["s"] = 1
+        non_defaults["s"] = 1
     if step.map_step is not None:
-        unusual["m"] = [numbers[step.map_step], step.map_pointer]
+        non_defaults["m"] = [numbers[step.map_step], step.map_pointer]
     if step.has_when:
-        unusual["w"] = 1
+        non_defaults["w"] = 1
     numeric = (
         ("t", step.timeout_seconds, TIMEOUT_SECONDS),
         ("a", step.max_attempts, MAX_ATTEMPTS),
         ("b", step.backoff_ms, BACKOFF_MS),
         ("v", step.visits, 1),
     )
-    unusual |= {name: value for name, value, usual in numeric if value != usual}
+    non_defaults |= {name: value for name, value, usual in numeric if value != usual}
     needs = [numbers[name] for name in step.needs]
-    return [step.step, needs, unusual] if unusual else [step.step, needs]
+    return [step.step, needs, non_defaults] if non_defaults else [step.step, needs]
 
 
 def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
     numbers: list[int] = compact[1]
-    unusual: dict[str, Any] = compact[2] if len(compact) > 2 else {}
-    map_number, map_pointer = unusual.get("m", (None, ""))
+    non_defaults: dict[str, Any] = compact[2] if len(compact) > 2 else {}
+    map_number, map_pointer = non_defaults.get("m", (None, ""))
     return PlanStep(
         step=compact[0],
-        kind="function" if "f" in unusual else "llm",
+        kind="function" if "f" in non_defaults else "llm",
         needs=tuple(names[number] for number in numbers),
-        short="s" in unusual,
+        short="s" in non_defaults,
         map_step=None if map_number is None else _name(map_number, names),
         map_pointer=map_pointer,
-        timeout_seconds=unusual.get("t", TIMEOUT_SECONDS),
-        max_attempts=unusual.get("a", MAX_ATTEMPTS),
-        backoff_ms=unusual.get("b", BACKOFF_MS),
-        visits=unusual.get("v", 1),
-        has_when="w" in unusual,
+        timeout_seconds=non_defaults.get("t", TIMEOUT_SECONDS),
+        max_attempts=non_defaults.get("a", MAX_ATTEMPTS),
+        backoff_ms=non_defaults.get("b", BACKOFF_MS),
+        visits=non_defaults.get("v", 1),
+        has_when="w" in non_defaults,
     )
 
 

@@ -49,7 +49,7 @@ class PromptVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptNeed:
+class PromptRequirement:
     """What an llm step asks of its prompt: a version (or ACTIVE), and exactly these variables."""
 
     step: str

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import grpc
 
     from runs.domain.activities import StepRef
-    from runs.domain.models import ModelChoice, ModelNeed
+    from runs.domain.models import ModelChoice, ModelRequirement
 
 _DOMAIN = "llm_gateway.nagaya.dev"
 _CALL = 1
@@ -67,7 +67,7 @@ class LlmGateway:
         return GenerationResult(reply, finish_reason, _call_usage(call))
 
     async def find_model_fault(
-        self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None
+        self, tenant_id: str, need: ModelRequirement, chosen: ModelChoice | None
     ) -> ModelFault | None:
         """Return why a step would get no model that can do its work; None when it would get one.
 

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dataplane import paging
-from runs.domain.models import ModelNeed
-from runs.domain.pipelines import PipelineFacts, PipelineVersion
-from runs.domain.prompts import PromptNeed
+from runs.domain.models import ModelRequirement
+from runs.domain.pipelines import PipelineSummary, PipelineVersion
+from runs.domain.prompts import PromptRequirement
 from runs.wire import pipelines as wire
 from runs.wire.models import model_choice_from_document
 
@@ -72,7 +72,7 @@ async def find(connection: Connection, pipeline: str, version: int) -> PipelineV
     )
 
 
-async def facts(connection: Connection, pipeline: str, version: int) -> PipelineFacts | None:
+async def facts(connection: Connection, pipeline: str, version: int) -> PipelineSummary | None:
     """Return what creating a run needs of a version, or of the newest when it is 0."""
     row = await connection.fetchrow(
         """
@@ -142,21 +142,21 @@ def _pipeline_version(row: asyncpg.Record) -> PipelineVersion:
     )
 
 
-def _prompts(needs: Sequence[PromptNeed]) -> dict[str, Any]:
+def _prompts(needs: Sequence[PromptRequirement]) -> dict[str, Any]:
     return {
         need.step: {"version": need.version, "variables": list(need.variables)} for need in needs
     }
 
 
-def _facts(row: asyncpg.Record) -> PipelineFacts:
+def _facts(row: asyncpg.Record) -> PipelineSummary:
     plan: list[Any] = json.loads(row["plan"])
     prompts: dict[str, Any] = json.loads(row["prompts"])
-    return PipelineFacts(
+    return PipelineSummary(
         pipeline=row["pipeline"],
         version=row["version"],
         steps=frozenset(step[0] for step in plan),
         prompts=tuple(
-            PromptNeed(step, need["version"], tuple(need["variables"]))
+            PromptRequirement(step, need["version"], tuple(need["variables"]))
             for step, need in prompts.items()
         ),
         models=tuple(map(_model_need, json.loads(row["models"] or "[]"))),
@@ -164,8 +164,8 @@ def _facts(row: asyncpg.Record) -> PipelineFacts:
     )
 
 
-def _model_need(need: dict[str, Any]) -> ModelNeed:
-    return ModelNeed(
+def _model_need(need: dict[str, Any]) -> ModelRequirement:
+    return ModelRequirement(
         step=need["step"],
         model=model_choice_from_document(need["model"]) if need["model"] else None,
         max_output_tokens=need["max_output_tokens"] or 0,

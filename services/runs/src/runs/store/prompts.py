@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from dataplane.pools import Connection
-    from runs.domain.prompts import PromptNeed
+    from runs.domain.prompts import PromptRequirement
 
 _COLUMNS = "step, version, content, variables, is_active, digest, created_at"
 
@@ -52,7 +52,7 @@ async def find(connection: Connection, step: str, version: int) -> PromptVersion
     return await _one(connection, sql, step, version)
 
 
-async def facts(connection: Connection, needs: Sequence[PromptNeed]) -> dict[str, PromptFacts]:
+async def facts(connection: Connection, needs: Sequence[PromptRequirement]) -> dict[str, PromptFacts]:
     """Return, by step, the versions that are needed; those that do not exist are left out."""
     rows = await connection.fetch(
         """

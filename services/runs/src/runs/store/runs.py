@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.pools import Connection
-    from runs.domain.pipelines import PipelineFacts
+    from runs.domain.pipelines import PipelineSummary
     from runs.domain.runs import Run, RunDraft, RunParameters
 
 COLUMNS = """
@@ -30,7 +30,7 @@ COLUMNS = """
 async def insert(
     connection: Connection,
     draft: RunDraft,
-    facts: PipelineFacts,
+    facts: PipelineSummary,
     prompt_versions: Mapping[str, int],
     user_id: str,
 ) -> Run | None:

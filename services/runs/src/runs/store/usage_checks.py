@@ -1,4 +1,4 @@
-"""The table `usage_checks`: runs that have ended whose calls are still to be added up.
+"""The table `usage_checks`: runs that have ended whose usage has yet to be totalled.
 
 `run_transitions` adds a run when it ends. It is checked until no call is in flight and the run has
 been over for a while: a worker that lost its run may not have heard of the end at once.
@@ -61,7 +61,7 @@ async def settle(connection: Connection, usages: Sequence[RunUsage]) -> None:
 
 
 async def next_due(connection: Connection) -> timedelta | None:
-    """Return in how long a run is due; None if there is none."""
+    """Return the time until the next run is due; None if there is none."""
     return await connection.fetchval("SELECT min(due_at) - now() FROM usage_checks")
 
 

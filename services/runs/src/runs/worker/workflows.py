@@ -50,10 +50,10 @@ _OLD_CHILDREN_AT_ONCE = 4
 _EVEN_PARTS_VERSION = 3
 """The version since which a long map is divided evenly among its children."""
 
-_GRACE = timedelta(seconds=60)
+_TIMEOUT_MARGIN = timedelta(seconds=60)
 _HEARTBEAT = timedelta(seconds=10)
-_SHORT = timedelta(seconds=30)
-_BEGINNING = timedelta(seconds=330)
+_SHORT_TIMEOUT = timedelta(seconds=30)
+_BEGIN_TIMEOUT = timedelta(seconds=330)
 """For what may begin the run: its input is copied, for which artifacts takes up to 300 s."""
 
 _LONGEST_PAUSE = timedelta(seconds=60)
@@ -75,7 +75,7 @@ class PipelineRun:
             # A short step begins its run itself; others may wait long for a slot of a worker.
             started_by_steps = start.version >= 2 and plan.starts_with_short_steps
             if started_by_steps or await _local_activity(
-                "begin", RunActivities.begin_run, run, _BEGINNING
+                "begin", RunActivities.begin_run, run, _BEGIN_TIMEOUT
             ):
                 await run_plan(plan, StepScheduler(run, start.version).run_step)
                 _raise_if_cancelled()
@@ -127,7 +127,7 @@ class StepScheduler:
             await self._run_item(step, 0)
             return
         ref = self._ref(step, 0)
-        mapped = await _local_activity(f"open {ref.name}", StepActivities.open_map, ref, _BEGINNING)
+        mapped = await _local_activity(f"open {ref.name}", StepActivities.open_map, ref, _BEGIN_TIMEOUT)
         _raise_if_cancelled()
         if mapped.skipped:
             return
@@ -191,7 +191,7 @@ class StepScheduler:
             maximum_interval=max(pause, _LONGEST_PAUSE),
         )
         if step.short:
-            grace = _GRACE if step.needs else _BEGINNING
+            grace = _TIMEOUT_MARGIN if step.needs else _BEGIN_TIMEOUT
             await workflow.execute_local_activity_method(
                 StepActivities.run_short_step,
                 ref,
@@ -204,7 +204,7 @@ class StepScheduler:
             StepActivities.run_step,
             ref,
             activity_id=ref.name,
-            start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _GRACE,
+            start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _TIMEOUT_MARGIN,
             heartbeat_timeout=_HEARTBEAT,
             retry_policy=retry,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -216,7 +216,7 @@ class StepScheduler:
 
 
 async def _local_activity(
-    name: str, method: Callable[[S, P], Awaitable[R]], argument: P, longest: timedelta = _SHORT
+    name: str, method: Callable[[S, P], Awaitable[R]], argument: P, longest: timedelta = _SHORT_TIMEOUT
 ) -> R:
     return await workflow.execute_local_activity_method(
         method,

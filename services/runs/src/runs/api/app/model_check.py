@@ -13,7 +13,7 @@ from servicekit.errors import DomainError, Violation
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runs.domain.models import ModelChoice, ModelFault, ModelNeed
+    from runs.domain.models import ModelChoice, ModelFault, ModelRequirement
     from runs.peers.llm_gateway import LlmGateway
 
 _LONGEST_SECONDS = 2.0
@@ -33,7 +33,7 @@ class ModelCheck:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def check(
-        self, tenant_id: str, needs: Sequence[ModelNeed], chosen: Mapping[str, ModelChoice]
+        self, tenant_id: str, needs: Sequence[ModelRequirement], chosen: Mapping[str, ModelChoice]
     ) -> None:
         """Raise ModelUnusable, with each step that gets no model, or none that can do its work.
 
@@ -53,7 +53,7 @@ class ModelCheck:
             raise ModelUnusable(violations, step=faults[0].step, gateway_reason=faults[0].reason)
 
     async def _find_fault(
-        self, tenant_id: str, need: ModelNeed, chosen: ModelChoice | None, seconds: float
+        self, tenant_id: str, need: ModelRequirement, chosen: ModelChoice | None, seconds: float
     ) -> ModelFault | None:
         try:
             async with asyncio.timeout(seconds), self._at_once:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.domain.pipelines import PipelineSpec, PipelineVersion
-    from runs.domain.prompts import PromptFacts, PromptNeed
+    from runs.domain.prompts import PromptFacts, PromptRequirement
 
 
 class Pipelines:
@@ -61,7 +61,7 @@ async def _check_prompts(connection: Connection, spec: PipelineSpec) -> None:
         check_prompts(needs, await prompts.facts(connection, needs))
 
 
-def check_prompts(needs: Sequence[PromptNeed], found: Mapping[str, PromptFacts]) -> None:
+def check_prompts(needs: Sequence[PromptRequirement], found: Mapping[str, PromptFacts]) -> None:
     """Raise PromptUnusable if a step's prompt is missing, or asks for other variables."""
     faults = [fault for need in needs for fault in need.faults(found.get(need.step))]
     if faults:

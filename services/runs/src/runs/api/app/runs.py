@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
     from runs.domain.inputs import Pointer
-    from runs.domain.pipelines import PipelineFacts
+    from runs.domain.pipelines import PipelineSummary
     from runs.domain.runs import Run, RunDraft
     from runs.peers.artifacts import Artifacts
 
@@ -154,7 +154,7 @@ class Runs:
         if file.output_digest != pointer.digest:
             raise InputInvalid("the file has another digest than the pointer", path=pointer.path)
 
-    async def _check(self, tenant_id: str, draft: RunDraft) -> tuple[PipelineFacts, dict[str, int]]:
+    async def _check(self, tenant_id: str, draft: RunDraft) -> tuple[PipelineSummary, dict[str, int]]:
         """Return the pipeline's version and each step's prompt's, fixed from now on.
 
         Raises what `create` does. No connection is held while peers are asked.
@@ -171,7 +171,7 @@ class Runs:
         await self._model_check.check(tenant_id, facts.models, draft.step_models)
         return facts, versions
 
-    async def _launch(self, tenant_id: str, run_id: str, facts: PipelineFacts) -> None:
+    async def _launch(self, tenant_id: str, run_id: str, facts: PipelineSummary) -> None:
         """Start the workflow, or let a relay do it. Its message is removed once the run begins."""
         try:
             start = RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan, WORKFLOW_VERSION)
@@ -194,14 +194,14 @@ class Runs:
             return None
 
 
-async def _facts(connection: Connection, pipeline: str, version: int) -> PipelineFacts:
+async def _facts(connection: Connection, pipeline: str, version: int) -> PipelineSummary:
     facts = await pipelines.facts(connection, pipeline, version)
     if facts is None:
         raise PipelineNotFound(pipeline, version)
     return facts
 
 
-def _check_choices(draft: RunDraft, facts: PipelineFacts) -> None:
+def _check_choices(draft: RunDraft, facts: PipelineSummary) -> None:
     """Raise RequestInvalid if a model is chosen for what is no llm step."""
     faults = [
         Violation(f'step_models["{step}"]', f"{step} is no llm step of the pipeline")

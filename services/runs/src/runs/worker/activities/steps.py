@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.step_inputs import StepInputFinder, StepInputs
 
 _MOST_LOST = 20
-"""A step whose attempts are lost this often, perhaps with their workers, is given up."""
+"""Attempts lost, for example with their worker, before a step fails."""
 
 
 class StepActivities:
@@ -184,7 +184,7 @@ class StepActivities:
         try:
             if attempt.lost_before >= _MOST_LOST:
                 raise StepImpossible(
-                    "WORKER_LOST", f"{_MOST_LOST} attempts were never heard of again"
+                    "WORKER_LOST", f"{_MOST_LOST} attempts were lost"
                 )
             return await self._run(context, spec, ref)
         except Exception as error:
@@ -214,8 +214,8 @@ class StepActivities:
         try:
             (data,) = await self._artifacts.read(ref.tenant_id, [pointer])
         except ReadTooLarge as error:
-            mend = "let its elements name files, which functions write, instead of holding them"
-            message = f"{error.why}, too much for a list that a step is mapped over: {mend}"
+            hint = "let its elements name files, which functions write, instead of holding them"
+            message = f"{error.why}, too much for a list that a step is mapped over: {hint}"
             raise StepImpossible("LIST_TOO_LARGE", message) from None
         value = parse_json(data)
         if isinstance(value, str) or not isinstance(value, Sequence):
