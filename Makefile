@@ -45,7 +45,7 @@ test-integration: $(INSTALLED) ## run the tests of one service at a time, on Pos
 test-e2e: $(INSTALLED) ## run the tests of the whole stack, and those that break it
 	@$(BIN)/pytest tests/e2e tests/fault
 
-lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stubs and pages are fresh
+lint: $(INSTALLED) ## check style, contracts, import layers, sizes, words, and that stubs and pages are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python protos/generate.py --check
@@ -55,6 +55,7 @@ lint: $(INSTALLED) ## check style, contracts, import layers, sizes, and that stu
 	@$(BIN)/buf breaking $(IMAGE) --against protos/baseline.binpb --config protos/buf.yaml
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 	@$(BIN)/python deploy/build/budgets.py
+	@$(BIN)/python deploy/build/words.py
 
 types: $(INSTALLED) ## check types, strictly
 	@$(BIN)/basedpyright

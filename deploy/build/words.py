@@ -24,8 +24,6 @@ OLD_WORDS = frozenset(
         "beginnings",
         "desk",
         "endings",
-        "fence",
-        "fenced",
         "flight",
         "guard",
         "guarded",
@@ -51,9 +49,11 @@ OLD_NAMES = ("come_back", "wall_off", "let_in", "show_demo")
 # The same in sentences, without those that are plain English there.
 OLD_PROSE = re.compile(
     r"(?<!in[ -])(?<!single[ -])"
-    r"\b(journey|flight|steward|passage|house|keeper|incarnation|scene|fence|guard)s?\b",
+    r"\b(journey|flight|steward|passage|house|keeper|incarnation|scene|guard)s?\b",
     re.IGNORECASE,
 )
+# Names of columns, which published migrations fix.
+PUBLISHED = {("services/tenant/src/tenant/store/tenants.py", "steward")}
 _PART = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 
 
@@ -71,7 +71,9 @@ def _old_words() -> Iterator[str]:
         path = file.relative_to(ROOT)
         if _is_old(file.stem):
             yield f"{path}: an old word in its name"
-        yield from (f"{path}:{line}: {word}" for line, word in _of_python(file))
+        for line, word in _of_python(file):
+            if (path.as_posix(), word) not in PUBLISHED:
+                yield f"{path}:{line}: {word}"
     for file in sorted([*ROOT.glob("*.md"), *_files("*.md")]):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             for found in OLD_PROSE.finditer(line):

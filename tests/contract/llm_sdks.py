@@ -53,45 +53,45 @@ async def _claude(url: str, given: dict[str, Any]) -> tuple[str, Usage]:
     async with anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as client:
         message = await client.messages.create(**given)
     text = "".join(block.text for block in message.content if block.type == "text")
-    told = message.usage
-    thought = told.output_tokens_details.thinking_tokens if told.output_tokens_details else 0
+    usage = message.usage
+    thought = usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else 0
     return text, Usage(
-        told.input_tokens,
-        told.cache_read_input_tokens or 0,
-        told.cache_creation_input_tokens or 0,
-        told.output_tokens - thought,
+        usage.input_tokens,
+        usage.cache_read_input_tokens or 0,
+        usage.cache_creation_input_tokens or 0,
+        usage.output_tokens - thought,
         thought,
     )
 
 
 async def _responses(client: openai.AsyncOpenAI, given: dict[str, Any]) -> tuple[str, Usage]:
     response = await client.responses.create(**given)
-    told = response.usage
-    assert told is not None
-    read, written = told.input_tokens_details.cached_tokens, told.input_tokens_details
-    thought = told.output_tokens_details.reasoning_tokens
+    usage = response.usage
+    assert usage is not None
+    read, written = usage.input_tokens_details.cached_tokens, usage.input_tokens_details
+    thought = usage.output_tokens_details.reasoning_tokens
     return response.output_text, Usage(
-        told.input_tokens - read - written.cache_write_tokens,
+        usage.input_tokens - read - written.cache_write_tokens,
         read,
         written.cache_write_tokens,
-        told.output_tokens - thought,
+        usage.output_tokens - thought,
         thought,
     )
 
 
 async def _chat(client: openai.AsyncOpenAI, given: dict[str, Any]) -> tuple[str, Usage]:
     completion = await client.chat.completions.create(**given)
-    told = completion.usage
-    assert told is not None
-    of_prompt, of_reply = told.prompt_tokens_details, told.completion_tokens_details
+    usage = completion.usage
+    assert usage is not None
+    of_prompt, of_reply = usage.prompt_tokens_details, usage.completion_tokens_details
     read = (of_prompt.cached_tokens or 0) if of_prompt else 0
     written = (of_prompt.cache_write_tokens or 0) if of_prompt else 0
     thought = (of_reply.reasoning_tokens or 0) if of_reply else 0
     return completion.choices[0].message.content or "", Usage(
-        told.prompt_tokens - read - written,
+        usage.prompt_tokens - read - written,
         read,
         written,
-        told.completion_tokens - thought,
+        usage.completion_tokens - thought,
         thought,
     )
 
@@ -108,13 +108,13 @@ async def _gemini(url: str, given: dict[str, Any]) -> tuple[str, Usage]:
             contents=given["contents"],
             config=gemini_types.GenerateContentConfig.model_validate(config),
         )
-    told = response.usage_metadata
-    assert told is not None
-    read = told.cached_content_token_count or 0
+    usage = response.usage_metadata
+    assert usage is not None
+    read = usage.cached_content_token_count or 0
     return response.text or "", Usage(
-        (told.prompt_token_count or 0) - read,
+        (usage.prompt_token_count or 0) - read,
         read,
         0,
-        told.candidates_token_count or 0,
-        told.thoughts_token_count or 0,
+        usage.candidates_token_count or 0,
+        usage.thoughts_token_count or 0,
     )

@@ -128,9 +128,9 @@ def test_every_reason_of_a_service_is_listed_by_a_method_with_its_status(
             if another := _AS_ANOTHER.match(item):
                 assert lists[another[1]], f"{method}: {item}"
                 continue
-            told = _LISTED.match(item)
-            assert told, f"{method}: {item!r} is not `- STATUS `ERROR_REASON_…`: why.`"
-            assert told[1] == statuses.get(told[2]), f"{method}: {item}"
-            listed.add(told[2])
+            listing = _LISTED.match(item)
+            assert listing, f"{method}: {item!r} is not `- STATUS `ERROR_REASON_…`: why.`"
+            assert listing[1] == statuses.get(listing[2]), f"{method}: {item}"
+            listed.add(listing[2])
 
     assert listed == set(statuses)

@@ -45,8 +45,8 @@ def _hints() -> list[tuple[str, str]]:
     for file in CLONE.glob("*/*/src/*/errors.py"):
         if file.parts[-5] in ("services", "libs"):
             importlib.import_module(f"{file.parent.name}.errors")
-    told = {f"{error.__module__}.{error.__name__}": error.hint for error in _errors(DomainError)}
-    return sorted((name, hint) for name, hint in told.items() if hint)
+    hints = {f"{error.__module__}.{error.__name__}": error.hint for error in _errors(DomainError)}
+    return sorted((name, hint) for name, hint in hints.items() if hint)
 
 
 CALLS = _calls()
@@ -61,11 +61,11 @@ def test_there_are_calls_in_hints() -> None:
 @pytest.mark.parametrize(("error", "hint"), HINTS, ids=[name for name, _ in HINTS])
 def test_a_call_in_a_hint_is_written_as_a_command(error: str, hint: str) -> None:
     with click.Context(nagaya, info_name="nagaya"):
-        told = in_commands(hint)
+        rewritten = in_commands(hint)
 
-    assert CALLS.isdisjoint(_WORD.findall(told)), error
+    assert CALLS.isdisjoint(_WORD.findall(rewritten)), error
     named = [word for word in _WORD.findall(hint) if word in CALLS]
-    assert told.count("`nagaya ") == len(named)
+    assert rewritten.count("`nagaya ") == len(named)
 
 
 def test_what_is_added_to_a_reason_is_added_to_one_that_there_is() -> None:

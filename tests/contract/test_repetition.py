@@ -54,14 +54,14 @@ async def _config_of_a_service(
     service: ServiceDescriptor, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     """Return the service config with which a service of ours opens its channel to a peer."""
-    told: dict[str, Any] = {}
+    options_of_channel: dict[str, Any] = {}
     connect = grpc.aio.insecure_channel
 
     def note(address: str, options: list[tuple[str, Any]]) -> grpc.aio.Channel:
-        told.update(options)
+        options_of_channel.update(options)
         return connect(address, options)
 
     monkeypatch.setattr(grpc.aio, "insecure_channel", note)
     async with open_channel("127.0.0.1:1", None, "a token") as channel:
         channel.unary_unary(f"/{service.full_name}/{service.methods[0].name}")
-    return json.loads(told["grpc.service_config"])
+    return json.loads(options_of_channel["grpc.service_config"])

@@ -1,7 +1,7 @@
 """Today's workflows replay what the release before has left in Temporal.
 
-`make histories` records it anew, for a release: a change that turns this red would leave runs in
-flight unable to go on. Change the workflow so that both can be replayed (`RunStart.version`).
+`make histories` records it anew, for a release: a change that turns this red would leave running
+pipelines unable to go on. Change the workflow so that both can be replayed (`RunStart.version`).
 """
 
 from __future__ import annotations

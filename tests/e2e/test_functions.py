@@ -176,8 +176,8 @@ async def test_the_workers_log_is_json_whatever_functions_print(
 
     log = (stack.layout.data / "logs" / "runs-worker.log").read_text()
     assert words not in log
-    told = [json.loads(line) for line in log.splitlines()]
-    messages = {line["message"] for line in told}
+    lines = [json.loads(line) for line in log.splitlines()]
+    messages = {line["message"] for line in lines}
     assert "a function ended its process" in messages
     assert "no process for functions starts" not in messages
 

@@ -152,9 +152,9 @@ async def test_what_is_no_json_is_reported_with_its_field(
         await client.runs.CreateRun(request)
 
     assert refused.value.code is StatusCode.INVALID_ARGUMENT
-    ((field, told),) = [(each.field, each.description) for each in refused.value.violations]
+    ((field, description),) = [(each.field, each.description) for each in refused.value.violations]
     assert field == "inline_json"
-    assert why in told
+    assert why in description
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The audit log as its database guards it."""
+"""The audit log as its database protects it."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ def test_runs_and_the_gateway_refuse_the_same_schemas_in_the_same_words(name: st
     with pytest.raises(PipelineInvalid) as runs:
         PipelineDraft.parse("article", spec, wire.document)
 
-    told = {each.value.violations[0].description for each in (gateway, runs)}
+    messages = {each.value.violations[0].description for each in (gateway, runs)}
     if name != "too many values":  # of a whole pipeline that is told first
-        assert told == {str(rule.value)}
+        assert messages == {str(rule.value)}
 
 
 def test_a_schema_may_be_as_large_as_the_rule_says_and_no_larger() -> None:

@@ -38,7 +38,7 @@ def test_everything_that_is_wrong_is_reported_at_once() -> None:
             {"NAGAYA_PG_URL": "mysql://x", "NAGAYA_CONNECTIONS_PER_ROLE": "0"},
         )
 
-    told = str(error.value)
+    message = str(error.value)
     for setting in (
         "NAGAYA_PG_URL",
         "NAGAYA_CONNECTIONS_PER_ROLE",
@@ -46,4 +46,4 @@ def test_everything_that_is_wrong_is_reported_at_once() -> None:
         "NAGAYA_LISTEN",
         "NAGAYA_JWKS_FILE",
     ):
-        assert setting in told
+        assert setting in message

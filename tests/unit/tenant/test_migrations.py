@@ -71,11 +71,11 @@ def test_required_services_that_published_nothing_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [([2], "1 is missing"), ([1, 3], "2 is missing"), ([1, 1], "1 is there twice")],
 )
-def test_numbers_count_from_one_without_a_gap(numbers: list[int], told: str) -> None:
-    with pytest.raises(MigrationInvalid, match=told):
+def test_numbers_count_from_one_without_a_gap(numbers: list[int], message: str) -> None:
+    with pytest.raises(MigrationInvalid, match=message):
         check_numbers([migration("runs", number) for number in numbers])
 
 

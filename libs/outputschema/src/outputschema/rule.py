@@ -39,7 +39,7 @@ _UNSUPPORTED = {
 
 
 class SchemaUnusable(Exception):
-    """A schema that cannot be used for validation; the message says why, without a name of the schema."""
+    """A schema that cannot be used for validation; the message says why."""
 
 
 def check_schema(definition: Mapping[str, object]) -> None:

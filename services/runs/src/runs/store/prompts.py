@@ -52,7 +52,9 @@ async def find(connection: Connection, step: str, version: int) -> PromptVersion
     return await _one(connection, sql, step, version)
 
 
-async def facts(connection: Connection, needs: Sequence[PromptRequirement]) -> dict[str, PromptFacts]:
+async def facts(
+    connection: Connection, needs: Sequence[PromptRequirement]
+) -> dict[str, PromptFacts]:
     """Return, by step, the versions that are needed; those that do not exist are left out."""
     rows = await connection.fetch(
         """

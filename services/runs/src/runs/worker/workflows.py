@@ -127,7 +127,9 @@ class StepScheduler:
             await self._run_item(step, 0)
             return
         ref = self._ref(step, 0)
-        mapped = await _local_activity(f"open {ref.name}", StepActivities.open_map, ref, _BEGIN_TIMEOUT)
+        mapped = await _local_activity(
+            f"open {ref.name}", StepActivities.open_map, ref, _BEGIN_TIMEOUT
+        )
         _raise_if_cancelled()
         if mapped.skipped:
             return
@@ -216,7 +218,10 @@ class StepScheduler:
 
 
 async def _local_activity(
-    name: str, method: Callable[[S, P], Awaitable[R]], argument: P, longest: timedelta = _SHORT_TIMEOUT
+    name: str,
+    method: Callable[[S, P], Awaitable[R]],
+    argument: P,
+    longest: timedelta = _SHORT_TIMEOUT,
 ) -> R:
     return await workflow.execute_local_activity_method(
         method,

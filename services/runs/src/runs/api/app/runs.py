@@ -154,7 +154,9 @@ class Runs:
         if file.output_digest != pointer.digest:
             raise InputInvalid("the file has another digest than the pointer", path=pointer.path)
 
-    async def _check(self, tenant_id: str, draft: RunDraft) -> tuple[PipelineSummary, dict[str, int]]:
+    async def _check(
+        self, tenant_id: str, draft: RunDraft
+    ) -> tuple[PipelineSummary, dict[str, int]]:
         """Return the pipeline's version and each step's prompt's, fixed from now on.
 
         Raises what `create` does. No connection is held while peers are asked.

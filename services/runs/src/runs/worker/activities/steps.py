@@ -183,9 +183,7 @@ class StepActivities:
     ) -> StepOutcome:
         try:
             if attempt.lost_before >= _MOST_LOST:
-                raise StepImpossible(
-                    "WORKER_LOST", f"{_MOST_LOST} attempts were lost"
-                )
+                raise StepImpossible("WORKER_LOST", f"{_MOST_LOST} attempts were lost")
             return await self._run(context, spec, ref)
         except Exception as error:
             raise await self._failed(spec, ref, attempt, error) from None
