@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.dataplane.registry import until
+from tests.support.tcp_proxy import TcpProxy
 
 from servicekit.errors import (
     DatabaseUnavailable,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import DataPlane
     from interceptor.testing import RunningServer
+    from nagaya_local.parts.postgres import PostgresServer
 
 
 async def test_a_new_password_is_asked_for_when_the_old_one_fails(
@@ -115,6 +117,27 @@ async def test_a_database_that_is_not_there_at_all_is_unavailable(
     with pytest.raises(DatabaseUnavailable):
         async with data.tenants.connection("acme"):
             pass
+
+
+async def test_a_database_server_that_has_moved_is_found_again_without_a_restart(
+    data: DataPlane, registry: Registry, postgres: PostgresServer
+) -> None:
+    proxy = TcpProxy(postgres.port)
+    async with proxy.running():
+        registry.move("acme", proxy.port)
+        async with data.tenants.connection("acme") as connection:
+            await connection.execute("SELECT 1")
+    await registry.close_sessions("acme")
+    registry.move("acme", postgres.port)
+
+    async def answer() -> int:
+        try:
+            async with data.tenants.connection("acme") as connection:
+                return await connection.fetchval("SELECT 1")
+        except DatabaseUnavailable:
+            return 0
+
+    await until(answer, 1)
 
 
 async def test_a_refusal_for_more_processes_than_connections_names_the_setting(

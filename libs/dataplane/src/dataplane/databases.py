@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MANAGEMENT = ""
 _KNOWN_POOLS = 2000
 _REFUSAL_SECONDS = 1.0
+_ADDRESS_CHECK_SECONDS = 1.0
 
 
 class WrongDatabase(Exception):
@@ -32,7 +33,7 @@ class WrongDatabase(Exception):
 
 
 class Databases:
-    """Opens a pool when it is first needed, and drops it when the tenant changes.
+    """Opens a pool when it is first needed, drops it when the tenant changes or its server moves.
 
     `resolve` returns how to log in to a tenant's database, or raises DomainError. `budget` is how
     many connections may be open to one database server.
@@ -53,6 +54,7 @@ class Databases:
         self._pools: OrderedDict[str, Pool] = OrderedDict()
         self._opening: dict[str, asyncio.Task[Pool]] = {}
         self._refused: dict[str, tuple[float, DomainError]] = {}
+        self._address_checks: dict[str, asyncio.Task[None]] = {}
         if directory is not None:
             directory.on_change(self.drop)
 
@@ -63,12 +65,15 @@ class Databases:
             return pool, await pool.server.acquire(pool)
         except AccessStale:
             self.drop(tenant_id)
+        except DatabaseUnavailable:
+            self._check_address(tenant_id, pool)
+            raise
         pool = await self._pool(tenant_id)
         try:
             return pool, await pool.server.acquire(pool)
         except AccessStale as stale:
             self.drop(tenant_id)
-            raise DatabaseUnavailable("the database lets nobody in") from stale
+            raise DatabaseUnavailable("the database rejects logins") from stale
 
     async def find(self, tenant_id: str) -> None:
         """Raise what `acquire` would raise before it waits for a connection."""
@@ -83,11 +88,14 @@ class Databases:
 
     def close(self) -> None:
         """Drop every pool."""
+        for check in self._address_checks.values():
+            check.cancel()
         for tenant_id in list(self._pools):
             self.drop(tenant_id)
 
     async def settled(self) -> None:
         """Wait until the connections that are being closed are closed."""
+        await asyncio.gather(*self._address_checks.values(), return_exceptions=True)
         for server in self._servers.values():
             await server.settled()
 
@@ -127,6 +135,27 @@ class Databases:
             server = self._servers[parameters.server_id] = DatabaseServer(self._budget)
         check = None if tenant_id == MANAGEMENT else _identity_check(tenant_id)
         return Pool(parameters, server, self._application, check)
+
+    def _check_address(self, tenant_id: str, pool: Pool) -> None:
+        """Find out in the background whether the database has moved: no call waits for that."""
+        if tenant_id in self._address_checks:
+            return
+        with use_call(CallContext(tenant_id=tenant_id)):
+            check = asyncio.create_task(self._drop_if_moved(tenant_id, pool))
+        self._address_checks[tenant_id] = check
+        check.add_done_callback(lambda _: self._address_checks.pop(tenant_id))
+
+    async def _drop_if_moved(self, tenant_id: str, pool: Pool) -> None:
+        try:
+            parameters = await self._resolve(tenant_id)
+        except DomainError:
+            return
+        address = (parameters.host, parameters.port)
+        if address != (pool.parameters.host, pool.parameters.port):
+            if self._pools.get(tenant_id) is pool:
+                self.drop(tenant_id)
+        else:
+            await asyncio.sleep(_ADDRESS_CHECK_SECONDS)  # until the next check may begin
 
     def _opened(self, tenant_id: str, task: asyncio.Task[Pool]) -> None:
         del self._opening[tenant_id]

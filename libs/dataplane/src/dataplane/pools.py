@@ -46,8 +46,9 @@ class AccessStale(Exception):
 class ConnectionParameters:
     """Where a database is, and how to log in to it.
 
-    `generation` grows whenever any of this changes. `connection_limit` is how many connections this
-    process may open as this role; `server_id` names the server whose budget they count against.
+    `generation` grows when the tenant's state or login changes, not when its server moves.
+    `connection_limit` is how many connections this process may open as this role; `server_id` names
+    the server whose budget they count against.
     """
 
     host: str
