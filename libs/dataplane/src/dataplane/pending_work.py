@@ -71,7 +71,7 @@ class ClaimedTenant:
 async def insert(
     connection: Connection, table: PendingWorkTable, tenant_ids: Collection[str], seconds: float
 ) -> None:
-    """Have tenants polled `seconds` from now, or sooner if that is due already."""
+    """Schedule a poll of tenants `seconds` from now, or sooner if that is due already."""
     await connection.execute(
         f"""
         INSERT INTO {table.name} AS work ({table.columns}, due_at)
@@ -103,7 +103,7 @@ async def insert_missing(
     )
 
 
-async def hasten(
+async def poll_within(
     connection: Connection, table: PendingWorkTable, tenant_ids: Collection[str], seconds: float
 ) -> None:
     """Have each of these tenants polled within `seconds`, spread over them."""

@@ -128,7 +128,7 @@ class PendingWorkPoller:
         directory, now = self._data.directory, time.monotonic()
         async with self._data.management.connection() as connection:
             if directory.is_ready and self._poll_all and now >= self._poll_all_at:
-                await pending_work.hasten(
+                await pending_work.poll_within(
                     connection, self._table, directory.active(), _POLL_ALL_SECONDS
                 )
                 self._poll_all, self._poll_all_at = False, now + _POLL_ALL_SECONDS
@@ -169,7 +169,7 @@ class PendingWorkPoller:
     async def _seconds_until_next(self, tenant_id: str) -> float | None:
         entry = self._data.directory.find(tenant_id)
         if entry is None and self._data.directory.is_ready:
-            return None  # it is no more
+            return None  # the tenant was deleted
         if entry is not None and not entry.active:
             return _INACTIVE_SECONDS
         return await self._handle(tenant_id)

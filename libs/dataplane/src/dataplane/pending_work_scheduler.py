@@ -51,7 +51,7 @@ class PendingWorkScheduler:
         )
 
     async def schedule(self, tenant_id: str) -> None:
-        """Have a tenant polled for the work of the transaction that begins after this.
+        """Schedule a poll of a tenant for the work of the transaction that begins after this.
 
         While the management database is away it returns after a second at most, and the tenant is
         scheduled later. Raises what reaching the tenant's database raises where there is no such

@@ -1,4 +1,7 @@
-"""Cancels a function within about a second after its run was cancelled."""
+"""Cancels a function within about a second after its run was cancelled.
+
+A model call is cancelled by the heartbeats of `error_interceptor`.
+"""
 
 from __future__ import annotations
 
