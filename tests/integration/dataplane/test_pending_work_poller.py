@@ -145,6 +145,21 @@ async def test_every_active_tenant_is_polled_within_a_day_though_it_was_never_sc
 
 
 @pytest.mark.parametrize("poll_all", [True, False])
+async def test_after_a_start_every_active_tenant_is_polled_within_minutes_if_calls_schedule_them(
+    tables: Tables, *, poll_all: bool
+) -> None:
+    """The process that ended may have been unable to schedule them, and nobody else knows."""
+    await tables.poller(nothing_left).poll()
+    await tables.make_due(seconds=50_000.0)
+
+    await tables.poller(nothing_left, poll_all_after_outage=poll_all).poll()
+
+    due = (await tables.rows())["acme"]
+    was_polled = due > 86_000
+    assert (due <= 600 or was_polled) is poll_all
+
+
+@pytest.mark.parametrize("poll_all", [True, False])
 async def test_after_an_outage_every_active_tenant_is_polled_within_minutes_if_calls_schedule_them(
     tables: Tables, caplog: pytest.LogCaptureFixture, *, poll_all: bool
 ) -> None:

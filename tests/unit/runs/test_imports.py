@@ -16,7 +16,7 @@ GRAPHS = {"langchain_core", "langgraph", "langsmith"}
     ("module", "needless"),
     [
         ("runs.__main__", TERMINAL | GRAPHS),
-        ("runs.worker.__main__", CEL_COMMAND),  # httpx, which LangSmith imports, takes the others
+        ("runs.worker.process", CEL_COMMAND),  # httpx, which LangSmith imports, takes the others
         ("runs.auditor", TERMINAL | GRAPHS),
         ("runs.worker.function_host.__main__", TERMINAL | GRAPHS | {"grpc", "temporalio"}),
     ],
@@ -30,3 +30,17 @@ def test_a_process_imports_only_what_it_needs(module: str, needless: set[str]) -
     loaded = {name.partition(".")[0] for name in ended.stdout.split()}
     assert "jsonvalues" in loaded
     assert loaded & needless == set()
+
+
+def test_a_worker_without_its_extra_says_what_to_install() -> None:
+    program = (
+        "import runpy, sys; sys.modules['langgraph'] = None; "
+        "runpy.run_module('runs.worker', run_name='__main__')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("install nagaya-runs[worker]\n")
+    assert "Traceback" not in ended.stderr

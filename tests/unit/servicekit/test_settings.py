@@ -103,6 +103,17 @@ def test_a_misspelt_setting_is_not_ignored() -> None:
     ]
 
 
+def test_a_setting_under_its_former_name_is_refused_with_the_new_one() -> None:
+    environment = Environment({"NAGAYA_LANDING_SECONDS": "300"})
+    environment.renamed("NAGAYA_LANDING_SECONDS", "NAGAYA_SHUTDOWN_GRACE_SECONDS")
+
+    with pytest.raises(SettingsInvalid) as raised:
+        environment.done()
+    assert raised.value.problems == [
+        "NAGAYA_LANDING_SECONDS is read by nobody: it is called NAGAYA_SHUTDOWN_GRACE_SECONDS now",
+    ]
+
+
 def test_what_was_read_is_known_with_its_meaning_and_its_default() -> None:
     environment = Environment({"B": "8"})
     environment.text("A", "a name")

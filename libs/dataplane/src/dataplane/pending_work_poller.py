@@ -34,9 +34,10 @@ class PendingWorkPoller:
 
     Tenants that are not active are polled every five minutes, and `handle` is not called.
 
-    After an outage of the management database every active tenant is polled within ten minutes,
-    because a process that died meanwhile may have been unable to schedule some; at most once in ten
-    minutes. `poll_all_after_outage` False is for work that no call schedules.
+    After its start, and after an outage of the management database, every active tenant is polled
+    within ten minutes, because a process that died meanwhile may have been unable to schedule some;
+    after outages at most once in ten minutes. `poll_all_after_outage` False is for work that no
+    call schedules.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class PendingWorkPoller:
         self._lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
         self._poll_all_after_outage = poll_all_after_outage
-        self._poll_all = False
+        self._poll_all = poll_all_after_outage
         self._poll_all_at = self._insert_missing_at = 0.0
+        self._poll_all_pause = 0.0  # an outage may follow the start at once
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log,
@@ -131,7 +133,8 @@ class PendingWorkPoller:
                 await pending_work.poll_within(
                     connection, self._table, directory.active(), _POLL_ALL_SECONDS
                 )
-                self._poll_all, self._poll_all_at = False, now + _POLL_ALL_SECONDS
+                self._poll_all, self._poll_all_at = False, now + self._poll_all_pause
+                self._poll_all_pause = _POLL_ALL_SECONDS
             if directory.is_ready and now >= self._insert_missing_at:
                 await pending_work.insert_missing(connection, self._table, directory.active())
                 self._insert_missing_at = now + _MISSING_SECONDS
@@ -143,7 +146,7 @@ class PendingWorkPoller:
         try:
             seconds = await self._seconds_until_next(claimed.tenant_id)
         except DomainError as error:
-            _log.info(
+            _log.warning(
                 "a tenant's pending work must wait",
                 extra={"event": "pending_work.postponed", "why": error.message, **about},
             )

@@ -102,6 +102,11 @@ class Environment:
         """Read the path of a file that only its owner may read; return the file's text."""
         return self._read(name, meaning, None, lambda raw: _private(raw).read_text().strip(), "")
 
+    def renamed(self, old: str, new: str) -> None:
+        """Refuse a setting that is given by its former name, which nothing reads any more."""
+        if old in self._variables:
+            self._problems.append(f"{old} is read by nobody: it is called {new} now")
+
     def refuse(self, problem: str) -> None:
         """Add a problem that only the service can see."""
         self._problems.append(problem)

@@ -91,6 +91,7 @@ class Config:
     @classmethod
     def from_environment(cls, environment: Environment) -> Config:
         server = ServerConfig.from_environment(environment)
+        environment.renamed("NAGAYA_LANDING_SECONDS", "NAGAYA_SHUTDOWN_GRACE_SECONDS")
         endpoint = environment.text(
             "NAGAYA_ENDPOINT",
             "where other processes of the gateway reach this one; where it listens, when not set",

@@ -1,95 +1,15 @@
-"""`python -m runs.worker`: does the steps of runs, as Temporal hands them out."""
+"""`python -m runs.worker`: does the steps of runs."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
-from typing import TYPE_CHECKING
-
-from dataplane.tenants import connect_data_plane
-from runs.config import WorkerConfig
-from runs.temporal.client import connect
-from runs.worker.activities.admission import WorkerSlots
-from runs.worker.composition import make_activities
-from runs.worker.function_host.pool import FunctionPool
-from runs.worker.temporal_worker import make_worker
-from servicekit import telemetry
-from servicekit.channel import open_channel
-from servicekit.identity import WorkloadSigner
-from servicekit.process import run
-from servicekit.retries import RetryLog, retry
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from temporalio.client import Client
-    from temporalio.worker import Worker
-
-    from dataplane.tenants import DataPlane
-
-_log = logging.getLogger(__name__)
-
-
-async def work(config: WorkerConfig) -> None:
-    """Do steps until SIGTERM or SIGINT."""
-    telemetry.start("runs-worker", config.process)  # first: clients ask it for spans
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    signer = WorkloadSigner.from_file("runs", config.process.workload_key_file)
-    async with (
-        open_channel(config.tenant_address, signer, peer="tenant") as tenant,
-        open_channel(
-            config.artifacts_address, signer, peer="artifacts", streaming=True
-        ) as artifacts,
-        open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
-        connect_data_plane(tenant, "runs", config.connections) as data,
-    ):
-        client = await _unless_stopped(stop, _client(config, data))
-        if client is None:
-            _log.info("stopped before there was anything to do", extra={"event": "worker.stopped"})
-            return
-        pool = FunctionPool(config.functions, config.tenant_share)
-        activities = make_activities(data, artifacts, gateway, pool)
-        slots = WorkerSlots(config.steps_at_once, config.tenant_share)
-        worker = make_worker(client, config.temporal.task_queue, activities, slots)
-        async with pool.running():
-            await _run_until(stop, worker)
-
-
-async def _unless_stopped(
-    stop: asyncio.Event, connecting: Coroutine[None, None, Client]
-) -> Client | None:
-    """Wait for a client; return None if the process is asked to end before."""
-    client, end = asyncio.create_task(connecting), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((client, end), return_when=asyncio.FIRST_COMPLETED)
-        return client.result() if client.done() else None
-    finally:
-        client.cancel()
-        end.cancel()
-
-
-async def _client(config: WorkerConfig, data: DataPlane) -> Client:
-    """Connect to Temporal, waiting until it is there and the tenants are known."""
-    await data.directory.ready()
-    address = config.temporal.address
-    log = RetryLog(_log, "temporal.unavailable", "waiting for Temporal", address=address)
-    # With a RuntimeError the SDK says that it cannot connect.
-    return await retry(lambda: connect(config.temporal, lazy=False), RuntimeError, log)
-
-
-async def _run_until(stop: asyncio.Event, worker: Worker) -> None:
-    """Work until asked to stop; then take nothing new and finish what can be finished."""
-    lag = asyncio.create_task(telemetry.watch_loop_lag())
-    async with worker:
-        _log.info("working", extra={"event": "worker.started", "task_queue": worker.task_queue})
-        await stop.wait()
-        _log.info("finishing", extra={"event": "worker.draining_started"})
-    lag.cancel()
-    _log.info("stopped", extra={"event": "worker.stopped"})
-
+import sys
 
 if __name__ == "__main__":
-    run("runs-worker", lambda: work(WorkerConfig.read()))
+    try:
+        from runs.worker.process import main
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"runs-worker: {error}. The worker needs the extra of its distribution: install "
+            "nagaya-runs[worker]"
+        )
+    main()
