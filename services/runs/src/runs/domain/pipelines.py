@@ -96,8 +96,8 @@ class MapSpec:
 class Retry:
     """How often a step is tried, and the pause before the second attempt."""
 
-    max_attempts: int = 3
-    backoff_ms: int = 1_000
+    max_attempts: int
+    backoff_ms: int
 
 
 @dataclass(frozen=True, slots=True)

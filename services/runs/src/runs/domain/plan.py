@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PLAN_LIMIT = 6_144
 """The most bytes that an encoded plan may take."""
 
+# Never change these: stored plans leave out what equals them, while stored pipelines have the old
+# values. Another default is written into each new plan.
 TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
