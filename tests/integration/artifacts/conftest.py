@@ -15,15 +15,17 @@ from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.object_store.client import ObjectStore
 from dataplane.databases import MANAGEMENT
 from interceptor.testing import RunningServer, serve
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.s3 import S3Server
 from servicekit.testing import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
     from dataplane.tenants import DataPlane
     from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
 
 COLLECTING = CollectorConfig(upload_seconds=3600, grace_seconds=60, interval_seconds=3600)
 
@@ -39,15 +41,25 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 
 @pytest.fixture(scope="session")
+def s3(parts_folder: Path) -> Iterator[S3Server]:
+    """A server for these tests alone: a sweep deletes what is not in their own databases."""
+    folder = parts_folder / "artifacts"
+    folder.mkdir()
+    server = S3Server(folder / "s3", folder / "s3-keys.json", free_port(), stale_ms=100)
+    with running_from_sync(server, folder / "s3.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
 def store(s3: S3Server) -> StoreConfig:
     pair = s3.keys
     return StoreConfig(s3.endpoint, pair.access_key, pair.secret_key, "storage", "us-east-1")
 
 
 @pytest.fixture(scope="session")
-def objects(parts_folder: Path) -> Path:
+def objects(s3: S3Server, parts_folder: Path) -> Path:
     """The folder under which an object lies at its path."""
-    return parts_folder / "s3"
+    return parts_folder / "artifacts" / "s3"
 
 
 @pytest.fixture

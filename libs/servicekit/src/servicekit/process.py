@@ -23,15 +23,16 @@ def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
     # The objects of the imports stay; calls allocate many objects, and few form cycles.
     gc.freeze()
     gc.set_threshold(_ALLOCATED_BEFORE_COLLECTION)
-    code = 0
+    why: Exception | None = None
     try:
         uvloop.run(serve())
     except (StartRefused, DomainError) as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        code = 1
+        why = error
     finally:  # after a defect too, for its log lines
         telemetry.stop()
-    leave(code)
+    if why is not None:  # after the log lines, where it is looked for
+        sys.stderr.write(f"{name}: {why}\n")
+    leave(0 if why is None else 1)
 
 
 def leave(code: int) -> NoReturn:
