@@ -104,6 +104,7 @@ class Environment:
 
     def renamed(self, old: str, new: str) -> None:
         """Refuse a setting that is given by its former name, which nothing reads any more."""
+        self.settings.append(Setting(old, f"refused: it is called `{new}` now", ""))
         if old in self._variables:
             self._problems.append(f"{old} is read by nobody: it is called {new} now")
 
