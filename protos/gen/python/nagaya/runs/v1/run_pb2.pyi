@@ -34,7 +34,7 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_RUNNING: _RunState.ValueType  # 2
     """Steps are being worked on."""
     RUN_STATE_PAUSED: _RunState.ValueType  # 3
-    """Reserved: no step is in flight, and none begins until the run is resumed. No method pauses a run yet."""
+    """No step is in flight and none begins until the run is resumed. Reserved: no method pauses yet."""
     RUN_STATE_COMPLETED: _RunState.ValueType  # 4
     """Every step is done. Final."""
     RUN_STATE_FAILED: _RunState.ValueType  # 5
@@ -52,7 +52,7 @@ RUN_STATE_PENDING: RunState.ValueType  # 1
 RUN_STATE_RUNNING: RunState.ValueType  # 2
 """Steps are being worked on."""
 RUN_STATE_PAUSED: RunState.ValueType  # 3
-"""Reserved: no step is in flight, and none begins until the run is resumed. No method pauses a run yet."""
+"""No step is in flight and none begins until the run is resumed. Reserved: no method pauses yet."""
 RUN_STATE_COMPLETED: RunState.ValueType  # 4
 """Every step is done. Final."""
 RUN_STATE_FAILED: RunState.ValueType  # 5
