@@ -82,7 +82,7 @@ async def test_a_server_does_not_grow_by_what_one_caller_sends_at_once(
     assert grown < CALLS * 3 * MEBIBYTE / 2
 
 
-async def test_a_caller_who_does_not_send_delays_no_other(keys: Keys) -> None:
+async def test_a_caller_who_does_not_send_delays_itself_and_no_other(keys: Keys) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
         yield b""
@@ -94,9 +94,37 @@ async def test_a_caller_who_does_not_send_delays_no_other(keys: Keys) -> None:
     ):
         metadata = (("authorization", f"Bearer {keys.token(tenants=['acme'])}"),)
         call: Callable[..., Any] = silent.stream_unary(f"/{SERVICE}/Ask")
-        pending = [call(nothing(), metadata=metadata, timeout=60) for _ in range(50)]
-        answer = await Stub(other).ask(Request(tenant_id="globex", text="hello"), timeout=0.9)
-        for each in pending:
-            each.cancel()
+        pending: list[Any] = [call(nothing(), metadata=metadata, timeout=60) for _ in range(50)]
+        # on the same connection, so that the server sees it after the 50
+        last: Callable[..., Any] = silent.unary_unary(f"/{SERVICE}/Ask")
+        body = Request(tenant_id="acme", text="hello").SerializeToString()
+        pending.append(last(body, metadata=metadata, timeout=60))
+        answer = await Stub(other).ask(Request(tenant_id="globex", text="hello"), timeout=60)
+        unanswered = [each for each in pending if not each.done()]
 
     assert answer.text == "hello"
+    assert len(unanswered) == len(pending)
+
+
+async def test_a_server_that_stops_while_calls_arrive_logs_no_defect(
+    keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with (
+        serve(keys, binding(Ask=echo)) as running,
+        grpc.aio.insecure_channel(running.address) as silent,
+    ):
+        metadata = (("authorization", f"Bearer {keys.token(tenants=['acme'])}"),)
+        call: Callable[..., Any] = silent.stream_unary(f"/{SERVICE}/Ask")
+        pending = [call(nothing(), metadata=metadata, timeout=60) for _ in range(5)]
+        last: Callable[..., Any] = silent.unary_unary(f"/{SERVICE}/Ask")
+        body = Request(tenant_id="acme", text="hello").SerializeToString()
+        await last(body, metadata=metadata, timeout=60)  # so the server has seen the others
+        await running.server.stop(0.0)
+        codes = [await each.code() for each in pending]
+
+    assert codes == [grpc.StatusCode.UNAVAILABLE] * 5
+    assert "a defect" not in caplog.text

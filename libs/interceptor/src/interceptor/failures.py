@@ -29,13 +29,15 @@ _log = logging.getLogger(__name__)
 
 
 def error_for_caller(error: BaseException, call: ServerCall, request: object) -> DomainError | None:
-    """Return the error to send to the caller; None when the caller has cancelled the call.
+    """Return the error to send to the caller; None when no caller hears it any more.
 
     A DomainError is sent as it is. Anything else is a defect: it is logged under an id, and the
     caller is sent `internal error <id>`.
     """
     if isinstance(error, asyncio.CancelledError):
         return _error_of_cancellation(call)
+    if _is_connection_gone(error):
+        return None
     if isinstance(error, ValueUnstorable) and (found := tuple(find_unstorable(request))):
         return RequestInvalid(f"{found[0].field}: {found[0].description}", violations=found)
     if isinstance(error, DomainError) and not _is_defect(error):
@@ -56,6 +58,13 @@ def _error_of_cancellation(call: ServerCall) -> DomainError | None:
     # Something that the handler awaited was cancelled, not the call. gRPC would send no answer, and
     # the caller would wait until its deadline, or for ever.
     return PeerUnavailable("something that this call waited for was cancelled", peer="")
+
+
+def _is_connection_gone(error: BaseException) -> bool:
+    """Return whether gRPC says that its server has stopped under a call: nobody hears an answer."""
+    return isinstance(error, grpc.aio.BaseError) and not isinstance(
+        error, (grpc.aio.UsageError, grpc.aio.InternalError)
+    )
 
 
 def _is_defect(error: DomainError) -> bool:
