@@ -126,5 +126,5 @@ async def test_a_server_that_stops_while_calls_arrive_logs_no_defect(
         await running.server.stop(0.0)
         codes = [await each.code() for each in pending]
 
-    assert codes == [grpc.StatusCode.UNAVAILABLE] * 5
+    assert grpc.StatusCode.OK not in codes  # which other one is up to gRPC
     assert "a defect" not in caplog.text
