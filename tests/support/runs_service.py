@@ -24,16 +24,18 @@ from runs.api.relay.reconciler import Reconciler
 from runs.api.relay.relay import Relay
 from runs.api.relay.usage import UsageChecker
 from runs.config import TemporalConfig
+from runs.domain.activities import RunRef
+from runs.domain.moves import Moves
 from runs.domain.runs import OutputFile
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
-from runs.store import run_transitions
 from runs.store import runs as run_store
 from runs.store.events import run_event
 from runs.store.pending_work import PENDING_WORK
 from runs.temporal.client import connect
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
+from runs.worker.activities.journal import Journal
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
 from servicekit.channel import open_channel
@@ -79,7 +81,8 @@ class RunsService:
             tenants, scheduler, self.files, ModelCheck(gateway), launcher, self.finalizer
         )
         self.contexts = RunContextCache(tenants)
-        self.initializer = RunInitializer(tenants, self.contexts, self.files)
+        self.journal = Journal(tenants)
+        self.initializer = RunInitializer(self.journal, self.contexts, self.files)
 
     def with_launcher(self, launcher: Launcher) -> RunsService:
         """Make a replica with another way to Temporal."""
@@ -106,8 +109,7 @@ class RunsService:
 
     async def begin(self, run_id: str) -> None:
         """Have a run running, without its input."""
-        async with self.tenants.transaction("acme") as connection:
-            await run_transitions.begin(connection, run_id, 1, INPUT_FILE)
+        await self.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
 
     async def append_event(self, connection: Connection, run_id: str) -> None:
         """Record a run as its row is, as each of its moves does."""

@@ -9,7 +9,7 @@ from temporalio.testing import ActivityEnvironment
 from runs.config import FunctionConfig
 from runs.domain.activities import MappedList, StepRef, StepResult
 from runs.peers.llm_gateway import LlmGateway
-from runs.store import run_transitions, step_transitions
+from runs.store import run_transitions
 from runs.worker.activities.error_files import ErrorFiles
 from runs.worker.activities.function import FunctionStepRunner
 from runs.worker.activities.llm import LlmStepRunner
@@ -45,6 +45,7 @@ class RunsWorker:
         self.work = StepRef("acme", "", 1, "copy")
         self.steps = StepActivities(
             service.tenants,
+            service.journal,
             service.initializer,
             StepInputFinder(),
             service.files,
@@ -70,8 +71,7 @@ class RunsWorker:
 
     async def late_begin(self) -> None:
         """Do what an attempt does first; its worker was given up and has come back."""
-        async with self.service.tenants.transaction("acme") as connection:
-            assert await step_transitions.begin(connection, [self.work]) != [None]
+        assert await self.service.journal.begin(self.work) is not None
 
     async def finish(self, status: RunStatus) -> None:
         async with self.service.tenants.transaction("acme") as connection:

@@ -67,9 +67,10 @@ class Shop:
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
         contexts, gateway = service.contexts, LlmGateway(peers)
-        runs = RunActivities(service.data, contexts, service.initializer, gateway)
+        runs = RunActivities(service.data, service.journal, contexts, service.initializer, gateway)
         steps = StepActivities(
             service.tenants,
+            service.journal,
             service.initializer,
             StepInputFinder(),
             service.files,

@@ -20,7 +20,6 @@ from runs.config import TemporalConfig
 from runs.domain.activities import StepRef
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
-from runs.store import step_transitions
 from runs.temporal.client import connect
 from runs.worker.activities.runs import RunActivities
 
@@ -51,9 +50,7 @@ async def begun(service: RunsService, database: asyncpg.Connection) -> Run:
     await service.pipeline()
     run = await service.run()
     await service.begin(run.run_id)
-    async with service.tenants.connection("acme") as connection:
-        work = StepRef("acme", run.run_id, 1, "copy")
-        assert await step_transitions.begin(connection, [work]) != [None]
+    assert await service.journal.begin(StepRef("acme", run.run_id, 1, "copy")) is not None
     return run
 
 
@@ -160,7 +157,9 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     await creating
 
     recorded = RecordedActivities()
-    runs = RunActivities(service.data, service.contexts, service.initializer, service.gateway)
+    runs = RunActivities(
+        service.data, service.journal, service.contexts, service.initializer, service.gateway
+    )
     worker = Worker(
         client,
         task_queue=queue,

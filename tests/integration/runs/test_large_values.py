@@ -11,7 +11,6 @@ from tests.support.runs_worker import COPY, MAPPED, RunsWorker, steps_of
 
 from nagaya_functions import FilePointer
 from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT
-from runs.store import step_transitions
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -137,8 +136,7 @@ async def test_a_manifest_that_is_too_large_fails_its_step(
     worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
     work = await worker.begin(MAPPED)
-    async with worker.service.tenants.transaction("acme") as connection:
-        await step_transitions.begin(connection, [work])
+    await worker.service.journal.begin(work)
     await database.execute(
         """
         INSERT INTO steps (run_id, step, item, status, output_path, output_digest, summary, metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +14,9 @@ from tests.support.runs_service import INPUT_FILE
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, run_service_pb2
 from runs.domain.activities import StepRef
 from runs.domain.generation import CallUsage, TokenUsage
+from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import OutputFile
-from runs.store import run_transitions, step_transitions
-from runs.store.step_outcome import StepOutcome
+from runs.store import journal
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -175,14 +176,14 @@ async def test_the_steps_of_a_run_are_listed_in_the_order_in_which_they_began(
     run = await client.run(inline=1)
     output = OutputFile("storage/x", "0" * 64, "", {"characters": 9})
     usage = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
+    work = StepRef("acme", run.run_id, 1, "copy")
     async with tenants.connection("acme") as connection:
-        await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
+        await journal.advance(connection, work.run, [Moves(input=INPUT_FILE)])
         for item in (2, 1, 3):
-            work = StepRef("acme", run.run_id, 1, "copy", item)
-            assert await step_transitions.complete_at_once(
-                connection, [(work, StepOutcome(output, usage))]
-            ) == [True]
-        await run_transitions.complete(connection, run.run_id, 1)
+            whole = ((replace(work, item=item), StepOutcome(output, usage)),)
+            (advanced,) = await journal.advance(connection, work.run, [Moves(whole=whole)])
+            assert advanced.whole == (True,)
+        await journal.advance(connection, work.run, [Moves(completes_run=True)])
 
     request = run_service_pb2.ListRunStepsRequest(tenant_id="acme", run_id=run.run_id, page_size=2)
     first = await client.runs.ListRunSteps(request)

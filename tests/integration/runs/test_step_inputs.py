@@ -9,9 +9,8 @@ from tests.support.runs_service import COPY, INPUT_FILE
 
 from nagaya_functions import FilePointer
 from runs.domain.activities import StepRef
+from runs.domain.moves import StepOutcome
 from runs.domain.runs import OutputFile
-from runs.store import step_transitions
-from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.step_inputs import StepInputFinder
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
     run = await service.run()
     await service.begin(run.run_id)
     copy, use = (StepRef("acme", run.run_id, 1, step) for step in ("copy", "use"))
-    async with service.tenants.connection("acme") as connection:
-        assert await step_transitions.complete_at_once(
-            connection, [(copy, StepOutcome(output))]
-        ) == [True]
+    assert await service.journal.complete_at_once(copy, StepOutcome(output))
     one, another = StepInputFinder(), StepInputFinder()
     one.put(copy, output)
 

@@ -17,9 +17,9 @@ from temporalio.testing import ActivityEnvironment
 from tests.support.runs_worker import COPY, MAPPED, SHORT, RunsWorker, nothing, steps_of
 from tests.support.waiting import fewer_run, wait_until
 
+from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
-from runs.store import run_transitions, step_transitions
-from runs.store.step_outcome import StepOutcome
+from runs.store import journal, run_transitions
 from servicekit.errors import InvalidInput, LimitExceeded
 
 if TYPE_CHECKING:
@@ -56,14 +56,10 @@ async def test_an_attempt_that_was_given_up_and_comes_late_changes_nothing(
     worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
     work = await worker.begin(COPY)
-    async with worker.service.tenants.transaction("acme") as connection:
-        (given_up,) = await step_transitions.begin(connection, [work])
+    given_up = await worker.service.journal.begin(work)
     assert given_up is not None
     result = await worker.run()
-    async with worker.service.tenants.transaction("acme") as connection:
-        assert await step_transitions.complete(connection, [(work, given_up, StepOutcome())]) == [
-            False
-        ]
+    assert not await worker.service.journal.complete(work, given_up, StepOutcome())
 
     assert await steps_of(database) == [("completed", 1)]
     attempts = await database.fetch("SELECT status, reason FROM step_attempts ORDER BY attempt")
@@ -109,7 +105,8 @@ async def test_what_has_just_begun_ends_with_its_run(
 ) -> None:
     work = await worker.begin(COPY)
     async with worker.service.tenants.transaction("acme") as beginning:
-        assert await step_transitions.begin(beginning, [work]) != [None]
+        (begun,) = await journal.advance(beginning, work.run, [Moves(begun=(work,))])
+        assert begun.begun != (None,)
         ending = asyncio.create_task(worker.finish(status))
         await blocked(database, ending)
     await ending
@@ -242,8 +239,7 @@ async def test_a_map_whose_manifest_cannot_be_committed_fails(
     worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
     work = await worker.begin(MAPPED)
-    async with worker.service.tenants.transaction("acme") as connection:
-        await step_transitions.begin(connection, [work])
+    await worker.service.journal.begin(work)
     files.refusal = TooLarge("the manifest is too large")
     with pytest.raises(ApplicationError) as refusal:
         await worker.close_map()

@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 from tests.support.runs_service import INPUT_FILE
 
+from runs.domain.activities import RunRef
+from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
-from runs.store import run_transitions
+from runs.store import journal, run_transitions
 from runs.store import runs as run_store
 
 if TYPE_CHECKING:
@@ -139,7 +141,9 @@ async def test_a_run_begins_once(
 ) -> None:
     async def begin(epoch: int = 1) -> RunStatus | None:
         async with service.tenants.transaction("acme") as connection:
-            return await run_transitions.begin(connection, run.run_id, epoch, INPUT_FILE)
+            ref = RunRef("acme", run.run_id, epoch)
+            (advanced,) = await journal.advance(connection, ref, [Moves(input=INPUT_FILE)])
+            return advanced.run_status
 
     statuses = await asyncio.gather(*(begin() for _ in range(5)))
     assert statuses == [RunStatus.RUNNING] * 5
@@ -164,16 +168,16 @@ async def test_a_run_has_one_end(service: RunsService, run: Run) -> None:
 async def test_a_run_that_was_cancelled_does_not_begin(service: RunsService, run: Run) -> None:
     await service.runs.cancel("acme", run.run_id)
 
-    async with service.tenants.transaction("acme") as connection:
-        begun = await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
-    assert begun is RunStatus.CANCELLED
+    ref = RunRef("acme", run.run_id, 1)
+    begun = await service.journal.advance(ref, Moves(input=INPUT_FILE))
+    assert begun.run_status is RunStatus.CANCELLED
 
 
 async def test_the_steps_of_a_cancelled_run_end_with_it(
     service: RunsService, run: Run, database: asyncpg.Connection
 ) -> None:
+    await service.begin(run.run_id)
     async with service.tenants.transaction("acme") as connection:
-        await run_transitions.begin(connection, run.run_id, 1, INPUT_FILE)
         for item, status in ((1, "completed"), (2, "running"), (3, "running")):
             row_id = await connection.fetchval(
                 """

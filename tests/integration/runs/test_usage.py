@@ -94,7 +94,9 @@ async def begun(service: RunsService) -> Run:
 
 async def end(service: RunsService, run: Run, status: str) -> Run:
     """End a run as its workflow does."""
-    runs = RunActivities(service.data, service.contexts, service.initializer, service.gateway)
+    runs = RunActivities(
+        service.data, service.journal, service.contexts, service.initializer, service.gateway
+    )
     await ActivityEnvironment().run(runs.end_run, RunEnd("acme", run.run_id, 1, status))
     return await service.find(run.run_id)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from servicekit.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 
 G = TypeVar("G")
 I = TypeVar("I")  # noqa: E741 - an item
@@ -38,13 +38,14 @@ class Batcher(Generic[G, I, R]):
         self._limits = limits
         self._groups: dict[G, _Group[I, R]] = {}
 
-    async def submit(self, group: G, name: Hashable, item: I, weight: int = 1) -> R:
+    async def submit(self, group: G, names: Collection[Hashable], item: I, weight: int = 1) -> R:
         """Have an item done and return its result; raises what `do` raises.
 
-        No batch holds two items of one name. An item that is no longer waited for may be done all
-        the same.
+        Items that share a name are never in one batch, and are done in their order. An item that is
+        no longer waited for may be done all the same.
         """
-        entry = _Item[I, R](name, item, weight, asyncio.get_running_loop().create_future())
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        entry = _Item[I, R](frozenset(names), item, weight, result)
         waiting = self._groups.setdefault(group, _Group())
         waiting.items.append(entry)
         if waiting.under_way < self._limits.at_once:
@@ -81,7 +82,7 @@ class Batcher(Generic[G, I, R]):
 
 @dataclass(slots=True)
 class _Item(Generic[I, R]):
-    name: Hashable
+    names: frozenset[Hashable]
     item: I
     weight: int
     result: asyncio.Future[R]
@@ -109,11 +110,11 @@ class _Group(Generic[I, R]):
         for entry in self.items:
             if entry.result.done():
                 continue  # nobody waits for it any more
-            if entry.name in names or (batch and entry.weight > weight):
+            if names & entry.names or (batch and entry.weight > weight):
                 left.append(entry)
-                continue
-            batch.append(entry)
-            names.add(entry.name)
-            weight -= entry.weight
+            else:
+                batch.append(entry)
+                weight -= entry.weight
+            names |= entry.names
         self.items = left
         return batch

@@ -56,7 +56,7 @@ class Artifacts:
         item = pb.BatchPutArtifactsRequest.Item(draft=_draft(draft), data=data)
         weight = max(len(data), BYTES_AT_ONCE // _MOST_PUTS)
         group = (tenant_id, draft.run_id)
-        result = await self._puts.submit(group, (draft.step, draft.name), item, weight)
+        result = await self._puts.submit(group, [(draft.step, draft.name)], item, weight)
         if result.WhichOneof("outcome") == "status":
             return await self._committed(tenant_id, status.from_proto(result.status))
         return output_file(result.artifact)

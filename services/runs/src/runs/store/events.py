@@ -43,20 +43,23 @@ def run_event(updated: str) -> str:
     """
     return f"""
     INSERT INTO run_events (run_id, seq, kind, payload, created_at)
-    SELECT id, last_seq, 'run',
-           jsonb_strip_nulls(to_jsonb({updated})
-               - '{{config,prompt_versions,request_id,request_digest,checked_at}}'::text[]),
-           clock_timestamp()
+    SELECT id, last_seq, 'run', {run_payload(f"to_jsonb({updated})")}, clock_timestamp()
       FROM {updated}
     """
 
 
-def step_events(changed: str, *, current_step: str = "current_step") -> str:
+def run_payload(row: str) -> str:
+    """Return the expression for what a run's event holds, of one for its row as JSON."""
+    left_out = "'{config,prompt_versions,request_id,request_digest,checked_at}'::text[]"
+    return f"jsonb_strip_nulls(({row}) - {left_out})"
+
+
+def step_events(changed: str) -> str:
     """Return the CTEs that add changed steps to their run's totals, and insert an event for each.
 
     `changed` names the CTE that has locked the run $1, then changed rows of its steps, and returns
     all columns. All transitions lock in this order, and see whether the run is still open. A row
-    has tokens and costs only once it has ended. `current_step` may use the CTE `sums`.
+    has tokens and costs only once it has ended.
     """
     return f"""
     -- what the changed steps add to the run
@@ -65,15 +68,13 @@ def step_events(changed: str, *, current_step: str = "current_step") -> str:
                sum(coalesce((token_usage ->> 'input_tokens')::bigint, 0))::bigint AS input_tokens,
                sum(coalesce((token_usage ->> 'output_tokens')::bigint, 0))::bigint AS output_tokens,
                sum(cost_micro_usd)::bigint AS cost_micro_usd,
-               count(*) FILTER (WHERE status IN ('completed', 'skipped')) AS completed_steps,
-               (array_agg(step ORDER BY id DESC))[1] AS last_step
+               count(*) FILTER (WHERE status IN ('completed', 'skipped')) AS completed_steps
           FROM {changed}
     ),
     -- the run's totals, and the numbers of the events
     numbered AS (
         UPDATE runs
            SET last_seq = last_seq + sums.events, updated_at = now(), stuck_reason = NULL,
-               current_step = {current_step},
                input_tokens = runs.input_tokens + sums.input_tokens,
                output_tokens = runs.output_tokens + sums.output_tokens,
                cost_micro_usd = runs.cost_micro_usd + sums.cost_micro_usd,

@@ -21,46 +21,10 @@ if TYPE_CHECKING:
     from runs.domain.generation import RunUsage
     from runs.domain.runs import Failure, OutputFile, Run
 
-_CALLS_MODELS = "prompt_versions <> '{}'::jsonb AND started_at IS NOT NULL"
+CALLS_MODELS = "prompt_versions <> '{}'::jsonb AND started_at IS NOT NULL"
 _CHECKED_SOON = timedelta(seconds=1)
-_CHECKED_ONCE = timedelta(seconds=16)
+CHECKED_ONCE = timedelta(seconds=16)
 """When everything is known, so that once is enough."""
-
-
-async def begin(
-    connection: Connection, run_id: str, epoch: int, file: OutputFile
-) -> RunStatus | None:
-    """Make a pending run running, with the input that was committed; no outbox starts it now.
-
-    Returns the run's status afterwards, None if there is no such run of this epoch. A status
-    other than RUNNING or PAUSED means that the workflow has nothing to do.
-    """
-    status = await connection.fetchval(
-        f"""
-        -- the run, if it is pending in this epoch
-        WITH updated AS (
-            UPDATE runs
-               SET status = 'running', started_at = now(), updated_at = now(),
-                   stuck_reason = NULL, last_seq = last_seq + 1, input_path = $3,
-                   input_digest = $4, input_summary = $5, input_metrics = $6::jsonb
-             WHERE id = $1 AND epoch = $2 AND status = 'pending'
-            RETURNING *
-        ),
-        -- its workflow runs, so it need not be started any more
-        delivered AS (
-            DELETE FROM outbox USING updated WHERE outbox.run_id = updated.id AND kind = 'start'
-        ),
-        event AS ({run_event("updated")})
-        SELECT status FROM updated
-        """,
-        UUID(run_id),
-        epoch,
-        *_input(file),
-    )
-    if status is None:
-        sql = "SELECT status FROM runs WHERE id = $1 AND epoch = $2"
-        status = await connection.fetchval(sql, UUID(run_id), epoch)
-    return None if status is None else RunStatus(status)
 
 
 async def release(connection: Connection, run_id: str, file: OutputFile) -> Run | None:
@@ -74,21 +38,13 @@ async def release(connection: Connection, run_id: str, file: OutputFile) -> Run 
              WHERE id = $1 AND held AND status = 'pending'
             RETURNING *
         ),
-event AS ({run_event("updated")})
+        event AS ({run_event("updated")})
         SELECT {COLUMNS} FROM updated
         """,
         UUID(run_id),
         *_input(file),
     )
     return None if row is None else rows.run(row)
-
-
-async def complete(connection: Connection, run_id: str, epoch: int) -> Run | None:
-    """Record that an open run has done all its steps.
-
-    Returns None if the run has a final status already, or another epoch.
-    """
-    return await _end(connection, run_id, epoch, RunStatus.COMPLETED)
 
 
 async def finish(
@@ -101,28 +57,15 @@ async def finish(
 ) -> Run | None:
     """Give an open run a final status, and end the steps that it leaves unfinished.
 
-    `usage` is what its calls add up to by now; without it, calls are taken to be in flight. In
-    a transaction. Returns None if the run has a final status already, or another epoch.
+    What is left of its outbox is removed. A run that calls models gets a usage check, since its
+    calls may end after it. `usage` is what its calls add up to by now; without it, calls are taken
+    to be in flight. In a transaction. Returns None if the run has a final status already, or
+    another epoch.
     """
     # No step begins or ends from now on; the next statement sees those that have.
     await lock_run(connection, run_id)
     await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
     await _close_steps(connection, run_id, epoch, status)
-    return await _end(connection, run_id, epoch, status, error, usage)
-
-
-async def _end(
-    connection: Connection,
-    run_id: str,
-    epoch: int,
-    status: RunStatus,
-    error: Failure | None = None,
-    usage: RunUsage | None = None,
-) -> Run | None:
-    """Write the final status and its event, and end what is left of the run's outbox.
-
-    A run that calls models gets a usage check, since its calls may end after it.
-    """
     row = await connection.fetchrow(
         _END,
         UUID(run_id),
@@ -131,7 +74,7 @@ async def _end(
         None if error is None else rows.failure_json(error),
         *_usage(status, usage),
         _CHECKED_SOON,
-        _CHECKED_ONCE,
+        CHECKED_ONCE,
     )
     return None if row is None else rows.run(row)
 
@@ -196,7 +139,7 @@ WITH updated AS (
            input_tokens = coalesce($5, input_tokens),
            output_tokens = coalesce($6, output_tokens),
            cost_micro_usd = coalesce($7, cost_micro_usd),
-           calls_open = $8 AND {_CALLS_MODELS}
+           calls_open = $8 AND {CALLS_MODELS}
      WHERE id = $1 AND epoch = $2 AND {OPEN}
     RETURNING *
 ),
@@ -209,7 +152,7 @@ usage_check AS (
     INSERT INTO usage_checks (run_id, due_at)
     SELECT id, now() + CASE WHEN calls_open THEN $9::interval ELSE $10::interval END
       FROM updated
-     WHERE {_CALLS_MODELS}
+     WHERE {CALLS_MODELS}
 ),
 event AS ({run_event("updated")})
 SELECT {COLUMNS} FROM updated

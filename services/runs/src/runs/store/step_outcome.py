@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from runs.domain.steps import StepStatus
 
 if TYPE_CHECKING:
     from runs.domain.generation import CallUsage
-    from runs.domain.prompts import PromptVersion
-    from runs.domain.runs import OutputFile
+    from runs.domain.moves import StepOutcome
+
+TYPES = {
+    "status": "text",
+    "output_path": "text",
+    "output_digest": "text",
+    "summary": "text",
+    "metrics": "jsonb",
+    "fractional_metrics": "jsonb",
+    "llm_model": "text",
+    "model_rule": "text",
+    "token_usage": "jsonb",
+    "cost_micro_usd": "bigint",
+    "prompt_version": "int",
+    "prompt_digest": "text",
+}
+"""The columns' types, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
-    """What a completed step leaves: its output; of an llm step also the prompt and the usage.
-
-    Without an output the step was skipped.
-    """
-
-    output: OutputFile | None = None
-    usage: CallUsage | None = None
-    prompt: PromptVersion | None = None
-
-    def columns(self) -> dict[str, object]:
-        """Return the columns of `steps` that the outcome fills, as JSON can hold them."""
-        output, prompt = self.output, self.prompt
-        status = StepStatus.SKIPPED if output is None else StepStatus.COMPLETED
-        model, rule, tokens, cost = _usage_values(self.usage)
-        return {
-            "status": status.value,
-            "output_path": None if output is None else output.output_path,
-            "output_digest": None if output is None else output.output_digest,
-            "summary": None if output is None else output.summary,
-            "metrics": None if output is None else dict(output.metrics),
-            "fractional_metrics": (dict(output.fractional_metrics) or None) if output else None,
-            "llm_model": model,
-            "model_rule": rule,
-            "token_usage": tokens,
-            "cost_micro_usd": cost,
-            "prompt_version": None if prompt is None else prompt.version,
-            "prompt_digest": None if prompt is None else prompt.digest,
-        }
+def columns(outcome: StepOutcome) -> dict[str, object]:
+    """Return the columns that an outcome fills, as JSON can hold them."""
+    output, prompt = outcome.output, outcome.prompt
+    status = StepStatus.SKIPPED if output is None else StepStatus.COMPLETED
+    model, rule, tokens, cost = _usage_values(outcome.usage)
+    return {
+        "status": status.value,
+        "output_path": None if output is None else output.output_path,
+        "output_digest": None if output is None else output.output_digest,
+        "summary": None if output is None else output.summary,
+        "metrics": None if output is None else dict(output.metrics),
+        "fractional_metrics": (dict(output.fractional_metrics) or None) if output else None,
+        "llm_model": model,
+        "model_rule": rule,
+        "token_usage": tokens,
+        "cost_micro_usd": cost,
+        "prompt_version": None if prompt is None else prompt.version,
+        "prompt_digest": None if prompt is None else prompt.digest,
+    }
 
 
 def usage_values(usage: CallUsage | None) -> tuple[object, ...]:

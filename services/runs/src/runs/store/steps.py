@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dataplane import paging
+from runs.domain.activities import StepRef
+from runs.domain.moves import StepAttempt
 from runs.store import rows, runs
-from runs.store.step_transitions import StepAttempt, key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataplane.pools import Connection
-    from runs.domain.activities import RunRef, StepRef
+    from runs.domain.activities import RunRef
     from runs.domain.runs import Failure, OutputFile
     from runs.domain.steps import RunStep
 
@@ -32,7 +33,7 @@ async def current(connection: Connection, ref: StepRef) -> StepAttempt | None:
          WHERE run_id = $1 AND epoch = $2 AND step = $3 AND item = $4 AND visit = $5
            AND status = 'running'
         """,
-        *key(ref),
+        *_key(ref),
     )
     return None if row is None else StepAttempt(row["id"], row["attempt"], 0, 0)
 
@@ -43,7 +44,7 @@ async def find(connection: Connection, ref: StepRef) -> RunStep | None:
         SELECT {_COLUMNS} FROM steps
          WHERE run_id = $1 AND epoch <= $2 AND step = $3 AND item = $4 AND visit = $5
         """,
-        *key(ref),
+        *_key(ref),
     )
     return None if row is None else rows.run_step(row)
 
@@ -60,6 +61,29 @@ async def done(connection: Connection, run_id: str, steps: Sequence[str]) -> dic
         list(steps),
     )
     return {row["step"]: rows.run_step(row) for row in found}
+
+
+async def outputs(
+    connection: Connection, run: RunRef, refs: Sequence[StepRef]
+) -> dict[StepRef, OutputFile | None]:
+    """Return the outputs of those of some steps of a run that are done; None if it was skipped."""
+    found = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM unnest($2::text[], $3::int[], $4::int[]) AS asked (step, item, visit)
+          JOIN steps USING (step, item, visit)
+         WHERE run_id = $1 AND status IN ('completed', 'skipped')
+        """,
+        UUID(run.run_id),
+        [ref.step for ref in refs],
+        [ref.item for ref in refs],
+        [ref.visit for ref in refs],
+    )
+    return {
+        StepRef(
+            run.tenant_id, run.run_id, run.epoch, row["step"], row["item"], row["visit"]
+        ): rows.run_step(row).output
+        for row in found
+    }
 
 
 async def items(connection: Connection, run_id: str, step: str) -> tuple[OutputFile, ...]:
@@ -106,3 +130,8 @@ async def page(
     if not found and await runs.find(connection, run_id) is None:
         return None
     return paging.page(found, limit, rows.run_step, "id")
+
+
+def _key(ref: StepRef) -> tuple[UUID, int, str, int, int]:
+    """Return the values of run_id, epoch, step, item and visit."""
+    return UUID(ref.run_id), ref.epoch, ref.step, ref.item, ref.visit

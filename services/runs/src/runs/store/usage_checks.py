@@ -1,7 +1,7 @@
 """The table `usage_checks`: runs that have ended whose usage has yet to be totalled.
 
-`run_transitions` adds a run when it ends. It is checked until no call is in flight and the run has
-been over for a while: a worker that lost its run may not have heard of the end at once.
+`run_transitions` and `journal` add a run when it ends. It is checked until no call is in flight and
+the run has been over for a while: a worker that lost its run may not have heard of the end at once.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.worker.activities.error_files import ErrorFiles
 from runs.worker.activities.function import FunctionStepRunner
+from runs.worker.activities.journal import Journal
 from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
@@ -35,11 +36,13 @@ def make_activities(
     """Return the activities that the workflows call."""
     artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
     tenants = data.tenants
+    journal = Journal(tenants)
     contexts = RunContextCache(tenants)
-    initializer = RunInitializer(tenants, contexts, artifacts)
-    runs = RunActivities(data, contexts, initializer, gateway)
+    initializer = RunInitializer(journal, contexts, artifacts)
+    runs = RunActivities(data, journal, contexts, initializer, gateway)
     steps = StepActivities(
         tenants,
+        journal,
         initializer,
         StepInputFinder(),
         artifacts,

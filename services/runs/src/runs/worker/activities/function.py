@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer, StepError
 from nagaya_functions.calls import FunctionContext, call_function
+from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name
-from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.cancellation import run_until_cancelled
 from runs.worker.function_host.call import FunctionCall
 from runs.worker.functions import InstalledFunction, to_step_failure

@@ -8,8 +8,8 @@ from jsonvalues import NotANumber, plain_number
 from nagaya_functions import FilePointer
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import FinishReason, GenerationRequest
+from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name, parse_json
-from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.retries import retry_transient
 from runs.worker.rendering import blank_prompt, render
 from servicekit.errors import Conflict

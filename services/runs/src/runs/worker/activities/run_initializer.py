@@ -13,20 +13,20 @@ from jsonvalues import canonical
 from nagaya_functions import FilePointer
 from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.inputs import Inline, Pointer
+from runs.domain.moves import Moves
 from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus
-from runs.store import run_transitions
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.retries import retry_transient
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
-    from dataplane.tenants import TenantPools
     from runs.domain.activities import RunRef
     from runs.domain.runs import OutputFile, RunParameters
     from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.journal import Journal
     from runs.worker.activities.run_context import RunContext, RunContextCache
 
 
@@ -35,11 +35,11 @@ class RunInitializer:
 
     def __init__(
         self,
-        tenants: TenantPools,
+        journal: Journal,
         contexts: RunContextCache,
         artifacts: Artifacts,
     ) -> None:
-        self._tenants = tenants
+        self._journal = journal
         self._contexts = contexts
         self._artifacts = artifacts
         self._locks: WeakValueDictionary[RunRef, asyncio.Lock] = WeakValueDictionary()
@@ -71,8 +71,7 @@ class RunInitializer:
         return replace(context, run=replace(context.run, status=status, input_file=file))
 
     async def _make_running(self, run: RunRef, file: OutputFile) -> RunStatus:
-        async with self._tenants.connection(run.tenant_id) as connection:
-            status = await run_transitions.begin(connection, run.run_id, run.epoch, file)
+        status = (await self._journal.advance(run, Moves(input=file))).run_status
         if status is None or status.final:
             raise RunClosed
         return status

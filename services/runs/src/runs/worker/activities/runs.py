@@ -11,6 +11,7 @@ from temporalio import activity
 from dataplane import pending_work
 from runs.domain.activities import RunEnd, RunRef
 from runs.domain.failures import RunClosed
+from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
 from runs.store import run_transitions, steps
 from runs.store.pending_work import PENDING_WORK
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
     from runs.domain.generation import RunUsage
     from runs.peers.llm_gateway import LlmGateway
+    from runs.worker.activities.journal import Journal
     from runs.worker.activities.run_context import RunContextCache
     from runs.worker.activities.run_initializer import RunInitializer
 
@@ -35,12 +37,14 @@ class RunActivities:
     def __init__(
         self,
         data: DataPlane,
+        journal: Journal,
         contexts: RunContextCache,
         initializer: RunInitializer,
         gateway: LlmGateway,
     ) -> None:
         self._tenants = data.tenants
         self._management = data.management
+        self._journal = journal
         self._contexts = contexts
         self._initializer = initializer
         self._gateway = gateway
@@ -60,8 +64,7 @@ class RunActivities:
         run = RunRef(end.tenant_id, end.run_id, end.epoch)
         status = RunStatus(end.status)
         if status is RunStatus.COMPLETED:
-            async with self._tenants.connection(run.tenant_id) as connection:
-                await run_transitions.complete(connection, run.run_id, run.epoch)
+            await self._journal.advance(run, Moves(completes_run=True))
         else:
             await self._finish(run, status, Failure(end.reason, end.message))
         self._contexts.discard(run)

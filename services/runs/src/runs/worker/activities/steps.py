@@ -13,25 +13,25 @@ from jsonvalues import canonical
 from runs.domain.activities import MappedList, StepRef, StepResult
 from runs.domain.conditions import evaluate_condition
 from runs.domain.failures import ReadTooLarge, RunClosed, StepFailed, StepImpossible
+from runs.domain.moves import StepOutcome
 from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft, parse_json
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
 from runs.store import steps
-from runs.store.step_outcome import StepOutcome
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.retries import retry_transient
-from runs.worker.activities.transitions import StepTransitions
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
+    from runs.domain.moves import StepAttempt
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
     from runs.domain.steps import RunStep
     from runs.peers.artifacts import Artifacts
-    from runs.store.step_transitions import StepAttempt
     from runs.worker.activities.error_files import ErrorFiles
     from runs.worker.activities.function import FunctionStepRunner
+    from runs.worker.activities.journal import Journal
     from runs.worker.activities.llm import LlmStepRunner
     from runs.worker.activities.run_context import RunContext
     from runs.worker.activities.run_initializer import RunInitializer
@@ -47,6 +47,7 @@ class StepActivities:
     def __init__(
         self,
         tenants: TenantPools,
+        journal: Journal,
         initializer: RunInitializer,
         input_finder: StepInputFinder,
         artifacts: Artifacts,
@@ -56,7 +57,7 @@ class StepActivities:
     ) -> None:
         self._tenants = tenants
         self._initializer = initializer
-        self._transitions = StepTransitions(tenants)
+        self._journal = journal
         self._input_finder = input_finder
         self._artifacts = artifacts
         self._llm = llm
@@ -69,7 +70,7 @@ class StepActivities:
         context = await self._initialize(ref)
         spec = context.spec.step(ref.step)
         with on_behalf_of(tenant_id=ref.tenant_id, user_id=context.run.user_id):
-            attempt = await retry_transient(lambda: self._transitions.begin(ref))
+            attempt = await retry_transient(lambda: self._journal.begin(ref))
             if attempt is None:
                 return await self._earlier_result(ref)
             outcome = await self._attempt(context, spec, ref, attempt)
@@ -86,7 +87,7 @@ class StepActivities:
             try:
                 outcome = await self._run(context, spec, ref)
             except Exception as error:
-                attempt = await retry_transient(lambda: self._transitions.begin(ref))
+                attempt = await retry_transient(lambda: self._journal.begin(ref))
                 if attempt is None:
                     return await self._earlier_result(ref)
                 raise await self._failed(spec, ref, attempt, error) from None
@@ -100,7 +101,7 @@ class StepActivities:
         context = await self._initialize(ref)
         spec = context.spec.step(ref.step)
         with on_behalf_of(tenant_id=ref.tenant_id, user_id=context.run.user_id):
-            attempt = await retry_transient(lambda: self._transitions.begin(ref))
+            attempt = await retry_transient(lambda: self._journal.begin(ref))
             if attempt is None and (await self._earlier_result(ref)).output_path == "":
                 return MappedList(skipped=True)
             if attempt is None:
@@ -171,9 +172,9 @@ class StepActivities:
     ) -> bool:
         """Record a step as completed; a short one without the attempt, which it has not begun."""
         if attempt is None:
-            done = await self._transitions.complete_at_once(ref, outcome)
+            done = await self._journal.complete_at_once(ref, outcome)
         else:
-            done = await self._transitions.complete(ref, attempt, outcome)
+            done = await self._journal.complete(ref, attempt, outcome)
         if done:
             self._input_finder.put(ref, outcome.output)
         return done
@@ -234,9 +235,7 @@ class StepActivities:
         final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
         calls_model = isinstance(spec.kind, LlmStep)
         usage = await self._llm.usage(ref) if final and calls_model else None
-        await retry_transient(
-            lambda: self._transitions.fail(ref, attempt, failure, usage, final=final)
-        )
+        await retry_transient(lambda: self._journal.fail(ref, attempt, failure, usage, final=final))
         return to_application_error(failure, final=final, failures=attempt.failed_before + 1)
 
     async def _earlier_result(self, ref: StepRef) -> StepResult:

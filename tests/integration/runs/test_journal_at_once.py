@@ -1,4 +1,4 @@
-"""Moves of many pieces of work of one run, at the same time."""
+"""Moves of many steps of one run, at the same time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dataplane.databases import Databases
 from dataplane.tenants import TenantPools
 from runs.domain.activities import StepRef
 from runs.domain.generation import CallUsage, TokenUsage
+from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
-from runs.store import open_runs, run_transitions, step_transitions
+from runs.store import journal, open_runs, run_transitions
 from runs.store import runs as run_store
-from runs.store.step_outcome import StepOutcome
-from runs.worker.activities.transitions import StepTransitions
+from runs.worker.activities.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,7 +42,7 @@ async def test_steps_that_end_at_once_leave_numbers_without_a_gap(
     service: RunsService, database: asyncpg.Connection
 ) -> None:
     work = await running(service)
-    one, another = (StepTransitions(service.tenants) for _ in range(2))
+    one, another = (Journal(service.tenants) for _ in range(2))
 
     async def long(item: int) -> None:
         piece, worker = replace(work, item=item), (one, another)[item % 2]
@@ -72,12 +72,15 @@ async def test_transitions_of_one_run_never_deadlock_however_many_workers_make_t
     async def piece(item: int) -> None:
         part, tenants = replace(work, item=item), workers[item % 2]
         async with tenants.connection("acme") as connection:
-            (attempt,) = await step_transitions.begin(connection, [part])
+            (begun,) = await journal.advance(connection, work.run, [Moves(begun=(part,))])
+        (attempt,) = begun.begun
         assert attempt is not None
         async with tenants.transaction("acme") as connection:
             await share(connection, work.run_id)
         async with tenants.connection("acme") as connection:
-            assert await step_transitions.complete(connection, [(part, attempt, DONE)]) == [True]
+            ended = Moves(ended=((part, attempt, DONE),))
+            (done,) = await journal.advance(connection, work.run, [ended])
+            assert done.ended == (True,)
 
     await asyncio.gather(*map(piece, range(1, 251)))
 
@@ -96,7 +99,8 @@ async def test_a_run_that_ends_amid_its_steps_ends_without_a_deadlock(
         async with tenants.transaction("acme") as connection:
             await share(connection, work.run_id)
         async with tenants.connection("acme") as connection:
-            await step_transitions.begin(connection, [replace(work, item=item)])
+            moves = Moves(begun=(replace(work, item=item),))
+            await journal.advance(connection, work.run, [moves])
 
     async def note(number: int) -> None:
         async with workers[number % 2].connection("acme") as connection:

@@ -1,0 +1,84 @@
+"""Moves of runs and their steps; those of one run that wait for each other go in one statement.
+
+A run's moves are made one after another anyway: each locks the run. A map makes thousands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runs.batches import Batcher, Limits
+from runs.domain.moves import Moves
+from runs.store import journal, step_failures, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dataplane.tenants import TenantPools
+    from runs.domain.activities import RunRef, StepRef
+    from runs.domain.failures import StepFailed
+    from runs.domain.generation import CallUsage
+    from runs.domain.moves import Advanced, StepAttempt, StepOutcome
+    from runs.domain.runs import OutputFile
+
+_LIMITS = Limits(weight=200)
+
+
+class Journal:
+    """Records what happens to runs. Raises what TenantPools raises.
+
+    Whoever asks again after an error may hear that nothing took effect, since it did before.
+    """
+
+    def __init__(self, tenants: TenantPools) -> None:
+        self._tenants = tenants
+        self._moves = Batcher(self._advance, _LIMITS)
+
+    async def advance(self, run: RunRef, moves: Moves) -> Advanced:
+        """Record some moves of a run at once, with their events; return which took effect."""
+        places = [ref for ref, _, _ in moves.ended]
+        places += [ref for ref, _ in moves.whole]
+        places += moves.begun
+        # One that completes the run depends on its own moves only, so it is alone in its statement.
+        weight = _LIMITS.weight if moves.completes_run else max(1, len(places))
+        return await self._moves.submit(run, places, moves, weight)
+
+    async def begin(self, ref: StepRef) -> StepAttempt | None:
+        """Begin an attempt; None if the step is done, or the run is closed for it."""
+        return (await self.advance(ref.run, Moves(begun=(ref,)))).begun[0]
+
+    async def complete(self, ref: StepRef, attempt: StepAttempt, outcome: StepOutcome) -> bool:
+        """Record that an attempt has completed.
+
+        Returns False if another attempt has replaced it, or the run is closed.
+        """
+        return (await self.advance(ref.run, Moves(ended=((ref, attempt, outcome),)))).ended[0]
+
+    async def complete_at_once(self, ref: StepRef, outcome: StepOutcome) -> bool:
+        """Record a short step as begun and completed.
+
+        Returns False if it was done before, or the run is closed for it.
+        """
+        return (await self.advance(ref.run, Moves(whole=((ref, outcome),)))).whole[0]
+
+    async def fail(
+        self,
+        ref: StepRef,
+        attempt: StepAttempt,
+        failure: StepFailed,
+        usage: CallUsage | None,
+        *,
+        final: bool,
+    ) -> None:
+        """Record that an attempt failed, and when it was the last (`final`), that the step did."""
+        async with self._tenants.connection(ref.tenant_id) as connection:
+            await step_failures.insert(connection, ref, attempt, failure, usage, final=final)
+
+    async def done(self, run: RunRef, refs: Sequence[StepRef]) -> dict[StepRef, OutputFile | None]:
+        """Return the outputs of those of some steps that are done; None if it was skipped."""
+        async with self._tenants.connection(run.tenant_id) as connection:
+            return await steps.outputs(connection, run, refs)
+
+    async def _advance(self, run: RunRef, moves: list[Moves]) -> Sequence[Advanced]:
+        async with self._tenants.connection(run.tenant_id) as connection:
+            return await journal.advance(connection, run, moves)
