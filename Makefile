@@ -7,7 +7,7 @@ IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
-	protos protos-baseline docs histories bench clean install lock
+	protos protos-baseline docs histories bench kills clean install lock
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ histories: $(INSTALLED) ## record the histories that the next release must repla
 bench: $(INSTALLED) ## measure, each figure beside its baseline; fails when a goal is missed
 	@$(NAGAYA) up
 	@$(BIN)/python -m bench
+
+kills: $(INSTALLED) ## kill everything while it works, judge what is left; one part: make kills PARTS=gateway
+	@$(BIN)/python -m bench.kills $(PARTS)
 
 clean: $(INSTALLED) ## stop the stack and delete its data; asks first, YES=1 answers
 	@$(NAGAYA) clean $(if $(YES),--yes)

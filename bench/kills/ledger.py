@@ -1,0 +1,183 @@
+"""What is found after a kill run: the ledger, the provider's log, the replies."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.kills.questions import name_of
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import asyncpg
+
+    from bench.kills.verdicts import Verdicts
+    from nagaya.llm_gateway.v1 import call_service_pb2_grpc
+
+_UNKNOWN = call_pb2.CALL_STATE_UNKNOWN
+_DISPLACED = "another reply had been stored before"
+"""What the ledger says of an attempt that was unknown until its late reply was one too many."""
+_MILLION = 1_000_000
+_USAGE = (
+    "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Sent:
+    """One request as the provider logged it."""
+
+    call: str
+    body: dict[str, Any]
+    replied: bool = False
+    """Whether it was answered with a reply, and so is charged; not if it was refused."""
+    digest: str = ""
+    usage: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def read_provider_log(path: Path) -> list[Sent]:
+    """Return every request that the provider got, in order."""
+    sent: dict[int, Sent] = {}
+    for line in path.read_text().splitlines():
+        each = json.loads(line)
+        if each["event"] == "asked":
+            sent[each["serial"]] = Sent(each["call"], each["body"])
+        elif each["event"] == "replied":
+            one = sent[each["serial"]]
+            one.replied, one.digest, one.usage = True, each["digest"], each["usage"]
+    return list(sent.values())
+
+
+async def read_ledger(
+    calls: call_service_pb2_grpc.CallServiceStub, tenant_id: str, credentials: list[tuple[str, str]]
+) -> dict[str, call_pb2.Call]:
+    """Return all calls of a tenant, by name."""
+    request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, page_size=200)
+    found: dict[str, call_pb2.Call] = {}
+    while True:
+        page = await calls.ListCalls(request, metadata=credentials)
+        found |= {name_of(call.key): call for call in page.calls}
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def judge_payments(verdicts: Verdicts, calls: dict[str, call_pb2.Call], sent: list[Sent]) -> None:
+    """Judge the ledger by what the provider counted."""
+    recorded = {
+        f"{name}/{attempt.attempt}": attempt
+        for name, call in calls.items()
+        for attempt in call.attempts
+    }
+    counted: defaultdict[str, list[Sent]] = defaultdict(list)
+    paid: defaultdict[str, list[str]] = defaultdict(list)
+    for one in sent:
+        counted[one.call].append(one)
+        if one.replied:
+            paid[one.call.rpartition("/")[0]].append(one.call)
+    states = Counter(attempt.state for attempt in recorded.values())
+    verdicts.note("requests at the provider", f"{len(sent):,}")
+    verdicts.note("  of these charged", f"{sum(one.replied for one in sent):,}")
+    verdicts.note("attempts in the ledger", f"{len(recorded):,}")
+    verdicts.note("  of these unknown", f"{states[_UNKNOWN]:,}")
+    verdicts.none("attempts sent twice", [c for c, found in counted.items() if len(found) > 1])
+    verdicts.none("requests that the ledger does not have", [*(counted.keys() - recorded.keys())])
+    verdicts.none(
+        "attempts that are not unknown and were not sent",
+        [n for n, a in recorded.items() if a.state != _UNKNOWN and n not in counted],
+    )
+    verdicts.none(
+        "keys charged twice without an attempt shown as unknown",
+        [
+            name
+            for name, names in paid.items()
+            if not all(_was_unknown(recorded.get(n)) for n in sorted(names, key=_number)[:-1])
+        ],
+    )
+    _judge_settled(verdicts, recorded, counted)
+
+
+def _judge_settled(
+    verdicts: Verdicts, recorded: dict[str, call_pb2.CallAttempt], counted: dict[str, list[Sent]]
+) -> None:
+    """Judge that what is settled was charged, with the provider's own usage."""
+    settled = {n: a for n, a in recorded.items() if a.state == call_pb2.CALL_STATE_SETTLED}
+    charged = {n: one for n, found in counted.items() for one in found if one.replied}
+    verdicts.none("settled attempts that were not charged", [*(settled.keys() - charged.keys())])
+    verdicts.none(
+        "settled attempts whose usage is another than the provider's",
+        [
+            f"{name}: {attempt.usage} instead of {one.usage}"
+            for name, attempt in settled.items()
+            if (one := charged.get(name)) is not None
+            and any(getattr(attempt.usage, field) != n for field, n in one.usage.items())
+        ],
+    )
+
+
+def _was_unknown(attempt: call_pb2.CallAttempt | None) -> bool:
+    return attempt is not None and (attempt.state == _UNKNOWN or attempt.error == _DISPLACED)
+
+
+def _number(attempt: str) -> int:
+    return int(attempt.rpartition("/")[2])
+
+
+async def judge_costs(
+    verdicts: Verdicts,
+    calls: dict[str, call_pb2.Call],
+    management: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """Judge every attempt's cost by its usage and the price list, and every call's by its sum."""
+    rows = await management.fetch(
+        """
+        SELECT id, input_micro_usd, cache_read_micro_usd, cache_write_micro_usd, output_micro_usd,
+               output_micro_usd AS reasoning_micro_usd
+          FROM llm_prices
+        """
+    )
+    prices = {row["id"]: tuple(row)[1:] for row in rows}
+    wrong: list[str] = []
+    for name, call in calls.items():
+        rates = prices[call.resolution.price_id]
+        for attempt in call.attempts:
+            used = [getattr(attempt.usage, field) for field in _USAGE]
+            cost = -(-sum(n * rate for n, rate in zip(used, rates, strict=True)) // _MILLION)
+            if cost != attempt.cost_micro_usd:
+                wrong.append(f"{name}/{attempt.attempt}: {attempt.cost_micro_usd}, not {cost}")
+        if call.cost_micro_usd != sum(each.cost_micro_usd for each in call.attempts):
+            wrong.append(f"{name}: {call.cost_micro_usd} is not the sum of its attempts")
+        wrong += [
+            f"{name}: {field} is not the sum of its attempts"
+            for field in _USAGE
+            if getattr(call.usage, field) != sum(getattr(a.usage, field) for a in call.attempts)
+        ]
+    verdicts.none("attempts and calls whose cost or usage is wrong", wrong)
+
+
+async def judge_sums(
+    verdicts: Verdicts,
+    calls: dict[str, call_pb2.Call],
+    service: call_service_pb2_grpc.CallServiceStub,
+    tenant_id: str,
+    credentials: list[tuple[str, str]],
+) -> None:
+    """Judge what SummarizeUsage says of each run by the calls of the ledger."""
+    costs: defaultdict[str, list[int]] = defaultdict(list)
+    for call in calls.values():
+        costs[call.key.run_id].append(call.cost_micro_usd)
+    request = call_service_pb2.SummarizeUsageRequest(tenant_id=tenant_id, run_ids=[*costs])
+    summed = (await service.SummarizeUsage(request, metadata=credentials)).run_usages
+    verdicts.none(
+        f"{tenant_id}: runs whose sums are wrong",
+        [
+            usage.run_id
+            for usage in summed
+            if (usage.calls, usage.open_calls, usage.cost_micro_usd)
+            != (len(costs[usage.run_id]), 0, sum(costs[usage.run_id]))
+        ],
+    )
