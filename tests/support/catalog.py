@@ -48,6 +48,11 @@ def model(
     )
 
 
+async def set_provider(client: GatewayClient, provider_id: str, url: str, wire_format: int) -> None:
+    each = provider(provider_id, url, wire_format)
+    await client.change_catalog("SetProvider", pb.SetProviderRequest(provider=each))
+
+
 async def set_model(client: GatewayClient, each: model_pb2.Model) -> None:
     await client.change_catalog("SetModel", pb.SetModelRequest(model=each))
 

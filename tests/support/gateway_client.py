@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import uuid
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
-from tests.support.catalog import provider
 from tests.support.run_files import RunFiles
 from tests.support.waiting import fewer_run, wait_until
 
@@ -17,7 +18,6 @@ from nagaya.llm_gateway.v1 import (
     call_pb2,
     call_service_pb2,
     call_service_pb2_grpc,
-    catalog_service_pb2,
     catalog_service_pb2_grpc,
     generation_pb2,
     generation_service_pb2,
@@ -28,7 +28,7 @@ from servicekit.status import DETAILS_KEY
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 
     import asyncpg
     from tests.support.gateway_stack import GatewayStack
@@ -145,11 +145,15 @@ class GatewayClient:
         return generation_pb2.GenerationSpec(key=self.key(call, step), **more)
 
     async def generate(
-        self, spec: generation_pb2.GenerationSpec | None = None, *, seconds: float = 60.0
+        self,
+        spec: generation_pb2.GenerationSpec | None = None,
+        *,
+        seconds: float = 60.0,
+        include_reply: bool = False,
     ) -> generation_service_pb2.GenerateResponse:
         """Ask through Generate. Raises Refused."""
         request = generation_service_pb2.GenerateRequest(
-            tenant_id=self.tenant_id, spec=spec or self.spec()
+            tenant_id=self.tenant_id, spec=spec or self.spec(), include_reply=include_reply
         )
         return await self._answer(
             self.generation.Generate(request, timeout=seconds, metadata=self._credentials())
@@ -194,6 +198,18 @@ class GatewayClient:
         found = await self._answer(self.calls.GetCall(request, metadata=self._credentials()))
         return found.call
 
+    async def reply(self, call: call_pb2.Call) -> dict[str, Json]:
+        return json.loads(await self.reply_bytes(call.key))
+
+    async def reply_bytes(self, key: call_pb2.CallKey) -> bytes:
+        """Return a settled call's reply through GetReply, verified. Raises Refused."""
+        request = call_service_pb2.GetReplyRequest(tenant_id=self.tenant_id, key=key)
+        stream = self.calls.GetReply(request, metadata=self._credentials())
+        first, *others = await self._answer(_listed(stream))
+        body = b"".join(message.data for message in others)
+        assert hashlib.sha256(body).hexdigest() == first.call.output_digest
+        return body
+
     async def list_calls(
         self, request: call_service_pb2.ListCallsRequest
     ) -> call_service_pb2.ListCallsResponse:
@@ -216,11 +232,6 @@ class GatewayClient:
         """Call a method of CatalogService as a person who may. Raises Refused."""
         metadata = [("authorization", f"Bearer {self.stack.keys.token('ada')}")]
         return await self._answer(getattr(self.catalog, method)(request, metadata=metadata))
-
-    async def set_provider(self, provider_id: str, url: str, wire_format: int) -> None:
-        each = provider(provider_id, url, wire_format)
-        request = catalog_service_pb2.SetProviderRequest(provider=each)
-        await self.change_catalog("SetProvider", request)
 
     async def wait_for_call(
         self,
@@ -267,6 +278,10 @@ class GatewayClient:
     def provider_calls(self, **wait: int) -> list[dict[str, Json]]:
         """Return the calls that the stub saw for this run."""
         return self.stack.stub.calls(self.run_id, **wait)
+
+
+async def _listed(stream: AsyncIterable[Fields]) -> list[Fields]:
+    return [message async for message in stream]
 
 
 def struct(definition: dict[str, Json]) -> Struct:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from tests.support.artifacts_client import ArtifactsClient, acting_for
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     import grpc
     from tests.support.gateway_stack import GatewayStack
 
-    from nagaya.llm_gateway.v1 import call_pb2
-
 
 class RunFiles:
     """The files of one run of one tenant."""
@@ -34,11 +31,6 @@ class RunFiles:
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()
-
-    async def reply(self, call: call_pb2.Call) -> dict[str, Any]:
-        """Return the reply's file of a settled call."""
-        pointer = artifact_pb2.ArtifactPointer(path=call.output_path, digest=call.output_digest)
-        return json.loads(await self.read(pointer))
 
     async def read(self, pointer: artifact_pb2.ArtifactPointer) -> bytes:
         (result,) = await self._worker.get(pointer)

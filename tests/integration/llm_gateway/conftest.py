@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.catalog import SCRIPTED, SCRIPTED_FORMATS, set_model, set_price
+from tests.support.catalog import SCRIPTED, SCRIPTED_FORMATS, set_model, set_price, set_provider
 from tests.support.catalog import scripted as scripted_model
 from tests.support.gateway_client import GatewayClient
 from tests.support.gateway_stack import GatewayStack, running_gateway_stack
@@ -78,13 +78,13 @@ async def _set_providers(stack: GatewayStack) -> None:
     """Use the stub as every provider."""
     async with _catalog_changes(stack) as client:
         for provider_id, wire_format in (("claude", 1), ("openai", 2), ("gemini", 4)):
-            await client.set_provider(provider_id, stack.stub.url, wire_format)
+            await set_provider(client, provider_id, stack.stub.url, wire_format)
 
 
 async def _set_scripted(stack: GatewayStack, url: str) -> None:
     async with _catalog_changes(stack) as client:
         for form, provider_id in SCRIPTED.items():
-            await client.set_provider(provider_id, url, SCRIPTED_FORMATS[form])
+            await set_provider(client, provider_id, url, SCRIPTED_FORMATS[form])
             model, price = scripted_model(form)
             await set_model(client, model)
             await set_price(client, price)

@@ -107,7 +107,7 @@ async def check(client: GatewayClient, calls: list[call_pb2.Call]) -> None:
         assert attempt.provider_request_id == paid["request_id"]
         assert call.usage.output_tokens == paid["output_tokens"]
         assert call.cost_micro_usd == attempt.cost_micro_usd > 0
-        assert (await client.files.reply(call))["usage"]["output_tokens"] == paid["output_tokens"]
+        assert (await client.reply(call))["usage"]["output_tokens"] == paid["output_tokens"]
     counts = [await client.database.fetchval(sql, client.run_id) for sql in (FILES, SETTLEMENTS)]
     assert counts == [len(calls), len(calls)]
     assert await client.database.fetchval(KEPT, client.run_id) == 0

@@ -17,6 +17,7 @@ from tests.support.catalog import (
     set_model,
     set_override,
     set_price,
+    set_provider,
 )
 from tests.support.gateway_client import GatewayClient, Refused, by_id
 from tests.support.processes import ROOT
@@ -150,7 +151,7 @@ async def test_overrides_come_in_pages_by_step(client: GatewayClient) -> None:
 )
 async def test_a_key_is_not_sent_to_a_plain_http_host(client: GatewayClient, url: str) -> None:
     with pytest.raises(Refused) as refused:
-        await client.set_provider(new_name("p"), url, 1)
+        await set_provider(client, new_name("p"), url, 1)
 
     assert refused.value.reason == "BASE_URL_REFUSED"
 
@@ -159,7 +160,7 @@ async def test_a_provider_without_a_key_is_not_called_until_its_key_comes(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
     name, provider_id = new_name("m"), new_name("p")
-    await client.set_provider(provider_id, stack.stub.url, 3)
+    await set_provider(client, provider_id, stack.stub.url, 3)
     await set_model(client, model(name, provider_id, "pro"))
     await set_price(client, price(name, datetime(2026, 11, 1, tzinfo=UTC), 5))
     with pytest.raises(Refused) as refused:
@@ -199,14 +200,14 @@ async def test_what_is_set_as_it_is_already_is_no_change(
     for each in (older, newer):
         await set_model(client, each)
     await set_default(client, step, "claude", "pro")
-    await client.set_provider(provider_id, "https://api.example.com", 3)
+    await set_provider(client, provider_id, "https://api.example.com", 3)
     await set_override(client, step, "claude", "pro")
     count = "SELECT (SELECT count(*) FROM audit_logs), (SELECT version FROM llm_catalog)"
     before = await management.fetchrow(count)
 
     await set_model(client, newer)
     await set_default(client, step, "claude", "pro")
-    await client.set_provider(provider_id, "https://api.example.com", 3)
+    await set_provider(client, provider_id, "https://api.example.com", 3)
     assert await management.fetchrow(count) == before
 
     await set_model(client, older)  # it is the latest of its class now, and was not before

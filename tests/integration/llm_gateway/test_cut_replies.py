@@ -139,4 +139,4 @@ async def test_a_reply_that_is_whole_when_its_limit_ends_it_is_settled(
     done = await client.generate(client.spec(output_schema=SCHEMA))
 
     assert done.call.finish_reason == call_pb2.FINISH_REASON_LENGTH
-    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.reply(done.call))["content"] == {"title": "Cranes"}

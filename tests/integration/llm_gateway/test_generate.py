@@ -27,7 +27,7 @@ async def test_a_reply_is_sent_for_once_stored_and_settled(client: GatewayClient
     done = await client.generate()
 
     (sent,) = client.provider_calls()
-    reply = await client.files.reply(done.call)
+    reply = await client.reply(done.call)
     assert not done.replayed
     assert hashlib.sha256(reply["content"].encode()).hexdigest() == sent["reply_digest"]
     assert done.call.state == call_pb2.CALL_STATE_SETTLED
@@ -136,7 +136,7 @@ async def test_another_process_waits_for_the_reply(
 async def test_a_reply_that_a_schema_shapes_is_stored_as_its_value(client: GatewayClient) -> None:
     done = await client.generate(client.spec(output_schema=struct(SCHEMA)))
 
-    reply = await client.files.reply(done.call)
+    reply = await client.reply(done.call)
     assert reply["content"].keys() == {"title", "sections"}
     assert done.call.summary.startswith("an object of 2 fields")
 

@@ -96,7 +96,7 @@ async def test_usage_and_cost_are_what_the_stub_charged(
         assert reported(call.usage) == used(sent), f"seed {seed}"
         assert reported(call.attempts[0].usage) == used(sent), f"seed {seed}"
         assert (call.resolution.price_id, call.cost_micro_usd) == (price_id, cost), f"seed {seed}"
-        assert (await client.files.reply(call))["usage"]["output_tokens"] == sent["output_tokens"]
+        assert (await client.reply(call))["usage"]["output_tokens"] == sent["output_tokens"]
 
 
 async def test_a_long_prompt_has_the_price_of_long_prompts(

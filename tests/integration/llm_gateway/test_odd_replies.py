@@ -30,7 +30,7 @@ async def outcome(client: GatewayClient, form: str) -> tuple[str, str]:
         done = await client.generate(client.spec(model=by_id(SCRIPTED[form])), seconds=25)
     except Refused as refused:
         return refused.reason, str(refused)
-    text = (await client.files.reply(done.call))["content"]
+    text = (await client.reply(done.call))["content"]
     return call_pb2.FinishReason.Name(done.call.finish_reason), text
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.catalog import SCRIPTED, SCRIPTED_FORMATS
+from tests.support.catalog import SCRIPTED, SCRIPTED_FORMATS, set_provider
 from tests.support.gateway_client import by_id, struct
 from tests.support.provider_streams import STREAMS
 from tests.support.scripted_provider import Reply
@@ -60,11 +60,11 @@ async def address_of_its_own(
     """Give a provider an address that no other test has taught the gateway anything of."""
     wire = SCRIPTED_FORMATS[form]
     url = f"{scripted.url}/{secrets.token_hex(4)}{version or '/v1' * (form == 'chat')}"
-    await client.set_provider(SCRIPTED[form], url, wire)
+    await set_provider(client, SCRIPTED[form], url, wire)
     try:
         yield
     finally:
-        await client.set_provider(SCRIPTED[form], scripted.url, wire)
+        await set_provider(client, SCRIPTED[form], scripted.url, wire)
 
 
 def spec(
@@ -259,7 +259,7 @@ async def test_a_schema_that_is_refused_is_asked_for_in_words_and_checked_all_th
     if loosely:
         assert ['"strict": true' in json.dumps(body) for body in sent[:2]] == [True, False]
     assert "must fit this JSON Schema" in json.dumps(sent[-1])
-    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.reply(done.call))["content"] == {"title": "Cranes"}
     assert "asked for in words" in done.call.attempts[-2].error
 
 

@@ -101,7 +101,7 @@ async def test_without_a_schema_a_refusal_is_a_reply_that_says_so(
     assert done.call.state == call_pb2.CALL_STATE_SETTLED
     assert done.call.finish_reason == call_pb2.FINISH_REASON_REFUSAL
     assert done.call.summary.endswith("ended by refusal")
-    assert (await client.files.reply(done.call))["finish_reason"] == "refusal"
+    assert (await client.reply(done.call))["finish_reason"] == "refusal"
     assert again.replayed
     assert len(client.provider_calls()) == 1
 
@@ -114,7 +114,7 @@ async def test_a_reply_that_fits_though_it_ended_by_refusal_is_settled(
     done = await client.generate(client.spec(output_schema=SCHEMA))
 
     assert done.call.finish_reason == call_pb2.FINISH_REASON_REFUSAL
-    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.reply(done.call))["content"] == {"title": "Cranes"}
 
 
 async def test_what_fits_no_schema_and_was_not_refused_may_still_be_tried_again(

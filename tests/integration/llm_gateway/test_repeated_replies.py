@@ -40,4 +40,4 @@ async def test_another_bad_reply_may_still_be_chance(
 
     done = await client.generate(spec)
 
-    assert (await client.files.reply(done.call))["content"] == {"title": "Cranes"}
+    assert (await client.reply(done.call))["content"] == {"title": "Cranes"}

@@ -126,7 +126,7 @@ async def test_a_whole_reply_is_read_however_it_comes(
 
         done = await client.generate(spec)
 
-        received = (form, (await client.files.reply(done.call))["content"])
+        received = (form, (await client.reply(done.call))["content"])
         assert received == (form, HI)
         assert done.call.finish_reason == call_pb2.FINISH_REASON_STOP
         assert len(scripted.requests(f"{client.word}: of-{form}")) == 1
@@ -141,7 +141,7 @@ async def test_a_reply_in_a_form_of_its_own_is_read(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert (await client.files.reply(done.call))["content"] == HI
+    assert (await client.reply(done.call))["content"] == HI
     assert done.call.finish_reason == call_pb2.FINISH_REASON_STOP
 
 
@@ -183,7 +183,7 @@ async def test_a_markdown_code_block_round_a_structured_reply_is_taken_off(
     live = [event async for event in client.stream(spec)]
     again = [event async for event in client.stream(spec, offset=3)]
 
-    content = (await client.files.reply(live[-1].call))["content"]
+    content = (await client.reply(live[-1].call))["content"]
     assert content["title"].replace("```", "") == "Cranes"
     assert "".join(each.delta.text for each in live) == text
     assert "".join(each.delta.text for each in again) == text[3:]
@@ -199,7 +199,7 @@ async def test_bytes_that_are_no_utf8_are_counted(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
-    assert (await client.files.reply(done.call))["content"] == "a\ufffdb \ufffd"
+    assert (await client.reply(done.call))["content"] == "a\ufffdb \ufffd"
     assert done.call.summary == "5 characters, 1 character unreadable"
 
 
@@ -221,7 +221,7 @@ async def test_a_server_that_says_nothing_after_the_end_is_not_waited_for_long(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED[form])), seconds=20)
 
-    assert (await client.files.reply(done.call))["content"] == HI
+    assert (await client.reply(done.call))["content"] == HI
 
 
 @pytest.mark.parametrize("form", STREAMS)

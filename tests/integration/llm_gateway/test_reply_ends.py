@@ -193,7 +193,7 @@ async def test_thinking_is_no_part_of_the_text(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert (await client.files.reply(done.call))["content"] == "hi"
+    assert (await client.reply(done.call))["content"] == "hi"
 
 
 @pytest.mark.parametrize("form", STREAMS)

@@ -111,7 +111,7 @@ async def test_a_reply_without_usage_is_settled_with_an_estimate(
     assert attempt.usage.output_tokens == ESTIMATED
     assert attempt.usage.input_tokens > 0
     assert attempt.cost_micro_usd > 1500
-    file = await client.files.reply(await client.get_call())
+    file = await client.reply(await client.get_call())
     assert file["usage_note"] == attempt.note
 
 

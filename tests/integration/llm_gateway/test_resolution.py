@@ -18,6 +18,7 @@ from tests.support.catalog import (
     set_model,
     set_override,
     set_price,
+    set_provider,
 )
 from tests.support.gateway_client import GatewayClient, Refused, by_id, of_class
 
@@ -251,7 +252,7 @@ async def test_what_a_call_would_be_refused_for_is_reported_without_one(
 async def test_a_provider_without_a_key_is_reported_without_a_call(client: GatewayClient) -> None:
     provider_id, name = new_name("p"), new_name("m")
     format_ = model_pb2.WIRE_FORMAT_OPENAI_CHAT
-    await client.set_provider(provider_id, "https://models.example", format_)
+    await set_provider(client, provider_id, "https://models.example", format_)
     await set_model(client, model(name, provider_id, "pro"))
     await set_price(client, price(name, datetime.now(UTC) - timedelta(hours=1), 5))
     assert (await client.resolve("draft", model=by_id(name))).model_id == name

@@ -25,7 +25,7 @@ async def test_a_whole_reply_of_each_wire_format_is_settled(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED[form])))
 
-    assert (await client.files.reply(done.call))["content"] == "hi there"
+    assert (await client.reply(done.call))["content"] == "hi there"
     assert (done.call.usage.input_tokens, done.call.usage.output_tokens) == (10, 5)
     assert done.call.cost_micro_usd == 105
     (sent,) = scripted.requests(client.word)

@@ -47,7 +47,7 @@ async def test_a_streamed_reply_is_the_stored_one(client: GatewayClient, model: 
 
     (sent,) = client.provider_calls()
     assert hashlib.sha256(text.encode()).hexdigest() == sent["reply_digest"]
-    assert (await client.files.reply(call))["content"] == text
+    assert (await client.reply(call))["content"] == text
     assert {delta.attempt for delta in deltas} == {1}
     assert call.state == call_pb2.CALL_STATE_SETTLED
 
@@ -99,7 +99,7 @@ async def test_a_structured_reply_resumes_where_it_stopped(
 
     assert whole == text_sent
     assert rest == text_sent[20:]
-    assert (await client.files.reply(call))["content"] == {"title": "Cranes", "count": 1.5}
+    assert (await client.reply(call))["content"] == {"title": "Cranes", "count": 1.5}
 
 
 async def test_a_reply_in_flight_is_joined_from_its_beginning(

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.catalog import SCRIPTED
+from tests.support.catalog import SCRIPTED, set_provider
 from tests.support.gateway_client import by_id
 from tests.support.gateway_stack import PROVIDER_KEYS
 from tests.support.processes import running
@@ -70,11 +70,11 @@ async def test_what_no_connection_was_made_for_is_not_unknown(
     scripted: ScriptedProvider, client: GatewayClient, url: str
 ) -> None:
     port = scripted.url.rpartition(":")[2]
-    await client.set_provider("openai", url.format(scripted=port), 3)
+    await set_provider(client, "openai", url.format(scripted=port), 3)
     try:
         refused = await client.generate_refused(client.spec(model=by_id("gpt-6.2-sol")))
     finally:
-        await client.set_provider("openai", client.stack.stub.url, 2)
+        await set_provider(client, "openai", client.stack.stub.url, 2)
 
     assert refused.reason == "PROVIDER_UNAVAILABLE"
     call = await client.get_call()
@@ -101,7 +101,7 @@ async def test_an_odd_header_costs_no_reply(
 
     done = await client.generate(client.spec(model=by_id(SCRIPTED["chat"])))
 
-    assert (await client.files.reply(done.call))["content"] == "hi there"
+    assert (await client.reply(done.call))["content"] == "hi there"
 
 
 BROKEN: dict[str, tuple[Piece, ...]] = {
@@ -175,7 +175,7 @@ async def test_a_provider_may_think_longer_than_it_may_be_silent(
             scripted.script(f"{client.word}: {name}", reply)
             spec = through.spec(name, call=number, model=by_id(SCRIPTED[form]))
             done = await through.generate(spec)
-            assert (await client.files.reply(done.call))["content"] == "hi there"
+            assert (await client.reply(done.call))["content"] == "hi there"
 
         silent = threading.Event()
         pieces = (stream.began(), stream.delta("half"), Hold(silent))

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FileDescriptor
 
     from nagaya.artifacts.v1 import artifact_pb2
+    from nagaya.llm_gateway.v1 import call_pb2
     from nagaya.runs.v1 import run_pb2
     from nagaya_client.errors import ApiError
     from nagaya_client.settings import Settings
@@ -173,6 +174,10 @@ class Client:
     def read(self, tenant_id: str, path: str) -> transfer.Download:
         """Return a file to be read chunk by chunk, verified when the last has come."""
         return transfer.Download(self.artifacts, tenant_id, path)
+
+    async def reply(self, tenant_id: str, key: call_pb2.CallKey) -> bytes:
+        """Fetch the reply to a settled call, one JSON object. Raises ApiError, BytesCorrupt."""
+        return await transfer.reply(self.calls, tenant_id, key)
 
     async def close(self) -> None:
         """End every connection; calls in flight are cancelled."""

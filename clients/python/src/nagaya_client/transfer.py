@@ -1,4 +1,4 @@
-"""Uploads and downloads, verified by sha256 on this side too."""
+"""Uploads and downloads of files and replies, verified by sha256 on this side too."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
+from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya_client.errors import ApiError, BytesCorrupt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
+
+    from grpc.aio import UnaryStreamCall
 
     from nagaya.artifacts.v1.artifact_service_pb2_grpc import ArtifactServiceStub
     from nagaya.artifacts.v1.upload_service_pb2_grpc import UploadServiceStub
+    from nagaya.llm_gateway.v1.call_service_pb2_grpc import CallServiceStub
 
 _CHUNK_BYTES = 256 * 1024
 _ATTEMPTS = 4
@@ -180,6 +184,41 @@ class Download:
                 f"the record says {self.artifact.size_bytes:,} with {self.artifact.digest}",
                 "Fetch it again; if that does not help, tell whoever runs the server.",
             )
+
+
+async def reply(calls: CallServiceStub, tenant_id: str, key: call_pb2.CallKey) -> bytes:
+    """Fetch the reply to a settled call; a stream that breaks is begun anew.
+
+    Raises ApiError, and BytesCorrupt when the bytes are not those of the call's digest.
+    """
+    request = call_service_pb2.GetReplyRequest(tenant_id=tenant_id, key=key)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return await _reply(calls.GetReply(request))
+        except ApiError as error:
+            if not error.transient or not left:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _reply(stream: UnaryStreamCall[Any, call_service_pb2.GetReplyResponse]) -> bytes:
+    call, body = call_pb2.Call(), bytearray()
+    try:
+        async for response in stream:
+            if response.WhichOneof("part") == "call":
+                call = response.call
+            else:
+                body += response.data
+    finally:
+        stream.cancel()
+    digest = hashlib.sha256(body).hexdigest()
+    if digest != call.output_digest:
+        raise BytesCorrupt(
+            f"{len(body):,} bytes with sha256 {digest} came, the call says {call.output_digest}",
+            "Fetch it again; if that does not help, tell whoever runs the server.",
+        )
+    return bytes(body)
 
 
 def measure(source: Path) -> tuple[int, str]:

@@ -20,6 +20,7 @@ from llm_gateway.app.reply_storage import ReplyStorage
 from llm_gateway.app.request import RequestHandler
 from llm_gateway.app.retry_policy import RetryBudget, RetryPolicy
 from llm_gateway.app.settle import CallSettlement
+from llm_gateway.app.stored_replies import StoredReplies
 from llm_gateway.domain.calls import CallLease
 from llm_gateway.ledger.kept_replies import KeptReplies
 from llm_gateway.ledger.outcomes import Outcomes
@@ -70,8 +71,8 @@ async def compose(
     timeouts = ReadTimeouts(settings.first_byte_seconds, settings.idle_seconds)
     providers = ProviderClients(base_urls, keys, timeouts, settings.reply_seconds)
     artifacts, cache = Artifacts(artifacts_channel), CatalogCache(management)
-    replies, prompts = ReplyStorage(artifacts), PromptBuilder(artifacts)
-    preparer = CallPreparer(tenants, cache, prompts, providers)
+    replies, stored = ReplyStorage(artifacts), StoredReplies(artifacts)
+    preparer = CallPreparer(tenants, cache, PromptBuilder(artifacts), providers)
     reservations = Reservations(tenants, settings.retry_pause_seconds)
     outcomes, kept_replies = Outcomes(tenants), KeptReplies(tenants)
     recovery = CallRecovery(outcomes, kept_replies, replies, cache)
@@ -95,8 +96,8 @@ async def compose(
     )
     changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
     services = bindings(
-        GenerationServicer(RequestHandler(in_flight, executor, replies), preparer),
-        CallServicer(tenants),
+        GenerationServicer(RequestHandler(in_flight, executor, stored), preparer),
+        CallServicer(tenants, stored),
         CatalogServicer(tenants, management, changes, overrides),
     )
     async with providers:

@@ -90,9 +90,6 @@ class KeyReserved(Forbidden):
     reason = "ERROR_REASON_KEY_RESERVED"
     hint = "People ask under step `input` of a run, and name the model; other steps ask themselves."
 
-    def __init__(self, step: str) -> None:
-        super().__init__(f"only the workload runs asks under step {step}", step=step)
-
 
 class CallNotFound(NotFound):
     """The ledger has no call under the key."""
@@ -100,8 +97,12 @@ class CallNotFound(NotFound):
     reason = "ERROR_REASON_CALL_NOT_FOUND"
     hint = "List the run's calls with ListCalls."
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"there is no call {key}")
+
+class ReplyExpired(NotFound):
+    """The reply of a settled call is not kept any more."""
+
+    reason = "ERROR_REASON_REPLY_EXPIRED"
+    hint = "Its digest, summary and usage stay in the ledger; ask under another key for a new one."
 
 
 class ModelNotFound(NotFound):
@@ -133,6 +134,13 @@ class CallKeyReused(AlreadyExists):
     def __init__(self, request_digest: str) -> None:
         message = "the key was used for another request, and nothing was sent"
         super().__init__(message, request_digest=request_digest)
+
+
+class CallNotSettled(Conflict):
+    """The call has no reply, or none yet."""
+
+    reason = "ERROR_REASON_CALL_NOT_SETTLED"
+    hint = "Ask with Generate and the same request: it joins a call that is being made."
 
 
 class CallOutcomeUnknown(Conflict):
@@ -179,18 +187,12 @@ class ModelUnresolved(Conflict):
     reason = "ERROR_REASON_MODEL_UNRESOLVED"
     hint = "Set a default with SetStepDefault, or an override with SetTenantStepOverride."
 
-    def __init__(self, step: str) -> None:
-        super().__init__(f"nothing says which model the step {step} uses", step=step)
-
 
 class PriceConflict(Conflict):
     """The model has another price of the same time and prompt length."""
 
     reason = "ERROR_REASON_PRICE_CONFLICT"
     hint = "Add a row with a later effective_time."
-
-    def __init__(self, price_id: str) -> None:
-        super().__init__("the model has another price of this time", price_id=price_id)
 
 
 class PromptBlank(Conflict):
@@ -209,9 +211,6 @@ class ProviderKeyMissing(Conflict):
 
     reason = "ERROR_REASON_PROVIDER_KEY_MISSING"
     hint = "Add the provider's key to the file that NAGAYA_PROVIDER_KEYS_FILE names."
-
-    def __init__(self, provider_id: str) -> None:
-        super().__init__(f"no key is configured for {provider_id}", provider_id=provider_id)
 
 
 class ProviderKeyUnusable(Conflict):

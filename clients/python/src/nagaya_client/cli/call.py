@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import json
+import sys
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -20,7 +23,33 @@ from nagaya_client.cli.session import (
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.message import Message
+
+C = TypeVar("C", bound="Callable[..., object]")
+
+
+class _Key(TypedDict):
+    run_id: str
+    step: str
+    item: int
+    visit: int
+    call: int
+
+
+def _key_options(command: C) -> C:
+    """Add the arguments and options that make a call's key."""
+    parameters = (
+        click.argument("run_id"),
+        click.argument("step"),
+        click.option("--item", default=0, show_default=True, help="Which element of a map."),
+        click.option("--visit", default=1, show_default=True, help="Which pass of a loop."),
+        click.option(
+            "--call", default=1, show_default=True, help="Which call of this piece of work."
+        ),
+    )
+    return functools.reduce(lambda made, add: add(made), reversed(parameters), command)
 
 
 @click.group(cls=Group)
@@ -45,16 +74,32 @@ async def list_calls(
 
 
 @group.command(rpcs=("GetCall",))
-@click.argument("run_id")
-@click.argument("step")
-@click.option("--item", default=0, show_default=True, help="Which element of a map.")
-@click.option("--visit", default=1, show_default=True, help="Which pass of a loop.")
-@click.option("--call", default=1, show_default=True, help="Which call of this piece of work.")
+@_key_options
 @tenant_option
 @api_command
-async def get(
-    session: Session, run_id: str, step: str, item: int, visit: int, call: int, tenant: str
-) -> Message:
+async def get(session: Session, *, tenant: str, **key: Unpack[_Key]) -> Message:
     """Show one call with its attempts."""
-    key = call_pb2.CallKey(run_id=run_id, step=step, item=item, visit=visit, call=call)
-    return await session.client.calls.GetCall(pb.GetCallRequest(tenant_id=tenant, key=key))
+    request = pb.GetCallRequest(tenant_id=tenant, key=call_pb2.CallKey(**key))
+    return await session.client.calls.GetCall(request)
+
+
+@group.command(rpcs=("GetReply",))
+@_key_options
+@click.option("-r", "--raw", is_flag=True, help="Only the model's text, or its JSON.")
+@tenant_option
+@api_command
+async def reply(session: Session, *, raw: bool, tenant: str, **key: Unpack[_Key]) -> None:
+    """Write a reply to standard output.
+
+    Its sha256 is compared with the call's, and nothing is written if it is another.
+    """
+    body = await session.client.reply(tenant, call_pb2.CallKey(**key))
+    out = sys.stdout.buffer
+    out.write(_content(body) if raw else body)
+    out.flush()
+
+
+def _content(body: bytes) -> bytes:
+    content = json.loads(body)["content"]
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return f"{text}\n".encode()

@@ -77,7 +77,8 @@ class CatalogChanges:
             if not await prices.insert(connection, price):
                 existing = await prices.find(connection, price.id)
                 if existing != price:
-                    raise PriceConflict(price.id)
+                    message = "the model has another price of this time"
+                    raise PriceConflict(message, price_id=price.id)
                 return price
             version = await catalog_store.next_version(connection)
             details = {"price_id": price.id, "catalog_version": version}

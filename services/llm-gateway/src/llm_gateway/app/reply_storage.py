@@ -79,11 +79,6 @@ class ReplyStorage:
         except NotJson:
             raise UnexpectedFile from None
 
-    async def text(self, tenant_id: str, output: CallOutput, *, structured: bool) -> str:
-        """Return a stored reply's text, character for character as it was streamed."""
-        content = await self._content(tenant_id, FileRef(output.path, output.digest))
-        return read(content, structured=structured).text
-
     async def _content(self, tenant_id: str, file: FileRef) -> bytes:
         return (await self._artifacts.read(tenant_id, (file,), _LIMIT_BYTES))[file]
 

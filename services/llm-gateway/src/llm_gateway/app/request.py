@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from llm_gateway.app.execute import CallExecutor
     from llm_gateway.app.in_flight import Cursor, InFlightCall, InFlightCalls
-    from llm_gateway.app.reply_storage import ReplyStorage
+    from llm_gateway.app.stored_replies import StoredReplies
     from llm_gateway.domain.requests import CallRequest
 
 _DEFAULT_SECONDS = 900.0
@@ -32,26 +32,32 @@ class GenerateResult:
 
     call: LlmCall
     replayed: bool
+    reply: bytes = b""
+    """The reply, where it was asked for and fits into a message."""
 
 
 class RequestHandler:
     """Raises KeyReserved, what CallExecutor raises, and CallKeyReused for a key in flight."""
 
     def __init__(
-        self, in_flight: InFlightCalls, executor: CallExecutor, replies: ReplyStorage
+        self, in_flight: InFlightCalls, executor: CallExecutor, replies: StoredReplies
     ) -> None:
         self._in_flight = in_flight
         self._executor = executor
         self._replies = replies
 
-    async def generate(self, request: CallRequest) -> GenerateResult:
-        """Return the call once its reply is stored."""
+    async def generate(self, request: CallRequest, *, include_reply: bool) -> GenerateResult:
+        """Return the call once its reply is stored, and the reply itself if it is asked for."""
         request, deadline = _with_caller(request), _deadline()
         while True:
             in_flight, started = await self._join_or_start(request, deadline)
             call = await self._settled(in_flight, request, deadline)
             if call is not None:
-                return GenerateResult(call, replayed=not (started and in_flight.has_sent))
+                break
+        replayed = not (started and in_flight.has_sent)
+        tenant_id = request.tenant_id
+        reply = await self._replies.in_message(tenant_id, call) if include_reply else b""
+        return GenerateResult(call, replayed=replayed, reply=reply)
 
     async def stream(self, request: CallRequest, cursor: Cursor) -> AsyncGenerator[Delta | LlmCall]:
         """Yield the reply's text from the cursor on as it arrives, then the call."""
@@ -109,10 +115,8 @@ class RequestHandler:
     async def _stored_deltas(
         self, request: CallRequest, call: LlmCall, cursor: Cursor
     ) -> AsyncGenerator[Delta]:
-        if call.output is None:
-            return
         structured = request.output_schema is not None
-        text = await self._replies.text(request.tenant_id, call.output, structured=structured)
+        text = await self._replies.text(request.tenant_id, call, structured=structured)
         cursor.enter(call.reply_attempt)
         for begin in range(cursor.offset, len(text), _MESSAGE_CHARACTERS):
             piece = text[begin : begin + _MESSAGE_CHARACTERS]

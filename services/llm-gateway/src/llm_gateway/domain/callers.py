@@ -19,4 +19,4 @@ def check_caller(key: CallKey, workload: str | None) -> None:
     Otherwise a person could take a step's key, or put a reply under it before the step asks.
     """
     if workload is None and key.step != _INPUT:
-        raise KeyReserved(key.step)
+        raise KeyReserved(f"only the workload runs asks under step {key.step}", step=key.step)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.struct_pb2 import Struct
 
 from llm_gateway.domain.files import INPUT_LIMIT, ReplyFile
-from llm_gateway.errors import InputInvalid, InputTooLarge
+from llm_gateway.errors import InputInvalid, InputTooLarge, ReplyExpired
 from nagaya.artifacts.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -21,7 +21,7 @@ from servicekit import status
 from servicekit.errors import Conflict, DataLoss, DomainError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     import grpc
 
@@ -67,6 +67,18 @@ class Artifacts:
         else:
             _verify(found)
         return found
+
+    async def reply(self, tenant_id: str, file: FileRef) -> AsyncGenerator[bytes]:
+        """Yield a stored reply's bytes. Raises ReplyExpired, DataLoss, Unavailable."""
+        request = artifact_service_pb2.DownloadArtifactRequest(
+            tenant_id=tenant_id, path=file.path, digest=file.digest
+        )
+        try:
+            async for message in self._files.DownloadArtifact(request):
+                if message.data:
+                    yield message.data
+        except NotFound:
+            raise ReplyExpired("the reply's file was deleted", output_digest=file.digest) from None
 
     async def put(self, tenant_id: str, key: CallKey, draft: ReplyDraft) -> ReplyFile | None:
         """Store a reply; None when another one is stored in its place already."""

@@ -35,7 +35,8 @@ class ProviderKeys:
         self._refresh()
         key = self._keys.get(provider_id, "")
         if not key:
-            raise ProviderKeyMissing(provider_id)
+            message = f"no key is configured for {provider_id}"
+            raise ProviderKeyMissing(message, provider_id=provider_id)
         if not _USABLE.fullmatch(key):
             raise ProviderKeyUnusable(provider_id)
         return key

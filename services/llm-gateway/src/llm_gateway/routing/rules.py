@@ -54,7 +54,7 @@ def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> 
     )
     rule, choice = next((c for c in candidates if c[1] is not None), (None, None))
     if rule is None or choice is None:
-        raise ModelUnresolved(step)
+        raise ModelUnresolved(f"nothing says which model the step {step} uses", step=step)
     model = catalog.pick(choice)
     price = catalog.price(model.id, moment)
     resolution = Resolution(

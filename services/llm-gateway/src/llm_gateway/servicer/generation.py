@@ -27,8 +27,11 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         self._preparer = preparer
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        result = await self._handler.generate(request_of(request.tenant_id, request.spec))
-        return pb.GenerateResponse(call=call(result.call), replayed=result.replayed)
+        call_request = request_of(request.tenant_id, request.spec)
+        result = await self._handler.generate(call_request, include_reply=request.include_reply)
+        return pb.GenerateResponse(
+            call=call(result.call), replayed=result.replayed, reply=result.reply
+        )
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context

@@ -162,13 +162,16 @@ class Call(_message.Message):
     finish_reason: Global___FinishReason.ValueType
     """Why the reply ended. Set once settled."""
     output_path: _builtins.str
-    """The reply's file: `storage/{tenant_id}/{run_id}/{step}/artifacts/{item}-{visit}/call-{call}.json`. Set once settled.
-
-    It holds one JSON object: `content` (a string, or the JSON value when a schema was asked for), `finish_reason`, `provider`, `model`, `usage`, and
-    `usage_note` where the usage or its cost are estimates, and `around` where a fence of Markdown stood before and after the JSON.
+    """The reply's file: `storage/{tenant_id}/{run_id}/{step}/artifacts/{item}-{visit}/call-{call}.json`. Set where the reply is a file of the
+    artifacts service, as earlier versions of the gateway stored them; empty where it lies beside the call. GetReply sends either.
     """
     output_digest: _builtins.str
-    """The sha256 of the reply's file. Set once settled."""
+    """The sha256 of the reply. Set once settled.
+
+    A reply is one JSON object: `content` (a string, or the JSON value when a schema was asked for), `finish_reason`, `provider`, `model`,
+    `usage`, and `usage_note` where the usage or its cost are estimates, and `around` where a fence of Markdown stood before and after the
+    JSON.
+    """
     summary: _builtins.str
     """A short fact about the reply, such as `5,213 characters, 12 headings`. Set once settled."""
     user_id: _builtins.str

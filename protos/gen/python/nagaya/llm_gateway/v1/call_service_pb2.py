@@ -28,7 +28,7 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/llm_gateway/v1/call_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"c\n\x0eGetCallRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0fGetCallResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\"\xc5\x01\n\x10ListCallsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"X\n\x11ListCallsResponse\x12*\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x15SummarizeUsageRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12$\n\x07run_ids\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\"M\n\x16SummarizeUsageResponse\x12\x33\n\nrun_usages\x18\x01 \x03(\x0b\x32\x1f.nagaya.llm_gateway.v1.RunUsage2\xaa\x03\n\x0b\x43\x61llService\x12~\n\x07GetCall\x12%.nagaya.llm_gateway.v1.GetCallRequest\x1a&.nagaya.llm_gateway.v1.GetCallResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x84\x01\n\tListCalls\x12\'.nagaya.llm_gateway.v1.ListCallsRequest\x1a(.nagaya.llm_gateway.v1.ListCallsResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x93\x01\n\x0eSummarizeUsage\x12,.nagaya.llm_gateway.v1.SummarizeUsageRequest\x1a-.nagaya.llm_gateway.v1.SummarizeUsageResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(nagaya/llm_gateway/v1/call_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"c\n\x0eGetCallRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0fGetCallResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\"d\n\x0fGetReplyRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\"W\n\x10GetReplyResponse\x12+\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.CallH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xc5\x01\n\x10ListCallsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .nagaya.llm_gateway.v1.CallStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"X\n\x11ListCallsResponse\x12*\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x15SummarizeUsageRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12$\n\x07run_ids\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\"M\n\x16SummarizeUsageResponse\x12\x33\n\nrun_usages\x18\x01 \x03(\x0b\x32\x1f.nagaya.llm_gateway.v1.RunUsage2\xb7\x04\n\x0b\x43\x61llService\x12~\n\x07GetCall\x12%.nagaya.llm_gateway.v1.GetCallRequest\x1a&.nagaya.llm_gateway.v1.GetCallResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x8a\x01\n\x08GetReply\x12&.nagaya.llm_gateway.v1.GetReplyRequest\x1a\'.nagaya.llm_gateway.v1.GetReplyResponse\"+\x90\x02\x01\x8a\xb5\x18$\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs(\x90\x1c\x30\x01\x12\x84\x01\n\tListCalls\x12\'.nagaya.llm_gateway.v1.ListCallsRequest\x1a(.nagaya.llm_gateway.v1.ListCallsResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runs\x12\x93\x01\n\x0eSummarizeUsage\x12,.nagaya.llm_gateway.v1.SummarizeUsageRequest\x1a-.nagaya.llm_gateway.v1.SummarizeUsageResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCALLREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETCALLREQUEST'].fields_by_name['key']._loaded_options = None
   _globals['_GETCALLREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_GETREPLYREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_GETREPLYREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_GETREPLYREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_GETREPLYREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_LISTCALLSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_LISTCALLSREQUEST'].fields_by_name['run_id']._loaded_options = None
@@ -55,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUMMARIZEUSAGEREQUEST'].fields_by_name['run_ids']._serialized_options = b'\272H\020\222\001\r\010\001\020d\030\001\"\005r\003\260\001\001'
   _globals['_CALLSERVICE'].methods_by_name['GetCall']._loaded_options = None
   _globals['_CALLSERVICE'].methods_by_name['GetCall']._serialized_options = b'\220\002\001\212\265\030\035\n\ncalls.read\022\ttenant_id\"\004runs'
+  _globals['_CALLSERVICE'].methods_by_name['GetReply']._loaded_options = None
+  _globals['_CALLSERVICE'].methods_by_name['GetReply']._serialized_options = b'\220\002\001\212\265\030$\n\016artifacts.read\022\ttenant_id\"\004runs(\220\034'
   _globals['_CALLSERVICE'].methods_by_name['ListCalls']._loaded_options = None
   _globals['_CALLSERVICE'].methods_by_name['ListCalls']._serialized_options = b'\220\002\001\212\265\030\035\n\ncalls.read\022\ttenant_id\"\004runs'
   _globals['_CALLSERVICE'].methods_by_name['SummarizeUsage']._loaded_options = None
@@ -63,14 +69,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCALLREQUEST']._serialized_end=304
   _globals['_GETCALLRESPONSE']._serialized_start=306
   _globals['_GETCALLRESPONSE']._serialized_end=366
-  _globals['_LISTCALLSREQUEST']._serialized_start=369
-  _globals['_LISTCALLSREQUEST']._serialized_end=566
-  _globals['_LISTCALLSRESPONSE']._serialized_start=568
-  _globals['_LISTCALLSRESPONSE']._serialized_end=656
-  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_start=658
-  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_end=749
-  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_start=751
-  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_end=828
-  _globals['_CALLSERVICE']._serialized_start=831
-  _globals['_CALLSERVICE']._serialized_end=1257
+  _globals['_GETREPLYREQUEST']._serialized_start=368
+  _globals['_GETREPLYREQUEST']._serialized_end=468
+  _globals['_GETREPLYRESPONSE']._serialized_start=470
+  _globals['_GETREPLYRESPONSE']._serialized_end=557
+  _globals['_LISTCALLSREQUEST']._serialized_start=560
+  _globals['_LISTCALLSREQUEST']._serialized_end=757
+  _globals['_LISTCALLSRESPONSE']._serialized_start=759
+  _globals['_LISTCALLSRESPONSE']._serialized_end=847
+  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_start=849
+  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_end=940
+  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_start=942
+  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_end=1019
+  _globals['_CALLSERVICE']._serialized_start=1022
+  _globals['_CALLSERVICE']._serialized_end=1589
 # @@protoc_insertion_point(module_scope)

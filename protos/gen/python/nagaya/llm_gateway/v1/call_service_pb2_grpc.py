@@ -40,6 +40,11 @@ class CallServiceStub:
                 request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallRequest.SerializeToString,
                 response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallResponse.FromString,
                 _registered_method=True)
+        self.GetReply = channel.unary_stream(
+                '/nagaya.llm_gateway.v1.CallService/GetReply',
+                request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyRequest.SerializeToString,
+                response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyResponse.FromString,
+                _registered_method=True)
         self.ListCalls = channel.unary_unary(
                 '/nagaya.llm_gateway.v1.CallService/ListCalls',
                 request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.ListCallsRequest.SerializeToString,
@@ -66,6 +71,21 @@ class CallServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReply(self, request, context):
+        """Sends the reply to a settled call, of any length.
+
+        The first message holds the call; the others carry the reply's bytes in order. The caller compares their sha256 with the call's
+        `output_digest`. A stream that broke is begun anew.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+        - NOT_FOUND `ERROR_REASON_REPLY_EXPIRED`: the reply is not kept any more; the call's digest, summary and usage still are.
+        - FAILED_PRECONDITION `ERROR_REASON_CALL_NOT_SETTLED`: the call has no reply, or none yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCalls(self, request, context):
         """Lists calls with their attempts, oldest first.
         """
@@ -87,6 +107,11 @@ def add_CallServiceServicer_to_server(servicer, server):
                     servicer.GetCall,
                     request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallRequest.FromString,
                     response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallResponse.SerializeToString,
+            ),
+            'GetReply': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetReply,
+                    request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyRequest.FromString,
+                    response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyResponse.SerializeToString,
             ),
             'ListCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCalls,
@@ -127,6 +152,33 @@ class CallService:
             '/nagaya.llm_gateway.v1.CallService/GetCall',
             nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallRequest.SerializeToString,
             nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReply(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nagaya.llm_gateway.v1.CallService/GetReply',
+            nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyRequest.SerializeToString,
+            nagaya_dot_llm__gateway_dot_v1_dot_call__service__pb2.GetReplyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,17 @@ class CallServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
     """
+    GetReply: _aio.UnaryStreamMultiCallable[_call_service_pb2.GetReplyRequest, _call_service_pb2.GetReplyResponse]
+    """Sends the reply to a settled call, of any length.
+
+    The first message holds the call; the others carry the reply's bytes in order. The caller compares their sha256 with the call's
+    `output_digest`. A stream that broke is begun anew.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+    - NOT_FOUND `ERROR_REASON_REPLY_EXPIRED`: the reply is not kept any more; the call's digest, summary and usage still are.
+    - FAILED_PRECONDITION `ERROR_REASON_CALL_NOT_SETTLED`: the call has no reply, or none yet.
+    """
     ListCalls: _aio.UnaryUnaryMultiCallable[_call_service_pb2.ListCallsRequest, _call_service_pb2.ListCallsResponse]
     """Lists calls with their attempts, oldest first."""
     SummarizeUsage: _aio.UnaryUnaryMultiCallable[_call_service_pb2.SummarizeUsageRequest, _call_service_pb2.SummarizeUsageResponse]
@@ -40,6 +51,23 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReply(
+        self,
+        request: _call_service_pb2.GetReplyRequest,
+        context: _aio.ServicerContext[_call_service_pb2.GetReplyRequest, _abc.AsyncIterator[_call_service_pb2.GetReplyResponse]],
+    ) -> _abc.AsyncIterator[_call_service_pb2.GetReplyResponse]:
+        """Sends the reply to a settled call, of any length.
+
+        The first message holds the call; the others carry the reply's bytes in order. The caller compares their sha256 with the call's
+        `output_digest`. A stream that broke is begun anew.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+        - NOT_FOUND `ERROR_REASON_REPLY_EXPIRED`: the reply is not kept any more; the call's digest, summary and usage still are.
+        - FAILED_PRECONDITION `ERROR_REASON_CALL_NOT_SETTLED`: the call has no reply, or none yet.
         """
 
     @_abc_1.abstractmethod

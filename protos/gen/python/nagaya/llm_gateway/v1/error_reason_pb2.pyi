@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A turn of the prompt says nothing: all of it is space, or an empty value. Nothing was sent. `turn` is its number, from 1; `path` and
     `json_pointer` tell where the first empty value is from, if it is from a file.
     """
+    ERROR_REASON_CALL_NOT_SETTLED: _ErrorReason.ValueType  # 28
+    """The call has no reply, or none yet. `state` is the call's."""
+    ERROR_REASON_REPLY_EXPIRED: _ErrorReason.ValueType  # 29
+    """The reply is not kept any more: its retention is over, or its file was deleted. `output_digest` is what it had."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the llm-gateway service refused. The `domain` of the ErrorInfo is `llm_gateway.nagaya.dev`."""
@@ -162,4 +166,8 @@ ERROR_REASON_PROMPT_BLANK: ErrorReason.ValueType  # 27
 """A turn of the prompt says nothing: all of it is space, or an empty value. Nothing was sent. `turn` is its number, from 1; `path` and
 `json_pointer` tell where the first empty value is from, if it is from a file.
 """
+ERROR_REASON_CALL_NOT_SETTLED: ErrorReason.ValueType  # 28
+"""The call has no reply, or none yet. `state` is the call's."""
+ERROR_REASON_REPLY_EXPIRED: ErrorReason.ValueType  # 29
+"""The reply is not kept any more: its retention is over, or its file was deleted. `output_digest` is what it had."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,8 +25,11 @@ class GenerateRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    INCLUDE_REPLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that pays."""
+    include_reply: _builtins.bool
+    """Whether to send the reply with the call. It is no part of what is asked: the same request may be repeated with and without it."""
     @_builtins.property
     def spec(self) -> _generation_pb2.GenerationSpec:
         """What is asked."""
@@ -36,10 +39,11 @@ class GenerateRequest(_message.Message):
         *,
         tenant_id: _builtins.str = ...,
         spec: _generation_pb2.GenerationSpec | None = ...,
+        include_reply: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_reply", b"include_reply", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -51,21 +55,27 @@ class GenerateResponse(_message.Message):
 
     CALL_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     """Whether the call was made for another request, earlier or at the same time, so that this one cost nothing."""
+    reply: _builtins.bytes
+    """The reply, byte for byte: one JSON object, as `Call.output_digest` describes it, whose sha256 is `call.output_digest`. Empty unless
+    `include_reply` was said, and where the reply has more than 3 MiB or is not kept any more: GetReply sends the one, and refuses the other.
+    """
     @_builtins.property
     def call(self) -> _call_pb2.Call:
-        """The call, settled. Its reply is in the file that it names."""
+        """The call, settled."""
 
     def __init__(
         self,
         *,
         call: _call_pb2.Call | None = ...,
         replayed: _builtins.bool = ...,
+        reply: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "replayed", b"replayed", "reply", b"reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
