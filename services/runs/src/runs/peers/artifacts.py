@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
-from runs.batches import Batcher, Limits
 from runs.domain.failures import ReadTooLarge
 from runs.domain.metrics import Metrics
 from runs.domain.outputs import BYTES_AT_ONCE
 from runs.domain.runs import OutputFile
 from servicekit import status
+from servicekit.batches import Batcher, Limits
 from servicekit.errors import Conflict, DomainError, NotFound
 
 if TYPE_CHECKING:

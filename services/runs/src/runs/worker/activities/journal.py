@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runs.batches import Batcher, Limits
 from runs.domain.moves import Moves
 from runs.store import journal, step_failures, steps
+from servicekit.batches import Batcher, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
