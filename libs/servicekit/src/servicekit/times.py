@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_SECONDS = 86_400
+
 
 def now() -> datetime:
     """Return the current time in UTC."""
@@ -14,6 +17,7 @@ def now() -> datetime:
 
 def timestamp(moment: datetime) -> Timestamp:
     """Convert a time with a zone to google.protobuf.Timestamp, to the microsecond."""
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    # Timestamp.FromDatetime, which is Python, takes nine times as long.
+    since = moment - _EPOCH
+    seconds = since.days * _DAY_SECONDS + since.seconds
+    return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)

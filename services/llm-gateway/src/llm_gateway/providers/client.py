@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,7 +17,8 @@ from llm_gateway.providers.rejected_parameters import RejectedParameters
 from llm_gateway.providers.streaming_request import StreamingRequest
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace, TracebackType
+    from collections.abc import Mapping
+    from types import TracebackType
 
     from llm_gateway.domain.models import Provider
     from llm_gateway.domain.provider_errors import ProviderError
@@ -48,6 +49,13 @@ _INLINE_CHARACTERS = 1 << 15  # scrubbed here; more in a thread
 _INLINE_BYTES = 1 << 20  # encoded here; more in a thread
 
 
+class _Endpoint(NamedTuple):
+    """Where a request goes, and the headers that carry the key there."""
+
+    url: str
+    authorization: Mapping[str, str]
+
+
 class ProviderClient:
     """Makes requests to one provider: base URL, key and wire format."""
 
@@ -68,6 +76,7 @@ class ProviderClient:
         self._key = key
         self._timeouts = timeouts
         self._rejected = rejected
+        self._endpoints: dict[str, _Endpoint] = {}  # as many as the provider has models
 
     def request(self, prompt: Prompt, attempt_name: str) -> StreamingRequest:
         """Prepare one request; nothing is sent before its `texts` are read.
@@ -75,16 +84,26 @@ class ProviderClient:
         The attempt's name goes along as a header, so that both sides' logs can be compared.
         """
         adapted = self._rejected.adapt(self._base_url, prompt, self._adapter)
-        url = self._base_urls.join(self._base_url, adapted.request.path, self._adapter)
-        host = urlsplit(url).hostname or ""
-        headers = {
-            **self._adapter.authorization(self._key, host),
-            "x-nagaya-call": attempt_name,
-        }
+        endpoint = self._endpoint(adapted.request.path)
+        headers = {**endpoint.authorization, "x-nagaya-call": attempt_name}
         large = prompt.utf8_bytes > _INLINE_BYTES
         return StreamingRequest(
-            self._session, self._adapter, url, adapted, headers, self._timeouts, large=large
+            self._session,
+            self._adapter,
+            endpoint.url,
+            adapted,
+            headers,
+            self._timeouts,
+            large=large,
         )
+
+    def _endpoint(self, path: str) -> _Endpoint:
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            url = self._base_urls.join(self._base_url, path, self._adapter)
+            authorization = self._adapter.authorization(self._key, urlsplit(url).hostname or "")
+            endpoint = self._endpoints[path] = _Endpoint(url, authorization)
+        return endpoint
 
     async def scrubbed(self, error: ProviderError, prompt: Prompt, reply: str) -> ProviderError:
         """Return a provider's error without any part of the key, the prompt or the reply."""
@@ -108,20 +127,20 @@ class ProviderClients:
         self._timeout = aiohttp.ClientTimeout(total=reply_seconds, sock_connect=_CONNECT_SECONDS)
         self._rejected = RejectedParameters()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._clients: dict[str, tuple[Provider, str, ProviderClient]] = {}
 
     def client(self, provider: Provider) -> ProviderClient:
         """Return a provider's client.
 
         Raises ProviderKeyMissing, ProviderKeyUnusable, BaseUrlRefused.
         """
-        adapter = ADAPTERS[provider.wire_format]
-        base_url = provider.api_base_url or adapter.home
-        self._base_urls.check(base_url)
         key = self._keys.of(provider.id)
-        session = self._session(provider.id)
-        return ProviderClient(
-            session, adapter, self._base_urls, base_url, key, self._timeouts, self._rejected
-        )
+        known = self._clients.get(provider.id)
+        if known is not None and known[:2] == (provider, key):
+            return known[2]
+        client = self._new_client(provider, key)
+        self._clients[provider.id] = provider, key, client
+        return client
 
     async def __aenter__(self) -> ProviderClients:
         return self
@@ -135,6 +154,15 @@ class ProviderClients:
         for session in self._sessions.values():
             await session.close()
 
+    def _new_client(self, provider: Provider, key: str) -> ProviderClient:
+        adapter = ADAPTERS[provider.wire_format]
+        base_url = provider.api_base_url or adapter.home
+        self._base_urls.check(base_url)
+        session = self._session(provider.id)
+        return ProviderClient(
+            session, adapter, self._base_urls, base_url, key, self._timeouts, self._rejected
+        )
+
     def _session(self, provider_id: str) -> aiohttp.ClientSession:
         session = self._sessions.get(provider_id)
         if session is None:
@@ -142,7 +170,6 @@ class ProviderClients:
                 connector=aiohttp.TCPConnector(
                     limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS
                 ),
-                trace_configs=[_note_sent(aiohttp.TraceConfig())],
                 max_line_size=_HEADER_BYTES,
                 max_field_size=_HEADER_BYTES,
                 timeout=self._timeout,
@@ -150,17 +177,3 @@ class ProviderClients:
                 trust_env=False,
             )
         return session
-
-
-def _note_sent(config: aiohttp.TraceConfig) -> aiohttp.TraceConfig:
-    """Make a session note when the headers of a StreamingRequest have been written."""
-
-    async def sent(
-        _: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        __: aiohttp.TraceRequestHeadersSentParams,
-    ) -> None:
-        context.trace_request_ctx.sent = True
-
-    config.on_request_headers_sent.append(sent)
-    return config

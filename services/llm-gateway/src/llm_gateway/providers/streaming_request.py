@@ -19,7 +19,6 @@ from llm_gateway.providers.sse import EventTooLong
 from llm_gateway.providers.timeouts import (
     ReadTimeout,
     read_error_body,
-    read_timeout,
     read_trailer,
 )
 from llm_gateway.providers.wire_format import (
@@ -32,6 +31,8 @@ from llm_gateway.providers.wire_format import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.usage import ReportedUsage
@@ -145,13 +146,12 @@ class StreamingRequest:
         return await asyncio.to_thread(_encode, body) if self._large else _encode(body)
 
     async def _response(self, body: bytes) -> aiohttp.ClientResponse:
-        async with read_timeout(self._timeouts.first_byte):
+        with self._timeouts.first_byte.wait():
             return await self._session.post(
                 self._url,
-                data=body,
+                data=_RequestBody(body, self),
                 headers=self._headers,
                 allow_redirects=False,
-                trace_request_ctx=self,
             )
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderFault:
@@ -167,11 +167,10 @@ class StreamingRequest:
         """Yield the text of a reply; what came before a fault is paid for, and yielded first."""
         last, fault, until = False, None, None
         while not (last or self._reader.done):
+            if self.ended:
+                until = until or asyncio.get_running_loop().time() + _AFTER_END_SECONDS
             try:
-                if self.ended:
-                    until = until or asyncio.get_running_loop().time() + _AFTER_END_SECONDS
-                async with read_timeout(self._read_seconds(), until):
-                    piece = await response.content.readany()
+                piece = await self._piece(response, until)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 text, fault = self._read(self._unread(response))
                 fault, last = fault or (None if self.ended else error), True
@@ -185,10 +184,14 @@ class StreamingRequest:
         if not last:
             await read_trailer(response)
 
-    def _read_seconds(self) -> float:
-        """Return how long to wait for the next piece."""
+    async def _piece(self, response: aiohttp.ClientResponse, until: float | None) -> bytes:
+        """Return the next bytes, empty at the end. Raises TimeoutError, ReadTimeout among them."""
         begun = self._characters > 0 or self._reader.end.reasoning
-        return self._timeouts.idle if begun else self._timeouts.first_byte
+        with (self._timeouts.idle if begun else self._timeouts.first_byte).wait():
+            if until is None:
+                return await response.content.readany()
+            async with asyncio.timeout_at(until):
+                return await response.content.readany()
 
     def _unread(self, response: aiohttp.ClientResponse) -> Iterator[ReplyEvent]:
         """Yield what had arrived before the connection broke, and has not been read."""
@@ -267,6 +270,23 @@ class StreamingRequest:
             return ProviderFault(Fault.LOST, f"the answer cannot be read: {kind}")
         message = f"the reply cannot be read: {kind}"
         return ProviderFault(Fault.MALFORMED, message, status=self.status)
+
+
+class _RequestBody(aiohttp.BytesPayload):
+    """The body of a request, which tells the request when it is about to be written.
+
+    aiohttp writes the headers together with it.
+    """
+
+    def __init__(self, content: bytes, request: StreamingRequest) -> None:
+        super().__init__(content, content_type=_HEADERS["content-type"])
+        self._request = request
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        self._request.sent = True
+        await super().write_with_length(writer, content_length)
 
 
 def _encode(body: JsonObject) -> bytes:
