@@ -1,26 +1,29 @@
 """Kills everything while it works, and judges from outside what is left: `python -m bench.kills`.
 
 `gateway` asks many keys at two gateways that are killed and frozen, on a PostgreSQL that is killed
-too. Everything runs in a temporary folder, on free ports, and is gone afterwards. Exits with 1 when
-a promise was broken. The instants follow from the seed; what they meet depends on the machine.
+too. `worker` has runs of all kinds done by two workers that are killed and frozen, with a Temporal
+and an artifacts service that are killed.
+
+Everything runs in a temporary folder, on free ports, and is gone afterwards. Exits with 1 when a
+promise was broken. The instants follow from the seed; what they meet depends on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
 import sys
 
-from bench.kills import gateway
+from bench.kills import gateway, worker
 
-PARTS = ("gateway",)
+PARTS = ("gateway", "worker")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.kills")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
     parser.add_argument("--calls", type=int, default=gateway.CALLS, help="keys of the gateway's")
+    parser.add_argument("--runs", type=int, default=worker.RUNS, help="runs of the worker's")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     arguments = parser.parse_args()
     unknown = sorted({*arguments.parts} - {*PARTS})
@@ -30,7 +33,10 @@ def main() -> int:
     broken = 0
     for part in arguments.parts or PARTS:
         print(f"\n== {part}", flush=True)
-        broken += asyncio.run(gateway.run(arguments.calls, arguments.seed))
+        if part == "gateway":
+            broken += gateway.run(arguments.calls, arguments.seed)
+        else:
+            broken += worker.run(arguments.runs, arguments.seed)
     print(f"\n{broken} promises broken")
     return 1 if broken else 0
 

@@ -7,7 +7,6 @@ customer has, and by the columns of the tenants' databases.
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 import uuid
@@ -38,6 +37,7 @@ from bench.kills.ledger import (
     read_ledger,
     read_provider_log,
 )
+from bench.kills.logs import judge_logs
 from bench.kills.questions import FILE, Question, questions
 from bench.kills.verdicts import Verdicts
 from nagaya.llm_gateway.v1 import call_pb2
@@ -57,11 +57,15 @@ _ASKED_AGAIN = 20
 """One of so many keys is asked again at the end."""
 
 
-async def run(calls: int, seed: int) -> int:
+def run(calls: int, seed: int) -> int:
     """Return how many promises were broken."""
-    with tempfile.TemporaryDirectory(prefix="nagaya-kills-") as name:
-        async with running_gateway_parts(Path(name)) as parts:
+
+    async def inside(folder: Path) -> int:
+        async with running_gateway_parts(folder) as parts:
             return await GatewayRun(parts, calls, seed).run()
+
+    with tempfile.TemporaryDirectory(prefix="nagaya-kills-") as name:
+        return asyncio.run(inside(Path(name)))
 
 
 class GatewayRun:
@@ -95,7 +99,8 @@ class GatewayRun:
             for gateway in gateways:
                 await gateway.close()
         await self._judge_connections()
-        self._judge_logs()
+        logs = [gateway.process.log for gateway in self._parts.gateways]
+        judge_logs(verdicts, logs, self._parts.postgres.log)
         print(verdicts.table(f"gateway, seed {self._seed}"), flush=True)
         return verdicts.violations
 
@@ -264,16 +269,6 @@ class GatewayRun:
                 break
             await asyncio.sleep(0.1)  # a backend notices its client's end by itself
         self._verdicts.none("connections left after the gateways have ended", left)
-
-    def _judge_logs(self) -> None:
-        for gateway in self._parts.gateways:
-            lines = [json.loads(line) for line in gateway.process.log.read_text().splitlines()]
-            self._verdicts.none(
-                f"stack traces in the log of {gateway.process.name}",
-                [line["exception"] for line in lines if "exception" in line],
-            )
-        log = self._parts.postgres.log.read_text().splitlines()
-        self._verdicts.none("deadlocks", [line for line in log if "deadlock detected" in line])
 
     async def _fetch(self, tenant_id: str, query: str) -> list[object]:
         stack = self._parts.stack

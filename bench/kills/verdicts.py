@@ -27,7 +27,7 @@ class Verdicts:
         """Judge what must not be: any that was found is a violation, and the first are shown."""
         self._judge(name, len(found), met=not found)
         self._lines += [
-            f"      {each!s:.300}" for each, _ in zip(found, range(_SHOWN), strict=False)
+            f"      {each!s:.400}" for each, _ in zip(found, range(_SHOWN), strict=False)
         ]
 
     def equal(self, name: str, found: int, wanted: int) -> None:

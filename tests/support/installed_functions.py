@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 _MODULE = '''
 import asyncio
+import json
 import os
+import secrets
 import sys
 import time
 
@@ -89,6 +91,38 @@ async def numbers(context):
     return list(range(context.arguments["count"]))
 
 
+async def counted(context):
+    """Record that it begins and ends, and what it read; return another value each time."""
+    arguments = context.arguments
+    token = secrets.token_hex(8)
+    record(context, "began", token)
+    read = {}
+    for step, pointers in context.outputs.items():
+        if step not in context.mapped_steps:
+            read[step] = mark(await context.read(pointers[0]))
+    await asyncio.sleep(arguments["seconds"])
+    record(context, "ended", token, read=read)
+    value = {"token": token, "item": context.item}
+    return [value | {"number": n} for n in range(arguments["count"])] or value
+
+
+def mark(value):
+    """Return what tells a value of `counted`, or of a model, from another one."""
+    first = value[0] if isinstance(value, list) else value
+    return first["token"] if isinstance(first, dict) and "token" in first else str(first)[:200]
+
+
+def record(context, word, token, **more):
+    """Append a line in one write: it outlives the process, however that ends."""
+    about = {"word": word, "time": time.time(), "worker": os.getppid(), "token": token}
+    names = ("run_id", "step", "item", "visit")
+    line = json.dumps(about | {name: getattr(context, name) for name in names} | more)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    file = os.open(context.arguments["log"], flags, 0o600)
+    os.write(file, line.encode() + b"\\n")
+    os.close(file)
+
+
 def note(context, word):
     if "note" in context.arguments:
         with open(context.arguments["note"], "a") as file:
@@ -97,7 +131,7 @@ def note(context, word):
 
 _FUNCTIONS = (
     *("explode", "flaky", "endless", "double", "number", "numbers"),
-    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits"),
+    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted"),
 )
 
 
