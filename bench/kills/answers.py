@@ -7,29 +7,36 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+import grpc
+
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bench.kills.callers import Received
+    from bench.kills.callers import GatewayCaller, Received
     from bench.kills.ledger import Sent
     from bench.kills.questions import Question
     from bench.kills.verdicts import Verdicts
 
+_READERS = 16
 _SETTLED = call_pb2.CALL_STATE_SETTLED
 
 
-class Replies:
-    """Reads replies back, as whoever was told of them would."""
+async def read_replies(
+    gateway: GatewayCaller, received: Received
+) -> dict[str, tuple[str, bytes] | None]:
+    """Return digest and bytes of every acknowledged reply as GetReply sends it; None when lost."""
+    waiting = iter({answer.question.name: answer.question for answer in received.answers}.values())
+    found: dict[str, tuple[str, bytes] | None] = {}
 
-    def __init__(self, objects: Path) -> None:
-        self._objects = objects
+    async def reader() -> None:
+        for question in waiting:
+            try:
+                found[question.name] = await gateway.get_reply(question)
+            except grpc.aio.AioRpcError:
+                found[question.name] = None
 
-    async def read(self, call: call_pb2.Call) -> bytes | None:
-        """Return a reply's bytes; None when it is lost."""
-        path = self._objects / call.output_path
-        return await asyncio.to_thread(path.read_bytes) if path.is_file() else None
+    await asyncio.gather(*(reader() for _ in range(_READERS)))
+    return found
 
 
 def judge_prompts(verdicts: Verdicts, asked: list[Question], sent: list[Sent]) -> None:
@@ -93,36 +100,33 @@ def judge_asked_again(verdicts: Verdicts, again: Received, calls: dict[str, call
     )
 
 
-async def judge_replies(
+def judge_replies(
     verdicts: Verdicts,
     received: Received,
-    calls: dict[str, call_pb2.Call],
     sent: list[Sent],
-    replies: Replies,
+    replies: dict[str, tuple[str, bytes] | None],
 ) -> None:
     """Judge every reply that was acknowledged: it is there, unchanged, and the provider's."""
     lost: list[str] = []
     changed: list[str] = []
     foreign: list[str] = []
     digests = {one.call: one.digest for one in sent}
-    read: dict[str, bytes | None] = {}
     for answer in received.answers:
         name, call = answer.question.name, answer.call
-        if name not in read:
-            read[name] = await replies.read(calls.get(name, call))
-        reply = read[name]
+        reply = replies[name]
         if reply is None:
             lost.append(name)
             continue
-        if _digest(reply) != call.output_digest or answer.reply not in (None, reply):
+        digest, data = reply
+        if {digest, _digest(data)} != {call.output_digest} or answer.reply not in (None, data):
             changed.append(name)
-        text = _text_of(reply, structured=answer.question.structured)
+        text = _text_of(data, structured=answer.question.structured)
         if answer.text not in (None, text):
             changed.append(f"{name}: the stream said something else")
         payers = [each.attempt for each in call.attempts if each.state == _SETTLED]
         if [digests.get(f"{name}/{number}") for number in payers] != [_digest(text.encode())]:
             foreign.append(f"{name}: settled by {payers}")
-    verdicts.note("acknowledged replies read again", f"{len(read):,}")
+    verdicts.note("acknowledged replies read again by GetReply", f"{len(replies):,}")
     verdicts.none("acknowledged replies lost", lost)
     verdicts.none("acknowledged replies changed", changed)
     verdicts.none("replies that the provider did not send for that attempt", foreign)

@@ -14,6 +14,7 @@ from tests.support.gateway_client import Refused
 
 from nagaya.llm_gateway.v1 import (
     call_pb2,
+    call_service_pb2,
     call_service_pb2_grpc,
     generation_service_pb2,
     generation_service_pb2_grpc,
@@ -73,6 +74,19 @@ class GatewayCaller:
         self.generations = generation_service_pb2_grpc.GenerationServiceStub(self._channel)
         self.calls = call_service_pb2_grpc.CallServiceStub(self._channel)
 
+    async def get_reply(self, question: Question) -> tuple[str, bytes]:
+        """Return a reply's digest and bytes, as GetReply sends them. Raises AioRpcError."""
+        request = call_service_pb2.GetReplyRequest(
+            tenant_id=question.tenant_id, key=question.spec.key
+        )
+        digest, data = "", b""
+        async for part in self.calls.GetReply(
+            request, timeout=_CALL_SECONDS, metadata=self.credentials(question.tenant_id)
+        ):
+            digest = part.call.output_digest or digest
+            data += part.data
+        return digest, data
+
     def credentials(self, tenant_id: str) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self._signer.token(tenant_id, 'ada')}")]
 
@@ -126,12 +140,13 @@ class Callers:
 
 async def _unary(question: Question, gateway: GatewayCaller) -> Answer:
     request = generation_service_pb2.GenerateRequest(
-        tenant_id=question.tenant_id, spec=question.spec
+        tenant_id=question.tenant_id, spec=question.spec, include_reply=question.replied
     )
     response = await gateway.generations.Generate(
         request, timeout=_CALL_SECONDS, metadata=gateway.credentials(question.tenant_id)
     )
-    return Answer(question, response.call, replayed=response.replayed)
+    reply = response.reply if question.replied else None
+    return Answer(question, response.call, reply, replayed=response.replayed)
 
 
 class _Stream:

@@ -21,11 +21,11 @@ from tests.support.run_files import RunFiles
 
 from bench.kills import audit_chain
 from bench.kills.answers import (
-    Replies,
     judge_answers,
     judge_asked_again,
     judge_prompts,
     judge_replies,
+    read_replies,
 )
 from bench.kills.callers import Callers, GatewayCaller, Received
 from bench.kills.chaos import Chaos, terminate_backends
@@ -52,6 +52,25 @@ RUNS_PER_TENANT = 8
 CALLS = 20_000
 _HARMS = {"gateways killed": 30, "gateways frozen": 4, "backends": 12, "postmasters killed": 3}
 """How often, for so many calls."""
+_QUERIES = {
+    "calls left open": "SELECT id FROM llm_calls WHERE lease_owner IS NOT NULL",
+    "attempts left open or without a call": """
+        SELECT call_id, attempt FROM llm_call_attempts LEFT JOIN llm_calls ON id = call_id
+         WHERE id IS NULL OR llm_call_attempts.state = 'dispatched'
+    """,
+    "replies of calls that are not settled": """
+        SELECT call_id, state FROM llm_replies LEFT JOIN llm_calls ON id = call_id
+         WHERE state IS DISTINCT FROM 'settled'
+    """,
+    "settled calls with neither a reply nor a file": """
+        SELECT id FROM llm_calls LEFT JOIN llm_replies ON id = call_id
+         WHERE state = 'settled' AND call_id IS NULL AND coalesce(output_path, '') = ''
+    """,
+    "replies whose bytes are not those of their digest": """
+        SELECT id FROM llm_calls JOIN llm_replies ON id = call_id
+         WHERE encode(sha256(body), 'hex') <> output_digest
+    """,
+}
 _CLOSING_SECONDS = 90.0
 _ASKED_AGAIN = 20
 """One of so many keys is asked again at the end."""
@@ -232,27 +251,15 @@ class GatewayRun:
         judge_prompts(verdicts, asked, sent)
         judge_answers(verdicts, received, calls)
         judge_asked_again(verdicts, again, calls)
-        await judge_replies(verdicts, received, calls, sent, Replies(self._parts.objects))
+        replies = await read_replies(gateways[1], received)
+        judge_replies(verdicts, received, sent, replies)
 
     async def _judge_database(self, tenant_id: str, settled: Counter[str]) -> None:
         stack, verdicts = self._parts.stack, self._verdicts
         database = await stack.database(stack.databases[tenant_id])
         await audit_chain.judge(verdicts, tenant_id, database, settled)
         await database.close()
-        for name, query in (
-            ("calls left open", "SELECT id FROM llm_calls WHERE lease_owner IS NOT NULL"),
-            (
-                "attempts left open or without a call",
-                """
-                SELECT call_id, attempt FROM llm_call_attempts LEFT JOIN llm_calls ON id = call_id
-                 WHERE id IS NULL OR llm_call_attempts.state = 'dispatched'
-                """,
-            ),
-            (
-                "kept replies left",
-                "SELECT call_id FROM llm_replies",
-            ),
-        ):
+        for name, query in _QUERIES.items():
             verdicts.none(f"{tenant_id}: {name}", await self._fetch(tenant_id, query))
 
     async def _judge_connections(self) -> None:

@@ -37,6 +37,9 @@ class Question:
     raced: bool
     """Whether both gateways are asked at the same moment."""
 
+    replied: bool
+    """Whether the reply's bytes are asked for with the call, where it is not streamed."""
+
     @property
     def name(self) -> str:
         """The key, as the ledger's audit entries and a provider's headers name it."""
@@ -92,4 +95,5 @@ def _question(
         ),
         output_schema_json=json.dumps(_SCHEMA) if chance.random() < 0.2 else "",
     )
-    return Question(tenant_id, spec, text, chance.random() < 0.4, chance.random() < 0.25)
+    streamed, raced, replied = (chance.random() < share for share in (0.4, 0.25, 0.5))
+    return Question(tenant_id, spec, text, streamed, raced, replied)

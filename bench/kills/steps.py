@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = tuple[str, str, int, int]
 """A piece of work: run, step, item, visit."""
-Json: TypeAlias = Any
+_TOKEN = re.compile(rb'"token": ?"([0-9a-f]{16})"')
 _WAKING_SECONDS = 3.0
 _QUERIES = {
     "runs that did not complete": "SELECT id, status, error FROM runs WHERE status <> 'completed'",
@@ -182,9 +183,8 @@ async def _judge_chains(
 
 def _mark(data: bytes | None) -> str:
     """Return what tells an output from another, as the function `counted` does."""
-    value: Json = json.loads(data or b"null")
-    first: Json = value[0] if isinstance(value, list) else value
-    return str(first["token"] if isinstance(first, dict) and "token" in first else first)[:200]
+    found = _TOKEN.search(data or b"")
+    return found.group(1).decode() if found else str(json.loads(data or b"null"))[:200]
 
 
 def _bytes(path: Path) -> bytes | None:
