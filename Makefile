@@ -72,9 +72,8 @@ docs: $(INSTALLED) ## generate docs/{errors,settings,log-events}.md from contrac
 histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
 	@$(BIN)/python -m tests.contract.record_histories
 
-bench: $(INSTALLED) ## measure, each figure beside its baseline; fails when a goal is missed
-	@$(NAGAYA) up
-	@$(BIN)/python -m bench
+bench: $(INSTALLED) ## measure beside baselines; some of it: make bench PARTS="gateway runs"; see docs/performance.md
+	@$(BIN)/python -m bench $(if $(MARKDOWN),--markdown $(MARKDOWN)) $(PARTS)
 
 kills: $(INSTALLED) ## kill everything while it works, judge what is left; one part: make kills PARTS=gateway
 	@$(BIN)/python -m bench.kills $(PARTS)

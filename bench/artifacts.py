@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import json
 import os
 import statistics
-import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,18 +23,17 @@ from urllib.parse import urlsplit
 import minio
 import urllib3
 
+from bench import part
 from bench.goals import Goals
+from bench.stack import our_stack
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
-from nagaya_client.client import Client
-from nagaya_client.settings import local_stack_settings
-from nagaya_local.clone.endpoints import Endpoints
-from nagaya_local.clone.layout import Layout
-from nagaya_local.machine.ports import PortBook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from nagaya_client.client import Client
 
 TENANT = "bench-artifacts"
 ROUNDS = 3
@@ -144,34 +141,23 @@ class Raw:
 
 
 async def main() -> int:
-    layout = Layout.around(CLONE)
-    endpoints = Endpoints.read(layout.endpoints)
-    settings = local_stack_settings(CLONE)
-    direct = f"127.0.0.1:{PortBook(layout.ports).known['artifacts']}"
-    pid = int(json.loads(layout.pids.read_text())["artifacts"])
-    store = minio.Minio(
-        urlsplit(endpoints.s3_endpoint).netloc,
-        access_key=endpoints.s3_access_key,
-        secret_key=endpoints.s3_secret_key,
-        secure=endpoints.s3_endpoint.startswith("https"),
-        region="us-east-1",
-        http_client=urllib3.PoolManager(maxsize=AT_ONCE),
-    )
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        async with (
-            Client.connect(settings) as nagaya,
-            Client.connect(
-                replace(settings, addresses={**settings.addresses, "artifacts": direct})
-            ) as files,
-        ):
-            ours, raw = Ours(files, await _held_run(nagaya)), Raw(store, threads)
-            goals = Goals()
-            try:
+    goals = Goals()
+    async with our_stack() as stack:
+        endpoints, pid = stack.endpoints, stack.pids["artifacts"]
+        store = minio.Minio(
+            urlsplit(endpoints.s3_endpoint).netloc,
+            access_key=endpoints.s3_access_key,
+            secret_key=endpoints.s3_secret_key,
+            secure=endpoints.s3_endpoint.startswith("https"),
+            region="us-east-1",
+            http_client=urllib3.PoolManager(maxsize=AT_ONCE),
+        )
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            async with stack.client() as nagaya:
+                ours, raw = Ours(nagaya, await _held_run(nagaya)), Raw(store, threads)
                 await _large(ours, raw, pid, goals)
                 await _small(ours, raw, pid, goals)
-            finally:
-                await raw.clear()
-            return goals.exit_code
+    return goals.exit_code
 
 
 async def _large(ours: Ours, raw: Raw, pid: int, goals: Goals) -> None:
@@ -284,4 +270,4 @@ async def _held_run(nagaya: Client) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    part.run(main)

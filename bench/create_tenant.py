@@ -10,7 +10,6 @@ import asyncio
 import base64
 import json
 import secrets
-import statistics
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from bench import part
+from bench.goals import Goals, ratio, spread
 from dataplane.migrations import publish, read_migrations
 from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
 from nagaya_local.machine.ports import free_port
@@ -36,7 +37,7 @@ SERVICES = ("runs", "artifacts", "llm-gateway")
 _CLONE = Path(__file__).parents[1]
 
 
-async def main() -> None:
+async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nagaya-bench-") as name:
         folder = Path(name)
         server, keys = PostgresServer(folder / "postgres", free_port()), Keys(folder)
@@ -50,6 +51,7 @@ async def main() -> None:
                     await publish(channel, service, files)
             async with open_channel(address, None, keys.token()) as channel:
                 await _compare(tenant_service_pb2_grpc.TenantServiceStub(channel), server.url)
+    return 0
 
 
 async def _compare(tenants: tenant_service_pb2_grpc.TenantServiceStub, url: str) -> None:
@@ -67,13 +69,9 @@ async def _compare(tenants: tenant_service_pb2_grpc.TenantServiceStub, url: str)
         await connection.execute(f"CREATE DATABASE raw_{number}")
         raw.append(time.perf_counter() - began)
     await connection.close()
-    own, baseline = _p50_ms(ours[1:]), _p50_ms(raw[1:])  # the first of each warms up
-    print(f"CreateTenant p50 {own:.0f} ms   CREATE DATABASE p50 {baseline:.0f} ms")
-    print(f"create_tenant: ratio {own / baseline:.2f} ({ROUNDS} each, in turn)")
-
-
-def _p50_ms(seconds: list[float]) -> float:
-    return statistics.median(seconds) * 1000
+    del ours[0], raw[0]  # they warmed up
+    own, baseline = (spread([1000 * taken for taken in found], "ms", 0) for found in (ours, raw))
+    Goals().shown("CreateTenant beside CREATE DATABASE", own, baseline, ratio(ours, raw))
 
 
 @asynccontextmanager
@@ -105,4 +103,4 @@ async def tenant_service(folder: Path, keys: Keys, pg_url: str) -> AsyncGenerato
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    part.run(main)

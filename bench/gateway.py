@@ -1,180 +1,181 @@
-"""Time and CPU that the gateway adds to a call, beside the same call straight to the stub.
+"""Calls through our gateway, beside LiteLLM's and Portkey's on the same provider.
 
-Calls of both kinds take turns, each waits for its reply; the stub answers at once. Ours goes
-through Envoy, takes the key in the tenant's database, records the attempt, stores the reply in S3
-by the artifacts service, settles and writes the audit log: all of it before the answer.
+The provider is nginx, which answers at once. Ours takes the call's key in the tenant's database,
+records the attempt, stores the reply, settles and writes the audit log, all of it before the
+answer; the peers store nothing. All run at once and are loaded in turn, by clients that each have
+a connection of their own. `python -m bench.gateway ROUNDS` takes fewer rounds, or more.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import secrets
-import statistics
-import time
-from contextlib import asynccontextmanager
+import sys
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
-
-from nagaya.llm_gateway.v1 import call_pb2, generation_pb2, generation_service_pb2, model_pb2
-from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
-from nagaya.tenant.v1 import tenant_service_pb2
-from nagaya_client.client import Client
-from nagaya_client.settings import local_stack_settings
-from nagaya_local.clone.endpoints import Endpoints
+from bench import load, measure, part
+from bench.goals import Goals, ratio, spread, table
+from bench.load import Target
+from bench.measure import Subject
+from bench.mock import MODEL, Mock
+from bench.ours import OurCalls, ask_mock, held_run, prompt
+from bench.peers.gateways import LiteLLM, Portkey
+from bench.peers.install import PeerMissing
+from bench.stack import our_stack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
-CLONE = Path(__file__).parents[1]
-TENANT = "bench-gateway"
-PAIRS = 500
-WARM = 30
-AT_ONCE = 16
-CALLS_AT_ONCE = 800
-PROMPT_CHARACTERS = 600
-REPLY = "A short paragraph about cranes, as a model would write it. " * 30
-MODEL = "claude-sonnet-5-5"
-PARTS = ("llm-gateway", "artifacts")
-_TICKS = os.sysconf("SC_CLK_TCK")
+    from bench.measure import Samples
+    from bench.ours import Kind
+    from nagaya_client.client import Client
+
+PARTS = ("postgres", "s3", "tenant", "artifacts", "llm-gateway", "runs")
+ROUNDS = 5
+SECONDS = {32: 4.0, 1: 3.0}
+OURS, STREAM, MOCK = "ours", "ours, streaming", "mock"
+LITELLM, LITELLM_2, PORTKEY = "LiteLLM", "LiteLLM, 2 workers", "Portkey"
 
 
-class Bench:
-    """The stub and the gateway, asked the same."""
-
-    def __init__(self, nagaya: Client, session: aiohttp.ClientSession, stub_url: str) -> None:
-        self._nagaya = nagaya
-        self._session = session
-        self._stub_url = stub_url
-        self._run_id = ""
-        self._count = 0
-        self._prompt = f"bench-{secrets.token_hex(8)} ".ljust(PROMPT_CHARACTERS, "x")
-
-    async def prepare(self) -> None:
-        """Create a tenant and a run, and let the stub answer our prompts at once."""
-        await self._nagaya.tenants.CreateTenant(
-            tenant_service_pb2.CreateTenantRequest(
-                tenant_id=TENANT, request_id=TENANT, name="Benchmark"
-            )
-        )
-        step = pipeline_pb2.StepSpec(
-            step="nothing", function=pipeline_pb2.FunctionStep(function="constant", short=True)
-        )
-        await self._nagaya.pipelines.CreatePipelineVersion(
-            pipeline_service_pb2.CreatePipelineVersionRequest(
-                tenant_id=TENANT,
-                request_id="bench",
-                pipeline="nothing",
-                spec=pipeline_pb2.PipelineSpec(steps=[step]),
-            )
-        )
-        created = await self._nagaya.runs.CreateRun(
-            run_service_pb2.CreateRunRequest(
-                tenant_id=TENANT, request_id=secrets.token_hex(8), pipeline="nothing", hold=True
-            )
-        )
-        self._run_id = created.run.run_id
-        rule = {
-            "name": self._prompt.split()[0],
-            "match": {"contains": self._prompt.split()[0]},
-            "latency": {"first_token_ms": 0, "chunk_ms": 0},
-            "action": {"kind": "reply", "text": REPLY},
-        }
-        async with self._session.post(f"{self._stub_url}/stub/script", json=[rule]) as response:
-            response.raise_for_status()
-
-    async def direct(self) -> float:
-        """Ask the stub; return the seconds."""
-        self._count += 1
-        body = {
-            "model": MODEL,
-            "max_tokens": 2000,
-            "messages": [{"role": "user", "content": f"{self._prompt}{self._count}"}],
-            "stream": True,
-        }
-        headers = {"authorization": "Bearer k", "anthropic-version": "2026-10-21"}
-        began = time.perf_counter()
-        async with self._session.post(
-            f"{self._stub_url}/v1/messages", json=body, headers=headers
-        ) as response:
-            await response.read()
-        return time.perf_counter() - began
-
-    async def gateway(self) -> float:
-        """Ask the gateway; return the seconds."""
-        self._count += 1
-        part = generation_pb2.Part(text=f"{self._prompt}{self._count}")
-        message = generation_pb2.Message(role=generation_pb2.ROLE_USER, parts=[part])
-        key = call_pb2.CallKey(run_id=self._run_id, step="input", item=self._count, visit=1, call=1)
-        request = generation_service_pb2.GenerateRequest(
-            tenant_id=TENANT,
-            spec=generation_pb2.GenerationSpec(
-                key=key,
-                messages=[message],
-                model=model_pb2.ModelChoice(model_id=MODEL),
-                max_output_tokens=2000,
-            ),
-        )
-        began = time.perf_counter()
-        await self._nagaya.generations.Generate(request)
-        return time.perf_counter() - began
-
-    async def pairs(self, count: int) -> list[tuple[float, float]]:
-        return [(await self.direct(), await self.gateway()) for _ in range(count)]
-
-    async def at_once(self) -> float:
-        """Return how many calls a second the gateway settles when many ask."""
-
-        async def client() -> None:
-            for _ in range(CALLS_AT_ONCE // AT_ONCE):
-                await self.gateway()
-
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(AT_ONCE)))
-        return CALLS_AT_ONCE / (time.perf_counter() - began)
-
-
-async def main() -> None:
-    stub_url = Endpoints.read(CLONE / "var/dev/endpoints.env").llmstub_url
-    async with _bench(stub_url) as bench:
-        await bench.prepare()
-        await bench.pairs(WARM)
-        before = _cpu()
-        pairs = await bench.pairs(PAIRS)
-        cpu_seconds = {part: seconds - before[part] for part, seconds in _cpu().items()}
-        rate = await bench.at_once()
-    direct, ours = ([1000 * pair[n] for pair in pairs] for n in (0, 1))
-    added = [b - a for a, b in zip(direct, ours, strict=True)]
-    for name, values in (("direct", direct), ("gateway", ours), ("added", added)):
-        middle, tail = _percentile(values, 50), _percentile(values, 99)
-        print(f"{name:8} p50 {middle:6.1f} ms   p99 {tail:6.1f} ms")
-    for part, seconds in cpu_seconds.items():
-        print(f"CPU a call, {part}: {1000 * seconds / PAIRS:.2f} ms")
-    print(f"{AT_ONCE} at once: {rate:.0f} calls/s settled")
+async def main(rounds: int) -> int:
+    goals, program = Goals(), load.build()
+    async with AsyncExitStack() as blocks:
+        folder = Path(blocks.enter_context(tempfile.TemporaryDirectory(prefix="nagaya-bench-")))
+        calls, nagaya, mock, mock_pid = await blocks.enter_async_context(our_calls(folder))
+        at_mock = Target("http", f"127.0.0.1:{mock.port}", "/v1/chat/completions", {})
+        subjects = [
+            _ours(OURS, "grpc", calls),
+            _ours(STREAM, "stream", calls),
+            Subject(MOCK, at_mock, openai_requests, lambda: {MOCK: mock_pid}),
+        ]
+        missing = await _start_peers(blocks, folder, mock, subjects)
+        for clients, seconds in SECONDS.items():
+            found = await measure.rounds(program, subjects, clients, seconds, rounds)
+            _judge(goals, clients, found, missing)
+            calls.answered += found[OURS].answered + found[STREAM].answered
+        await calls.check(nagaya)
+    return goals.exit_code
 
 
 @asynccontextmanager
-async def _bench(stub_url: str) -> AsyncGenerator[Bench]:
+async def our_calls(folder: Path) -> AsyncGenerator[tuple[OurCalls, Client, Mock, int]]:
+    """Start our stack and the mock, and let the one ask the other."""
+    mock = Mock(folder / "mock")
     async with (
-        Client.connect(local_stack_settings(CLONE)) as nagaya,
-        aiohttp.ClientSession() as session,
+        measure.process(mock, folder / "mock.log") as pid,
+        our_stack(PARTS) as stack,
+        stack.client() as nagaya,
     ):
-        yield Bench(nagaya, session, stub_url)
+        calls = OurCalls(stack, await held_run(nagaya))
+        await ask_mock(nagaya, mock)
+        yield calls, nagaya, mock, pid
 
 
-def _cpu() -> dict[str, float]:
-    """Return the CPU seconds that each part has used, user and system."""
-    pids = json.loads((CLONE / "var/dev/pids.json").read_text())
-    fields = {part: Path(f"/proc/{pids[part]}/stat").read_text().split() for part in PARTS}
-    return {part: (int(stat[13]) + int(stat[14])) / _TICKS for part, stat in fields.items()}
+def _ours(name: str, kind: Kind, calls: OurCalls) -> Subject:
+    return Subject(name, calls.target(kind), calls.requests(kind), lambda: calls.stack.pids)
 
 
-def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+async def _start_peers(
+    blocks: AsyncExitStack, folder: Path, mock: Mock, subjects: list[Subject]
+) -> dict[str, str]:
+    """Start what can be installed, add it to the subjects; return why others are missing."""
+    peers: dict[str, Callable[[], LiteLLM | Portkey]] = {
+        LITELLM: lambda: LiteLLM(folder / "litellm-1", mock.unary_url, 1),
+        LITELLM_2: lambda: LiteLLM(folder / "litellm-2", mock.unary_url, 2),
+        PORTKEY: lambda: Portkey(folder / "portkey", mock.unary_url),
+    }
+    missing: dict[str, str] = {}
+    for name, make in peers.items():
+        try:
+            peer = make()
+        except PeerMissing as error:
+            missing[name] = error.message
+            continue
+        pid = await blocks.enter_async_context(measure.process(peer, folder / f"{name}.log"))
+        pids = {name: pid}
+        subjects.append(Subject(name, peer.target, openai_requests, lambda pids=pids: pids))
+    return missing
+
+
+def _judge(goals: Goals, clients: int, found: dict[str, Samples], missing: dict[str, str]) -> None:
+    at = "1 client" if clients == 1 else f"{clients} clients"
+    for name, why in missing.items():
+        goals.not_measured(f"gateway beside {name}, {at}", why)
+    if clients == 1:
+        _judge_latency(goals, at, found)
+    else:
+        _judge_throughput(goals, at, found)
+    table(
+        (
+            at,
+            "calls/s",
+            "p50 ms",
+            "p99 ms",
+            "CPU ms a call",
+            "by process",
+            "clients' share of a core",
+        ),
+        (_details(name, samples) for name, samples in found.items()),
+    )
+
+
+def _details(name: str, samples: Samples) -> tuple[str, ...]:
+    return (
+        name,
+        spread(samples.rates, digits=0),
+        spread(samples.p50),
+        spread(samples.p99),
+        spread(samples.cpu, digits=2),
+        samples.cpu_by_process,
+        f"{samples.client_share:.2f}",
+    )
+
+
+def _judge_throughput(goals: Goals, at: str, found: dict[str, Samples]) -> None:
+    ours = found[OURS]
+    for name, goal in ((LITELLM, 8.0), (LITELLM_2, None), (PORTKEY, 0.75), (MOCK, None)):
+        if (peer := found.get(name)) is None:
+            continue
+        times = ratio(ours.rates, peer.rates)
+        cells = (spread(ours.rates, "calls/s"), f"{name} {spread(peer.rates, 'calls/s')}")
+        if goal is None:
+            goals.shown(f"calls/s, {at}", *cells, times)
+        else:
+            goals.at_least(f"calls/s, {at}", times, goal, *cells)
+    for name, goal in ((LITELLM, 0.15), (PORTKEY, 1.4)):
+        if (peer := found.get(name)) is not None:
+            cells = (spread(ours.cpu, "ms", 2), f"{name} {spread(peer.cpu, 'ms', 2)}")
+            goals.at_most(f"CPU a call, {at}", ratio(ours.cpu, peer.cpu), goal, *cells)
+    stream = found[STREAM].rates
+    cells = (spread(stream, "calls/s"), f"unary {spread(ours.rates, 'calls/s')}")
+    goals.at_least(f"calls/s streaming, {at}", ratio(stream, ours.rates), 0.8, *cells)
+
+
+def _judge_latency(goals: Goals, at: str, found: dict[str, Samples]) -> None:
+    ours = found[OURS].p50
+    for name, added, goal in ((LITELLM, 0.0, 0.3), (PORTKEY, 4.0, 1.0)):
+        if (peer := found.get(name)) is None:
+            continue
+        allowed = [ms + added for ms in peer.p50]
+        shown = f"{name} {spread(peer.p50, 'ms')}" + (f" + {added:.0f} ms" if added else "")
+        goals.at_most(f"p50, {at}", ratio(ours, allowed), goal, spread(ours, "ms"), shown)
+
+
+def openai_requests(count: int) -> list[bytes]:
+    """Return requests that say what ours say, in the peers' format."""
+    return [
+        json.dumps(
+            {
+                "model": MODEL,
+                "max_completion_tokens": 2000,
+                "messages": [{"role": "user", "content": prompt(number)}],
+            }
+        ).encode()
+        for number in range(count)
+    ]
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    part.run(lambda: main(int(sys.argv[1]) if sys.argv[1:] else ROUNDS))

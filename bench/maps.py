@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
+from bench import part
 from bench.goals import Goals
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -30,7 +31,6 @@ from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
 from nagaya_local.clone.layout import Layout
 from nagaya_local.commands import down, up
-from servicekit.process import leave
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -187,4 +187,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(asyncio.run(main()))
+    part.run(main)

@@ -13,22 +13,21 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client as Temporal
 
+from bench import part
 from bench.goals import Goals
 from bench.raw_worker import ThreeSteps
+from bench.stack import our_stack
 from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
-from nagaya_client.client import Client
-from nagaya_client.settings import local_stack_settings
-from nagaya_local.clone.endpoints import Endpoints
-from servicekit.process import leave
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from nagaya_client.client import Client
 
 CLIENTS = 16
 ROUNDS = 7
@@ -39,13 +38,10 @@ PIPELINE = "three-short-steps"
 _FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
 
 
-CLONE = Path(__file__).parents[1]
-
-
 async def main() -> int:
-    temporal = Endpoints.read(CLONE / "var/dev/endpoints.env").temporal
-    async with Client.connect(local_stack_settings(CLONE)) as nagaya:
+    async with our_stack() as stack, stack.client() as nagaya:
         await _prepare(nagaya)
+        temporal = stack.endpoints.temporal
         queue = f"bench-{uuid.uuid4().hex[:8]}"
         raw = subprocess.Popen(  # noqa: ASYNC220 - started once, with our own arguments
             [sys.executable, "-m", "bench.raw_worker", temporal, queue],
@@ -134,4 +130,4 @@ async def _prepare(nagaya: Client) -> None:
 
 
 if __name__ == "__main__":
-    leave(asyncio.run(main()))
+    part.run(main)

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import part
 from bench.create_tenant import tenant_service
 from bench.goals import Goals
 from dataplane.migrations import publish, read_migrations
@@ -222,4 +223,4 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         asyncio.run(load(*sys.argv[1:]))
     else:
-        sys.exit(asyncio.run(main()))
+        part.run(main)

@@ -1,0 +1,125 @@
+"""Rounds of load on several servers in turn, with what each round cost their processes."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from bench import load
+from bench.cpu import cpu_seconds
+from nagaya_local.machine import running
+from nagaya_local.machine.processes import stop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.load import Report, Target
+    from nagaya_local.machine.programs import Program
+
+MOST_CALLS_A_SECOND = 2000
+SubjectT = TypeVar("SubjectT")
+# What a call leaves to be done after its answer, such as chaining the audit log, counts too.
+_AFTERWARDS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A server that is loaded, and the processes that do the work."""
+
+    name: str
+    target: Target
+    requests: Callable[[int], Sequence[bytes]]
+    pids: Callable[[], Mapping[str, int]]
+
+
+@dataclass(slots=True)
+class Samples:
+    """The rounds of one subject at one number of clients."""
+
+    reports: list[Report] = field(default_factory=list)
+    costs: list[Mapping[str, float]] = field(default_factory=list)
+    """CPU milliseconds a call, by process."""
+    answered: int = 0
+    """How many calls were answered, those that warmed up too."""
+
+    @property
+    def rates(self) -> list[float]:
+        return [report.rate for report in self.reports]
+
+    @property
+    def p50(self) -> list[float]:
+        return [report.p50_ms for report in self.reports]
+
+    @property
+    def p99(self) -> list[float]:
+        return [report.p99_ms for report in self.reports]
+
+    @property
+    def cpu(self) -> list[float]:
+        """CPU milliseconds a call of all processes."""
+        return [sum(cost.values()) for cost in self.costs]
+
+    @property
+    def client_share(self) -> float:
+        """How much of one core the clients took."""
+        return statistics.median(report.client_share for report in self.reports)
+
+    @property
+    def cpu_by_process(self) -> str:
+        return by_process(self.costs)
+
+
+def by_process(costs: Sequence[Mapping[str, float]]) -> str:
+    """Return the medians, the largest first: `llm-gateway 1.47 + postgres 0.48`."""
+    middle = {name: statistics.median(cost[name] for cost in costs) for name in costs[0]}
+    shown = sorted(((ms, name) for name, ms in middle.items() if ms >= 0.005), reverse=True)
+    return " + ".join(f"{name} {ms:.2f}" for ms, name in shown)
+
+
+async def rounds(
+    program: Path, subjects: Sequence[Subject], clients: int, seconds: float, count: int
+) -> dict[str, Samples]:
+    """Load the subjects in turn, in the opposite order every other round, once to warm up."""
+    found = {subject.name: Samples() for subject in subjects}
+    for subject in subjects:
+        report, _ = await one_round(program, subject, clients, seconds)
+        found[subject.name].answered += report.calls
+    for number in range(count):
+        for subject in in_turn(subjects, number):
+            report, cost = await one_round(program, subject, clients, seconds)
+            found[subject.name].answered += report.calls
+            found[subject.name].reports.append(report)
+            found[subject.name].costs.append(cost)
+    return found
+
+
+def in_turn(subjects: Sequence[SubjectT], number: int) -> Iterable[SubjectT]:
+    """Return the subjects, turned around in every other round."""
+    return subjects if number % 2 == 0 else reversed(subjects)
+
+
+async def one_round(
+    program: Path, subject: Subject, clients: int, seconds: float
+) -> tuple[Report, Mapping[str, float]]:
+    """Load a subject; return what the clients saw, and its CPU milliseconds a call."""
+    requests = subject.requests(int(seconds * MOST_CALLS_A_SECOND))
+    pids = subject.pids()
+    before = cpu_seconds(pids)
+    report = await load.send(program, subject.target, requests, clients, seconds)
+    await asyncio.sleep(_AFTERWARDS_SECONDS)
+    after = cpu_seconds(pids)
+    return report, {name: 1000 * (after[name] - before[name]) / report.calls for name in pids}
+
+
+@asynccontextmanager
+async def process(program: Program, log: Path) -> AsyncGenerator[int]:
+    """Run a program for the block; yields its process id."""
+    started = await running.start(program, log, seconds=120)
+    try:
+        yield started.pid
+    finally:
+        await stop(started, program.stopping)
