@@ -41,13 +41,13 @@ async def advance(
         UUID(run.run_id),
         run.epoch,
         next((_input(each.input) for each in moves if each.input is not None), None),
+        # Looked up by the row's id: a join with a list may become a loop over all for each row.
         json.dumps(
-            [
-                {"id": attempt.row_id, "attempt": attempt.attempt, **columns(outcome)}
+            {
+                attempt.row_id: {"attempt": attempt.attempt, **columns(outcome)}
                 for _, attempt, outcome in ended
-            ]
+            }
         ),
-        # Their own array, by which the planner sees that they are few, and goes by the index.
         [attempt.row_id for _, attempt, _ in ended],
         json.dumps(
             [{**_names(ref), **columns(outcome)} for each in moves for ref, outcome in each.whole]
@@ -109,7 +109,6 @@ def _input(file: OutputFile) -> str:
 
 _NAMES = ", ".join(TYPES)
 _COLUMNS = ", ".join(f"{name} {type_}" for name, type_ in TYPES.items())
-_SET_GIVEN = ", ".join(f"{name} = given.{name}" for name in TYPES)
 _SET_EXCLUDED = ", ".join(f"{name} = EXCLUDED.{name}" for name in TYPES)
 _BEGUN_PAYLOAD = run_payload(
     """
@@ -135,11 +134,14 @@ running AS (
 -- the rows whose attempt is still the one that ends
 ended AS (
     UPDATE steps
-       SET completed_at = now(), error = NULL, error_message = NULL, {_SET_GIVEN}
-      FROM run, jsonb_to_recordset($4::jsonb) AS given (id bigint, attempt int, {_COLUMNS})
-     WHERE steps.id = ANY($5::bigint[]) AND steps.id = given.id
-       AND steps.run_id = run.id AND steps.attempt = given.attempt
-       AND steps.status = 'running'
+       SET completed_at = now(), error = NULL, error_message = NULL,
+           ({_NAMES}) = (
+               SELECT {_NAMES}
+                 FROM jsonb_to_record($4::jsonb -> steps.id::text) AS given ({_COLUMNS})
+           )
+      FROM run
+     WHERE steps.id = ANY($5::bigint[]) AND steps.run_id = run.id AND steps.status = 'running'
+       AND steps.attempt = ($4::jsonb -> steps.id::text ->> 'attempt')::int
     RETURNING steps.*
 ),
 -- new rows, and those that a failed attempt has left running
@@ -212,7 +214,7 @@ moved AS (
     SELECT run.status = 'pending' AND run.epoch = $2 AND $3::jsonb IS NOT NULL AS begins,
            CASE WHEN run.status = 'pending' AND run.epoch = $2 THEN $3::jsonb END AS input,
            $8 AND run.epoch = $2 AND sums.completed_steps
-               = jsonb_array_length($4::jsonb) + jsonb_array_length($6::jsonb) AS ends
+               = cardinality($5::bigint[]) + jsonb_array_length($6::jsonb) AS ends
       FROM run, sums
 ),
 updated AS (
