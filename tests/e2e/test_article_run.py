@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,7 +77,22 @@ async def test_every_file_of_a_run_lies_where_it_belongs_and_is_what_its_row_say
         assert f"storage/{tenant_id}/{run_id}/{step}/output.json" in recorded
     for item in range(1, finished.sections + 1):
         assert f"storage/{tenant_id}/{run_id}/draft/artifacts/{item}-1/output.json" in recorded
-        assert f"storage/{tenant_id}/{run_id}/draft/artifacts/{item}-1/call-1.json" in recorded
+
+
+async def test_each_output_of_a_model_is_what_its_reply_says(
+    stack: LocalStack, client: Client, finished: Finished
+) -> None:
+    tenant_id, run_id = finished.tenant_id, finished.run_id
+    request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
+    calls = (await client.calls.ListCalls(request)).calls
+
+    for call in calls:
+        reply = await client.reply(tenant_id, call.key)
+        assert hashlib.sha256(reply).hexdigest() == call.output_digest
+        name = f"artifacts/{call.key.item}-1/output.json" if call.key.item else "output.json"
+        output = stack.file(f"storage/{tenant_id}/{run_id}/{call.key.step}/{name}")
+        assert json.loads(output.read_bytes()) == json.loads(reply)["content"]
+    assert len(calls) == 1 + 2 * finished.sections + 2
 
 
 async def test_each_call_was_paid_once_and_the_ledger_says_what_the_provider_says(

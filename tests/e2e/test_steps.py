@@ -20,6 +20,7 @@ from tests.support.public_api import (
     list_steps,
 )
 
+from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.transfer import UploadTarget
 from runs.auditor import examine
@@ -233,8 +234,7 @@ async def test_a_step_whose_reply_was_cut_off_is_not_tried_and_paid_again(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert written.retry_count == 0
     assert written.cost_micro_usd > 0
-    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
-    assert len(asked) == 1
+    assert stack.requests_of(run_id) == 1
 
 
 async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
@@ -254,8 +254,7 @@ async def test_a_step_whose_reply_was_refused_is_not_tried_and_paid_again(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert written.retry_count == 0
     assert written.cost_micro_usd > 0
-    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
-    assert len(asked) == 1
+    assert stack.requests_of(run_id) == 1
 
 
 @pytest.mark.parametrize(("ending", "reason"), [("length", "CUT"), ("filtered", "REFUSED")])
@@ -272,11 +271,10 @@ async def test_half_a_text_is_no_output(
     (written,) = await list_steps(client, tenant_id, run_id)
     assert (written.retry_count, written.output.output_path) == (0, "")
     assert written.cost_micro_usd > 0
-    asked = [line for line in stack.calls() if (line.get("idempotency") or "").startswith(run_id)]
-    assert len(asked) == 1
-    kept = f"storage/{tenant_id}/{run_id}/write/artifacts/0-1/call-1.json"
-    assert kept in run.error.message
-    assert json.loads(stack.file(kept).read_text())["content"] == "Once upon a"
+    assert stack.requests_of(run_id) == 1
+    assert f"`nagaya call reply {run_id} write` shows what there is of it" in run.error.message
+    key = call_pb2.CallKey(run_id=run_id, step="write", visit=1, call=1)
+    assert json.loads(await client.reply(tenant_id, key))["content"] == "Once upon a"
 
 
 async def test_a_history_does_not_grow_with_the_bodies(

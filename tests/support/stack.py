@@ -46,6 +46,10 @@ class LocalStack:
         path = self.layout.llmstub / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
+    def requests_of(self, run_id: str) -> int:
+        """Return how many requests a run's calls have sent to the stub."""
+        return sum((line.get("idempotency") or "").startswith(run_id) for line in self.calls())
+
     def whole_replies(self) -> set[str]:
         """Return the attempts whose replies the stub has sent whole, by their names on the wire."""
         lines = self.calls()

@@ -79,8 +79,13 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """A settled call: where its reply lies, why that ended, and what it cost."""
+    """A settled call: its reply, why that ended, and what it cost."""
 
-    reply: FilePointer
+    reply: bytes
+    """The reply, one JSON object; empty when it has more than 3 MiB, or is only in `file`."""
+    digest: str
+    """The sha256 of the reply."""
+    file: FilePointer | None
+    """The content of the reply, where that is a file, as llm-gateway stored it before."""
     finish_reason: FinishReason
     usage: CallUsage

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
-from nagaya.artifacts.v1 import artifact_pb2
+from nagaya.artifacts.v1 import artifact_pb2, upload_service_pb2, upload_service_pb2_grpc
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
 from runs.domain.failures import ReadTooLarge
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _PUTS = Limits(weight=BYTES_AT_ONCE, at_once=4)
 _MOST_PUTS = 256
+_CHUNK_BYTES = 512 << 10
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
 _TOO_LARGE = "ERROR_REASON_BATCH_TOO_LARGE"
 _FILE_TOO_LARGE = "ERROR_REASON_VALUE_TOO_LARGE"
@@ -35,6 +37,7 @@ class Artifacts:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = grpc_stubs.ArtifactServiceStub(channel)
+        self._uploads = upload_service_pb2_grpc.UploadServiceStub(channel)
         self._puts = Batcher(self._put_all, _PUTS)
 
     async def find(self, tenant_id: str, path: str) -> OutputFile | None:
@@ -60,6 +63,23 @@ class Artifacts:
         if result.WhichOneof("outcome") == "status":
             return await self._committed(tenant_id, status.from_proto(result.status))
         return output_file(result.artifact)
+
+    async def upload(self, tenant_id: str, draft: FileDraft, data: bytes) -> OutputFile:
+        """Commit a file of any size. The first commit of a path wins, as in `put`."""
+        request = upload_service_pb2.CreateUploadRequest(
+            tenant_id=tenant_id,
+            draft=_draft(draft),
+            size_bytes=len(data),
+            digest=hashlib.sha256(data).hexdigest(),
+        )
+        try:
+            created = await self._uploads.CreateUpload(request)
+            if created.WhichOneof("outcome") == "artifact":
+                return output_file(created.artifact)
+            chunks = _chunks(tenant_id, created.upload.upload_id, data)
+            return output_file((await self._stub.UploadArtifact(chunks)).artifact)
+        except Conflict as error:
+            return await self._committed(tenant_id, error)
 
     async def _put_all(
         self, group: tuple[str, str], items: list[pb.BatchPutArtifactsRequest.Item]
@@ -132,6 +152,15 @@ def output_file(artifact: artifact_pb2.Artifact) -> OutputFile:
         metrics=dict(artifact.metrics),
         fractional_metrics=dict(artifact.fractional_metrics),
     )
+
+
+async def _chunks(
+    tenant_id: str, upload_id: str, data: bytes
+) -> AsyncGenerator[pb.UploadArtifactRequest]:
+    """Yield the messages of an upload."""
+    yield pb.UploadArtifactRequest(tenant_id=tenant_id, upload_id=upload_id)
+    for begin in range(0, len(data), _CHUNK_BYTES):
+        yield pb.UploadArtifactRequest(data=data[begin : begin + _CHUNK_BYTES])
 
 
 def _pointer(pointer: FilePointer) -> artifact_pb2.ArtifactPointer:

@@ -15,6 +15,7 @@ from nagaya.llm_gateway.v1 import (
     model_pb2,
 )
 from nagaya_functions import FilePointer
+from runs.domain.failures import StepImpossible
 from runs.domain.generation import (
     CallUsage,
     FinishReason,
@@ -58,13 +59,33 @@ class LlmGateway:
     async def generate(self, request: GenerationRequest) -> GenerationResult:
         """Ask a model; the same step is answered once, however often it asks."""
         message = generation_service_pb2.GenerateRequest(
-            tenant_id=request.ref.tenant_id, spec=_spec(request)
+            tenant_id=request.ref.tenant_id, spec=_spec(request), include_reply=True
         )
         response = await self._generations.Generate(message)
         call = response.call
-        reply = FilePointer(call.output_path, call.output_digest, CONTENT)
-        finish_reason = _FINISH_REASONS.get(call.finish_reason, FinishReason.UNKNOWN)
-        return GenerationResult(reply, finish_reason, _call_usage(call))
+        return GenerationResult(
+            reply=response.reply,
+            digest=call.output_digest,
+            file=(
+                FilePointer(call.output_path, call.output_digest, CONTENT)
+                if call.output_path
+                else None
+            ),
+            finish_reason=_FINISH_REASONS.get(call.finish_reason, FinishReason.UNKNOWN),
+            usage=_call_usage(call),
+        )
+
+    async def get_reply(self, ref: StepRef, limit: int) -> bytes:
+        """Return the reply to a step's call. Raises StepImpossible if it has more bytes."""
+        request = call_service_pb2.GetReplyRequest(tenant_id=ref.tenant_id, key=_key(ref))
+        body = bytearray()
+        async for part in self._calls.GetReply(request):
+            body += part.data
+            if len(body) > limit:
+                raise StepImpossible(
+                    "REPLY_TOO_LARGE", f"the reply has more than {limit:,} bytes: ask for less"
+                )
+        return bytes(body)
 
     async def find_model_fault(
         self, tenant_id: str, need: ModelRequirement, chosen: ModelChoice | None

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jsonvalues import NotANumber, plain_number
-from nagaya_functions import FilePointer
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import FinishReason, GenerationRequest
 from runs.domain.moves import StepOutcome
-from runs.domain.outputs import FileDraft, output_name, parse_json
+from runs.worker.activities.replies import ReplyCommitter
 from runs.worker.activities.retries import retry_transient
 from runs.worker.rendering import blank_prompt, render
 from servicekit.errors import Conflict
@@ -35,7 +33,7 @@ class LlmStepRunner:
     ) -> None:
         self._contexts = contexts
         self._gateway = gateway
-        self._artifacts = artifacts
+        self._replies = ReplyCommitter(gateway, artifacts)
 
     async def run(
         self, context: RunContext, spec: StepSpec, step: LlmStep, inputs: StepInputs
@@ -64,16 +62,8 @@ class LlmStepRunner:
             if error.reason == _BLANK:
                 raise blank_prompt(values) from None
             raise
-        _check_complete(result)
-        draft = FileDraft(
-            run_id=ref.run_id,
-            step=ref.step,
-            name=output_name(ref.item, ref.visit),
-            item=ref.item,
-            visit=ref.visit,
-            metrics=await self._metrics(spec, ref, result),
-        )
-        output = await self._artifacts.copy(ref.tenant_id, result.reply, draft)
+        _check_complete(ref, result)
+        output = await self._replies.commit(ref, result, spec.metrics)
         return StepOutcome(output, result.usage, prompt)
 
     async def usage(self, ref: StepRef) -> CallUsage | None:
@@ -83,33 +73,11 @@ class LlmStepRunner:
         except StepFailed:
             return None
 
-    async def _metrics(
-        self, spec: StepSpec, ref: StepRef, result: GenerationResult
-    ) -> dict[str, float]:
-        metrics: dict[str, float] = {
-            "input_tokens": result.usage.tokens.input_tokens,
-            "output_tokens": result.usage.tokens.output_tokens,
-        }
-        if spec.metrics:
-            reply = result.reply
-            pointers = [
-                FilePointer(reply.path, reply.digest, reply.json_pointer + pointer)
-                for pointer in spec.metrics.values()
-            ]
-            found = await self._artifacts.read(ref.tenant_id, pointers)
-            for name, data in zip(spec.metrics, found, strict=True):
-                try:
-                    metrics[name] = plain_number(parse_json(data))
-                except NotANumber:
-                    raise StepImpossible(
-                        "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
-                    ) from None
-        return metrics
 
-
-def _check_complete(result: GenerationResult) -> None:
+def _check_complete(ref: StepRef, result: GenerationResult) -> None:
     """Raise StepImpossible for half a reply, or none: later steps would work on with it."""
-    kept = f"what there is of it is kept in {result.reply.path}"
+    element = f" --item {ref.item}" if ref.item else ""
+    kept = f"`nagaya call reply {ref.run_id} {ref.step}{element}` shows what there is of it"
     match result.finish_reason:
         case FinishReason.LENGTH:
             raise StepImpossible(

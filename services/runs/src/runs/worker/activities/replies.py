@@ -1,0 +1,98 @@
+"""Replies of models: their content becomes the output of a step, one file."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from jsonvalues import NotANumber, plain_number
+from nagaya_functions import FilePointer
+from runs.domain.failures import StepImpossible
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name, parse_json
+from runs.domain.replies import REPLY_LIMIT, read_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runs.domain.activities import StepRef
+    from runs.domain.generation import GenerationResult
+    from runs.domain.runs import OutputFile
+    from runs.peers.artifacts import Artifacts
+    from runs.peers.llm_gateway import LlmGateway
+
+_INLINE_BYTES = 256 << 10  # read here; more in a thread
+_LONG_AT_ONCE = 2  # in this process, so that they do not use up its memory
+
+
+class ReplyCommitter:
+    """Commits the content of replies."""
+
+    def __init__(self, gateway: LlmGateway, artifacts: Artifacts) -> None:
+        self._gateway = gateway
+        self._artifacts = artifacts
+        self._long = asyncio.Semaphore(_LONG_AT_ONCE)
+
+    async def commit(
+        self, ref: StepRef, result: GenerationResult, pointers: Mapping[str, str]
+    ) -> OutputFile:
+        """Commit a reply's content as the step's output, with the numbers at JSON pointers in it.
+
+        Raises StepFailed, and what the services refuse.
+        """
+        if result.reply:
+            return await self._put(ref, result, result.reply, pointers)
+        if result.file is not None:
+            metrics = await self._metrics_in_file(ref, result.file, pointers)
+            draft = _draft(ref, result, metrics)
+            return await self._artifacts.copy(ref.tenant_id, result.file, draft)
+        async with self._long:
+            body = await self._gateway.get_reply(ref, REPLY_LIMIT)
+            return await self._put(ref, result, body, pointers)
+
+    async def _put(
+        self, ref: StepRef, result: GenerationResult, body: bytes, pointers: Mapping[str, str]
+    ) -> OutputFile:
+        if len(body) <= _INLINE_BYTES:
+            data, metrics = read_reply(body, result.digest, pointers)
+        else:
+            data, metrics = await asyncio.to_thread(read_reply, body, result.digest, pointers)
+        draft = _draft(ref, result, metrics)
+        if len(data) <= BYTES_AT_ONCE:
+            return await self._artifacts.put(ref.tenant_id, draft, data)
+        return await self._artifacts.upload(ref.tenant_id, draft, data)
+
+    async def _metrics_in_file(
+        self, ref: StepRef, content: FilePointer, pointers: Mapping[str, str]
+    ) -> dict[str, float]:
+        if not pointers:
+            return {}
+        values = [
+            FilePointer(content.path, content.digest, content.json_pointer + pointer)
+            for pointer in pointers.values()
+        ]
+        metrics: dict[str, float] = {}
+        found = await self._artifacts.read(ref.tenant_id, values)
+        for name, data in zip(pointers, found, strict=True):
+            try:
+                metrics[name] = plain_number(parse_json(data))
+            except NotANumber:
+                raise StepImpossible(
+                    "METRIC_NOT_A_NUMBER", f"the output holds no number for {name}"
+                ) from None
+        return metrics
+
+
+def _draft(ref: StepRef, result: GenerationResult, metrics: Mapping[str, float]) -> FileDraft:
+    tokens = result.usage.tokens
+    return FileDraft(
+        run_id=ref.run_id,
+        step=ref.step,
+        name=output_name(ref.item, ref.visit),
+        item=ref.item,
+        visit=ref.visit,
+        metrics={
+            "input_tokens": tokens.input_tokens,
+            "output_tokens": tokens.output_tokens,
+            **metrics,
+        },
+    )
