@@ -128,6 +128,31 @@ async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
     assert await late == everything[150:]
 
 
+async def test_a_run_that_moves_all_the_time_does_not_hide_one_that_moves_at_last(
+    service: RunsService, watch: RunWatcher, run: Run
+) -> None:
+    busy = await service.run()
+
+    async def move() -> None:
+        while True:
+            await append(service, busy)
+            await asyncio.sleep(0.01)  # an event for each poll
+
+    async with aclosing(watch.watch("acme", run.run_id, 0)) as quiet:
+        assert await anext(quiet) != Heartbeat(1)
+        watching = asyncio.create_task(sequences(watch, busy))
+        moving = asyncio.create_task(move())
+        assert await anext(quiet) == Heartbeat(1)  # by now it is one of the quiet
+        await append(service, run)
+        part = await anext(quiet)
+        moving.cancel()
+
+    assert isinstance(part, RunEvent)
+    await finish(service, busy)
+    last = (await service.find(busy.run_id)).last_sequence
+    assert await watching == list(range(1, last + 1))
+
+
 async def test_a_watcher_that_does_not_read_does_not_hold_up_the_other(
     service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
