@@ -19,7 +19,7 @@ MAIN = 120
 FUNCTION = 40
 SERVICER_METHOD = 12
 # What all services share stays small enough to be read.
-LIBRARIES = {"dataplane": 1_800, "functions": 800, "interceptor": 1_600, "servicekit": 2_000}
+LIBRARIES = {"dataplane": 2_200, "functions": 800, "interceptor": 1_600, "servicekit": 2_000}
 
 
 def main() -> int:

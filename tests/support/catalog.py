@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from tests.support.audit_log import chain
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2 as pb
 from nagaya.llm_gateway.v1 import model_pb2
 
 if TYPE_CHECKING:
+    import asyncpg
     from tests.support.gateway_client import GatewayClient
 
 SCRIPTED_FORMATS = {
@@ -111,3 +113,10 @@ def scripted(form: str) -> tuple[model_pb2.Model, model_pb2.Price]:
     rates.cache_read_micro_usd, rates.cache_write_micro_usd = 300_000, 3_750_000
     rates.output_micro_usd = 15_000_000
     return each, rates
+
+
+async def entries_and_version(management: asyncpg.Connection) -> tuple[int, int]:
+    """Return how many entries the audit log has, and the version of the catalogue."""
+    await chain(management)
+    entries = await management.fetchval("SELECT count(*) FROM audit_logs")
+    return entries, await management.fetchval("SELECT version FROM llm_catalog")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.audit_log import chain
 
 from servicekit.errors import Forbidden
 
@@ -43,6 +44,7 @@ async def traces(database: asyncpg.Connection, client: ArtifactsClient) -> dict[
 
 async def authors(database: asyncpg.Connection, client: ArtifactsClient) -> dict[str, str]:
     """Return who made which file of a run, by what the audit log says."""
+    await chain(database)
     rows = await database.fetch(
         "SELECT resource_id, user_id FROM audit_logs"
         " WHERE resource_type = 'artifact' AND resource_id LIKE $1",

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tests.support.artifacts_client import MEBIBYTE, digest_of, pointer, reason_of
+from tests.support.audit_log import chain
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
@@ -26,6 +27,7 @@ async def test_small_files_are_committed_at_once(
     assert [r.artifact.digest for r in results] == list(map(digest_of, bodies.values()))
     for name, body in bodies.items():
         assert client.on_disk(client.path(name)).read_bytes() == body
+    await chain(database)
     assert await database.fetchval(
         "SELECT count(*) FROM audit_logs WHERE resource_id LIKE $1", client.path("%")
     ) == len(bodies)

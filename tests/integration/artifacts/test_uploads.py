@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from tests.support.artifacts_client import MEBIBYTE, digest_of, pieces
+from tests.support.audit_log import chain
 
 from artifacts.store.writes import SAME_BYTES_SECONDS
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
@@ -60,6 +61,7 @@ async def test_an_upload_says_what_it_is_and_what_was_counted(
     assert committed.metrics == {"bytes": 24, "characters": 24, "output_tokens": 7}
     assert dict(committed.metadata) == {"source": "ada"}
     assert committed.create_time.seconds > 0
+    await chain(database)
     log = await database.fetchrow(
         "SELECT user_id, action, resource_type FROM audit_logs WHERE resource_id = $1",
         committed.path,

@@ -6,6 +6,7 @@ import pytest
 from tests.integration.dataplane.registry import Registry
 from tests.integration.dataplane.work_tables import KINDS, PLAIN, SQL, Tables
 
+from dataplane.audit_chainer import AuditChainer
 from dataplane.tenants import DataPlane, connect_data_plane
 from interceptor.testing import RunningServer, serve
 from servicekit.testing import Keys
@@ -32,7 +33,9 @@ async def running(registry: Registry, tmp_path: Path) -> AsyncIterator[RunningSe
 
 
 @pytest.fixture
-async def data(running: RunningServer) -> AsyncIterator[DataPlane]:
+async def data(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DataPlane]:
+    """What a service has, without the passes: tests count its connections."""
+    monkeypatch.setattr(AuditChainer, "used", lambda *_: None)
     async with (
         running.workload_channel("runs") as channel,
         connect_data_plane(channel, "runs", budget=3) as data,

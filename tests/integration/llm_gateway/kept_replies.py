@@ -24,7 +24,10 @@ KEPT = """
 """
 FILES = "SELECT count(*) FROM artifacts WHERE run_id = $1::text::uuid"
 SETTLEMENTS = """
-    SELECT count(*) FROM audit_logs
+    SELECT count(*) FROM (
+               SELECT action, resource_id FROM audit_logs
+                UNION ALL
+               SELECT action, resource_id FROM audit_unchained) AS entry
      WHERE action = 'call.settle' AND starts_with(resource_id, $1)
 """
 

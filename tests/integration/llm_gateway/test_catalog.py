@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from tests.support.audit_log import chain
 from tests.support.catalog import (
+    entries_and_version,
     model,
     new_name,
     price,
@@ -184,6 +186,7 @@ async def test_every_change_is_one_version_and_one_row_in_the_audit_log(
     await set_default(client, step, "claude", "pro")
     after = await management.fetchval("SELECT version FROM llm_catalog")
 
+    await chain(management)
     row = await management.fetchrow("SELECT * FROM audit_logs WHERE resource_id = $1", step)
     assert after == before + 1
     assert row is not None
@@ -202,18 +205,15 @@ async def test_what_is_set_as_it_is_already_is_no_change(
     await set_default(client, step, "claude", "pro")
     await set_provider(client, provider_id, "https://api.example.com", 3)
     await set_override(client, step, "claude", "pro")
-    count = "SELECT (SELECT count(*) FROM audit_logs), (SELECT version FROM llm_catalog)"
-    before = await management.fetchrow(count)
+    before = await entries_and_version(management)
 
     await set_model(client, newer)
     await set_default(client, step, "claude", "pro")
     await set_provider(client, provider_id, "https://api.example.com", 3)
-    assert await management.fetchrow(count) == before
+    assert await entries_and_version(management) == before
 
     await set_model(client, older)  # it is the latest of its class now, and was not before
-    after = await management.fetchrow(count)
-    assert before is not None
-    assert after == (before[0] + 1, before[1] + 1)
+    assert await entries_and_version(management) == (before[0] + 1, before[1] + 1)
 
 
 async def test_an_override_that_is_set_as_it_is_already_is_no_change(
@@ -223,6 +223,7 @@ async def test_an_override_that_is_set_as_it_is_already_is_no_change(
     for model_class in ("pro", "pro", "standard", "standard", "pro"):
         await set_override(client, step, "claude", model_class)
 
+    await chain(client.database)
     entries = await client.database.fetch(
         "SELECT action FROM audit_logs WHERE resource_id = $1", step
     )

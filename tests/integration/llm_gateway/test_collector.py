@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.audit_log import chain
 from tests.support.gateway_client import Refused
 from tests.support.waiting import wait_until
 
@@ -105,6 +106,7 @@ async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
     assert (call.state, states(call)) == (SETTLED, [SETTLED])
     assert call.usage.output_tokens == sent["output_tokens"]
     assert call.attempts[0].provider_request_id == sent["request_id"]
+    await chain(client.database)
     entries = await client.database.fetch(
         "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{client.run_id}/%"
     )

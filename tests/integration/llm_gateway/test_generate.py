@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.audit_log import chain
 from tests.support.gateway_client import GatewayClient, Refused, by_id, of_class, struct
 
 from nagaya.llm_gateway.v1 import call_pb2
@@ -45,6 +46,7 @@ async def test_a_reply_is_sent_for_once_stored_and_settled(client: GatewayClient
 async def test_settling_leaves_one_row_in_the_audit_log(client: GatewayClient) -> None:
     await client.generate()
 
+    await chain(client.database)
     rows = await client.database.fetch(
         "SELECT user_id, action, details FROM audit_logs WHERE resource_id LIKE $1",
         f"{client.run_id}%",

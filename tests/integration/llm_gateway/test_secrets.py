@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support.audit_log import chain
 from tests.support.gateway_client import REDO, Refused, by_id
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def test_no_key_prompt_or_reply_is_in_a_log_a_table_or_a_refusal(
                 refusals.append(f"{error} {error.metadata}")
 
     logs = {log.name: log.read_text() for log in stack.folder.glob("*.log")}
+    await chain(client.database)
     rows = [
         str(dict(row))
         for table in ("llm_calls", "llm_call_attempts", "audit_logs")

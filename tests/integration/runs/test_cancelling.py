@@ -11,6 +11,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.integration.runs.recording_worker import WORKFLOWS, RecordedActivities
+from tests.support.audit_log import chain
 from tests.support.runs_service import make_due
 from tests.support.waiting import wait_until
 
@@ -85,7 +86,8 @@ async def test_a_run_whose_workflow_is_lost_is_cancelled_at_once(
     assert again == cancelled == await service.find(run.run_id)
     assert await events(database) == ENDED
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
-    actions = await database.fetch("SELECT action, resource_id FROM audit_logs ORDER BY id")
+    await chain(database)
+    actions = await database.fetch("SELECT action, resource_id FROM audit_logs ORDER BY sequence")
     assert [tuple(row) for row in actions[-2:]] == [
         ("run.create", run.run_id),
         ("run.cancel", run.run_id),

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.audit_log import chain
 from tests.support.runs_client import RunsClient, reason
 
 from nagaya.llm_gateway.v1 import model_pb2
@@ -57,6 +58,7 @@ async def test_each_step_without_a_model_is_reported_and_nothing_is_left(
 ) -> None:
     await ready(client, "outline", "draft", "polish")
     models.refusals = {"outline": Unresolved(), "polish": Incapable()}
+    await chain(database)
     audited = await database.fetchval("SELECT count(*) FROM audit_logs")
     with pytest.raises(InvalidInput) as refusal:
         await client.run(inline=1)
@@ -68,6 +70,7 @@ async def test_each_step_without_a_model_is_reported_and_nothing_is_left(
     ]
     assert refusal.value.metadata == {"step": "outline", "gateway_reason": Unresolved.reason}
     assert [await database.fetchval(f"SELECT count(*) FROM {name}") for name in TABLES] == [0] * 3
+    await chain(database)
     assert await database.fetchval("SELECT count(*) FROM audit_logs") == audited
     assert await registry.fetchval("SELECT count(*) FROM runs_pending_work") == 0
 

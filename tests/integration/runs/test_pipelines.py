@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from tests.support.audit_log import chain
 
 from nagaya.runs.v1 import pipeline_pb2
 from runs.api.app.pipelines import Pipelines
@@ -104,6 +105,7 @@ async def test_a_step_without_a_prompt_is_refused_and_stores_nothing(
 
     assert refusal.value.metadata == {"step": "outline", "variable": ""}
     assert await database.fetchval("SELECT count(*) FROM pipelines") == 0
+    await chain(database)
     assert await database.fetchval("SELECT count(*) FROM audit_logs") == 0
 
 

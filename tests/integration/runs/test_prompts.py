@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.audit_log import chain
 
 from runs.api.app.prompts import Prompts
 from runs.errors import PromptTemplateInvalid, PromptVersionNotFound, RequestIdReused
@@ -98,6 +99,7 @@ async def test_activating_a_version_that_does_not_exist_changes_nothing(
         await prompts.activate("acme", "outline", 7)
 
     assert await database.fetchval("SELECT version FROM prompts WHERE is_active") == 1
+    await chain(database)
     assert await database.fetchval("SELECT count(*) FROM audit_logs") == 2
 
 
@@ -109,6 +111,7 @@ async def test_activating_the_active_version_changes_nothing(
     again = await prompts.activate("acme", "outline", 1)
 
     assert again == first
+    await chain(database)
     actions = await database.fetch("SELECT action FROM audit_logs ORDER BY sequence")
     assert [row["action"] for row in actions] == ["prompt.create", "prompt.activate"]
 

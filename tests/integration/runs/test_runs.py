@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from tests.support.audit_log import chain
 
 from runs.domain.runs import RunStatus
 from runs.errors import (
@@ -32,6 +33,7 @@ OUTLINE = {
 
 
 async def counts(database: asyncpg.Connection) -> dict[str, int]:
+    await chain(database)
     tables = ("runs", "run_events", "outbox", "audit_logs")
     return {name: await database.fetchval(f"SELECT count(*) FROM {name}") for name in tables}
 

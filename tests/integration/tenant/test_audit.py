@@ -49,6 +49,7 @@ async def test_the_log_is_a_chain_that_anybody_can_compute(
         await audit.append(connection, "prompt.activate", "prompt", "outline/1")
 
     async with service.tenant_pools.connection("acme") as connection:
+        await audit.chain_all(connection)
         rows = await connection.fetch("SELECT * FROM audit_logs ORDER BY sequence")
         head = await connection.fetchrow("SELECT sequence, digest FROM audit_head")
     assert head is not None
@@ -70,6 +71,7 @@ async def test_entries_written_at_once_have_no_gap(service: Composition, acme: T
     await asyncio.gather(*map(write, range(20)), return_exceptions=True)
 
     async with service.tenant_pools.connection("acme") as connection:
+        await audit.chain_all(connection)
         rows = await connection.fetch("SELECT sequence FROM audit_logs ORDER BY sequence")
     assert [row["sequence"] for row in rows] == list(range(1, 17))
 
@@ -83,9 +85,16 @@ async def test_the_services_role_can_add_to_the_log_and_nothing_else(
         "TRUNCATE audit_logs",
         "INSERT INTO audit_logs (user_id, action, resource_type, resource_id, sequence,"
         " database_role, digest) VALUES ('eve', 'a', 'b', 'c', 9, 'd', repeat('0', 64))",
+        "UPDATE audit_unchained SET user_id = 'eve'",
+        "DELETE FROM audit_unchained",
+        "TRUNCATE audit_unchained",
+        "INSERT INTO audit_unchained (user_id, action, resource_type, resource_id, database_role)"
+        " VALUES ('eve', 'a', 'b', 'c', 'd')",
+        "SELECT nextval('audit_logs_id_seq')",
         "UPDATE audit_head SET sequence = 0",
         "DROP TABLE audit_logs",
         "ALTER TABLE audit_logs DISABLE TRIGGER ALL",
+        "ALTER TABLE audit_unchained DISABLE TRIGGER ALL",
         "INSERT INTO schema_migrations VALUES ('runs', 99, 'x', repeat('0', 64))",
         "SELECT nagaya_note_migration(99, 'x', repeat('0', 64))",
         "UPDATE tenant_identity SET tenant_id = 'globex'",
@@ -97,8 +106,10 @@ async def test_the_services_role_can_add_to_the_log_and_nothing_else(
 
 
 async def test_even_the_owner_and_the_superuser_are_refused(
-    postgres: PostgresServer, acme: Tenant
+    service: Composition, postgres: PostgresServer, acme: Tenant
 ) -> None:
+    async with service.tenant_pools.transaction("acme") as own:
+        await audit.append(own, "prompt.create", "prompt", "outline/1")
     connection = await asyncpg.connect(postgres.superuser_url(acme.database.name))
     try:
         for role in ("postgres", acme.database.migration("tenant")):
@@ -107,9 +118,14 @@ async def test_even_the_owner_and_the_superuser_are_refused(
                 "UPDATE audit_logs SET user_id = 'eve'",
                 "DELETE FROM audit_logs",
                 "TRUNCATE audit_logs",
+                "UPDATE audit_unchained SET user_id = 'eve'",
+                "DELETE FROM audit_unchained",
+                "TRUNCATE audit_unchained",
             ):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only be added to"):
                     await connection.execute(sql)
+        await connection.execute("SELECT audit_chain(10)")
+        assert await connection.fetchval("SELECT count(*) FROM audit_logs") == 2
     finally:
         await connection.close()
 
@@ -118,3 +134,78 @@ async def test_a_body_does_not_fit_into_the_details(service: Composition, acme: 
     with pytest.raises(asyncpg.CheckViolationError):
         async with service.tenant_pools.transaction("acme") as connection:
             await audit.append(connection, "a", "b", "c", {"body": "x" * 20_000})
+
+
+async def test_a_writer_waits_for_no_other_writer(service: Composition, acme: Tenant) -> None:
+    pools = service.tenant_pools
+    async with pools.transaction("acme") as first, asyncio.timeout(10):
+        await audit.append(first, "prompt.create", "prompt", "slow")
+        async with pools.transaction("acme") as second:
+            await audit.append(second, "prompt.create", "prompt", "quick")
+        async with pools.connection("acme") as reader:
+            await audit.chain_all(reader)
+
+    async with pools.connection("acme") as reader:
+        await audit.chain_all(reader)
+        rows = await reader.fetch("SELECT id, resource_id FROM audit_logs ORDER BY sequence")
+    assert [row["resource_id"] for row in rows] == ["acme", "quick", "slow"]
+    assert rows[2]["id"] < rows[1]["id"]  # the chain's order is that of the passes
+
+
+async def test_passes_at_the_same_time_chain_each_entry_once(
+    service: Composition, acme: Tenant
+) -> None:
+    writing = True
+
+    async def write(writer: int) -> None:
+        for number in range(50):
+            async with service.tenant_pools.transaction("acme") as connection:
+                await audit.append(connection, "prompt.create", "prompt", f"{writer}/{number}")
+
+    async def chain() -> None:
+        while writing:
+            async with service.tenant_pools.connection("acme") as connection:
+                await audit.chain(connection, 7)
+
+    passes = asyncio.gather(chain(), chain())
+    await asyncio.gather(*map(write, range(4)))
+    writing = False
+    await passes
+
+    async with service.tenant_pools.connection("acme") as connection:
+        await audit.chain_all(connection)
+        rows = await connection.fetch("SELECT * FROM audit_logs ORDER BY sequence")
+        assert not await connection.fetchval("SELECT count(*) FROM audit_unchained")
+    digest = "0" * 64
+    for number, row in enumerate(rows, start=1):
+        digest = digest_of(digest, row)
+        assert (row["sequence"], row["digest"]) == (number, digest)
+    names = [row["resource_id"] for row in rows[1:]]
+    assert sorted(names) == sorted(f"{n // 50}/{n % 50}" for n in range(200))
+    for writer in range(4):  # what one has written after the other stands after it
+        own = [int(name.partition("/")[2]) for name in names if name.startswith(f"{writer}/")]
+        assert own == sorted(own)
+
+
+async def test_a_pass_that_is_cancelled_changes_nothing(
+    service: Composition, acme: Tenant, postgres: PostgresServer
+) -> None:
+    async with service.tenant_pools.transaction("acme") as connection:
+        await audit.append(connection, "prompt.create", "prompt", "outline/1")
+    holder = await asyncpg.connect(postgres.superuser_url(acme.database.name))
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT * FROM audit_head FOR UPDATE")
+            with pytest.raises(TimeoutError):
+                async with (
+                    asyncio.timeout(0.1),
+                    service.tenant_pools.connection("acme") as connection,
+                ):
+                    await audit.chain(connection)
+        assert await holder.fetchval("SELECT count(*) FROM audit_unchained") == 1
+    finally:
+        await holder.close()
+
+    async with service.tenant_pools.connection("acme") as connection:
+        assert (await audit.chain(connection)).count == 1
+        assert await connection.fetchval("SELECT max(sequence) FROM audit_logs") == 2

@@ -14,6 +14,7 @@ from tests.integration.tenant.harness import (
     publish_both,
     started,
 )
+from tests.support.audit_log import chain
 
 from tenant.composition import Composition, compose
 from tenant.domain.tenants import TenantState
@@ -73,6 +74,8 @@ async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
         assert {tuple(row) for row in applied} == {
             ("tenant", 1),
             ("tenant", 2),
+            ("tenant", 3),
+            ("tenant", 4),
             ("runs", 1),
             ("artifacts", 1),
         }
@@ -86,6 +89,7 @@ async def test_a_creation_is_recorded_in_both_logs(
     sql = "SELECT user_id FROM audit_logs WHERE action = 'tenant.create' AND resource_id = 'acme'"
     async with service.tenant_pools.connection("acme") as connection:
         assert await connection.fetchval(sql) == "ada"
+    await chain(management)
     assert await management.fetchval(sql) == "ada"
 
 
@@ -258,6 +262,7 @@ async def check_complete(
         applied = await connection.fetch("SELECT service FROM schema_migrations")
     assert [row["action"] for row in audited] == ["tenant.create"]
     assert {row["service"] for row in applied} == {"tenant", "runs", "artifacts"}
+    await chain(management)
     audited = await management.fetch("SELECT FROM audit_logs WHERE action = 'tenant.create'")
     assert len(audited) == 1
 

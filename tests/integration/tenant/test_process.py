@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.audit_log import chain
 from tests.support.old_postgres import OldPostgres
 from tests.support.waiting import wait_until
 
@@ -176,6 +177,7 @@ async def test_killed_at_any_instant_of_a_creation_it_finishes_it_once_asked_aga
     for name in names:
         mine = [row["rolcanlogin"] for row in roles if f"t_{row['of']}" == name]
         assert sorted(mine) == [False] * 5 + [True] * 4
+    await chain(management)
     audited = await management.fetch(
         "SELECT resource_id FROM audit_logs WHERE action = 'tenant.create'"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from tests.integration.tenant.harness import ARTIFACTS, RUNS, migration
+from tests.support.audit_log import chain
 
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.schema import Publication
@@ -30,6 +31,7 @@ async def applied(service: Composition, tenant_id: str) -> set[tuple[str, int]]:
 
 
 async def audited(management: asyncpg.Connection, service_name: str) -> list[str]:
+    await chain(management)
     rows = await management.fetch(
         """
         SELECT details ->> 'migrations' AS migrations FROM audit_logs
@@ -194,6 +196,8 @@ async def test_services_and_replicas_publish_at_the_same_time(
         assert await applied(service, name) == {
             ("tenant", 1),
             ("tenant", 2),
+            ("tenant", 3),
+            ("tenant", 4),
             ("runs", 1),
             ("runs", 2),
             ("artifacts", 1),

@@ -61,10 +61,11 @@ async def definitions(connection: Connection) -> dict[str, str]:
           FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname <> 'tenants_changed'
          UNION ALL
         SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-         WHERE conrelid::regclass::text IN ('audit_logs', 'audit_head', 'schema_migrations')
+         WHERE conrelid::regclass::text IN (
+                'audit_logs', 'audit_head', 'audit_unchained', 'schema_migrations')
          UNION ALL
         SELECT tgname, regexp_replace(pg_get_triggerdef(oid), 'ON \\S+', '') FROM pg_trigger
-         WHERE tgrelid = 'audit_logs'::regclass
+         WHERE tgrelid IN ('audit_logs'::regclass, 'audit_unchained'::regclass)
         """
     )
     return {row["name"]: row["definition"] for row in rows}
@@ -92,7 +93,7 @@ async def test_both_databases_have_the_same_foundation(
     own = await asyncpg.connect(postgres.superuser_url(tenant.database.name))
     try:
         assert await definitions(own) == await definitions(management)
-        for table in ("audit_logs", "audit_head", "schema_migrations"):
+        for table in ("audit_logs", "audit_head", "audit_unchained", "schema_migrations"):
             assert await columns(own, table) == await columns(management, table)
     finally:
         await own.close()
@@ -127,6 +128,7 @@ async def test_tables_belong_to_the_migration_role_of_their_service(
     assert holders["runs"] == holders["added"] == [tenant.database.migration("runs")]
     assert holders["artifacts"] == [tenant.database.migration("artifacts")]
     assert holders["audit_logs"] == [tenant.database.migration("tenant")]
+    assert holders["audit_unchained"] == [tenant.database.migration("tenant")]
     assert locale is not None
     assert tuple(locale) == ("b", "C.UTF-8")
 
@@ -142,6 +144,7 @@ async def test_only_this_services_tables_are_in_the_management_database_at_first
     assert {row["tablename"] for row in rows} == {
         "audit_head",
         "audit_logs",
+        "audit_unchained",
         "db_servers",
         "installation",
         "management_credentials",

@@ -164,11 +164,11 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
             break
 
     assert [(one.tenant_id, one.service, one.applied_number) for one in found] == [
-        ("", "tenant", 3),
+        ("", "tenant", 4),
         *(
             (name, service, number)
             for name in ("acme", "globex")
-            for service, number in (("artifacts", 1), ("runs", 1), ("tenant", 2))
+            for service, number in (("artifacts", 1), ("runs", 1), ("tenant", 4))
         ),
     ]
     assert all(one.published_number == one.applied_number and not one.failure for one in found)

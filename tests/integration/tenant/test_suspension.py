@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from tests.integration.tenant.harness import RUNS, killed_after, migration, started
+from tests.support.audit_log import chain
 
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed, TenantNotFound, TenantNotReady
@@ -128,6 +129,7 @@ async def test_suspending_and_resuming_twice_changes_nothing(
     assert await service.tenants.suspend("acme") == suspended
     await service.tenants.resume("acme")
 
+    await chain(management)
     rows = await management.fetch(
         "SELECT action FROM audit_logs WHERE resource_id = 'acme' ORDER BY sequence"
     )

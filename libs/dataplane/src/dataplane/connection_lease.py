@@ -22,13 +22,16 @@ class ConnectionLease:
 
     `transactional`: the block is one transaction, committed when it ends without an error. A
     connection that breaks inside the block raises DatabaseUnavailable, a statement of more than
-    30 s DeadlineExceeded.
+    30 s DeadlineExceeded. `is_use`: who waits for uses of the database is told.
     """
 
-    def __init__(self, databases: Databases, tenant_id: str, *, transactional: bool) -> None:
+    def __init__(
+        self, databases: Databases, tenant_id: str, *, transactional: bool, is_use: bool = True
+    ) -> None:
         self._databases = databases
         self._tenant_id = tenant_id
         self._transactional = transactional
+        self._is_use = is_use
         self._transaction: Transaction | None = None
 
     async def __aenter__(self) -> Connection:
@@ -58,6 +61,8 @@ class ConnectionLease:
             self._pool.server.abandon(self._connection, self._pool)
         else:
             self._pool.server.release(self._connection, self._pool)
+        if self._is_use:
+            self._databases.used(self._tenant_id)
         if mapped is not None:
             raise mapped from first
         if error is None and end_error is not None:

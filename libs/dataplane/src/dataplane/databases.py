@@ -55,6 +55,7 @@ class Databases:
         self._opening: dict[str, asyncio.Task[Pool]] = {}
         self._refused: dict[str, tuple[float, DomainError]] = {}
         self._address_checks: dict[str, asyncio.Task[None]] = {}
+        self._use_listeners: list[Callable[[str], None]] = []
         if directory is not None:
             directory.on_change(self.drop)
 
@@ -78,6 +79,15 @@ class Databases:
     async def find(self, tenant_id: str) -> None:
         """Raise what `acquire` would raise before it waits for a connection."""
         await self._pool(tenant_id)
+
+    def on_use(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of each tenant whose database has been used."""
+        self._use_listeners.append(listener)
+
+    def used(self, tenant_id: str) -> None:
+        """Tell the listeners that a connection has been used and is released."""
+        for listener in self._use_listeners:
+            listener(tenant_id)
 
     def drop(self, tenant_id: str) -> None:
         """Drop a pool; connections in use are closed when they are released."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataplane.audit_chainer import AuditChainer
 from dataplane.connection_lease import ConnectionLease
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
@@ -103,14 +104,17 @@ async def connect_data_plane(
 ) -> AsyncGenerator[DataPlane]:
     """Follow the registry of tenants, and open pools for the databases that it names.
 
+    Their audit entries are chained in the background, a last time when the block ends.
     `budget` is how many connections this process may hold open to one database server.
     """
     directory = TenantDirectory(tenant_channel)
     databases = Databases(_resolver(tenant_channel), service_name, budget, directory)
+    chainer = AuditChainer(databases)
     directory.start()
     try:
         yield DataPlane(TenantPools(databases), ManagementPool(databases), directory)
     finally:
+        await chainer.stop()
         await directory.close()
         databases.close()
         await databases.settled()

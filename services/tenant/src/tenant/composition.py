@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import Databases
 from dataplane.tenants import ManagementPool, TenantPools
 from tenant.app.connection_resolver import ConnectionResolver
@@ -63,7 +64,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     migrator = Migrator(server)
     bootstrap = Bootstrap(server, migrator, migrations, key_ring, limit)
     to_management = Databases(bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS)
-    management = ManagementPool(to_management)
+    management, chainer = ManagementPool(to_management), AuditChainer(to_management)
     locks = AdvisoryLocks(management, _LOCK_LIMIT)
     rollout = Rollout(migrator)
     activation = TenantActivation(rollout)
@@ -91,5 +92,6 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         )
     finally:
         await watch_cache.stop()
+        await chainer.stop()
         for closed in (to_tenants, to_management, server):
             closed.close()

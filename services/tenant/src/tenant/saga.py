@@ -15,6 +15,7 @@ from tenant.domain.tenants import Tenant, TenantState
 from tenant.errors import MigrationFailed, MigrationsUnpublished, TenantNotFound
 from tenant.store import (
     applied_migrations,
+    audit_logs,
     credentials,
     databases,
     identities,
@@ -197,6 +198,7 @@ class TenantCreation:
                 if await identities.insert(own, tenant_id):
                     details = {"name": tenant.name}
                     await audit.append(own, "tenant.create", "tenant", tenant_id, details)
+            await audit_logs.chain(own)
         finally:
             own.terminate()
 

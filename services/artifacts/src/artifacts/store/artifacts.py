@@ -133,7 +133,7 @@ async def commit(
 
     Returns the committed files by path. Left out are paths whose lease `writer` has lost and, with
     `only_held`, files of runs that are not held. Raises RunNotFound. It is one statement, audit
-    included, because an audit entry locks the tenant's log until its transaction ends.
+    included.
     """
     tenant_id = submissions[0].draft.key.tenant_id
     ordered = sorted(submissions, key=lambda file: file.path)  # as writes.take locks them

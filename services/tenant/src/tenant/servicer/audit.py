@@ -27,6 +27,8 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         tenant_id = request.tenant_id
         lease = self._tenants.connection(tenant_id) if tenant_id else self._management.connection()
         async with lease as connection:
+            if not request.page_token:
+                await audit_logs.chain(connection)
             page = await audit_logs.page(connection, request.page_size, request.page_token)
         return pb.ListAuditLogsResponse(
             audit_logs=map(wire.audit_log, page.items), next_page_token=page.next_token

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from dataplane import paging
+import asyncpg
+
+from dataplane import audit, paging
 from tenant.domain.audit import AuditLog
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from dataplane.pools import Connection
+
+
+async def chain(connection: Connection) -> None:
+    """Chain what is committed, so that it is read; not in a database that is behind."""
+    with contextlib.suppress(asyncpg.UndefinedFunctionError):
+        await audit.chain_all(connection)
 
 
 async def page(connection: Connection, size: int, token: str) -> paging.Page[AuditLog]:
