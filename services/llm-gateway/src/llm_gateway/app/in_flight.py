@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_gateway.domain.attempts import AttemptUsage
@@ -85,7 +86,7 @@ class InFlightCall:
         self._pieces: list[str] = []
         self._offsets: list[int] = []
         self._length = 0
-        self._changed: asyncio.Event | None = None  # there is one while a reader waits
+        self._readers: set[asyncio.Future[None]] = set()  # those that wait
 
     @property
     def text(self) -> str:
@@ -136,21 +137,38 @@ class InFlightCall:
         After `until` (on the clock of time.monotonic) another process is not waited for.
         """
         while True:
-            changed = self._changed = self._changed or asyncio.Event()
             while (delta := self._next_delta(cursor)) is not None:
                 yield delta
-            if self.task.done():
+            if self.task.done() or (self.held_elsewhere and time.monotonic() >= until):
                 return
-            left = until - time.monotonic() if self.held_elsewhere else None
-            if left is not None and left <= 0:
-                return
-            waiting = asyncio.ensure_future(changed.wait())
+            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.add(change)
             try:
-                await asyncio.wait(
-                    (waiting, self.task), timeout=left, return_when=asyncio.FIRST_COMPLETED
-                )
+                await self._wait(change, until if self.held_elsewhere else None)
             finally:
-                waiting.cancel()
+                self._readers.discard(change)
+
+    async def has_ended(self, until: float) -> bool:
+        """Wait for the end of the call, but not after `until` (on the clock of time.monotonic)."""
+        if not self.task.done():
+            await self._wait(asyncio.get_running_loop().create_future(), until)
+        return self.task.done()
+
+    async def _wait(self, change: asyncio.Future[None], until: float | None) -> None:
+        """Wait for a change, for the end of the call, or until a moment; then `change` is done."""
+        # asyncio.wait, with a task or a shield for each side, takes five times as long.
+        timer = None
+        if until is not None:
+            seconds = max(until - time.monotonic(), 0.0)
+            timer = asyncio.get_running_loop().call_later(seconds, _wake, change)
+        wake = partial(_wake, change)
+        self.task.add_done_callback(wake)
+        try:
+            await change
+        finally:
+            self.task.remove_done_callback(wake)
+            if timer is not None:
+                timer.cancel()
 
     def _next_delta(self, cursor: Cursor) -> Delta | None:
         if not self.attempt:
@@ -170,9 +188,8 @@ class InFlightCall:
         return delta
 
     def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        for reader in self._readers:
+            _wake(reader)
 
 
 class InFlightCalls:
@@ -270,3 +287,8 @@ class InFlightCalls:
                 "leases were not renewed",
                 extra={"event": "lease.renewal_failed", "reason": error.reason},
             )
+
+
+def _wake(change: asyncio.Future[None], _: object = None) -> None:
+    if not change.done():
+        change.set_result(None)

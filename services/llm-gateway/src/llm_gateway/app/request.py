@@ -82,17 +82,15 @@ class RequestHandler:
         None when it stopped at a policy of FAIL where this request says REDO. Raises CallInFlight
         near the deadline when another process is working on it, and when this process stops.
         """
-        left = deadline - ANSWER_SECONDS - time.monotonic()
-        done, _ = await asyncio.wait((in_flight.task,), timeout=max(left, 0.0))
-        if not done and in_flight.held_elsewhere:
-            raise CallInFlight
+        if not await in_flight.has_ended(deadline - ANSWER_SECONDS):
+            if in_flight.held_elsewhere:
+                raise CallInFlight
+            await asyncio.wait((in_flight.task,))
         try:
-            return await asyncio.shield(in_flight.task)
+            return in_flight.task.result()
         except asyncio.CancelledError:
-            if in_flight.task.cancelled():
-                message = "the process that made this call stops, and another may go on with it"
-                raise CallInFlight(message) from None
-            raise
+            message = "the process that made this call stops, and another may go on with it"
+            raise CallInFlight(message) from None
         except CallOutcomeUnknown:
             policies = (in_flight.request.unknown_policy, request.unknown_policy)
             if policies == (UnknownPolicy.FAIL, UnknownPolicy.REDO):
