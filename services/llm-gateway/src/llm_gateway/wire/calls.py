@@ -7,7 +7,7 @@ from uuid import UUID
 
 from llm_gateway.domain.attempts import CallState
 from llm_gateway.domain.calls import CallKey
-from llm_gateway.domain.usage import USAGE_FIELDS, FinishReason
+from llm_gateway.domain.usage import FinishReason
 from llm_gateway.wire.models import resolution
 from nagaya.llm_gateway.v1 import call_pb2 as pb
 from servicekit.times import timestamp
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.usage import Usage
 
-_STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in CallState}
+_NUMBERS = {state: pb.CallState.Value(f"CALL_STATE_{state.name}") for state in CallState}
+_STATES = {number: state for state, number in _NUMBERS.items()}
 _FINISHES = {
     reason: pb.FinishReason.Value(f"FINISH_REASON_{reason.name}")
     for reason in FinishReason
@@ -50,13 +51,14 @@ def call(call: LlmCall) -> pb.Call:
             visit=call.key.visit,
             call=call.key.call,
         ),
-        state=_state(call.state),
+        state=_NUMBERS[call.state],
         resolution=resolution(call.resolution),
         request_digest=call.request_digest,
         usage=usage(call.usage),
         cost_micro_usd=call.cost_micro_usd,
         attempts=map(attempt, call.attempts),
         create_time=timestamp(call.created_at),
+        end_time=None if call.ended_at is None else timestamp(call.ended_at),
         user_id=call.user_id,
     )
     if call.output is not None:
@@ -66,15 +68,13 @@ def call(call: LlmCall) -> pb.Call:
         message.finish_reason = _FINISHES.get(
             call.output.finish_reason, pb.FINISH_REASON_UNSPECIFIED
         )
-    if call.ended_at is not None:
-        message.end_time.FromDatetime(call.ended_at)
     return message
 
 
 def attempt(attempt: CallAttempt) -> pb.CallAttempt:
-    message = pb.CallAttempt(
+    return pb.CallAttempt(
         attempt=attempt.number,
-        state=_state(attempt.state),
+        state=_NUMBERS[attempt.state],
         provider_request_id=attempt.provider_request_id,
         http_status=attempt.http_status,
         error=attempt.error,
@@ -84,10 +84,8 @@ def attempt(attempt: CallAttempt) -> pb.CallAttempt:
         note=attempt.note,
         provider_error=_provider_error(attempt.provider_error) if attempt.provider_error else None,
         dispatch_time=timestamp(attempt.dispatched_at),
+        end_time=None if attempt.ended_at is None else timestamp(attempt.ended_at),
     )
-    if attempt.ended_at is not None:
-        message.end_time.FromDatetime(attempt.ended_at)
-    return message
 
 
 def _provider_error(error: ProviderError) -> pb.ProviderError:
@@ -109,8 +107,10 @@ def run_usage(run_id: UUID, usage_of_run: RunUsage | None) -> pb.RunUsage:
 
 
 def usage(usage: Usage) -> pb.Usage:
-    return pb.Usage(**{name: getattr(usage, name) for name in USAGE_FIELDS})
-
-
-def _state(state: CallState) -> pb.CallState.ValueType:
-    return pb.CallState.Value(f"CALL_STATE_{state.name}")
+    return pb.Usage(
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )

@@ -11,6 +11,7 @@ from llm_gateway.domain.models import (
     ModelClass,
     ModelId,
     Provider,
+    ResolutionRule,
     StepDefault,
     WireFormat,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
 
 _NANOS = 1_000_000_000
+_RULES = {rule: pb.ResolutionRule.Value(f"RESOLUTION_RULE_{rule.name}") for rule in ResolutionRule}
 _FORMATS = {pb.WireFormat.Value(f"WIRE_FORMAT_{format_.name}"): format_ for format_ in WireFormat}
 
 
@@ -162,7 +164,7 @@ def resolution(chosen: Resolution) -> pb.Resolution:
         model_id=chosen.model_id,
         model_name=chosen.model_name,
         model_class=chosen.model_class,
-        rule=pb.ResolutionRule.Value(f"RESOLUTION_RULE_{chosen.rule.name}"),
+        rule=_RULES[chosen.rule],
         price_id=chosen.price_id,
         catalog_version=chosen.catalog_version,
     )
