@@ -90,7 +90,7 @@ class FairSemaphore:
         else:
             del self._in_use[permit.key]
         self._free += 1
-        while self._free and self._serve_next():
+        while self._waiting and self._free and self._serve_next():
             pass
 
     def _serve_next(self) -> bool:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from jsonvalues.values import JsonValue
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 
 def compact(value: JsonValue) -> str:
     """Write a value without spaces, members in their order, only what must be escaped.
@@ -92,15 +94,13 @@ def _holds_numbers(value: object) -> bool:
     """Tell whether a Number is inside. Most values have none, and are written the fast way."""
     if isinstance(value, dict):
         inner = cast("Collection[object]", value.values())
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         inner = cast("Collection[object]", value)
     else:
         return isinstance(value, Number)
-    kinds = set(map(type, inner))
-    if any(issubclass(kind, Number) for kind in kinds):
-        return True
-    deeper: set[type] = {kind for kind in kinds if issubclass(kind, dict | list | tuple)}
-    return bool(deeper) and any(_holds_numbers(each) for each in inner if type(each) in deeper)
+    if _PLAIN.issuperset(map(type, inner)):
+        return False
+    return any(type(each) not in _PLAIN and _holds_numbers(each) for each in inner)
 
 
 _AS_IT_IS = _Writer(sort_keys=False, ensure_ascii=False)

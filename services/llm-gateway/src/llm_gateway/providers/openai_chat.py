@@ -130,6 +130,8 @@ class ChatReader:
         self.end.upstream = string(choice, _UPSTREAM) or behind or self.end.upstream
 
     def _text_of(self, message: JsonObject) -> str:
+        if not message:
+            return ""
         self.end.tool = self.end.tool or any(message.get(name) for name in _TOOLS)
         self.end.reasoning = self.end.reasoning or any(message.get(name) for name in _REASONING)
         declined = string(message, "refusal")

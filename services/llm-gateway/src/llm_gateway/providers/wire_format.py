@@ -47,6 +47,7 @@ class Fault(StrEnum):
 
 
 _REPLACEMENT = "\ufffd"
+_FIRST = (0, "0", None)
 _RETRYABLE = (Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED)
 
 
@@ -161,14 +162,17 @@ def child(fields: Mapping[str, Json], name: str) -> JsonObject:
 def children(fields: Mapping[str, Json], name: str) -> Iterator[JsonObject]:
     """Yield the objects in a member that is a list; none when there is none."""
     value = fields.get(name)
-    yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, dict):
+            yield item
 
 
 def first_choice(fields: Mapping[str, Json], name: str) -> JsonObject:
     """Return the alternative of index 0, or without an index; empty when there is none."""
-    nothing: JsonObject = {}
-    first = (one for one in children(fields, name) if one.get("index") in (0, "0", None))
-    return next(first, nothing)
+    for choice in children(fields, name):
+        if choice.get("index") in _FIRST:
+            return choice
+    return {}
 
 
 class ReplyText:
