@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 from bench.kills import gateway, worker
 
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=gateway.CALLS, help="keys of the gateway's")
     parser.add_argument("--runs", type=int, default=worker.RUNS, help="runs of the worker's")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--keep", action="store_true", help="keep what is left in its folder")
     arguments = parser.parse_args()
     unknown = sorted({*arguments.parts} - {*PARTS})
     if unknown:
@@ -33,10 +37,17 @@ def main() -> int:
     broken = 0
     for part in arguments.parts or PARTS:
         print(f"\n== {part}", flush=True)
-        if part == "gateway":
-            broken += gateway.run(arguments.calls, arguments.seed)
-        else:
-            broken += worker.run(arguments.runs, arguments.seed)
+        folder = Path(tempfile.mkdtemp(prefix="nagaya-kills-"))
+        try:
+            if part == "gateway":
+                broken += gateway.run(arguments.calls, arguments.seed, folder)
+            else:
+                broken += worker.run(arguments.runs, arguments.seed, folder)
+        finally:
+            if arguments.keep:
+                print(f"everything is in {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{broken} promises broken")
     return 1 if broken else 0
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
 
 CALLERS = 32
-_CALL_SECONDS = 20.0
+CALL_SECONDS = 20.0
 _KEY_SECONDS = 240.0
 _UNKNOWN = "CALL_OUTCOME_UNKNOWN"
 _OPTIONS = [
@@ -61,6 +61,8 @@ class Received:
     gaps: list[str] = field(default_factory=list[str])
     """Streams whose pieces do not follow each other."""
     unanswered: list[str] = field(default_factory=list[str])
+    silent: list[str] = field(default_factory=list[str])
+    """Calls that got no answer, not even a refusal, until the caller had no more time."""
     done: int = 0
     """How many keys have their final answer."""
 
@@ -81,7 +83,7 @@ class GatewayCaller:
         )
         digest, data = "", b""
         async for part in self.calls.GetReply(
-            request, timeout=_CALL_SECONDS, metadata=self.credentials(question.tenant_id)
+            request, timeout=CALL_SECONDS, metadata=self.credentials(question.tenant_id)
         ):
             digest = part.call.output_digest or digest
             data += part.data
@@ -126,6 +128,8 @@ class Callers:
                     answer = await _unary(question, gateway)
             except grpc.aio.AioRpcError as error:
                 refused = Refused(error)
+                if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    received.silent.append(f"{time.time():.1f} {question.name} at {turn % 2}")
                 received.refusals[f"{refused.code.name} {refused.reason}".strip()] += 1
                 if refused.reason != _UNKNOWN:
                     turn += 1
@@ -143,7 +147,7 @@ async def _unary(question: Question, gateway: GatewayCaller) -> Answer:
         tenant_id=question.tenant_id, spec=question.spec, include_reply=question.replied
     )
     response = await gateway.generations.Generate(
-        request, timeout=_CALL_SECONDS, metadata=gateway.credentials(question.tenant_id)
+        request, timeout=CALL_SECONDS, metadata=gateway.credentials(question.tenant_id)
     )
     reply = response.reply if question.replied else None
     return Answer(question, response.call, reply, replayed=response.replayed)
@@ -169,7 +173,7 @@ class _Stream:
         )
         call = call_pb2.Call()
         async for event in gateway.generations.StreamGenerate(
-            request, timeout=_CALL_SECONDS, metadata=gateway.credentials(question.tenant_id)
+            request, timeout=CALL_SECONDS, metadata=gateway.credentials(question.tenant_id)
         ):
             if event.WhichOneof("event") == "call":
                 call = event.call

@@ -7,12 +7,10 @@ customer has, and by the columns of the tenants' databases.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 import uuid
 from collections import Counter
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,7 +25,7 @@ from bench.kills.answers import (
     judge_replies,
     read_replies,
 )
-from bench.kills.callers import Callers, GatewayCaller, Received
+from bench.kills.callers import CALL_SECONDS, Callers, GatewayCaller, Received
 from bench.kills.chaos import Chaos, terminate_backends
 from bench.kills.gateway_parts import LEASE_SECONDS, running_gateway_parts
 from bench.kills.ledger import (
@@ -44,6 +42,7 @@ from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
     import random
+    from pathlib import Path
 
     from bench.kills.chaos import Harm
     from bench.kills.gateway_parts import GatewayParts
@@ -76,15 +75,14 @@ _ASKED_AGAIN = 20
 """One of so many keys is asked again at the end."""
 
 
-def run(calls: int, seed: int) -> int:
-    """Return how many promises were broken."""
+def run(calls: int, seed: int, folder: Path) -> int:
+    """Return how many promises were broken; everything lies in a folder."""
 
-    async def inside(folder: Path) -> int:
+    async def inside() -> int:
         async with running_gateway_parts(folder) as parts:
             return await GatewayRun(parts, calls, seed).run()
 
-    with tempfile.TemporaryDirectory(prefix="nagaya-kills-") as name:
-        return asyncio.run(inside(Path(name)))
+    return asyncio.run(inside())
 
 
 class GatewayRun:
@@ -235,6 +233,7 @@ class GatewayRun:
             calls |= found
         for refusal, times in sorted(received.refusals.items()):
             verdicts.note(f"refused meanwhile: {refusal}", f"{times:,}")
+        verdicts.some(f"calls without an answer for {CALL_SECONDS:.0f} s", received.silent)
         internal = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "INVALID_ARGUMENT", "NOT_FOUND")
         verdicts.none(
             "refusals that say nothing of what happened",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,14 +31,19 @@ class Verdicts:
             f"      {each!s:.400}" for each, _ in zip(found, range(_SHOWN), strict=False)
         ]
 
-    def equal(self, name: str, found: int, wanted: int) -> None:
-        """Judge a figure that must be another one."""
-        self._judge(f"{name} = {wanted:,}", found, met=found == wanted)
+    def some(self, name: str, found: Collection[object]) -> None:
+        """Add a figure that nothing is promised of, and show the first of what it counts."""
+        self._judge(name, len(found), met=True)
+        self._show(found)
 
     def table(self, title: str) -> str:
         """Return the whole table, and how many promises were broken."""
         last = f"{title}: {self.violations} promises broken"
         return "\n".join([f"{title}:", *self._lines, last])
+
+    def _show(self, found: Collection[object]) -> None:
+        first = islice(found, _SHOWN)
+        self._lines += [f"      {each!s:.400}" for each in first]
 
     def _judge(self, name: str, found: int, *, met: bool) -> None:
         self.violations += not met

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -41,6 +39,7 @@ from nagaya_local.machine.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.stack import LocalStack
 
@@ -61,12 +60,10 @@ _RUN_SECONDS = 300.0
 _LOGS = ("runs", "runs-worker", "artifacts", "llm-gateway")
 
 
-def run(count: int, seed: int) -> int:
-    """Return how many promises were broken."""
-    with tempfile.TemporaryDirectory(prefix="nagaya-kills-") as name:
-        folder = Path(name)
-        with running_stack(folder) as stack:
-            return asyncio.run(WorkerRun(stack, folder, count, seed).run())
+def run(count: int, seed: int, folder: Path) -> int:
+    """Return how many promises were broken; everything lies in a folder."""
+    with running_stack(folder) as stack:
+        return asyncio.run(WorkerRun(stack, folder, count, seed).run())
 
 
 class WorkerRun:
