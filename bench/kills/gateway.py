@@ -220,7 +220,7 @@ class GatewayRun:
         gateways: list[GatewayCaller],
     ) -> None:
         verdicts, received = self._verdicts, callers.received
-        sent = read_provider_log(self._parts.provider_log)
+        sent = read_provider_log(self._parts.provider.requests)
         calls: dict[str, call_pb2.Call] = {}
         for tenant_id in TENANTS:
             service, credentials = gateways[0].calls, gateways[0].credentials(tenant_id)

@@ -7,15 +7,15 @@ import contextlib
 import os
 import secrets
 import signal
-import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.catalog import provider
 from tests.support.gateway_stack import TENANTS, GatewayStack
-from tests.support.processes import ROOT, Process
+from tests.support.processes import ROOT
 
+from bench.kills.provider_process import ProviderProcess
 from dataplane import migrations
 from nagaya.llm_gateway.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
 from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
@@ -116,17 +116,12 @@ class GatewayParts:
 
     def __init__(self, stack: GatewayStack, postgres: KillablePostgres, folder: Path) -> None:
         self.stack = stack
-        self.objects = folder / "s3"
         self.postgres = postgres
         self.gateways = [
             KillableGateway(stack.gateway(name, **_GATEWAY_SETTINGS))
             for name in ("first", "second")
         ]
-        port = free_port()
-        self.provider_log = folder / "provider.jsonl"
-        command = [sys.executable, "-m", "bench.kills.provider", str(port), str(self.provider_log)]
-        self.provider = Process("provider", command, folder / "provider.log", {})
-        self._provider_url = f"http://127.0.0.1:{port}"
+        self.provider = ProviderProcess(folder)
 
     async def start(self) -> None:
         stack = self.stack
@@ -142,7 +137,7 @@ class GatewayParts:
         await self._create_tenants()
 
     async def _set_provider(self, gateway: KillableGateway) -> None:
-        each = provider(_PROVIDER, self._provider_url, model_pb2.WIRE_FORMAT_CLAUDE_MESSAGES)
+        each = provider(_PROVIDER, self.provider.url, model_pb2.WIRE_FORMAT_CLAUDE_MESSAGES)
         async with self.stack.person(gateway.process) as channel:
             catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)
             await catalog.SetProvider(catalog_service_pb2.SetProviderRequest(provider=each))

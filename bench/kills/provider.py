@@ -119,7 +119,11 @@ def _encoded(events: list[dict[str, object]]) -> bytes:
 def main(port: int, log: str) -> None:
     application = web.Application(client_max_size=64 << 20)
     application.router.add_post("/v1/messages", CountingProvider(Log(log)).messages)
-    web.run_app(application, host="127.0.0.1", port=port, print=None, access_log=None)
+    web.run_app(application, host="127.0.0.1", port=port, print=_say_ready, access_log=None)
+
+
+def _say_ready(_: str) -> None:
+    print("ready", flush=True)
 
 
 if __name__ == "__main__":

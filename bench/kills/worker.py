@@ -7,14 +7,12 @@ and events of the tenant's database, and by the bytes in the object store.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import asyncpg
 from tests.support.catalog import provider
-from tests.support.processes import Process
 from tests.support.public_api import (
     create_pipeline,
     create_prompt,
@@ -29,13 +27,13 @@ from bench.kills.chaos import Chaos
 from bench.kills.ledger import judge_costs, judge_payments, read_provider_log
 from bench.kills.logs import judge_logs
 from bench.kills.pipelines import PROMPTS, TURNS, pipelines
+from bench.kills.provider_process import ProviderProcess
 from bench.kills.questions import name_of
 from bench.kills.steps import judge_executions, judge_files, judge_rows, read_executions
 from bench.kills.verdicts import Verdicts
 from bench.kills.workers import running_workers
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2, catalog_service_pb2, model_pb2
 from nagaya_client.errors import ApiError
-from nagaya_local.machine.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from tests.support.stack import LocalStack
 
     from bench.kills.chaos import Harm
+    from bench.kills.ledger import Sent
     from bench.kills.workers import Workers
     from nagaya_client.client import Client
 
@@ -77,24 +76,22 @@ class WorkerRun:
         self._began = time.monotonic()
         self._verdicts = Verdicts()
         self._functions_log = folder / "functions.jsonl"
-        self._provider_log = folder / "provider.jsonl"
         self._done = 0
         self._not_ended: list[str] = []
         self._twice_running: set[tuple[object, ...]] = set()
 
     async def run(self) -> int:
-        port = free_port()
-        command = [sys.executable, "-m", "bench.kills.provider", str(port), str(self._provider_log)]
-        counting = Process("provider", command, self._folder / "provider.log", {})
-        counting.start()
+        counting = ProviderProcess(self._folder)
+        await asyncio.to_thread(counting.start)
         try:
             async with (
                 self._stack.client() as client,
                 running_workers(self._stack, self._folder) as workers,
             ):
-                tenant_id = await self._prepare(client, f"http://127.0.0.1:{port}")
+                tenant_id = await self._prepare(client, counting.url)
                 await self._do_runs(client, tenant_id, workers)
-                await self._judge(client, tenant_id, workers)
+                sent = read_provider_log(counting.requests)
+                await self._judge(client, tenant_id, workers.woke, sent)
         finally:
             await asyncio.to_thread(counting.stop)
         layout = self._stack.layout
@@ -178,7 +175,9 @@ class WorkerRun:
             done = dict(chaos.done)
             print(f"  {seconds:4.0f} s  {self._done} of {self._count} runs  {done}", flush=True)
 
-    async def _judge(self, client: Client, tenant_id: str, workers: Workers) -> None:
+    async def _judge(
+        self, client: Client, tenant_id: str, workers: Workers, sent: list[Sent]
+    ) -> None:
         verdicts, objects = self._verdicts, self._stack.layout.s3
         calls = await _ledger(client, tenant_id)
         database = await self._stack.database(client, tenant_id)
@@ -186,8 +185,8 @@ class WorkerRun:
         await judge_rows(verdicts, database)
         await judge_files(verdicts, database, objects, tenant_id)
         executions = read_executions(self._functions_log)
-        await judge_executions(verdicts, database, objects, executions, workers.woke)
-        judge_payments(verdicts, calls, read_provider_log(self._provider_log))
+        await judge_executions(verdicts, database, objects, executions, woke)
+        judge_payments(verdicts, calls, sent)
         settled = Counter(
             name for name, call in calls.items() if call.state == call_pb2.CALL_STATE_SETTLED
         )
