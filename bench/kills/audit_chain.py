@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,23 @@ if TYPE_CHECKING:
 
     from bench.kills.verdicts import Verdicts
 
+_CHAIN_SECONDS = 10.0
 _NONE_YET = "0" * 64
 _ENTRIES = """
     SELECT sequence, user_id, action, resource_type, resource_id, details::text, database_role,
            to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), digest
       FROM audit_logs ORDER BY sequence
 """
+
+
+async def _unchained(database: asyncpg.Connection[asyncpg.Record]) -> list[int]:
+    """Return the entries that are not chained within some seconds of the last change."""
+    until = time.monotonic() + _CHAIN_SECONDS
+    while True:
+        rows = await database.fetch("SELECT id FROM audit_unchained")
+        if not rows or time.monotonic() > until:
+            return [row["id"] for row in rows]
+        await asyncio.sleep(0.1)  # whoever chains tells nobody
 
 
 async def judge(
@@ -31,6 +44,7 @@ async def judge(
     `settled` has each settled call once, by what an entry names it.
     """
     await database.execute("SELECT audit_chain(NULL)")  # what no process has come to
+    verdicts.none(f"{tenant_id}: audit entries that nobody chains", await _unchained(database))
     broken: list[str] = []
     named: Counter[str] = Counter()
     previous, expected = _NONE_YET, 0

@@ -176,7 +176,7 @@ class WorkerRun:
             print(f"  {seconds:4.0f} s  {self._done} of {self._count} runs  {done}", flush=True)
 
     async def _judge(
-        self, client: Client, tenant_id: str, workers: Workers, sent: list[Sent]
+        self, client: Client, tenant_id: str, woke: dict[int, float], sent: list[Sent]
     ) -> None:
         verdicts, objects = self._verdicts, self._stack.layout.s3
         calls = await _ledger(client, tenant_id)
