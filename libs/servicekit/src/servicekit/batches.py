@@ -19,7 +19,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a batch holds, and how many batches of a group are under way at once."""
+    """How much a batch holds, and how many of a group are under way at once when more is waiting.
+
+    Less than a whole batch waits for one that is under way, so that the next is as large as it can
+    be.
+    """
 
     weight: int
     at_once: int = 1
@@ -41,14 +45,15 @@ class Batcher(Generic[G, I, R]):
     async def submit(self, group: G, names: Collection[Hashable], item: I, weight: int = 1) -> R:
         """Have an item done and return its result; raises what `do` raises.
 
-        Items that share a name are never in one batch, and are done in their order. An item that is
-        no longer waited for may be done all the same.
+        Items that share a name are never in one batch. An item that is no longer waited for may be
+        done all the same.
         """
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         entry = _Item[I, R](frozenset(names), item, weight, result)
         waiting = self._groups.setdefault(group, _Group())
-        waiting.items.append(entry)
-        if waiting.under_way < self._limits.at_once:
+        waiting.add(entry)
+        full = waiting.weight >= self._limits.weight
+        if waiting.under_way < (self._limits.at_once if full else 1):
             waiting.under_way += 1
             # The batch is taken once this task runs: items of the same moment are in it.
             task = asyncio.create_task(self._work(group, waiting))
@@ -99,8 +104,14 @@ class _Item(Generic[I, R]):
 @dataclass(slots=True)
 class _Group(Generic[I, R]):
     items: deque[_Item[I, R]] = field(default_factory=deque)
+    weight: int = 0
+    """Of the items."""
     under_way: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def add(self, entry: _Item[I, R]) -> None:
+        self.items.append(entry)
+        self.weight += entry.weight
 
     def take(self, weight: int) -> list[_Item[I, R]]:
         """Take the next batch: at least one item, as many in their order as weigh so much."""
@@ -117,4 +128,5 @@ class _Group(Generic[I, R]):
                 weight -= entry.weight
             names |= entry.names
         self.items = left
+        self.weight = sum(entry.weight for entry in left)
         return batch

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CACHED_RUNS = 2_000
 _CACHED_SPECS = 200
+_CACHED_PROMPTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class RunContextCache:
         self._tenants = tenants
         self._contexts: OrderedDict[RunRef, RunContext] = OrderedDict()
         self._specs: OrderedDict[tuple[str, str, int], PipelineSpec] = OrderedDict()
+        self._prompts: OrderedDict[tuple[str, str, int], PromptVersion] = OrderedDict()
 
     async def find(self, run: RunRef) -> RunContext:
         """Return the context of a run. Raises RunClosed if it is gone, over or replaced."""
@@ -53,10 +55,17 @@ class RunContextCache:
 
     async def prompt(self, tenant_id: str, step: str, version: int) -> PromptVersion:
         """Return a version of a step's prompt. Raises StepImpossible if it is gone."""
+        key = (tenant_id, step, version)
+        known = self._prompts.get(key)  # a version never changes
+        if known is not None:
+            return known
         async with self._tenants.connection(tenant_id) as connection:
             prompt = await prompts.find(connection, step, version)
         if prompt is None:
             raise StepImpossible("PROMPT_UNUSABLE", f"step {step} has no prompt version {version}")
+        self._prompts[key] = prompt
+        if len(self._prompts) > _CACHED_PROMPTS:
+            self._prompts.popitem(last=False)
         return prompt
 
     async def _read(self, run: RunRef) -> RunContext:
