@@ -82,6 +82,7 @@ async def object_store(store: StoreConfig) -> AsyncGenerator[ObjectStore]:
 async def service(data: DataPlane, object_store: ObjectStore) -> AsyncGenerator[Composition]:
     with compose("storage", COLLECTING, data, object_store) as service:
         yield service
+        await service.stored_bodies.flush()
 
 
 @pytest.fixture

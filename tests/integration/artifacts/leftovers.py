@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tests.support.artifacts_client import digest_of
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,6 +24,16 @@ async def orphan(
     path = client.path(name)
     await object_store.put(path.removeprefix("storage/"), b"orphan")
     return path
+
+
+async def nothing_left(database: asyncpg.Connection, client: ArtifactsClient) -> None:
+    """Return when no small file of a run has its bytes in the database any more."""
+    await wait_until(
+        lambda: database.fetchval(
+            "SELECT NOT EXISTS (SELECT FROM artifact_bodies WHERE file_path LIKE $1)",
+            f"storage/{client.tenant_id}/{client.run_id}/%",
+        )
+    )
 
 
 def make_old(client: ArtifactsClient, path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.artifacts.leftovers import nothing_left
 from tests.support.audit_log import chain
 
 from servicekit.errors import Forbidden
@@ -29,6 +30,7 @@ async def reserved(attempt: Awaitable[object], writer: str) -> None:
 
 async def traces(database: asyncpg.Connection, client: ArtifactsClient) -> dict[str, int]:
     """Count what there is of a run, in the database and in the bucket."""
+    await nothing_left(database, client)
     folder = f"storage/acme/{client.run_id}"
     of_run = ("uploads", "artifact_writes", "artifacts")
     counts: dict[str, int] = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from tests.integration.artifacts.leftovers import nothing_left
 from tests.support.artifacts_client import MEBIBYTE, digest_of, pointer, reason_of
 from tests.support.audit_log import chain
 
@@ -31,6 +32,7 @@ async def test_small_files_are_committed_at_once(
     assert await database.fetchval(
         "SELECT count(*) FROM audit_logs WHERE resource_id LIKE $1", client.path("%")
     ) == len(bodies)
+    await nothing_left(database, client)
     assert not await database.fetchval(
         "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
@@ -82,6 +84,7 @@ async def test_a_file_and_a_folder_of_one_batch_cannot_have_one_name(
         "artifact",
         "artifact",
     ]
+    await nothing_left(database, client)
     assert not await database.fetchval(
         "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
@@ -175,9 +178,12 @@ async def test_files_and_values_are_returned_in_order(client: ArtifactsClient) -
     assert _outcome(results[3]) == _outcome(results[5]) == "ERROR_REASON_POINTER_INVALID"
 
 
-async def test_what_cannot_be_returned_is_reported_one_by_one(client: ArtifactsClient) -> None:
+async def test_what_cannot_be_returned_is_reported_one_by_one(
+    client: ArtifactsClient, database: asyncpg.Connection
+) -> None:
     text = await client.put_one(b"tea", client.draft("artifacts/text"))
     lost = await client.put_one(b"lost", client.draft("artifacts/lost"))
+    await nothing_left(database, client)
     client.on_disk(lost.path).unlink()
     digest = digest_of(b"tea")
     pointers = [

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from tests.integration.artifacts.leftovers import make_old, orphan, unfinished_write
+from tests.integration.artifacts.leftovers import make_old, nothing_left, orphan, unfinished_write
 from tests.support.artifacts_client import reason_of
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
     client: ArtifactsClient, service: Composition, database: asyncpg.Connection
 ) -> None:
     committed = await client.put_one(b"tea", client.draft())
+    await nothing_left(database, client)
     await unfinished_write(database, client, committed.path, age="3 hours")
     await service.collector.collect("acme")
 

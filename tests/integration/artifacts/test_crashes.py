@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
-import sys
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.artifacts.blocking import commits_blocked
+from tests.integration.artifacts.replica import Replica, running_replica
 from tests.support.artifacts_client import (
     MEBIBYTE,
     ArtifactsClient,
@@ -21,81 +18,31 @@ from tests.support.artifacts_client import (
     reason_of,
     wait_for_file,
 )
-from tests.support.waiting import wait_until
 
-from nagaya_local.machine.ports import free_port
+from artifacts.app.small_files import SMALL_BYTES
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError, NotFound
-from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     import asyncpg
     from tests.support.databases import TenantDatabases
 
     from artifacts.composition import Composition
     from artifacts.config import StoreConfig
+    from servicekit.testing import Keys
 
-ROOT = Path(__file__).parents[3]
-
-
-@dataclass(slots=True)
-class Replica:
-    """A server process that can be killed and started again on the same port."""
-
-    settings: dict[str, str]
-    process: asyncio.subprocess.Process | None = field(default=None)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.settings['port']}"
-
-    async def start(self) -> None:
-        arguments = (
-            "-m",
-            "tests.integration.artifacts.artifacts_process",
-            json.dumps(self.settings),
-        )
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=ROOT, stderr=asyncio.subprocess.DEVNULL
-        )
-        await wait_until(self._listening, unless=self._ended, seconds=60)
-
-    async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-
-    def _ended(self) -> str:
-        running = self.process is not None and self.process.returncode is None
-        return "" if running else "the process has ended"
-
-    async def _listening(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", int(self.settings["port"]))
-        except OSError:
-            return False
-        writer.close()
-        return True
+LEASED = SMALL_BYTES + 1
 
 
 @pytest.fixture
 async def replica(
     tenant_databases: TenantDatabases, store: StoreConfig, keys: Keys
 ) -> AsyncGenerator[Replica]:
-    replica = Replica(
-        {
-            "port": str(free_port()),
-            "databases": tenant_databases.encode(),
-            "store": json.dumps(asdict(store)),
-            "jwks_file": str(keys.jwks_file),
-            "issuer": ISSUER,
-        }
-    )
-    await replica.start()
-    yield replica
-    await replica.kill()
+    async with running_replica(tenant_databases, store, keys) as replica:
+        yield replica
 
 
 @pytest.fixture
@@ -111,8 +58,8 @@ async def doomed(
 async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
     doomed: ArtifactsClient, replica: Replica, database: asyncpg.Connection, *, other: bool
 ) -> None:
-    body = os.urandom(1000)
-    async with _commits_blocked(database):
+    body = os.urandom(LEASED)
+    async with commits_blocked(database):
         writing = asyncio.create_task(doomed.put((doomed.draft(), body)))
         await wait_for_file(doomed.on_disk(doomed.path()), writing)
         await replica.kill()
@@ -124,7 +71,7 @@ async def test_a_kill_between_put_and_commit_leaves_nothing_visible(
         await doomed.download(doomed.path())
 
     if other:
-        body = os.urandom(2000)
+        body = os.urandom(2 * LEASED)
         await _age_writes(database, doomed)
     committed = await doomed.put_one(body, doomed.draft())
     assert committed.digest == digest_of(body)
@@ -168,6 +115,8 @@ async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
     await asyncio.gather(*writers)
     await replica.kill()
 
+    await database.execute("UPDATE artifact_bodies SET created_at = now() - interval '1 hour'")
+    assert await service.collector.store_left_bodies("acme")
     rows = await _digests(database, doomed)
     assert len(acknowledged) > 20
     assert acknowledged.items() <= rows.items()
@@ -176,14 +125,6 @@ async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
     await _age_writes(database, doomed)
     await service.collector.collect("acme")
     assert _stored(doomed) == rows.keys()
-
-
-@asynccontextmanager
-async def _commits_blocked(database: asyncpg.Connection) -> AsyncGenerator[None]:
-    """Let nobody insert an artifact inside the block; what is read is read."""
-    async with database.transaction():
-        await database.execute("LOCK TABLE artifacts IN SHARE MODE")
-        yield
 
 
 async def _age_writes(database: asyncpg.Connection, client: ArtifactsClient) -> None:

@@ -19,6 +19,7 @@ from tests.support.artifacts_client import (
     wait_for_file,
 )
 
+from artifacts.app.small_files import SMALL_BYTES
 from artifacts.composition import compose
 from artifacts.object_store import client as object_store_client
 from artifacts.object_store.client import ObjectStore
@@ -120,7 +121,7 @@ async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
 ) -> None:
     """The later one saw its own request end, and that says nothing about the first one's."""
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
-    first, second = os.urandom(1000), os.urandom(2000)
+    first, second = os.urandom(SMALL_BYTES + 1), os.urandom(2 * SMALL_BYTES)
     announced = await proxied.create_upload(proxied.draft(), first)
     proxy.closed = True
     refused = (await proxied.put((proxied.draft(), first)))[0]

@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from artifacts.app.committer import BufferedFile
+from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.files import Draft
 from artifacts.domain.keys import BucketLayout
 from artifacts.store import artifacts, writes

@@ -18,6 +18,7 @@ from tests.support.artifacts_client import (
     reason_of,
 )
 
+from artifacts.app.small_files import SMALL_BYTES
 from artifacts.composition import compose
 from artifacts.config import StoreConfig
 from artifacts.object_store import client as object_store_client
@@ -140,7 +141,7 @@ async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(object_store_client, "PUT_SECONDS", 1.0)
-    first, second = os.urandom(1000), os.urandom(2000)
+    first, second = os.urandom(SMALL_BYTES + 1), os.urandom(2 * SMALL_BYTES)
     async with own_store.up() as process:
         await client.put_one(b"tea", client.draft("artifacts/warm"))
         process.send_signal(signal.SIGSTOP)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.artifacts.conftest import COLLECTING
+from tests.integration.artifacts.leftovers import nothing_left
 from tests.support.artifacts_client import (
     MEBIBYTE,
     ArtifactsClient,
@@ -17,6 +18,7 @@ from tests.support.artifacts_client import (
     wait_for_file,
 )
 
+from artifacts.app.small_files import SMALL_BYTES
 from artifacts.composition import compose
 from interceptor.testing import serve
 from servicekit.errors import Conflict, NotFound, Unavailable
@@ -78,6 +80,7 @@ async def test_of_64_writers_with_two_bodies_one_body_wins(
     assert [bool(result) for result in results] == [won[n // 2 % 2] for n in range(64)]
     assert client.on_disk(client.path()).read_bytes() == bodies[won.index(True)]
     assert seen <= {bodies[won.index(True)]}
+    await nothing_left(database, client)
     assert not await database.fetchval(
         "SELECT count(*) FROM artifact_writes WHERE run_id = $1::uuid", client.run_id
     )
@@ -107,7 +110,8 @@ async def test_a_writer_that_has_lost_its_lease_commits_nothing(
 ) -> None:
     async with database.transaction():
         await database.execute("LOCK TABLE artifacts IN SHARE MODE")
-        writing = asyncio.create_task(client.put((client.draft(), b"tea")))
+        body = bytes(SMALL_BYTES + 1)
+        writing = asyncio.create_task(client.put((client.draft(), body)))
         await wait_for_file(client.on_disk(client.path()), writing)
         await database.execute(
             "UPDATE artifact_writes SET writer = gen_random_uuid() WHERE run_id = $1::uuid",

@@ -38,6 +38,7 @@ async def serve(config: Config) -> None:
             server = Server(config.server, service.bindings, verifier, on_drain=stop)
             await server.start()
             await server.run_until_signal(prepare())
+            await service.stored_bodies.flush()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from artifacts.app.copies import Copies
 from artifacts.app.json_processes import JsonProcesses
 from artifacts.app.leases import WriteLeases
 from artifacts.app.reader import Reader
+from artifacts.app.small_files import SmallFiles
+from artifacts.app.stored_bodies import StoredBodies
 from artifacts.app.uploads import Uploads
 from artifacts.domain.keys import BucketLayout
 from artifacts.servicer.artifacts import ArtifactServicer
@@ -38,6 +40,7 @@ class Composition:
 
     layout: BucketLayout
     collector: Collector
+    stored_bodies: StoredBodies
     bindings: Sequence[Binding]
 
 
@@ -51,7 +54,9 @@ def compose(
     collections = pending_work_table(COLLECTION, config.grace_seconds)
     scheduler = PendingWorkScheduler(collections, tenants, data.management)
     leases = WriteLeases(tenants, layout, scheduler)
-    committer = Committer(tenants, layout, leases, objects, threads)
+    stored = StoredBodies(tenants)
+    small_files = SmallFiles(tenants, scheduler, objects, stored)
+    committer = Committer(tenants, layout, leases, small_files, objects, threads)
     reader = Reader(tenants, layout, objects, threads, json_processes)
     uploads = Uploads(tenants, layout, scheduler, committer, config.upload_seconds)
     batches = Batches(tenants, layout, committer, reader, threads)
@@ -61,7 +66,7 @@ def compose(
         ArtifactServicer(layout, uploads, batches, copies, reader), UploadServicer(layout, uploads)
     )
     try:
-        yield Composition(layout, collector, service_bindings)
+        yield Composition(layout, collector, stored, service_bindings)
     finally:
         json_processes.close()
         threads.shutdown(wait=False, cancel_futures=True)

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from artifacts.app.body_verifier import INLINE_BYTES
-from artifacts.app.committer import BufferedFile
 from artifacts.app.reader import check_found
+from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.files import BatchItem
 from artifacts.domain.writers import check_writer
 from artifacts.errors import BatchTooLarge, DigestMismatch, NameInvalid, PathReserved

@@ -1,8 +1,10 @@
-"""The collector removes what nobody finished: expired uploads, and objects without a file's row.
+"""The collector does what processes left undone.
 
-Every object has a row in `artifacts` or in `artifact_writes`. The collector takes over expired
-write leases, checks whether their files were committed, and only then deletes the objects. Once a
-day a sweep of each tenant inserts expired leases for objects that have neither row.
+It puts small files into the store that are committed and were not put, and removes what nobody
+finished: expired uploads, and objects without a file's row. Every object has a row in `artifacts`
+or in `artifact_writes`. The collector takes over expired write leases, checks whether their files
+were committed, and only then deletes the objects. Once a day a sweep of each tenant inserts expired
+leases for objects that have neither row.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from artifacts.app.small_files import log_postponed
 from artifacts.errors import PathInvalid, StoreUnavailable
-from artifacts.store import artifacts, uploads, writes
+from artifacts.store import artifacts, bodies, uploads, writes
 from dataplane.pending_work import PendingWorkTable
 from dataplane.pending_work_poller import PendingWorkPoller
 from servicekit.times import now
@@ -39,6 +42,9 @@ _RETRY_SECONDS = 3600.0
 START_SECONDS = 300.0
 _SPREAD_SECONDS = 3600.0
 _LEASES_AT_ONCE = 16
+_BODIES_AT_ONCE = 16
+_BODY_SECONDS = 60.0
+"""When a small file that was committed and not put is put by the collector."""
 _LEASE_SECONDS = 5.0  # plus finding and deleting an object: below the 30 s of a takeover
 _log = logging.getLogger(__name__)
 
@@ -48,7 +54,7 @@ def pending_work_table(kind: str, grace_seconds: float) -> PendingWorkTable:
     return PendingWorkTable(
         name="artifacts_pending_work",
         kind=kind,
-        delay_seconds=grace_seconds,
+        delay_seconds=min(grace_seconds, _BODY_SECONDS),
         rewrite_seconds=_REWRITE_SECONDS,
         settle_seconds=_REWRITE_SECONDS + _LONGEST_CALL_SECONDS,
         idle_seconds=_SWEEP_SECONDS,
@@ -94,6 +100,23 @@ class Collector:
         """Visit one tenant of each kind that is due now."""
         await asyncio.gather(*(poller.poll() for poller in self._pollers))
 
+    async def store_left_bodies(self, tenant_id: str) -> bool:
+        """Put small files that were committed and not put; return whether none is left."""
+        left = True
+        while left:
+            async with self._data.tenants.connection(tenant_id) as connection:
+                left = await bodies.find_old(connection, _BODY_SECONDS / 2, _BODIES_AT_ONCE)
+            for path, body in left.items():
+                try:
+                    await self._objects.put(self._layout.parse(tenant_id, path).object_name, body)
+                except StoreUnavailable as error:
+                    log_postponed(tenant_id, path, error.message)
+                    return False
+            if left:
+                async with self._data.tenants.connection(tenant_id) as connection:
+                    await bodies.delete(connection, list(left))
+        return True
+
     async def collect(self, tenant_id: str) -> int:
         """Delete expired uploads, and objects of expired leases; return how many objects."""
         async with self._data.tenants.connection(tenant_id) as connection:
@@ -126,6 +149,8 @@ class Collector:
         return orphans
 
     async def _collect_due(self, tenant_id: str) -> float | None:
+        if not await self.store_left_bodies(tenant_id):
+            return _BODY_SECONDS
         await self.collect(tenant_id)
         async with self._data.tenants.connection(tenant_id) as connection:
             return self._grace_seconds if await writes.any_unfinished(connection) else None

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from artifacts.app.body_verifier import INLINE_BYTES, BodyVerifier
 from artifacts.app.leases import LEASE_BACKOFF, WriteLease, lost_lease_errors
-from artifacts.domain.facts import count_facts, with_facts
-from artifacts.domain.files import Artifact, ContentDigests, ContentHasher, Submission, WriteTarget
+from artifacts.app.small_files import SMALL_BYTES
+from artifacts.domain.buffered_file import BufferedFile
+from artifacts.domain.facts import with_facts
+from artifacts.domain.files import Artifact, ContentHasher, Submission, WriteTarget
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
 from artifacts.object_store.client import ObjectDamaged
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from artifacts.app.leases import WriteLeases
+    from artifacts.app.small_files import SmallFiles
     from artifacts.domain.files import CopySource, Draft
     from artifacts.domain.keys import BucketLayout
     from artifacts.object_store.client import ObjectStore
@@ -39,24 +42,6 @@ _CONCURRENT_PUTS = 16
 _PUT_ATTEMPTS = 2
 _READBACK_SECONDS = 2.0
 _READBACK_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class BufferedFile:
-    """A file whose bytes are in memory."""
-
-    submission: Submission
-    body: bytes
-
-    @classmethod
-    def of(cls, draft: Draft, body: bytes, source: CopySource | None = None) -> BufferedFile:
-        """Hash a body and count its facts."""
-        complete = with_facts(draft, count_facts(body, draft.file_type))
-        return cls(Submission(complete, ContentDigests.of(body), source), body)
-
-    @property
-    def target(self) -> WriteTarget:
-        return WriteTarget(self.submission.draft.key, self.submission.content.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +63,14 @@ class Committer:
         tenants: TenantPools,
         layout: BucketLayout,
         leases: WriteLeases,
+        small_files: SmallFiles,
         objects: ObjectStore,
         threads: Executor,
     ) -> None:
         self._tenants = tenants
         self._layout = layout
         self._leases = leases
+        self._small_files = small_files
         self._objects = objects
         self._threads = threads
         self._puts = asyncio.Semaphore(_CONCURRENT_PUTS)
@@ -104,8 +91,10 @@ class Committer:
 
         Waits for paths that have another writer.
         """
-        outcomes: dict[str, Artifact | DomainError] = {}
-        waiting, delays = {file.submission.path: file for file in files}, LEASE_BACKOFF.delays()
+        outcomes = await self._commit_small(tenant_id, files)
+        waiting = {file.submission.path: file for file in files}
+        waiting = {path: file for path, file in waiting.items() if path not in outcomes}
+        delays = LEASE_BACKOFF.delays()
         while waiting:
             targets = [file.target for file in waiting.values()]
             acquired = await self._leases.acquire(tenant_id, targets)
@@ -118,6 +107,18 @@ class Committer:
             if waiting:
                 await asyncio.sleep(next(delays))
         return outcomes
+
+    async def _commit_small(
+        self, tenant_id: str, files: Sequence[BufferedFile]
+    ) -> dict[str, Artifact | DomainError]:
+        """Commit those of these files that are small and whose paths are free."""
+        small = [file for file in files if len(file.body) <= SMALL_BYTES]
+        if not small:
+            return {}
+        try:
+            return {**await self._small_files.commit(tenant_id, small)}
+        except StoreUnavailable as error:
+            return {file.submission.path: error for file in small}
 
     async def commit_stream(
         self, tenant_id: str, file: StreamedFile, chunks: AsyncIterator[bytes]

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.small_files import SMALL_BYTES
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.domain.values import extract_values
 from artifacts.errors import (
@@ -21,7 +22,7 @@ from artifacts.errors import (
     ValueTooLarge,
 )
 from artifacts.object_store.client import ObjectDamaged
-from artifacts.store import artifacts
+from artifacts.store import artifacts, bodies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -142,10 +143,21 @@ class Reader:
                 if not found.size_bytes:
                     return
             except (StoreUnavailable, ArtifactCorrupt, ObjectDamaged) as error:
+                if type(error) is not StoreUnavailable and (body := await self._unstored(found)):
+                    yield body
+                    return
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise _domain_error(found, error) from error
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _unstored(self, found: Artifact) -> bytes | None:
+        """Return a small file's bytes from the database, if its PUT may not have ended yet."""
+        if found.size_bytes > SMALL_BYTES:
+            return None
+        async with self._tenants.connection(found.key.tenant_id) as connection:
+            body = await bodies.find(connection, found.path)
+        return None if body is None or _sha256(body).hex() != found.digest else body
 
     async def _verify(self, found: Artifact, piece: bytes, digest: bytes) -> None:
         if len(piece) <= INLINE_BYTES:

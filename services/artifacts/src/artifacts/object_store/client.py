@@ -8,6 +8,7 @@ and takes twice the processor time for a small object.
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from yarl import URL
 
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
+from artifacts.object_store.put_body import PutBody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -40,6 +42,7 @@ PUT_SECONDS = 8.0
 _THREADS = 8
 _CONNECTIONS = 128
 _CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 0.02
 _READ_SECONDS = 15.0
 _STALL_SECONDS = 60.0
 _BUFFER_BYTES = 256 << 10
@@ -86,6 +89,7 @@ class ObjectStore:
         )
         self._threads = ThreadPoolExecutor(_THREADS, "s3")
         self._stack = AsyncExitStack()
+        self._answered_at = 0.0
 
     async def __aenter__(self) -> ObjectStore:
         timeout = aiohttp.ClientTimeout(
@@ -117,13 +121,29 @@ class ObjectStore:
         if not await self._in_thread(self._client.bucket_exists, self._bucket):
             await self._in_thread(self._client.make_bucket, self._bucket, self._region)
 
+    async def check(self) -> None:
+        """Check that the store answers: it did a moment ago, or it does now.
+
+        Raises StoreUnavailable.
+        """
+        if time.monotonic() - self._answered_at < _ANSWER_SECONDS:
+            return
+        try:
+            async with self._session.head(self.endpoint, timeout=_CHECK_TIMEOUT) as answer:
+                status = answer.status  # a refusal, because it is not signed
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"the object store cannot be reached ({_why(error)})") from error
+        if status >= 500:
+            raise StoreUnavailable(f"the object store refused (HTTP {status})")
+        self._answered_at = time.monotonic()
+
     async def put(self, object_name: str, body: bytes) -> None:
         """Store an object whole, or nothing of it. Raises PutOutcomeUnknown, StoreUnavailable."""
 
         async def pieces() -> AsyncIterator[bytes]:
             yield body
 
-        await self._put(object_name, _Body(pieces(), len(body), PUT_SECONDS))
+        await self._put(object_name, PutBody(pieces(), len(body), PUT_SECONDS))
 
     async def put_pieces(
         self, object_name: str, size_bytes: int, pieces: AsyncIterator[bytes]
@@ -134,9 +154,9 @@ class ObjectStore:
         nothing is stored. The store has a minute to take each piece, and to answer after the last.
         Raises PutOutcomeUnknown when all bytes were sent, else StoreUnavailable.
         """
-        await self._put(object_name, _Body(pieces, size_bytes, _STALL_SECONDS))
+        await self._put(object_name, PutBody(pieces, size_bytes, _STALL_SECONDS))
 
-    async def _put(self, object_name: str, body: _Body) -> None:
+    async def _put(self, object_name: str, body: PutBody) -> None:
         url, size_bytes = self._sign("PUT", object_name), body.left
         try:
             async with (
@@ -150,13 +170,17 @@ class ObjectStore:
             ):
                 await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._answered_at = 0.0
             if body.error is not None:
                 raise body.error from None
             kind = StoreUnavailable if body.left else PutOutcomeUnknown
             raise kind(f"the object store did not take the object ({_why(error)})") from error
+        if answer.status >= 500:
+            self._answered_at = 0.0
         if answer.status >= 300:
             kind = PutOutcomeUnknown if answer.status >= 500 else StoreUnavailable
             raise kind(f"the object store refused the object (HTTP {answer.status})")
+        self._answered_at = time.monotonic()
 
     async def read(
         self, object_name: str, size_bytes: int, offset: int, length: int
@@ -226,32 +250,6 @@ class _ObjectMissing(Exception):
     pass
 
 
-class _Body:
-    """The body of one PUT: the number of bytes left, and the error that its source raised."""
-
-    def __init__(self, source: AsyncIterator[bytes], size_bytes: int, seconds: float) -> None:
-        self.left = size_bytes
-        self.error: Exception | None = None
-        self._source = source
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self.limit = asyncio.timeout_at(self._loop.time() + seconds)
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the pieces. The store's time limit is suspended while the source is waited for."""
-        self.limit.reschedule(None)
-        try:
-            async for piece in self._source:
-                self.left -= len(piece)
-                self.limit.reschedule(self._loop.time() + self._seconds)
-                yield piece
-                if self.left:
-                    self.limit.reschedule(None)
-        except Exception as error:
-            self.error = error
-            raise
-
-
 class _Listed(Protocol):
     """The object type of minio."""
 
@@ -263,6 +261,7 @@ class _Listed(Protocol):
     def last_modified(self) -> datetime | None: ...
 
 
+_CHECK_TIMEOUT = aiohttp.ClientTimeout(total=PUT_SECONDS, sock_connect=_CONNECT_SECONDS)
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
 
 

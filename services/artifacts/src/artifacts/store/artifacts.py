@@ -137,7 +137,7 @@ async def commit(
     """
     tenant_id = submissions[0].draft.key.tenant_id
     ordered = sorted(submissions, key=lambda file: file.path)  # as writes.take locks them
-    records = json.dumps([_record(submission) for submission in ordered])
+    records = json.dumps([record(submission) for submission in ordered])
     # An array of their own shows the planner that they are few, so that it uses the index.
     paths = [submission.path for submission in ordered]
     try:
@@ -210,7 +210,8 @@ SELECT {ARTIFACT_COLUMNS},
 """
 
 
-def _record(submission: Submission) -> dict[str, object]:
+def record(submission: Submission) -> dict[str, object]:
+    """Return a submission as the JSON object that the statements of a commit take."""
     draft, content, source = submission.draft, submission.content, submission.source
     return {
         "run_id": str(draft.key.run_id),
