@@ -25,7 +25,8 @@ from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
 from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep
 from runs.wire.pipelines import pipeline_spec
-from runs.worker.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD, ITEMS_IN_WORKFLOW
+from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
+from runs.worker.superseded.workflows import ITEMS_IN_CHILD, ITEMS_IN_OLD_CHILD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -88,7 +89,7 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
         yield name, await _ended(address, plan, version, cancel=name == "cancelled")
     for name, length, version, part in (
         ("long-map", ITEMS_IN_OLD_CHILD + 1, 2, "201-201"),
-        ("divided-map", ITEMS_IN_WORKFLOW + 1, WORKFLOW_VERSION, "1-51"),
+        ("divided-map", MAX_ITEMS_AT_ONCE + 1, WORKFLOW_VERSION, "1-51"),
     ):
         async with worker(address, RecordedActivities(list_length=length), RECORDED) as client:
             handle = await start(client, LONG_MAP, version=version)

@@ -32,6 +32,8 @@ KINDS = {
     "short-steps-begun-apart",
     "skipped",
     "very-long-map",
+    *(f"{kind}-v3" for kind in ("article", "cancelled", "failed", "killed-worker")),
+    *(f"{kind}-v3" for kind in ("short-steps", "skipped")),
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")
 

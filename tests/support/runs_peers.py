@@ -21,6 +21,8 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         """Digests by path."""
+        self.contents: dict[str, bytes] = {}
+        self.batches = 0
         self.sent: list[str] = []
         """The paths of all files that came, one after another."""
         self.refusal: DomainError | None = None
@@ -35,13 +37,16 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         if self.refusal is not None:
             self.refused.set()
             raise self.refusal
-        (item,) = request.items
-        path = f"storage/acme/{item.draft.run_id}/{item.draft.step}/{item.draft.name}"
-        self.sent.append(path)
-        digest = self.files.setdefault(path, hashlib.sha256(item.data).hexdigest())
-        artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
-        result = artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact)
-        return artifact_service_pb2.BatchPutArtifactsResponse(results=[result])
+        self.batches += 1
+        results: list[artifact_service_pb2.BatchPutArtifactsResponse.Result] = []
+        for item in request.items:
+            path = f"storage/acme/{item.draft.run_id}/{item.draft.step}/{item.draft.name}"
+            self.sent.append(path)
+            digest = self.files.setdefault(path, hashlib.sha256(item.data).hexdigest())
+            self.contents.setdefault(path, item.data)
+            artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
+            results.append(artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact))
+        return artifact_service_pb2.BatchPutArtifactsResponse(results=results)
 
     async def BatchGetArtifacts(
         self, request: artifact_service_pb2.BatchGetArtifactsRequest, context: Context

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from temporalio.testing import ActivityEnvironment
 
 from runs.config import FunctionConfig
-from runs.domain.activities import MappedList, StepRef, StepResult
+from runs.domain.activities import MappedList, StepRef, StepResult, Walk, Walked
 from runs.peers.llm_gateway import LlmGateway
 from runs.store import run_transitions
-from runs.worker.activities.error_files import ErrorFiles
+from runs.worker.activities.admission import WorkerSlots
 from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.activities.llm import LlmStepRunner
-from runs.worker.activities.step_inputs import StepInputFinder
-from runs.worker.activities.steps import StepActivities
+from runs.worker.composition import make_activities
 from runs.worker.function_host.pool import FunctionPool
 from runs.worker.functions import FunctionRegistry
 
@@ -43,18 +42,11 @@ class RunsWorker:
         self.context: StepContext | None = None
         """What the function was called with last."""
         self.work = StepRef("acme", "", 1, "copy")
-        self.steps = StepActivities(
-            service.tenants,
-            service.journal,
-            service.initializer,
-            StepInputFinder(),
-            service.files,
-            LlmStepRunner(service.contexts, LlmGateway(peers), service.files),
-            FunctionStepRunner(
-                FunctionRegistry({"copy": self._copy}), no_processes(), service.files
-            ),
-            ErrorFiles(service.files),
+        functions = FunctionStepRunner(FunctionRegistry({"copy": self._copy}), no_processes())
+        self.activities = make_activities(
+            service.data, service.files, LlmGateway(peers), functions, WorkerSlots(100, 75)
         )
+        self.steps = self.activities.steps
 
     async def begin(self, step: dict[str, Any]) -> StepRef:
         """Create a run of one step, and have it running."""
@@ -88,6 +80,12 @@ class RunsWorker:
 
     async def close_map(self) -> StepResult:
         return await ActivityEnvironment().run(self.steps.close_map, self.work)
+
+    async def walk(self, *steps: str, **more: Any) -> Walked:  # noqa: ANN401 - a walk's fields
+        """Walk some steps of the run, as a regular activity; all that there is, unless told."""
+        whole = Walk("acme", self.work.run_id, 1, list(steps), begins_run=True, completes_run=True)
+        walk = replace(whole, **more)
+        return await ActivityEnvironment().run(self.activities.walks.walk, walk)
 
     async def _copy(self, context: StepContext) -> JsonValue:
         self.context = context

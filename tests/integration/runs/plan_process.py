@@ -8,16 +8,18 @@ import sys
 from langchain_core.tracers.langchain import wait_for_all_tracers
 
 from runs.config import WorkerConfig
+from runs.domain.chains import Chain, chains
 from runs.domain.plan import Plan, PlanStep
-from runs.worker.graph import run_plan
+from runs.worker.graph import run_chains
 
 
 async def main() -> None:
-    await run_plan(Plan((PlanStep("a"), PlanStep("b", needs=("a",)))), do)
+    plan = Plan((PlanStep("a"), PlanStep("b", needs=("a",), map_step="a")))
+    await run_chains(chains(plan), do)
 
 
-async def do(step: PlanStep) -> None:
-    sys.stdout.write(f"{step.step}\n")
+async def do(chain: Chain) -> None:
+    sys.stdout.write(f"{chain.name}\n")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,21 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult
+from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult, Walk, Walked
 from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
 from runs.temporal.client import data_converter
-from runs.worker.workflows import MapPartRun, PipelineRun
+from runs.worker.superseded.workflows import MapPartRun
+from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from temporalio.client import WorkflowHandle, WorkflowHistory
 
+LONG = ("endless", "deaf", "stubborn", "gathering", "fatal", "slow")
+"""Steps whose names begin so take long."""
+
+LANE = 10
 WORKFLOWS = [PipelineRun, MapPartRun]
 NOTHING = StepResult()
 RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters", {"characters": 1})
@@ -40,13 +45,18 @@ class RecordedActivities:
     """
 
     list_length: int = 3
+    slow_begin: bool = False
     gathering: int = 0
     gathered: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
     most_in_flight: int = 0
     done: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     timeouts: dict[str, timedelta | None] = field(default_factory=dict[str, timedelta | None])
+    walks: list[Walk] = field(default_factory=list[Walk])
     ends: list[RunEnd] = field(default_factory=list[RunEnd])
+    statuses: list[str] = field(default_factory=list[str])
+    """Those that the run was given at its end."""
+    map_closed: asyncio.Event = field(default_factory=asyncio.Event)
     deaf_began: asyncio.Event = field(default_factory=asyncio.Event)
     deaf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     endless_began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +70,7 @@ class RecordedActivities:
     @activity.defn
     async def end_run(self, end: RunEnd) -> None:
         self.ends.append(end)
+        self.statuses.append(end.status)
 
     @activity.defn
     async def run_step(self, work: StepRef) -> StepResult:
@@ -102,12 +113,56 @@ class RecordedActivities:
     @activity.defn
     async def close_map(self, work: StepRef) -> StepResult:
         self.done.append((f"close {work.step}", 0))
+        self.map_closed.set()
         return RESULT
+
+    @activity.defn
+    async def walk(self, walk: Walk) -> Walked:
+        """Do the steps; a local activity leaves those that take long to another."""
+        if walk.epoch <= 0:
+            raise ApplicationError("the run is over", type="RUN_CLOSED", non_retryable=True)
+        info = activity.info()
+        self.timeouts["walk"] = info.start_to_close_timeout
+        self.walks.append(walk)
+        if info.is_local and any(step.startswith(LONG) for step in walk.steps):
+            return Walked(more=True, attempts=[[0, walk.first, 1, 1, 0, 0]])
+        items = range(walk.first, walk.last + 1)
+        at_once = asyncio.Semaphore(LANE)
+
+        async def do(item: int) -> None:
+            async with at_once:
+                for step in walk.steps:
+                    await self.run_step(walk.ref(step, item))
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        raise asyncio.CancelledError
+
+        await asyncio.gather(*map(do, items))
+        self._complete(walk)
+        return Walked()
+
+    @activity.defn
+    async def open_maps(self, walk: Walk) -> Walked:
+        if activity.info().is_local and self.slow_begin:
+            return Walked(more=True)
+        mapped = [await self.open_map(walk.ref(step)) for step in walk.steps]
+        return Walked(count=mapped[0].count, skipped=mapped[0].skipped)
+
+    @activity.defn
+    async def close_maps(self, walk: Walk) -> Walked:
+        for step in walk.steps:
+            await self.close_map(walk.ref(step))
+        self._complete(walk)
+        return Walked()
+
+    def _complete(self, walk: Walk) -> None:
+        if walk.completes_run:
+            self.statuses.append("completed")
 
     @property
     def activities(self) -> list[Callable[..., Awaitable[object]]]:
         runs = [self.begin_run, self.end_run]
-        return [*runs, self.run_step, self.run_short_step, self.open_map, self.close_map]
+        steps = [self.run_step, self.run_short_step, self.open_map, self.close_map]
+        return [*runs, *steps, self.walk, self.open_maps, self.close_maps]
 
     async def _wait(self) -> None:
         self.endless_began.set()

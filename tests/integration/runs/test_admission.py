@@ -12,25 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio import activity
 from temporalio.client import WorkflowFailureError
-from tests.integration.runs.recording_worker import NOTHING, RecordedActivities
+from tests.integration.runs.recording_worker import RecordedActivities
 from tests.support.runs_service import RunsService
 from tests.support.runs_worker import no_processes
 from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
 from runs.config import TemporalConfig
-from runs.domain.activities import RunRef, StepRef, StepResult
-from runs.domain.plan import WORKFLOW_VERSION, Plan, PlanStep, RunStart, workflow_id
+from runs.domain.activities import RunRef
+from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.error_files import ErrorFiles
 from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.activities.llm import LlmStepRunner
-from runs.worker.activities.runs import RunActivities
-from runs.worker.activities.step_inputs import StepInputFinder
-from runs.worker.activities.steps import StepActivities
+from runs.worker.composition import make_activities
 from runs.worker.functions import FunctionRegistry
 from runs.worker.temporal_worker import make_worker
 
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     import grpc
     from temporalio.client import Client, WorkflowHandle
     from tests.support.databases import TenantDatabases
+    from tests.support.runs_peers import FakeArtifacts
 
     from dataplane.tenants import ManagementPool, TenantPools
     from jsonvalues import JsonValue
@@ -58,35 +55,28 @@ class Shop:
     """A worker, its functions, and the service that gives it work."""
 
     def __init__(
-        self, service: RunsService, client: Client, queue: str, peers: grpc.aio.Channel
+        self,
+        service: RunsService,
+        client: Client,
+        queue: str,
+        peers: grpc.aio.Channel,
+        files: FakeArtifacts,
     ) -> None:
         self.service = service
+        self.files = files
         self.client = client
         self.at_once = 0
         self.most_at_once = 0
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
-        contexts, gateway = service.contexts, LlmGateway(peers)
-        runs = RunActivities(service.data, service.journal, contexts, service.initializer, gateway)
-        steps = StepActivities(
-            service.tenants,
-            service.journal,
-            service.initializer,
-            StepInputFinder(),
-            service.files,
-            LlmStepRunner(contexts, gateway, service.files),
-            FunctionStepRunner(
-                FunctionRegistry({"hold": self._hold, "note": self._note}),
-                no_processes(),
-                service.files,
-            ),
-            ErrorFiles(service.files),
+        functions = FunctionStepRunner(
+            FunctionRegistry({"hold": self._hold, "note": self._note}), no_processes()
         )
-        activities = [
-            *(runs.begin_run, runs.end_run, steps.run_step),
-            *(steps.run_short_step, steps.open_map, steps.close_map),
-        ]
-        self.worker = make_worker(client, queue, activities, WorkerSlots(SLOTS, 75))
+        slots = WorkerSlots(SLOTS, 75)
+        activities = make_activities(
+            service.data, service.files, LlmGateway(peers), functions, slots
+        )
+        self.worker = make_worker(client, queue, activities.all, slots)
 
     async def runs(self, count: int, tenant_id: str = "acme") -> list[Run]:
         created = [await self.service.run(tenant_id=tenant_id) for _ in range(count)]
@@ -115,6 +105,14 @@ class Shop:
             return back if len(back) == len(runs) - SHARE else []
 
         return await wait_until(handed_back)
+
+    async def holding(self, count: int) -> bool:
+        return self.at_once == count
+
+    async def handed_over(self, *runs: Run) -> bool:
+        """Return whether each run has an activity that is not local."""
+        described = [await self.workflow(run).describe() for run in runs]
+        return all(each.raw_description.pending_activities for each in described)
 
     async def _attempt(self, run: Run) -> int:
         """Return how often Temporal has handed out the step of a run, by its own count."""
@@ -146,12 +144,13 @@ async def shop(
     management: ManagementPool,
     client: Client,
     peers: grpc.aio.Channel,
+    files: FakeArtifacts,
     ada: Principal,
 ) -> AsyncGenerator[Shop]:
     await tenant_databases.add_tenant("bolt")
     queue = f"runs-{secrets.token_hex(4)}"
     service = RunsService(tenants, management, Launcher(client, queue), peers)
-    shop = Shop(service, client, queue, peers)
+    shop = Shop(service, client, queue, peers, files)
     async with shop.worker:
         yield shop
         await shop.empty()
@@ -163,7 +162,7 @@ async def test_a_tenant_that_fills_its_share_leaves_room_for_another(
     await shop.service.pipeline(HELD)
     await shop.service.pipeline(QUICK, tenant_id="bolt")
     held = await shop.runs(10)
-    await shop.handed_back(*held)
+    back = await shop.handed_back(*held)
 
     quick = await shop.runs(3, "bolt")
     async with asyncio.timeout(20):
@@ -178,8 +177,8 @@ async def test_a_tenant_that_fills_its_share_leaves_room_for_another(
         " GROUP BY steps.id"
     )
     assert [tuple(row) for row in rows] == [(0, 1)] * 10
-    histories = {len((await shop.workflow(run).fetch_history()).events) for run in held}
-    assert len(histories) == 1, "handing back adds nothing"
+    histories = {len((await shop.workflow(run).fetch_history()).events) for run in back}
+    assert histories == {12}, "handing back adds nothing"
     numbers = await database.fetch("SELECT last_seq FROM runs")
     assert len({row["last_seq"] for row in numbers}) == 1
 
@@ -247,43 +246,19 @@ async def test_runs_that_wait_for_a_worker_begin_by_turns_among_tenants(client: 
     assert recorded.begun.index("bolt") < 20
 
 
-class Patient(RecordedActivities):
-    """RecordedActivities whose short steps of the tenant `acme` wait until they may end."""
+async def test_maps_of_short_steps_keep_no_other_tenant_from_its_runs(shop: Shop) -> None:
+    short = {"step": "held", "function": {"function": "hold", "short": True}}
+    await shop.service.pipeline({**short, "map": {"step": "input"}})
+    await shop.service.pipeline(QUICK, tenant_id="bolt")
+    shop.files.values = b"[" + b",".join([b"0"] * 100) + b"]"
+    held = await shop.runs(4)
+    await wait_until(lambda: shop.holding(50))
+    await wait_until(lambda: shop.handed_over(*held))
 
-    def __init__(self) -> None:
-        super().__init__(list_length=50)
-        self.waiting = 0
-        self.fifty_wait = asyncio.Event()
-        self.may_end = asyncio.Event()
+    quick = await shop.runs(3, "bolt")
+    async with asyncio.timeout(20):
+        assert await shop.ended(*quick, tenant_id="bolt") == [RunStatus.COMPLETED] * 3
+    assert shop.most_at_once == 50
 
-    @activity.defn
-    async def run_short_step(self, work: StepRef) -> StepResult:
-        if work.tenant_id == "acme":
-            self.waiting += 1
-            if self.waiting == 50:
-                self.fifty_wait.set()
-            await self.may_end.wait()
-        return NOTHING
-
-
-async def test_maps_of_short_steps_keep_no_other_tenant_from_beginning_and_ending(
-    client: Client,
-) -> None:
-    recorded, queue = Patient(), f"runs-{secrets.token_hex(4)}"
-    launcher = Launcher(client, queue)
-    maps = Plan((PlanStep("short", "function", short=True, map_step="input"),)).compact()
-    plain = Plan((PlanStep("short", "function", short=True),)).compact()
-    starts = [RunStart("acme", secrets.token_hex(8), 1, maps, WORKFLOW_VERSION) for _ in range(4)]
-    other = RunStart("bolt", secrets.token_hex(8), 1, plain, WORKFLOW_VERSION)
-    async with make_worker(client, queue, recorded.activities, WorkerSlots(SLOTS, 75)):
-        for start in starts:
-            await launcher.start(start)
-        await asyncio.wait_for(recorded.fifty_wait.wait(), 20)
-        await launcher.start(other)
-        await asyncio.wait_for(client.get_workflow_handle(other.workflow_id).result(), 20)
-        assert [end.tenant_id for end in recorded.ends] == ["bolt"]
-        assert recorded.waiting == 50
-        recorded.may_end.set()
-        for start in starts:
-            await client.get_workflow_handle(start.workflow_id).result()
-    assert recorded.waiting == 200
+    shop.may_end.set()
+    assert await shop.ended(*held) == [RunStatus.COMPLETED] * 4

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.integration.runs.recording_worker import WORKFLOWS, RecordedActivities
 from tests.support.audit_log import chain
 from tests.support.runs_service import make_due
+from tests.support.runs_worker import no_processes
 from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
@@ -22,13 +21,18 @@ from runs.domain.activities import StepRef
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.temporal.client import connect
-from runs.worker.activities.runs import RunActivities
+from runs.worker.activities.admission import WorkerSlots
+from runs.worker.activities.function import FunctionStepRunner
+from runs.worker.composition import make_activities
+from runs.worker.functions import FunctionRegistry
+from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
     import asyncpg
     from temporalio.client import Client
     from tests.support.runs_service import RunsService
 
+    from nagaya_functions import StepContext
     from nagaya_local.parts.temporal import TemporalServer
     from runs.domain.runs import Run
 
@@ -158,20 +162,17 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     slow.may_start.set()
     await creating
 
-    recorded = RecordedActivities()
-    runs = RunActivities(
-        service.data, service.journal, service.contexts, service.initializer, service.gateway
-    )
-    worker = Worker(
-        client,
-        task_queue=queue,
-        workflows=WORKFLOWS,
-        activities=[runs.begin_run, runs.end_run, recorded.run_step],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
-    async with worker:
+    called: list[str] = []
+
+    async def copy(context: StepContext) -> None:
+        called.append(context.step)
+
+    functions = FunctionStepRunner(FunctionRegistry({"copy": copy}), no_processes())
+    slots = WorkerSlots(4, 75)
+    activities = make_activities(service.data, service.files, service.gateway, functions, slots)
+    async with make_worker(client, queue, activities.all, slots):
         await client.get_workflow_handle(workflow_id("acme", run_id)).result()
 
-    assert recorded.done == []
+    assert called == []
     assert await service.find(run_id) == cancelled
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0

@@ -25,8 +25,7 @@ async def found(
     service: RunsService, finder: StepInputFinder, work: StepRef
 ) -> Mapping[str, object]:
     context = await service.contexts.find(work.run)
-    async with service.tenants.connection("acme") as connection:
-        inputs = await finder.find(connection, context, context.spec.step(work.step), work)
+    inputs = await finder.find(context, context.spec.step(work.step), work)
     return inputs.outputs
 
 
@@ -39,7 +38,7 @@ async def test_a_worker_finds_what_it_has_done_itself_and_what_another_has(
     await service.begin(run.run_id)
     copy, use = (StepRef("acme", run.run_id, 1, step) for step in ("copy", "use"))
     assert await service.journal.complete_at_once(copy, StepOutcome(output))
-    one, another = StepInputFinder(), StepInputFinder()
+    one, another = StepInputFinder(service.tenants), StepInputFinder(service.tenants)
     one.put(copy, output)
 
     expected = {"input": (FilePointer(INPUT_FILE.output_path, INPUT_FILE.output_digest),)}

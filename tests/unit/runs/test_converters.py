@@ -9,7 +9,7 @@ from runs.domain.plan import PLAN_LIMIT, RunStart
 from runs.temporal.client import data_converter
 from runs.temporal.failure_converter import MESSAGE_LIMIT
 from runs.temporal.payload_converter import PAYLOAD_TOO_LARGE, START_LIMIT
-from runs.worker.workflows import MapPart
+from runs.worker.superseded.workflows import MapPart
 
 CONVERTER = data_converter()
 

@@ -64,6 +64,59 @@ class MappedList:
 
 
 @dataclass(frozen=True, slots=True)
+class Walk:
+    """Steps of a run that are done one after another: once, or for some elements of a list."""
+
+    tenant_id: str
+    run_id: str
+    epoch: int
+    steps: list[str]
+    first: int = 0
+    last: int = 0
+    """The elements, from `first` to `last`; both 0 where the steps are not mapped, and where the
+    mapped steps as a whole are meant."""
+    short: bool = False
+    """Whether all the steps are short."""
+    begins_run: bool = False
+    """Whether nothing else of the run may begin it."""
+    completes_run: bool = False
+    """Whether nothing else of the run is left to do."""
+    attempts: list[list[int]] = field(default_factory=list[list[int]])
+    """Attempts to go on with, as `Walked` has them."""
+
+    @property
+    def run(self) -> RunRef:
+        return RunRef(self.tenant_id, self.run_id, self.epoch)
+
+    @property
+    def name(self) -> str:
+        """Return the name within the run, which is also the activity's id."""
+        return f"{self.steps[0]} {self.first}-{self.last}" if self.first else self.steps[0]
+
+    def ref(self, step: str, item: int = 0) -> StepRef:
+        return StepRef(self.tenant_id, self.run_id, self.epoch, step, item)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """How far an activity came with a walk."""
+
+    more: bool = False
+    """Whether another activity has to go on: this one was to be over soon."""
+    cancelled: bool = False
+    """Whether it stopped since the run is being cancelled."""
+    wait_ms: int = 0
+    """How long to wait before: a step has failed, and is to be tried again then."""
+    attempts: list[list[int]] = field(default_factory=list[list[int]])
+    """The attempts that are being made, each by the place of its step in the walk, its element, and
+    the four numbers of `StepAttempt`."""
+    count: int = 0
+    """How long the list is that the steps are mapped over, once it is known."""
+    skipped: bool = False
+    """Whether the mapped steps are skipped: their condition was false."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnd:
     """How a run ended, as its workflow saw it."""
 

@@ -12,6 +12,9 @@ MESSAGE_LIMIT = 400
 TENANT_SHARE_TAKEN = "TENANT_SHARE_TAKEN"
 """The type of the error of a step that is handed back, since its tenant holds its share."""
 
+RUN_CLOSED = "RUN_CLOSED"
+"""The type of the error of what comes after the run's end, or its epoch's."""
+
 
 class StepFailed(Exception):
     """An attempt at a step failed. It is tried again while attempts are left."""

@@ -50,7 +50,12 @@ RunInput = Inline | Pointer | Held
 
 def input_path(tenant_id: str, run_id: str) -> str:
     """Return where the input of a run lies."""
-    return f"{BUCKET}/{tenant_id}/{run_id}/{INPUT}/output.json"
+    return file_path(tenant_id, run_id, INPUT, "output.json")
+
+
+def file_path(tenant_id: str, run_id: str, step: str, name: str) -> str:
+    """Return where a file of a step lies."""
+    return f"{BUCKET}/{tenant_id}/{run_id}/{step}/{name}"
 
 
 def input_json(given: RunInput) -> dict[str, JsonValue]:

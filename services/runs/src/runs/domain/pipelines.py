@@ -116,6 +116,32 @@ class StepSpec:
     """JSON pointers to numbers in the output, by the metric's name."""
 
 
+def element_needs(step: StepSpec, steps: Mapping[str, StepSpec]) -> frozenset[str]:
+    """Return the steps of which a mapped step uses nothing but the same element's output.
+
+    They are mapped over the same list, or the step is mapped over their outputs. `steps` holds at
+    least those that the step needs.
+    """
+    if step.map is None or step.when:
+        return frozenset()
+    found: set[str] = set()
+    for name in step.needs:
+        other = steps.get(name)
+        if other is None or other.map is None or _uses_all(step.kind, name):
+            continue
+        if step.map in (other.map, MapSpec(name, "")):
+            found.add(name)
+    return frozenset(found)
+
+
+def _uses_all(kind: LlmStep | FunctionStep, needed: str) -> bool:
+    """Return whether a step may use the outputs of all elements of a mapped step."""
+    if isinstance(kind, FunctionStep):
+        return True
+    outputs = (each.value for each in kind.bindings if isinstance(each.value, Output))
+    return any(output.step == needed for output in outputs)
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
     """The steps of a pipeline, in any order."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonvalues import canonical
-from runs.domain.pipelines import INPUT, FunctionStep
+from runs.domain.pipelines import INPUT, FunctionStep, element_needs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runs.domain.pipelines import PipelineSpec, StepSpec
 
@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
-WORKFLOW_VERSION = 3
+WORKFLOW_VERSION = 4
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
 
 FIRST_EPOCH = 1
@@ -48,6 +48,8 @@ class PlanStep:
     backoff_ms: int = BACKOFF_MS
     visits: int = 1
     has_when: bool = False
+    element_needs: tuple[str, ...] = ()
+    """Those of `needs` that are mapped, and of which the step uses the same element's output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Plan:
             name = heapq.heappop(free)
             place[name] = len(ordered)
             needs = sorted({*steps[name].needs} & steps.keys(), key=place.__getitem__)
-            ordered.append(_plan_step(steps[name], tuple(needs)))
+            ordered.append(_plan_step(steps[name], tuple(needs), steps))
             for other in needed_by[name]:
                 missing[other].discard(name)
                 if not missing[other]:
@@ -121,7 +123,7 @@ class RunStart:
     version: int = 1
     """1: an activity of its own begins the run. 2: where short steps are the first, they do. 3: a
     long map is divided evenly among its children, and as many elements are done at once as of a
-    short one."""
+    short one. 4: an activity walks a chain of steps, and no branch waits for another."""
 
     @property
     def workflow_id(self) -> str:
@@ -132,7 +134,8 @@ def workflow_id(tenant_id: str, run_id: str) -> str:
     return f"{tenant_id}/{run_id}"
 
 
-def _plan_step(step: StepSpec, needs: tuple[str, ...]) -> PlanStep:
+def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Mapping[str, StepSpec]) -> PlanStep:
+    by_element = element_needs(step, steps)
     function = step.kind if isinstance(step.kind, FunctionStep) else None
     return PlanStep(
         step=step.step,
@@ -145,6 +148,7 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...]) -> PlanStep:
         max_attempts=step.retry.max_attempts,
         backoff_ms=step.retry.backoff_ms,
         has_when=bool(step.when),
+        element_needs=tuple(name for name in needs if name in by_element),
     )
 
 
@@ -158,6 +162,8 @@ def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
         non_defaults["m"] = [numbers[step.map_step], step.map_pointer]
     if step.has_when:
         non_defaults["w"] = 1
+    if step.element_needs:
+        non_defaults["e"] = [numbers[name] for name in step.element_needs]
     numeric = (
         ("t", step.timeout_seconds, TIMEOUT_SECONDS),
         ("a", step.max_attempts, MAX_ATTEMPTS),
@@ -173,6 +179,7 @@ def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
     numbers: list[int] = compact[1]
     non_defaults: dict[str, Any] = compact[2] if len(compact) > 2 else {}
     map_number, map_pointer = non_defaults.get("m", (None, ""))
+    element_needs: list[int] = non_defaults.get("e", [])
     return PlanStep(
         step=compact[0],
         kind="function" if "f" in non_defaults else "llm",
@@ -185,6 +192,7 @@ def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
         backoff_ms=non_defaults.get("b", BACKOFF_MS),
         visits=non_defaults.get("v", 1),
         has_when="w" in non_defaults,
+        element_needs=tuple(names[number] for number in element_needs),
     )
 
 

@@ -16,7 +16,15 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult
+from runs.domain.activities import (
+    MappedList,
+    RunEnd,
+    RunRef,
+    StepRef,
+    StepResult,
+    Walk,
+    Walked,
+)
 from runs.domain.plan import RunStart
 
 if TYPE_CHECKING:
@@ -33,7 +41,7 @@ START_LIMIT = 8_192
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 """The type of the error; histories hold it."""
 
-_ACTIVITY_VALUES = frozenset({MappedList, RunEnd, RunRef, StepRef, StepResult})
+_ACTIVITY_VALUES = frozenset({MappedList, RunEnd, RunRef, StepRef, StepResult, Walk, Walked})
 
 
 class ActivityValueConverter(JSONTypeConverter):

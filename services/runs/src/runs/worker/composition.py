@@ -2,59 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runs.peers.artifacts import Artifacts
-from runs.peers.llm_gateway import LlmGateway
+from runs.worker.activities.chain_walk import ChainWalker
+from runs.worker.activities.element_walk import ElementWalker
 from runs.worker.activities.error_files import ErrorFiles
-from runs.worker.activities.function import FunctionStepRunner
 from runs.worker.activities.journal import Journal
 from runs.worker.activities.llm import LlmStepRunner
+from runs.worker.activities.map_ends import MapEnds
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
 from runs.worker.activities.runs import RunActivities
 from runs.worker.activities.step_inputs import StepInputFinder
-from runs.worker.activities.steps import StepActivities
-from runs.worker.builtin import BUILT_IN
-from runs.worker.functions import FunctionRegistry
+from runs.worker.activities.step_runner import StepRunner
+from runs.worker.activities.walk import WalkActivities
+from runs.worker.superseded.activities import StepActivities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import grpc
-
     from dataplane.tenants import DataPlane
-    from runs.worker.function_host.pool import FunctionPool
+    from runs.peers.artifacts import Artifacts
+    from runs.peers.llm_gateway import LlmGateway
+    from runs.worker.activities.admission import WorkerSlots
+    from runs.worker.activities.function import FunctionStepRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Activities:
+    """The activities that the workflows call."""
+
+    runs: RunActivities
+    walks: WalkActivities
+    steps: StepActivities
+    """Those of workflows before version 4."""
+
+    @property
+    def all(self) -> Sequence[Callable[..., object]]:
+        runs, walks, steps = self.runs, self.walks, self.steps
+        return [
+            runs.begin_run,
+            runs.end_run,
+            walks.walk,
+            walks.open_maps,
+            walks.close_maps,
+            steps.run_step,
+            steps.run_short_step,
+            steps.open_map,
+            steps.close_map,
+        ]
 
 
 def make_activities(
     data: DataPlane,
-    artifacts_channel: grpc.aio.Channel,
-    gateway_channel: grpc.aio.Channel,
-    pool: FunctionPool,
-) -> Sequence[Callable[..., object]]:
-    """Return the activities that the workflows call."""
-    artifacts, gateway = Artifacts(artifacts_channel), LlmGateway(gateway_channel)
+    artifacts: Artifacts,
+    gateway: LlmGateway,
+    functions: FunctionStepRunner,
+    slots: WorkerSlots,
+) -> Activities:
+    """Make the activities of a worker."""
     tenants = data.tenants
     journal = Journal(tenants)
     contexts = RunContextCache(tenants)
     initializer = RunInitializer(journal, contexts, artifacts)
-    runs = RunActivities(data, journal, contexts, initializer, gateway)
-    steps = StepActivities(
-        tenants,
-        journal,
-        initializer,
-        StepInputFinder(),
-        artifacts,
-        LlmStepRunner(contexts, gateway, artifacts),
-        FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool, artifacts),
-        ErrorFiles(artifacts),
+    input_finder = StepInputFinder(tenants)
+    llm = LlmStepRunner(contexts, gateway, artifacts)
+    runner = StepRunner(input_finder, llm, functions, journal, ErrorFiles(artifacts))
+    elements = ElementWalker(contexts, initializer, input_finder, artifacts, runner, journal, slots)
+    chains = ChainWalker(contexts, initializer, input_finder, journal, elements, slots)
+    maps = MapEnds(tenants, contexts, initializer, input_finder, artifacts, runner, journal)
+    return Activities(
+        RunActivities(data, journal, contexts, initializer, gateway),
+        WalkActivities(chains, maps, slots),
+        StepActivities(tenants, journal, initializer, input_finder, artifacts, runner),
     )
-    return [
-        runs.begin_run,
-        runs.end_run,
-        steps.run_step,
-        steps.run_short_step,
-        steps.open_map,
-        steps.close_map,
-    ]

@@ -1,71 +1,73 @@
-"""Plans as LangGraph graphs. The only module that imports LangGraph."""
+"""A run's chains of steps as tasks of LangGraph. No other module imports it but `superseded`.
+
+LangGraph's functional API: a task begins at once and awaits those that it needs, so that a branch
+never waits for its neighbours, as it does where a graph is walked in supersteps.
+"""
 
 # LangGraph leaves type parameters of its methods open.
 # pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Awaitable, Callable  # noqa: TC003 - LangGraph reads annotations
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, TypedDict
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence  # noqa: TC003 - LangGraph reads them
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from langgraph.graph import START, StateGraph
-from langgraph.runtime import Runtime  # noqa: TC002 - LangGraph reads a node's annotations
+from langgraph.func import entrypoint, task
 
 if TYPE_CHECKING:
-    from langgraph.graph.state import CompiledStateGraph
-
-    from runs.domain.plan import Plan, PlanStep
-
-_COMPILED_PLANS = 256
-
-
-class GraphState(TypedDict):
-    """How many steps are done. Whatever a step leaves behind lies in its files."""
-
-    steps: Annotated[int, operator.add]
+    from runs.domain.chains import Chain
 
 
 @dataclass(frozen=True, slots=True)
-class GraphContext:
-    """What one invocation of a graph does at each step."""
-
-    run_step: Callable[[PlanStep], Awaitable[None]]
-
-
-async def run_plan(plan: Plan, run_step: Callable[[PlanStep], Awaitable[None]]) -> int:
-    """Run every step once all that it needs is done; return how many there were.
-
-    Steps of equal depth run together. What `run_step` raises ends the graph: steps that still run
-    are cancelled and waited for.
-    """
-    limit = len(plan.steps) + 10
-    graph = _compiled(plan)
-    final = await graph.ainvoke(
-        {"steps": 0}, {"recursion_limit": limit}, context=GraphContext(run_step)
-    )
-    return int(final["steps"])
+class _Graph:
+    chains: Sequence[Chain]
+    run_chain: Callable[[Chain], Awaitable[None]]
+    running: list[asyncio.Future[None]] = field(default_factory=list["asyncio.Future[None]"])
+    """In the order in which they began, which a replay repeats."""
 
 
-@lru_cache(maxsize=_COMPILED_PLANS)
-def _compiled(plan: Plan) -> CompiledStateGraph[GraphState, GraphContext, GraphState, GraphState]:
-    graph = StateGraph(GraphState, context_schema=GraphContext)
-    for step in plan.steps:
-        _add(graph, step)
-    return graph.compile()
-
-
-def _add(
-    graph: StateGraph[GraphState, GraphContext, GraphState, GraphState], step: PlanStep
+async def run_chains(
+    chains: Sequence[Chain], run_chain: Callable[[Chain], Awaitable[None]]
 ) -> None:
-    async def node(state: GraphState, runtime: Runtime[GraphContext]) -> GraphState:
-        await runtime.context.run_step(step)
-        return {"steps": 1}
+    """Run every chain once all that it needs is done.
 
-    graph.add_node(step.step, node)
-    if step.needs:
-        graph.add_edge(list(step.needs), step.step)
-    else:
-        graph.add_edge(START, step.step)
+    What `run_chain` raises ends it: chains that still run are cancelled and waited for.
+    """
+    graph = _Graph(chains, run_chain)
+    try:
+        await _run_all.ainvoke(graph)
+    except BaseException:
+        for each in graph.running:
+            each.cancel()
+        await asyncio.gather(*graph.running, return_exceptions=True)
+        raise
+
+
+@entrypoint()
+async def _run_all(graph: _Graph) -> int:
+    tasks: dict[str, Any] = {}
+    for chain in graph.chains:
+        tasks[chain.name] = _run_chain(graph, chain, [tasks[name] for name in chain.needs])
+    await _all(tasks.values())
+    return len(tasks)
+
+
+@task
+async def _run_chain(graph: _Graph, chain: Chain, needed: Sequence[asyncio.Future[None]]) -> None:
+    await _all(needed)
+    running = asyncio.ensure_future(graph.run_chain(chain))
+    graph.running.append(running)
+    # LangGraph cancels its own tasks more than once, and waits for none.
+    await asyncio.shield(running)
+
+
+async def _all(futures: Collection[asyncio.Future[None]]) -> None:
+    """Await all, or the first that fails; do not cancel them when the caller is cancelled."""
+    if not futures:
+        return
+    await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
+    for each in futures:
+        if each.done():
+            each.result()

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 from dataplane.tenants import connect_data_plane
 from runs.config import WorkerConfig
+from runs.peers.artifacts import Artifacts
+from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
 from runs.worker.activities.admission import WorkerSlots
+from runs.worker.activities.function import FunctionStepRunner
+from runs.worker.builtin import BUILT_IN
 from runs.worker.composition import make_activities
 from runs.worker.function_host.pool import FunctionPool
+from runs.worker.functions import FunctionRegistry
 from runs.worker.temporal_worker import make_worker
 from servicekit import telemetry
 from servicekit.channel import open_channel
@@ -51,9 +56,12 @@ async def work(config: WorkerConfig) -> None:
             _log.info("stopped before there was anything to do", extra={"event": "worker.stopped"})
             return
         pool = FunctionPool(config.functions, config.tenant_share)
-        activities = make_activities(data, artifacts, gateway, pool)
+        functions = FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool)
         slots = WorkerSlots(config.steps_at_once, config.tenant_share)
-        worker = make_worker(client, config.temporal.task_queue, activities, slots)
+        activities = make_activities(
+            data, Artifacts(artifacts), LlmGateway(gateway), functions, slots
+        )
+        worker = make_worker(client, config.temporal.task_queue, activities.all, slots)
         async with pool.running():
             await _run_until(stop, worker)
 

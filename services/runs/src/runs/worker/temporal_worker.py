@@ -10,7 +10,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from runs.worker.activities.admission import AdmissionInterceptor
 from runs.worker.activities.error_interceptor import ActivityErrorInterceptor
-from runs.worker.workflows import ITEMS_IN_WORKFLOW, MapPartRun, PipelineRun
+from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
+from runs.worker.superseded.workflows import MapPartRun
+from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +45,7 @@ def make_worker(
         max_concurrent_activities=slots.count,
         max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
         # Whatever these may ask for at once: no one's map keeps out another's begin and end.
-        max_concurrent_local_activities=_WORKFLOW_TASKS * ITEMS_IN_WORKFLOW,
+        max_concurrent_local_activities=_WORKFLOW_TASKS * MAX_ITEMS_AT_ONCE,
         max_workflow_task_external_storage_concurrency=1,  # there is none: spares tasks for it
         max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
         default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,

@@ -1,4 +1,4 @@
-"""The workflow of a run: it schedules the steps of the plan; activities do the rest.
+"""The workflow of a run: it schedules the chains of the plan; activities do the rest.
 
 It runs unsandboxed, so it must be deterministic by itself: no time, no randomness, no I/O, nothing
 but its argument and the results of activities. A replay compares the names of activities and their
@@ -8,59 +8,68 @@ types, never arguments. Tests replay the histories that a release has recorded.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
 from temporalio.exceptions import is_cancelled_exception as is_cancelled
 
-from runs.domain.activities import RunEnd, RunRef, StepRef
-from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
+from runs.domain.activities import RunEnd, RunRef, Walk, Walked
+from runs.domain.chains import chains
+from runs.domain.failures import RUN_CLOSED
+from runs.domain.plan import Plan, RunStart
 from runs.domain.runs import RunStatus
 from runs.worker.activities.runs import RunActivities
-from runs.worker.activities.steps import StepActivities
-from runs.worker.graph import run_plan
+from runs.worker.activities.walk import WalkActivities
+from runs.worker.graph import run_chains
+from runs.worker.scheduling import (
+    BEGIN_TIMEOUT,
+    HEARTBEAT_TIMEOUT,
+    LONGEST_PAUSE,
+    MAX_ITEMS_AT_ONCE,
+    RETRY_FOREVER,
+    SHORT_TIMEOUT,
+    TIMEOUT_MARGIN,
+    gather_or_cancel,
+    raise_if_cancelled,
+    run_local_activity,
+)
+from runs.worker.superseded.workflows import run_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from runs.domain.plan import PlanStep
+    from runs.domain.chains import Chain
 
 P = TypeVar("P")
-R = TypeVar("R")
 S = TypeVar("S")
 
-ITEMS_IN_WORKFLOW = 50
-"""The most items of a map that the run's own workflow does; more go to child workflows.
+_CHAINS_VERSION = 4
+"""The version since which an activity walks a chain of steps."""
 
-It is also the most that are done at once, wherever they are done: else a long list would fill the
-workers, and other tenants' runs would wait behind it.
-"""
+LANES = 5
+"""How many activities at once do the elements of a map that are not short."""
 
-ITEMS_IN_CHILD = 500
-"""Some 1,800 events; Temporal asks for a new history at 4,096."""
+LANE_SIZE = 200
+"""The most elements that one of them does."""
 
-ITEMS_IN_OLD_CHILD = 200
-_OLD_CHILDREN_AT_ONCE = 4
-"""Before version 3; since then all children run at once and share ITEMS_IN_WORKFLOW."""
+_CHUNKS_AT_ONCE = 4
+_CHUNKS = 40
+CHUNK_SIZES = range(20, 100)
+"""How many short steps a local activity does: more of a longer list, so that there are few."""
 
-_EVEN_PARTS_VERSION = 3
-"""The version since which a long map is divided evenly among its children."""
+_LOCAL_TIMEOUT = timedelta(seconds=15)
+"""Local activities hand over after a few seconds; one that does not is given up."""
 
-_TIMEOUT_MARGIN = timedelta(seconds=60)
-_HEARTBEAT = timedelta(seconds=10)
-_SHORT_TIMEOUT = timedelta(seconds=30)
-_BEGIN_TIMEOUT = timedelta(seconds=330)
-"""For what may begin the run: its input is copied, for which artifacts takes up to 300 s."""
-
-_LONGEST_PAUSE = timedelta(seconds=60)
-_RETRY_FOREVER = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
+_LONGEST_WALK = timedelta(days=3_650)
+_ONCE = RetryPolicy(maximum_attempts=1)
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=1.0, maximum_interval=LONGEST_PAUSE
 )
-"""For what must happen in the end: it is tried until it does."""
+"""For attempts whose worker is gone: of all others, activities say how long to wait."""
 
 
 @workflow.defn(name="PipelineRun", sandboxed=False)
@@ -72,187 +81,207 @@ class PipelineRun:
         run = RunRef(start.tenant_id, start.run_id, start.epoch)
         try:
             plan = Plan.parse(start.plan)
-            # A short step begins its run itself; others may wait long for a slot of a worker.
-            started_by_steps = start.version >= 2 and plan.starts_with_short_steps
-            if started_by_steps or await _local_activity(
-                "begin", RunActivities.begin_run, run, _BEGIN_TIMEOUT
-            ):
-                await run_plan(plan, StepScheduler(run, start.version).run_step)
-                _raise_if_cancelled()
-                await _end_run(run, RunStatus.COMPLETED)
+            if start.version < _CHAINS_VERSION:
+                recorded = not await run_steps(run, plan, start.version)
+            else:
+                recorded = await ChainScheduler(run, chains(plan)).run()
+            if not recorded:
+                await _end_run(start, RunStatus.COMPLETED)
         except BaseException as error:
             if is_cancelled(error):
-                await _end_run(run, RunStatus.CANCELLED)
+                await _end_run(start, RunStatus.CANCELLED)
                 raise
             if not isinstance(error, Exception):
                 raise
             failure = _failure(error)
-            await _end_run(run, RunStatus.FAILED, failure)
+            if failure.type == RUN_CLOSED and start.version >= _CHAINS_VERSION:
+                return
+            await _end_run(start, RunStatus.FAILED, failure)
             raise failure from None
 
 
-@dataclass(frozen=True, slots=True)
-class MapPart:
-    """Some items of a mapped step, for a child workflow."""
+class ChainScheduler:
+    """Schedules the activities of one run's chains."""
 
-    run: RunRef
-    step: list[Any]
-    """The step as Plan.compact returns a plan of this one step."""
-    first: int
-    last: int
-    at_once: int = ITEMS_IN_WORKFLOW // _OLD_CHILDREN_AT_ONCE
-
-
-@workflow.defn(name="MapPart", sandboxed=False)
-class MapPartRun:
-    """Runs the items `first` to `last` of a mapped step."""
-
-    @workflow.run
-    async def run(self, part: MapPart) -> None:
-        (step,) = Plan.parse(part.step).steps
-        await StepScheduler(part.run).run_items(step, part.first, part.last, part.at_once)
-
-
-class StepScheduler:
-    """Schedules the activities of one run's steps."""
-
-    def __init__(self, run: RunRef, version: int = WORKFLOW_VERSION) -> None:
+    def __init__(self, run: RunRef, of: Sequence[Chain]) -> None:
         self._run = run
-        self._version = version
+        self._chains = of
+        self._open = {chain.name for chain in of}
+        self._first_alone = sum(not chain.needs for chain in of) == 1
+        self._recorded = False
 
-    async def run_step(self, step: PlanStep) -> None:
-        """Run a step, once or for each element of its list."""
-        _raise_if_cancelled()
-        if step.map_step is None:
-            await self._run_item(step, 0)
-            return
-        ref = self._ref(step, 0)
-        mapped = await _local_activity(
-            f"open {ref.name}", StepActivities.open_map, ref, _BEGIN_TIMEOUT
+    async def run(self) -> bool:
+        """Run all chains; return whether it is recorded already that the run has completed."""
+        await run_chains(self._chains, self._run_chain)
+        if not self._recorded:
+            raise_if_cancelled()
+        return self._recorded
+
+    async def _run_chain(self, chain: Chain) -> None:
+        raise_if_cancelled()
+        walk = Walk(
+            self._run.tenant_id,
+            self._run.run_id,
+            self._run.epoch,
+            [step.step for step in chain.steps],
+            short=chain.short,
+            begins_run=self._first_alone and not chain.needs,
+            completes_run=self._open == {chain.name},
         )
-        _raise_if_cancelled()
-        if mapped.skipped:
-            return
-        await self._run_map(step, mapped.count)
-        await _local_activity(f"close {ref.name}", StepActivities.close_map, ref)
-
-    async def run_items(
-        self, step: PlanStep, first: int, last: int, at_once: int = ITEMS_IN_WORKFLOW
-    ) -> None:
-        """Run the items `first` to `last` of a mapped step, so many at once."""
-        slots = asyncio.Semaphore(at_once)
-
-        async def run_item(item: int) -> None:
-            async with slots:
-                await self._run_item(step, item)
-
-        await _gather_or_cancel([run_item(item) for item in range(first, last + 1)])
-
-    async def _run_map(self, step: PlanStep, count: int) -> None:
-        if count <= ITEMS_IN_WORKFLOW:
-            await self.run_items(step, 1, count)
-            return
-        if self._version < _EVEN_PARTS_VERSION:
-            size, children = ITEMS_IN_OLD_CHILD, _OLD_CHILDREN_AT_ONCE
+        if chain.mapped:
+            completed = await self._run_map(chain, walk)
         else:
-            children = -(-count // ITEMS_IN_CHILD)
-            size = -(-count // children)
-        slots, at_once = asyncio.Semaphore(children), max(1, ITEMS_IN_WORKFLOW // children)
-        plan = Plan((_detached(step),)).compact()
-        parts = [
-            MapPart(self._run, plan, first, min(first + size - 1, count), at_once)
-            for first in range(1, count + 1, size)
-        ]
-        await _gather_or_cancel([self._run_child(slots, step, part) for part in parts])
+            await self._walk(chain, walk)
+            completed = True
+        self._open.discard(chain.name)
+        self._recorded = completed and walk.completes_run
+        if not self._recorded:
+            raise_if_cancelled()
 
-    async def _run_child(self, slots: asyncio.Semaphore, step: PlanStep, part: MapPart) -> None:
-        async with slots:
-            await workflow.execute_child_workflow(
-                MapPartRun.run,
-                part,
-                id=f"{workflow.info().workflow_id}/{step.step}/{part.first}-{part.last}",
-            )
+    async def _run_map(self, chain: Chain, walk: Walk) -> bool:
+        """Run a chain of mapped steps; return whether they were not skipped."""
+        mapped = await self._run_activity(
+            f"open {walk.name}",
+            WalkActivities.open_maps,
+            replace(walk, completes_run=False),
+            BEGIN_TIMEOUT,
+        )
+        raise_if_cancelled()
+        if mapped.skipped:
+            return False
+        elements = replace(walk, begins_run=False, completes_run=False)
+        if chain.short:
+            await self._run_chunks(chain, elements, mapped.count)
+        else:
+            await self._run_lanes(chain, elements, mapped.count)
+        raise_if_cancelled()
+        await self._run_activity(
+            f"close {walk.name}", WalkActivities.close_maps, walk, TIMEOUT_MARGIN
+        )
+        return True
 
-    async def _run_item(self, step: PlanStep, item: int) -> None:
+    async def _run_chunks(self, chain: Chain, walk: Walk, count: int) -> None:
+        steps = min(max(count * len(chain.steps) // _CHUNKS, CHUNK_SIZES.start), CHUNK_SIZES.stop)
+        parts = _parts(walk, count, max(1, steps // len(chain.steps)))
+        await self._walk_all(chain, parts, _CHUNKS_AT_ONCE)
+
+    async def _run_lanes(self, chain: Chain, walk: Walk, count: int) -> None:
+        at_once = MAX_ITEMS_AT_ONCE // LANES
+        size = min(max(-(-count // LANES), at_once), LANE_SIZE)
+        await self._walk_all(chain, _parts(walk, count, size), LANES)
+
+    async def _walk_all(self, chain: Chain, parts: Sequence[Walk], at_once: int) -> None:
+        slots = asyncio.Semaphore(at_once)
+        # Several lanes are for several workers, a local activity is for this one.
+        local = chain.short or len(parts) == 1
+
+        async def walk(part: Walk) -> None:
+            async with slots:
+                await self._walk(chain, part, local=local)
+
+        await gather_or_cancel([walk(part) for part in parts])
+
+    async def _walk(self, chain: Chain, walk: Walk, *, local: bool = True) -> None:
+        seconds = sum(step.timeout_seconds * step.max_attempts for step in chain.steps)
+        elements = walk.last - walk.first + 1
+        longest = min(timedelta(seconds=seconds) * elements + BEGIN_TIMEOUT, _LONGEST_WALK)
+        await self._run_activity(walk.name, WalkActivities.walk, walk, longest, local=local)
+
+    async def _run_activity(
+        self,
+        name: str,
+        method: Callable[[S, Walk], Awaitable[Walked]],
+        walk: Walk,
+        longest: timedelta,
+        *,
+        local: bool = True,
+    ) -> Walked:
+        """Run an activity in this worker for as long as it is brief, then in any worker."""
         try:
-            await self._run_activity(step, self._ref(step, item))
+            walked = await _run_briefly(name, method, walk) if local else Walked(more=True)
+            if not walked.more:
+                return walked
+            if walked.wait_ms:
+                await asyncio.sleep(walked.wait_ms / 1_000)
+            return await workflow.execute_activity_method(
+                method,
+                replace(walk, attempts=walked.attempts),
+                activity_id=name,
+                start_to_close_timeout=longest,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=_RETRY,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=name,
+            )
         except ActivityError:
             # A step that is cancelled while it fails is not tried again: its failure is its end,
             # and must not become the run's.
-            _raise_if_cancelled()
+            raise_if_cancelled()
             raise
-        _raise_if_cancelled()
-
-    async def _run_activity(self, step: PlanStep, ref: StepRef) -> None:
-        # Activities say how long to wait (`to_application_error`): Temporal's count of attempts
-        # includes the times that a step was handed back. The rest is attempts whose worker is gone.
-        pause = timedelta(milliseconds=step.backoff_ms)
-        retry = RetryPolicy(
-            initial_interval=pause,
-            backoff_coefficient=1.0,
-            maximum_interval=max(pause, _LONGEST_PAUSE),
-        )
-        if step.short:
-            grace = _TIMEOUT_MARGIN if step.needs else _BEGIN_TIMEOUT
-            await workflow.execute_local_activity_method(
-                StepActivities.run_short_step,
-                ref,
-                activity_id=ref.name,
-                start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + grace,
-                retry_policy=retry,
-            )
-            return
-        await workflow.execute_activity_method(
-            StepActivities.run_step,
-            ref,
-            activity_id=ref.name,
-            start_to_close_timeout=timedelta(seconds=step.timeout_seconds) + _TIMEOUT_MARGIN,
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=retry,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=str(ref),
-        )
-
-    def _ref(self, step: PlanStep, item: int) -> StepRef:
-        return StepRef(self._run.tenant_id, self._run.run_id, self._run.epoch, step.step, item)
 
 
-async def _local_activity(
-    name: str,
-    method: Callable[[S, P], Awaitable[R]],
-    argument: P,
-    longest: timedelta = _SHORT_TIMEOUT,
-) -> R:
-    return await workflow.execute_local_activity_method(
-        method,
-        argument,
-        activity_id=name,
-        start_to_close_timeout=longest,
-        retry_policy=_RETRY_FOREVER,
-    )
+async def _run_briefly(
+    name: str, method: Callable[[S, P], Awaitable[Walked]], argument: P
+) -> Walked:
+    """Run a local activity once. Whatever keeps it from its end, another activity goes on.
 
-
-def _raise_if_cancelled() -> None:
-    """Raise CancelledError if the run has been cancelled.
-
-    An activity that ends well in spite of its cancellation swallows it.
+    Retries of a local activity would add to the history, and keep its worker from ending.
     """
-    if workflow.cancellation_reason() is not None:
-        raise asyncio.CancelledError
-
-
-async def _end_run(run: RunRef, status: RunStatus, failure: ApplicationError | None = None) -> None:
-    end = RunEnd(run.tenant_id, run.run_id, run.epoch, status.value)
-    if failure is not None:
-        end = RunEnd(
-            run.tenant_id,
-            run.run_id,
-            run.epoch,
-            status.value,
-            reason=failure.type or "",
-            message=failure.message,
+    try:
+        walked = await workflow.execute_local_activity_method(
+            method,
+            argument,
+            activity_id=name,
+            start_to_close_timeout=_LOCAL_TIMEOUT,
+            retry_policy=_ONCE,
         )
-    await _local_activity("end", RunActivities.end_run, end)
+    except ActivityError as error:
+        if is_cancelled(error) or _is_final(error):
+            raise
+        return Walked(more=True)
+    if walked.cancelled:
+        await asyncio.Event().wait()  # until Temporal tells that the run is cancelled
+    return walked
+
+
+def _is_final(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+
+
+def _parts(walk: Walk, count: int, size: int) -> list[Walk]:
+    """Divide the elements of a list evenly, each part of at most so many."""
+    parts = -(-count // size)
+    return [
+        replace(walk, first=part * count // parts + 1, last=(part + 1) * count // parts)
+        for part in range(parts)
+    ]
+
+
+async def _end_run(
+    start: RunStart, status: RunStatus, failure: ApplicationError | None = None
+) -> None:
+    reason = "" if failure is None else failure.type or ""
+    message = "" if failure is None else failure.message
+    end = RunEnd(start.tenant_id, start.run_id, start.epoch, status.value, reason, message)
+    if start.version < _CHAINS_VERSION:
+        await run_local_activity("end", RunActivities.end_run, end)
+        return
+    try:
+        await workflow.execute_local_activity_method(
+            RunActivities.end_run,
+            end,
+            activity_id="end",
+            start_to_close_timeout=_LOCAL_TIMEOUT,
+            retry_policy=_ONCE,
+        )
+    except ActivityError:
+        await workflow.execute_activity_method(
+            RunActivities.end_run,
+            end,
+            activity_id="end",
+            start_to_close_timeout=SHORT_TIMEOUT,
+            retry_policy=RETRY_FOREVER,
+        )
 
 
 def _failure(error: Exception) -> ApplicationError:
@@ -266,20 +295,3 @@ def _failure(error: Exception) -> ApplicationError:
     message = str(cause) if known else f"the workflow has a defect ({type(cause).__name__})"
     reason = type(cause).__name__ if known else "ERROR_REASON_INTERNAL"
     return ApplicationError(message, type=reason, non_retryable=True)
-
-
-async def _gather_or_cancel(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Await all; when one fails, cancel the others, wait for them, and raise the failure."""
-    tasks = [asyncio.create_task(each) for each in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-
-
-def _detached(step: PlanStep) -> PlanStep:
-    """Return a step that can be a plan of its own: without `needs` and `map`."""
-    return replace(step, needs=(), map_step=None, map_pointer="")

@@ -59,13 +59,22 @@ class WorkerSlots:
         self._held = 0
         self._tenants: dict[str, _Tenant] = {}
 
+    def exceeds_share(self, tenant_id: str) -> bool:
+        """Return whether a tenant holds more than its share, now that others hold some too."""
+        tenant = self._tenants.get(tenant_id)
+        return tenant is not None and tenant.held > self._share_of(tenant)
+
+    def has_room(self, tenant_id: str) -> bool:
+        """Return whether `hold` would let a tenant hold one more slot."""
+        tenant = self._tenants.get(tenant_id)
+        return tenant is None or tenant.held < self._share_of(tenant)
+
     @contextmanager
     def hold(self, tenant_id: str) -> Generator[None]:
         """Hold a slot. Raises TenantShareTaken, which says when to retry."""
         now = self._clock()
         tenant = self._tenants.setdefault(tenant_id, _Tenant(now))
-        left = self.count - (self._held - tenant.held)
-        if tenant.held >= max(1, left * self._share // 100):
+        if tenant.held >= self._share_of(tenant):
             raise TenantShareTaken(tenant.next_retry(now))
         self._held += 1
         tenant.add(now)
@@ -76,6 +85,10 @@ class WorkerSlots:
             tenant.remove(now, self._clock())
             if not tenant.held:
                 del self._tenants[tenant_id]
+
+    def _share_of(self, tenant: _Tenant) -> int:
+        left = self.count - (self._held - tenant.held)
+        return max(1, left * self._share // 100)
 
 
 class _Tenant:
@@ -147,10 +160,11 @@ class _Admission(ActivityInboundInterceptor):
             with self._slots.hold(argument.tenant_id):
                 return await self.next.execute_activity(input)
         except TenantShareTaken as taken:
-            raise _retry_later(taken.seconds) from None
+            raise retry_later(taken.seconds) from None
 
 
-def _retry_later(seconds: float) -> ApplicationError:
+def retry_later(seconds: float) -> ApplicationError:
+    """Return the error that hands an activity back to Temporal for a while."""
     jitter = 0.75 + random.random() / 4  # noqa: S311 - a jitter
     return ApplicationError(
         "the tenant's other steps hold its share of this worker",

@@ -30,7 +30,7 @@ async def run_until_cancelled(doing: Coroutine[None, None, T]) -> T:
     if not activity.info().is_local:
         return await _with_background(_heartbeat_forever(), doing)
     done = asyncio.create_task(doing)
-    cancelled = asyncio.create_task(_wait_for_cancellation())
+    cancelled = asyncio.create_task(wait_for_cancellation())
     try:
         await asyncio.wait({done, cancelled}, return_when=asyncio.FIRST_COMPLETED)
         if not done.done():
@@ -60,7 +60,7 @@ async def _heartbeat_forever() -> None:
         activity.heartbeat()
 
 
-async def _wait_for_cancellation() -> None:
+async def wait_for_cancellation() -> None:
     """Wait until the workflow's cancellation has been asked for."""
     info = activity.info()
     if info.workflow_id is None:

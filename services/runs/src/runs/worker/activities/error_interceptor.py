@@ -17,6 +17,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, Interceptor
 
+from runs.domain.activities import Walk
 from runs.domain.failures import StepFailed
 from servicekit import telemetry
 from servicekit.call import CallContext, use_call
@@ -59,7 +60,7 @@ class _ErrorInterceptor(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - Temporal's signature
         try:
             with _traced():
-                async with _heartbeating():
+                async with _heartbeating(input):
                     return await self.next.execute_activity(input)
         except (ApplicationError, CancelledError, asyncio.CancelledError):
             raise
@@ -121,8 +122,8 @@ def _traced() -> Generator[None]:
 
 
 @asynccontextmanager
-async def _heartbeating() -> AsyncGenerator[None]:
-    if activity.info().is_local:
+async def _heartbeating(input: ExecuteActivityInput) -> AsyncGenerator[None]:
+    if activity.info().is_local or isinstance(input.args[0], Walk):  # which sends its own
         yield
         return
     heartbeats = asyncio.create_task(_heartbeat_forever())

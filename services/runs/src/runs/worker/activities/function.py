@@ -9,7 +9,6 @@ from nagaya_functions import FilePointer, StepError
 from nagaya_functions.calls import FunctionContext, call_function
 from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name
-from runs.worker.activities.cancellation import run_until_cancelled
 from runs.worker.function_host.call import FunctionCall
 from runs.worker.functions import InstalledFunction, to_step_failure
 
@@ -19,25 +18,25 @@ if TYPE_CHECKING:
     from nagaya_functions.calls import FunctionResult
     from runs.domain.activities import StepRef
     from runs.domain.pipelines import FunctionStep, StepSpec
-    from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.buffered_files import OutputFiles
     from runs.worker.activities.step_inputs import StepInputs
     from runs.worker.function_host.pool import FunctionPool
     from runs.worker.functions import FunctionRegistry
 
 
 class StepFiles:
-    """The files that one step may read and write, in the artifacts service."""
+    """The files that one step may read and write."""
 
-    def __init__(self, artifacts: Artifacts, ref: StepRef) -> None:
-        self._artifacts = artifacts
+    def __init__(self, files: OutputFiles, ref: StepRef) -> None:
+        self._files = files
         self._ref = ref
 
     async def read(self, file: FilePointer) -> bytes:
-        (data,) = await self._artifacts.read(self._ref.tenant_id, [file])
+        (data,) = await self._files.read(self._ref.tenant_id, [file])
         return data
 
     def stream(self, file: FilePointer) -> AsyncGenerator[bytes]:
-        return self._artifacts.stream(self._ref.tenant_id, file)
+        return self._files.stream(self._ref.tenant_id, file)
 
     async def write(self, name: str, data: bytes, file_type: str) -> FilePointer:
         ref = self._ref
@@ -49,27 +48,26 @@ class StepFiles:
             visit=ref.visit,
             file_type=file_type,
         )
-        written = await self._artifacts.put(ref.tenant_id, draft, data)
+        written = await self._files.put(ref.tenant_id, draft, data)
         return FilePointer(written.output_path, written.output_digest)
 
 
 class FunctionStepRunner:
     """Calls built-in functions in this process, installed ones in a process of the tenant."""
 
-    def __init__(
-        self, functions: FunctionRegistry, pool: FunctionPool, artifacts: Artifacts
-    ) -> None:
+    def __init__(self, functions: FunctionRegistry, pool: FunctionPool) -> None:
         self._functions = functions
         self._pool = pool
-        self._artifacts = artifacts
 
-    async def run(self, spec: StepSpec, step: FunctionStep, inputs: StepInputs) -> StepOutcome:
-        """Call the function and commit what it returns as the step's output.
+    async def run(
+        self, spec: StepSpec, step: FunctionStep, inputs: StepInputs, files: OutputFiles
+    ) -> StepOutcome:
+        """Call the function and commit what it returns to `files` as the step's output.
 
         Raises StepFailed, TimeoutError, what the services refuse, and whatever the function raises.
         """
         ref = inputs.ref
-        result = await self._result(spec, step, inputs)
+        result = await self._result(spec, step, inputs, files)
         draft = FileDraft(
             run_id=ref.run_id,
             step=ref.step,
@@ -78,10 +76,10 @@ class FunctionStepRunner:
             visit=ref.visit,
             metrics=result.metrics,
         )
-        return StepOutcome(await self._artifacts.put(ref.tenant_id, draft, result.data))
+        return StepOutcome(await files.put(ref.tenant_id, draft, result.data))
 
     async def _result(
-        self, spec: StepSpec, step: FunctionStep, inputs: StepInputs
+        self, spec: StepSpec, step: FunctionStep, inputs: StepInputs, files: OutputFiles
     ) -> FunctionResult:
         function = self._functions.find(step.function)
         ref = inputs.ref
@@ -95,11 +93,11 @@ class FunctionStepRunner:
             outputs=inputs.outputs,
             mapped_steps=inputs.mapped,
             element=inputs.element(),
-            files=StepFiles(self._artifacts, ref),
+            files=StepFiles(files, ref),
         )
         if isinstance(function, InstalledFunction):
             requested = FunctionCall(function.entry_point, context, spec.metrics)
-            return await run_until_cancelled(self._pool.call(requested, spec.timeout_seconds))
+            return await self._pool.call(requested, spec.timeout_seconds)
         async with asyncio.timeout(spec.timeout_seconds):
             try:
                 return await call_function(function, context, spec.metrics)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import RunClosed, StepImpossible
+from runs.domain.runs import RunStatus
 from runs.store import pipelines, prompts, runs
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ class RunContextCache:
     def discard(self, run: RunRef) -> None:
         """Drop the context of a run that has ended."""
         self._contexts.pop(run, None)
+
+    async def is_completed(self, run: RunRef) -> bool:
+        """Return whether a run has completed, in this epoch."""
+        async with self._tenants.connection(run.tenant_id) as connection:
+            found = await runs.find_parameters(connection, run.run_id)
+        return (
+            found is not None and found.epoch == run.epoch and found.status is RunStatus.COMPLETED
+        )
 
     async def prompt(self, tenant_id: str, step: str, version: int) -> PromptVersion:
         """Return a version of a step's prompt. Raises StepImpossible if it is gone."""

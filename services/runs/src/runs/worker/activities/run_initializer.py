@@ -23,9 +23,12 @@ from runs.worker.activities.retries import retry_transient
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
+    from temporalio.exceptions import ApplicationError
+
     from runs.domain.activities import RunRef
     from runs.domain.runs import OutputFile, RunParameters
     from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.buffered_files import OutputFiles
     from runs.worker.activities.journal import Journal
     from runs.worker.activities.run_context import RunContext, RunContextCache
 
@@ -58,15 +61,23 @@ class RunInitializer:
             self._contexts.put(run, context)
         return context
 
+    async def commit_input(
+        self, run: RunRef, parameters: RunParameters, files: OutputFiles
+    ) -> OutputFile:
+        """Return the input's file; commit it to `files` unless it is there.
+
+        A pointed-to input is copied at once. Raises StepFailed, and RunClosed for a held run.
+        """
+        return parameters.input_file or await retry_transient(
+            lambda: self._commit_input(run, parameters, files)
+        )
+
     async def _start(self, run: RunRef, context: RunContext) -> RunContext:
         with on_behalf_of(tenant_id=run.tenant_id, user_id=context.run.user_id):
             try:
-                file = context.run.input_file or await retry_transient(
-                    lambda: self._commit_input(run, context.run)
-                )
+                file = await self.commit_input(run, context.run, self._artifacts)
             except StepFailed as failure:
-                final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
-                raise to_application_error(failure, final=final) from None
+                raise input_error(failure) from None
         status = await retry_transient(lambda: self._make_running(run, file))
         return replace(context, run=replace(context.run, status=status, input_file=file))
 
@@ -76,13 +87,21 @@ class RunInitializer:
             raise RunClosed
         return status
 
-    async def _commit_input(self, run: RunRef, parameters: RunParameters) -> OutputFile:
+    async def _commit_input(
+        self, run: RunRef, parameters: RunParameters, files: OutputFiles
+    ) -> OutputFile:
         draft = FileDraft(run.run_id, INPUT, OUTPUT)
         match parameters.input:
             case Inline(value):
-                return await self._artifacts.put(run.tenant_id, draft, canonical(value))
+                return await files.put(run.tenant_id, draft, canonical(value))
             case Pointer(path, digest, json_pointer):
                 source = FilePointer(path, digest, json_pointer)
                 return await self._artifacts.copy(run.tenant_id, source, draft)
             case _:
                 raise RunClosed  # a held run is started only once its input is there
+
+
+def input_error(failure: StepFailed) -> ApplicationError:
+    """Return the error for Temporal of an input that cannot be had."""
+    final = failure.final or activity.info().attempt >= MAX_ATTEMPTS
+    return to_application_error(failure, final=final)

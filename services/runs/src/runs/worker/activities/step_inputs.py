@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer
-from runs.domain.activities import StepRef
 from runs.domain.failures import StepImpossible
-from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text
+from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text, element_needs
 from runs.store import steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
 
-    from dataplane.pools import Connection
-    from runs.domain.activities import RunRef
+    from dataplane.tenants import TenantPools
+    from runs.domain.activities import RunRef, StepRef
     from runs.domain.pipelines import BoundValue, StepSpec
     from runs.domain.runs import OutputFile
     from runs.worker.activities.run_context import RunContext
 
 _CACHED_OUTPUTS = 2_000
+_CACHED_ELEMENTS = 10_000
 _CACHED_MAPS = 20
 """Of how many mapped steps that are done the outputs of all elements are cached: MiB each."""
 
@@ -63,6 +63,8 @@ class StepInputs:
         """Return the element that the step is done for; None without a map."""
         if self.spec.map is None or not self.ref.item:
             return None
+        if self.spec.map.step in self.same_element:
+            return self.same_element[self.spec.map.step]
         elements = self.elements()
         if elements is not None:
             return elements[self.ref.item - 1]
@@ -93,25 +95,33 @@ class StepInputs:
 class StepInputFinder:
     """Finds the inputs of steps. Outputs never change, so they are cached."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenants: TenantPools) -> None:
+        self._tenants = tenants
         self._step_outputs: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
         self._item_outputs: OrderedDict[tuple[RunRef, str], tuple[FilePointer, ...]] = OrderedDict()
+        self._element_outputs: OrderedDict[StepRef, FilePointer] = OrderedDict()
 
     def put(self, ref: StepRef, output: OutputFile | None) -> None:
         """Spare the steps that need this one a query."""
         if (ref.item, ref.visit) == (0, 1):
             self._step_outputs[ref.run, ref.step] = output
+        elif output is not None:
+            self._element_outputs[ref] = _pointer(output)
         if len(self._step_outputs) > _CACHED_OUTPUTS:
             self._step_outputs.popitem(last=False)
+        if len(self._element_outputs) > _CACHED_ELEMENTS:
+            self._element_outputs.popitem(last=False)
 
-    async def find(
-        self, connection: Connection, context: RunContext, spec: StepSpec, ref: StepRef
-    ) -> StepInputs:
-        """Find what a step may use."""
+    async def find(self, context: RunContext, spec: StepSpec, ref: StepRef) -> StepInputs:
+        """Find what a step may use; what this worker has done itself without a query."""
+        by_element: Set[str] = frozenset()
+        if ref.item:
+            needed = {step: context.spec.step(step) for step in spec.needs if step != INPUT}
+            by_element = element_needs(spec, needed)
         wanted = {*spec.needs} - {INPUT}
         if spec.map is not None:
             wanted |= {spec.map.step} - {INPUT}
-        done = await self._done(connection, ref.run, wanted)
+        done = await self._done(ref.run, wanted - by_element)
         outputs: dict[str, tuple[FilePointer, ...]] = {}
         whole: dict[str, FilePointer] = {}
         if context.run.input_file is not None:
@@ -119,58 +129,55 @@ class StepInputFinder:
             outputs[INPUT] = (whole[INPUT],)
         for step, output in done.items():
             whole[step] = _pointer(output)
-            outputs[step] = await self._outputs(connection, context, ref, step, whole[step])
+            outputs[step] = await self._outputs(context, ref, step, whole[step])
         return StepInputs(
             ref,
             spec,
             outputs,
-            await self._same_element(connection, spec, ref),
+            await self._same_element(ref, {*_element_outputs(spec), *by_element}),
             _numbers(spec, context, done),
             None if spec.map is None else whole.get(spec.map.step),
             frozenset(step for step in done if context.spec.step(step).map is not None),
         )
 
-    async def _done(
-        self, connection: Connection, run: RunRef, names: Set[str]
-    ) -> dict[str, OutputFile]:
+    async def _done(self, run: RunRef, names: Set[str]) -> dict[str, OutputFile]:
         """Return the outputs of those of the steps that are done and were not skipped, by step."""
         known = {step: self._step_outputs.get((run, step)) for step in names}
         unknown = sorted(step for step in names if (run, step) not in self._step_outputs)
-        found = await steps.done(connection, run.run_id, unknown) if unknown else {}
-        known |= {step: row.output for step, row in found.items()}
+        if unknown:
+            async with self._tenants.connection(run.tenant_id) as connection:
+                found = await steps.done(connection, run.run_id, unknown)
+            known |= {step: row.output for step, row in found.items()}
         return {step: output for step, output in known.items() if output is not None}
 
     async def _outputs(
-        self,
-        connection: Connection,
-        context: RunContext,
-        ref: StepRef,
-        step: str,
-        whole: FilePointer,
+        self, context: RunContext, ref: StepRef, step: str, whole: FilePointer
     ) -> tuple[FilePointer, ...]:
         if context.spec.step(step).map is None:
             return (whole,)
         known = self._item_outputs.get((ref.run, step))
         if known is not None:  # else each element of a map would read all those of another
             return known
-        items = await steps.items(connection, ref.run_id, step)
+        async with self._tenants.connection(ref.tenant_id) as connection:
+            items = await steps.items(connection, ref.run_id, step)
         found = self._item_outputs[ref.run, step] = tuple(map(_pointer, items))
         while len(self._item_outputs) > _CACHED_MAPS:
             self._item_outputs.popitem(last=False)
         return found
 
-    async def _same_element(
-        self, connection: Connection, spec: StepSpec, ref: StepRef
-    ) -> Mapping[str, FilePointer]:
-        if not ref.item:
+    async def _same_element(self, ref: StepRef, names: Set[str]) -> Mapping[str, FilePointer]:
+        if not ref.item or not names:
             return {}
-        found: dict[str, FilePointer] = {}
-        for step in _element_outputs(spec):
-            other = StepRef(ref.tenant_id, ref.run_id, ref.epoch, step, ref.item, ref.visit)
-            row = await steps.find(connection, other)
-            if row is not None and row.output is not None:
-                found[step] = _pointer(row.output)
-        return found
+        refs = [replace(ref, step=step) for step in sorted(names)]
+        unknown = [other for other in refs if other not in self._element_outputs]
+        found: dict[StepRef, OutputFile | None] = {}
+        if unknown:
+            async with self._tenants.connection(ref.tenant_id) as connection:
+                found = await steps.outputs(connection, ref.run, unknown)
+        for other, output in found.items():
+            self.put(other, output)
+        known = {other.step: self._element_outputs.get(other) for other in refs}
+        return {step: pointer for step, pointer in known.items() if pointer is not None}
 
 
 def _numbers(

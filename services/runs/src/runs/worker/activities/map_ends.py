@@ -1,0 +1,162 @@
+"""Beginning and ending mapped steps: those of a chain together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runs.domain.activities import MappedList
+from runs.domain.failures import RunClosed, StepFailed
+from runs.domain.moves import Moves, StepOutcome
+from runs.domain.runs import RunStatus
+from runs.store import steps
+from runs.worker.activities.mapped_lists import find_list, put_manifest
+from runs.worker.activities.retries import retry_transient
+from runs.worker.activities.step_runner import condition_holds
+from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
+from servicekit.call import on_behalf_of
+
+if TYPE_CHECKING:
+    from dataplane.tenants import TenantPools
+    from runs.domain.activities import StepRef, Walk
+    from runs.domain.moves import StepAttempt
+    from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.journal import Journal
+    from runs.worker.activities.run_context import RunContext, RunContextCache
+    from runs.worker.activities.run_initializer import RunInitializer
+    from runs.worker.activities.step_inputs import StepInputFinder
+    from runs.worker.activities.step_runner import StepRunner
+
+
+class MapEnds:
+    """Begins and ends the mapped steps of chains."""
+
+    def __init__(
+        self,
+        tenants: TenantPools,
+        contexts: RunContextCache,
+        initializer: RunInitializer,
+        input_finder: StepInputFinder,
+        artifacts: Artifacts,
+        runner: StepRunner,
+        journal: Journal,
+    ) -> None:
+        self._tenants = tenants
+        self._contexts = contexts
+        self._initializer = initializer
+        self._input_finder = input_finder
+        self._artifacts = artifacts
+        self._runner = runner
+        self._journal = journal
+
+    async def open(self, walk: Walk) -> MappedList:
+        """Begin the steps; return how long the list is that all are mapped over.
+
+        Raises StepRetry, StepGivenUp and RunClosed, and ApplicationError for the run's input.
+        """
+        context = await self._initializer.initialize(walk.run)
+        first = walk.ref(walk.steps[0])
+        spec = context.spec.step(first.step)
+        with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
+            attempt, output = await self._begin(walk, first)
+            if attempt is None and output is None:
+                return MappedList(skipped=True)
+            try:
+                inputs = await retry_transient(
+                    lambda: self._input_finder.find(context, spec, first)
+                )
+                if attempt is not None and not condition_holds(spec, inputs):
+                    await self._end(walk, {first: (attempt, StepOutcome())})
+                    return MappedList(skipped=True)
+                mapped = await retry_transient(lambda: find_list(self._artifacts, inputs))
+            except Exception as error:
+                if attempt is None:
+                    raise
+                await self._fail(context, first, attempt, error)
+                raise
+            others = tuple(walk.ref(step) for step in walk.steps[1:])
+            if others:
+                await retry_transient(lambda: self._journal.advance(walk.run, Moves(begun=others)))
+            return mapped
+
+    async def close(self, walk: Walk, earlier: int) -> None:
+        """End the steps, and the run if nothing else is left of it; each step's output is the list
+        of its items' outputs.
+
+        `earlier` is how many attempts at that there were before. Raises as `open` does.
+        """
+        try:
+            context = await self._initializer.initialize(walk.run)
+        except RunClosed:
+            if walk.completes_run and await self._contexts.is_completed(walk.run):
+                return
+            raise
+        refs = [walk.ref(step) for step in walk.steps]
+        with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
+            attempts = await retry_transient(lambda: self._current(refs))
+            ends = await asyncio.gather(
+                *(self._manifest(context, ref, attempts[ref], earlier) for ref in attempts)
+            )
+            await self._end(walk, dict(zip(attempts, ends, strict=True)))
+        if walk.completes_run:
+            self._contexts.discard(walk.run)
+
+    async def _begin(self, walk: Walk, ref: StepRef) -> tuple[StepAttempt | None, object]:
+        """Begin a step; return its attempt, or else its output."""
+        advanced = await retry_transient(
+            lambda: self._journal.advance(walk.run, Moves(begun=(ref,)))
+        )
+        (attempt,) = advanced.begun
+        if attempt is not None:
+            return attempt, None
+        done = await retry_transient(lambda: self._journal.done(walk.run, [ref]))
+        if ref not in done:
+            raise RunClosed
+        return None, done[ref]
+
+    async def _current(self, refs: list[StepRef]) -> dict[StepRef, StepAttempt]:
+        """Return the attempts that are being made; a step that is done has none."""
+        async with self._tenants.connection(refs[0].tenant_id) as connection:
+            found = {ref: await steps.current(connection, ref) for ref in refs}
+        return {ref: attempt for ref, attempt in found.items() if attempt is not None}
+
+    async def _manifest(
+        self, context: RunContext, ref: StepRef, attempt: StepAttempt, earlier: int
+    ) -> tuple[StepAttempt, StepOutcome]:
+        try:
+            async with self._tenants.connection(ref.tenant_id) as connection:
+                items = await steps.items(connection, ref.run_id, ref.step)
+            manifest = await retry_transient(lambda: put_manifest(self._artifacts, ref, items))
+        except Exception as error:
+            await self._fail(context, ref, replace(attempt, failed_before=earlier), error)
+            raise
+        return attempt, StepOutcome(manifest)
+
+    async def _end(self, walk: Walk, ends: dict[StepRef, tuple[StepAttempt, StepOutcome]]) -> None:
+        moves = Moves(
+            ended=tuple((ref, attempt, outcome) for ref, (attempt, outcome) in ends.items()),
+            completes_run=walk.completes_run,
+        )
+        if moves == Moves():
+            return
+        advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+        for ref, (_, outcome) in ends.items():
+            self._input_finder.put(ref, outcome.output)
+        if walk.completes_run and advanced.run_status is RunStatus.COMPLETED:
+            return
+        if advanced.run_status is None or advanced.run_status.final:
+            raise RunClosed
+        if walk.completes_run or not all(advanced.ended):
+            replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")
+            raise StepRetry(replaced, 1.0)
+
+    async def _fail(
+        self, context: RunContext, ref: StepRef, attempt: StepAttempt, error: Exception
+    ) -> None:
+        """Record a failed attempt. Raises StepRetry or StepGivenUp."""
+        spec = context.spec.step(ref.step)
+        failure, final = await self._runner.record_failure(spec, ref, attempt, error)
+        if final:
+            raise StepGivenUp(failure) from None
+        raise StepRetry(failure, pause(spec, failure, attempt.failed_before + 1)) from None

@@ -1,0 +1,214 @@
+"""The activities of version 4 of the workflow: they walk chains of steps.
+
+A local activity is for what is over in a few seconds, for Temporal writes little about it. What
+lasts longer goes on in this process, and another activity, which sends heartbeats, takes it over.
+If that one begins in another process, it goes on with the attempts that had begun; a model call is
+joined by its key. What nobody has taken over soon is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from dataclasses import astuple, dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from runs.domain.activities import Walk, Walked
+from runs.domain.failures import RUN_CLOSED, RunClosed, StepImpossible
+from runs.domain.moves import StepAttempt
+from runs.worker.activities.admission import TenantShareTaken, retry_later
+from runs.worker.activities.cancellation import wait_for_cancellation
+from runs.worker.activities.error_interceptor import to_application_error
+from runs.worker.activities.run_initializer import input_error
+from runs.worker.activities.walk_state import InputRefused, StepGivenUp, StepRetry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from runs.domain.activities import StepRef
+    from runs.worker.activities.admission import WorkerSlots
+    from runs.worker.activities.chain_walk import ChainWalker
+    from runs.worker.activities.map_ends import MapEnds
+
+_LOCAL_SECONDS = 4.0
+"""How long a local activity lasts at most. A workflow's task is renewed after 8 s, which adds to
+the history each time, and the workflow does not hear of its cancellation before."""
+
+_TAKE_OVER_SECONDS = 10.0
+_HEARTBEAT_SECONDS = 0.5
+"""Temporal reports a cancellation in its response to a heartbeat."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What an activity has begun, and may leave to another."""
+
+    walk: Walk
+    resumable: dict[StepRef, StepAttempt]
+    attempts: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", StepAttempt])
+    task: asyncio.Task[Walked] = field(init=False)
+
+    @property
+    def position(self) -> str:
+        """Return the steps that are being done, for people."""
+        names = [str(ref) for ref in self.attempts]
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+class WalkActivities:
+    """Temporal calls these by the names of the methods."""
+
+    def __init__(self, chains: ChainWalker, maps: MapEnds, slots: WorkerSlots) -> None:
+        self._chains = chains
+        self._maps = maps
+        self._slots = slots
+        self._left: dict[tuple[str, str], _Work] = {}
+
+    @activity.defn
+    async def walk(self, walk: Walk) -> Walked:
+        """Do some steps one after another, once or for some elements of a list."""
+
+        async def do(work: _Work) -> Walked:
+            await self._chains.walk(walk, work.resumable, work.attempts)
+            return Walked()
+
+        return await self._run(walk, do)
+
+    @activity.defn
+    async def open_maps(self, walk: Walk) -> Walked:
+        """Begin mapped steps; return how long their list is."""
+
+        async def do(work: _Work) -> Walked:
+            mapped = await self._maps.open(walk)
+            return Walked(count=mapped.count, skipped=mapped.skipped)
+
+        return await self._run(walk, do)
+
+    @activity.defn
+    async def close_maps(self, walk: Walk) -> Walked:
+        """End mapped steps: the output of each is the list of its items' outputs."""
+        earlier = activity.info().attempt - activity.info().is_local
+
+        async def do(work: _Work) -> Walked:
+            await self._maps.close(walk, earlier)
+            return Walked()
+
+        return await self._run(walk, do)
+
+    async def _run(self, walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> Walked:
+        info = activity.info()
+        key = (info.workflow_run_id or "", info.activity_id)
+        try:
+            if info.is_local:
+                return await self._run_briefly(key, _start(walk, do))
+            # Where steps are not short, each element that is being done holds a slot.
+            with self._slots.hold(walk.tenant_id) if walk.short else nullcontext():
+                work = self._left.pop(key, None)
+                if work is None:
+                    # An attempt that goes on for a second time may be what its worker has died of.
+                    again = bool(info.heartbeat_details)
+                    work = _start(replace(walk, attempts=[]) if again else walk, do)
+                return await _run_with_heartbeats(work)
+        except RunClosed:
+            closed = StepImpossible(RUN_CLOSED, "the run is over")
+            raise to_application_error(closed, final=True) from None
+        except StepGivenUp as error:
+            raise to_application_error(error.failure, final=True) from None
+        except InputRefused as error:
+            raise input_error(error.failure) from None
+        except StepRetry as retry:
+            raise ApplicationError(
+                retry.failure.message,
+                type=retry.failure.reason,
+                next_retry_delay=timedelta(seconds=retry.seconds),
+            ) from None
+        except TenantShareTaken as taken:
+            raise retry_later(taken.seconds) from None
+
+    async def _run_briefly(self, key: tuple[str, str], work: _Work) -> Walked:
+        """Await some work for a few seconds; then leave it to another activity."""
+        cancelled = asyncio.create_task(wait_for_cancellation())
+        try:
+            await asyncio.wait(
+                {work.task, cancelled},
+                timeout=_LOCAL_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if work.task.done():
+                return work.task.result()
+            if not cancelled.done():
+                self._leave(key, work)
+                return Walked(more=True, attempts=_encoded(work))
+            await _cancel(work.task)
+            return Walked(cancelled=True)
+        except StepRetry as retry:
+            return Walked(more=True, wait_ms=round(retry.seconds * 1_000))
+        except TenantShareTaken:
+            return Walked(more=True)
+        except asyncio.CancelledError:
+            await _cancel(work.task)
+            raise
+        finally:
+            cancelled.cancel()
+
+    def _leave(self, key: tuple[str, str], work: _Work) -> None:
+        self._left[key] = work
+        work.task.add_done_callback(_note_error)
+
+        def give_up() -> None:
+            if self._left.pop(key, None) is work:
+                work.task.cancel()
+
+        asyncio.get_running_loop().call_later(_TAKE_OVER_SECONDS, give_up)
+
+
+def _start(walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
+    work = _Work(walk, _attempts(walk))
+
+    async def run() -> Walked:
+        return await do(work)
+
+    work.task = asyncio.create_task(run())
+    return work
+
+
+async def _run_with_heartbeats(work: _Work) -> Walked:
+    try:
+        while not work.task.done():
+            activity.heartbeat(*filter(None, [work.position]))
+            await asyncio.wait({work.task}, timeout=_HEARTBEAT_SECONDS)
+        return work.task.result()
+    except asyncio.CancelledError:
+        await _cancel(work.task)
+        raise
+
+
+async def _cancel(task: asyncio.Task[Walked]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _note_error(task: asyncio.Task[Walked]) -> None:
+    """Take note of a task's error: whoever takes it over raises it, and if nobody does, it is done
+    again.
+    """
+    if not task.cancelled():
+        task.exception()
+
+
+def _attempts(walk: Walk) -> dict[StepRef, StepAttempt]:
+    return {
+        walk.ref(walk.steps[place], item): StepAttempt(*numbers)
+        for place, item, *numbers in walk.attempts
+    }
+
+
+def _encoded(work: _Work) -> list[list[int]]:
+    return [
+        [work.walk.steps.index(ref.step), ref.item, *astuple(attempt)]
+        for ref, attempt in work.attempts.items()
+    ]
