@@ -8,7 +8,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.audit_log import chain
 from tests.support.gateway_client import Refused
 from tests.support.waiting import wait_until
 
@@ -84,34 +83,6 @@ async def test_a_call_that_nobody_asks_for_again_is_unknown_some_time_after_its_
         await client.generate()
     assert refused.value.reason == "CALL_OUTCOME_UNKNOWN"
     assert len(client.provider_calls()) == 1
-
-
-async def test_a_call_whose_reply_was_stored_is_settled_though_nobody_asks(
-    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
-) -> None:
-    asked, rule = await held(stack, victim)
-    async with client.database.transaction():  # so that settling must wait
-        await client.database.execute(
-            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", client.run_id
-        )
-        stack.stub.release(rule)
-        await client.files.wait_until_stored(asked)
-        victim.gateway.kill()
-    with pytest.raises(Refused):
-        await asked
-
-    call = await client.wait_for_call(is_ended, seconds=NOTICED)
-
-    (sent,) = client.provider_calls()
-    assert (call.state, states(call)) == (SETTLED, [SETTLED])
-    assert call.usage.output_tokens == sent["output_tokens"]
-    assert call.attempts[0].provider_request_id == sent["request_id"]
-    await chain(client.database)
-    entries = await client.database.fetch(
-        "SELECT user_id, action FROM audit_logs WHERE resource_id LIKE $1", f"{client.run_id}/%"
-    )
-    assert [tuple(row) for row in entries] == [("workload:llm-gateway", "call.settle")]
-    assert (await client.generate()).replayed
 
 
 async def test_a_call_that_waited_between_two_attempts_has_failed(

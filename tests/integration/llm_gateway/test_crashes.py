@@ -51,33 +51,6 @@ async def test_a_call_held_open_when_its_process_dies_is_unknown_and_then_redone
     assert len(client.provider_calls()) == 2
 
 
-async def test_a_reply_stored_before_its_process_died_settles_the_call(
-    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
-) -> None:
-    rule = stack.stub.script(client.word, {"kind": "hold"})
-    asked = asyncio.create_task(victim.generate())
-    await stack.stub.wait_until_held(rule, asked)
-    async with client.database.transaction():  # so that settling must wait
-        await client.database.execute(
-            "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE", client.run_id
-        )
-        stack.stub.release(rule)
-        await client.files.wait_until_stored(asked)
-        victim.gateway.kill()
-    with pytest.raises(Refused):
-        await asked
-
-    again = await client.generate()
-
-    (sent,) = client.provider_calls()
-    assert again.replayed
-    assert again.call.state == SETTLED
-    assert [attempt.state for attempt in again.call.attempts] == [SETTLED]
-    assert not again.call.attempts[0].estimated
-    assert again.call.attempts[0].provider_request_id == sent["request_id"]
-    assert again.call.usage.output_tokens == sent["output_tokens"]
-
-
 async def test_a_process_that_dies_between_two_attempts_leaves_nothing_unknown(
     stack: GatewayStack, client: GatewayClient, victim: GatewayClient
 ) -> None:
@@ -174,26 +147,6 @@ async def test_a_stopped_process_books_what_it_had_received(
     assert (attempt.state, attempt.estimated) == (UNKNOWN, True)
     assert received // 4 <= attempt.usage.output_tokens <= len(text) // 4
     assert call.cost_micro_usd == attempt.cost_micro_usd
-
-
-async def test_a_paid_reply_outlives_a_defect_of_the_service_that_stores_it(
-    stack: GatewayStack, client: GatewayClient
-) -> None:
-    rule = stack.stub.script(client.word, {"kind": "hold"})
-    asked = asyncio.create_task(client.generate())
-    await stack.stub.wait_until_held(rule, asked)
-    before = stack.artifacts.log.read_text().count("a defect")
-    await client.database.execute("ALTER TABLE artifacts RENAME TO artifacts_away")
-    try:
-        stack.stub.release(rule)
-        await stack.artifacts.wait_until_logged("a defect", asked, times=before + 1)
-    finally:
-        await client.database.execute("ALTER TABLE artifacts_away RENAME TO artifacts")
-
-    done = await asked
-
-    assert [attempt.state for attempt in done.call.attempts] == [SETTLED]
-    assert len(client.provider_calls()) == 1
 
 
 async def test_a_process_that_is_killed_leaves_an_estimate_of_what_it_had_received(

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.llm_gateway.stored_replies import FILES, REPLIES
 from tests.support.audit_log import chain
 from tests.support.gateway_client import GatewayClient, Refused, by_id, of_class, struct
 
@@ -32,9 +33,8 @@ async def test_a_reply_is_sent_for_once_stored_and_settled(client: GatewayClient
     assert not done.replayed
     assert hashlib.sha256(reply["content"].encode()).hexdigest() == sent["reply_digest"]
     assert done.call.state == call_pb2.CALL_STATE_SETTLED
-    assert done.call.output_path == (
-        f"storage/acme/{client.run_id}/draft/artifacts/0-1/call-1.json"
-    )
+    assert not done.call.output_path
+    assert await client.database.fetchval(FILES, client.run_id) == 0
     assert done.call.summary.startswith(f"{len(reply['content']):,} characters")
     assert reply["finish_reason"] == "stop"
     assert (reply["provider"], reply["model"]) == ("claude", "claude-sonnet-5-5")
@@ -163,23 +163,14 @@ async def test_a_reply_that_does_not_fit_its_schema_is_paid_and_refused(
     assert again.call.cost_micro_usd == sum(a.cost_micro_usd for a in again.call.attempts)
 
 
-async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
-    client: GatewayClient,
-) -> None:
+async def test_a_file_where_replies_used_to_lie_is_in_nobodys_way(client: GatewayClient) -> None:
     place = {"step": "draft", "name": "artifacts/0-1/call-1.json"}
     await client.files.write(b"{}", writer="llm-gateway", **place)
 
-    refused: list[Refused] = []
-    for _ in range(2):
-        with pytest.raises(Refused) as each:
-            await client.generate()
-        refused.append(each.value)
-    call = await client.get_call()
+    done = await client.generate(include_reply=True)
 
-    assert {each.reason for each in refused} == {"REPLY_INVALID"}
-    assert "another file lies where the reply belongs" in str(refused[1])
-    assert call.state == call_pb2.CALL_STATE_FAILED
-    assert [a.state for a in call.attempts] == [call_pb2.CALL_STATE_FAILED]
+    assert done.call.state == call_pb2.CALL_STATE_SETTLED
+    assert done.reply == await client.reply_bytes(done.call.key)
     assert len(client.provider_calls()) == 1
 
 
@@ -247,7 +238,14 @@ async def test_the_two_tenants_share_nothing(stack: GatewayStack, client: Gatewa
 
     assert (len(client.provider_calls()), len(other.provider_calls())) == (1, 1)
     assert mine.call.request_digest == theirs.call.request_digest
-    assert mine.call.output_path != theirs.call.output_path
+    for each, its_run, another in ((client, mine, theirs), (other, theirs, mine)):
+        assert await replies_of(each, its_run.call.key.run_id) == 1
+        assert await replies_of(each, another.call.key.run_id) == 0
+
+
+async def replies_of(client: GatewayClient, run_id: str) -> int:
+    """Count a run's replies in the database of the client's tenant."""
+    return await client.database.fetchval(REPLIES, run_id)
 
 
 def generation_finish(name: str) -> int:

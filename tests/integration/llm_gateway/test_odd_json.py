@@ -12,7 +12,6 @@ from tests.support.gateway_client import Fields, Refused, by_id, struct
 from tests.support.provider_streams import CHAT, CLAUDE, GEMINI, RESPONSES, STREAMS, event
 from tests.support.scripted_provider import Reply
 
-from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
@@ -66,10 +65,7 @@ async def test_a_structured_reply_is_json_that_fits_or_is_refused(
             outcome = refused.reason
         else:
             outcome = call_pb2.FinishReason.Name(done.call.finish_reason)
-            at = artifact_pb2.ArtifactPointer(
-                path=done.call.output_path, digest=done.call.output_digest
-            )
-            assert text.strip() in (await client.files.read(at)).decode()
+            assert text.strip() in (await client.reply_bytes(done.call.key)).decode()
 
         assert (form, outcome) == (form, expected)
         call = await client.get_call(number)

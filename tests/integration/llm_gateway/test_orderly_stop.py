@@ -8,57 +8,66 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.llm_gateway.kept_replies import (
-    KEPT,
+from tests.integration.llm_gateway.stored_replies import (
+    LOCK,
     SETTLED,
+    WAITING,
     check,
     held,
     refused,
-    wait_until_kept,
 )
 from tests.support.gateway_client import Refused
 from tests.support.processes import running
-
-from nagaya.llm_gateway.v1 import call_pb2
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.gateway_client import GatewayClient
     from tests.support.gateway_stack import GatewayStack
 
-DISPATCHED = call_pb2.CALL_STATE_DISPATCHED
-
 
 @pytest.mark.parametrize("stops", ["before the replies", "after the replies"])
 @pytest.mark.parametrize("artifacts", ["stopped", "frozen"])
 async def test_no_reply_is_lost_to_an_orderly_stop_without_the_artifacts_service(
-    stack: GatewayStack, client: GatewayClient, victim: GatewayClient, artifacts: str, stops: str
+    stack: GatewayStack, client: GatewayClient, artifacts: str, stops: str
 ) -> None:
-    asked, rule = await held(stack, victim, 16)
     os.kill(stack.artifacts.pid, signal.SIGSTOP)
     if artifacts == "stopped":
         stack.artifacts.kill()
     try:
-        if stops == "after the replies":
+        with running(stack.gateway("leaving", NAGAYA_SHUTDOWN_GRACE_SECONDS="30")) as gateway:
+            asked, rule = await held(stack, await client.via(gateway), 16)
+            if stops == "after the replies":
+                stack.stub.release(rule)
+            os.kill(gateway.pid, signal.SIGTERM)
             stack.stub.release(rule)
-            if artifacts == "stopped":
-                await wait_until_kept(client, asked, 16)
-        os.kill(victim.gateway.pid, signal.SIGTERM)
-        stack.stub.release(rule)
-        await asyncio.to_thread(victim.gateway.wait)
-        reasons = {error.reason for error in await refused(asked)}
-        states = {(await client.get_call(n)).state for n in range(1, 17)}
-        kept = await client.database.fetchval(KEPT, client.run_id)
+            await asyncio.to_thread(gateway.wait)
+            await asyncio.gather(*asked)
     finally:
         if artifacts == "stopped":
             await asyncio.to_thread(stack.artifacts.start)
         else:
             os.kill(stack.artifacts.pid, signal.SIGCONT)
 
-    await asyncio.to_thread(victim.gateway.start)
-    answers = await asyncio.gather(*(victim.generate(victim.spec(call=n)) for n in range(1, 17)))
+    await check(client, [await client.get_call(n) for n in range(1, 17)])
 
-    assert (reasons, states, kept) == ({"CALL_IN_FLIGHT"}, {DISPATCHED}, 16)
-    await check(client, [answer.call for answer in answers])
+
+async def test_a_whole_reply_settles_its_call_though_its_process_stops_waiting(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    with running(stack.gateway("leaving", NAGAYA_SHUTDOWN_GRACE_SECONDS="2")) as gateway:
+        leaving = await client.via(gateway)
+        asked, rule = await held(stack, leaving, 16)
+        async with client.database.transaction():  # so that settling must wait
+            await client.database.execute(LOCK, client.run_id)
+            stack.stub.release(rule)
+            await wait_until(lambda: client.database.fetchval(WAITING), unless=gateway.ended)
+            os.kill(gateway.pid, signal.SIGTERM)
+            await gateway.wait_until_logged("calls in flight were cancelled", *asked)
+        await asyncio.to_thread(gateway.wait)
+        reasons = {error.reason for error in await refused(asked)}
+
+    assert reasons == {"CALL_IN_FLIGHT"}
+    await check(client, [await client.get_call(n) for n in range(1, 17)])
 
 
 async def test_a_process_that_stops_begins_nothing_that_it_might_not_end(

@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.llm_gateway.stored_replies import LOCK, WAITING, before_the_migration, counts
 from tests.support.gateway_client import FAIL, REDO, Refused
 from tests.support.processes import running
 from tests.support.waiting import fewer_run, wait_until
@@ -26,13 +27,6 @@ SETTLED, FAILED, UNKNOWN = (
     call_pb2.CALL_STATE_UNKNOWN,
 )
 REFUSED = {"kind": "status", "status": 400}
-LOCK = "SELECT FROM llm_calls WHERE run_id = $1::text::uuid FOR UPDATE"
-WAITING = """
-    SELECT EXISTS (
-        SELECT FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event_type = 'Lock'
-    )
-"""
 
 
 def freeze(client: GatewayClient) -> None:
@@ -143,8 +137,8 @@ async def test_a_reply_stored_after_its_call_was_given_up_is_found_before_anythi
     await reason_of(client, policy)
     given_up = await client.get_call()
     sent = len(client.provider_calls())
-    async with client.database.transaction():  # so that settling must wait
-        await client.database.execute(LOCK, client.run_id)
+    async with before_the_migration(client), client.database.transaction():
+        await client.database.execute(LOCK, client.run_id)  # so that settling must wait
         stack.stub.release(rule)
         wake(victim)
         await client.files.wait_until_stored(asked)
@@ -160,6 +154,30 @@ async def test_a_reply_stored_after_its_call_was_given_up_is_found_before_anythi
     assert states(again.call)[0] == SETTLED
     assert not again.call.attempts[0].estimated
     assert len(client.provider_calls()) == sent
+
+
+async def test_of_two_replies_to_one_call_the_first_counts_and_both_are_booked(
+    stack: GatewayStack, client: GatewayClient, victim: GatewayClient
+) -> None:
+    asked, first = await frozen_in_flight(stack, client, victim, REDO)
+    second = stack.stub.script(client.word, {"kind": "hold"}, nth=1)
+    redone = asyncio.create_task(client.generate(client.spec(unknown_policy=REDO)))
+    await stack.stub.wait_until_held(second, redone)
+    stack.stub.release(first)
+    wake(victim)
+    early = await asked
+    stack.stub.release(second)
+    late = await redone
+
+    call = await client.get_call()
+
+    assert (states(early.call)[0], states(call)) == (SETTLED, [SETTLED, FAILED])
+    assert early.call.output_digest == late.call.output_digest == call.output_digest
+    assert [attempt.estimated for attempt in call.attempts] == [False, False]
+    request_ids = [attempt.provider_request_id for attempt in call.attempts]
+    assert request_ids == [sent["request_id"] for sent in client.provider_calls()]
+    assert call.cost_micro_usd == sum(attempt.cost_micro_usd for attempt in call.attempts)
+    assert await counts(client) == (1, 0, 1, 0)
 
 
 async def test_an_attempt_whose_process_died_is_unknown_when_another_reply_settles_the_call(

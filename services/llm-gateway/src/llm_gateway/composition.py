@@ -25,6 +25,7 @@ from llm_gateway.domain.calls import CallLease
 from llm_gateway.ledger.kept_replies import KeptReplies
 from llm_gateway.ledger.outcomes import Outcomes
 from llm_gateway.ledger.reservations import Reservations
+from llm_gateway.ledger.settlements import Settlements
 from llm_gateway.peers.artifacts import Artifacts
 from llm_gateway.providers.base_urls import BaseUrls
 from llm_gateway.providers.client import ProviderClients
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from dataplane.pending_work import PendingWorkTable
     from dataplane.tenants import DataPlane
     from interceptor.server import Binding
     from llm_gateway.config import Config
@@ -71,12 +73,12 @@ async def compose(
     timeouts = ReadTimeouts(settings.first_byte_seconds, settings.idle_seconds)
     providers = ProviderClients(base_urls, keys, timeouts, settings.reply_seconds)
     artifacts, cache = Artifacts(artifacts_channel), CatalogCache(management)
-    replies, stored = ReplyStorage(artifacts), StoredReplies(artifacts)
     preparer = CallPreparer(tenants, cache, PromptBuilder(artifacts), providers)
     reservations = Reservations(tenants, settings.retry_pause_seconds)
-    outcomes, kept_replies = Outcomes(tenants), KeptReplies(tenants)
-    recovery = CallRecovery(outcomes, kept_replies, replies, cache)
-    settlement = CallSettlement(reservations, outcomes, kept_replies, replies, recovery)
+    outcomes, settlements = Outcomes(tenants), Settlements(tenants)
+    replies = ReplyStorage(artifacts, KeptReplies(tenants))
+    recovery = CallRecovery(outcomes, settlements, replies, cache)
+    settlement = CallSettlement(outcomes, settlements, replies)
     retry_policy = RetryPolicy(RetryBudget(settings.retry_reserve), settings.retry_pause_seconds)
     process = CallLease(config.process, config.endpoint, config.lease_seconds)
     pending_work = pending_calls(process.seconds)
@@ -85,15 +87,9 @@ async def compose(
         scheduler, reservations, outcomes, preparer, settlement, recovery, retry_policy
     )
     in_flight = InFlightCalls(outcomes, process, ConcurrencyLimit(_CALLS_PER_TENANT))
-    collector = Collector(tenants, outcomes, recovery, process)
-    poller = PendingWorkPoller(
-        pending_work,
-        data,
-        collector.collect,
-        interval_seconds=process.seconds,
-        lease_seconds=_POLL_LEASE_SECONDS,
-        retry_seconds=collector.expired_seconds,
-    )
+    collector = Collector(tenants, outcomes, recovery, process.seconds, config.reply_retention_days)
+    poller = _poller(data, pending_work, collector, process.seconds)
+    stored = StoredReplies(tenants, artifacts)
     changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
     services = bindings(
         GenerationServicer(RequestHandler(in_flight, executor, stored), preparer),
@@ -102,3 +98,16 @@ async def compose(
     )
     async with providers:
         yield Composition(cache, in_flight, poller, services)
+
+
+def _poller(
+    data: DataPlane, pending_work: PendingWorkTable, collector: Collector, lease_seconds: float
+) -> PendingWorkPoller:
+    return PendingWorkPoller(
+        pending_work,
+        data,
+        collector.collect,
+        interval_seconds=lease_seconds,
+        lease_seconds=_POLL_LEASE_SECONDS,
+        retry_seconds=collector.expired_seconds,
+    )

@@ -81,6 +81,8 @@ class Config:
     """Names this process uniquely; owner of its leases."""
     endpoint: str
     lease_seconds: float
+    reply_retention_days: int
+    """How long replies are kept; 0 for as long as their runs."""
     shutdown_grace_seconds: float
 
     @classmethod
@@ -117,10 +119,15 @@ class Config:
                 "how long after the death of a process its calls may be taken over",
                 default=15.0,
             ),
+            reply_retention_days=environment.integer(
+                "NAGAYA_REPLY_RETENTION_DAYS",
+                "after how many days replies are deleted; 0 keeps them as long as their runs",
+                default=0,
+            ),
             shutdown_grace_seconds=environment.seconds(
                 "NAGAYA_SHUTDOWN_GRACE_SECONDS",
-                "how long calls in flight may go on after SIGTERM; then a whole reply is kept in "
-                "the tenant's database, and the outcome of all others is `unknown`",
+                "how long calls in flight may go on after SIGTERM; then a whole reply has two "
+                "seconds to settle its call, and the outcome of all others is `unknown`",
                 default=30.0,
             ),
         )

@@ -6,7 +6,7 @@
 `request` joins or starts a call, `in_flight` holds it, `execute` takes it through the other stages.
 The states of a call in the ledger, and what leads from one to another:
 
-    no row ──reserve──▶ dispatched ──reply stored──▶ settled
+    no row ──reserve──▶ dispatched ──with its reply──▶ settled
                          │      ▲
            attempt ended │      │ reserve
                          ▼      │

@@ -1,4 +1,4 @@
-"""Ends the calls of dead processes that nobody asks for again.
+"""Ends the calls of dead processes that nobody asks for again, and deletes replies in time.
 
 A call is taken for abandoned when its lease expired three lease lengths ago: a process that stood
 still for a while, or could not reach the database, has renewed it by then. A call is changed only
@@ -9,13 +9,12 @@ what it paid.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dataplane.pending_work import PendingWorkTable
 from llm_gateway.app.recover import PROCESS_DIED
 from llm_gateway.errors import ReplyDisplaced
-from llm_gateway.store import calls, kept_replies
+from llm_gateway.store import calls, kept_replies, replies
 from servicekit.call import acting_as, on_behalf_of
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
@@ -23,12 +22,14 @@ from servicekit.identity import workload_principal
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from llm_gateway.app.recover import CallRecovery
-    from llm_gateway.domain.calls import CallLease, LlmCall
+    from llm_gateway.domain.calls import LlmCall
     from llm_gateway.ledger.outcomes import Outcomes
 
 _EXPIRED_LEASE_LENGTHS = 3
 _REWRITE_SECONDS = 60.0
 _PAGE_SIZE = 100
+_DAY_SECONDS = 86_400.0
+_DELETIONS = 1000
 _log = logging.getLogger(__name__)
 
 
@@ -51,17 +52,22 @@ class Collector:
     """Ends a tenant's abandoned calls, when the poller of pending work asks for it."""
 
     def __init__(
-        self, tenants: TenantPools, outcomes: Outcomes, recovery: CallRecovery, process: CallLease
+        self,
+        tenants: TenantPools,
+        outcomes: Outcomes,
+        recovery: CallRecovery,
+        lease_seconds: float,
+        reply_retention_days: int,
     ) -> None:
         self._tenants = tenants
         self._outcomes = outcomes
         self._recovery = recovery
-        self._lease = replace(process, owner=f"{process.owner}/collector")
-        self.expired_seconds = _EXPIRED_LEASE_LENGTHS * process.seconds
+        self._retention_seconds = reply_retention_days * _DAY_SECONDS
+        self.expired_seconds = _EXPIRED_LEASE_LENGTHS * lease_seconds
         """How long ago a lease must have expired."""
 
     async def collect(self, tenant_id: str) -> float | None:
-        """End abandoned calls; return in how many seconds to poll again, or None.
+        """End abandoned calls, delete old replies; return in how many seconds to poll again.
 
         None when no call is held any more, and no reply kept.
         """
@@ -71,6 +77,8 @@ class Collector:
                 for call in found:
                     await self._end(tenant_id, call)
                 last = found[-1].id
+        if self._retention_seconds:
+            await self._delete_old_replies(tenant_id)
         async with self._tenants.connection(tenant_id) as connection:
             left = await calls.any_open(connection) or await kept_replies.exist(connection)
         return self.expired_seconds if left else None
@@ -82,6 +90,14 @@ class Collector:
     async def _with_kept_reply(self, tenant_id: str, after: int) -> tuple[LlmCall, ...]:
         async with self._tenants.connection(tenant_id) as connection:
             return await calls.list_with_kept_reply(connection, after, _PAGE_SIZE)
+
+    async def _delete_old_replies(self, tenant_id: str) -> None:
+        deleted = _DELETIONS
+        while deleted == _DELETIONS:
+            async with self._tenants.connection(tenant_id) as connection:
+                deleted = await replies.delete_older(
+                    connection, self._retention_seconds, _DELETIONS
+                )
 
     async def _end(self, tenant_id: str, call: LlmCall) -> None:
         """Settle a call from its stored or kept reply, or else end it; a failure is logged."""
@@ -102,6 +118,6 @@ class Collector:
 
     async def _settle(self, tenant_id: str, call: LlmCall) -> bool:
         try:
-            return await self._recovery.settle(tenant_id, call, self._lease) is not None
+            return await self._recovery.settle(tenant_id, call) is not None
         except ReplyDisplaced:
             return False

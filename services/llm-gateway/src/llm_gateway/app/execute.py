@@ -1,8 +1,10 @@
 """Executing a call: from a key to a settled call, whatever dies on the way.
 
-Nothing is sent before the attempt is committed as dispatched, and no call is settled before its
-reply is stored. So what a dead process leaves is an open attempt, and its reply is in the artifacts
-service, or kept in the tenant's database, or its outcome is unknown.
+Nothing is sent before the attempt is committed as dispatched, and a call is settled with its reply
+in one transaction. So what a dead process leaves is an open attempt, whose outcome is unknown.
+
+A key is taken for new: one statement claims it, and does nothing if it is not. Only then the ledger
+is read.
 """
 
 from __future__ import annotations
@@ -10,26 +12,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llm_gateway.app.attempt import AttemptFailed, send_attempt
 from llm_gateway.app.reply_validation import SchemaValidator
 from llm_gateway.app.retry_policy import error_for
 from llm_gateway.app.transient_errors import TRANSIENT
 from llm_gateway.domain.attempts import CallState, KeyBackoff
+from llm_gateway.domain.ledger_entries import NewCall
 from llm_gateway.ledger.backoff import backoff_with_refusal, check_backoff
 from llm_gateway.ledger.outcomes import LeaseLost
 from llm_gateway.ledger.reservations import (
     AlreadySettled,
     HeldElsewhere,
     Refused,
+    Reserved,
     refuse_another_request,
     refuse_unknown,
 )
+from llm_gateway.routing.overrides import KnownOverrides
 from servicekit.call import CallContext, current_call, use_call
+from servicekit.errors import DomainError
 from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from llm_gateway.app.in_flight import InFlightCall
     from llm_gateway.app.prepare import CallPreparer, PreparedCall
@@ -38,8 +46,9 @@ if TYPE_CHECKING:
     from llm_gateway.app.settle import CallSettlement
     from llm_gateway.domain.calls import LlmCall
     from llm_gateway.ledger.outcomes import Outcomes
-    from llm_gateway.ledger.reservations import Reservations, Reserved, ReserveOutcome
+    from llm_gateway.ledger.reservations import Reservations
 
+T = TypeVar("T")
 _POLL_SECONDS = 0.2
 _BACKOFF_POLL_SECONDS = 1.0
 _log = logging.getLogger(__name__)
@@ -65,6 +74,7 @@ class CallExecutor:
         self._settlement = settlement
         self._recovery = recovery
         self._retry_policy = retry_policy
+        self._overrides = KnownOverrides()
         self._validator = SchemaValidator()
 
     async def execute(self, in_flight: InFlightCall) -> LlmCall:
@@ -78,23 +88,23 @@ class CallExecutor:
                 raise
 
     async def _execute(self, in_flight: InFlightCall) -> LlmCall:
-        request, prepared = in_flight.request, None
-        while True:
+        settled = await self._execute_new(in_flight)
+        request = in_flight.request
+        while settled is None:
             call, override = await self._reservations.look_up(request.tenant_id, request.key)
+            self._overrides.remember(request.tenant_id, request.key.step, override)
             if call is not None:
                 refuse_another_request(call, request.digest)
                 in_flight.owns_key = True
                 if call.state is CallState.SETTLED:
                     return call
                 if call.held_against(in_flight.lease):
-                    prepared = None  # it may be out of date when it is needed
                     in_flight.mark_held_elsewhere()
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 if not call.held_by(in_flight.lease):
                     check_backoff(call, request.unknown_policy, request.request_id)
                     if call.backoff_seconds > 0:  # its process died between two attempts
-                        prepared = None
                         in_flight.mark_held_elsewhere()
                         await asyncio.sleep(min(call.backoff_seconds, _BACKOFF_POLL_SECONDS))
                         continue
@@ -106,21 +116,31 @@ class CallExecutor:
                     if call.open_attempt:
                         continue
                 refuse_unknown(call, request.unknown_policy)
-            prepared = prepared or await self._preparer.prepare(request, override)
+            prepared = await self._preparer.prepare(request, override)
             settled = await self._reserve_and_send(in_flight, prepared)
-            if settled is not None:
-                return settled
+        return settled
+
+    async def _execute_new(self, in_flight: InFlightCall) -> LlmCall | None:
+        """Reserve the key as a new one and send; None when the ledger has to be read before."""
+        request = in_flight.request
+        override = self._overrides.find(request.tenant_id, request.key.step)
+        try:
+            prepared = await self._preparer.prepare(request, override)
+        except DomainError:
+            return None  # the key may have its reply already, or the override is another one
+        new = NewCall(request, prepared.reservation, prepared.override, in_flight.lease)
+        call_id = await self._reserve(in_flight, new, self._reservations.reserve_new)
+        if call_id is None:
+            return None
+        in_flight.mark_reserved(call_id)
+        return await self._send(in_flight, prepared, Reserved(call_id, 1, 1))
 
     async def _reserve_and_send(
         self, in_flight: InFlightCall, prepared: PreparedCall
     ) -> LlmCall | None:
         """Reserve the key and send; None when another process holds it."""
-        outcome = await retry(
-            lambda: self._reserve(in_flight, prepared),
-            TRANSIENT,
-            RetryLog(_log, "ledger.unavailable", "reserving a key must wait"),
-            timeout_seconds=in_flight.deadline - time.monotonic(),
-        )
+        new = NewCall(in_flight.request, prepared.reservation, prepared.override, in_flight.lease)
+        outcome = await self._reserve(in_flight, new, self._reservations.reserve)
         if isinstance(outcome, AlreadySettled):
             return outcome.call
         if isinstance(outcome, Refused):
@@ -132,10 +152,19 @@ class CallExecutor:
         in_flight.mark_reserved(outcome.call_id)
         return await self._send(in_flight, prepared, outcome)
 
-    async def _reserve(self, in_flight: InFlightCall, prepared: PreparedCall) -> ReserveOutcome:
-        request = in_flight.request
-        await self._pending_work.schedule(request.tenant_id)
-        return await self._reservations.reserve(request, prepared.reservation, in_flight.lease)
+    async def _reserve(
+        self, in_flight: InFlightCall, new: NewCall, reserve: Callable[[NewCall], Awaitable[T]]
+    ) -> T:
+        async def attempt() -> T:
+            await self._pending_work.schedule(new.request.tenant_id)
+            return await reserve(new)
+
+        return await retry(
+            attempt,
+            TRANSIENT,
+            RetryLog(_log, "ledger.unavailable", "reserving a key must wait"),
+            timeout_seconds=in_flight.deadline - time.monotonic(),
+        )
 
     async def _send(
         self, in_flight: InFlightCall, prepared: PreparedCall, reserved: Reserved
@@ -151,7 +180,8 @@ class CallExecutor:
         while True:
             outcome = await send_attempt(in_flight, prepared, number, self._validator)
             if not isinstance(outcome, AttemptFailed):
-                return await self._settlement.settle(in_flight, number, outcome)
+                resolution = prepared.route.resolution
+                return await self._settlement.settle(in_flight, resolution, number, outcome.reply)
             fault, result = outcome.fault, outcome.result
             decision = self._retry_policy.decide(
                 fault, count, provider_id, policy, in_flight.deadline

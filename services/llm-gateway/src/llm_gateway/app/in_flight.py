@@ -76,10 +76,8 @@ class InFlightCall:
         """The attempt's result as far as it is known; None while it is being received."""
         self.reply: Reply | None = None
         """The attempt's reply, once it is whole and valid."""
-        self.storing_failed = False
-        """Whether the reply could not be stored at once, so that it may be kept."""
-        self.reply_kept = False
-        """Whether the reply is kept in the tenant's database."""
+        self.body: bytes | None = None
+        """The reply that settled the call, where this process received it."""
         self.estimate: Callable[[], tuple[Usage, int]] | None = None
         """Returns what the attempt has used and cost so far; None before the first."""
         self.task: asyncio.Task[LlmCall]
@@ -107,8 +105,7 @@ class InFlightCall:
 
     def mark_dispatched(self) -> None:
         """Note that an attempt is recorded, and about to be sent."""
-        self.dispatched, self.result = True, None
-        self.reply, self.storing_failed, self.reply_kept = None, False, False
+        self.dispatched, self.result, self.reply = True, None, None
 
     def mark_held_elsewhere(self) -> None:
         """Note that another process works on the call. Raises CallInFlight near the deadline."""

@@ -30,6 +30,8 @@ class PreparedCall:
     client: ProviderClient
     prompt: Prompt
     reservation: Reservation
+    override: ModelClass | None
+    """The tenant's override for the step, as it was when the model was chosen."""
 
 
 class CallPreparer:
@@ -83,7 +85,7 @@ class CallPreparer:
         reservation = Reservation(
             route.resolution, prompt.max_output_tokens, usage.input_tokens, cost
         )
-        return PreparedCall(route, client, prompt, reservation)
+        return PreparedCall(route, client, prompt, reservation, override)
 
     def _client(self, route: Route, needs: ModelNeeds) -> ProviderClient:
         """Return the provider's client, if the model has a price and can do what is needed."""

@@ -1,4 +1,4 @@
-"""Recovering a call: settles it from a reply that an earlier attempt stored or kept."""
+"""Recovering a call: settles it from a reply that an earlier process stored as a file, or kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.app.reply_storage import UnexpectedFile
 from llm_gateway.domain.attempts import AttemptResult, CallState
+from llm_gateway.domain.ledger_entries import Settlement
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
 
@@ -13,25 +14,25 @@ if TYPE_CHECKING:
     from llm_gateway.app.reply_storage import FoundReply, ReplyStorage
     from llm_gateway.domain.attempts import CallAttempt
     from llm_gateway.domain.calls import CallLease, LlmCall
-    from llm_gateway.ledger.kept_replies import KeptReplies
     from llm_gateway.ledger.outcomes import Outcomes
+    from llm_gateway.ledger.settlements import Settlements
     from llm_gateway.routing.cache import CatalogCache
 
 PROCESS_DIED = "the process that sent it died before its reply was stored"
 
 
 class CallRecovery:
-    """Settles calls whose reply is stored or kept, whichever process did that."""
+    """Settles calls whose reply is a file or kept, whichever process did that."""
 
     def __init__(
         self,
         outcomes: Outcomes,
-        kept_replies: KeptReplies,
+        settlements: Settlements,
         replies: ReplyStorage,
         cache: CatalogCache,
     ) -> None:
         self._outcomes = outcomes
-        self._kept_replies = kept_replies
+        self._settlements = settlements
         self._replies = replies
         self._cache = cache
 
@@ -44,7 +45,7 @@ class CallRecovery:
         attempt that was still open is then recorded as unknown. Raises ReplyDisplaced.
         """
         try:
-            settled = await self.settle(tenant_id, call, lease)
+            settled = await self.settle(tenant_id, call)
         except ReplyDisplaced:
             await self._end_open_attempt(tenant_id, call, lease, call_ends=True)
             raise
@@ -53,30 +54,21 @@ class CallRecovery:
             await self._end_open_attempt(tenant_id, call, lease, call_ends=ends)
         return settled
 
-    async def settle(self, tenant_id: str, call: LlmCall, lease: CallLease) -> LlmCall | None:
-        """Settle a call from its stored reply, or from the kept one, which is stored before.
+    async def settle(self, tenant_id: str, call: LlmCall) -> LlmCall | None:
+        """Settle a call from its stored or kept reply.
 
         None when there is neither. Raises ReplyDisplaced when the file is not a reply to the call.
         """
-        kept = await self._kept_replies.find(tenant_id, call.id)
-        if kept is not None:  # where another reply is stored, that one is found below
-            await self._replies.put(tenant_id, call.key, kept)
         try:
-            found = await self._replies.find(tenant_id, call.key, call.request_digest)
+            found = await self._replies.find(tenant_id, call)
         except UnexpectedFile:
-            await self._kept_replies.discard(tenant_id, call.key)
             raise ReplyDisplaced(call.last_attempt) from None
-        sent = [] if found is None else [a for a in call.attempts if a.number == found.file.attempt]
+        sent = [] if found is None else [a for a in call.attempts if a.number == found.attempt]
         if found is None or not sent:
             return None
-        return await self._outcomes.settle(
-            tenant_id,
-            call.key,
-            found.file.attempt,
-            self._result(found, sent[0]),
-            found.output(),
-            lease,
-        )
+        result = self._result(found, sent[0])
+        settlement = Settlement(call.key, found.attempt, result, found.output, found.body)
+        return await self._settlements.settle(tenant_id, settlement)
 
     async def _end_open_attempt(
         self, tenant_id: str, call: LlmCall, lease: CallLease, *, call_ends: bool
@@ -101,5 +93,5 @@ class CallRecovery:
             estimated=bool(found.reply.usage_note),
             note=attempt.note or found.reply.usage_note,
             http_status=attempt.http_status or 200,
-            provider_request_id=found.file.provider_request_id,
+            provider_request_id=found.provider_request_id,
         )

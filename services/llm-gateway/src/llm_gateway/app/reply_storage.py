@@ -1,9 +1,14 @@
-"""Storing replies in the artifacts service, and finding stored ones."""
+"""Replies as they are stored, and those that lie in the artifacts service.
+
+A reply lies beside its call. Earlier versions stored it as a file, and so does this one for a
+tenant whose database has no place for it until its migration has run.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,12 +18,12 @@ from llm_gateway.domain.files import FileRef, ReplyDraft
 from llm_gateway.domain.replies import read
 
 if TYPE_CHECKING:
-    from llm_gateway.domain.calls import CallKey
+    from llm_gateway.domain.calls import CallKey, LlmCall
     from llm_gateway.domain.files import ReplyFile
     from llm_gateway.domain.replies import Reply, StoredReply
+    from llm_gateway.ledger.kept_replies import KeptReplies
     from llm_gateway.peers.artifacts import Artifacts
 
-_LIMIT_BYTES = 256 << 20
 _INLINE_CHARACTERS = 256 << 10  # encoded and hashed here; longer replies in a thread
 
 
@@ -28,21 +33,22 @@ class UnexpectedFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FoundReply:
-    """A stored reply: its file, and the file's content."""
+    """A reply that an earlier process left behind: where it is, and what it says."""
 
-    file: ReplyFile
+    output: CallOutput
     reply: StoredReply
-
-    def output(self) -> CallOutput:
-        file = self.file
-        return CallOutput(file.path, file.digest, file.summary, self.reply.finish_reason)
+    attempt: int
+    provider_request_id: str
+    body: bytes | None
+    """The reply itself; None where it is a file."""
 
 
 class ReplyStorage:
-    """The replies of calls, as files of the artifacts service."""
+    """Encodes replies, stores them as files, and finds those that were stored or kept."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, kept_replies: KeptReplies) -> None:
         self._artifacts = artifacts
+        self._kept_replies = kept_replies
 
     async def draft(
         self, reply: Reply, request_digest: str, attempt: int, provider_request_id: str
@@ -63,24 +69,33 @@ class ReplyStorage:
         )
 
     async def put(self, tenant_id: str, key: CallKey, draft: ReplyDraft) -> ReplyFile | None:
-        """Store a reply; None when another attempt's reply is stored already."""
+        """Store a reply as a file; None when another attempt's is stored already."""
         return await self._artifacts.put(tenant_id, key, draft)
 
-    async def find(self, tenant_id: str, key: CallKey, request_digest: str) -> FoundReply | None:
-        """Return the stored reply to a request; None when there is none. Raises UnexpectedFile."""
-        file = await self._artifacts.find(tenant_id, key.path(tenant_id))
+    async def find(self, tenant_id: str, call: LlmCall) -> FoundReply | None:
+        """Return the kept or stored reply to a call that is not settled; None when there is none.
+
+        Raises UnexpectedFile.
+        """
+        kept = await self._kept_replies.find(tenant_id, call.id)
+        if kept is not None:
+            stored = read(kept.body, structured=False)  # its text is not needed
+            output = CallOutput("", kept.digest, kept.summary, stored.finish_reason)
+            return FoundReply(output, stored, kept.attempt, kept.provider_request_id, kept.body)
+        file = await self._artifacts.find(tenant_id, call.key.path(tenant_id))
         if file is None:
             return None
-        if file.request_digest != request_digest:
+        if file.request_digest != call.request_digest:
             raise UnexpectedFile
-        content = await self._content(tenant_id, FileRef(file.path, file.digest))
+        chunks = self._artifacts.reply(tenant_id, FileRef(file.path, file.digest))
+        async with aclosing(chunks):
+            content = b"".join([chunk async for chunk in chunks])
         try:
-            return FoundReply(file, read(content, structured=False))  # its text is not needed
+            stored = read(content, structured=False)
         except NotJson:
             raise UnexpectedFile from None
-
-    async def _content(self, tenant_id: str, file: FileRef) -> bytes:
-        return (await self._artifacts.read(tenant_id, (file,), _LIMIT_BYTES))[file]
+        output = CallOutput(file.path, file.digest, file.summary, stored.finish_reason)
+        return FoundReply(output, stored, file.attempt, file.provider_request_id, None)
 
 
 def _encode(reply: Reply) -> tuple[bytes, str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.in_flight import ANSWER_SECONDS
+from llm_gateway.app.stored_replies import MESSAGE_BYTES
 from llm_gateway.domain.callers import check_caller
 from llm_gateway.domain.calls import Delta, LlmCall
 from llm_gateway.domain.requests import UnknownPolicy
@@ -55,8 +56,7 @@ class RequestHandler:
             if call is not None:
                 break
         replayed = not (started and in_flight.has_sent)
-        tenant_id = request.tenant_id
-        reply = await self._replies.in_message(tenant_id, call) if include_reply else b""
+        reply = await self._reply(in_flight, call) if include_reply else b""
         return GenerateResult(call, replayed=replayed, reply=reply)
 
     async def stream(self, request: CallRequest, cursor: Cursor) -> AsyncGenerator[Delta | LlmCall]:
@@ -73,6 +73,12 @@ class RequestHandler:
             async for delta in self._stored_deltas(request, call, cursor):
                 yield delta
         yield call
+
+    async def _reply(self, in_flight: InFlightCall, call: LlmCall) -> bytes:
+        """Return the reply to a call, if it fits into a message."""
+        if in_flight.body is None:
+            return await self._replies.in_message(in_flight.request.tenant_id, call)
+        return in_flight.body if len(in_flight.body) <= MESSAGE_BYTES else b""
 
     async def _settled(
         self, in_flight: InFlightCall, request: CallRequest, deadline: float

@@ -1,32 +1,31 @@
-"""Settling a call: stores its reply, then records the result; or records what became of it."""
+"""Settling a call with its reply, in one transaction; or recording what became of it."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.attempt import ABANDONED
 from llm_gateway.app.transient_errors import TRANSIENT, is_transient_once_paid
 from llm_gateway.domain.attempts import CallState
 from llm_gateway.domain.calls import CallOutput
+from llm_gateway.domain.ledger_entries import FirstSettlement, Settlement
 from llm_gateway.errors import ReplyDisplaced
-from llm_gateway.ledger.outcomes import DISPLACED
+from llm_gateway.ledger.settlements import DISPLACED, TableMissing
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog, retry
 
 if TYPE_CHECKING:
-    from llm_gateway.app.attempt import AttemptSucceeded
     from llm_gateway.app.in_flight import InFlightCall
-    from llm_gateway.app.recover import CallRecovery
     from llm_gateway.app.reply_storage import ReplyStorage
     from llm_gateway.domain.attempts import AttemptResult, KeyBackoff
     from llm_gateway.domain.calls import LlmCall
-    from llm_gateway.domain.files import ReplyDraft, ReplyFile
-    from llm_gateway.ledger.kept_replies import KeptReplies
+    from llm_gateway.domain.files import ReplyDraft
+    from llm_gateway.domain.models import Resolution
+    from llm_gateway.domain.replies import Reply
     from llm_gateway.ledger.outcomes import Outcomes
-    from llm_gateway.ledger.reservations import Reservations
+    from llm_gateway.ledger.settlements import Settlements
 
 _STORE_SECONDS = 600.0  # what has been paid for is not given up lightly
 _ABANDON_SECONDS = 2.0
@@ -36,100 +35,63 @@ _log = logging.getLogger(__name__)
 class CallSettlement:
     """Ends attempts and their calls; what has been paid for is tried for ten minutes."""
 
-    def __init__(
-        self,
-        reservations: Reservations,
-        outcomes: Outcomes,
-        kept_replies: KeptReplies,
-        replies: ReplyStorage,
-        recovery: CallRecovery,
-    ) -> None:
-        self._reservations = reservations
+    def __init__(self, outcomes: Outcomes, settlements: Settlements, replies: ReplyStorage) -> None:
         self._outcomes = outcomes
-        self._kept_replies = kept_replies
+        self._settlements = settlements
         self._replies = replies
-        self._recovery = recovery
 
     async def settle(
-        self, in_flight: InFlightCall, number: int, succeeded: AttemptSucceeded
+        self, in_flight: InFlightCall, resolution: Resolution, number: int, reply: Reply
     ) -> LlmCall | None:
-        """Store a reply, then settle; None when another process has taken the call over.
+        """Settle a call with the reply to an attempt, and store the reply with it.
 
-        A reply that cannot be stored at once is kept in the tenant's database. Once it is there,
-        the call is never given up for lack of a file: whoever asks next stores it.
+        If another reply has settled the call before, it stays so. Raises ReplyDisplaced.
         """
-        request, result, reply = in_flight.request, succeeded.result, succeeded.reply
-        provider_request_id = result.provider_request_id
-        draft = await self._replies.draft(reply, request.digest, number, provider_request_id)
-        file = await self._store(in_flight, draft, result)
-        if file is None:
-            return await self._settle_with_stored(in_flight, number, result)
-        output = CallOutput(file.path, draft.digest, draft.summary, reply.finish_reason)
-        at_once = number == 1 and not in_flight.storing_failed
+        draft = await self._draft(in_flight, number, reply)
         settled = await retry(
-            lambda: self._outcomes.settle(
-                request.tenant_id,
-                request.key,
-                number,
-                result,
-                output,
-                in_flight.lease,
-                call_id=in_flight.call_id if at_once else None,
-            ),
-            Exception,
+            lambda: self._settle(in_flight, draft, resolution),
+            _worth_another_try,
             RetryLog(_log, "ledger.unavailable", "settling a call must wait"),
             timeout_seconds=_STORE_SECONDS,
         )
         in_flight.dispatched = False
+        if settled is not None and settled.reply_attempt == number:
+            in_flight.body = draft.body
         return settled
 
-    async def _store(
-        self, in_flight: InFlightCall, draft: ReplyDraft, result: AttemptResult
-    ) -> ReplyFile | None:
-        """Store a reply; None when another reply is stored already.
-
-        When that fails for good, the attempt has failed, unless its reply is kept.
-        """
+    async def _settle(
+        self, in_flight: InFlightCall, draft: ReplyDraft, resolution: Resolution | None
+    ) -> LlmCall | None:
+        """Settle once; by the usual statement where the resolution is given, if that will do."""
+        request, result, reply = in_flight.request, in_flight.result, in_flight.reply
+        assert result is not None and reply is not None  # noqa: PT018, S101 - the attempt succeeded
+        output = CallOutput("", draft.digest, draft.summary, reply.finish_reason)
+        settlement = Settlement(request.key, draft.attempt, result, output, draft.body)
+        settled, call_id = None, in_flight.call_id
         try:
-            return await retry(
-                partial(self._put, in_flight, draft, result),
-                Exception,
-                RetryLog(_log, "reply_storage.unavailable", "storing a reply must wait"),
-                timeout_seconds=_STORE_SECONDS,
-            )
-        except Exception as error:
-            if not in_flight.reply_kept:
-                reason = error.reason if isinstance(error, DomainError) else type(error).__name__
-                failed = _failed(result, f"the reply could not be stored: {reason}")
-                await self.end_attempt(in_flight, draft.attempt, failed, call_ends=True)
-            raise
+            if draft.attempt == 1 and call_id is not None and resolution is not None:
+                first = FirstSettlement(
+                    settlement, draft.body, call_id, request, resolution, in_flight.lease
+                )
+                settled = await self._settlements.settle_first(first)
+            return settled or await self._settlements.settle(request.tenant_id, settlement)
+        except TableMissing:
+            return await self._settle_with_file(in_flight, draft, settlement)
 
-    async def _settle_with_stored(
-        self, in_flight: InFlightCall, number: int, result: AttemptResult
-    ) -> LlmCall:
-        """Settle with the reply of an earlier attempt, which was stored after all."""
-        request, failed = in_flight.request, _failed(result, DISPLACED)
-        await self.end_attempt(in_flight, number, failed, call_ends=False)
-
-        async def settle() -> LlmCall | None:
-            call, _ = await self._reservations.look_up(request.tenant_id, request.key)
-            try:
-                if call is None or call.state is CallState.SETTLED:
-                    return call
-                return await self._recovery.settle(request.tenant_id, call, in_flight.lease)
-            except ReplyDisplaced:
-                return None
-
-        settled = await retry(
-            settle,
-            is_transient_once_paid,
-            RetryLog(_log, "ledger.unavailable", "settling with a stored reply must wait"),
-            timeout_seconds=_STORE_SECONDS,
+    async def _settle_with_file(
+        self, in_flight: InFlightCall, draft: ReplyDraft, settlement: Settlement
+    ) -> LlmCall | None:
+        """Store a reply as a file, then settle, as before the migration. Raises ReplyDisplaced."""
+        tenant_id = in_flight.request.tenant_id
+        file = await self._replies.put(tenant_id, settlement.key, draft)
+        if file is None:
+            failed = replace(settlement.result, state=CallState.FAILED, error=DISPLACED)
+            await self.end_attempt(in_flight, draft.attempt, failed, call_ends=True)
+            raise ReplyDisplaced(draft.attempt)
+        output = replace(settlement.output, path=file.path)
+        return await self._settlements.settle(
+            tenant_id, replace(settlement, output=output, body=None)
         )
-        if settled is None:
-            await self.end_attempt(in_flight, number, failed, call_ends=True)
-            raise ReplyDisplaced(number)
-        return settled
 
     async def end_attempt(
         self,
@@ -180,38 +142,16 @@ class CallSettlement:
             await self._outcomes.mark_unknown(tenant_id, key, lease, ABANDONED, call_ends=True)
             return
         number = in_flight.attempt
-        if in_flight.reply is not None:  # whether it was stored is unknown
-            draft = await self._replies.draft(
-                in_flight.reply, request.digest, number, result.provider_request_id
-            )
-            await self._keep(in_flight, draft, result)
-            if in_flight.reply_kept:
-                await self._kept_replies.release(tenant_id, key, lease)
-                return
-            result = replace(result, state=CallState.UNKNOWN, error=ABANDONED)
+        if in_flight.reply is not None:  # whether it has settled the call is unknown
+            draft = await self._draft(in_flight, number, in_flight.reply)
+            await self._settle(in_flight, draft, None)
+            return
         await self._outcomes.end_attempt(tenant_id, key, number, result, lease, call_ends=True)
 
-    async def _put(
-        self, in_flight: InFlightCall, draft: ReplyDraft, result: AttemptResult
-    ) -> ReplyFile | None:
-        """Store a reply, or keep it and raise why it cannot be stored."""
-        request = in_flight.request
-        try:
-            return await self._replies.put(request.tenant_id, request.key, draft)
-        except Exception:
-            in_flight.storing_failed = True
-            await self._keep(in_flight, draft, result)
-            raise
-
-    async def _keep(
-        self, in_flight: InFlightCall, draft: ReplyDraft, result: AttemptResult
-    ) -> None:
-        if not in_flight.reply_kept:
-            request = in_flight.request
-            in_flight.reply_kept = await self._kept_replies.keep(
-                request.tenant_id, request.key, draft, result
-            )
+    async def _draft(self, in_flight: InFlightCall, number: int, reply: Reply) -> ReplyDraft:
+        request_id = "" if in_flight.result is None else in_flight.result.provider_request_id
+        return await self._replies.draft(reply, in_flight.request.digest, number, request_id)
 
 
-def _failed(result: AttemptResult, message: str) -> AttemptResult:
-    return replace(result, state=CallState.FAILED, error=message)
+def _worth_another_try(error: Exception) -> bool:
+    return not isinstance(error, ReplyDisplaced)

@@ -41,9 +41,10 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class CallOutput:
-    """The stored reply of a settled call."""
+    """The reply of a settled call."""
 
     path: str
+    """Where it is a file of the artifacts service; empty where it lies beside the call."""
     digest: str
     summary: str
     finish_reason: FinishReason

@@ -1,24 +1,19 @@
-"""Recording what became of attempts, and of their calls."""
+"""Recording what became of attempts, and of their calls. `settlements` ends those with a reply."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataplane import audit
 from llm_gateway.domain.attempts import CallState
-from llm_gateway.store import attempts, calls, kept_replies, transitions
+from llm_gateway.store import attempts, calls, transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, KeyBackoff, Reservation
-    from llm_gateway.domain.calls import CallKey, CallLease, CallOutput, LlmCall
-
-
-DISPLACED = "another reply had been stored before"
-_FORESTALLED = "the process that sent it died; the reply of another attempt was stored"
+    from llm_gateway.domain.calls import CallKey, CallLease, LlmCall
 
 
 class LeaseLost(Exception):
@@ -116,61 +111,6 @@ class Outcomes:
             state = CallState.UNKNOWN if unknown else CallState.FAILED
             await transitions.end(connection, call.id, state)
 
-    async def settle(
-        self,
-        tenant_id: str,
-        key: CallKey,
-        number: int,
-        result: AttemptResult,
-        output: CallOutput,
-        lease: CallLease,
-        *,
-        call_id: int | None = None,
-    ) -> LlmCall | None:
-        """Record an attempt whose reply is stored, and settle its call with it.
-
-        None when another process is working on the call: it will find the stored reply. `call_id`,
-        where this is the call's first attempt, allows one statement for both.
-        """
-        async with self._tenants.transaction(tenant_id) as connection:
-            in_one_statement = (
-                call_id is not None
-                and not (result.note or result.provider_error)
-                and await transitions.settle_first(connection, call_id, result, output, lease)
-            )
-            if not (
-                in_one_statement
-                or await self._settle(connection, key, number, result, output, lease)
-            ):
-                return await self._settled(connection, key)
-            settled = await self._settled(connection, key)
-            details = _audit_details(settled, number)
-            await audit.append(connection, "call.settle", "call", str(key), details)
-            return settled
-
-    async def _settle(
-        self,
-        connection: Connection,
-        key: CallKey,
-        number: int,
-        result: AttemptResult,
-        output: CallOutput,
-        lease: CallLease,
-    ) -> bool:
-        call = await calls.lock(connection, key)
-        if call is None:
-            return False
-        await record_result(connection, call, number, result)
-        if call.state is CallState.SETTLED or call.held_against(lease):
-            return False
-        kept = await kept_replies.delete(connection, call.id)
-        if kept not in (None, number):
-            await attempts.mark_displaced(connection, call.id, kept, DISPLACED)
-        if call.open_attempt not in (0, number):
-            await attempts.mark_unknown(connection, call.id, call.open_attempt, _FORESTALLED)
-        await transitions.settle(connection, call.id, output, result.price_id)
-        return True
-
     async def renew(
         self,
         tenant_id: str,
@@ -183,10 +123,6 @@ class Outcomes:
             await transitions.renew_leases(connection, call_ids, lease)
             if usages:
                 await attempts.update_usage(connection, usages)
-
-    async def _settled(self, connection: Connection, key: CallKey) -> LlmCall | None:
-        call = await calls.find(connection, key)
-        return call if call is not None and call.state is CallState.SETTLED else None
 
 
 async def record_result(
@@ -203,10 +139,3 @@ async def record_result(
     if result.note:
         await attempts.set_note(connection, call.id, number, result.note)
     await transitions.update_totals(connection, call.id)
-
-
-def _audit_details(call: LlmCall | None, number: int) -> Mapping[str, object]:
-    if call is None:
-        return {}
-    model_id = call.resolution.model_id
-    return {"model": model_id, "attempt": number, "cost_micro_usd": call.cost_micro_usd}

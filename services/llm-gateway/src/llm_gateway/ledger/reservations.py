@@ -1,9 +1,11 @@
-"""Reserving a key: the one transaction after which exactly one process may send."""
+"""Reserving a key: the one statement or transaction after which exactly one process may send."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
 
 from llm_gateway.domain.attempts import CallState, UnusableReply
 from llm_gateway.domain.requests import UnknownPolicy
@@ -15,6 +17,7 @@ from llm_gateway.errors import (
     ReplyIncomplete,
     ReplyRefused,
     ReplyRepeated,
+    RunNotFound,
 )
 from llm_gateway.ledger.backoff import (
     FINAL,
@@ -24,15 +27,16 @@ from llm_gateway.ledger.backoff import (
     check_backoff,
     with_retry_after,
 )
-from llm_gateway.store import attempts, calls, transitions
+from llm_gateway.store import attempts, calls, transitions, usual_calls
+from servicekit.batches import Batcher, Limits
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from llm_gateway.domain.attempts import Reservation
-    from llm_gateway.domain.calls import CallKey, CallLease, LlmCall
+    from llm_gateway.domain.calls import CallKey, LlmCall
+    from llm_gateway.domain.ledger_entries import NewCall
     from llm_gateway.domain.models import ModelClass
-    from llm_gateway.domain.requests import CallRequest
     from servicekit.errors import DomainError
 
 
@@ -72,6 +76,8 @@ class Refused:
     error: DomainError
 
 
+_LIMITS = Limits(weight=256)
+
 ReserveOutcome: TypeAlias = Reserved | AlreadySettled | HeldElsewhere | Refused
 
 
@@ -81,6 +87,7 @@ class Reservations:
     def __init__(self, tenants: TenantPools, backoff_seconds: float) -> None:
         self._tenants = tenants
         self._backoff_seconds = backoff_seconds
+        self._batches = Batcher(self._reserve_batch, _LIMITS)
 
     async def look_up(
         self, tenant_id: str, key: CallKey
@@ -89,33 +96,45 @@ class Reservations:
         async with self._tenants.connection(tenant_id) as connection:
             return await calls.find_with_override(connection, key)
 
-    async def reserve(
-        self, request: CallRequest, reservation: Reservation, lease: CallLease
-    ) -> ReserveOutcome:
+    async def reserve_new(self, new: NewCall) -> int | None:
+        """Reserve a key that is taken for new, and return the id of its call.
+
+        None when the key is taken or the tenant's override is another one. Raises RunNotFound.
+        """
+        request = new.request
+        try:
+            return await self._batches.submit(request.tenant_id, (request.key,), new)
+        except asyncpg.ForeignKeyViolationError:
+            raise RunNotFound(str(request.key.run_id)) from None
+
+    async def reserve(self, new: NewCall) -> ReserveOutcome:
         """Reserve a key, and record the attempt that is about to be sent.
 
         May be called again when its answer was lost: the same lease owner finds what the first call
         left. Raises RunNotFound, CallKeyReused, CallOutcomeUnknown, ReplyCut, ReplyEmpty,
         ReplyIncomplete, ReplyRefused, and the last refusal again while its backoff is not over.
         """
-        async with self._tenants.connection(request.tenant_id) as connection:
-            call_id = await transitions.reserve(connection, request, reservation, lease)
+        call_id = await self.reserve_new(new)
         if call_id is not None:
             return Reserved(call_id, 1, 1)
+        request = new.request
         async with self._tenants.transaction(request.tenant_id) as connection:
             call = await calls.lock(connection, request.key)
             if call is None:
-                return HeldElsewhere()  # whoever had it has just been rolled back
-            return await self._take_over(connection, call, request, reservation, lease)
+                return HeldElsewhere()  # rolled back by now, or the override has changed
+            return await self._take_over(connection, call, new)
+
+    async def _reserve_batch(self, tenant_id: str, batch: list[NewCall]) -> list[int | None]:
+        async with self._tenants.connection(tenant_id) as connection:
+            return await usual_calls.reserve(connection, batch)
 
     async def _take_over(
         self,
         connection: Connection,
         call: LlmCall,
-        request: CallRequest,
-        reservation: Reservation,
-        lease: CallLease,
+        new: NewCall,
     ) -> ReserveOutcome:
+        request, reservation, lease = new.request, new.reservation, new.lease
         refuse_another_request(call, request.digest)
         if call.state is CallState.SETTLED:
             return AlreadySettled(call)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from llm_gateway.domain.attempts import AttemptResult, AttemptUsage, KeyBackoff, Reservation
 
 
-_NOTE_CHARACTERS = 500
+COUNTS = (*USAGE_FIELDS, "cost_micro_usd")
+"""The columns that calls and attempts have for what was used."""
+NOTE_CHARACTERS = 500
 
 
 async def insert(
@@ -124,7 +126,7 @@ async def set_note(connection: Connection, call_id: int, number: int, note: str)
                 "UPDATE llm_call_attempts SET note = $3 WHERE call_id = $1 AND attempt = $2",
                 call_id,
                 number,
-                note[:_NOTE_CHARACTERS],
+                note[:NOTE_CHARACTERS],
             )
     except asyncpg.UndefinedColumnError:
         return  # until the migration has run: the attempt matters more
@@ -157,19 +159,26 @@ async def update_usage(connection: Connection, usages: Sequence[AttemptUsage]) -
     counts = [[getattr(each.usage, name) for each in usages] for name in USAGE_FIELDS]
     await connection.execute(
         f"""
+        -- waits for no row, so that it delays nobody: what is locked is about to end
+        WITH held AS (
+            SELECT attempts.call_id, attempts.attempt, {", ".join(f"spent.{n}" for n in COUNTS)}
+              FROM llm_call_attempts AS attempts
+              JOIN unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[],
+                          $6::bigint[], $7::bigint[], $8::bigint[])
+                   AS spent (call_id, attempt, {", ".join(COUNTS)})
+                   USING (call_id, attempt)
+             WHERE attempts.state = 'dispatched'
+               FOR NO KEY UPDATE OF attempts SKIP LOCKED
+        )
         UPDATE llm_call_attempts AS attempts
-           SET cost_micro_usd = spent.cost,
-               {", ".join(f"{name} = spent.{name}" for name in USAGE_FIELDS)}
-          FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[],
-                      $6::bigint[], $7::bigint[], $8::bigint[])
-               AS spent (call_id, attempt, cost, {", ".join(USAGE_FIELDS)})
-         WHERE attempts.call_id = spent.call_id AND attempts.attempt = spent.attempt
-           AND attempts.state = 'dispatched'
+           SET {", ".join(f"{name} = held.{name}" for name in COUNTS)}
+          FROM held
+         WHERE attempts.call_id = held.call_id AND attempts.attempt = held.attempt
         """,
         [each.call_id for each in usages],
         [each.attempt for each in usages],
-        [each.cost_micro_usd for each in usages],
         *counts,
+        [each.cost_micro_usd for each in usages],
     )
 
 

@@ -205,10 +205,10 @@ def _resolution(row: asyncpg.Record) -> Resolution:
 
 
 def _output(row: asyncpg.Record) -> CallOutput | None:
-    if row["output_path"] is None:
+    if row["output_digest"] is None:
         return None
     return CallOutput(
-        path=row["output_path"],
+        path=row["output_path"] or "",
         digest=row["output_digest"],
         summary=row["summary"],
         finish_reason=FinishReason(row["finish_reason"]),

@@ -1,4 +1,7 @@
-"""The table `llm_replies`; until its migration has run for a tenant, as if it were empty."""
+"""The table `llm_replies`: whole replies that processes of earlier versions could not store.
+
+Until its migration has run for a tenant it is read as if it were empty.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,6 @@ from llm_gateway.domain.files import ReplyDraft
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
-
-
-async def insert(connection: Connection, call_id: int, draft: ReplyDraft) -> int | None:
-    """Keep a reply, unless one to the call is kept; return the attempt whose reply is kept."""
-    try:
-        async with connection.transaction():
-            await connection.execute(
-                """
-                INSERT INTO llm_replies (call_id, attempt, body, summary, metrics)
-                VALUES ($1, $2, $3, $4, $5::jsonb)
-                ON CONFLICT (call_id) DO NOTHING
-                """,
-                call_id,
-                draft.attempt,
-                draft.body,
-                draft.summary,
-                json.dumps(dict(draft.metrics)),
-            )
-    except asyncpg.UndefinedTableError:
-        return None
-    return await connection.fetchval("SELECT attempt FROM llm_replies WHERE call_id = $1", call_id)
 
 
 async def find(connection: Connection, call_id: int) -> ReplyDraft | None:
