@@ -63,6 +63,18 @@ async def test_steps_that_end_at_once_leave_numbers_without_a_gap(
     assert tuple(totals or ()) == (50, 125, 175, 275)
 
 
+async def test_moves_that_wait_for_one_another_are_one_statement(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    work = await running(service)
+    pieces = [replace(work, item=item) for item in range(1, 151)]
+    attempts = await asyncio.gather(*map(service.journal.begin, pieces))
+
+    assert [attempt.attempt for attempt in attempts if attempt is not None] == [1] * 150
+    statements = "SELECT count(DISTINCT xmin::text) FROM run_events WHERE kind = 'step'"
+    assert await database.fetchval(statements) == 1
+
+
 async def test_transitions_of_one_run_never_deadlock_however_many_workers_make_them(
     unstarted: RunsService, workers: Workers, database: asyncpg.Connection, postgres_log: Path
 ) -> None:

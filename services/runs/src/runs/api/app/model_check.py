@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeAlias
 
 from runs.errors import ModelUnusable
 from servicekit.call import current_call
 from servicekit.errors import DomainError, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runs.domain.models import ModelChoice, ModelFault, ModelRequirement
     from runs.peers.llm_gateway import LlmGateway
 
 _LONGEST_SECONDS = 2.0
 _AT_ONCE = 16
+_KNOWN_SECONDS = 1.0
+_MOST_KNOWN = 10_000
 _log = logging.getLogger(__name__)
+
+_Question: TypeAlias = "tuple[str, ModelRequirement, ModelChoice | None]"
+"""The tenant, what a step asks of its model, and the run's own choice."""
 
 
 class ModelCheck:
@@ -28,9 +34,26 @@ class ModelCheck:
     out once it begins.
     """
 
-    def __init__(self, gateway: LlmGateway) -> None:
+    def __init__(self, gateway: LlmGateway, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
+        self._clock = clock
         self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._known_until: dict[_Question, float] = {}
+
+    async def check_lately(
+        self, tenant_id: str, needs: Sequence[ModelRequirement], chosen: Mapping[str, ModelChoice]
+    ) -> None:
+        """Check as `check` does what did not get a model within the last second.
+
+        Runs of one pipeline are created many at once, and each step would cost a request.
+        """
+        now = self._clock()
+        unknown = [
+            need
+            for need in needs
+            if self._known_until.get((tenant_id, need, chosen.get(need.step)), 0.0) <= now
+        ]
+        await self.check(tenant_id, unknown, chosen)
 
     async def check(
         self, tenant_id: str, needs: Sequence[ModelRequirement], chosen: Mapping[str, ModelChoice]
@@ -57,7 +80,7 @@ class ModelCheck:
     ) -> ModelFault | None:
         try:
             async with asyncio.timeout(seconds), self._at_once:
-                return await self._gateway.find_model_fault(tenant_id, need, chosen)
+                fault = await self._gateway.find_model_fault(tenant_id, need, chosen)
         except (TimeoutError, DomainError) as error:
             why = error.message if isinstance(error, DomainError) else "no answer in time"
             _log.info(
@@ -65,3 +88,8 @@ class ModelCheck:
                 extra={"event": "model_check.skipped", "step": need.step, "why": why},
             )
             return None
+        if fault is None:
+            if len(self._known_until) > _MOST_KNOWN:
+                self._known_until.clear()
+            self._known_until[tenant_id, need, chosen] = self._clock() + _KNOWN_SECONDS
+        return fault

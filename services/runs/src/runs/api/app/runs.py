@@ -170,7 +170,7 @@ class Runs:
         versions = {need.step: need.version or found[need.step].version for need in facts.prompts}
         if draft.pointer is not None:
             await self._check_pointer(tenant_id, draft.pointer)
-        await self._model_check.check(tenant_id, facts.models, draft.step_models)
+        await self._model_check.check_lately(tenant_id, facts.models, draft.step_models)
         return facts, versions
 
     async def _launch(self, tenant_id: str, run_id: str, facts: PipelineSummary) -> None:
