@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import load, measure, part
-from bench.goals import Goals, ratio, spread, table
+from bench.goals import Goals, ratio, spread
 from bench.load import Target
 from bench.measure import Subject
 from bench.mock import MODEL, Mock
@@ -26,15 +26,17 @@ from bench.peers.install import PeerMissing
 from bench.stack import our_stack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from bench.load import Report
     from bench.measure import Samples
     from bench.ours import Kind
     from nagaya_client.client import Client
 
 PARTS = ("postgres", "s3", "tenant", "artifacts", "llm-gateway", "runs")
 ROUNDS = 5
-SECONDS = {32: 4.0, 1: 3.0}
+MOST_CALLS_A_SECOND = 2000
+SECONDS = {32: 3.0, 1: 2.0}
 OURS, STREAM, MOCK = "ours", "ours, streaming", "mock"
 LITELLM, LITELLM_2, PORTKEY = "LiteLLM", "LiteLLM, 2 workers", "Portkey"
 
@@ -44,15 +46,20 @@ async def main(rounds: int) -> int:
     async with AsyncExitStack() as blocks:
         folder = Path(blocks.enter_context(tempfile.TemporaryDirectory(prefix="nagaya-bench-")))
         calls, nagaya, mock, mock_pid = await blocks.enter_async_context(our_calls(folder))
+
+        def ours(name: str, kind: Kind) -> Subject:
+            requests = calls.requests(kind)
+            return _subject(name, program, calls.target(kind), requests, lambda: calls.stack.pids)
+
         at_mock = Target("http", f"127.0.0.1:{mock.port}", "/v1/chat/completions", {})
         subjects = [
-            _ours(OURS, "grpc", calls),
-            _ours(STREAM, "stream", calls),
-            Subject(MOCK, at_mock, openai_requests, lambda: {MOCK: mock_pid}),
+            ours(OURS, "grpc"),
+            ours(STREAM, "stream"),
+            _subject(MOCK, program, at_mock, openai_requests, lambda: {MOCK: mock_pid}),
         ]
-        missing = await _start_peers(blocks, folder, mock, subjects)
+        missing = await _start_peers(blocks, program, folder, mock, subjects)
         for clients, seconds in SECONDS.items():
-            found = await measure.rounds(program, subjects, clients, seconds, rounds)
+            found = await measure.rounds(subjects, clients, seconds, rounds)
             _judge(goals, clients, found, missing)
             calls.answered += found[OURS].answered + found[STREAM].answered
         await calls.check(nagaya)
@@ -73,12 +80,22 @@ async def our_calls(folder: Path) -> AsyncGenerator[tuple[OurCalls, Client, Mock
         yield calls, nagaya, mock, pid
 
 
-def _ours(name: str, kind: Kind, calls: OurCalls) -> Subject:
-    return Subject(name, calls.target(kind), calls.requests(kind), lambda: calls.stack.pids)
+def _subject(
+    name: str,
+    program: Path,
+    target: Target,
+    requests: Callable[[int], Sequence[bytes]],
+    pids: Callable[[], Mapping[str, int]],
+) -> Subject:
+    async def send(clients: int, seconds: float) -> Report:
+        prepared = requests(int(seconds * MOST_CALLS_A_SECOND))
+        return await load.send(program, target, prepared, clients, seconds)
+
+    return Subject(name, send, pids)
 
 
 async def _start_peers(
-    blocks: AsyncExitStack, folder: Path, mock: Mock, subjects: list[Subject]
+    blocks: AsyncExitStack, program: Path, folder: Path, mock: Mock, subjects: list[Subject]
 ) -> dict[str, str]:
     """Start what can be installed, add it to the subjects; return why others are missing."""
     peers: dict[str, Callable[[], LiteLLM | Portkey]] = {
@@ -95,7 +112,9 @@ async def _start_peers(
             continue
         pid = await blocks.enter_async_context(measure.process(peer, folder / f"{name}.log"))
         pids = {name: pid}
-        subjects.append(Subject(name, peer.target, openai_requests, lambda pids=pids: pids))
+        subjects.append(
+            _subject(name, program, peer.target, openai_requests, lambda pids=pids: pids)
+        )
     return missing
 
 
@@ -107,30 +126,7 @@ def _judge(goals: Goals, clients: int, found: dict[str, Samples], missing: dict[
         _judge_latency(goals, at, found)
     else:
         _judge_throughput(goals, at, found)
-    table(
-        (
-            at,
-            "calls/s",
-            "p50 ms",
-            "p99 ms",
-            "CPU ms a call",
-            "by process",
-            "clients' share of a core",
-        ),
-        (_details(name, samples) for name, samples in found.items()),
-    )
-
-
-def _details(name: str, samples: Samples) -> tuple[str, ...]:
-    return (
-        name,
-        spread(samples.rates, digits=0),
-        spread(samples.p50),
-        spread(samples.p99),
-        spread(samples.cpu, digits=2),
-        samples.cpu_by_process,
-        f"{samples.client_share:.2f}",
-    )
+    measure.details(at, "call", found)
 
 
 def _judge_throughput(goals: Goals, at: str, found: dict[str, Samples]) -> None:

@@ -37,18 +37,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the load program has seen."""
+    """What clients have seen."""
 
     calls: int
-    failed: int
-    failure: str
     seconds: float
     p50_ms: float
     p99_ms: float
     cpu_seconds: float
-    """Of the load program itself."""
-    reply_bytes: int
-    request_bytes: int
+    """Of the clients themselves."""
+    failed: int = 0
+    failure: str = ""
 
     @property
     def rate(self) -> float:

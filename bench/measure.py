@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from bench import load
 from bench.cpu import cpu_seconds
+from bench.goals import spread, table
+from bench.load import Report
 from nagaya_local.machine import running
 from nagaya_local.machine.processes import stop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from bench.load import Report, Target
     from nagaya_local.machine.programs import Program
 
-MOST_CALLS_A_SECOND = 2000
 SubjectT = TypeVar("SubjectT")
 # What a call leaves to be done after its answer, such as chaining the audit log, counts too.
 _AFTERWARDS_SECONDS = 0.5
+_WARM_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A server that is loaded, and the processes that do the work."""
+    """What is loaded by so many clients for so many seconds, and the processes that do the work."""
 
     name: str
-    target: Target
-    requests: Callable[[int], Sequence[bytes]]
+    load: Callable[[int, float], Awaitable[Report]]
     pids: Callable[[], Mapping[str, int]]
 
 
@@ -70,27 +70,51 @@ class Samples:
 
     @property
     def cpu_by_process(self) -> str:
-        return by_process(self.costs)
+        """The medians, the largest first: `llm-gateway 1.47 + postgres 0.48`."""
+        names = self.costs[0]
+        middle = {name: statistics.median(cost[name] for cost in self.costs) for name in names}
+        shown = sorted(((ms, name) for name, ms in middle.items() if ms >= 0.005), reverse=True)
+        return " + ".join(f"{name} {ms:.2f}" for ms, name in shown)
 
 
-def by_process(costs: Sequence[Mapping[str, float]]) -> str:
-    """Return the medians, the largest first: `llm-gateway 1.47 + postgres 0.48`."""
-    middle = {name: statistics.median(cost[name] for cost in costs) for name in costs[0]}
-    shown = sorted(((ms, name) for name, ms in middle.items() if ms >= 0.005), reverse=True)
-    return " + ".join(f"{name} {ms:.2f}" for ms, name in shown)
+def details(at: str, unit: str, found: Mapping[str, Samples]) -> None:
+    """Print a table of every figure of the samples."""
+    table(
+        (
+            at,
+            f"{unit}s/s",
+            "p50 ms",
+            "p99 ms",
+            f"CPU ms a {unit}",
+            "by process",
+            "clients' share of a core",
+        ),
+        (
+            (
+                name,
+                spread(samples.rates, digits=0 if unit == "call" else 1),
+                spread(samples.p50),
+                spread(samples.p99),
+                spread(samples.cpu, digits=2),
+                samples.cpu_by_process,
+                f"{samples.client_share:.2f}",
+            )
+            for name, samples in found.items()
+        ),
+    )
 
 
 async def rounds(
-    program: Path, subjects: Sequence[Subject], clients: int, seconds: float, count: int
+    subjects: Sequence[Subject], clients: int, seconds: float, count: int
 ) -> dict[str, Samples]:
     """Load the subjects in turn, in the opposite order every other round, once to warm up."""
     found = {subject.name: Samples() for subject in subjects}
     for subject in subjects:
-        report, _ = await one_round(program, subject, clients, seconds)
+        report, _ = await one_round(subject, clients, _WARM_SECONDS)
         found[subject.name].answered += report.calls
     for number in range(count):
         for subject in in_turn(subjects, number):
-            report, cost = await one_round(program, subject, clients, seconds)
+            report, cost = await one_round(subject, clients, seconds)
             found[subject.name].answered += report.calls
             found[subject.name].reports.append(report)
             found[subject.name].costs.append(cost)
@@ -103,16 +127,35 @@ def in_turn(subjects: Sequence[SubjectT], number: int) -> Iterable[SubjectT]:
 
 
 async def one_round(
-    program: Path, subject: Subject, clients: int, seconds: float
+    subject: Subject, clients: int, seconds: float
 ) -> tuple[Report, Mapping[str, float]]:
     """Load a subject; return what the clients saw, and its CPU milliseconds a call."""
-    requests = subject.requests(int(seconds * MOST_CALLS_A_SECOND))
     pids = subject.pids()
     before = cpu_seconds(pids)
-    report = await load.send(program, subject.target, requests, clients, seconds)
+    report = await subject.load(clients, seconds)
     await asyncio.sleep(_AFTERWARDS_SECONDS)
     after = cpu_seconds(pids)
     return report, {name: 1000 * (after[name] - before[name]) / report.calls for name in pids}
+
+
+async def drive(do: Callable[[], Awaitable[None]], clients: int, seconds: float) -> Report:
+    """Let so many clients, all in this process, do a thing again and again."""
+    took: list[float] = []
+    cpu, began = time.process_time(), time.monotonic()
+
+    async def client() -> None:
+        while time.monotonic() < began + seconds:
+            sent = time.perf_counter()
+            await do()
+            took.append(1000 * (time.perf_counter() - sent))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(client())
+    ended = time.monotonic()
+    took.sort()
+    p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
+    return Report(len(took), ended - began, p50, p99, time.process_time() - cpu)
 
 
 @asynccontextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import uvloop
 
-from bench.goals import Goals
+from bench.goals import Goals, ratio, spread
+from bench.measure import in_turn
 from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import tenant_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
@@ -141,8 +141,8 @@ class Subject:
         return "" if self._process.stdout is None else self._process.stdout.readline()
 
 
-def compare(calls: int, rounds: int) -> float:
-    """Measure both in turn; print their costs; return the median of the ratios."""
+def compare(calls: int, rounds: int, goals: Goals) -> None:
+    """Measure both in turn, in the opposite order every other round."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Keys(Path(folder))
         subjects = {
@@ -153,19 +153,15 @@ def compare(calls: int, rounds: int) -> float:
         try:
             for subject in subjects.values():
                 subject.cost(calls // 4)
-            for _ in range(rounds):
-                for kind, subject in subjects.items():
+            for number in range(rounds):
+                for kind, subject in in_turn(tuple(subjects.items()), number):
                     costs[kind].append(subject.cost(calls))
         finally:
             for subject in subjects.values():
                 subject.end()
-    for kind, found in costs.items():
-        spread = f"{min(found):.0f} to {max(found):.0f}"
-        print(f"{kind}: {statistics.median(found):.0f} us of CPU a call ({spread})")
-    # Pairs stand beside each other in time, so what else the machine does falls out.
-    return statistics.median(
-        full / bare for bare, full in zip(costs["bare"], costs["full"], strict=True)
-    )
+    full, bare = costs["full"], costs["bare"]
+    cells = (spread(full, "us", 0), f"bare {spread(bare, 'us', 0)}")
+    goals.at_most("CPU of the interceptor in a call", ratio(full, bare), GOAL, *cells)
 
 
 def main() -> int:
@@ -183,7 +179,7 @@ def main() -> int:
         uvloop.run(load(asked.load, asked.token, asked.calls))
     else:
         goals = Goals()
-        goals.at_most("overhead", compare(asked.calls, asked.rounds), GOAL)
+        compare(asked.calls, asked.rounds, goals)
         return goals.exit_code
     return 0
 

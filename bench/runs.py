@@ -1,133 +1,183 @@
-"""Runs a second of three short function steps, beside three activities of a raw Temporal worker.
+"""Runs of three steps, beside a raw Temporal worker and DBOS.
 
 Ours counts from CreateRun until the watch has seen the run completed: by then every row, event and
-artifact is committed. The baseline counts from start_workflow to its result, on the same server.
-Both are asked by 16 clients at once, in turn, so that a slow machine slows both.
+file is committed. The raw worker is asked on the same Temporal server, from start_workflow to its
+result; it keeps no record. DBOS has a PostgreSQL of the same kind; there a client puts workflows
+into a queue that a worker works off, as ours and Temporal do it, and beside that one process calls
+its own workflows. All are asked in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
-import subprocess
 import sys
-import time
+import tempfile
 import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client as Temporal
 
-from bench import part
-from bench.goals import Goals
-from bench.raw_worker import ThreeSteps
-from bench.stack import our_stack
-from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
-from nagaya.tenant.v1 import tenant_service_pb2
+from bench import measure, part
+from bench.goals import Goals, ratio, spread
+from bench.measure import Subject, drive
+from bench.mock import Mock
+from bench.ours import TENANT, ask_mock
+from bench.peers.dbos_processes import dbos
+from bench.peers.install import PeerMissing
+from bench.peers.raw_temporal import Sandboxed, Unsandboxed
+from bench.pipelines import Chain
+from bench.stack import SERVICES, create_tenant, our_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Mapping
 
+    from bench.measure import Samples
+    from bench.peers.dbos_processes import Dbos
+    from bench.stack import Stack
     from nagaya_client.client import Client
 
-CLIENTS = 16
-ROUNDS = 7
-SECONDS = 4.0
-GOAL = 0.8
-TENANT = "bench-runs"
-PIPELINE = "three-short-steps"
-_FINAL = (run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+PARTS = ("postgres", "s3", "temporal", *SERVICES, "runs-worker")
+ROUNDS = 5
+SECONDS = {16: 4.0, 1: 2.0}
+SHORT, FUNCTION, LLM = "short", "function", "llm"
+RAW, RAW_UNSANDBOXED, RAW_HTTP = "Temporal", "Temporal, no sandbox", "Temporal with HTTP"
+DBOS, DBOS_INSIDE = "DBOS", "DBOS, one process"
+CHAINS = {kind: Chain(kind) for kind in (SHORT, FUNCTION, LLM)}
+LONG_CHAIN = Chain(SHORT, 12)
 
 
-async def main() -> int:
-    async with our_stack() as stack, stack.client() as nagaya:
-        await _prepare(nagaya)
-        temporal = stack.endpoints.temporal
-        queue = f"bench-{uuid.uuid4().hex[:8]}"
-        raw = subprocess.Popen(  # noqa: ASYNC220 - started once, with our own arguments
-            [sys.executable, "-m", "bench.raw_worker", temporal, queue],
-            stdout=subprocess.PIPE,
-        )
-        try:
-            if raw.stdout is None or not await asyncio.to_thread(raw.stdout.readline):
-                raise RuntimeError("the raw worker does not work")
-            return await _compare(nagaya, await Temporal.connect(temporal), queue)
-        finally:
-            raw.terminate()
-            raw.wait()
-
-
-async def _compare(nagaya: Client, temporal: Temporal, queue: str) -> int:
-    async def raw() -> None:
-        name = uuid.uuid4().hex
-        await temporal.execute_workflow(ThreeSteps.run, name, id=f"bench/{name}", task_queue=queue)
-
-    async def ours() -> None:
-        await _run(nagaya)
-
-    await _rate(raw, 2.0)
-    await _rate(ours, 2.0)
-    ratios: list[float] = []
-    for _ in range(ROUNDS):
-        baseline, own = await _rate(raw, SECONDS), await _rate(ours, SECONDS)
-        ratios.append(own / baseline)
-        print(f"runs/s: ours {own:6.1f}   raw worker {baseline:6.1f}   ratio {ratios[-1]:.2f}")
+async def main(rounds: int) -> int:
     goals = Goals()
-    goals.at_least("runs", statistics.median(ratios), GOAL)
+    async with AsyncExitStack() as blocks:
+        folder = Path(blocks.enter_context(tempfile.TemporaryDirectory(prefix="nagaya-bench-")))
+        mock = Mock(folder / "mock")
+        await blocks.enter_async_context(measure.process(mock, folder / "mock.log"))
+        stack = await blocks.enter_async_context(our_stack(PARTS))
+        nagaya = await blocks.enter_async_context(stack.client())
+        await _prepare(nagaya, mock)
+        temporal = await Temporal.connect(stack.endpoints.temporal)
+        subjects = [
+            *(_ours(kind, chain, nagaya, stack) for kind, chain in CHAINS.items()),
+            *await blocks.enter_async_context(_raw(stack, temporal, mock)),
+        ]
+        why = ""
+        try:
+            subjects += _dbos(await blocks.enter_async_context(dbos(folder)))
+        except PeerMissing as error:
+            why = error.message
+        for clients, seconds in SECONDS.items():
+            found = await measure.rounds(subjects, clients, seconds, rounds)
+            _judge(goals, clients, found, why)
+        await _histories(goals, nagaya, temporal)
     return goals.exit_code
 
 
-async def _rate(do: Callable[[], Awaitable[None]], seconds: float) -> float:
-    end = time.monotonic() + seconds
-    done = 0
-
-    async def client() -> None:
-        nonlocal done
-        while time.monotonic() < end:
-            await do()
-            done += 1
-
-    began = time.monotonic()
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return done / (time.monotonic() - began)
+async def _prepare(nagaya: Client, mock: Mock) -> None:
+    await create_tenant(nagaya, TENANT)
+    for chain in (*CHAINS.values(), LONG_CHAIN):
+        await chain.create(nagaya)
+    await ask_mock(nagaya, mock)
 
 
-async def _run(nagaya: Client) -> None:
-    request = run_service_pb2.CreateRunRequest(
-        tenant_id=TENANT, request_id=uuid.uuid4().hex, pipeline=PIPELINE
+def _ours(kind: str, chain: Chain, nagaya: Client, stack: Stack) -> Subject:
+    async def run() -> None:
+        await chain.run(nagaya)
+
+    return Subject(kind, lambda clients, seconds: drive(run, clients, seconds), lambda: stack.pids)
+
+
+@asynccontextmanager
+async def _raw(stack: Stack, temporal: Temporal, mock: Mock) -> AsyncGenerator[list[Subject]]:
+    """Run a raw worker for the block."""
+    queue = f"bench-{uuid.uuid4().hex[:8]}"
+    where = (stack.endpoints.temporal, queue, mock.unary_url)
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.peers.raw_temporal", *where),
+        stdout=asyncio.subprocess.PIPE,
     )
-    request.inline.string_value = "nothing"
-    created = await nagaya.runs.CreateRun(request)
-    watch = run_service_pb2.WatchRunRequest(tenant_id=TENANT, run_id=created.run.run_id)
-    async for message in nagaya.runs.WatchRun(watch):
-        if message.event.HasField("run") and message.event.run.state in _FINAL:
-            if message.event.run.state != run_pb2.RUN_STATE_COMPLETED:
-                raise RuntimeError(message.event.run.error.message)
-            return
+    pids = {"temporal": stack.pids["temporal"], "raw worker": worker.pid}
+
+    def subject(name: str, workflow: type[Sandboxed | Unsandboxed], activity: str) -> Subject:
+        async def run() -> None:
+            await temporal.execute_workflow(
+                workflow.run, activity, id=uuid.uuid4().hex, task_queue=queue
+            )
+
+        return Subject(name, lambda clients, seconds: drive(run, clients, seconds), lambda: pids)
+
+    try:
+        if worker.stdout is None or not await worker.stdout.readline():
+            raise RuntimeError("the raw worker does not work")
+        yield [
+            subject(RAW, Sandboxed, "nothing"),
+            subject(RAW_UNSANDBOXED, Unsandboxed, "nothing"),
+            subject(RAW_HTTP, Sandboxed, "ask"),
+        ]
+    finally:
+        if worker.returncode is None:
+            worker.terminate()
+        await worker.wait()
 
 
-async def _prepare(nagaya: Client) -> None:
-    await nagaya.tenants.CreateTenant(
-        tenant_service_pb2.CreateTenantRequest(
-            tenant_id=TENANT, request_id=TENANT, name="Benchmark"
-        )
-    )
-    steps = [
-        pipeline_pb2.StepSpec(
-            step=name,
-            needs=needs,
-            function=pipeline_pb2.FunctionStep(function="constant", short=True),
-        )
-        for name, needs in (("first", ()), ("second", ("first",)), ("third", ("second",)))
+def _dbos(peer: Dbos) -> list[Subject]:
+    return [
+        Subject(DBOS, peer.client.load, lambda: peer.client_pids),
+        Subject(DBOS_INSIDE, peer.inside.load, lambda: peer.inside_pids),
     ]
-    await nagaya.pipelines.CreatePipelineVersion(
-        pipeline_service_pb2.CreatePipelineVersionRequest(
-            tenant_id=TENANT,
-            request_id="bench",
-            pipeline=PIPELINE,
-            spec=pipeline_pb2.PipelineSpec(steps=steps),
-        )
-    )
+
+
+def _judge(goals: Goals, clients: int, found: Mapping[str, Samples], no_dbos: str) -> None:
+    at = "1 client" if clients == 1 else f"{clients} clients"
+    if clients == 1:
+        ours, raw = found[SHORT].p50, found[RAW].p50
+        cells = (spread(ours, "ms"), f"{RAW} {spread(raw, 'ms')}")
+        goals.at_most(f"p50, {SHORT}, {at}", ratio(ours, raw), 1.0, *cells)
+    else:
+        _judge_rates(goals, at, found)
+        if no_dbos:
+            goals.not_measured(f"runs/s, {SHORT}, {at}, beside DBOS", no_dbos)
+    measure.details(at, "run", found)
+
+
+def _judge_rates(goals: Goals, at: str, found: Mapping[str, Samples]) -> None:
+    for kind, name, goal in (
+        (SHORT, RAW, 1.3),
+        (SHORT, RAW_UNSANDBOXED, None),
+        (SHORT, DBOS, 0.7),
+        (SHORT, DBOS_INSIDE, None),
+        (FUNCTION, RAW, 0.9),
+        (LLM, RAW_HTTP, 1.0),
+    ):
+        if (peer := found.get(name)) is None:
+            continue
+        ours = found[kind].rates
+        times = ratio(ours, peer.rates)
+        cells = (spread(ours, "runs/s"), f"{name} {spread(peer.rates, 'runs/s')}")
+        if goal is None:
+            goals.shown(f"runs/s, {kind}, {at}", *cells, times)
+        else:
+            goals.at_least(f"runs/s, {kind}, {at}", times, goal, *cells)
+
+
+async def _histories(goals: Goals, nagaya: Client, temporal: Temporal) -> None:
+    """Judge what a run leaves in Temporal."""
+    events: dict[Chain, int] = {}
+    for chain in (*CHAINS.values(), LONG_CHAIN):
+        handle = temporal.get_workflow_handle(f"{TENANT}/{await chain.run(nagaya)}")
+        await handle.result()
+        info = (await handle.describe()).raw_description.workflow_execution_info
+        events[chain] = info.history_length
+        limit = 4096 + 1024 * chain.steps
+        cells = (f"{info.history_size_bytes:,} bytes", f"{limit:,} bytes: 4 KiB + 1 KiB a step")
+        name = f"history, {chain.kind}, {chain.steps} steps, {info.history_length} events"
+        goals.at_most(name, info.history_size_bytes / limit, 1.0, *cells)
+    three, many = events[CHAINS[SHORT]], events[LONG_CHAIN]
+    cells = (f"{many} events", f"{three} events of {CHAINS[SHORT].steps} steps")
+    name = f"history events, {LONG_CHAIN.steps} {SHORT} steps"
+    goals.at_most(name, many / three, 1.0, *cells)
 
 
 if __name__ == "__main__":
-    part.run(main)
+    part.run(lambda: main(int(sys.argv[1]) if sys.argv[1:] else ROUNDS))

@@ -16,14 +16,16 @@ from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import issue_operator_token
 from nagaya_local.commands import clean, up
 from nagaya_local.machine.ports import PortBook
+from nagaya_local.names import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nagaya_local.clone.endpoints import Endpoints
 
+__all__ = ["CLONE", "SERVICES", "Stack", "create_tenant", "our_stack"]
+
 CLONE = Path(__file__).parents[1]
-_SERVICES = ("tenant", "runs", "artifacts", "llm-gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Stack:
         return f"127.0.0.1:{PortBook(self.layout.ports).known[service]}"
 
     def client(self) -> Client:
-        addresses = {name.replace("-", "_"): self.address(name) for name in _SERVICES}
+        addresses = {name.replace("-", "_"): self.address(name) for name in SERVICES}
         return Client.connect(Settings(addresses, Token(self.token)))
 
 

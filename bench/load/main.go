@@ -41,13 +41,11 @@ type report struct {
 	P50         float64 `json:"p50_ms"`
 	P99         float64 `json:"p99_ms"`
 	CPU         float64 `json:"cpu_seconds"`
-	ReplyBytes  int     `json:"reply_bytes"`
-	RequestSize int     `json:"request_bytes"`
 }
 
-// A caller sends one request and returns how many bytes came back.
+// A caller sends one request and waits for all of its answer.
 type caller interface {
-	call(request []byte) (int, error)
+	call(request []byte) error
 	close()
 }
 
@@ -57,22 +55,22 @@ type httpCaller struct {
 	headers http.Header
 }
 
-func (c *httpCaller) call(request []byte) (int, error) {
+func (c *httpCaller) call(request []byte) error {
 	sent, err := http.NewRequest(http.MethodPost, c.url, bytes.NewReader(request))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	sent.Header = c.headers
 	response, err := c.client.Do(sent)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %d: %.300s", response.StatusCode, body)
 	}
-	return len(body), err
+	return err
 }
 
 func (c *httpCaller) close() { c.client.CloseIdleConnections() }
@@ -93,30 +91,29 @@ type grpcCaller struct {
 	streams    bool
 }
 
-func (c *grpcCaller) call(request []byte) (int, error) {
+func (c *grpcCaller) call(request []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, c.headers...)
 	var reply []byte
 	if !c.streams {
-		err := c.connection.Invoke(ctx, c.path, &request, &reply)
-		return len(reply), err
+		return c.connection.Invoke(ctx, c.path, &request, &reply)
 	}
 	stream, err := c.connection.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, c.path)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := stream.SendMsg(&request); err != nil {
-		return 0, err
+		return err
 	}
 	if err := stream.CloseSend(); err != nil {
-		return 0, err
+		return err
 	}
-	for total := 0; ; total += len(reply) {
+	for {
 		if err := stream.RecvMsg(&reply); errors.Is(err, io.EOF) {
-			return total, nil
+			return nil
 		} else if err != nil {
-			return total, err
+			return err
 		}
 	}
 }
@@ -202,10 +199,10 @@ func run(arguments []string) error {
 
 // load lets each caller send what is next until the time is over.
 func load(callers []caller, requests [][]byte, seconds float64) report {
-	var next, received atomic.Int64
+	var next atomic.Int64
 	var lock sync.Mutex
 	var took []float64
-	found := report{RequestSize: len(requests[0])}
+	var found report
 	before, began := cpu(), time.Now()
 	end := began.Add(time.Duration(seconds * float64(time.Second)))
 	var group sync.WaitGroup
@@ -218,7 +215,7 @@ func load(callers []caller, requests [][]byte, seconds float64) report {
 					break
 				}
 				sent := time.Now()
-				size, err := one.call(requests[at])
+				err := one.call(requests[at])
 				if err != nil {
 					lock.Lock()
 					found.Failed++
@@ -227,7 +224,6 @@ func load(callers []caller, requests [][]byte, seconds float64) report {
 					continue
 				}
 				own = append(own, time.Since(sent).Seconds()*1000)
-				received.Add(int64(size))
 			}
 			lock.Lock()
 			took = append(took, own...)
@@ -238,7 +234,6 @@ func load(callers []caller, requests [][]byte, seconds float64) report {
 	found.Seconds, found.CPU, found.Calls = time.Since(began).Seconds(), cpu()-before, len(took)
 	if slices.Sort(took); len(took) > 0 {
 		found.P50, found.P99 = took[len(took)/2], took[len(took)*99/100]
-		found.ReplyBytes = int(received.Load()) / len(took)
 	}
 	return found
 }
