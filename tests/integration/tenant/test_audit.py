@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.support.waiting import wait_until
 
 from dataplane import audit
+from tenant.app.audit_sweep import AuditSweep
 
 if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
@@ -209,3 +211,22 @@ async def test_a_pass_that_is_cancelled_changes_nothing(
     async with service.tenant_pools.connection("acme") as connection:
         assert (await audit.chain(connection)).count == 1
         assert await connection.fetchval("SELECT max(sequence) FROM audit_logs") == 2
+
+
+async def test_what_nobody_has_chained_is_found_by_the_sweep(
+    service: Composition, acme: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    await service.tenants.create("globex", "r2", "Globex")
+    async with service.tenant_pools.transaction("acme") as connection:
+        await audit.append(connection, "prompt.create", "prompt", "outline/1")
+    await service.tenants.suspend("globex")
+    sweep = AuditSweep(service.management, service.tenant_pools, round_seconds=0.1)
+    sweep.start()
+
+    async def is_chained() -> bool:
+        async with service.tenant_pools.connection("acme") as connection:
+            return not await connection.fetchval("SELECT count(*) FROM audit_unchained")
+
+    await wait_until(is_chained)
+    await sweep.stop()
+    assert not caplog.records

@@ -15,10 +15,15 @@ async def serve(config: Config) -> None:
     telemetry.start("tenant", config.server)
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
     async with compose(config) as tenant:
+
+        async def prepare() -> None:
+            await tenant.startup.run()
+            tenant.sweep.start()
+
         on_drain = tenant.watch_cache.close
         server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain)
         await server.start()
-        await server.run_until_signal(tenant.startup.run())
+        await server.run_until_signal(prepare())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import Databases
 from dataplane.tenants import ManagementPool, TenantPools
+from interceptor.fair_semaphore import FairSemaphore
+from tenant.app.audit import AuditVerification
+from tenant.app.audit_sweep import AuditSweep
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.schema import Schema
 from tenant.app.startup import Bootstrap, Startup, own_migrations
@@ -39,6 +42,8 @@ _SERVER_ID = "main"
 _MANAGEMENT_CONNECTIONS = 16
 _LOCK_LIMIT = 6
 _TENANT_CONNECTIONS = 20
+_VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
+_VERIFICATION_SECONDS = 60.0  # longer than a part may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Composition:
     tenants: Tenants
     schema: Schema
     connections: ConnectionResolver
+    sweep: AuditSweep
     management: ManagementPool
     tenant_pools: TenantPools
 
@@ -65,8 +71,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     bootstrap = Bootstrap(server, migrator, migrations, key_ring, limit)
     to_management = Databases(bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS)
     management, chainer = ManagementPool(to_management), AuditChainer(to_management)
-    locks = AdvisoryLocks(management, _LOCK_LIMIT)
-    rollout = Rollout(migrator)
+    locks, rollout = AdvisoryLocks(management, _LOCK_LIMIT), Rollout(migrator)
     activation = TenantActivation(rollout)
     template = TemplateDatabase(server, migrator, locks, required)
     creation = TenantCreation(server, activation, template, key_ring, limit)
@@ -75,7 +80,8 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     processes = config.processes_per_service
     connections = ConnectionResolver(management, server, key_ring, limit, processes)
     to_tenants = Databases(connections.own, APPLICATION, _TENANT_CONNECTIONS)
-    tenant_pools = TenantPools(to_tenants)
+    pools = TenantPools(to_tenants)
+    sweep = AuditSweep(management, pools)
     watch_cache = WatchCache(NotificationListener(bootstrap.listen, _SERVER_ID))
     startup = Startup(
         bootstrap, server, to_management, management, tenants, watch_cache, schema, migrations
@@ -84,14 +90,21 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         TenantServicer(tenants, watch_cache, management),
         ConnectionServicer(connections),
         SchemaServicer(schema, management),
-        AuditServicer(management, tenant_pools),
+        _audit_servicer(management, pools),
     )
     try:
         yield Composition(
-            startup, watch_cache, bound, tenants, schema, connections, management, tenant_pools
+            startup, watch_cache, bound, tenants, schema, connections, sweep, management, pools
         )
     finally:
         await watch_cache.stop()
+        await sweep.stop()
         await chainer.stop()
         for closed in (to_tenants, to_management, server):
             closed.close()
+
+
+def _audit_servicer(management: ManagementPool, tenant_pools: TenantPools) -> AuditServicer:
+    turns = FairSemaphore(_VERIFICATIONS, 1, _VERIFICATION_SECONDS)
+    verification = AuditVerification(management, tenant_pools, turns)
+    return AuditServicer(management, tenant_pools, verification)

@@ -8,12 +8,14 @@ from google.protobuf import json_format
 
 from nagaya.tenant.v1 import (
     audit_log_pb2,
+    audit_service_pb2,
     connection_pb2,
     schema_pb2,
     schema_service_pb2,
     tenant_pb2,
 )
 from servicekit.times import timestamp
+from tenant.domain.audit import ChainLink, FaultKind
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.tenants import TenantState
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dataplane.pools import ConnectionParameters
-    from tenant.domain.audit import AuditLog
+    from tenant.domain.audit import AuditLog, Verification
     from tenant.domain.schema import Publication, SchemaStatus
     from tenant.domain.tenants import Tenant
 
@@ -33,6 +35,13 @@ _STATES = {
 _TARGETS = {
     schema_pb2.MIGRATION_TARGET_MANAGEMENT: MigrationTarget.MANAGEMENT,
     schema_pb2.MIGRATION_TARGET_TENANT: MigrationTarget.TENANT,
+}
+
+_FAULT_KINDS = {
+    FaultKind.DIGEST: audit_log_pb2.AUDIT_LOG_FAULT_KIND_DIGEST,
+    FaultKind.SEQUENCE: audit_log_pb2.AUDIT_LOG_FAULT_KIND_SEQUENCE,
+    FaultKind.HEAD: audit_log_pb2.AUDIT_LOG_FAULT_KIND_HEAD,
+    FaultKind.KNOWN_DIGEST: audit_log_pb2.AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST,
 }
 
 
@@ -111,4 +120,25 @@ def audit_log(entry: AuditLog) -> audit_log_pb2.AuditLog:
     )
     if entry.details is not None:
         json_format.ParseDict(dict(entry.details), message.details)
+    return message
+
+
+def known_entry(request: audit_service_pb2.VerifyAuditLogRequest) -> ChainLink | None:
+    if not request.known_sequence:
+        return None
+    return ChainLink(request.known_sequence, request.known_digest)
+
+
+def verification(found: Verification) -> audit_service_pb2.VerifyAuditLogResponse:
+    message = audit_service_pb2.VerifyAuditLogResponse(
+        entry_count=found.count,
+        head_sequence=found.head.sequence,
+        head_digest=found.head.digest,
+        unchained_count=found.unchained,
+    )
+    if found.unchained_age is not None:
+        message.unchained_age.FromTimedelta(found.unchained_age)
+    if found.fault is not None:
+        message.first_fault.sequence = found.fault.sequence
+        message.first_fault.kind = _FAULT_KINDS[found.fault.kind]
     return message

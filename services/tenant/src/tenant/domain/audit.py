@@ -1,13 +1,17 @@
-"""Entries of the audit log."""
+"""Entries of the audit log, and what a verification of it finds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
+
+NO_DIGEST = "0" * 64
+"""What the first entry is chained to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,68 @@ class AuditLog:
     database_role: str
     create_time: datetime
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """The place and the digest of an entry; 0 and 64 zeros before the first."""
+
+    sequence: int
+    digest: str
+
+
+START = ChainLink(0, NO_DIGEST)
+
+
+class FaultKind(StrEnum):
+    """What is wrong at a place of a log."""
+
+    DIGEST = "digest"
+    """The digest is not that of the content and of the entry before."""
+    SEQUENCE = "sequence"
+    """An entry is missing, or one is there that has no place."""
+    HEAD = "head"
+    """The log does not end where its head says."""
+    KNOWN_DIGEST = "known_digest"
+    """The chain is whole, and another than the one whose digest was noted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A place at which a log is not as it was written."""
+
+    sequence: int
+    kind: FaultKind
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPart:
+    """A part of a log, computed anew; `end` is its last entry, if nothing is wrong in it."""
+
+    count: int
+    end: ChainLink
+    fault: Fault | None
+    head: ChainLink | None
+    """Where the log ended at that moment; None if its head is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification of a log has found."""
+
+    count: int
+    head: ChainLink
+    fault: Fault | None
+    unchained: int
+    unchained_age: timedelta | None
+
+
+def fault_at_end(part: VerifiedPart) -> Fault | None:
+    """Compare the end of the last part of a log with its head."""
+    if part.head is None:
+        return Fault(part.end.sequence, FaultKind.HEAD)
+    if part.head.sequence > part.end.sequence:
+        return Fault(part.end.sequence + 1, FaultKind.SEQUENCE)
+    if part.head != part.end:
+        return Fault(part.head.sequence, FaultKind.HEAD)
+    return None

@@ -12,13 +12,17 @@ from tenant.store import audit_logs
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
     from interceptor.server import Context
+    from tenant.app.audit import AuditVerification
 
 
 class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
-    """Lists audit entries of a tenant, or of the management database."""
+    """Lists and verifies the audit log of a tenant, or of the management database."""
 
-    def __init__(self, management: ManagementPool, tenants: TenantPools) -> None:
+    def __init__(
+        self, management: ManagementPool, tenants: TenantPools, verification: AuditVerification
+    ) -> None:
         self._management = management
+        self._verification = verification
         self._tenants = tenants
 
     async def ListAuditLogs(
@@ -33,3 +37,9 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         return pb.ListAuditLogsResponse(
             audit_logs=map(wire.audit_log, page.items), next_page_token=page.next_token
         )
+
+    async def VerifyAuditLog(
+        self, request: pb.VerifyAuditLogRequest, context: Context
+    ) -> pb.VerifyAuditLogResponse:
+        known = wire.known_entry(request)
+        return wire.verification(await self._verification.verify(request.tenant_id, known))

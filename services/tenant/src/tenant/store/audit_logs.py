@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from dataplane import audit, paging
-from tenant.domain.audit import AuditLog
+from tenant.domain.audit import AuditLog, ChainLink, Fault, FaultKind, VerifiedPart
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from dataplane.pools import Connection
 
 
@@ -51,3 +53,67 @@ def _audit_log(row: asyncpg.Record) -> AuditLog:
         create_time=row["created_at"],
         digest=row["digest"],
     )
+
+
+async def verify_part(connection: Connection, start: ChainLink, size: int) -> VerifiedPart:
+    """Compute the digests of up to `size` entries after `start` anew.
+
+    A part of fewer entries is the last one: its head is that of the same moment.
+    """
+    # Before the first part nothing has a place, not even with a negative number.
+    after = start.sequence if start.sequence else _FIRST_BIGINT
+    row = await connection.fetchrow(_VERIFY, start.sequence, start.digest, after, size)
+    if row is None:
+        raise LookupError("an aggregate has returned no row")
+    found = [
+        Fault(place, kind)
+        for place, kind in (
+            (row["misplaced"], FaultKind.SEQUENCE),
+            (row["changed"], FaultKind.DIGEST),
+        )
+        if place is not None
+    ]
+    head = ChainLink(row["head_sequence"], row["head_digest"]) if row["head_digest"] else None
+    end = ChainLink(row["last"], row["digest"]) if row["count"] else start
+    fault = min(found, key=lambda fault: fault.sequence) if found else None
+    return VerifiedPart(row["count"], end, fault, head)
+
+
+async def find_digest(connection: Connection, sequence: int) -> str | None:
+    """Return the digest of an entry."""
+    return await connection.fetchval("SELECT digest FROM audit_logs WHERE sequence = $1", sequence)
+
+
+async def unchained(connection: Connection) -> tuple[int, timedelta | None]:
+    """Return how many committed entries are not chained, and how old the oldest is."""
+    try:
+        row = await connection.fetchrow(
+            "SELECT count(*), clock_timestamp() - min(created_at) FROM audit_unchained"
+        )
+    except asyncpg.UndefinedTableError:
+        return 0, None  # a database that is behind chains each entry at once
+    return (0, None) if row is None else (row[0], row[1])
+
+
+_FIRST_BIGINT = -(1 << 63)
+_VERIFY = """
+-- each entry, beside what its place and its digest should be
+WITH entry AS (
+    SELECT log.sequence, log.digest,
+           lag(log.sequence, 1, $1::bigint) OVER chain + 1 AS place,
+           audit_digest(lag(log.digest, 1, $2::text) OVER chain, log) AS computed
+      FROM audit_logs AS log
+     WHERE log.sequence > $3
+    WINDOW chain AS (ORDER BY log.sequence)
+     ORDER BY log.sequence
+     LIMIT $4
+)
+SELECT count(*) AS count,
+       max(sequence) AS last,
+       (array_agg(digest ORDER BY sequence DESC))[1] AS digest,
+       min(least(sequence, place)) FILTER (WHERE sequence <> place) AS misplaced,
+       min(sequence) FILTER (WHERE digest <> computed) AS changed,
+       (SELECT sequence FROM audit_head) AS head_sequence,
+       (SELECT digest FROM audit_head) AS head_digest
+  FROM entry
+"""

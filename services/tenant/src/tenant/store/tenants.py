@@ -106,6 +106,12 @@ async def list_all(connection: Connection) -> list[Tenant]:
     return [_tenant(row) for row in rows]
 
 
+async def active_ids(connection: Connection) -> list[str]:
+    """Return the ids of the active tenants, sorted."""
+    rows = await connection.fetch("SELECT id FROM tenants WHERE is_active ORDER BY id")
+    return [row["id"] for row in rows]
+
+
 async def database_names(connection: Connection) -> set[str]:
     """Return the names of the databases of all tenants."""
     return {row["db_name"] for row in await connection.fetch("SELECT db_name FROM tenants")}

@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AuditLogFaultKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuditLogFaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditLogFaultKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUDIT_LOG_FAULT_KIND_UNSPECIFIED: _AuditLogFaultKind.ValueType  # 0
+    """Not used."""
+    AUDIT_LOG_FAULT_KIND_DIGEST: _AuditLogFaultKind.ValueType  # 1
+    """The entry's digest is not that of its content and of the entry before."""
+    AUDIT_LOG_FAULT_KIND_SEQUENCE: _AuditLogFaultKind.ValueType  # 2
+    """An entry is missing, or one is there that has no place in the log."""
+    AUDIT_LOG_FAULT_KIND_HEAD: _AuditLogFaultKind.ValueType  # 3
+    """The log does not end where its head says."""
+    AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST: _AuditLogFaultKind.ValueType  # 4
+    """The entry does not have the digest that was noted before, although the chain is whole: it was made anew."""
+
+class AuditLogFaultKind(_AuditLogFaultKind, metaclass=_AuditLogFaultKindEnumTypeWrapper):
+    """What is wrong at a place of an audit log."""
+
+AUDIT_LOG_FAULT_KIND_UNSPECIFIED: AuditLogFaultKind.ValueType  # 0
+"""Not used."""
+AUDIT_LOG_FAULT_KIND_DIGEST: AuditLogFaultKind.ValueType  # 1
+"""The entry's digest is not that of its content and of the entry before."""
+AUDIT_LOG_FAULT_KIND_SEQUENCE: AuditLogFaultKind.ValueType  # 2
+"""An entry is missing, or one is there that has no place in the log."""
+AUDIT_LOG_FAULT_KIND_HEAD: AuditLogFaultKind.ValueType  # 3
+"""The log does not end where its head says."""
+AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST: AuditLogFaultKind.ValueType  # 4
+"""The entry does not have the digest that was noted before, although the chain is whole: it was made anew."""
+Global___AuditLogFaultKind: _TypeAlias = AuditLogFaultKind  # noqa: Y015
 
 @_typing.final
 class AuditLog(_message.Message):
@@ -75,3 +108,29 @@ class AuditLog(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditLog: _TypeAlias = AuditLog  # noqa: Y015
+
+@_typing.final
+class AuditLogFault(_message.Message):
+    """A place at which an audit log is not as it was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The place of the entry; for a missing one, the place that it would have."""
+    kind: Global___AuditLogFaultKind.ValueType
+    """What is wrong there."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        kind: Global___AuditLogFaultKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditLogFault: _TypeAlias = AuditLogFault  # noqa: Y015

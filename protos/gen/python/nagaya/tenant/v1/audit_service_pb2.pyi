@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from nagaya.tenant.v1 import audit_log_pb2 as _audit_log_pb2
@@ -72,3 +73,75 @@ class ListAuditLogsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAuditLogsResponse: _TypeAlias = ListAuditLogsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KNOWN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant, or empty for the management database's log. The latter needs a token for all tenants."""
+    known_sequence: _builtins.int
+    """The place of an entry whose digest was noted before; 0 for none."""
+    known_digest: _builtins.str
+    """That digest."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        known_sequence: _builtins.int = ...,
+        known_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_digest", b"known_digest", "known_sequence", b"known_sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogRequest: _TypeAlias = VerifyAuditLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HEAD_DIGEST_FIELD_NUMBER: _builtins.int
+    UNCHAINED_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHAINED_AGE_FIELD_NUMBER: _builtins.int
+    FIRST_FAULT_FIELD_NUMBER: _builtins.int
+    entry_count: _builtins.int
+    """How many entries were computed anew: all of the log, unless there is a fault."""
+    head_sequence: _builtins.int
+    """The place of the last entry, by the log's head; 0 for an empty log. Note it outside of the database, with its digest."""
+    head_digest: _builtins.str
+    """The digest of the last entry, by the log's head; 64 zeros for an empty log."""
+    unchained_count: _builtins.int
+    """How many committed entries are not chained yet: those that came during the call, or all in a database that is behind."""
+    @_builtins.property
+    def unchained_age(self) -> _duration_pb2.Duration:
+        """How old the oldest of these is."""
+
+    @_builtins.property
+    def first_fault(self) -> _audit_log_pb2.AuditLogFault:
+        """The first place at which the log is not as it was written; absent when all of it is."""
+
+    def __init__(
+        self,
+        *,
+        entry_count: _builtins.int = ...,
+        head_sequence: _builtins.int = ...,
+        head_digest: _builtins.str = ...,
+        unchained_count: _builtins.int = ...,
+        unchained_age: _duration_pb2.Duration | None = ...,
+        first_fault: _audit_log_pb2.AuditLogFault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_fault", b"first_fault", "unchained_age", b"unchained_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "first_fault", b"first_fault", "head_digest", b"head_digest", "head_sequence", b"head_sequence", "unchained_age", b"unchained_age", "unchained_count", b"unchained_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.FromString,
                 _registered_method=True)
+        self.VerifyAuditLog = channel.unary_unary(
+                '/nagaya.tenant.v1.AuditService/VerifyAuditLog',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -48,6 +53,22 @@ class AuditServiceServicer:
 
     def ListAuditLogs(self, request, context):
         """Lists a tenant's audit log, or the management database's when no tenant is named, newest first.
+        The first page has every change that was committed before the call.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditLog(self, request, context):
+        """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
+
+        It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
+        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
+        entry's digest that was noted before, outside of the database, and is given as `known_digest`.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -64,6 +85,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditLogs,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +120,33 @@ class AuditService:
             '/nagaya.tenant.v1.AuditService/ListAuditLogs',
             nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.AuditService/VerifyAuditLog',
+            nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

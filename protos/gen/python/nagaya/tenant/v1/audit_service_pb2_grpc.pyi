@@ -18,6 +18,18 @@ class AuditServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditLogs: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditLogsRequest, _audit_service_pb2.ListAuditLogsResponse]
     """Lists a tenant's audit log, or the management database's when no tenant is named, newest first.
+    The first page has every change that was committed before the call.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+    """
+    VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]
+    """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
+
+    It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
+    takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
+    entry's digest that was noted before, outside of the database, and is given as `known_digest`.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -34,6 +46,24 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_audit_service_pb2.ListAuditLogsRequest, _abc.Awaitable[_audit_service_pb2.ListAuditLogsResponse]],
     ) -> _abc.Awaitable[_audit_service_pb2.ListAuditLogsResponse]:
         """Lists a tenant's audit log, or the management database's when no tenant is named, newest first.
+        The first page has every change that was committed before the call.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyAuditLog(
+        self,
+        request: _audit_service_pb2.VerifyAuditLogRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.VerifyAuditLogRequest, _abc.Awaitable[_audit_service_pb2.VerifyAuditLogResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.VerifyAuditLogResponse]:
+        """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
+
+        It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
+        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
+        entry's digest that was noted before, outside of the database, and is given as `known_digest`.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

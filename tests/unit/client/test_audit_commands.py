@@ -1,0 +1,61 @@
+"""`nagaya audit verify`: what it asks, prints and ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2
+from nagaya_client.cli.main import run
+
+if TYPE_CHECKING:
+    from tests.unit.client.api import Api
+
+pytestmark = pytest.mark.usefixtures("here")
+DIGEST = "ab" * 32
+
+
+def found(fault: audit_log_pb2.AuditLogFault | None = None) -> object:
+    return audit_service_pb2.VerifyAuditLogResponse(
+        entry_count=7, head_sequence=7, head_digest=DIGEST, first_fault=fault
+    )
+
+
+def test_a_whole_log_is_shown_with_its_head(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.on("VerifyAuditLog", found())
+
+    assert run(["audit", "verify", "--tenant", "acme", "--known", f"5:{DIGEST}"]) == 0
+
+    shown = capsys.readouterr().out
+    assert DIGEST in shown
+    assert "fault" not in shown
+    (call,) = api.called("VerifyAuditLog")
+    assert call.request == audit_service_pb2.VerifyAuditLogRequest(
+        tenant_id="acme", known_sequence=5, known_digest=DIGEST
+    )
+
+
+def test_a_log_that_was_changed_ends_with_1_and_names_the_place(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = audit_log_pb2.AUDIT_LOG_FAULT_KIND_DIGEST
+    api.on("VerifyAuditLog", found(audit_log_pb2.AuditLogFault(sequence=4, kind=kind)))
+
+    assert run(["audit", "verify", "--management"]) == 1
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["first_fault.sequence", "4"] in lines
+    assert ["first_fault.kind", "digest"] in lines
+    assert api.called("VerifyAuditLog")[0].request == audit_service_pb2.VerifyAuditLogRequest()
+
+
+@pytest.mark.parametrize("wrong", ["7", "x:y", ":"])
+def test_what_is_no_entry_is_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "verify", "--tenant", "acme", "--known", wrong]) == 2
+    assert "SEQUENCE:DIGEST" in capsys.readouterr().err
+
+
+def test_whose_log_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "verify"]) == 2
+    assert "whose log?" in capsys.readouterr().err
