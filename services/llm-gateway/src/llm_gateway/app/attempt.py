@@ -84,10 +84,12 @@ async def send_attempt(
         raise
     else:
         in_flight.result = result = _success(prepared, sent, usage, begun)
-        provider_error = await prepared.client.scrubbed(
-            sent.end(in_flight.text).provider_error, prepared.prompt, in_flight.text
-        )
-        outcome = AttemptSucceeded(reply, replace(result, provider_error=provider_error))
+        if sent.provider_error:
+            provider_error = await prepared.client.scrubbed(
+                sent.provider_error, prepared.prompt, in_flight.text
+            )
+            result = replace(result, provider_error=provider_error)
+        outcome = AttemptSucceeded(reply, result)
         in_flight.reply = reply
     in_flight.result = outcome.result
     _report(prepared, outcome, begun)

@@ -76,7 +76,8 @@ class ReportedUsage:
 
     def doubted(self, doubts: Iterable[str]) -> ReportedUsage:
         """Return the usage with more doubts."""
-        return replace(self, doubt="; ".join(filter(None, (self.doubt, *doubts))))
+        doubt = "; ".join(filter(None, (self.doubt, *doubts)))
+        return self if doubt == self.doubt else replace(self, doubt=doubt)
 
     def completed(self, prompt_tokens: int, reply_tokens: int, *, whole: bool) -> ReportedUsage:
         """Return the usage with estimates for what was not reported, which is then a doubt.
@@ -94,6 +95,8 @@ class ReportedUsage:
         why = f"the provider did not tell the tokens of {' and '.join(missing)}" if missing else ""
         if not whole:
             why = "the reply broke off before its tokens were told"
+        if not why:
+            return self
         return replace(self, usage=usage, doubt="; ".join(filter(None, (why, self.doubt))))
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from jsonvalues import Json, JsonObject
+    from llm_gateway.domain.provider_errors import ProviderError
     from llm_gateway.domain.usage import ReportedUsage
     from llm_gateway.providers.rejected_parameters import AdaptedRequest
     from llm_gateway.providers.reply_bodies import ReplyEvent
@@ -108,6 +109,11 @@ class StreamingRequest:
     def ended(self) -> bool:
         """Whether the finish reason has arrived: then the reply is whole, whatever follows."""
         return self._reader.end.received
+
+    @property
+    def provider_error(self) -> ProviderError:
+        """The provider's explanation of an unusual end, not yet scrubbed."""
+        return self._reader.provider_error
 
     @property
     def unreadable(self) -> int:
