@@ -26,7 +26,7 @@ from bench.measure import in_turn
 from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import tenant_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
-from servicekit import telemetry
+from servicekit import process, telemetry
 from servicekit.identity import Verifier
 from servicekit.settings import ServerConfig
 from servicekit.testing import ISSUER, Keys
@@ -174,7 +174,7 @@ def main() -> int:
     parser.add_argument("--token", default="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
-        uvloop.run(serve(asked.serve, asked.jwks))
+        process.run(asked.serve, lambda: serve(asked.serve, asked.jwks))
     elif asked.load:
         uvloop.run(load(asked.load, asked.token, asked.calls))
     else:
