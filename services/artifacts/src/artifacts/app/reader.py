@@ -135,8 +135,8 @@ class Reader:
                 pieces = self._objects.read(
                     found.key.object_name, found.size_bytes, offset, end - offset
                 )
-                async with aclosing(pieces):
-                    async for piece in pieces:
+                async with aclosing(_prefetch(pieces)) as ahead:  # one is read, one is hashed
+                    async for piece in ahead:
                         await self._verify(found, piece, digests[position])
                         yield piece
                         position, failures = position + 1, 0

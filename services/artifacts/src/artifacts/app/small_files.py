@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from artifacts.app.body_verifier import INLINE_BYTES
 from artifacts.domain.writers import needs_held_run
-from artifacts.errors import StoreUnavailable
+from artifacts.errors import RunNotFound, StoreUnavailable
 from artifacts.store import bodies, writes
+from servicekit.batches import Batcher, Limits
 from servicekit.call import current_principal
 
 if TYPE_CHECKING:
@@ -35,7 +37,17 @@ SMALL_BYTES = INLINE_BYTES
 
 _CONCURRENT_PUTS = 16
 _PUT_ATTEMPTS = 2
+_FILES_AT_ONCE = 256
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Whose files one statement may commit together."""
+
+    tenant_id: str
+    user_id: str
+    only_held: bool
 
 
 class SmallFiles:
@@ -53,6 +65,7 @@ class SmallFiles:
         self._objects = objects
         self._stored = stored
         self._puts = asyncio.Semaphore(_CONCURRENT_PUTS)
+        self._inserts = Batcher(self._insert, Limits(_FILES_AT_ONCE))
 
     async def commit(self, tenant_id: str, files: Sequence[BufferedFile]) -> dict[str, Artifact]:
         """Commit files of at most SMALL_BYTES bytes; return those that were committed, by path.
@@ -62,25 +75,37 @@ class SmallFiles:
         """
         await self._scheduler.schedule(tenant_id)
         await self._objects.check()
-        committed = await self._insert(tenant_id, files)
+        caller = current_principal()
+        by_whom = _Writer(tenant_id, caller.user_id, needs_held_run(caller.workload))
+        paths = [file.submission.path for file in files]
+        try:
+            committed = await self._inserts.submit(by_whom, paths, files, len(files))
+        except RunNotFound:
+            return {}
         await asyncio.gather(
             *(self._put(tenant_id, file) for file in files if file.submission.path in committed)
         )
         return committed
 
-    async def _insert(self, tenant_id: str, files: Sequence[BufferedFile]) -> dict[str, Artifact]:
-        caller, writer = current_principal(), uuid4()
-        async with self._tenants.connection(tenant_id) as connection:
+    async def _insert(
+        self, by_whom: _Writer, calls: Sequence[Sequence[BufferedFile]]
+    ) -> list[dict[str, Artifact]]:
+        """Commit the files of calls that wait at the same time; return those of each call."""
+        writer = uuid4()
+        async with self._tenants.connection(by_whom.tenant_id) as connection:
             committed, without_file = await bodies.commit(
                 connection,
                 writer,
-                caller.user_id,
-                [(file.submission, file.body) for file in files],
-                only_held=needs_held_run(caller.workload),
+                by_whom.user_id,
+                [(file.submission, file.body) for files in calls for file in files],
+                only_held=by_whom.only_held,
             )
             if without_file:
                 await writes.delete(connection, writer, without_file)
-        return committed
+        return [
+            {path: committed[path] for file in files if (path := file.submission.path) in committed}
+            for files in calls
+        ]
 
     async def _put(self, tenant_id: str, file: BufferedFile) -> None:
         """Put a committed file; leave it to the collector if all attempts fail."""

@@ -11,6 +11,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -90,6 +91,7 @@ class ObjectStore:
         self._threads = ThreadPoolExecutor(_THREADS, "s3")
         self._stack = AsyncExitStack()
         self._answered_at = 0.0
+        self._checking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ObjectStore:
         timeout = aiohttp.ClientTimeout(
@@ -124,10 +126,18 @@ class ObjectStore:
     async def check(self) -> None:
         """Check that the store answers: it did a moment ago, or it does now.
 
-        Raises StoreUnavailable.
+        Those who check at the same time ask once. Raises StoreUnavailable.
         """
         if time.monotonic() - self._answered_at < _ANSWER_SECONDS:
             return
+        checking = self._checking
+        if checking is None or checking.done():
+            # In a context of its own: it must not end with the deadline of this call.
+            checking = self._checking = asyncio.create_task(self._check_now(), context=Context())
+        await asyncio.wait((checking,))
+        checking.result()
+
+    async def _check_now(self) -> None:
         try:
             async with self._session.head(self.endpoint, timeout=_CHECK_TIMEOUT) as answer:
                 status = answer.status  # a refusal, because it is not signed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from artifacts.domain.files import Artifact
+from artifacts.errors import RunNotFound
 from artifacts.store.artifacts import record
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ async def commit(
 
     Files are of at most one chunk. Returns those committed by path, and the paths of leases without
     a file, which the caller deletes. Left out are paths that have a file or a lease, that need a
-    folder where a file lies or are a folder of files, files of runs that do not exist and, with
-    `only_held`, of runs that are not held.
+    folder where a file lies or are a folder of files and, with `only_held`, files of runs that are
+    not held. Raises RunNotFound.
     """
     ordered = sorted(files, key=lambda file: file[0].path)  # as writes.take locks them
     drafts = {submission.path: submission for submission, _ in ordered}
@@ -46,7 +47,9 @@ async def commit(
         rows = await connection.fetch(
             _COMMIT, writer, json.dumps(records), user_id, only_held, list(drafts), bodies
         )
-    except (asyncpg.ForeignKeyViolationError, asyncpg.UndefinedTableError):
+    except asyncpg.ForeignKeyViolationError:
+        raise RunNotFound(str(ordered[0][0].draft.key.run_id)) from None
+    except asyncpg.UndefinedTableError:
         return {}, []
     committed = {
         row["file_path"]: _artifact(drafts[row["file_path"]], row) for row in rows if row["id"]
