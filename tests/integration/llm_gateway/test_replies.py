@@ -160,6 +160,23 @@ async def test_a_reply_whose_settling_never_committed_is_unknown_and_may_be_redo
     assert len(client.provider_calls()) == 2
 
 
+async def test_a_call_whose_row_is_locked_delays_no_other(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    asked, rule = await held(stack, client, 8)
+    async with client.database.transaction():
+        await client.database.execute(
+            f"{LOCK.removesuffix('FOR UPDATE')} AND call = 1 FOR UPDATE", client.run_id
+        )
+        stack.stub.release(rule)
+        await asyncio.gather(*asked[1:])
+        waits = not asked[0].done()
+    await asked[0]
+
+    assert waits
+    await check(client, [await client.get_call(n) for n in range(1, 9)])
+
+
 async def test_two_processes_asked_for_the_same_keys_send_each_once(
     stack: GatewayStack, client: GatewayClient
 ) -> None:

@@ -72,12 +72,13 @@ _SETTLE = f"""
             output_digest, summary, settled_by, {", ".join(COUNTS)}
         )
     ),
-    -- locks the calls' rows first, as every transaction does; a lease owner has one call
+    -- locks the calls' rows first, as every transaction does; one that is locked by another is left
+    -- out, so that it delays no other call; a lease owner has one call
     held AS (
         SELECT id, model_id, format('%s/%s/%s-%s/%s', {KEY}) AS key FROM llm_calls
          WHERE id = ANY($1) AND state = 'dispatched' AND lease_owner = ANY($2)
          ORDER BY id
-           FOR UPDATE
+           FOR UPDATE SKIP LOCKED
     ),
     ended AS (
         UPDATE llm_call_attempts AS attempts
@@ -163,9 +164,9 @@ async def settle(
     """Settle calls by their first attempts, store their replies, and note it in the audit log.
 
     Returns the moments of call and attempt, in order; None, and nothing is changed, for a call that
-    is not being sent under this lease. A later attempt could not be settled so: what another
-    process books of an earlier one while the statement waits for the row would be left out of the
-    call's sum. Raises UndefinedTableError until the migration has run.
+    is not being sent under this lease, or whose row is locked. A later attempt could not be settled
+    so: what another process books of an earlier one just before the row is locked would be left out
+    of the call's sum. Raises UndefinedTableError until the migration has run.
     """
     rows = [
         (
