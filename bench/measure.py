@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SubjectT = TypeVar("SubjectT")
 # What a call leaves to be done after its answer, such as chaining the audit log, counts too.
 _AFTERWARDS_SECONDS = 0.5
-_WARM_SECONDS = 2.0
+# Node and its like compile what runs often: their first seconds cost several times the later ones.
+_WARM_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
