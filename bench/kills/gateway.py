@@ -58,15 +58,20 @@ _QUERIES = {
          WHERE id IS NULL OR llm_call_attempts.state = 'dispatched'
     """,
     "replies of calls that are not settled": """
-        SELECT call_id, state FROM llm_replies LEFT JOIN llm_calls ON id = call_id
+        SELECT call_id, state FROM llm_call_replies LEFT JOIN llm_calls ON id = call_id
          WHERE state IS DISTINCT FROM 'settled'
     """,
-    "settled calls with neither a reply nor a file": """
-        SELECT id FROM llm_calls LEFT JOIN llm_replies ON id = call_id
-         WHERE state = 'settled' AND call_id IS NULL AND coalesce(output_path, '') = ''
+    "replies of an attempt that did not settle": """
+        SELECT call_id, attempt, state FROM llm_call_replies AS reply
+          LEFT JOIN llm_call_attempts AS attempt USING (call_id, attempt)
+         WHERE state IS DISTINCT FROM 'settled'
+    """,
+    "settled calls without their reply": """
+        SELECT id FROM llm_calls LEFT JOIN llm_call_replies ON id = call_id
+         WHERE state = 'settled' AND call_id IS NULL
     """,
     "replies whose bytes are not those of their digest": """
-        SELECT id FROM llm_calls JOIN llm_replies ON id = call_id
+        SELECT id FROM llm_calls JOIN llm_call_replies ON id = call_id
          WHERE encode(sha256(body), 'hex') <> output_digest
     """,
 }
@@ -241,7 +246,7 @@ class GatewayRun:
         )
         verdicts.none("keys without a final answer", received.unanswered + again.unanswered)
         verdicts.none("pieces of streams that do not follow each other", received.gaps + again.gaps)
-        judge_payments(verdicts, calls, sent)
+        judge_payments(verdicts, calls, sent, {each.name for each in asked if each.redone})
         management = await asyncpg.connect(
             self._parts.postgres.server.superuser_url(self._parts.stack.management_name)
         )

@@ -11,6 +11,7 @@ from bench.kills.questions import name_of
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import asyncpg
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from nagaya.llm_gateway.v1 import call_service_pb2_grpc
 
 _UNKNOWN = call_pb2.CALL_STATE_UNKNOWN
-_DISPLACED = "another reply had been stored before"
-"""What the ledger says of an attempt that was unknown until its late reply was one too many."""
+_LATE = ("another reply had been stored before", "another reply had settled the call before")
+"""What the ledger says of an attempt that was unknown until its own reply came too late.
+
+Its process stood still for longer than its lease: it is shown as failed then, with its cost.
+"""
 _MILLION = 1_000_000
 _USAGE = (
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
@@ -66,8 +70,16 @@ async def read_ledger(
         request.page_token = page.next_page_token
 
 
-def judge_payments(verdicts: Verdicts, calls: dict[str, call_pb2.Call], sent: list[Sent]) -> None:
-    """Judge the ledger by what the provider counted."""
+def judge_payments(
+    verdicts: Verdicts,
+    calls: dict[str, call_pb2.Call],
+    sent: list[Sent],
+    redone: Collection[str] = (),
+) -> None:
+    """Judge the ledger by what the provider counted.
+
+    Only calls in `redone` may be charged twice, and only after an attempt that was unknown.
+    """
     recorded = {
         f"{name}/{attempt.attempt}": attempt
         for name, call in calls.items()
@@ -90,15 +102,26 @@ def judge_payments(verdicts: Verdicts, calls: dict[str, call_pb2.Call], sent: li
         "attempts that are not unknown and were not sent",
         [n for n, a in recorded.items() if a.state != _UNKNOWN and n not in counted],
     )
-    verdicts.none(
-        "keys charged twice without an attempt shown as unknown",
-        [
-            name
-            for name, names in paid.items()
-            if not all(_was_unknown(recorded.get(n)) for n in sorted(names, key=_number)[:-1])
-        ],
-    )
+    _judge_twice(verdicts, recorded, paid, redone)
     _judge_settled(verdicts, recorded, counted)
+
+
+def _judge_twice(
+    verdicts: Verdicts,
+    recorded: dict[str, call_pb2.CallAttempt],
+    paid: dict[str, list[str]],
+    redone: Collection[str],
+) -> None:
+    """Judge the keys that were charged more than once, by name of their attempts."""
+    twice = {key: names for key, names in paid.items() if len(names) > 1}
+    unexplained: list[str] = []
+    for key, names in twice.items():
+        attempts = [recorded[name] for name in names if name in recorded]
+        if sum(map(_is_or_was_unknown, attempts)) < len(names) - 1:
+            unexplained.append(key)
+    verdicts.note("keys charged twice, after an unknown attempt", len(twice) - len(unexplained))
+    verdicts.none("keys charged twice without an attempt shown as unknown", unexplained)
+    verdicts.none("keys charged twice that were not to be", [*(twice.keys() - {*redone})])
 
 
 def _judge_settled(
@@ -119,12 +142,8 @@ def _judge_settled(
     )
 
 
-def _was_unknown(attempt: call_pb2.CallAttempt | None) -> bool:
-    return attempt is not None and (attempt.state == _UNKNOWN or attempt.error == _DISPLACED)
-
-
-def _number(attempt: str) -> int:
-    return int(attempt.rpartition("/")[2])
+def _is_or_was_unknown(attempt: call_pb2.CallAttempt) -> bool:
+    return attempt.state == _UNKNOWN or attempt.error in _LATE
 
 
 async def judge_costs(
