@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Piece: TypeAlias = tuple[str, str, int, int]
 """A piece of work: run, step, item, visit."""
 _TOKEN = re.compile(rb'"token": ?"([0-9a-f]{16})"')
+_COLLECTOR_SECONDS = 240.0
 _WAKING_SECONDS = 3.0
 _QUERIES = {
     "runs that did not complete": "SELECT id, status, error FROM runs WHERE status <> 'completed'",
@@ -104,7 +106,11 @@ async def judge_rows(verdicts: Verdicts, database: Database) -> None:
 async def judge_files(
     verdicts: Verdicts, database: Database, objects: Path, tenant_id: str
 ) -> None:
-    """Judge every file by its row, and every object by the rows there are."""
+    """Judge every file by its row, and every object by the rows there are.
+
+    Files that a killed process has committed and not put are first waited for.
+    """
+    await _judge_bodies(verdicts, database)
     rows = await database.fetch("SELECT file_path, digest FROM artifacts")
     other: list[str] = []
     for path, digest in rows:
@@ -121,6 +127,19 @@ async def judge_files(
         "objects that no row knows of",
         [path for path in stored if str(path.relative_to(objects)) not in known],
     )
+
+
+async def _judge_bodies(verdicts: Verdicts, database: Database) -> None:
+    """Wait until the collector has put what is committed, and judge that it has."""
+    query = "SELECT file_path FROM artifact_bodies"
+    left = await database.fetch(query)
+    verdicts.note("files committed whose bytes are still to be put", len(left))
+    until = time.monotonic() + _COLLECTOR_SECONDS
+    while left and time.monotonic() < until:
+        await asyncio.sleep(1)  # the collector tells nobody
+        left = await database.fetch(query)
+    name = f"files that are not put within {_COLLECTOR_SECONDS:.0f} s"
+    verdicts.none(name, [row["file_path"] for row in left])
 
 
 async def judge_executions(
