@@ -18,7 +18,7 @@ from runs.worker.function_host.pool import FunctionPool
 from runs.worker.functions import FunctionRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import asyncpg
     import grpc
@@ -81,11 +81,19 @@ class RunsWorker:
     async def close_map(self) -> StepResult:
         return await ActivityEnvironment().run(self.steps.close_map, self.work)
 
-    async def walk(self, *steps: str, **more: Any) -> Walked:  # noqa: ANN401 - a walk's fields
-        """Walk some steps of the run, as a regular activity; all that there is, unless told."""
+    async def walk(
+        self,
+        *steps: str,
+        heartbeat_details: Sequence[str] = (),
+        **more: Any,  # noqa: ANN401
+    ) -> Walked:
+        """Walk some steps of the run in an activity that is not local; the fields of the Walk are
+        those of the only chain of a run, unless told.
+        """
         whole = Walk("acme", self.work.run_id, 1, list(steps), begins_run=True, completes_run=True)
-        walk = replace(whole, **more)
-        return await ActivityEnvironment().run(self.activities.walks.walk, walk)
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, heartbeat_details=heartbeat_details)
+        return await environment.run(self.activities.walks.walk, replace(whole, **more))
 
     async def _copy(self, context: StepContext) -> JsonValue:
         self.context = context

@@ -143,6 +143,7 @@ class WalkActivities:
             if not cancelled.done():
                 self._leave(key, work)
                 return Walked(more=True, attempts=_encoded(work))
+            cancelled.result()
             await _cancel(work.task)
             return Walked(cancelled=True)
         except StepRetry as retry:
