@@ -34,6 +34,9 @@ KINDS = {
     "very-long-map",
     *(f"{kind}-v3" for kind in ("article", "cancelled", "failed", "killed-worker")),
     *(f"{kind}-v3" for kind in ("short-steps", "skipped")),
+    *(f"{kind}-v4" for kind in ("article", "cancelled", "failed", "killed-worker", "long-map")),
+    *(f"{kind}-v4" for kind in ("short-steps", "skipped")),
+    *("elements", "handed-over"),
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")
 
