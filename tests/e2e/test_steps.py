@@ -292,7 +292,9 @@ async def test_a_history_does_not_grow_with_the_bodies(
         (written,) = await list_steps(client, tenant_id, run_id)
         assert stack.file(written.output.output_path).stat().st_size >= size
         handle = temporal.get_workflow_handle(f"{tenant_id}/{run_id}")
+        await handle.result()  # the run is over a moment before its workflow
         history = await handle.fetch_history()
         sizes.append(sum(event.ByteSize() for event in history.events))
 
-    assert abs(sizes[1] - sizes[0]) / sizes[0] < 0.02
+    # With another activity, where the step takes more than a few seconds.
+    assert max(sizes) < 4_096 + 1_024

@@ -41,14 +41,14 @@ async def test_runs_end_well_however_often_a_part_is_killed(stack: LocalStack, p
     chance = random.Random(f"kill {part}")  # noqa: S311 - a seed that can be repeated
     async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "kill")
-        await _wait_until_reachable(client, tenant_id)
+        await wait_until_reachable(client, tenant_id)
         await load_article(client, tenant_id)
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
         watches = [asyncio.create_task(finish(client, tenant_id, run_id)) for run_id in runs]
         kills = 0
         while kills < KILLS and not all(watch.done() for watch in watches):
             await asyncio.sleep(chance.uniform(0.1, 1.5))
-            kills += await _kill(stack, part)
+            kills += await kill(stack, part)
         ended = await asyncio.gather(*watches)
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
@@ -62,14 +62,14 @@ async def test_a_gateway_that_dies_while_a_provider_answers_leaves_one_unknown_a
 ) -> None:
     async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "hold")
-        await _wait_until_reachable(client, tenant_id)
+        await wait_until_reachable(client, tenant_id)
         await load_article(client, tenant_id)
         marker = f"hold-{tenant_id}"
         rule = stack.stub.script(marker, {"kind": "hold"}, times=1)
         value = brief() | {"topic": marker}
         run_id = await create_run(client, tenant_id, PIPELINE, value)
         await stack.stub.wait_until_held(rule)
-        assert await _kill(stack, "llm-gateway")
+        assert await kill(stack, "llm-gateway")
         run = await finish(client, tenant_id, run_id)
 
         assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
@@ -91,7 +91,7 @@ def test_logs_of_kills_are_json_lines_without_stack_traces(stack: LocalStack) ->
         assert [record for record in records if "exception" in record] == [], part
 
 
-async def _wait_until_reachable(client: Client, tenant_id: str) -> None:
+async def wait_until_reachable(client: Client, tenant_id: str) -> None:
     """Wait until what was killed last is back for those who ask it: they try now and then."""
     while True:
         try:
@@ -104,7 +104,7 @@ async def _wait_until_reachable(client: Client, tenant_id: str) -> None:
             return
 
 
-async def _kill(stack: LocalStack, part: str) -> bool:
+async def kill(stack: LocalStack, part: str) -> bool:
     """Kill a part with -9, if it is up."""
     pid = json.loads(stack.layout.pids.read_text()).get(part)
     if pid is None:

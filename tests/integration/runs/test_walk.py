@@ -5,6 +5,7 @@ Artifacts is played; the worker's one function is called `copy`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from tests.integration.runs.test_steps import events_of
 from tests.support.runs_worker import COPY, MAPPED, SHORT, RunsWorker, steps_of
+from tests.support.waiting import wait_until
 
 from runs.domain.activities import Walked
 from runs.domain.runs import RunStatus
@@ -225,6 +227,51 @@ async def test_a_run_that_is_cancelled_meanwhile_stays_cancelled(
     assert (closed.value.type, closed.value.non_retryable) == ("RUN_CLOSED", True)
     assert await steps_of(database) == [("cancelled", 0)]
     assert (await events_of(database))[-1] == ("run", "cancelled")
+
+
+async def test_a_run_whose_first_short_step_takes_longer_is_running_meanwhile(
+    worker: RunsWorker, database: asyncpg.Connection
+) -> None:
+    ref = await worker.create(*after(SHORT, "a", "b"))
+
+    async def until_running() -> JsonValue:
+        await wait_until(lambda: is_running(worker, ref.run_id))
+        return None
+
+    worker.does = until_running
+    await worker.walk("a", "b")
+
+    assert await events_of(database) == [
+        *RUN_BEGUN,
+        *[("step", "completed")] * 2,
+        ("run", "completed"),
+    ]
+
+
+async def test_a_pending_run_that_is_cancelled_stops_its_short_step(
+    worker: RunsWorker, database: asyncpg.Connection
+) -> None:
+    ref = await worker.create(*after(SHORT, "a", "b"))
+    stopped = asyncio.Event()
+
+    async def cancel() -> JsonValue:
+        await worker.service.runs.cancel("acme", ref.run_id)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    worker.does = cancel
+    with pytest.raises(ApplicationError) as closed:
+        await asyncio.wait_for(worker.walk("a", "b"), 10)
+
+    assert closed.value.type == "RUN_CLOSED"
+    assert stopped.is_set()
+    assert await events_of(database) == [("run", "pending"), ("run", "cancelled")]
+
+
+async def is_running(worker: RunsWorker, run_id: str) -> bool:
+    return (await worker.service.find(run_id)).status is RunStatus.RUNNING
 
 
 async def test_a_walk_that_has_completed_its_run_is_done_when_it_is_asked_for_again(

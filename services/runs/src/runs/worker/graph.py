@@ -50,6 +50,7 @@ async def _run_all(graph: _Graph) -> int:
     tasks: dict[str, Any] = {}
     for chain in graph.chains:
         tasks[chain.name] = _run_chain(graph, chain, [tasks[name] for name in chain.needs])
+        tasks[chain.name].add_done_callback(_note_error)
     await _all(tasks.values())
     return len(tasks)
 
@@ -71,3 +72,9 @@ async def _all(futures: Collection[asyncio.Future[None]]) -> None:
     for each in futures:
         if each.done():
             each.result()
+
+
+def _note_error(future: asyncio.Future[None]) -> None:
+    """Take note of an error: one of several is raised, and asyncio would log the others."""
+    if not future.cancelled():
+        future.exception()

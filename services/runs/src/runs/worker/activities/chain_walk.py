@@ -41,6 +41,9 @@ _SHORT_OF_TENANT = 50
 """How many elements of chains of short steps a worker does at once for a tenant: each may hold some
 MiB."""
 
+_PENDING_SECONDS = 0.5
+"""How long steps are done while their run is pending, and seems to wait."""
+
 _ROOM_SECONDS = 0.5
 """How often to look whether the tenant may have more done at once."""
 
@@ -90,10 +93,12 @@ class ChainWalker:
             state = await self._state(walk, context)
             state.attempts, state.resumable = attempts, resumable
             items = deque(item for item in range(walk.first, walk.last + 1) if _left(state, item))
-            if items:
-                await self._walk_items(state, items)
-            elif walk.completes_run:
+            if not items and walk.completes_run:
                 await self._elements.walk(state, walk.first)
+            elif state.begins_run:
+                await self._walk_while_open(state, items)
+            else:
+                await self._walk_items(state, items)
 
     async def _state(self, walk: Walk, context: RunContext) -> WalkState:
         """Find out what is done already; begin the run unless the first step is to do it."""
@@ -111,6 +116,28 @@ class ChainWalker:
             for ref, output in state.done.items():
                 self._input_finder.put(ref, output)
         return state
+
+    async def _walk_while_open(self, state: WalkState, items: deque[int]) -> None:
+        """Do the items of a run that is pending, and have it begin unless they soon do so.
+
+        Raises RunClosed as soon as that finds out that the run has been cancelled.
+        """
+        walking = asyncio.create_task(self._walk_items(state, items))
+        beginning = asyncio.create_task(self._begin_soon(state))
+        try:
+            await asyncio.wait({walking, beginning}, return_when=asyncio.FIRST_COMPLETED)
+            if not walking.done():
+                beginning.result()
+            await walking
+        finally:
+            for task in (walking, beginning):
+                task.cancel()
+            await asyncio.gather(walking, beginning, return_exceptions=True)
+
+    async def _begin_soon(self, state: WalkState) -> None:
+        await asyncio.sleep(_PENDING_SECONDS)
+        if state.begins_run:
+            await self._initializer.initialize(state.walk.run)
 
     async def _walk_items(self, state: WalkState, items: deque[int]) -> None:
         short = state.walk.short
