@@ -71,10 +71,9 @@ def test_a_run_is_one_trace_from_its_creation_to_the_files_of_its_last_step(
         CREATE,
         ("runs", "StartWorkflow:PipelineRun"),
         ("runs-worker", "RunWorkflow:PipelineRun"),
-        ("runs-worker", "RunActivity:run_step"),
+        ("runs-worker", "RunActivity:walk"),
         ("llm-gateway", "nagaya.llm_gateway.v1.GenerationService/Generate"),
         ("artifacts", "nagaya.artifacts.v1.ArtifactService/BatchPutArtifacts"),
-        ("artifacts", "nagaya.artifacts.v1.ArtifactService/CopyArtifact"),
     }
     known = {span.span_id for _, span in trace}
     assert [span.name for _, span in trace if span.parent_span_id not in known] == [created.name]

@@ -163,6 +163,11 @@ class _Admission(ActivityInboundInterceptor):
             raise retry_later(taken.seconds) from None
 
 
+def worker_stops() -> bool:
+    """Return whether the worker finishes what is under way, and is to begin nothing more."""
+    return activity.in_activity() and activity.is_worker_shutdown()
+
+
 def retry_later(seconds: float) -> ApplicationError:
     """Return the error that hands an activity back to Temporal for a while."""
     jitter = 0.75 + random.random() / 4  # noqa: S311 - a jitter

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from runs.domain.failures import RunClosed
 from runs.domain.runs import RunStatus
-from runs.worker.activities.admission import TenantShareTaken
+from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.retries import retry_transient
-from runs.worker.activities.walk_state import StepGivenUp, StepRetry, WalkState
+from runs.worker.activities.walk_state import StepRetry, WalkState
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
@@ -145,19 +145,20 @@ class ChainWalker:
         loop = asyncio.get_running_loop()
         running: dict[asyncio.Task[None], int] = {}
         later: dict[int, tuple[float, StepRetry]] = {}
-        given_up: StepGivenUp | None = None
         try:
-            while running or (given_up is None and (items or later)):
+            while running or items or later:
                 for item in [item for item, (due, _) in later.items() if due <= loop.time()]:
                     del later[item]
                     items.appendleft(item)
-                while items and given_up is None and len(running) < at_once:
+                while items and len(running) < at_once and not worker_stops():
                     if not short and not self._slots.has_room(state.walk.tenant_id):
                         break
                     item = items.popleft()
                     running[asyncio.create_task(self._walk_item(state, item, short=short))] = item
                     await asyncio.sleep(0)  # it takes its slot
                 if not running:
+                    if worker_stops():  # another worker goes on
+                        raise TenantShareTaken(0.0)
                     await self._wait(state, items, later)
                     continue
                 done, _ = await asyncio.wait(
@@ -171,14 +172,10 @@ class ChainWalker:
                         later[item] = (loop.time() + retry.seconds, retry)
                     except TenantShareTaken:
                         items.append(item)
-                    except StepGivenUp as error:
-                        given_up = given_up or error
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-        if given_up is not None:
-            raise given_up
 
     async def _walk_item(self, state: WalkState, item: int, *, short: bool) -> None:
         async with self._admitted(state.walk.tenant_id, short=short):

@@ -14,7 +14,7 @@ from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.moves import Moves
 from runs.domain.pipelines import FunctionStep
 from runs.domain.runs import RunStatus
-from runs.worker.activities.admission import TenantShareTaken
+from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.buffered_files import BufferedFiles, BufferVoid
 from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.walk_state import (
@@ -69,7 +69,7 @@ class ElementWalker:
         """Do what is left of the steps for an element.
 
         Raises StepRetry, StepGivenUp, TenantShareTaken between two steps when the tenant is to
-        leave its slot to others, and RunClosed.
+        leave its slot to others or the worker stops, and RunClosed.
         """
         element = ElementState(
             item, BufferedFiles(self._artifacts), asyncio.get_running_loop().time()
@@ -130,7 +130,9 @@ class ElementWalker:
             return
         attempt = state.resumable.pop(ref, None)
         if attempt is None:
-            if element.ended and self._slots.exceeds_share(state.walk.tenant_id):
+            if element.ended and (
+                worker_stops() or self._slots.exceeds_share(state.walk.tenant_id)
+            ):
                 await self._record(state, element)
                 raise TenantShareTaken(0.0)
             attempt = await self._record(state, element, begun=ref)
