@@ -171,6 +171,6 @@ def _arguments(command: click.Command, folder: Path) -> list[str]:
             value = str(folder / ("pipeline.yaml" if one.name == "file" else "in.json"))
         if isinstance(one, click.Argument):
             words += [value] if one.required else []
-        elif one.required or one.name in ("tenant", "content", "given"):
+        elif one.required or one.name in ("tenant", "owner", "content", "given"):
             words += [one.opts[0], value]
     return words

@@ -140,7 +140,7 @@ class CallNotSettled(Conflict):
     """The call has no reply, or none yet."""
 
     reason = "ERROR_REASON_CALL_NOT_SETTLED"
-    hint = "Ask with Generate and the same request: it joins a call that is being made."
+    hint = "Send the same request again: it joins a call that is being made."
 
 
 class CallOutcomeUnknown(Conflict):
