@@ -154,13 +154,14 @@ async def test_a_log_is_verified_in_parts_while_it_grows(
                 await audit.chain(connection)
 
     grower = asyncio.create_task(grow())
-    found = [await verification.verify("acme", None) for _ in range(5)]
+    found = [await verification.verify("acme", None)]
+    while len(found) < 5 or found[-1].count == found[0].count:
+        found.append(await verification.verify("acme", None))
     growing = False
     await grower
 
-    assert [each.fault for each in found] == [None] * 5
+    assert [each.fault for each in found] == [None] * len(found)
     assert all(each.count == each.head.sequence for each in found)
-    assert found[-1].count > found[0].count
     await database.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 4")
     broken = (await verification.verify("acme", None)).fault
     assert broken is not None
