@@ -91,7 +91,7 @@ async def test_a_call_in_flight_is_open_and_added_once_it_has_ended(
 ) -> None:
     stack.stub.script(client.word, {"kind": "delay", "delay_ms": 1_500})
     asked = asyncio.create_task(client.generate(client.spec()))
-    await asyncio.to_thread(lambda: client.provider_calls(at_least=1, wait_ms=10_000))
+    assert await asyncio.to_thread(lambda: client.provider_calls(at_least=1, wait_ms=60_000))
 
     (flying,) = await client.summarize_usage(client.run_id)
     assert (flying.open_calls, flying.cost_micro_usd) == (1, 0)
