@@ -65,8 +65,13 @@ class Waiting:
         return [tuple(row) for row in rows]
 
 
-def worker_of(stack: LocalStack) -> int:
-    return int(json.loads(stack.layout.pids.read_text())["runs-worker"])
+async def worker_of(stack: LocalStack) -> int:
+    """Return the process id of the stack's worker, once there is one again."""
+
+    async def pid() -> int:
+        return int(json.loads(stack.layout.pids.read_text()).get("runs-worker", 0))
+
+    return await wait_until(pid, seconds=60)
 
 
 async def test_a_function_is_done_again_when_its_worker_is_killed(
@@ -75,7 +80,7 @@ async def test_a_function_is_done_again_when_its_worker_is_killed(
     async with stack.client() as client:
         waiting = Waiting(stack, client, tmp_path)
         process = await waiting.begin()
-        os.kill(worker_of(stack), signal.SIGKILL)
+        os.kill(await worker_of(stack), signal.SIGKILL)
         await wait_until_gone(process)
         await waiting.begun(2)
         run = await waiting.end()
@@ -90,7 +95,7 @@ async def test_a_worker_that_is_asked_to_end_lets_functions_end_and_leaves_no_pr
     async with stack.client() as client:
         waiting = Waiting(stack, client, tmp_path)
         process = await waiting.begin()
-        worker = worker_of(stack)
+        worker = await worker_of(stack)
         log = stack.layout.data / "logs" / "runs-worker.log"
         before = len(log.read_text().splitlines())
         os.kill(worker, signal.SIGTERM)
@@ -108,7 +113,7 @@ async def test_what_a_frozen_worker_had_begun_is_done_once_by_another(
     stack: LocalStack, tmp_path: Path
 ) -> None:
     # The stack ends a worker of its own that freezes; this one it does not know.
-    variables = (Path("/proc") / str(worker_of(stack)) / "environ").read_text().split("\0")
+    variables = (Path("/proc") / str(await worker_of(stack)) / "environ").read_text().split("\0")
     environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
     environment["NAGAYA_METRICS_PORT"] = "0"
     frozen = await asyncio.create_subprocess_exec(
@@ -139,7 +144,7 @@ async def test_a_run_that_is_cancelled_while_its_worker_is_frozen_ends_when_it_g
     async with stack.client() as client:
         waiting = Waiting(stack, client, tmp_path)
         await waiting.begin()
-        worker = worker_of(stack)
+        worker = await worker_of(stack)
         os.kill(worker, signal.SIGSTOP)
         try:
             names = {"tenant_id": waiting.tenant_id, "run_id": waiting.run_id}
