@@ -27,9 +27,9 @@ from bench import part
 from bench.cpu import cpu_seconds
 from bench.goals import Goals, ratio, spread, table
 from bench.measure import Samples, in_turn
-from bench.stack import create_tenant, our_stack
+from bench.ours import held_run
+from bench.stack import our_stack
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
-from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -149,7 +149,7 @@ async def main() -> int:
         )
         with ThreadPoolExecutor(AT_ONCE) as threads:
             async with stack.client() as nagaya:
-                ours, raw = Ours(nagaya, await _held_run(nagaya)), Raw(store, threads)
+                ours, raw = Ours(nagaya, await held_run(nagaya, TENANT)), Raw(store, threads)
                 sides = Sides(ours, raw, pids)
                 figures = [*await _small(sides, goals), *await _large(sides, goals)]
                 table(("figure", "CPU ms of our processes"), figures)
@@ -265,28 +265,6 @@ async def _upload(
     yield artifact_service_pb2.UploadArtifactRequest(tenant_id=TENANT, upload_id=upload_id)
     for start in range(0, len(body), _PIECE):
         yield artifact_service_pb2.UploadArtifactRequest(data=body[start : start + _PIECE])
-
-
-async def _held_run(nagaya: Client) -> str:
-    """Create a run that waits for its input for ever; return its id."""
-    await create_tenant(nagaya, TENANT)
-    step = pipeline_pb2.StepSpec(
-        step="only", function=pipeline_pb2.FunctionStep(function="constant", short=True)
-    )
-    await nagaya.pipelines.CreatePipelineVersion(
-        pipeline_service_pb2.CreatePipelineVersionRequest(
-            tenant_id=TENANT,
-            request_id="bench",
-            pipeline="only",
-            spec=pipeline_pb2.PipelineSpec(steps=[step]),
-        )
-    )
-    created = await nagaya.runs.CreateRun(
-        run_service_pb2.CreateRunRequest(
-            tenant_id=TENANT, request_id=uuid.uuid4().hex, pipeline="only", hold=True
-        )
-    )
-    return created.run.run_id
 
 
 if __name__ == "__main__":

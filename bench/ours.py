@@ -54,22 +54,22 @@ async def ask_mock(nagaya: Client, mock: Mock) -> None:
     await asyncio.sleep(CATALOG_SECONDS)
 
 
-async def held_run(nagaya: Client) -> str:
-    """Create the tenant, and a run that is not started: its calls are people's."""
-    await create_tenant(nagaya, TENANT)
+async def held_run(nagaya: Client, tenant_id: str = TENANT) -> str:
+    """Create the tenant, and a run that is not started: its calls and files are people's."""
+    await create_tenant(nagaya, tenant_id)
     step = pipeline_pb2.StepSpec(
         step="nothing", function=pipeline_pb2.FunctionStep(function="constant", short=True)
     )
     await nagaya.pipelines.CreatePipelineVersion(
         pipeline_service_pb2.CreatePipelineVersionRequest(
-            tenant_id=TENANT,
+            tenant_id=tenant_id,
             request_id="bench",
             pipeline="nothing",
             spec=pipeline_pb2.PipelineSpec(steps=[step]),
         )
     )
     request = run_service_pb2.CreateRunRequest(
-        tenant_id=TENANT, request_id=uuid.uuid4().hex, pipeline="nothing", hold=True
+        tenant_id=tenant_id, request_id=uuid.uuid4().hex, pipeline="nothing", hold=True
     )
     return (await nagaya.runs.CreateRun(request)).run.run_id
 

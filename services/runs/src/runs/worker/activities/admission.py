@@ -38,7 +38,7 @@ _SHORTEST_GAP, _LONGEST_GAP = 0.02, 0.5
 
 
 class TenantShareTaken(Exception):
-    """The tenant holds its share of the slots."""
+    """The worker begins nothing more of a tenant: its share is taken, or the worker stops."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"retry in {seconds:.1f} s")
@@ -172,7 +172,7 @@ def retry_later(seconds: float) -> ApplicationError:
     """Return the error that hands an activity back to Temporal for a while."""
     jitter = 0.75 + random.random() / 4  # noqa: S311 - a jitter
     return ApplicationError(
-        "the tenant's other steps hold its share of this worker",
+        "this worker begins nothing more of the tenant: its share is taken, or the worker stops",
         type=TENANT_SHARE_TAKEN,
         next_retry_delay=timedelta(seconds=seconds * jitter),
         category=ApplicationErrorCategory.BENIGN,
