@@ -85,6 +85,7 @@ def test_there_are_methods_to_look_at() -> None:
         "nagaya.llm_gateway.v1",
         "nagaya.runs.v1",
         "nagaya.tenant.v1",
+        "nagaya.tenant_data.v1",
     }
 
 

@@ -16,10 +16,12 @@ from artifacts.app.leases import WriteLeases
 from artifacts.app.reader import Reader
 from artifacts.app.small_files import SmallFiles
 from artifacts.app.stored_bodies import StoredBodies
+from artifacts.app.tenant_export import TenantExport
 from artifacts.app.uploads import Uploads
 from artifacts.domain.keys import BucketLayout
 from artifacts.servicer.artifacts import ArtifactServicer
 from artifacts.servicer.bindings import bindings
+from artifacts.servicer.tenant_export import TenantExportServicer
 from artifacts.servicer.uploads import UploadServicer
 from dataplane.pending_work_scheduler import PendingWorkScheduler
 
@@ -62,8 +64,11 @@ def compose(
     batches = Batches(tenants, layout, committer, reader, threads)
     copies = Copies(reader, committer)
     collector = Collector(data, layout, objects, config)
+    tenant_export = TenantExport(tenants, layout, objects, reader)
     service_bindings = bindings(
-        ArtifactServicer(layout, uploads, batches, copies, reader), UploadServicer(layout, uploads)
+        ArtifactServicer(layout, uploads, batches, copies, reader),
+        UploadServicer(layout, uploads),
+        TenantExportServicer(tenant_export),
     )
     try:
         yield Composition(layout, collector, stored, service_bindings)

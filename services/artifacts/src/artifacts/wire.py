@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import MessageToDict
 
 from artifacts.domain.files import Artifact, ArtifactPointer, BatchItem, Draft, Upload
+from artifacts.domain.tenant_objects import TenantObject
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
+from nagaya.tenant_data.v1 import tenant_export_service_pb2
 from servicekit import status
 from servicekit.errors import DomainError, RequestInvalid, Violation
 from servicekit.times import timestamp
@@ -35,6 +37,23 @@ def draft(layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactDr
         fractional_metrics=dict(message.fractional_metrics),
         metadata=_metadata(message) if message.HasField("metadata") else {},
     )
+
+
+def exported(part: TenantObject | bytes) -> tenant_export_service_pb2.ExportTenantDataResponse:
+    if isinstance(part, bytes):
+        return tenant_export_service_pb2.ExportTenantDataResponse(data=part)
+    found = tenant_export_service_pb2.TenantObject(
+        key=part.key, digest=part.digest, size_bytes=part.size_bytes
+    )
+    return tenant_export_service_pb2.ExportTenantDataResponse(object=found)
+
+
+def imported(message: tenant_export_service_pb2.ImportTenantDataRequest) -> TenantObject | bytes:
+    """Convert what a message of ImportTenantData carries."""
+    if message.WhichOneof("part") == "data":
+        return message.data
+    announced = message.object
+    return TenantObject(announced.key, announced.digest, announced.size_bytes)
 
 
 def pointer(

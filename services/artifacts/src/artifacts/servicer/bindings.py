@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 
 from interceptor.server import bind
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc, upload_service_pb2_grpc
+from nagaya.tenant_data.v1 import tenant_export_service_pb2_grpc
 
 if TYPE_CHECKING:
     from artifacts.servicer.artifacts import ArtifactServicer
+    from artifacts.servicer.tenant_export import TenantExportServicer
     from artifacts.servicer.uploads import UploadServicer
     from interceptor.server import Binding
 
+_PART_BYTES = 2 << 20
 _BATCH_BYTES = 8 << 20  # more than the 3 MiB of a batch, so that the refusal can say why
 
 
-def bindings(artifacts: ArtifactServicer, uploads: UploadServicer) -> list[Binding]:
+def bindings(
+    artifacts: ArtifactServicer, uploads: UploadServicer, tenant_export: TenantExportServicer
+) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
     return [
         bind(
@@ -28,5 +33,11 @@ def bindings(artifacts: ArtifactServicer, uploads: UploadServicer) -> list[Bindi
             upload_service_pb2_grpc.add_UploadServiceServicer_to_server,
             uploads,
             "nagaya.artifacts.v1.UploadService",
+        ),
+        bind(
+            tenant_export_service_pb2_grpc.add_TenantExportServiceServicer_to_server,
+            tenant_export,
+            "nagaya.tenant_data.v1.TenantExportService",
+            max_request_bytes=_PART_BYTES,
         ),
     ]

@@ -14,12 +14,14 @@ from artifacts.store.rows import ARTIFACT_COLUMNS, artifact
 from dataplane import paging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from uuid import UUID
 
     from artifacts.domain.files import Submission
     from artifacts.domain.keys import ArtifactKey, BucketLayout
     from dataplane.pools import Connection
+
+_ROWS_AT_ONCE = 1000
 
 
 async def find(connection: Connection, layout: BucketLayout, key: ArtifactKey) -> Artifact | None:
@@ -98,6 +100,17 @@ async def page(
     more = bool(rows) and len(found) < rows[0]["rows_found"]
     next_token = paging.encode(found[-1].path.removeprefix(folder)) if more else ""
     return paging.Page(found, next_token)
+
+
+async def all_by_digest(
+    connection: Connection, layout: BucketLayout, tenant_id: str
+) -> AsyncGenerator[Artifact, None]:
+    """Yield all committed files of a tenant by digest, then by path; inside a transaction."""
+    sql = f"""
+        SELECT {ARTIFACT_COLUMNS} FROM artifacts ORDER BY digest COLLATE "C", file_path
+        """
+    async for row in connection.cursor(sql, prefetch=_ROWS_AT_ONCE):
+        yield artifact(layout, tenant_id, row)
 
 
 async def chunk_digests(
