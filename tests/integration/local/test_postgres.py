@@ -181,3 +181,24 @@ def test_a_private_folder_that_somebody_else_prepared_is_not_trusted(tmp_path: P
 
     with pytest.raises(PreflightFailed, match="not a private folder"):
         account.prepare()
+
+
+async def test_the_provisioner_may_move_tenants_and_prove_deletions_on_any_management_database(
+    postgres: PostgresServer,
+) -> None:
+    later = await postgres.create_management_database(f"nagaya_{secrets.token_hex(4)}")
+    for url in (postgres.url, later):
+        connection = await asyncpg.connect(url)
+        await connection.execute("CHECKPOINT")
+        await connection.fetchval("SELECT pg_switch_wal()")
+        assert await connection.fetchval("SELECT count(*) FROM pg_ls_waldir()") > 0
+        found = await connection.fetchrow(
+            """
+            SELECT rolreplication, rolsuper, current_setting('wal_level') AS wal_level,
+                   pg_has_role('pg_create_subscription', 'USAGE') AS subscribes
+              FROM pg_roles WHERE rolname = current_user
+            """
+        )
+        await connection.close()
+        assert found is not None
+        assert tuple(found) == (True, False, "logical", True)

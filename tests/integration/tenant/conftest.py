@@ -12,9 +12,14 @@ import pytest
 from tests.integration.tenant.harness import ADA, publish_both, started
 
 from interceptor.testing import RunningServer, serve
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.postgres import PostgresServer
 from servicekit.call import acting_as
 from servicekit.testing import Keys
-from tenant.config import Config, DatabaseAddress
+from tenant.config import Config, ProvisionerAddress, management_address
+from tenant.domain.encryption import KeyRing
+from tenant.store import servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,7 +39,7 @@ def config(keys: Keys, management_url: str) -> Config:
     ring = {"active": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
     return Config(
         server=keys.config("tenant"),
-        database=DatabaseAddress.parse(management_url),
+        database=management_address(management_url),
         key_ring=json.dumps(ring),
         required_services=("runs", "artifacts"),
         connections_per_role=5,
@@ -75,3 +80,25 @@ async def management(management_url: str) -> AsyncIterator[asyncpg.Connection]:
 async def server(service: Composition, keys: Keys) -> AsyncIterator[RunningServer]:
     async with serve(keys, *service.bindings) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def second_postgres(parts_folder: Path) -> Iterator[PostgresServer]:
+    """Another PostgreSQL server."""
+    server = PostgresServer(parts_folder / "second-postgres", free_port(), durable=False)
+    with running_from_sync(server, parts_folder / "second-postgres.log"):
+        yield server
+
+
+@pytest.fixture
+async def second_server(
+    service: Composition, config: Config, second_postgres: PostgresServer
+) -> PostgresServer:
+    """The other server, registered as `second`."""
+    address = ProvisionerAddress.parse(second_postgres.url)
+    async with service.management.connection() as connection:
+        ring = KeyRing.parse(config.key_ring)
+        await servers.set_address(connection, ring, "second", address)
+    await service.template.prepare(await service.servers.of("second"))
+    await service.template.refresh()
+    return second_postgres

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -10,11 +9,10 @@ import pytest
 from tests.integration.tenant.harness import publish_both, started
 
 from dataplane import audit
+from tenant.app.startup import own_migrations
 from tenant.config import MIGRATIONS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tenant.composition import Composition
     from tenant.config import Config
 
@@ -30,15 +28,10 @@ APPEND = "SELECT audit_append('ada', 'run.create', 'run', $1, NULL)"
 
 
 @pytest.fixture
-def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Until it is undone, the service is of the release before the pass."""
-    folder = tmp_path / "migrations"
-    folder.mkdir()
-    for number in ("0001", "0002", "0003"):
-        for file in MIGRATIONS.glob(f"{number}_*.sql"):
-            if file.name != "0003_default_privileges.sql":
-                shutil.copy(file, folder)
-    monkeypatch.setattr("tenant.composition.MIGRATIONS", folder)
+def older(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Until it is undone, tenants' databases are as in the release before the pass."""
+    before = [m for m in own_migrations(MIGRATIONS) if m.target == "management" or m.number < 3]
+    monkeypatch.setattr("tenant.composition.own_migrations", lambda _: before)
     return monkeypatch
 
 

@@ -164,7 +164,7 @@ async def test_the_status_of_the_schema_is_shown_by_tenant_and_service(
             break
 
     assert [(one.tenant_id, one.service, one.applied_number) for one in found] == [
-        ("", "tenant", 4),
+        ("", "tenant", 5),
         *(
             (name, service, number)
             for name in ("acme", "globex")

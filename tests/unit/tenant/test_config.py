@@ -4,13 +4,13 @@ import pytest
 
 from servicekit import settings
 from servicekit.settings import SettingsInvalid
-from tenant.config import Config, DatabaseAddress
+from tenant.config import Config, ProvisionerAddress, management_address
 
 
 def test_an_address_is_read_with_its_password_unquoted() -> None:
-    address = DatabaseAddress.parse("postgresql://prov:p%40ss@db.example:6000/nagaya")
+    address = management_address("postgresql://prov:p%40ss@db.example:6000/nagaya")
 
-    assert address == DatabaseAddress("db.example", 6000, "prov", "p@ss", "nagaya")
+    assert address == ProvisionerAddress("db.example", 6000, "prov", "p@ss", "nagaya")
     assert "p@ss" not in repr(address)
 
 
@@ -28,7 +28,7 @@ def test_an_address_is_read_with_its_password_unquoted() -> None:
 )
 def test_an_address_that_cannot_work_is_refused(url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        DatabaseAddress.parse(url)
+        management_address(url)
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import Databases
@@ -19,6 +19,8 @@ from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
 from tenant.config import MIGRATIONS
 from tenant.domain.encryption import KeyRing
+from tenant.domain.servers import MAIN
+from tenant.provisioning import Provisioning
 from tenant.rollout.migrator import Migrator
 from tenant.rollout.rollout import Rollout
 from tenant.rollout.template import TemplateDatabase
@@ -28,6 +30,7 @@ from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.schema import SchemaServicer
 from tenant.servicer.tenants import TenantServicer
+from tenant.store.database_servers import DatabaseServers
 from tenant.store.locks import AdvisoryLocks
 from tenant.store.notifications import NotificationListener
 from tenant.store.server import APPLICATION, ProvisionedServer
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
 
     from interceptor.server import Binding
     from tenant.config import Config
+    from tenant.domain.migrations import Migration
 
-_SERVER_ID = "main"
 _MANAGEMENT_CONNECTIONS = 16
 _LOCK_LIMIT = 6
 _TENANT_CONNECTIONS = 20
@@ -59,32 +62,100 @@ class Composition:
     sweep: AuditSweep
     management: ManagementPool
     tenant_pools: TenantPools
+    servers: DatabaseServers
+    template: TemplateDatabase
+    provisioning: Provisioning
+
+
+@dataclass(frozen=True, slots=True)
+class _Foundation:
+    """What the service reaches databases with, and what changes them."""
+
+    key_ring: KeyRing
+    migrations: list[Migration]
+    bootstrap: Bootstrap
+    to_management: Databases
+    management: ManagementPool
+    locks: AdvisoryLocks
+    servers: DatabaseServers
+    rollout: Rollout
+    template: TemplateDatabase
+    provisioning: Provisioning
+
+    @classmethod
+    def construct(cls, config: Config) -> Self:
+        key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
+        limit, migrator = config.connections_per_role, Migrator()
+        main = ProvisionedServer(MAIN, config.database)
+        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit)
+        to_management = Databases(
+            bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS
+        )
+        management = ManagementPool(to_management)
+        locks = AdvisoryLocks(management, _LOCK_LIMIT)
+        servers = DatabaseServers(main, management, key_ring)
+        template = TemplateDatabase(servers, migrator, locks, config.required_services)
+        return cls(
+            key_ring,
+            migrations,
+            bootstrap,
+            to_management,
+            management,
+            locks,
+            servers,
+            Rollout(servers, migrator),
+            template,
+            Provisioning(servers, template, migrator, key_ring, limit),
+        )
+
+    def close(self) -> None:
+        for closed in (self.to_management, self.servers, self.servers.main):
+            closed.close()
 
 
 @asynccontextmanager
 async def compose(config: Config) -> AsyncGenerator[Composition]:
     """Construct the service for the block, and close its connections afterwards."""
-    limit, required = config.connections_per_role, config.required_services
-    key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
-    server = ProvisionedServer(_SERVER_ID, config.database)
-    migrator = Migrator(server)
-    bootstrap = Bootstrap(server, migrator, migrations, key_ring, limit)
-    to_management = Databases(bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS)
-    management, chainer = ManagementPool(to_management), AuditChainer(to_management)
-    locks, rollout = AdvisoryLocks(management, _LOCK_LIMIT), Rollout(migrator)
-    activation = TenantActivation(rollout)
-    template = TemplateDatabase(server, migrator, locks, required)
-    creation = TenantCreation(server, activation, template, key_ring, limit)
-    schema = Schema(management, server.management, locks, rollout, template)
-    tenants = Tenants(management, locks, creation, activation, server, required)
-    processes = config.processes_per_service
-    connections = ConnectionResolver(management, server, key_ring, limit, processes)
+    base = _Foundation.construct(config)
+    chainer = AuditChainer(base.to_management)
+    connections = ConnectionResolver(
+        base.management,
+        base.servers.main,
+        base.key_ring,
+        config.connections_per_role,
+        config.processes_per_service,
+    )
     to_tenants = Databases(connections.own, APPLICATION, _TENANT_CONNECTIONS)
-    pools = TenantPools(to_tenants)
-    sweep = AuditSweep(management, pools)
-    watch_cache = WatchCache(NotificationListener(bootstrap.listen, _SERVER_ID))
+    made = _constructed(config, base, connections, TenantPools(to_tenants))
+    try:
+        yield made
+    finally:
+        await made.watch_cache.stop()
+        await made.sweep.stop()
+        await chainer.stop()
+        to_tenants.close()
+        base.close()
+
+
+def _constructed(
+    config: Config, base: _Foundation, connections: ConnectionResolver, pools: TenantPools
+) -> Composition:
+    management, servers = base.management, base.servers
+    limit, required = config.connections_per_role, config.required_services
+    activation = TenantActivation(base.rollout)
+    creation = TenantCreation(servers, base.provisioning, activation, base.key_ring, limit)
+    schema = Schema(management, servers.main.management, base.locks, base.rollout, base.template)
+    tenants = Tenants(management, base.locks, creation, activation, base.provisioning, required)
+    watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
     startup = Startup(
-        bootstrap, server, to_management, management, tenants, watch_cache, schema, migrations
+        base.bootstrap,
+        servers,
+        base.to_management,
+        management,
+        tenants,
+        watch_cache,
+        schema,
+        base.migrations,
     )
     bound = bindings(
         TenantServicer(tenants, watch_cache, management),
@@ -92,16 +163,20 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         SchemaServicer(schema, management),
         _audit_servicer(management, pools),
     )
-    try:
-        yield Composition(
-            startup, watch_cache, bound, tenants, schema, connections, sweep, management, pools
-        )
-    finally:
-        await watch_cache.stop()
-        await sweep.stop()
-        await chainer.stop()
-        for closed in (to_tenants, to_management, server):
-            closed.close()
+    return Composition(
+        startup=startup,
+        watch_cache=watch_cache,
+        bindings=bound,
+        tenants=tenants,
+        schema=schema,
+        connections=connections,
+        sweep=AuditSweep(management, pools),
+        management=management,
+        tenant_pools=pools,
+        servers=servers,
+        template=base.template,
+        provisioning=base.provisioning,
+    )
 
 
 def _audit_servicer(management: ManagementPool, tenant_pools: TenantPools) -> AuditServicer:

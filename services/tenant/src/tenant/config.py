@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
@@ -18,8 +18,8 @@ _MANAGEMENT_NAME = re.compile(r"[a-z_][a-z0-9_]{0,37}")
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseAddress:
-    """How the provisioner logs in to the management database."""
+class ProvisionerAddress:
+    """How the provisioner logs in to a server, and the database that it connects to there."""
 
     host: str
     port: int
@@ -28,7 +28,7 @@ class DatabaseAddress:
     database: str
 
     @classmethod
-    def parse(cls, url: str) -> DatabaseAddress:
+    def parse(cls, url: str) -> ProvisionerAddress:
         """Read `postgresql://user:password@host:port/database`. Raises ValueError."""
         parts = urlsplit(url)
         name = unquote(parts.path.removeprefix("/"))
@@ -38,14 +38,18 @@ class DatabaseAddress:
             or not parts.username
         ):
             raise ValueError("it is not postgresql://user:password@host:port/database")
-        if not _MANAGEMENT_NAME.fullmatch(name):
-            raise ValueError(f"the database {name!r} is not lower-case letters, digits and _")
-        if name == parts.username:
-            raise ValueError("the database has the role's name, which is kept for its group role")
         if parts.query:
             raise ValueError("it has parameters; TLS is set by PGSSLMODE and its like")
         port = parts.port or _DEFAULT_PORT
-        return cls(parts.hostname, port, parts.username, unquote(parts.password or ""), name)
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        return cls(parts.hostname, port, user, password, name)
+
+    @property
+    def url(self) -> str:
+        """What `parse` reads."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user, password, name = (quote(x, "") for x in (self.user, self.password, self.database))
+        return f"postgresql://{user}:{password}@{host}:{self.port}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Config:
     """The settings of the process."""
 
     server: ServerConfig
-    database: DatabaseAddress
+    database: ProvisionerAddress
     key_ring: str = field(repr=False)
     """The key ring's file, as text."""
     required_services: tuple[str, ...]
@@ -93,18 +97,30 @@ class Config:
         )
 
 
-def _database(environment: Environment) -> DatabaseAddress:
+def _database(environment: Environment) -> ProvisionerAddress:
     url = environment.text(
         "NAGAYA_PG_URL",
         "`postgresql://role:password@host:port/database`: the provisioner, and the management "
         "database, which it owns; TLS by `PGSSLMODE` and its like",
     )
     try:
-        return DatabaseAddress.parse(url)
+        return management_address(url)
     except ValueError as error:
         if url:
             environment.refuse(f"NAGAYA_PG_URL: {error}")
-        return DatabaseAddress("", 0, "", "", "")
+        return ProvisionerAddress("", 0, "", "", "")
+
+
+def management_address(url: str) -> ProvisionerAddress:
+    """Read the address of the management database. Raises ValueError."""
+    address = ProvisionerAddress.parse(url)
+    if not _MANAGEMENT_NAME.fullmatch(address.database):
+        raise ValueError(
+            f"the database {address.database!r} is not lower-case letters, digits and _"
+        )
+    if address.database == address.user:
+        raise ValueError("the database has the role's name, which is kept for its group role")
+    return address
 
 
 def _required_services(environment: Environment) -> tuple[str, ...]:

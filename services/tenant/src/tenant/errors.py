@@ -4,6 +4,7 @@ DomainError
 ├── InvalidInput
 │   └── MigrationInvalid
 ├── NotFound
+│   ├── ServerNotFound
 │   └── TenantNotFound
 ├── AlreadyExists
 │   ├── RequestIdReused
@@ -12,6 +13,7 @@ DomainError
 │   ├── MigrationChanged
 │   ├── MigrationFailed
 │   ├── MigrationsUnpublished
+│   ├── NoServerFree
 │   └── TenantNotReady
 └── Unavailable
     └── ServerUnavailable
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING
 from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 class MigrationInvalid(InvalidInput):
@@ -35,6 +37,16 @@ class MigrationInvalid(InvalidInput):
 
     def __init__(self, problem: str, number: int, line: int = 0) -> None:
         super().__init__(problem, number=str(number), line=str(line))
+
+
+class ServerNotFound(NotFound):
+    """No database server has this id."""
+
+    reason = "ERROR_REASON_SERVER_NOT_FOUND"
+    hint = "List the servers with ListServers."
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"there is no database server {server_id}", server_id=server_id)
 
 
 class TenantNotFound(NotFound):
@@ -105,6 +117,18 @@ class MigrationsUnpublished(Conflict):
     def __init__(self, services: Collection[str]) -> None:
         names = ",".join(sorted(services))
         super().__init__(f"migrations have not been published by: {names}", services=names)
+
+
+class NoServerFree(Conflict):
+    """No active server has the labels that are asked for, and room for one more tenant."""
+
+    reason = "ERROR_REASON_NO_SERVER_FREE"
+    hint = "ListServers tells each server's labels and tenants; register another, or ask for less."
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        said = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+        asked = f" with the labels {said}" if said else ""
+        super().__init__(f"no database server{asked} has room for a tenant", labels=said)
 
 
 class TenantNotReady(Conflict):

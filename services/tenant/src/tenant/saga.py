@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dataplane import audit
-from tenant.domain.databases import SERVICES, new_tenant_database, template_database
+from tenant.domain.databases import new_tenant_database
 from tenant.domain.migrations import MigrationTarget, unpublished_services
-from tenant.domain.passwords import new_password, scram_verifier
-from tenant.domain.schema import MigrationProgress
 from tenant.domain.tenants import Tenant, TenantState
-from tenant.errors import MigrationFailed, MigrationsUnpublished, TenantNotFound
+from tenant.errors import MigrationFailed, MigrationsUnpublished, NoServerFree, TenantNotFound
+from tenant.provisioning import new_logins
 from tenant.store import (
-    applied_migrations,
     audit_logs,
     credentials,
-    databases,
     identities,
-    installation,
     published_migrations,
-    roles,
     sagas,
     schema_states,
+    servers,
     tenants,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataplane.pools import Connection
     from tenant.domain.encryption import KeyRing
+    from tenant.provisioning import Provisioning
     from tenant.rollout.rollout import Rollout
-    from tenant.rollout.template import TemplateDatabase
-    from tenant.store.server import ProvisionedServer
-
-# PostgreSQL creates no more databases a second when more are created concurrently.
-_CONCURRENT_CREATIONS = 2
+    from tenant.store.database_servers import DatabaseServers
 
 
 class Step(StrEnum):
@@ -59,7 +53,7 @@ class TenantActivation:
         Raises MigrationFailed, MigrationsUnpublished and ServerUnavailable.
         """
         while True:
-            await self.migrate(connection, tenant)
+            await self._migrate(connection, tenant)
             async with connection.transaction():
                 # A publication is either seen here, or sees this tenant active.
                 await published_migrations.lock_shared(connection)
@@ -72,10 +66,13 @@ class TenantActivation:
                 await audit.append(connection, action, "tenant", tenant.tenant_id, details)
                 return active
 
-    async def migrate(self, connection: Connection, tenant: Tenant) -> None:
-        """Apply published migrations. Raises MigrationFailed, MigrationsUnpublished."""
+    async def _migrate(self, connection: Connection, tenant: Tenant) -> None:
         progress = await self._rollout.migrate(
-            connection, tenant.tenant_id, tenant.database, MigrationTarget.TENANT
+            connection,
+            tenant.tenant_id,
+            tenant.server_id,
+            tenant.database,
+            MigrationTarget.TENANT,
         )
         for failure in progress.failures.values():
             migration = failure.migration
@@ -93,18 +90,17 @@ class TenantCreation:
 
     def __init__(
         self,
-        server: ProvisionedServer,
+        servers: DatabaseServers,
+        provisioning: Provisioning,
         activation: TenantActivation,
-        template: TemplateDatabase,
         key_ring: KeyRing,
         connections_per_role: int,
     ) -> None:
-        self._server = server
-        self._template = template
+        self._servers = servers
+        self._provisioning = provisioning
         self._activation = activation
         self._key_ring = key_ring
         self._connections_per_role = connections_per_role
-        self._slots = asyncio.Semaphore(_CONCURRENT_CREATIONS)
         self._steps = {
             Step.ROLES: self._create_roles,
             Step.DATABASE: self._create_database,
@@ -113,16 +109,28 @@ class TenantCreation:
         }
 
     async def begin(
-        self, connection: Connection, tenant_id: str, request_id: str, name: str
+        self,
+        connection: Connection,
+        tenant_id: str,
+        request_id: str,
+        name: str,
+        labels: Mapping[str, str],
     ) -> Tenant | None:
-        """Insert the tenant's row and its roles' passwords; None if an id is in use."""
-        database = new_tenant_database(self._server.management)
-        passwords = {service: new_password() for service in SERVICES}
-        host, port, own = self._server.host, self._server.port, passwords.pop("tenant")
-        url = credentials.encrypted_url(self._key_ring, tenant_id, host, port, database, own)
+        """Insert the tenant's row and its roles' passwords; None if an id is in use.
+
+        The server is one that has `labels` and room. Raises NoServerFree.
+        """
+        database = new_tenant_database(self._servers.main.management)
+        passwords = new_logins()
+        own = passwords.pop("tenant")
         async with connection.transaction():
+            server_id = await servers.choose(connection, labels)
+            if server_id is None:
+                raise NoServerFree(labels)
+            host, port = await servers.host_and_port(connection, server_id)
+            url = credentials.encrypted_url(self._key_ring, tenant_id, host, port, database, own)
             tenant = await tenants.insert(
-                connection, tenant_id, request_id, name, self._server.server_id, database, url
+                connection, tenant_id, request_id, name, server_id, database, url, labels
             )
             if tenant is not None:
                 await credentials.insert(
@@ -147,53 +155,26 @@ class TenantCreation:
         return active
 
     async def _create_roles(self, _: Connection, tenant: Tenant) -> None:
-        manager, template = tenant.database.manager, template_database(self._server.management)
-        async with self._server.provisioner() as provisioner:
-            await roles.ensure_manager(provisioner, manager, template)
-        async with self._server.provisioner(manager) as provisioner:
-            await roles.create(provisioner, tenant.database, template)
+        await self._provisioning.create_roles(tenant.server_id, tenant.database)
 
     async def _create_database(self, connection: Connection, tenant: Tenant) -> None:
-        marker, database = await installation.marker(connection), tenant.database
-        template = await self._template.newest()
-        passwords = asyncio.create_task(self._set_role_passwords(connection, tenant))
-        try:
-            async with self._slots, self._server.provisioner(database.manager) as provisioner:
-                await databases.create(provisioner, database, template)
-                await passwords
-                await databases.restrict_connect(
-                    provisioner, database, f"{marker} creating", [database.group]
-                )
-        finally:
-            passwords.cancel()
-
-    async def _set_role_passwords(self, connection: Connection, tenant: Tenant) -> None:
-        """Let the services' roles log in. It takes as long as CREATE DATABASE, so both run at once.
-
-        PostgreSQL computes every verifier once more, to make sure that no password is empty.
-        """
-        found = await credentials.of_tenant(connection, self._key_ring, tenant.tenant_id)
-        own = await credentials.own_password(connection, self._key_ring, tenant.tenant_id)
-        passwords = {service: credential.password for service, credential in found.items()}
-        passwords["tenant"] = own
-        verifiers = {service: scram_verifier(password) for service, password in passwords.items()}
-        limits = dict.fromkeys(verifiers, self._connections_per_role)
-        async with self._server.provisioner(tenant.database.manager) as provisioner:
-            await roles.set_passwords(provisioner, tenant.database, verifiers, limits)
+        passwords = await self._passwords(connection, tenant)
+        await self._provisioning.create_database(
+            connection, tenant.server_id, tenant.database, passwords
+        )
 
     async def _migrate(self, connection: Connection, tenant: Tenant) -> None:
-        """Apply migrations, then insert the tenant's identity and its first audit entry.
-
-        A copy of a template has migrations already, by its table `schema_migrations`.
-        """
+        """Apply migrations, then insert the tenant's identity and its first audit entry."""
         tenant_id = tenant.tenant_id
-        password = await credentials.own_password(connection, self._key_ring, tenant_id)
+        passwords = await self._passwords(connection, tenant)
+        progress = await self._provisioning.migrate(
+            connection, tenant.server_id, tenant.database, passwords
+        )
+        await schema_states.record(connection, tenant_id, progress)
+        server = await self._servers.of(tenant.server_id)
         role = tenant.database.runtime("tenant")
-        own = await self._server.login(tenant.database.name, role, password)
+        own = await server.login(tenant.database.name, role, passwords["tenant"])
         try:
-            progress = MigrationProgress(await applied_migrations.last_by_service(own))
-            await schema_states.record(connection, tenant_id, progress)
-            await self._activation.migrate(connection, tenant)
             async with own.transaction():
                 if await identities.insert(own, tenant_id):
                     details = {"name": tenant.name}
@@ -203,7 +184,11 @@ class TenantCreation:
             own.terminate()
 
     async def _activate(self, connection: Connection, tenant: Tenant) -> None:
-        marker = await installation.marker(connection)
-        async with self._server.provisioner(tenant.database.manager) as provisioner:
-            await databases.set_marker(provisioner, tenant.database, f"{marker} ready")
+        await self._provisioning.mark(connection, tenant.server_id, tenant.database)
         await self._activation.run(connection, tenant, "tenant.create")
+
+    async def _passwords(self, connection: Connection, tenant: Tenant) -> dict[str, str]:
+        tenant_id = tenant.tenant_id
+        found = await credentials.of_tenant(connection, self._key_ring, tenant_id)
+        own = await credentials.own_password(connection, self._key_ring, tenant_id)
+        return {service: known.password for service, known in found.items()} | {"tenant": own}

@@ -38,6 +38,11 @@ max_connections = 400
 shared_buffers = 128MB
 password_encryption = 'scram-sha-256'
 max_wal_size = 2GB
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
+max_logical_replication_workers = 16
+max_worker_processes = 24
 recovery_init_sync_method = {sync_method}
 autovacuum_naptime = 5min
 log_error_verbosity = terse
@@ -60,6 +65,15 @@ host  all       {provisioner}  127.0.0.1/32  scram-sha-256
 host  all       {provisioner}  ::1/128       scram-sha-256
 host  samerole  all            127.0.0.1/32  scram-sha-256
 host  samerole  all            ::1/128       scram-sha-256
+"""
+# What the tenant service can use beyond CREATEDB and CREATEROLE: to move tenants while they are
+# written to, and to show that what was deleted is not in the WAL any more.
+_SERVER_GRANTS = """
+ALTER ROLE {provisioner} REPLICATION;
+GRANT pg_checkpoint, pg_create_subscription TO {provisioner};
+"""
+_DATABASE_GRANTS = """
+GRANT EXECUTE ON FUNCTION pg_switch_wal(), pg_ls_waldir() TO {provisioner};
 """
 _ROLES = """\
 CREATE ROLE {provisioner} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'
@@ -90,6 +104,7 @@ class PostgresServer:
         self._account = ServerAccount.choose(folder)
         self._data = self._account.folder / "data"
         self._secrets = folder / "passwords.json"
+        self._granted = False
 
     @property
     def port(self) -> int:
@@ -126,6 +141,7 @@ class PostgresServer:
 
     async def probe(self) -> None:
         try:
+            await self._grant()
             connection = await asyncpg.connect(self.url, timeout=5)
         except (OSError, TimeoutError) as error:
             why = str(error) or "no answer"
@@ -146,6 +162,20 @@ class PostgresServer:
         finally:
             await connection.close()
         return self.provisioner_url(name)
+
+    async def _grant(self) -> None:
+        """Grant, once for each start, what a cluster made by an earlier release may lack."""
+        if self._granted:
+            return
+        # Databases that are made later are copies of template1.
+        for database in ("template1", MANAGEMENT_DATABASE):
+            connection = await asyncpg.connect(self.superuser_url(database), timeout=5)
+            try:
+                await connection.execute(_SERVER_GRANTS.format(provisioner=PROVISIONER))
+                await connection.execute(_DATABASE_GRANTS.format(provisioner=PROVISIONER))
+            finally:
+                await connection.close()
+        self._granted = True
 
     def _prepare(self) -> None:
         self._account.prepare()

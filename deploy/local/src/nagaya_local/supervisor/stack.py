@@ -17,6 +17,7 @@ from nagaya_local.parts.postgres import PostgresServer
 from nagaya_local.parts.s3 import S3Server
 from nagaya_local.parts.services import PythonProgram
 from nagaya_local.parts.temporal import TemporalServer
+from nagaya_local.parts.wheels import packaged_binaries
 from nagaya_local.supervisor.provider_addresses import set_provider_addresses
 
 if TYPE_CHECKING:
@@ -210,9 +211,12 @@ class Stack:
         }
         match name:
             case "tenant":
+                embedded = self._choices.pg_url is None
                 return {
                     "NAGAYA_PG_URL": self.endpoints.pg_url,
                     "NAGAYA_KEYRING_FILE": str(self._keys.keyring),
+                    # Where pg_dump is; beside another server the one on the path is used.
+                    "NAGAYA_PG_BIN": str(packaged_binaries()) if embedded else "",
                 }
             case "artifacts":
                 return peers | {

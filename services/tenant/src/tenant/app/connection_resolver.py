@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dataplane.pools import ConnectionParameters
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationsUnpublished, TenantNotFound, TenantNotReady
-from tenant.store import credentials, installation, published_migrations, tenants
+from tenant.store import credentials, published_migrations, servers, tenants
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -77,7 +77,7 @@ class ConnectionResolver:
         password: str,
         connection_limit: int,
     ) -> ConnectionParameters:
-        host, port = await installation.server_address(connection, tenant.server_id)
+        host, port = await servers.host_and_port(connection, tenant.server_id)
         return ConnectionParameters(
             host=host,
             port=port,

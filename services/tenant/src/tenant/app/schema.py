@@ -11,6 +11,7 @@ from servicekit.errors import DomainError
 from tenant.app.tenants import lock_name
 from tenant.domain.migrations import MigrationTarget, check_numbers, unpublished
 from tenant.domain.schema import MANAGEMENT, Publication
+from tenant.domain.servers import MAIN
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed
 from tenant.store import published_migrations, schema_states, tenants
@@ -88,7 +89,7 @@ class Schema:
     async def _migrate_management(self, service: str) -> None:
         async with self._locks.holding(_MANAGEMENT_LOCK) as connection:
             progress = await self._rollout.migrate(
-                connection, MANAGEMENT, self._database, MigrationTarget.MANAGEMENT
+                connection, MANAGEMENT, MAIN, self._database, MigrationTarget.MANAGEMENT
             )
         failure = progress.failures.get(service)
         if failure is not None:
@@ -114,5 +115,9 @@ class Schema:
             tenant = await tenants.find(connection, tenant_id)
             if tenant is not None and tenant.state is TenantState.ACTIVE:
                 await self._rollout.migrate(
-                    connection, tenant_id, tenant.database, MigrationTarget.TENANT
+                    connection,
+                    tenant_id,
+                    tenant.server_id,
+                    tenant.database,
+                    MigrationTarget.TENANT,
                 )

@@ -16,7 +16,16 @@ from tenant.domain.databases import SERVICES, template_database
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.passwords import new_password, scram_verifier
 from tenant.errors import MigrationFailed, ServerUnavailable
-from tenant.store import credentials, databases, installation, roles, tenants
+from tenant.provisioning import CREATING, OPERATION
+from tenant.store import (
+    credentials,
+    databases,
+    installation,
+    roles,
+    server_facts,
+    servers,
+    tenants,
+)
 from tenant.store.locks import advisory_lock
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from tenant.domain.encryption import KeyRing
     from tenant.rollout.migrator import Migrator
     from tenant.store.credentials import Credential
+    from tenant.store.database_servers import DatabaseServers
     from tenant.store.server import ProvisionedServer
 
 OLDEST_SERVER = 18
@@ -128,7 +138,7 @@ class Bootstrap:
         await roles.create(connection, management)
         await self._create_template_roles(connection)
         await databases.take_ownership(connection, management)
-        progress = await self._migrator.run(management, self._migrations, ["tenant"])
+        progress = await self._migrator.run(self._server, management, self._migrations, ["tenant"])
         for failure in progress.failures.values():
             number, sqlstate = failure.migration.number, failure.sqlstate
             raise MigrationFailed("tenant", number, sqlstate, failure.message)
@@ -180,7 +190,7 @@ class Startup:
     def __init__(
         self,
         bootstrap: Bootstrap,
-        server: ProvisionedServer,
+        servers: DatabaseServers,
         databases: Databases,
         management: ManagementPool,
         tenants: Tenants,
@@ -189,7 +199,7 @@ class Startup:
         migrations: Sequence[Migration],
     ) -> None:
         self._bootstrap = bootstrap
-        self._server = server
+        self._servers = servers
         self._databases = databases
         self._management = management
         self._tenants = tenants
@@ -204,36 +214,56 @@ class Startup:
         """
         await self._bootstrap.run()
         self._databases.drop(MANAGEMENT)  # cached refusals of calls that came too early
+        main = self._servers.main
         async with self._management.connection() as connection:
-            server = self._server
-            await installation.register_server(
-                connection, server.server_id, server.host, server.port
-            )
-            await self._drop_unfinished(connection)
-        await self._tenants.enforce_suspensions()
+            async with main.provisioner() as provisioner:
+                cluster = await server_facts.system_identifier(provisioner)
+            await servers.register_main(connection, main.server_id, main.host, main.port, cluster)
+        await self._repair()
         self._watch_cache.start()
         with acting_as(workload_principal("tenant")):
             await self._schema.publish("tenant", self._migrations)
 
-    async def _drop_unfinished(self, connection: Connection) -> None:
+    async def _repair(self) -> None:
+        """Repair what died processes left on each server; one that is away is left as it is."""
+        for server_id in await self._servers.all_ids():
+            server = await self._servers.of(server_id)
+            try:
+                await self._drop_unfinished(server)
+                await self._tenants.enforce_suspensions(server)
+            except ServerUnavailable as error:
+                if server_id == self._servers.main.server_id:
+                    raise
+                _log.warning(
+                    "a database server is away, and was not repaired",
+                    extra={
+                        "event": "database_server.not_repaired",
+                        "server_id": server_id,
+                        "why": error.message,
+                    },
+                )
+
+    async def _drop_unfinished(self, server: ProvisionedServer) -> None:
         """Drop databases whose creation never ended and that no tenant has; report others."""
-        marker = await installation.marker(connection)
-        async with self._server.provisioner() as provisioner:
-            # In this order: a tenant's row is older than its database.
-            marked = await databases.find_marked(provisioner, marker)
-            registered = await tenants.database_names(connection)
+        async with self._management.connection() as connection:
+            marker = await installation.marker(connection)
+            async with server.provisioner() as provisioner:
+                # In this order: a tenant's row is older than its database.
+                marked = await databases.find_marked(provisioner, marker)
+                registered = await tenants.database_names(connection, server.server_id)
         for database, state in marked.items():
-            if database.name in registered:
+            if database.name in registered or state.startswith(OPERATION):
                 continue
-            if state != "creating":
+            where = {"server_id": server.server_id, "database": database.name}
+            if state != CREATING:
                 _log.error(
                     "a database belongs to no tenant",
-                    extra={"event": "database.unregistered", "database": database.name},
+                    extra={"event": "database.unregistered", **where},
                 )
                 continue
             _log.warning(
                 "dropping a database whose creation was not finished",
-                extra={"event": "database.unfinished_dropped", "database": database.name},
+                extra={"event": "database.unfinished_dropped", **where},
             )
-            async with self._server.provisioner(database.manager) as provisioner:
+            async with server.provisioner(database.manager) as provisioner:
                 await databases.drop(provisioner, database.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from dataplane import audit
 from tenant.domain.migrations import unpublished_services
@@ -18,13 +18,18 @@ from tenant.errors import (
 from tenant.store import databases, published_migrations, tenants
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.provisioning import Provisioning
     from tenant.saga import TenantActivation, TenantCreation
     from tenant.store.locks import AdvisoryLocks
     from tenant.store.server import ProvisionedServer
+
+
+_Asked: TypeAlias = "tuple[str, str, Mapping[str, str]]"
+"""What a creation asks for: the tenant's id, its name, and labels of the server."""
 
 
 def lock_name(tenant_id: str) -> str:
@@ -41,32 +46,35 @@ class Tenants:
         locks: AdvisoryLocks,
         creation: TenantCreation,
         activation: TenantActivation,
-        server: ProvisionedServer,
+        provisioning: Provisioning,
         required_services: Collection[str],
     ) -> None:
         self._management = management
         self._locks = locks
         self._creation = creation
         self._activation = activation
-        self._server = server
+        self._provisioning = provisioning
         self._required_services = required_services
 
-    async def create(self, tenant_id: str, request_id: str, name: str) -> Tenant:
+    async def create(
+        self, tenant_id: str, request_id: str, name: str, labels: Mapping[str, str] | None = None
+    ) -> Tenant:
         """Create a tenant, or finish its creation that the same request began.
 
-        Raises TenantExists, RequestIdReused, MigrationsUnpublished, MigrationFailed and
-        ServerUnavailable.
+        Its server is one that has `labels`. Raises TenantExists, RequestIdReused,
+        MigrationsUnpublished, MigrationFailed, NoServerFree and ServerUnavailable.
         """
+        asked = (tenant_id, name, dict(labels or {}))
         async with self._management.connection() as connection:
-            known = await self._find_requested(connection, tenant_id, request_id, name)
+            known = await self._find_requested(connection, request_id, asked)
         if known is not None and known.state is not TenantState.CREATING:
             return known
         async with self._locks.holding(lock_name(tenant_id)) as connection:
-            tenant = await self._find_requested(connection, tenant_id, request_id, name)
+            tenant = await self._find_requested(connection, request_id, asked)
             if tenant is None or tenant.state is TenantState.CREATING:
                 await self._check_published(connection)
             if tenant is None:
-                tenant = await self._begin(connection, tenant_id, request_id, name)
+                tenant = await self._begin(connection, request_id, asked)
             if tenant.state is TenantState.CREATING:
                 tenant = await self._creation.finish(connection, tenant)
             return tenant
@@ -93,25 +101,29 @@ class Tenants:
             tenant = await self._find_created(connection, tenant_id)
             if tenant.state is TenantState.ACTIVE:
                 return tenant
-            async with self._server.provisioner(tenant.database.manager) as provisioner:
-                await databases.accept_connections(provisioner, tenant.database)
+            await self._provisioning.open(tenant.server_id, tenant.database)
             try:
                 return await self._activation.run(connection, tenant, "tenant.resume")
             except BaseException:
                 await asyncio.shield(self._refuse_connections(tenant))
                 raise
 
-    async def enforce_suspensions(self) -> None:
-        """Refuse connections to suspended databases that accept them.
+    async def enforce_suspensions(self, server: ProvisionedServer) -> None:
+        """Refuse connections to suspended databases of a server that accept them.
 
-        They do where a process died in the middle of a suspension or resumption.
+        They do where a process died in the middle of a suspension or resumption. Raises
+        ServerUnavailable.
         """
         async with self._management.connection() as connection:
             known = await tenants.list_all(connection)
-        async with self._server.provisioner() as provisioner:
+        async with server.provisioner() as provisioner:
             accepting = await databases.accepting_connections(provisioner)
         for tenant in known:
-            if tenant.state is TenantState.SUSPENDED and tenant.database.name in accepting:
+            if (
+                tenant.state is TenantState.SUSPENDED
+                and tenant.server_id == server.server_id
+                and tenant.database.name in accepting
+            ):
                 await self._enforce_suspension(tenant.tenant_id)
 
     async def _enforce_suspension(self, tenant_id: str) -> None:
@@ -121,23 +133,27 @@ class Tenants:
                 await self._refuse_connections(tenant)
 
     async def _find_requested(
-        self, connection: Connection, tenant_id: str, request_id: str, name: str
+        self, connection: Connection, request_id: str, asked: _Asked
     ) -> Tenant | None:
         """Return the tenant that this request created. Raises TenantExists, RequestIdReused."""
+        tenant_id = asked[0]
         requested = await tenants.find_by_request_id(connection, request_id)
         if requested is None and await tenants.find(connection, tenant_id) is not None:
             # The same request may have created it between the two queries.
             requested = await tenants.find_by_request_id(connection, request_id)
             if requested is None:
                 raise TenantExists(tenant_id)
-        if requested is not None and (requested.tenant_id, requested.name) != (tenant_id, name):
+        if requested is not None and asked != (
+            requested.tenant_id,
+            requested.name,
+            requested.server_labels,
+        ):
             raise RequestIdReused(request_id)
         return requested
 
-    async def _begin(
-        self, connection: Connection, tenant_id: str, request_id: str, name: str
-    ) -> Tenant:
-        tenant = await self._creation.begin(connection, tenant_id, request_id, name)
+    async def _begin(self, connection: Connection, request_id: str, asked: _Asked) -> Tenant:
+        tenant_id, name, labels = asked
+        tenant = await self._creation.begin(connection, tenant_id, request_id, name, labels)
         if tenant is None:  # another tenant's creation has just used the request id
             raise RequestIdReused(request_id)
         return tenant
@@ -167,5 +183,4 @@ class Tenants:
         return suspended
 
     async def _refuse_connections(self, tenant: Tenant) -> None:
-        async with self._server.provisioner(tenant.database.manager) as provisioner:
-            await databases.refuse_connections(provisioner, tenant.database)
+        await self._provisioning.close(tenant.server_id, tenant.database)

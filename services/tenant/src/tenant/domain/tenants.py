@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from tenant.domain.databases import Database
@@ -29,6 +30,8 @@ class Tenant:
     state: TenantState
     generation: int
     server_id: str
+    server_labels: Mapping[str, str] = field(hash=False)
+    """What the creation asked of the server."""
     database: Database
     request_id: str
     create_time: datetime

@@ -45,24 +45,25 @@ class Migrator:
     same database.
     """
 
-    def __init__(self, server: ProvisionedServer) -> None:
-        self._server = server
-
     async def run(
-        self, database: Database, migrations: Sequence[Migration], services: Collection[str]
+        self,
+        server: ProvisionedServer,
+        database: Database,
+        migrations: Sequence[Migration],
+        services: Collection[str],
     ) -> MigrationProgress:
         """Apply the pending migrations of these services, each after those that it requires.
 
         A migration that fails stops its own service, and those that require it. Raises
         ServerUnavailable.
         """
-        async with self._sessions(database, services) as sessions:
+        async with _sessions(server, database, services) as sessions:
             try:
                 return await self._apply_all(migrations, sessions)
             except Exception as error:
                 away = any(failures.is_unavailable(error, session) for session in sessions.values())
                 if away or isinstance(error, (*_CONNECTION_ERRORS, asyncpg.InterfaceError)):
-                    raise ServerUnavailable(self._server.server_id) from error
+                    raise ServerUnavailable(server.server_id) from error
                 raise
 
     async def _apply_all(
@@ -100,32 +101,33 @@ class Migrator:
             return MigrationFailure(migration, str(error.sqlstate), str(error))
         return None
 
-    @asynccontextmanager
-    async def _sessions(
-        self, database: Database, services: Collection[str]
-    ) -> AsyncGenerator[dict[str, Connection]]:
-        """Open a session of each service's migration role; disable their logins afterwards."""
-        passwords = {service: new_password() for service in services}
-        verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
-        sessions: dict[str, Connection] = {}
 
-        async def login(service: str) -> None:
-            role, password = database.migration(service), passwords[service]
-            sessions[service] = session = await self._server.login(
-                database.name, role, password, lock_timeout=_LOCK_TIMEOUT
-            )
-            if service != "tenant":  # whose migrations grant each privilege by name
-                await applied_migrations.set_default_privileges(session, database.runtime(service))
+@asynccontextmanager
+async def _sessions(
+    server: ProvisionedServer, database: Database, services: Collection[str]
+) -> AsyncGenerator[dict[str, Connection]]:
+    """Open a session of each service's migration role; disable their logins afterwards."""
+    passwords = {service: new_password() for service in services}
+    verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
+    sessions: dict[str, Connection] = {}
 
-        async with self._server.provisioner(database.manager) as connection:
-            await roles.enable_migration_logins(connection, database, verifiers)
-        try:
-            for done in await asyncio.gather(*map(login, services), return_exceptions=True):
-                if done is not None:
-                    raise done
-            yield sessions
-        finally:
-            closing = (session.close(timeout=_CLOSE_SECONDS) for session in sessions.values())
-            await asyncio.gather(*closing, return_exceptions=True)
-            async with self._server.provisioner(database.manager) as connection:
-                await roles.disable_migration_logins(connection, database, services)
+    async def login(service: str) -> None:
+        role, password = database.migration(service), passwords[service]
+        sessions[service] = session = await server.login(
+            database.name, role, password, lock_timeout=_LOCK_TIMEOUT
+        )
+        if service != "tenant":  # whose migrations grant each privilege by name
+            await applied_migrations.set_default_privileges(session, database.runtime(service))
+
+    async with server.provisioner(database.manager) as connection:
+        await roles.enable_migration_logins(connection, database, verifiers)
+    try:
+        for done in await asyncio.gather(*map(login, services), return_exceptions=True):
+            if done is not None:
+                raise done
+        yield sessions
+    finally:
+        closing = (session.close(timeout=_CLOSE_SECONDS) for session in sessions.values())
+        await asyncio.gather(*closing, return_exceptions=True)
+        async with server.provisioner(database.manager) as connection:
+            await roles.disable_migration_logins(connection, database, services)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tenant.domain.databases import Database
     from tenant.domain.migrations import MigrationTarget
     from tenant.rollout.migrator import Migrator
+    from tenant.store.database_servers import DatabaseServers
 
 _log = logging.getLogger(__name__)
 
@@ -21,23 +22,30 @@ _log = logging.getLogger(__name__)
 class Rollout:
     """Migrates one database at a time, and records in `schema_states` how far it came."""
 
-    def __init__(self, migrator: Migrator) -> None:
+    def __init__(self, servers: DatabaseServers, migrator: Migrator) -> None:
+        self._servers = servers
         self._migrator = migrator
 
     async def migrate(
-        self, connection: Connection, tenant_id: str, database: Database, target: MigrationTarget
+        self,
+        connection: Connection,
+        tenant_id: str,
+        server_id: str,
+        database: Database,
+        target: MigrationTarget,
     ) -> MigrationProgress:
         """Apply the published migrations that one database lacks; record and return the outcome.
 
         `connection` is to the management database and holds the lock of `database`. An empty
-        `tenant_id` stands for the management database. Raises ServerUnavailable.
+        `tenant_id` stands for the management database. Raises ServerNotFound, ServerUnavailable.
         """
         published = await published_migrations.list_for(connection, target)
         applied = await schema_states.applied_numbers(connection, tenant_id)
         services = applicable_services(published, applied)
         if not services:
             return MigrationProgress()
-        progress = await self._migrator.run(database, published, services)
+        server = await self._servers.of(server_id)
+        progress = await self._migrator.run(server, database, published, services)
         await schema_states.record(connection, tenant_id, progress)
         for failure in progress.failures.values():
             _log.error(

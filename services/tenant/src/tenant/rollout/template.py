@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from servicekit.errors import DomainError
 from tenant.domain.databases import SERVICES, template_database
 from tenant.domain.migrations import MigrationTarget, fingerprint, unpublished_services
-from tenant.store import databases, published_migrations
+from tenant.domain.servers import MAIN
+from tenant.store import databases, published_migrations, roles
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from tenant.domain.migrations import Migration
     from tenant.rollout.migrator import Migrator
+    from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks
     from tenant.store.server import ProvisionedServer
 
@@ -32,61 +35,94 @@ class TemplateDatabase:
 
     def __init__(
         self,
-        server: ProvisionedServer,
+        servers: DatabaseServers,
         migrator: Migrator,
         locks: AdvisoryLocks,
         required_services: Collection[str],
     ) -> None:
-        self._server = server
+        self._servers = servers
         self._migrator = migrator
         self._locks = locks
         self._required_services = required_services
-        self._database = template_database(server.management)
+        self._database = template_database(servers.main.management)
 
     async def refresh(self) -> None:
-        """Create a template of what is published, unless it exists or a service is missing.
+        """Create a template of what is published on every server that lacks it.
 
-        Raises ServerUnavailable.
+        There is none before every required service has published. A server that is away does
+        without until the next publication or start. Raises ServerUnavailable for `main`.
         """
-        async with self._locks.holding("template") as connection:
+        for server_id in await self._servers.all_ids():
+            try:
+                await self.refresh_on(await self._servers.of(server_id))
+            except DomainError as error:
+                if server_id == MAIN:
+                    raise
+                _log.warning(
+                    "a server is away, and has no template database of what is published",
+                    extra={
+                        "event": "template_database.server_unavailable",
+                        "server_id": server_id,
+                        "why": error.message,
+                    },
+                )
+
+    async def prepare(self, server: ProvisionedServer) -> None:
+        """Make the roles of the templates on a server, unless they exist."""
+        async with server.provisioner() as provisioner:
+            await roles.ensure_manager(provisioner, self._database.manager)
+        async with server.provisioner(self._database.manager) as provisioner:
+            await roles.create(provisioner, self._database)
+
+    async def refresh_on(self, server: ProvisionedServer) -> None:
+        """Create a template on one server. Raises ServerUnavailable."""
+        async with self._locks.holding(f"template/{server.server_id}") as connection:
             published = await published_migrations.list_for(connection, MigrationTarget.TENANT)
             if unpublished_services(published, self._required_services):
                 return
             name = f"{self._database.name}_{fingerprint(published)[:_FINGERPRINT_DIGITS]}"
-            async with self._server.provisioner(self._database.manager) as provisioner:
+            async with server.provisioner(self._database.manager) as provisioner:
                 known = await databases.templates(provisioner, self._database.name)
             if name not in known:
-                await self._try_create(name, published)
+                await self._try_create(server, name, published)
 
-    async def newest(self) -> str | None:
-        """Return the name of the newest template, if there is one."""
-        async with self._server.provisioner() as provisioner:
+    async def newest(self, server: ProvisionedServer) -> str | None:
+        """Return the name of a server's newest template, if there is one."""
+        async with server.provisioner() as provisioner:
             known = await databases.templates(provisioner, self._database.name)
         return known[0] if known else None
 
-    async def _try_create(self, name: str, published: list[Migration]) -> None:
+    async def _try_create(
+        self, server: ProvisionedServer, name: str, published: list[Migration]
+    ) -> None:
         try:
-            problems = await self._create(name, published)
+            problems = await self._create(server, name, published)
         except asyncpg.PostgresError as error:
             problems = [str(error)]
         if problems:
             _log.warning(
                 "no template database can be created",
-                extra={"event": "template_database.creation_failed", "why": problems},
+                extra={
+                    "event": "template_database.creation_failed",
+                    "server_id": server.server_id,
+                    "why": problems,
+                },
             )
 
-    async def _create(self, name: str, published: list[Migration]) -> list[str]:
+    async def _create(
+        self, server: ProvisionedServer, name: str, published: list[Migration]
+    ) -> list[str]:
         """Create a template, and drop all others; return why migrations have failed."""
         database = self._database
         # Not the group: tenants' roles are members of it, and must not connect here.
         migration_roles = [*map(database.migration, SERVICES)]
-        async with self._server.provisioner(database.manager) as provisioner:
+        async with server.provisioner(database.manager) as provisioner:
             await databases.drop(provisioner, database.name)  # left by a process that died
             await databases.create(provisioner, database)
             await databases.restrict_connect(provisioner, database, "", migration_roles)
         services = list(dict.fromkeys(migration.service for migration in published))
-        progress = await self._migrator.run(database, published, services)
-        async with self._server.provisioner(database.manager) as provisioner:
+        progress = await self._migrator.run(server, database, published, services)
+        async with server.provisioner(database.manager) as provisioner:
             if progress.failures:
                 await databases.drop(provisioner, database.name)
                 return [str(failure) for failure in progress.failures.values()]

@@ -74,6 +74,34 @@ async def insert(
     )
 
 
+async def replace(
+    connection: Connection, key_ring: KeyRing, tenant_id: str, passwords: Mapping[str, str]
+) -> None:
+    """Replace the passwords of the services other than the tenant service, by service.
+
+    The caller's transaction holds the tenant's lock.
+    """
+    rows = await connection.fetch(
+        "SELECT service, generation + 1 AS next FROM tenant_credentials WHERE tenant_id = $1",
+        tenant_id,
+    )
+    await connection.executemany(
+        """
+        UPDATE tenant_credentials SET generation = $3, sealed = $4
+         WHERE (tenant_id, service) = ($1, $2)
+        """,
+        [
+            (
+                tenant_id,
+                service,
+                generation,
+                key_ring.encrypt(passwords[service], *_place(tenant_id, service, generation)),
+            )
+            for service, generation in rows
+        ],
+    )
+
+
 async def of_tenant(
     connection: Connection, key_ring: KeyRing, tenant_id: str
 ) -> dict[str, Credential]:

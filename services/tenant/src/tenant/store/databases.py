@@ -188,6 +188,12 @@ async def drop(connection: Connection, name: str) -> None:
     await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+async def exists(connection: Connection, database: Database) -> bool:
+    """Return whether there is a database of this name, even one whose DROP was interrupted."""
+    sql = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+    return bool(await connection.fetchval(sql, database.name))
+
+
 async def find_marked(connection: Connection, marker: str) -> dict[Database, str]:
     """Return the tenant databases whose comment begins with `marker`, each with the rest of it."""
     rows = await connection.fetch(

@@ -30,7 +30,7 @@ async def ensure_manager(
     It can grant membership in the roles of `template`.
     """
     statements = ["SET LOCAL createrole_self_grant = ''"]
-    if not await _exists(connection, manager):
+    if not await exists(connection, manager):
         statements += [
             f'CREATE ROLE "{manager}" NOLOGIN CREATEDB CREATEROLE',
             f'GRANT "{manager}" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE',
@@ -56,7 +56,7 @@ async def create(
 
     Each becomes a member of its counterpart among the roles of `template`.
     """
-    if await _exists(connection, database.group):
+    if await exists(connection, database.group):
         return
     logins = "".join(f'CREATE ROLE "{role}" NOLOGIN;' for role in database.logins)
     counterparts = zip(template.roles, database.roles, strict=True) if template is not None else ()
@@ -121,6 +121,19 @@ async def disable_migration_logins(
     )
 
 
+async def drop(connection: Connection, database: Database) -> None:
+    """Drop a database's roles; it has been dropped before, and none of them need exist."""
+    await connection.execute(f"DROP ROLE IF EXISTS {names(database.roles)}")
+
+
+async def all_exist(connection: Connection, database: Database) -> bool:
+    """Return whether every role of a database exists."""
+    found = await connection.fetchval(
+        "SELECT count(*) FROM pg_roles WHERE rolname = ANY($1)", list(database.roles)
+    )
+    return found == len(database.roles)
+
+
 async def missing_attributes(connection: Connection) -> list[str]:
     """Return which of CREATEDB and CREATEROLE the provisioner lacks."""
     row = await connection.fetchrow(
@@ -157,7 +170,8 @@ async def _can_grant(connection: Connection, manager: str, role: str) -> bool:
     )
 
 
-async def _exists(connection: Connection, name: str) -> bool:
+async def exists(connection: Connection, name: str) -> bool:
+    """Return whether there is a role of this name."""
     return await connection.fetchval("SELECT to_regrole($1)", f'"{name}"') is not None
 
 

@@ -59,6 +59,18 @@ async def record(connection: Connection, tenant_id: str, progress: MigrationProg
     )
 
 
+async def replace(connection: Connection, tenant_id: str, progress: MigrationProgress) -> None:
+    """Record what a tenant's database has, which is another one than before."""
+    await connection.execute(
+        """
+        UPDATE schema_states SET applied_number = 0, applied_at = NULL, failure = ''
+         WHERE tenant_id = $1
+        """,
+        tenant_id,
+    )
+    await record(connection, tenant_id, progress)
+
+
 async def applied_numbers(connection: Connection, tenant_id: str) -> dict[str, int]:
     """Return the last applied number of each service in one database."""
     sql = "SELECT service, applied_number FROM schema_states WHERE tenant_id = $1"

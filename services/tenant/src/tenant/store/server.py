@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.pools import Connection
-    from tenant.config import DatabaseAddress
+    from tenant.config import ProvisionerAddress
 
 APPLICATION = "tenant"
 _LOGIN_SECONDS = 10.0
@@ -29,14 +29,21 @@ _log = logging.getLogger(__name__)
 class ProvisionedServer:
     """One PostgreSQL server, on which the provisioner creates databases and roles.
 
-    The provisioner connects to the management database only.
+    `management` is the management database: the one that `address` names, unless another is given.
+    Its name begins the names of roles on every server.
     """
 
-    def __init__(self, server_id: str, address: DatabaseAddress, connections: int = 6) -> None:
+    def __init__(
+        self,
+        server_id: str,
+        address: ProvisionerAddress,
+        connections: int = 6,
+        management: Database | None = None,
+    ) -> None:
         self.server_id = server_id
         self.host = address.host
         self.port = address.port
-        self.management = Database(address.database)
+        self.management = management or Database(address.database)
         self._login = ConnectionParameters(
             host=address.host,
             port=address.port,

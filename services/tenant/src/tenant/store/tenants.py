@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from dataplane import paging
@@ -9,14 +10,15 @@ from tenant.domain.databases import Database
 from tenant.domain.tenants import Tenant, TenantState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     import asyncpg
 
     from dataplane.pools import Connection
 
 _COLUMNS = (
-    "id, name, state, generation, server_id, db_name, steward, request_id, created_at, updated_at"
+    "id, name, state, generation, server_id, server_labels, db_name, steward, request_id, "
+    "created_at, updated_at"
 )
 
 
@@ -28,14 +30,15 @@ async def insert(
     server_id: str,
     database: Database,
     encrypted_url: str,
+    server_labels: Mapping[str, str],
 ) -> Tenant | None:
     """Insert a tenant in state `creating`; None if its id or request id is in use."""
     return await _one(
         connection,
         f"""
         INSERT INTO tenants (id, request_id, name, server_id, db_name, steward, database_url,
-                             state, is_active)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 'creating', false)
+                             server_labels, state, is_active)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'creating', false)
         ON CONFLICT DO NOTHING
         RETURNING {_COLUMNS}
         """,
@@ -46,6 +49,7 @@ async def insert(
         database.name,
         database.manager,
         encrypted_url,
+        json.dumps(dict(server_labels)),
     )
 
 
@@ -71,6 +75,31 @@ async def set_state(connection: Connection, tenant_id: str, state: TenantState) 
         """,
         tenant_id,
         state.value,
+    )
+
+
+async def place(
+    connection: Connection,
+    tenant_id: str,
+    server_id: str,
+    database: Database,
+    encrypted_url: str,
+) -> Tenant | None:
+    """Let a tenant's row name another database; the generation grows. None if it is gone."""
+    return await _one(
+        connection,
+        f"""
+        UPDATE tenants
+           SET server_id = $2, db_name = $3, steward = $4, database_url = $5,
+               generation = generation + 1, updated_at = now()
+         WHERE id = $1
+        RETURNING {_COLUMNS}
+        """,
+        tenant_id,
+        server_id,
+        database.name,
+        database.manager,
+        encrypted_url,
     )
 
 
@@ -112,9 +141,10 @@ async def active_ids(connection: Connection) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def database_names(connection: Connection) -> set[str]:
-    """Return the names of the databases of all tenants."""
-    return {row["db_name"] for row in await connection.fetch("SELECT db_name FROM tenants")}
+async def database_names(connection: Connection, server_id: str) -> set[str]:
+    """Return the names of the databases of all tenants on one server."""
+    rows = await connection.fetch("SELECT db_name FROM tenants WHERE server_id = $1", server_id)
+    return {row["db_name"] for row in rows}
 
 
 async def _one(connection: Connection, sql: str, *values: object) -> Tenant | None:
@@ -129,6 +159,7 @@ def _tenant(row: asyncpg.Record) -> Tenant:
         state=TenantState(row["state"]),
         generation=row["generation"],
         server_id=row["server_id"],
+        server_labels=json.loads(row["server_labels"]),
         database=Database(row["db_name"], row["steward"]),
         request_id=row["request_id"],
         create_time=row["created_at"],

@@ -42,6 +42,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A file could not be applied. `service`, `number` and `sqlstate` tell which and why."""
     ERROR_REASON_SERVER_UNAVAILABLE: _ErrorReason.ValueType  # 9
     """The database server cannot be reached. `server_id` names it."""
+    ERROR_REASON_SERVER_NOT_FOUND: _ErrorReason.ValueType  # 10
+    """There is no such database server. `server_id` names it."""
+    ERROR_REASON_NO_SERVER_FREE: _ErrorReason.ValueType  # 11
+    """No server has the labels that were asked for and room for a tenant. `labels` names them."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -66,4 +70,8 @@ ERROR_REASON_MIGRATION_FAILED: ErrorReason.ValueType  # 8
 """A file could not be applied. `service`, `number` and `sqlstate` tell which and why."""
 ERROR_REASON_SERVER_UNAVAILABLE: ErrorReason.ValueType  # 9
 """The database server cannot be reached. `server_id` names it."""
+ERROR_REASON_SERVER_NOT_FOUND: ErrorReason.ValueType  # 10
+"""There is no such database server. `server_id` names it."""
+ERROR_REASON_NO_SERVER_FREE: ErrorReason.ValueType  # 11
+"""No server has the labels that were asked for and room for a tenant. `labels` names them."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

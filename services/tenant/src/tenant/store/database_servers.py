@@ -1,0 +1,69 @@
+"""The database servers of the installation, each with the provisioner's connections to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenant.domain.databases import Database
+from tenant.domain.servers import MAIN
+from tenant.errors import ServerNotFound
+from tenant.store import servers
+from tenant.store.server import ProvisionedServer
+
+if TYPE_CHECKING:
+    from dataplane.tenants import ManagementPool
+    from tenant.config import ProvisionerAddress
+    from tenant.domain.encryption import KeyRing
+
+_CONNECTIONS = 4
+
+
+class DatabaseServers:
+    """Finds a server by its id.
+
+    The address of `main` is a setting; the others' are in the table `db_servers`, encrypted.
+    """
+
+    def __init__(
+        self, main: ProvisionedServer, management: ManagementPool, key_ring: KeyRing
+    ) -> None:
+        self.main = main
+        self._management = management
+        self._key_ring = key_ring
+        self._others: dict[str, tuple[int, ProvisionedServer]] = {}
+
+    async def of(self, server_id: str) -> ProvisionedServer:
+        """Return a server; it need not be reachable. Raises ServerNotFound, DatabaseUnavailable."""
+        if server_id == MAIN:
+            return self.main
+        async with self._management.connection() as connection:
+            generation = await servers.generation(connection, server_id)
+            known = self._others.get(server_id)
+            if generation is None:
+                raise ServerNotFound(server_id)
+            if known is not None and known[0] == generation:
+                return known[1]
+            generation, address = await servers.address(connection, self._key_ring, server_id)
+        known = self._others.get(server_id)  # another task may have been faster
+        if known is None or known[0] < generation:
+            if known is not None:
+                known[1].close()
+            known = generation, self.at(server_id, address)
+            self._others[server_id] = known
+        return known[1]
+
+    def at(self, server_id: str, address: ProvisionerAddress) -> ProvisionedServer:
+        """Return a server that need not be registered; the caller closes it."""
+        names = Database(self.main.management.name)
+        return ProvisionedServer(server_id, address, _CONNECTIONS, names)
+
+    async def all_ids(self) -> list[str]:
+        """Return the ids of all registered servers, sorted. Raises DatabaseUnavailable."""
+        async with self._management.connection() as connection:
+            return await servers.all_ids(connection)
+
+    def close(self) -> None:
+        """Close the provisioner's connections to all servers but `main`."""
+        for _, server in self._others.values():
+            server.close()
+        self._others.clear()

@@ -1,0 +1,202 @@
+"""The table `db_servers`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from dataplane import paging
+from tenant.config import ProvisionerAddress
+from tenant.domain.servers import Server, ServerCheck, ServerState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+
+    from dataplane.pools import Connection
+    from tenant.domain.encryption import KeyRing
+    from tenant.domain.servers import ServerFacts, ServerSettings
+
+# The server with the most free places; where no limit is set, 2,000 count as its size.
+_CHOICE = """
+    SELECT s.id
+      FROM db_servers AS s
+      LEFT JOIN (SELECT server_id, count(*) AS number FROM tenants GROUP BY server_id) AS held
+        ON held.server_id = s.id
+     WHERE s.state = 'active'
+       AND s.labels || jsonb_build_object('server', s.id) @> $1::jsonb
+       AND (s.max_tenants = 0 OR coalesce(held.number, 0) < s.max_tenants)
+     ORDER BY coalesce(nullif(s.max_tenants, 0), 2000) - coalesce(held.number, 0) DESC, s.id
+     LIMIT 1
+"""
+_SERVERS = """
+    SELECT s.id, s.host, s.port, s.state, s.labels, s.max_tenants, s.connection_budget, s.version,
+           s.checks, s.created_at, s.updated_at,
+           (SELECT count(*) FROM tenants WHERE server_id = s.id) AS tenant_count
+      FROM db_servers AS s
+"""
+
+
+async def register_main(
+    connection: Connection, server_id: str, host: str, port: int, system_identifier: str
+) -> None:
+    """Record the address of the management database's server."""
+    await connection.execute(
+        """
+        INSERT INTO db_servers AS s (id, host, port, system_identifier) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (id) DO UPDATE
+           SET host = $2, port = $3, system_identifier = $4, updated_at = now()
+         WHERE (s.host, s.port, s.system_identifier) <> ($2, $3, $4)
+        """,
+        server_id,
+        host,
+        port,
+        system_identifier,
+    )
+
+
+async def set_address(
+    connection: Connection, key_ring: KeyRing, server_id: str, address: ProvisionerAddress
+) -> None:
+    """Insert a server, or replace how the provisioner logs in to it."""
+    await connection.execute(
+        """
+        INSERT INTO db_servers AS s (id, host, port, provisioner_url) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (id) DO UPDATE
+           SET host = $2, port = $3, provisioner_url = $4, generation = s.generation + 1,
+               updated_at = now()
+        """,
+        server_id,
+        address.host,
+        address.port,
+        key_ring.encrypt(address.url, *_place(server_id)),
+    )
+
+
+async def describe(
+    connection: Connection, server_id: str, wanted: ServerSettings, found: ServerFacts
+) -> None:
+    """Replace what an operator says of a server, and what was found there."""
+    await connection.execute(
+        """
+        UPDATE db_servers
+           SET labels = $2, max_tenants = $3, connection_budget = $4, version = $5,
+               system_identifier = $6, checks = $7, updated_at = now()
+         WHERE id = $1
+        """,
+        server_id,
+        json.dumps(dict(wanted.labels)),
+        wanted.max_tenants,
+        wanted.connection_budget,
+        found.version,
+        found.system_identifier,
+        json.dumps([[c.name, c.passed, c.consequence, c.remedy] for c in found.checks]),
+    )
+
+
+async def set_state(connection: Connection, server_id: str, state: ServerState) -> bool:
+    """Update a server's state; False if it is in that state already, or not registered."""
+    updated = await connection.fetchval(
+        """
+        UPDATE db_servers SET state = $2, updated_at = now()
+         WHERE id = $1 AND state <> $2
+        RETURNING true
+        """,
+        server_id,
+        state.value,
+    )
+    return updated is not None
+
+
+async def find(connection: Connection, server_id: str) -> Server | None:
+    row = await connection.fetchrow(f"{_SERVERS} WHERE s.id = $1", server_id)
+    return None if row is None else _server(row)
+
+
+async def page(connection: Connection, size: int, token: str) -> paging.Page[Server]:
+    """Return one page of servers, sorted by id."""
+    limit = size or paging.DEFAULT_SIZE
+    rows = await connection.fetch(
+        f"{_SERVERS} WHERE s.id > $1 ORDER BY s.id LIMIT $2",
+        paging.decode(token, str) or "",
+        limit + 1,
+    )
+    return paging.page(rows, limit, _server, "id")
+
+
+async def same_cluster(
+    connection: Connection, server_id: str, system_identifier: str
+) -> str | None:
+    """Return the id of another registered server that is the same cluster, if there is one."""
+    return await connection.fetchval(
+        "SELECT id FROM db_servers WHERE system_identifier = $2 AND id <> $1 LIMIT 1",
+        server_id,
+        system_identifier,
+    )
+
+
+async def system_identifier(connection: Connection, server_id: str) -> str:
+    """Return which cluster a server was when it was registered; empty if that is not known."""
+    sql = "SELECT system_identifier FROM db_servers WHERE id = $1"
+    return await connection.fetchval(sql, server_id) or ""
+
+
+async def choose(connection: Connection, labels: Mapping[str, str]) -> str | None:
+    """Return the active server with these labels that has the most free places, if there is one.
+
+    Each server has a label `server`, which is its id.
+    """
+    return await connection.fetchval(_CHOICE, json.dumps(dict(labels)))
+
+
+async def host_and_port(connection: Connection, server_id: str) -> tuple[str, int]:
+    """Return where clients connect to a server. Raises LookupError."""
+    row = await connection.fetchrow("SELECT host, port FROM db_servers WHERE id = $1", server_id)
+    if row is None:
+        raise LookupError(f"no database server {server_id} is registered")
+    return row["host"], row["port"]
+
+
+async def generation(connection: Connection, server_id: str) -> int | None:
+    """Return what counts up when a server's address changes; None if there is no such server."""
+    return await connection.fetchval("SELECT generation FROM db_servers WHERE id = $1", server_id)
+
+
+async def address(
+    connection: Connection, key_ring: KeyRing, server_id: str
+) -> tuple[int, ProvisionerAddress]:
+    """Return a server's generation and how the provisioner logs in to it."""
+    row = await connection.fetchrow(
+        "SELECT generation, provisioner_url FROM db_servers WHERE id = $1", server_id
+    )
+    if row is None:
+        raise LookupError(f"no database server {server_id} is registered")
+    url = key_ring.decrypt(row["provisioner_url"], *_place(server_id))
+    return row["generation"], ProvisionerAddress.parse(url)
+
+
+async def all_ids(connection: Connection) -> list[str]:
+    """Return the ids of all servers, sorted."""
+    return [row["id"] for row in await connection.fetch("SELECT id FROM db_servers ORDER BY id")]
+
+
+def _place(server_id: str) -> tuple[str, str]:
+    return ("db_servers.provisioner_url", server_id)
+
+
+def _server(row: asyncpg.Record) -> Server:
+    return Server(
+        server_id=row["id"],
+        host=row["host"],
+        port=row["port"],
+        state=ServerState(row["state"]),
+        labels=json.loads(row["labels"]),
+        max_tenants=row["max_tenants"],
+        connection_budget=row["connection_budget"],
+        version=row["version"],
+        checks=tuple(ServerCheck(*check) for check in json.loads(row["checks"])),
+        tenant_count=row["tenant_count"],
+        create_time=row["created_at"],
+        update_time=row["updated_at"],
+    )
