@@ -23,7 +23,7 @@ NO_RUN = "00000000-0000-0000-0000-000000000000"
 async def test_a_held_run_waits_for_its_input(client: RunsClient, files: FakeArtifacts) -> None:
     await client.pipeline()
     run = await client.run(hold=True)
-    path = input_path("acme", run.run_id)
+    path = input_path("storage/acme", run.run_id)
     with pytest.raises(Conflict) as refusal:
         await client.start(run.run_id)
     assert (reason(refusal), refusal.value.metadata["path"]) == ("INPUT_MISSING", path)
@@ -45,7 +45,7 @@ async def test_concurrent_starts_of_a_held_run_start_it_once(
 ) -> None:
     await client.pipeline()
     run = await client.run(hold=True)
-    files.files[input_path("acme", run.run_id)] = "0" * 64
+    files.files[input_path("storage/acme", run.run_id)] = "0" * 64
     await asyncio.gather(*(client.start(run.run_id) for _ in range(10)))
 
     assert await database.fetchval("SELECT count(*) FROM outbox") == 1

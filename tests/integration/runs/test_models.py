@@ -174,7 +174,7 @@ async def test_a_held_run_that_gets_no_model_any_more_stays_held(
     await ready(client, "outline")
     choice = {"outline": {"model_id": "chosen-1"}}
     run = await client.run(hold=True, step_models=choice)
-    files.files[input_path("acme", run.run_id)] = "0" * 64
+    files.files[input_path("storage/acme", run.run_id)] = "0" * 64
     models.refusals = {"outline": Incapable()}
     with pytest.raises(InvalidInput) as refusal:
         await client.start(run.run_id)

@@ -31,7 +31,7 @@ async def test_a_first_short_step_commits_the_input_and_has_the_run_running(
 
     assert worker.context is not None
     (source,) = worker.context.outputs["input"]
-    path = input_path("acme", work.run_id)
+    path = input_path("storage/acme", work.run_id)
     assert (source.path, source.digest) == (path, files.files[path])
     assert await events_of(database) == [*BEGUN, ("step", "completed")]
     assert (await worker.service.find(work.run_id)).status is RunStatus.RUNNING
@@ -46,7 +46,7 @@ async def test_of_short_steps_that_are_the_first_together_one_begins_the_run(
     perform = worker.steps.run_short_step
     await asyncio.gather(*(ActivityEnvironment().run(perform, each) for each in works))
 
-    assert files.sent.count(input_path("acme", work.run_id)) == 1
+    assert files.sent.count(input_path("storage/acme", work.run_id)) == 1
     assert await events_of(database) == [*BEGUN, *[("step", "completed")] * 8]
 
 

@@ -77,6 +77,26 @@ def test_where_case_does_not_count_names_are_lower_case() -> None:
         keys.key("acme", RUN, "draft", "artifacts/README.md")
 
 
+def test_a_tenant_keeps_the_prefix_of_its_paths_in_another_bucket_and_under_another_id() -> None:
+    moved = BucketLayout("other", {"acme-2": "storage/acme"}.get)  # pyright: ignore[reportArgumentType]
+    name = "artifacts/a.md"
+
+    key = moved.key("acme-2", RUN, "draft", name)
+
+    assert key.path == LAYOUT.key("acme", RUN, "draft", name).path
+    assert key.object_name == f"acme-2/{RUN}/draft/{name}"
+    assert moved.parse("acme-2", key.path) == key
+    assert moved.parse_object("acme-2", key.object_name) == key
+    assert moved.folder("acme-2", RUN) == f"storage/acme/{RUN}/"
+    assert moved.key("globex", RUN, "draft", name).path == f"other/globex/{RUN}/draft/{name}"
+    for foreign in (f"other/acme-2/{RUN}/draft/{name}", f"storage/acme-2/{RUN}/draft/{name}"):
+        with pytest.raises(PathInvalid):
+            moved.parse("acme-2", foreign)
+    for stray in (f"acme/{RUN}/draft/{name}", "acme-2/x", f"acme-2/../acme-2/{RUN}/draft/{name}"):
+        with pytest.raises(PathInvalid):
+            moved.parse_object("acme-2", stray)
+
+
 def test_a_folder_ends_where_the_next_name_begins() -> None:
     assert LAYOUT.folder("acme", RUN) == f"storage/acme/{RUN}/"
     assert LAYOUT.folder("acme", RUN, "draft") == f"storage/acme/{RUN}/draft/"

@@ -27,6 +27,8 @@ class DirectoryEntry:
     state: str
     """Such as `suspended`."""
     generation: int
+    path_prefix: str = ""
+    """What the paths of its files begin with; empty for the bucket's name, `/` and its id."""
 
 
 class TenantDirectory:
@@ -68,6 +70,14 @@ class TenantDirectory:
     def find(self, tenant_id: str) -> DirectoryEntry | None:
         """Return the state of a tenant; None when the directory does not know it (yet)."""
         return self._entries.get(tenant_id)
+
+    def path_prefix(self, tenant_id: str) -> str:
+        """Return what the paths of a tenant's files begin with; empty where it was never set.
+
+        A tenant that the directory does not know yet has just been created.
+        """
+        entry = self._entries.get(tenant_id)
+        return f"storage/{tenant_id}" if entry is None else entry.path_prefix
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of each tenant that changes or is removed."""
@@ -111,7 +121,7 @@ class TenantDirectory:
     def _put(self, tenant: tenant_pb2.Tenant) -> None:
         state = tenant_pb2.TenantState.Name(tenant.state).removeprefix("TENANT_STATE_").lower()
         active = tenant.state == tenant_pb2.TENANT_STATE_ACTIVE
-        entry = DirectoryEntry(active, state, tenant.generation)
+        entry = DirectoryEntry(active, state, tenant.generation, tenant.path_prefix)
         if self._entries.get(tenant.tenant_id) != entry:
             self._entries[tenant.tenant_id] = entry
             self._notify(tenant.tenant_id)

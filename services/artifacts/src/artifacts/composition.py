@@ -51,7 +51,7 @@ def compose(
     bucket: str, config: CollectorConfig, data: DataPlane, objects: ObjectStore
 ) -> Generator[Composition]:
     """Construct the service for the block, and end its threads and processes afterwards."""
-    layout, tenants = BucketLayout(bucket), data.tenants
+    layout, tenants = BucketLayout(bucket, data.directory.path_prefix), data.tenants
     threads, json_processes = ThreadPoolExecutor(_THREADS, "bodies"), JsonProcesses()
     collections = pending_work_table(COLLECTION, config.grace_seconds)
     scheduler = PendingWorkScheduler(collections, tenants, data.management)

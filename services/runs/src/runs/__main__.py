@@ -58,7 +58,7 @@ async def serve(config: Config) -> None:
         runs = Runs(
             tenants,
             PendingWorkScheduler(PENDING_WORK, tenants, data.management),
-            Artifacts(artifacts_channel),
+            Artifacts(artifacts_channel, data.directory.path_prefix),
             ModelCheck(gateway),
             launcher,
             finalizer,

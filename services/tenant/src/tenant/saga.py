@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dataplane import audit
 from tenant.domain.databases import new_tenant_database
 from tenant.domain.migrations import MigrationTarget, unpublished_services
-from tenant.domain.tenants import Tenant, TenantState
+from tenant.domain.tenants import Tenant, TenantState, path_prefix
 from tenant.errors import MigrationFailed, MigrationsUnpublished, NoServerFree, TenantNotFound
 from tenant.provisioning import new_logins
 from tenant.store import (
@@ -130,7 +130,15 @@ class TenantCreation:
             host, port = await servers.host_and_port(connection, server_id)
             url = credentials.encrypted_url(self._key_ring, tenant_id, host, port, database, own)
             tenant = await tenants.insert(
-                connection, tenant_id, request_id, name, server_id, database, url, labels
+                connection,
+                tenant_id,
+                request_id,
+                name,
+                server_id,
+                database,
+                url,
+                labels,
+                path_prefix(tenant_id),
             )
             if tenant is not None:
                 await credentials.insert(

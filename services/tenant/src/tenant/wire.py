@@ -55,6 +55,7 @@ def tenant(tenant: Tenant) -> tenant_pb2.Tenant:
         generation=tenant.generation,
         create_time=timestamp(tenant.create_time),
         update_time=timestamp(tenant.update_time),
+        path_prefix=tenant.path_prefix,
     )
 
 

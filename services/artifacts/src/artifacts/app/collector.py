@@ -192,7 +192,7 @@ class Collector:
     def _path(self, tenant_id: str, found: StoredObject) -> str | None:
         """Return the path of an object; None if its name cannot be that of a file."""
         try:
-            return self._layout.parse(tenant_id, self._layout.path_of(found.object_name)).path
+            return self._layout.parse_object(tenant_id, found.object_name).path
         except PathInvalid:
             _log.warning(
                 "an object's name is not that of a file",

@@ -46,8 +46,8 @@ class TenantExport:
         self._reader = reader
 
     def path_prefix(self, tenant_id: str) -> str:
-        """Return what the paths of a tenant's files begin with: bucket and tenant."""
-        return self._layout.path_of(tenant_id)
+        """Return what the paths of a tenant's files begin with."""
+        return self._layout.prefix(tenant_id)
 
     async def manifest(
         self, tenant_id: str, snapshot_id: str

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from artifacts.errors import NameInvalid, PathInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 _STEP = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -23,9 +27,9 @@ class ArtifactKey:
     step: str
     name: str
     object_name: str
-    """The name (S3 key) of its object in the bucket."""
+    """The name (S3 key) of its object in the bucket: `{tenant_id}/{run_id}/{step}/{name}`."""
     path: str
-    """What callers know it by: the bucket, `/` and the object name."""
+    """What callers know it by: the same, with the tenant's prefix of paths before the run."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -36,10 +40,15 @@ class ArtifactKey:
 
 
 class BucketLayout:
-    """The paths of one bucket: `{bucket}/{tenant_id}/{run_id}/{step}/{name}`."""
+    """The paths of files, `{prefix}/{run_id}/{step}/{name}`, and where their objects lie.
 
-    def __init__(self, bucket: str) -> None:
+    A tenant keeps its prefix wherever its files are brought: `prefix_of` returns it. Where that is
+    empty, it is `{bucket}/{tenant_id}`.
+    """
+
+    def __init__(self, bucket: str, prefix_of: Callable[[str], str] = lambda _: "") -> None:
         self._bucket = bucket
+        self._prefix_of = prefix_of
         self.folds_case = False
         """Whether the store ignores case in names, as some file systems do."""
 
@@ -54,19 +63,25 @@ class BucketLayout:
 
     def parse(self, tenant_id: str, path: str) -> ArtifactKey:
         """Parse a path of this tenant. Raises PathInvalid, for another tenant's path too."""
-        parts = path.split("/", 4)
-        found = self._build(*parts[1:]) if len(parts) == 5 else None
-        if found is None or found.path != path or found.tenant_id != tenant_id:
+        prefix = self.prefix(tenant_id) + "/"
+        parts = path.removeprefix(prefix).split("/", 2)
+        found = self._build(tenant_id, *parts) if len(parts) == 3 else None
+        if found is None or found.path != path:
             raise PathInvalid(path)
         return found
 
-    def path_of(self, object_name: str) -> str:
-        """Return the path of an object."""
-        return f"{self._bucket}/{object_name}"
+    def parse_object(self, tenant_id: str, object_name: str) -> ArtifactKey:
+        """Parse the name of an object of this tenant. Raises PathInvalid."""
+        rest = object_name.removeprefix(f"{tenant_id}/")
+        return self.parse(tenant_id, f"{self.prefix(tenant_id)}/{rest}")
+
+    def prefix(self, tenant_id: str) -> str:
+        """Return what the paths of a tenant's files begin with, without the `/` behind it."""
+        return self._prefix_of(tenant_id) or f"{self._bucket}/{tenant_id}"
 
     def folder(self, tenant_id: str, run_id: str, step: str = "") -> str:
         """Return the common prefix of the paths of a run, or of one of its steps."""
-        run = f"{self._bucket}/{tenant_id}/{UUID(run_id)}/"
+        run = f"{self.prefix(tenant_id)}/{UUID(run_id)}/"
         return f"{run}{step}/" if step else run
 
     def _build(self, tenant_id: str, run_id: str, step: str, name: str) -> ArtifactKey | None:
@@ -77,5 +92,6 @@ class BucketLayout:
         named = len(name) <= _NAME_LIMIT and _NAME.fullmatch(name)
         if not named or not _TENANT.fullmatch(tenant_id) or not _STEP.fullmatch(step):
             return None
-        object_name = f"{tenant_id}/{run}/{step}/{name}"
-        return ArtifactKey(tenant_id, run, step, name, object_name, self.path_of(object_name))
+        place = f"{run}/{step}/{name}"
+        path = f"{self.prefix(tenant_id)}/{place}"
+        return ArtifactKey(tenant_id, run, step, name, f"{tenant_id}/{place}", path)

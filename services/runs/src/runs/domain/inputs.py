@@ -21,8 +21,6 @@ INLINE_LIMIT = 65_536
 SETTINGS_LIMIT = 16_384
 """The most bytes of what a creator keeps with a run."""
 
-BUCKET = "storage"
-
 
 @dataclass(frozen=True, slots=True)
 class Inline:
@@ -48,14 +46,14 @@ class Held:
 RunInput = Inline | Pointer | Held
 
 
-def input_path(tenant_id: str, run_id: str) -> str:
-    """Return where the input of a run lies."""
-    return file_path(tenant_id, run_id, INPUT, "output.json")
+def input_path(prefix: str, run_id: str) -> str:
+    """Return where the input of a run lies; `prefix` is that of its tenant's paths."""
+    return file_path(prefix, run_id, INPUT, "output.json")
 
 
-def file_path(tenant_id: str, run_id: str, step: str, name: str) -> str:
-    """Return where a file of a step lies."""
-    return f"{BUCKET}/{tenant_id}/{run_id}/{step}/{name}"
+def file_path(prefix: str, run_id: str, step: str, name: str) -> str:
+    """Return where a file of a step lies; `prefix` is that of its tenant's paths."""
+    return f"{prefix}/{run_id}/{step}/{name}"
 
 
 def input_json(given: RunInput) -> dict[str, JsonValue]:

@@ -17,7 +17,7 @@ from servicekit.batches import Batcher, Limits
 from servicekit.errors import Conflict, DomainError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     import grpc
 
@@ -35,10 +35,17 @@ _FILE_TOO_LARGE = "ERROR_REASON_VALUE_TOO_LARGE"
 class Artifacts:
     """The files of runs. Calls act for the tenant and person of the call being served."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, prefix_of: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        self._prefix_of = prefix_of
         self._stub = grpc_stubs.ArtifactServiceStub(channel)
         self._uploads = upload_service_pb2_grpc.UploadServiceStub(channel)
         self._puts = Batcher(self._put_all, _PUTS)
+
+    def prefix(self, tenant_id: str) -> str:
+        """Return what the paths of a tenant's files begin with."""
+        return self._prefix_of(tenant_id) or f"storage/{tenant_id}"
 
     async def find(self, tenant_id: str, path: str) -> OutputFile | None:
         """Return what is known of a file; None if none is committed there."""

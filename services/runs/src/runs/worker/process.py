@@ -59,7 +59,11 @@ async def work(config: WorkerConfig) -> None:
         functions = FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool)
         slots = WorkerSlots(config.steps_at_once, config.tenant_share)
         activities = make_activities(
-            data, Artifacts(artifacts), LlmGateway(gateway), functions, slots
+            data,
+            Artifacts(artifacts, data.directory.path_prefix),
+            LlmGateway(gateway),
+            functions,
+            slots,
         )
         worker = make_worker(client, config.temporal.task_queue, activities.all, slots)
         async with pool.running():

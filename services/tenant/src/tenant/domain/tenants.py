@@ -36,3 +36,10 @@ class Tenant:
     request_id: str
     create_time: datetime
     update_time: datetime
+    path_prefix: str
+    """What the paths of its files begin with; empty for the bucket's name, `/` and its id."""
+
+
+def path_prefix(tenant_id: str) -> str:
+    """Return the prefix of the paths of a new tenant's files."""
+    return f"storage/{tenant_id}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, name, state, generation, server_id, server_labels, db_name, steward, request_id, "
-    "created_at, updated_at"
+    "created_at, updated_at, path_prefix"
 )
 
 
@@ -31,14 +31,15 @@ async def insert(
     database: Database,
     encrypted_url: str,
     server_labels: Mapping[str, str],
+    path_prefix: str,
 ) -> Tenant | None:
     """Insert a tenant in state `creating`; None if its id or request id is in use."""
     return await _one(
         connection,
         f"""
         INSERT INTO tenants (id, request_id, name, server_id, db_name, steward, database_url,
-                             server_labels, state, is_active)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'creating', false)
+                             server_labels, path_prefix, state, is_active)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'creating', false)
         ON CONFLICT DO NOTHING
         RETURNING {_COLUMNS}
         """,
@@ -50,6 +51,7 @@ async def insert(
         database.manager,
         encrypted_url,
         json.dumps(dict(server_labels)),
+        path_prefix,
     )
 
 
@@ -164,4 +166,5 @@ def _tenant(row: asyncpg.Record) -> Tenant:
         request_id=row["request_id"],
         create_time=row["created_at"],
         update_time=row["updated_at"],
+        path_prefix=row["path_prefix"],
     )

@@ -60,6 +60,7 @@ class Tenant(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PATH_PREFIX_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant's id, chosen at creation."""
     name: _builtins.str
@@ -72,6 +73,10 @@ class Tenant(_message.Message):
     """The database server that holds the tenant, by its id in the registry."""
     generation: _builtins.int
     """Counts up whenever the tenant's connections must be made anew: at creation, suspension, resumption and rotation of keys."""
+    path_prefix: _builtins.str
+    """What the paths of the tenant's files begin with, before the run, such as `storage/acme`. It never changes, wherever the tenant is moved to or
+    imported under whatever id. Empty for tenants created by earlier releases: the name of the bucket, `/` and the tenant's id.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant was created."""
@@ -91,10 +96,11 @@ class Tenant(_message.Message):
         generation: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        path_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "database", b"database", "generation", b"generation", "name", b"name", "server_id", b"server_id", "state", b"state", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "database", b"database", "generation", b"generation", "name", b"name", "path_prefix", b"path_prefix", "server_id", b"server_id", "state", b"state", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,7 +99,7 @@ class Runs:
                 return run
             facts = await _facts(connection, run.pipeline, run.pipeline_version)
             parameters = await runs.find_parameters(connection, run_id)
-        path = input_path(tenant_id, run.run_id)
+        path = input_path(self._artifacts.prefix(tenant_id), run.run_id)
         file = await self._artifacts.find(tenant_id, path)
         if file is None:
             raise InputMissing(path)

@@ -68,7 +68,8 @@ class BufferedFiles:
 
         A file of the same name that is kept already stays, and is returned.
         """
-        path = file_path(tenant_id, draft.run_id, draft.step, draft.name)
+        prefix = self._artifacts.prefix(tenant_id)
+        path = file_path(prefix, draft.run_id, draft.step, draft.name)
         kept = self._files.get(path)
         if kept is None:
             file = OutputFile(path, hashlib.sha256(data).hexdigest(), "", {})

@@ -1,0 +1,1 @@
+"""Bundles: everything of one tenant, as a directory or a tar."""
