@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataplane.migrations import MigrationMalformed, publish, read_migrations
+from dataplane.migrations import MigrationMalformed, least_number, publish, read_migrations
 from interceptor.server import Server, bind
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
 from nagaya_local.machine.ports import free_port
@@ -59,6 +59,22 @@ def test_a_file_for_both_targets_is_counted_for_each(tmp_path: Path) -> None:
     assert found[0].digest == found[1].digest == hashlib.sha256(shared.encode()).hexdigest()
 
 
+def test_a_service_needs_its_last_file_but_for_those_it_can_do_without(tmp_path: Path) -> None:
+    assert least_number(read_migrations(tmp_path)) == 0
+    write(
+        tmp_path,
+        _0001_work="-- target: management\n",
+        _0002_work="-- target: management\n",
+        _0001_runs="-- target: tenant\n",
+    )
+    assert least_number(read_migrations(tmp_path)) == 1
+    optional = "-- target: tenant\n-- transaction: none\n-- behind: served\nDROP INDEX"
+    write(tmp_path, _0002_index=optional)
+    assert least_number(read_migrations(tmp_path)) == 1
+    write(tmp_path, _0003_more="-- target: tenant\n")
+    assert least_number(read_migrations(tmp_path)) == 3
+
+
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
@@ -66,6 +82,8 @@ def test_a_file_for_both_targets_is_counted_for_each(tmp_path: Path) -> None:
         ({"_0001_a": "-- target: both\n"}, "0001_a.sql: the header"),
         ({"_0001_a": "-- target: tenant\n-- target: tenant\n"}, "0001_a.sql: the header"),
         ({"_0001_a": "-- target: tenant\n-- requires: runs\n"}, "0001_a.sql: `-- requires: runs`"),
+        ({"_0001_a": "-- target: tenant\n-- transaction: x\n"}, "`-- transaction` can only be"),
+        ({"_0001_a": "-- target: tenant\n-- behind: no\n"}, "`-- behind` can only be `served`"),
         ({"_1_a": "-- target: tenant\n"}, "1_a.sql: the name"),
         ({"_0002_a": "-- target: tenant\n"}, r"the numbers for tenant are \[2\]"),
         (

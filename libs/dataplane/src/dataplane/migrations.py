@@ -14,13 +14,14 @@ from servicekit.errors import StartRefused, Unavailable
 from servicekit.retries import Backoff, RetryLog, retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import grpc
 
 _NAME = re.compile(r"(\d{4})_([a-z][a-z0-9_]{0,62})\.sql")
-_HEADER = re.compile(r"--\s*(target|requires):\s*(.*?)\s*")
+_HEADER = re.compile(r"--\s*(target|requires|transaction|behind):\s*(.*?)\s*")
+_VALUES = {"transaction": "none", "behind": "served"}  # of the headers that can say one thing only
 _REQUIREMENT = re.compile(r"([a-z][a-z-]{0,30}) (\d{1,4})")
 _TARGETS = {
     "tenant": schema_pb2.MIGRATION_TARGET_TENANT,
@@ -47,13 +48,17 @@ class Migration:
     sql: str
     digest: str
     """sha256 of the file, 64 hexadecimal digits."""
+    needed: bool = True
+    """Whether the service refuses a tenant whose database lacks it."""
 
 
 def read_migrations(folder: Path) -> tuple[Migration, ...]:
     """Read a folder's files `NNNN_name.sql`, by target and number. Raises MigrationMalformed.
 
     A file begins with `-- target: tenant`, `-- target: management` or both, and perhaps lines such
-    as `-- requires: runs 1`. The numbers of a target are 1, 2, 3 and so on without a gap.
+    as `-- requires: runs 1`, `-- transaction: none` (only indexes are built or dropped, beside
+    running writes) and `-- behind: served` (tenants without it are served). The numbers of a target
+    are 1, 2, 3 and so on without a gap.
     """
     read = chain.from_iterable(map(_read, folder.glob("*.sql")))
     found = sorted(read, key=lambda migration: (migration.target, migration.number))
@@ -62,6 +67,11 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
         if numbers != list(range(1, len(numbers) + 1)):
             raise MigrationMalformed(f"{folder}: the numbers for {target} are {numbers}")
     return tuple(found)
+
+
+def least_number(migrations: Iterable[Migration]) -> int:
+    """Return the last migration of a tenant's database without which a service cannot serve it."""
+    return max((m.number for m in migrations if m.needed and m.target == "tenant"), default=0)
 
 
 async def publish(
@@ -103,18 +113,27 @@ def _read(path: Path) -> list[Migration]:
     content = path.read_bytes()
     targets: list[str] = []
     requires: list[tuple[str, int]] = []
-    for line in content.decode().splitlines():
-        if not line.startswith("--"):
-            break
-        header = _HEADER.fullmatch(line)
-        if header is not None and header[1] == "target":
+    needed = True
+    for header in _headers(content.decode()):
+        if header[1] == "target":
             targets.append(header[2])
-        elif header is not None:
+        elif header[1] == "requires":
             requires.append(_requirement(path, header[2]))
+        elif header[2] != _VALUES[header[1]]:
+            raise MigrationMalformed(f"{path}: `-- {header[1]}` can only be `{_VALUES[header[1]]}`")
+        needed = needed and header[1] != "behind"
     if not targets or len(set(targets)) < len(targets) or not _TARGETS.keys() >= set(targets):
         raise MigrationMalformed(f"{path}: the header names no target: tenant, management or both")
     number, sql, digest = int(named[1]), content.decode(), hashlib.sha256(content).hexdigest()
-    return [Migration(number, named[2], t, tuple(requires), sql, digest) for t in targets]
+    return [Migration(number, named[2], t, tuple(requires), sql, digest, needed) for t in targets]
+
+
+def _headers(sql: str) -> Iterator[re.Match[str]]:
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            return
+        if (header := _HEADER.fullmatch(line)) is not None:
+            yield header
 
 
 def _requirement(path: Path, text: str) -> tuple[str, int]:

@@ -100,15 +100,20 @@ class DataPlane:
 
 @asynccontextmanager
 async def connect_data_plane(
-    tenant_channel: grpc.aio.Channel, service_name: str, budget: int = DEFAULT_BUDGET
+    tenant_channel: grpc.aio.Channel,
+    service_name: str,
+    budget: int = DEFAULT_BUDGET,
+    least_migration: int = 0,
 ) -> AsyncGenerator[DataPlane]:
     """Follow the registry of tenants, and open pools for the databases that it names.
 
     Their audit entries are chained in the background, a last time when the block ends.
-    `budget` is how many connections this process may hold open to one database server.
+    `budget` is how many connections this process may hold open to one database server. A tenant
+    whose database lacks the service's migration `least_migration` is refused as not active.
     """
     directory = TenantDirectory(tenant_channel)
-    databases = Databases(_resolver(tenant_channel), service_name, budget, directory)
+    resolve = _resolver(tenant_channel, least_migration)
+    databases = Databases(resolve, service_name, budget, directory)
     chainer = AuditChainer(databases)
     directory.start()
     try:
@@ -127,16 +132,22 @@ def _named(tenant_id: str) -> str:
     return tenant_id
 
 
-def _resolver(tenant_channel: grpc.aio.Channel) -> Callable[[str], Awaitable[ConnectionParameters]]:
+def _resolver(
+    tenant_channel: grpc.aio.Channel, least_migration: int
+) -> Callable[[str], Awaitable[ConnectionParameters]]:
     stub = connection_service_pb2_grpc.ConnectionServiceStub(tenant_channel)
 
     async def resolve(tenant_id: str) -> ConnectionParameters:
-        request = connection_service_pb2.ResolveConnectionRequest(tenant_id=tenant_id)
+        request = connection_service_pb2.ResolveConnectionRequest(
+            tenant_id=tenant_id, least_migration=least_migration
+        )
         try:
             response = await stub.ResolveConnection(request, timeout=_RESOLVE_SECONDS)
         except NotFound:
             raise TenantNotFound("there is no such tenant") from None
         except Conflict as error:
+            if error.reason == "ERROR_REASON_TENANT_BEHIND":
+                raise TenantNotActive(error.message, state="behind") from None
             if error.reason != "ERROR_REASON_TENANT_NOT_READY":
                 raise DatabaseUnavailable(error.message) from error
             state = error.metadata.get("state", "not ready")

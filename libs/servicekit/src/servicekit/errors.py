@@ -200,10 +200,13 @@ class RequestTooLarge(SharedError, LimitExceeded):
 
 
 class TenantNotActive(SharedError, Conflict):
-    """The tenant is suspended, or is still being created."""
+    """The tenant is suspended, is still being created, or lacks a migration."""
 
     reason = "ERROR_REASON_TENANT_NOT_ACTIVE"
-    hint = "Resume the tenant with ResumeTenant, or finish its creation with CreateTenant."
+    hint = (
+        "Resume the tenant with ResumeTenant, or finish its creation with CreateTenant; one that "
+        "is behind is served once its database is migrated."
+    )
 
 
 class DatabaseUnavailable(SharedError, Unavailable):

@@ -19,17 +19,18 @@ async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     telemetry.start("artifacts", config.server)
     signer = WorkloadSigner.from_file("artifacts", config.server.workload_key_file)
+    files = migrations.read_migrations(MIGRATIONS)
+    least = migrations.least_number(files)
     async with (
         open_channel(config.tenant_address, signer) as tenant,
-        connect_data_plane(tenant, "artifacts", config.connections) as data,
+        connect_data_plane(tenant, "artifacts", config.connections, least) as data,
         ObjectStore(config.store) as objects,
     ):
         with compose(config.store.bucket, config.collector, data, objects) as service:
 
             async def prepare() -> None:
                 service.layout.folds_case = await wait_for_store(objects)
-                own = migrations.read_migrations(MIGRATIONS)
-                await migrations.publish(tenant, "artifacts", own)
+                await migrations.publish(tenant, "artifacts", files)
                 await data.ready()
                 service.collector.start()
 

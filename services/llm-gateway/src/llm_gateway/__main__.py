@@ -24,10 +24,12 @@ _log = logging.getLogger(__name__)
 async def serve(config: Config) -> None:
     telemetry.start(SERVICE, config.server)
     signer = WorkloadSigner.from_file(SERVICE, config.server.workload_key_file)
+    files = migrations.read_migrations(MIGRATIONS)
+    least = migrations.least_number(files)
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
-        connect_data_plane(tenant, SERVICE, config.connections) as data,
+        connect_data_plane(tenant, SERVICE, config.connections, least) as data,
         compose(config, data, artifacts) as service,
         service.in_flight.renewing_leases(),
         AsyncExitStack() as background,
@@ -35,7 +37,7 @@ async def serve(config: Config) -> None:
         retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
 
         async def prepare() -> None:
-            await migrations.publish(tenant, SERVICE, migrations.read_migrations(MIGRATIONS))
+            await migrations.publish(tenant, SERVICE, files)
             await data.ready()
             await retry(service.cache.refresh, TRANSIENT, retry_log)
             await background.enter_async_context(service.cache.following())

@@ -45,12 +45,13 @@ async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     telemetry.start("runs", config.server)
     signer = WorkloadSigner.from_file("runs", config.server.workload_key_file)
+    least = migrations.least_number(migrations.read_migrations(MIGRATIONS))
     launcher = Launcher(await connect(config.temporal), config.temporal.task_queue)
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts_channel,
         open_channel(config.llm_gateway_address, signer) as gateway_channel,
-        connect_data_plane(tenant, "runs", config.connections) as data,
+        connect_data_plane(tenant, "runs", config.connections, least) as data,
     ):
         tenants = data.tenants
         gateway = LlmGateway(gateway_channel)

@@ -14,6 +14,7 @@ DomainError
 │   ├── MigrationFailed
 │   ├── MigrationsUnpublished
 │   ├── NoServerFree
+│   ├── TenantBehind
 │   └── TenantNotReady
 └── Unavailable
     └── ServerUnavailable
@@ -129,6 +130,22 @@ class NoServerFree(Conflict):
         said = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         asked = f" with the labels {said}" if said else ""
         super().__init__(f"no database server{asked} has room for a tenant", labels=said)
+
+
+class TenantBehind(Conflict):
+    """A tenant's database lacks a migration that a service cannot serve it without."""
+
+    reason = "ERROR_REASON_TENANT_BEHIND"
+    hint = "GetSchemaStatus tells what failed there; ResumeRollout or CreateRollout goes on."
+
+    def __init__(self, tenant_id: str, service: str, applied: int, needed: int) -> None:
+        super().__init__(
+            f"the database of {tenant_id} has migration {applied} of {service}, not {needed}",
+            tenant_id=tenant_id,
+            service=service,
+            applied=str(applied),
+            needed=str(needed),
+        )
 
 
 class TenantNotReady(Conflict):

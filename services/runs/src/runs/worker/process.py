@@ -7,8 +7,9 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
+from dataplane.migrations import least_number, read_migrations
 from dataplane.tenants import connect_data_plane
-from runs.config import WorkerConfig
+from runs.config import MIGRATIONS, WorkerConfig
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
@@ -42,6 +43,7 @@ async def work(config: WorkerConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    least = least_number(read_migrations(MIGRATIONS))
     signer = WorkloadSigner.from_file("runs", config.process.workload_key_file)
     async with (
         open_channel(config.tenant_address, signer, peer="tenant") as tenant,
@@ -49,7 +51,7 @@ async def work(config: WorkerConfig) -> None:
             config.artifacts_address, signer, peer="artifacts", streaming=True
         ) as artifacts,
         open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
-        connect_data_plane(tenant, "runs", config.connections) as data,
+        connect_data_plane(tenant, "runs", config.connections, least) as data,
     ):
         client = await _unless_stopped(stop, _client(config, data))
         if client is None:

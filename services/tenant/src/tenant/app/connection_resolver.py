@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dataplane.pools import ConnectionParameters
 from tenant.domain.tenants import TenantState
-from tenant.errors import MigrationsUnpublished, TenantNotFound, TenantNotReady
-from tenant.store import credentials, published_migrations, servers, tenants
+from tenant.errors import MigrationsUnpublished, TenantBehind, TenantNotFound, TenantNotReady
+from tenant.store import credentials, published_migrations, schema_states, servers, tenants
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -36,11 +36,13 @@ class ConnectionResolver:
         self._processes = processes
         self._own_connections = min(self._share(connections_per_role), _OWN_CONNECTIONS)
 
-    async def resolve(self, service: str, tenant_id: str) -> ConnectionParameters:
+    async def resolve(
+        self, service: str, tenant_id: str, least_migration: int = 0
+    ) -> ConnectionParameters:
         """Return how a service connects to a tenant's database; to the management one when empty.
 
         `connection_limit` is one process's share of the limit of the service's role. Raises
-        TenantNotFound, TenantNotReady, MigrationsUnpublished.
+        TenantNotFound, TenantNotReady, TenantBehind, MigrationsUnpublished.
         """
         async with self._management.connection() as connection:
             if not await published_migrations.any_of_service(connection, service):
@@ -48,6 +50,9 @@ class ConnectionResolver:
             if not tenant_id:
                 return await self._management_parameters(connection, service)
             tenant = await self._active(connection, tenant_id)
+            applied = (await schema_states.applied_numbers(connection, tenant_id)).get(service, 0)
+            if applied < least_migration:
+                raise TenantBehind(tenant_id, service, applied, least_migration)
             found = await credentials.of_tenant(connection, self._key_ring, tenant_id)
             password, limit = found[service].password, self._share(found[service].connection_limit)
             return await self._parameters(connection, tenant, service, password, limit)

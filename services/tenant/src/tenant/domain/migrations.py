@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tenant.domain.concurrent_indexes import INDEX_STATEMENTS, IndexStatement
 from tenant.domain.databases import SERVICES
 from tenant.domain.statements import statements
 from tenant.errors import MigrationChanged, MigrationInvalid
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _ANY_NUMBER = 1_000_000
+_TRANSACTION = re.compile(r"--\s*transaction:\s*(.*?)\s*")
 
 
 class MigrationTarget(StrEnum):
@@ -48,17 +52,32 @@ class Migration:
         sql: str,
     ) -> Migration:
         """Check one file. Raises MigrationInvalid."""
+        transactional = _is_transactional(number, name, sql)
         for statement in statements(sql):
-            command = statement.forbidden_command()
-            if command:
+            text = sql[statement.start : statement.end]
+            problem = statement.forbidden_command()
+            if not problem and not transactional and IndexStatement.parse(text) is None:
+                problem = f"without a transaction anything but {INDEX_STATEMENTS}"
+            if problem:
                 where = f"migration {number} ({name}), line {statement.line}"
-                raise MigrationInvalid(f"{where}: {command} is not allowed", number, statement.line)
+                raise MigrationInvalid(f"{where}: {problem} is not allowed", number, statement.line)
         required = tuple(requires)
         for other, _ in required:
             if other not in SERVICES or other == service:
                 raise MigrationInvalid(f"migration {number} cannot require {other}", number)
         digest = hashlib.sha256(sql.encode()).hexdigest()
         return cls(service, target, number, name, required, sql, digest)
+
+    @property
+    def transactional(self) -> bool:
+        """Whether the file is applied in one transaction, its record included."""
+        return _is_transactional(self.number, self.name, self.sql)
+
+    @property
+    def index_statements(self) -> list[IndexStatement]:
+        """The statements of a file that is applied without a transaction."""
+        parsed = (IndexStatement.parse(self.sql[s.start : s.end]) for s in statements(self.sql))
+        return [statement for statement in parsed if statement is not None]
 
 
 def check_numbers(migrations: Iterable[Migration]) -> None:
@@ -167,6 +186,20 @@ def _check_requirements(migrations: Iterable[Migration]) -> None:
                 raise MigrationInvalid(
                     f"migration {number} of {service} requires what itself waits for it", number
                 )
+
+
+def _is_transactional(number: int, name: str, sql: str) -> bool:
+    """Read `-- transaction: none` of a file's first lines. Raises MigrationInvalid."""
+    for place, line in enumerate(io.StringIO(sql), 1):
+        if not line.startswith("--"):
+            break
+        header = _TRANSACTION.fullmatch(line.rstrip("\n"))
+        if header is not None and header[1] != "none":
+            where = f"migration {number} ({name}), line {place}"
+            raise MigrationInvalid(f"{where}: `transaction` can only be `none`", number, place)
+        if header is not None:
+            return False
+    return True
 
 
 def _last_numbers(migrations: Iterable[Migration]) -> dict[str, int]:

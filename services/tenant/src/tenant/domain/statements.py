@@ -39,6 +39,10 @@ class Statement:
     """
 
     line: int
+    start: int
+    """Where its first bare word begins in the SQL."""
+    end: int = 0
+    """Where it ends, before its semicolon."""
     first: list[str] = field(default_factory=list[str])  # two at most
     last: str = ""
     stream: str = ""  # STDIN or STDOUT, whichever came first
@@ -77,13 +81,15 @@ def statements(sql: str) -> Iterator[Statement]:
         if kind == "word":
             if current is None:
                 line, counted = line + sql.count("\n", counted, start), start
-                current = Statement(line)
+                current = Statement(line, start)
             atomic += current.add(text.upper(), atomic)
         elif kind == "end" and not atomic:
             if current is not None:
+                current.end = start
                 yield current
             current = None
     if current is not None:
+        current.end = len(sql)
         yield current
 
 

@@ -17,6 +17,7 @@ from tenant.domain.schema import MigrationFailure, MigrationProgress
 from tenant.errors import ServerUnavailable
 from tenant.store import applied_migrations, roles
 from tenant.store.applied_migrations import TransactionEnded
+from tenant.store.concurrent_indexes import IndexInvalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from tenant.domain.migrations import Migration
     from tenant.store.server import ProvisionedServer
 
-_LOCK_TIMEOUT = "2s"
+# What a tenant's calls may be held up: they queue behind a statement that waits for its lock. After
+# that they have the table for longer than they were held up.
+_LOCK_TIMEOUT = "500ms"
 _LOCK_SECONDS = 10.0
-_LOCK_BACKOFF = Backoff(0.2, 1.0)
+_LOCK_BACKOFF = Backoff(1.0, 4.0)
 _LOCK_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _CLOSE_SECONDS = 5
 # The password has 256 random bits and is valid for minutes: iterations would not protect it more.
@@ -57,7 +60,7 @@ class Migrator:
         A migration that fails stops its own service, and those that require it. Raises
         ServerUnavailable.
         """
-        async with _sessions(server, database, services) as sessions:
+        async with migration_sessions(server, database, services) as sessions:
             try:
                 return await self._apply_all(migrations, sessions)
             except Exception as error:
@@ -75,13 +78,18 @@ class Migrator:
         failed: dict[str, MigrationFailure] = {}
         pending = [migration for migration in migrations if migration.service in sessions]
         while (migration := next_migration(pending, numbers, failed)) is not None:
-            session = sessions[migration.service]
-            failure = await self._apply(session, migration)
+            failure = await self._apply(sessions[migration.service], migration)
+            if failure is not None and await self._is_applied(reader, migration):
+                failure = None  # by a process that was killed, while this one waited for its locks
             if failure is None:
                 numbers[migration.service] = migration.number
             else:
                 failed[migration.service] = failure
         return MigrationProgress(await applied_migrations.last_by_service(reader), failed)
+
+    async def _is_applied(self, reader: Connection, migration: Migration) -> bool:
+        last = (await applied_migrations.last_by_service(reader)).get(migration.service)
+        return last is not None and last.number >= migration.number
 
     async def _apply(self, session: Connection, migration: Migration) -> MigrationFailure | None:
         """Apply one migration; return the failure if there is one."""
@@ -95,7 +103,7 @@ class Migrator:
                 backoff=_LOCK_BACKOFF,
                 timeout_seconds=_LOCK_SECONDS,
             )
-        except (asyncpg.PostgresError, TransactionEnded) as error:
+        except (asyncpg.PostgresError, TransactionEnded, IndexInvalid) as error:
             if isinstance(error, _CONNECTION_ERRORS) or failures.is_unavailable(error, session):
                 raise
             return MigrationFailure(migration, str(error.sqlstate), str(error))
@@ -103,10 +111,14 @@ class Migrator:
 
 
 @asynccontextmanager
-async def _sessions(
+async def migration_sessions(
     server: ProvisionedServer, database: Database, services: Collection[str]
 ) -> AsyncGenerator[dict[str, Connection]]:
-    """Open a session of each service's migration role; disable their logins afterwards."""
+    """Open a session of each service's migration role; disable their logins afterwards.
+
+    The caller holds the lock of the database: sessions of the same role that are left there by a
+    killed process are ended. Raises ServerUnavailable.
+    """
     passwords = {service: new_password() for service in services}
     verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
     sessions: dict[str, Connection] = {}
@@ -116,6 +128,7 @@ async def _sessions(
         sessions[service] = session = await server.login(
             database.name, role, password, lock_timeout=_LOCK_TIMEOUT
         )
+        await applied_migrations.end_other_sessions(session)
         if service != "tenant":  # whose migrations grant each privilege by name
             await applied_migrations.set_default_privileges(session, database.runtime(service))
 

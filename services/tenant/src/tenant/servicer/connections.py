@@ -23,5 +23,7 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
     async def ResolveConnection(
         self, request: pb.ResolveConnectionRequest, context: Context
     ) -> pb.ResolveConnectionResponse:
-        parameters = await self._resolver.resolve(calling_service(), request.tenant_id)
+        parameters = await self._resolver.resolve(
+            calling_service(), request.tenant_id, request.least_migration
+        )
         return pb.ResolveConnectionResponse(connection=wire.connection(parameters))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from tenant.domain.schema import AppliedMigration
+from tenant.store import concurrent_indexes
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -35,10 +36,25 @@ async def last_by_service(connection: Connection) -> dict[str, AppliedMigration]
 
 
 async def apply(connection: Connection, migration: Migration) -> None:
-    """Apply one migration and record it, in one transaction.
+    """Apply one migration and record it, in one transaction if it is a transactional one.
 
-    Raises asyncpg.PostgresError or TransactionEnded.
+    Of another one each statement is run unless it has been; the record follows when all are done.
+    Raises asyncpg.PostgresError, TransactionEnded or IndexInvalid.
     """
+    if migration.transactional:
+        await _apply_transaction(connection, migration)
+        return
+    for statement in migration.index_statements:
+        await concurrent_indexes.run(connection, statement)
+    await connection.execute(
+        "SELECT public.nagaya_note_migration($1, $2, $3)",
+        migration.number,
+        migration.name,
+        migration.digest,
+    )
+
+
+async def _apply_transaction(connection: Connection, migration: Migration) -> None:
     async with connection.transaction():
         before = await connection.fetchval("SELECT pg_current_xact_id()::text")
         await connection.execute(migration.sql)
@@ -52,6 +68,21 @@ async def apply(connection: Connection, migration: Migration) -> None:
         )
         if before != after:
             raise TransactionEnded("the file ends its transaction")
+
+
+async def end_other_sessions(connection: Connection) -> None:
+    """End all other sessions of the role; they are of a process that was killed.
+
+    A server finishes the statement of a client that is gone. Building an index takes hours, so
+    nobody waits for it: it is rolled back, or leaves an index that is not valid.
+    """
+    await connection.execute(
+        """
+        SELECT pg_terminate_backend(pid, 5000)
+          FROM pg_stat_activity
+         WHERE usename = session_user AND datname = current_database() AND pid <> pg_backend_pid()
+        """
+    )
 
 
 async def set_default_privileges(connection: Connection, runtime_role: str) -> None:

@@ -22,16 +22,22 @@ class ResolveConnectionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEAST_MIGRATION_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant whose database to reach, or empty for the management database."""
+    least_migration: _builtins.int
+    """The last of the caller's own migrations without which it cannot serve a tenant; 0 when it serves any. Not looked at for the
+    management database.
+    """
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
+        least_migration: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["least_migration", b"least_migration", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,7 @@ class ConnectionServiceServicer:
 
         Errors:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BEHIND`: the tenant's database lacks the migration `least_migration`.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: the calling service has not published its migrations yet.
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         """

@@ -21,6 +21,7 @@ class ConnectionServiceStub:
 
     Errors:
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BEHIND`: the tenant's database lacks the migration `least_migration`.
     - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: the calling service has not published its migrations yet.
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
     """
@@ -38,6 +39,7 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BEHIND`: the tenant's database lacks the migration `least_migration`.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: the calling service has not published its migrations yet.
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         """

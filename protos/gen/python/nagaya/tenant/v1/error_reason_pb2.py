@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xb2\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_TENANT_EXISTS\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_READY\x10\x04\x12\'\n#ERROR_REASON_MIGRATIONS_UNPUBLISHED\x10\x05\x12\"\n\x1e\x45RROR_REASON_MIGRATION_CHANGED\x10\x06\x12\"\n\x1e\x45RROR_REASON_MIGRATION_INVALID\x10\x07\x12!\n\x1d\x45RROR_REASON_MIGRATION_FAILED\x10\x08\x12#\n\x1f\x45RROR_REASON_SERVER_UNAVAILABLE\x10\t\x12!\n\x1d\x45RROR_REASON_SERVER_NOT_FOUND\x10\n\x12\x1f\n\x1b\x45RROR_REASON_NO_SERVER_FREE\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xd2\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_TENANT_EXISTS\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_READY\x10\x04\x12\'\n#ERROR_REASON_MIGRATIONS_UNPUBLISHED\x10\x05\x12\"\n\x1e\x45RROR_REASON_MIGRATION_CHANGED\x10\x06\x12\"\n\x1e\x45RROR_REASON_MIGRATION_INVALID\x10\x07\x12!\n\x1d\x45RROR_REASON_MIGRATION_FAILED\x10\x08\x12#\n\x1f\x45RROR_REASON_SERVER_UNAVAILABLE\x10\t\x12!\n\x1d\x45RROR_REASON_SERVER_NOT_FOUND\x10\n\x12\x1f\n\x1b\x45RROR_REASON_NO_SERVER_FREE\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_TENANT_BEHIND\x10(b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.error_reas
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=58
-  _globals['_ERRORREASON']._serialized_end=492
+  _globals['_ERRORREASON']._serialized_end=524
 # @@protoc_insertion_point(module_scope)

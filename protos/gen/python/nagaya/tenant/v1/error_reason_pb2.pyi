@@ -46,6 +46,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such database server. `server_id` names it."""
     ERROR_REASON_NO_SERVER_FREE: _ErrorReason.ValueType  # 11
     """No server has the labels that were asked for and room for a tenant. `labels` names them."""
+    ERROR_REASON_TENANT_BEHIND: _ErrorReason.ValueType  # 40
+    """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -74,4 +76,6 @@ ERROR_REASON_SERVER_NOT_FOUND: ErrorReason.ValueType  # 10
 """There is no such database server. `server_id` names it."""
 ERROR_REASON_NO_SERVER_FREE: ErrorReason.ValueType  # 11
 """No server has the labels that were asked for and room for a tenant. `labels` names them."""
+ERROR_REASON_TENANT_BEHIND: ErrorReason.ValueType  # 40
+"""The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
