@@ -53,13 +53,14 @@ class Kind:
         return self.name.replace(" ", "-")
 
 
-def _function(step: str, after: str, *, short: bool = False) -> pipeline_pb2.StepSpec:
-    return pipeline_pb2.StepSpec(
-        step=step,
-        needs=[after],
-        map=pipeline_pb2.MapSpec(step="input"),
-        function=pipeline_pb2.FunctionStep(function="constant", short=short),
+def _function(
+    step: str, after: str, *, short: bool = False, by_element: bool = False
+) -> pipeline_pb2.StepSpec:
+    function = pipeline_pb2.FunctionStep(
+        function="constant", short=short, element_outputs=[after] if by_element else []
     )
+    over = pipeline_pb2.MapSpec(step="input")
+    return pipeline_pb2.StepSpec(step=step, needs=[after], map=over, function=function)
 
 
 def _llm(step: str, needs: Sequence[str], text: pipeline_pb2.Binding) -> pipeline_pb2.StepSpec:
@@ -83,7 +84,7 @@ _EXTRACTED = pipeline_pb2.Binding(
 INVOICE = (
     _llm("extract", ["input"], _ELEMENT),
     _llm("check", ["input", "extract"], _EXTRACTED),
-    _function("book", "check"),
+    _function("book", "check", by_element=True),
 )
 KINDS = (
     Kind("short", 100, [_function("each", "input", short=True)], rounds=5, goal=None),
@@ -104,7 +105,7 @@ async def main() -> int:
         ours = Client.connect(local_stack_settings(stack.layout.root))
         for client in (former, ours):
             blocks.push_async_callback(client.close)
-            await _prepare(client, mock)
+            await _prepare(client, mock, former=client is former)
         return await _compare(former, ours)
 
 
@@ -150,7 +151,7 @@ async def _seconds(client: Client, kind: Kind, elements: int) -> float:
     return time.monotonic() - began
 
 
-async def _prepare(client: Client, mock: Mock) -> None:
+async def _prepare(client: Client, mock: Mock, *, former: bool) -> None:
     await create_tenant(client, TENANT)
     await ask_mock(client, mock)
     for step in INVOICE:
@@ -162,9 +163,20 @@ async def _prepare(client: Client, mock: Mock) -> None:
                 tenant_id=TENANT,
                 request_id=kind.pipeline,
                 pipeline=kind.pipeline,
-                spec=pipeline_pb2.PipelineSpec(steps=kind.steps),
+                spec=pipeline_pb2.PipelineSpec(
+                    steps=map(_of_former_build, kind.steps) if former else kind.steps
+                ),
             )
         )
+
+
+def _of_former_build(step: pipeline_pb2.StepSpec) -> pipeline_pb2.StepSpec:
+    """Return a step without what that build does not know: there all functions wait for all."""
+    known = pipeline_pb2.StepSpec()
+    known.CopyFrom(step)
+    if step.HasField("function"):
+        known.function.ClearField("element_outputs")
+    return known
 
 
 if __name__ == "__main__":

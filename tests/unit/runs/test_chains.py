@@ -115,6 +115,18 @@ def test_functions_may_use_all_elements_so_they_wait_for_all() -> None:
     assert divided(llm("one", **OVER), function("two", "one", **OVER)) == ["one", "two"]
 
 
+def test_functions_that_use_the_same_element_only_follow_for_each_element() -> None:
+    one, two = llm("one", **OVER), llm("two", "one", bindings=SAME, **OVER)
+    by_element = {"function": "copy", "element_outputs": ["two"]}
+    three = function("three", "two", **OVER)
+    three["function"] = by_element
+
+    assert divided(one, two, three) == ["one two three"]
+    assert divided(one, two, {**three, "map": {"step": "two"}}) == ["one two three"]
+    assert divided(one, two, {**three, "needs": ["one", "two"]}) == ["one two", "three"]
+    assert divided(one, two, {**three, "when": "true"}) == ["one two", "three"]
+
+
 def test_a_mapped_step_is_in_no_chain_with_one_that_is_not() -> None:
     assert divided(function("a"), function("b", "a", map={"step": "a"}), function("c", "b")) == [
         "a",

@@ -51,6 +51,12 @@ EVERYTHING = {
             "function": {"function": "find.pages", "arguments": {"limit": 10}, "short": True},
         },
         {"step": "polish", "llm": {"model": {"model_id": "gpt-5"}}},
+        {
+            "step": "check",
+            "needs": ["research"],
+            "map": {"step": "research"},
+            "function": {"function": "check.facts", "element_outputs": ["research"]},
+        },
     ]
 }
 

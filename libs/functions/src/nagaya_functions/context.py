@@ -59,13 +59,17 @@ class StepContext(Protocol):
     def outputs(self) -> Mapping[str, tuple[FilePointer, ...]]:
         """The outputs of the steps in `needs`, by step; the run's input is that of step `input`.
 
-        One pointer for each step, of a mapped step one for each item. Skipped steps are not in it.
+        One pointer for each step, of a mapped step one for each item, and only that of the same
+        element where the step names it in `element_outputs`. Skipped steps are not in it.
         """
         ...
 
     @property
     def mapped_steps(self) -> frozenset[str]:
-        """The mapped ones among the steps in `outputs`: they have any number of items."""
+        """The mapped ones among the steps in `outputs`: they have any number of items.
+
+        Those in `element_outputs` are none of them.
+        """
         ...
 
     @property

@@ -18,7 +18,9 @@ from runs.domain.pipelines import (
     Binding,
     Element,
     ElementOutput,
+    FunctionStep,
     LlmStep,
+    MapSpec,
     Output,
     PipelineSpec,
     StepSpec,
@@ -126,6 +128,8 @@ def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> It
             yield Violation(f"{at}.when", fault)
     if isinstance(step.kind, LlmStep):
         yield from _llm_faults(f"{at}.llm", step, step.kind, by_name)
+    else:
+        yield from _function_faults(f"{at}.function", step, step.kind, by_name)
     yield from _metric_faults(at, step)
 
 
@@ -144,6 +148,23 @@ def _llm_faults(
             check_schema(llm.output_schema)
         except SchemaUnusable as error:
             yield Violation(f"{at}.output_schema", str(error))
+
+
+def _function_faults(
+    at: str, step: StepSpec, function: FunctionStep, by_name: Mapping[str, StepSpec]
+) -> Iterator[Violation]:
+    for number, source in enumerate(function.element_outputs):
+        place = f"{at}.element_outputs[{number}]"
+        other = by_name.get(source)
+        if step.map is None:
+            yield Violation(place, "the step has no `map`: leave this out, it gets whole outputs")
+        elif source not in step.needs:
+            yield Violation(place, f"{source} is not needed; add it to the step's `needs`")
+        elif other is not None and (
+            other.map is None or step.map not in (other.map, MapSpec(source, ""))
+        ):
+            fault = f"{source} is not mapped over the same list: all get its output; leave this out"
+            yield Violation(place, fault)
 
 
 def _binding_faults(

@@ -82,6 +82,8 @@ class FunctionStep:
     function: str
     arguments: JsonMapping
     short: bool
+    element_outputs: tuple[str, ...] = ()
+    """Mapped steps of which the function gets the same element's output only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def element_needs(step: StepSpec, steps: Mapping[str, StepSpec]) -> frozenset[st
 def _uses_all(kind: LlmStep | FunctionStep, needed: str) -> bool:
     """Return whether a step may use the outputs of all elements of a mapped step."""
     if isinstance(kind, FunctionStep):
-        return True
+        return needed not in kind.element_outputs
     outputs = (each.value for each in kind.bindings if isinstance(each.value, Output))
     return any(output.step == needed for output in outputs)
 

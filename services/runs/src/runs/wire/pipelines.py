@@ -111,7 +111,7 @@ def _schema(at: str, message: pb.LlmStep) -> JsonMapping | None:
 
 def _function(at: str, message: pb.FunctionStep) -> FunctionStep:
     arguments = given_object(message.arguments_json, message.arguments, f"{at}.arguments_json")
-    return FunctionStep(message.function, arguments, message.short)
+    return FunctionStep(message.function, arguments, message.short, tuple(message.element_outputs))
 
 
 def _map(message: pb.MapSpec) -> MapSpec:
@@ -181,6 +181,7 @@ def _function_message(function: FunctionStep) -> pb.FunctionStep:
         arguments=struct(function.arguments),
         arguments_json=text_beside(function.arguments),
         short=function.short,
+        element_outputs=function.element_outputs,
     )
 
 

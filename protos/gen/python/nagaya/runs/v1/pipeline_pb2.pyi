@@ -355,6 +355,7 @@ class FunctionStep(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     SHORT_FIELD_NUMBER: _builtins.int
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    ELEMENT_OUTPUTS_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """The function's name: an entry point of the group `nagaya.functions`."""
     short: _builtins.bool
@@ -367,6 +368,13 @@ class FunctionStep(_message.Message):
     def arguments(self) -> _struct_pb2.Struct:
         """What the function is told."""
 
+    @_builtins.property
+    def element_outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For a step with `map`: those of the mapped steps that it needs of which the function gets the same element's output, one, and no other
+        element's. They are mapped over the same list, or the step is mapped over their outputs. An element is then done as soon as these steps
+        are done for it; without this it waits until they are done for all, and gets the outputs of all.
+        """
+
     def __init__(
         self,
         *,
@@ -374,10 +382,11 @@ class FunctionStep(_message.Message):
         arguments: _struct_pb2.Struct | None = ...,
         short: _builtins.bool = ...,
         arguments_json: _builtins.str = ...,
+        element_outputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "function", b"function", "short", b"short"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "element_outputs", b"element_outputs", "function", b"function", "short", b"short"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

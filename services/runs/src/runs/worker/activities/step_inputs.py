@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer
 from runs.domain.failures import StepImpossible
-from runs.domain.pipelines import INPUT, Element, ElementOutput, Output, Text, element_needs
+from runs.domain.pipelines import (
+    INPUT,
+    Element,
+    ElementOutput,
+    FunctionStep,
+    Output,
+    Text,
+    element_needs,
+)
 from runs.store import steps
 
 if TYPE_CHECKING:
@@ -122,6 +130,8 @@ class StepInputFinder:
         if spec.map is not None:
             wanted |= {spec.map.step} - {INPUT}
         done = await self._done(ref.run, wanted - by_element)
+        own = _element_outputs(spec) if ref.item else frozenset[str]()
+        same_element = await self._same_element(ref, own | by_element)
         outputs: dict[str, tuple[FilePointer, ...]] = {}
         whole: dict[str, FilePointer] = {}
         if context.run.input_file is not None:
@@ -130,14 +140,20 @@ class StepInputFinder:
         for step, output in done.items():
             whole[step] = _pointer(output)
             outputs[step] = await self._outputs(context, ref, step, whole[step])
+        mapped = frozenset(step for step in done if context.spec.step(step).map is not None)
+        if isinstance(spec.kind, FunctionStep):
+            mapped -= own
+            for step in own:
+                outputs.pop(step, None)
+            outputs |= {step: (same_element[step],) for step in sorted(own & same_element.keys())}
         return StepInputs(
             ref,
             spec,
             outputs,
-            await self._same_element(ref, {*_element_outputs(spec), *by_element}),
+            same_element,
             _numbers(spec, context, done),
             None if spec.map is None else whole.get(spec.map.step),
-            frozenset(step for step in done if context.spec.step(step).map is not None),
+            mapped,
         )
 
     async def _done(self, run: RunRef, names: Set[str]) -> dict[str, OutputFile]:
@@ -191,9 +207,11 @@ def _numbers(
     }
 
 
-def _element_outputs(spec: StepSpec) -> tuple[str, ...]:
-    bindings = getattr(spec.kind, "bindings", ())
-    return tuple(b.value.step for b in bindings if isinstance(b.value, ElementOutput))
+def _element_outputs(spec: StepSpec) -> frozenset[str]:
+    if isinstance(spec.kind, FunctionStep):
+        return frozenset(spec.kind.element_outputs)
+    values = (binding.value for binding in spec.kind.bindings)
+    return frozenset(value.step for value in values if isinstance(value, ElementOutput))
 
 
 def _pointer(file: OutputFile) -> FilePointer:
