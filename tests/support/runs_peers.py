@@ -28,6 +28,9 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.refusal: DomainError | None = None
         """What is answered to whoever wants to commit a file."""
         self.refused = asyncio.Event()
+        self.dies_after: int | None = None
+        """How many files of the next request are committed before whoever asks dies."""
+        self.died = asyncio.Event()
         self.values: DomainError | bytes = Internal("no file is kept here")
         """What is answered to whoever wants to read values of files."""
 
@@ -39,7 +42,10 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
             raise self.refusal
         self.batches += 1
         results: list[artifact_service_pb2.BatchPutArtifactsResponse.Result] = []
-        for item in request.items:
+        for number, item in enumerate(request.items):
+            if number == self.dies_after:
+                self.died.set()
+                await asyncio.Event().wait()
             path = f"storage/acme/{item.draft.run_id}/{item.draft.step}/{item.draft.name}"
             self.sent.append(path)
             digest = self.files.setdefault(path, hashlib.sha256(item.data).hexdigest())

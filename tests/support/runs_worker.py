@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.testing import ActivityEnvironment
 
+from nagaya_functions.calls import call_function
 from runs.config import FunctionConfig
 from runs.domain.activities import MappedList, StepRef, StepResult, Walk, Walked
 from runs.peers.llm_gateway import LlmGateway
@@ -15,7 +16,7 @@ from runs.worker.activities.admission import WorkerSlots
 from runs.worker.activities.function import FunctionStepRunner
 from runs.worker.composition import make_activities
 from runs.worker.function_host.pool import FunctionPool
-from runs.worker.functions import FunctionRegistry
+from runs.worker.functions import FunctionRegistry, InstalledFunction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,15 +27,23 @@ if TYPE_CHECKING:
 
     from jsonvalues import JsonValue
     from nagaya_functions import StepContext
+    from nagaya_functions.calls import FunctionResult
     from runs.domain.runs import RunStatus
+    from runs.worker.function_host.call import FunctionCall
+    from runs.worker.functions import BuiltInFunction
 
 COPY = {"step": "copy", "function": {"function": "copy"}}
 SHORT = {"step": "copy", "function": {"function": "copy", "short": True}}
 MAPPED = {**COPY, "map": {"step": "input"}}
+UNLIKE = {"step": "copy", "function": {"function": "installed.copy", "short": True}}
+"""A short step whose function may return something else the next time."""
 
 
 class RunsWorker:
-    """The activities for the steps of one run, and what its function does; artifacts is played."""
+    """The activities for the steps of one run, and what its function does; artifacts is played.
+
+    There are two functions: `copy`, which is built in, and `installed.copy`, which is not.
+    """
 
     def __init__(self, service: RunsService, peers: grpc.aio.Channel) -> None:
         self.service = service
@@ -42,15 +51,18 @@ class RunsWorker:
         self.context: StepContext | None = None
         """What the function was called with last."""
         self.work = StepRef("acme", "", 1, "copy")
-        functions = FunctionStepRunner(FunctionRegistry({"copy": self._copy}), no_processes())
+        registry = FunctionRegistry(
+            {"copy": self._copy}, {"installed.copy": InstalledFunction("installed.copy", "x:y")}
+        )
+        functions = FunctionStepRunner(registry, PlayedPool(self._copy))
         self.activities = make_activities(
             service.data, service.files, LlmGateway(peers), functions, WorkerSlots(100, 75)
         )
         self.steps = self.activities.steps
 
-    async def begin(self, step: dict[str, Any]) -> StepRef:
-        """Create a run of one step, and have it running."""
-        work = await self.create(step)
+    async def begin(self, *steps: dict[str, Any]) -> StepRef:
+        """Create a run, by default of one step, and have it running."""
+        work = await self.create(*steps)
         await self.service.begin(work.run_id)
         return work
 
@@ -98,6 +110,17 @@ class RunsWorker:
     async def _copy(self, context: StepContext) -> JsonValue:
         self.context = context
         return await self.does()
+
+
+class PlayedPool(FunctionPool):
+    """Calls one function where the test is, whichever is asked for."""
+
+    def __init__(self, function: BuiltInFunction) -> None:
+        super().__init__(FunctionConfig(1, 64, 60.0), 100)
+        self._function = function
+
+    async def call(self, call: FunctionCall, seconds: float) -> FunctionResult:
+        return await call_function(self._function, call.context, call.metrics)
 
 
 def no_processes() -> FunctionPool:

@@ -36,6 +36,8 @@ class FileDraft:
     summary: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     file_type: str = "application/json"
+    repeatable: bool = False
+    """Whether another attempt at the same step makes the same bytes of the same inputs."""
 
 
 def parse_json(data: bytes) -> JsonValue:

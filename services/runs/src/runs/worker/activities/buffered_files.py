@@ -15,7 +15,7 @@ from runs.domain.runs import OutputFile
 from runs.worker.activities.retries import retry_transient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
     from nagaya_functions import FilePointer
     from runs.domain.outputs import FileDraft
@@ -57,6 +57,8 @@ class BufferedFiles:
         """By path: those of which an earlier attempt had committed another one."""
         self.refused: dict[str, tuple[FileDraft, StepFailed]] = {}
         """By path: those that the service does not take."""
+        self.dropped: dict[str, FileDraft] = {}
+        """By path: those that come after one of these, and may be computed from it."""
 
     @property
     def size(self) -> int:
@@ -98,10 +100,20 @@ class BufferedFiles:
             yield kept.data[place : place + _PIECE]
 
     async def commit(self, tenant_id: str) -> None:
-        """Commit what is kept; note what became of each file. The first commit of a path wins."""
+        """Commit what is kept; note what became of each file. The first commit of a path wins.
+
+        A file is sent once all are committed on which it may depend, as they were kept. So none is
+        ever committed that was computed from one that is not, whatever else commits files of the
+        run and wherever the process dies. After the first that is committed otherwise, or refused,
+        the rest is dropped.
+        """
         files, self._files = self._files, {}
-        # Those of one moment go in one request.
-        await asyncio.gather(*(self._commit(tenant_id, each) for each in files.values()))
+        for part in _parts(files.values()):
+            if self.replaced or self.refused:
+                self.dropped |= {each.file.output_path: each.draft for each in part}
+                continue
+            # Those of one moment go in one request.
+            await asyncio.gather(*(self._commit(tenant_id, each) for each in part))
 
     async def _commit(self, tenant_id: str, kept: _Buffered) -> None:
         path = kept.file.output_path
@@ -124,3 +136,15 @@ class BufferedFiles:
             return compact(at(parse(kept.data), pointer.json_pointer)).encode()
         except (NotJson, NothingThere, UnicodeEncodeError):
             return None  # the service says what is wrong
+
+
+def _parts(files: Iterable[_Buffered]) -> Iterator[list[_Buffered]]:
+    """Divide files, in their order, after each that another attempt might make otherwise."""
+    part: list[_Buffered] = []
+    for file in files:
+        part.append(file)
+        if not file.draft.repeatable:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -177,8 +177,8 @@ class ElementWalker:
             self._input_finder.put(ref, outcome.output)
         refusals = {draft.step: failure for draft, failure in files.refused.values()}
         element.cautious = element.cautious or bool(files.replaced)
-        files.replaced.clear()
-        files.refused.clear()
+        for unused in (files.replaced, files.refused, files.dropped):
+            unused.clear()
         if len(kept) == len(others):
             return True
         ref = others[len(kept)][0]

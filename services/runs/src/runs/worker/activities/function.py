@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.buffered_files import OutputFiles
     from runs.worker.activities.step_inputs import StepInputs
     from runs.worker.function_host.pool import FunctionPool
-    from runs.worker.functions import FunctionRegistry
+    from runs.worker.functions import BuiltInFunction, FunctionRegistry
 
 
 class StepFiles:
@@ -67,7 +67,8 @@ class FunctionStepRunner:
         Raises StepFailed, TimeoutError, what the services refuse, and whatever the function raises.
         """
         ref = inputs.ref
-        result = await self._result(spec, step, inputs, files)
+        function = self._functions.find(step.function)
+        result = await self._result(function, spec, step, inputs, files)
         draft = FileDraft(
             run_id=ref.run_id,
             step=ref.step,
@@ -75,13 +76,18 @@ class FunctionStepRunner:
             item=ref.item,
             visit=ref.visit,
             metrics=result.metrics,
+            repeatable=not isinstance(function, InstalledFunction),
         )
         return StepOutcome(await files.put(ref.tenant_id, draft, result.data))
 
     async def _result(
-        self, spec: StepSpec, step: FunctionStep, inputs: StepInputs, files: OutputFiles
+        self,
+        function: BuiltInFunction | InstalledFunction,
+        spec: StepSpec,
+        step: FunctionStep,
+        inputs: StepInputs,
+        files: OutputFiles,
     ) -> FunctionResult:
-        function = self._functions.find(step.function)
         ref = inputs.ref
         context = FunctionContext(
             tenant_id=ref.tenant_id,

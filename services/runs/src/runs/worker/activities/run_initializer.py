@@ -90,7 +90,7 @@ class RunInitializer:
     async def _commit_input(
         self, run: RunRef, parameters: RunParameters, files: OutputFiles
     ) -> OutputFile:
-        draft = FileDraft(run.run_id, INPUT, OUTPUT)
+        draft = FileDraft(run.run_id, INPUT, OUTPUT, repeatable=True)
         match parameters.input:
             case Inline(value):
                 return await files.put(run.tenant_id, draft, canonical(value))

@@ -96,16 +96,18 @@ class ElementState:
     def valid(self) -> list[tuple[StepRef, StepOutcome]]:
         """Return the short steps before the first that is void, with their files as committed.
 
-        A step is void if its file is refused, if it has worked with a file of its own that is not
-        the committed one, or if it comes after one whose output is not the committed one.
+        A step is void if its file is refused or dropped, if it has worked with a file of its own
+        that is not the committed one, or if it comes after one whose output is not the committed
+        one.
         """
         replaced = {draft.step: draft.name for draft in self.files.replaced.values()}
-        refused = {draft.step for draft, _ in self.files.refused.values()}
+        void = {draft.step for draft, _ in self.files.refused.values()}
+        void |= {draft.step for draft in self.files.dropped.values()}
         kept: list[tuple[StepRef, StepOutcome]] = []
         for ref, outcome in self.whole:
             name = replaced.get(ref.step)
             own_file = name is not None and name != output_name(ref.item, ref.visit)
-            if own_file or ref.step in refused:
+            if own_file or ref.step in void:
                 return kept
             output = outcome.output
             if output is not None:
