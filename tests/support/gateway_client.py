@@ -149,11 +149,11 @@ class GatewayClient:
         spec: generation_pb2.GenerationSpec | None = None,
         *,
         seconds: float = 60.0,
-        include_reply: bool = False,
+        **more: Fields,
     ) -> generation_service_pb2.GenerateResponse:
-        """Ask through Generate. Raises Refused."""
+        """Ask through Generate; `more` are fields of its request. Raises Refused."""
         request = generation_service_pb2.GenerateRequest(
-            tenant_id=self.tenant_id, spec=spec or self.spec(), include_reply=include_reply
+            tenant_id=self.tenant_id, spec=spec or self.spec(), **more
         )
         return await self._answer(
             self.generation.Generate(request, timeout=seconds, metadata=self._credentials())

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.gateway_client import Refused
+from tests.support.gateway_client import Refused, by_id
 
 from nagaya.artifacts.v1 import artifact_pb2
 from nagaya.llm_gateway.v1 import generation_pb2
@@ -107,6 +107,52 @@ async def test_another_digest_than_the_files_sends_nothing(client: GatewayClient
     assert refused.value.reason == "INPUT_INVALID"
     assert refused.value.metadata["path"] == plan.path
     assert client.provider_calls() == []
+
+
+async def test_a_file_that_comes_with_the_request_need_not_be_read(client: GatewayClient) -> None:
+    body = json.dumps(PLAN).encode()
+    plan = unread(client, body)
+    parts = (pointer(plan, "/title"), "|", pointer(plan, "/n"))
+    spec = client.spec(messages=[message(client, *parts)])
+
+    first = await client.generate(spec, files=[b"another", body])
+    again = await client.generate(spec)
+
+    (sent,) = client.provider_calls()
+    assert sent["prompt"] == f"{client.word} 鶴|3"
+    assert (first.replayed, again.replayed) == (False, True)
+
+
+async def test_what_comes_with_a_request_counts_only_by_its_digest(client: GatewayClient) -> None:
+    spec = client.spec(messages=[message(client, pointer(unread(client, b'"cranes"')))])
+
+    with pytest.raises(Refused) as refused:
+        await client.generate(spec, files=[b'"storks"'])
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert client.provider_calls() == []
+
+
+async def test_people_give_no_files_with_a_request(client: GatewayClient) -> None:
+    person = await client.as_person("generations.write calls.read")
+    body = b'"cranes"'
+    spec = person.spec(
+        messages=[message(person, pointer(unread(client, body)))],
+        step="input",
+        model=by_id("claude-sonnet-5-5"),
+    )
+
+    with pytest.raises(Refused) as refused:
+        await person.generate(spec, files=[body])
+
+    assert refused.value.reason == "INPUT_INVALID"
+    assert client.provider_calls() == []
+
+
+def unread(client: GatewayClient, body: bytes) -> artifact_pb2.Artifact:
+    """Name a file of the run that is not there: whoever reads it fails."""
+    path = f"storage/{client.tenant_id}/{client.run_id}/outline/artifacts/unread.json"
+    return artifact_pb2.Artifact(path=path, digest=hashlib.sha256(body).hexdigest())
 
 
 async def test_a_file_that_is_not_there_sends_nothing(client: GatewayClient) -> None:

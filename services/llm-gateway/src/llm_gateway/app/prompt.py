@@ -45,9 +45,11 @@ class PromptBuilder:
             for part in request.parts()
             if isinstance(part, FilePointer)
         )
-        contents: Mapping[FileRef, bytes] = {}
-        if files:
-            contents = await self._artifacts.read(request.tenant_id, tuple(files), INPUT_LIMIT)
+        given = {file: request.files[file.digest] for file in files if file.digest in request.files}
+        unread = tuple(file for file in files if file not in given)
+        contents: Mapping[FileRef, bytes] = given
+        if unread:
+            contents = given | await self._artifacts.read(request.tenant_id, unread, INPUT_LIMIT)
         if sum(map(len, contents.values())) > _INLINE_BYTES:
             return await asyncio.to_thread(_prompt, request, model, contents)
         return _prompt(request, model, contents)

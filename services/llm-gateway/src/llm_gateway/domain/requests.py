@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +12,7 @@ from jsonvalues import canonical
 from llm_gateway.domain.models import ModelChoice, ModelClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from jsonvalues import Json
     from llm_gateway.domain.calls import CallKey
@@ -90,6 +90,8 @@ class CallRequest:
     user_id: str = ""
     request_id: str = ""
     """The `x-request-id` with which it came."""
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Files that need not be read, by their sha256. They are no part of what is asked."""
 
     @cached_property
     def digest(self) -> str:

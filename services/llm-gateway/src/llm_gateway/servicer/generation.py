@@ -27,7 +27,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         self._preparer = preparer
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        call_request = request_of(request.tenant_id, request.spec)
+        call_request = request_of(request.tenant_id, request.spec, request.files)
         result = await self._handler.generate(call_request, include_reply=request.include_reply)
         return pb.GenerateResponse(
             call=call(result.call), replayed=result.replayed, reply=result.reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from nagaya.llm_gateway.v1 import generation_service_pb2 as service_pb
 from servicekit.errors import RequestInvalid, ValueUnstorable, Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.struct_pb2 import Struct, Value
 
     from jsonvalues import Json, JsonObject
@@ -34,7 +37,9 @@ _ROLES = {pb.ROLE_USER: Role.USER, pb.ROLE_ASSISTANT: Role.ASSISTANT}
 _DECIMALS = 6  # a temperature is a 32-bit float on the wire
 
 
-def request_of(tenant_id: str, message: pb.GenerationSpec) -> CallRequest:
+def request_of(
+    tenant_id: str, message: pb.GenerationSpec, files: Iterable[bytes] = ()
+) -> CallRequest:
     """Read a request, without its caller. Raises RequestInvalid for an unusable schema."""
     redo = message.unknown_policy == pb.UNKNOWN_POLICY_REDO
     has_temperature = message.HasField("temperature")
@@ -50,6 +55,7 @@ def request_of(tenant_id: str, message: pb.GenerationSpec) -> CallRequest:
         output_schema=_schema(message),
         unknown_policy=UnknownPolicy.REDO if redo else UnknownPolicy.FAIL,
         allow_empty=message.allow_empty,
+        files={hashlib.sha256(file).hexdigest(): file for file in files},
     )
 
 

@@ -25,6 +25,8 @@ class GenerationRequest:
     output_schema: JsonMapping | None
     redo_unknown: bool
     allow_empty: bool
+    files: tuple[bytes, ...] = ()
+    """Those of the files that parts point to whose bytes are known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nagaya.artifacts.v1 import artifact_pb2, upload_service_pb2, upload_service_pb2_grpc
@@ -12,12 +13,13 @@ from runs.domain.failures import ReadTooLarge
 from runs.domain.metrics import Metrics
 from runs.domain.outputs import BYTES_AT_ONCE
 from runs.domain.runs import OutputFile
+from runs.peers.recent_files import RecentFiles
 from servicekit import status
 from servicekit.batches import Batcher, Limits
 from servicekit.errors import Conflict, DomainError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     import grpc
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _PUTS = Limits(weight=BYTES_AT_ONCE, at_once=4)
 _MOST_PUTS = 256
+_MOST_RECENT = 64
 _CHUNK_BYTES = 512 << 10
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
 _TOO_LARGE = "ERROR_REASON_BATCH_TOO_LARGE"
@@ -42,6 +45,7 @@ class Artifacts:
         self._stub = grpc_stubs.ArtifactServiceStub(channel)
         self._uploads = upload_service_pb2_grpc.UploadServiceStub(channel)
         self._puts = Batcher(self._put_all, _PUTS)
+        self._recent = RecentFiles()
 
     def prefix(self, tenant_id: str) -> str:
         """Return what the paths of a tenant's files begin with."""
@@ -69,7 +73,14 @@ class Artifacts:
         result = await self._puts.submit(group, [(draft.step, draft.name)], item, weight)
         if result.WhichOneof("outcome") == "status":
             return await self._committed(tenant_id, status.from_proto(result.status))
+        self._recent.add(tenant_id, result.artifact.digest, data)
         return output_file(result.artifact)
+
+    def recent(self, tenant_id: str, pointers: Iterable[FilePointer]) -> tuple[bytes, ...]:
+        """Return those of some files, whole, that were committed here lately; a few MiB at most."""
+        digests = dict.fromkeys(pointer.digest for pointer in pointers)
+        found = (self._recent.find(tenant_id, digest) for digest in digests)
+        return tuple(islice((data for data in found if data is not None), _MOST_RECENT))
 
     async def upload(self, tenant_id: str, draft: FileDraft, data: bytes) -> OutputFile:
         """Commit a file of any size. The first commit of a path wins, as in `put`."""

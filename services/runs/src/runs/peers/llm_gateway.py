@@ -59,7 +59,10 @@ class LlmGateway:
     async def generate(self, request: GenerationRequest) -> GenerationResult:
         """Ask a model; the same step is answered once, however often it asks."""
         message = generation_service_pb2.GenerateRequest(
-            tenant_id=request.ref.tenant_id, spec=_spec(request), include_reply=True
+            tenant_id=request.ref.tenant_id,
+            spec=_spec(request),
+            include_reply=True,
+            files=request.files,
         )
         response = await self._generations.Generate(message)
         call = response.call

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from nagaya.llm_gateway.v1 import call_pb2 as _call_pb2
 from nagaya.llm_gateway.v1 import generation_pb2 as _generation_pb2
 from nagaya.llm_gateway.v1 import model_pb2 as _model_pb2
@@ -26,6 +28,7 @@ class GenerateRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     INCLUDE_REPLY_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that pays."""
     include_reply: _builtins.bool
@@ -34,16 +37,23 @@ class GenerateRequest(_message.Message):
     def spec(self) -> _generation_pb2.GenerationSpec:
         """What is asked."""
 
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Files that parts of `spec` point to, each whole, in any order: the gateway need not read them. One counts for all pointers with its sha256.
+        They are no part of what is asked. The workload runs gives files that it has committed; those of others are ignored.
+        """
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         spec: _generation_pb2.GenerationSpec | None = ...,
         include_reply: _builtins.bool = ...,
+        files: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_reply", b"include_reply", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "include_reply", b"include_reply", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

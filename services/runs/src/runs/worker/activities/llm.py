@@ -33,6 +33,7 @@ class LlmStepRunner:
     ) -> None:
         self._contexts = contexts
         self._gateway = gateway
+        self._artifacts = artifacts
         self._replies = ReplyCommitter(gateway, artifacts)
 
     async def run(
@@ -46,9 +47,12 @@ class LlmStepRunner:
         version = context.run.prompt_versions[ref.step]
         prompt = await self._contexts.prompt(ref.tenant_id, ref.step, version)
         values = {binding.variable: inputs.pieces(binding.value) for binding in step.bindings}
+        parts = render(prompt.content, values)
+        pointers = (part for part in parts if not isinstance(part, str))
         request = GenerationRequest(
             ref=ref,
-            parts=render(prompt.content, values),
+            parts=parts,
+            files=self._artifacts.recent(ref.tenant_id, pointers),
             model=step.model,
             run_model=context.run.step_models.get(ref.step),
             max_output_tokens=step.max_output_tokens,
