@@ -39,6 +39,12 @@ UNLIKE = {"step": "copy", "function": {"function": "installed.copy", "short": Tr
 """A short step whose function may return something else the next time."""
 
 
+def after(kind: dict[str, Any], *names: str) -> list[dict[str, Any]]:
+    """Return steps of one kind, each after the one before."""
+    needs = [[], *([name] for name in names)]
+    return [{**kind, "step": name, "needs": need} for name, need in zip(names, needs, strict=False)]
+
+
 class RunsWorker:
     """The activities for the steps of one run, and what its function does; artifacts is played.
 
