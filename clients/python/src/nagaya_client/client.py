@@ -31,6 +31,8 @@ from nagaya.runs.v1 import (
 from nagaya.tenant.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
+    operation_service_pb2,
+    operation_service_pb2_grpc,
     schema_service_pb2,
     schema_service_pb2_grpc,
     tenant_service_pb2,
@@ -88,6 +90,11 @@ class Client:
     def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:
         stub = audit_service_pb2_grpc.AuditServiceStub
         return self._stub("tenant", audit_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def operations(self) -> operation_service_pb2_grpc.OperationServiceStub:
+        stub = operation_service_pb2_grpc.OperationServiceStub
+        return self._stub("tenant", operation_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def runs(self) -> run_service_pb2_grpc.RunServiceStub:

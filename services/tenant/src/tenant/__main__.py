@@ -19,6 +19,7 @@ async def serve(config: Config) -> None:
         async def prepare() -> None:
             await tenant.startup.run()
             tenant.sweep.start()
+            tenant.runner.start()
 
         on_drain = tenant.watch_cache.close
         server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain)

@@ -13,6 +13,7 @@ from interceptor.fair_semaphore import FairSemaphore
 from tenant.app.audit import AuditVerification
 from tenant.app.audit_sweep import AuditSweep
 from tenant.app.connection_resolver import ConnectionResolver
+from tenant.app.operations import OperationControl
 from tenant.app.schema import Schema
 from tenant.app.startup import Bootstrap, Startup, own_migrations
 from tenant.app.tenants import Tenants
@@ -20,6 +21,8 @@ from tenant.app.watch_cache import WatchCache
 from tenant.config import MIGRATIONS
 from tenant.domain.encryption import KeyRing
 from tenant.domain.servers import MAIN
+from tenant.operations.operations import Operations
+from tenant.operations.runner import OperationRunner
 from tenant.provisioning import Provisioning
 from tenant.rollout.migrator import Migrator
 from tenant.rollout.rollout import Rollout
@@ -28,6 +31,7 @@ from tenant.saga import TenantActivation, TenantCreation
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
+from tenant.servicer.operations import OperationServicer
 from tenant.servicer.schema import SchemaServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.database_servers import DatabaseServers
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from tenant.config import Config
     from tenant.domain.migrations import Migration
 
-_MANAGEMENT_CONNECTIONS = 16
+_MANAGEMENT_CONNECTIONS = 20
 _LOCK_LIMIT = 6
 _TENANT_CONNECTIONS = 20
 _VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
@@ -60,6 +64,8 @@ class Composition:
     schema: Schema
     connections: ConnectionResolver
     sweep: AuditSweep
+    operations: Operations
+    runner: OperationRunner
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
@@ -130,6 +136,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     try:
         yield made
     finally:
+        await made.runner.stop()
         await made.watch_cache.stop()
         await made.sweep.stop()
         await chainer.stop()
@@ -146,22 +153,17 @@ def _constructed(
     creation = TenantCreation(servers, base.provisioning, activation, base.key_ring, limit)
     schema = Schema(management, servers.main.management, base.locks, base.rollout, base.template)
     tenants = Tenants(management, base.locks, creation, activation, base.provisioning, required)
+    begun = Operations(management)
+    runner = OperationRunner(management, base.locks, begun, ())
+    operations = OperationServicer(OperationControl(management, begun, runner), management)
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
-    startup = Startup(
-        base.bootstrap,
-        servers,
-        base.to_management,
-        management,
-        tenants,
-        watch_cache,
-        schema,
-        base.migrations,
-    )
+    startup = _startup(base, tenants, watch_cache, schema)
     bound = bindings(
         TenantServicer(tenants, watch_cache, management),
         ConnectionServicer(connections),
         SchemaServicer(schema, management),
         _audit_servicer(management, pools),
+        operations,
     )
     return Composition(
         startup=startup,
@@ -171,11 +173,28 @@ def _constructed(
         schema=schema,
         connections=connections,
         sweep=AuditSweep(management, pools),
+        operations=begun,
+        runner=runner,
         management=management,
         tenant_pools=pools,
         servers=servers,
         template=base.template,
         provisioning=base.provisioning,
+    )
+
+
+def _startup(
+    base: _Foundation, tenants: Tenants, watch_cache: WatchCache, schema: Schema
+) -> Startup:
+    return Startup(
+        base.bootstrap,
+        base.servers,
+        base.to_management,
+        base.management,
+        tenants,
+        watch_cache,
+        schema,
+        base.migrations,
     )
 
 

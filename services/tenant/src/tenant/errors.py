@@ -4,6 +4,7 @@ DomainError
 ├── InvalidInput
 │   └── MigrationInvalid
 ├── NotFound
+│   ├── OperationNotFound
 │   ├── ServerNotFound
 │   └── TenantNotFound
 ├── AlreadyExists
@@ -14,7 +15,12 @@ DomainError
 │   ├── MigrationFailed
 │   ├── MigrationsUnpublished
 │   ├── NoServerFree
+│   ├── OperationAbandoned
+│   ├── OperationFailed
+│   ├── OperationNotCancellable
+│   ├── OperationNotResumable
 │   ├── TenantBehind
+│   ├── TenantBusy
 │   └── TenantNotReady
 └── Unavailable
     └── ServerUnavailable
@@ -156,6 +162,86 @@ class TenantNotReady(Conflict):
 
     def __init__(self, tenant_id: str, state: str) -> None:
         super().__init__(f"the tenant {tenant_id} is {state}", tenant_id=tenant_id, state=state)
+
+
+class OperationNotFound(NotFound):
+    """No operation has this id, or the caller may not see its tenant."""
+
+    reason = "ERROR_REASON_OPERATION_NOT_FOUND"
+    hint = "List them with ListOperations."
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(f"there is no operation {operation_id}", operation_id=operation_id)
+
+
+class OperationNotCancellable(Conflict):
+    """The operation has ended, or is of a kind that is not undone."""
+
+    reason = "ERROR_REASON_OPERATION_NOT_CANCELLABLE"
+    hint = "GetOperation shows how far it is; one that has failed runs again by ResumeOperation."
+
+    def __init__(self, operation_id: str, kind: str, state: str) -> None:
+        super().__init__(
+            f"the operation {operation_id} ({kind}, {state}) cannot be cancelled",
+            operation_id=operation_id,
+            kind=kind,
+            state=state,
+        )
+
+
+class OperationNotResumable(Conflict):
+    """The operation is done or was cancelled."""
+
+    reason = "ERROR_REASON_OPERATION_NOT_RESUMABLE"
+    hint = "Send the request that began it again, with a new request_id."
+
+    def __init__(self, operation_id: str, state: str) -> None:
+        super().__init__(
+            f"the operation {operation_id} is {state}", operation_id=operation_id, state=state
+        )
+
+
+class OperationFailed(Conflict):
+    """The operation that the request asks for has failed in another process."""
+
+    reason = "ERROR_REASON_OPERATION_FAILED"
+    hint = "Mend the cause, then run it again with ResumeOperation or the same request."
+
+    def __init__(self, operation_id: str, cause: str, message: str) -> None:
+        super().__init__(
+            f"the operation {operation_id} has failed: {message}",
+            operation_id=operation_id,
+            cause=cause,
+        )
+
+
+class OperationAbandoned(Conflict):
+    """Process after process has ended in the middle of one step of the operation."""
+
+    reason = "ERROR_REASON_OPERATION_ABANDONED"
+    hint = "Look for why processes die in their logs, then run it again with ResumeOperation."
+
+    def __init__(self, operation_id: str, attempts: int) -> None:
+        super().__init__(
+            f"{attempts - 1} processes ended while they ran the next step of the operation "
+            f"{operation_id}",
+            operation_id=operation_id,
+        )
+
+
+class TenantBusy(Conflict):
+    """Another change of the tenant is under way, and goes on."""
+
+    reason = "ERROR_REASON_TENANT_BUSY"
+    hint = "Wait for the operation with WatchOperation, then call again."
+
+    def __init__(self, tenant_id: str, operation_id: str) -> None:
+        what = f"the operation {operation_id}" if operation_id else "another call"
+        super().__init__(
+            f"{what} is changing the tenant {tenant_id}",
+            tenant_id=tenant_id,
+            operation_id=operation_id,
+        )
 
 
 class ServerUnavailable(Unavailable):

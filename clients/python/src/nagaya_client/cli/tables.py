@@ -50,6 +50,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("SERVER", "server_id"),
         ("CREATED", "create_time"),
     ),
+    "nagaya.tenant.v1.Operation": (
+        ("OPERATION", "operation_id"),
+        ("KIND", "kind"),
+        ("TENANT", "tenant_id"),
+        ("STATE", "state"),
+        ("STEP", "step"),
+        ("BY", "user_id"),
+        ("CREATED", "create_time"),
+        ("REASON", "error.reason"),
+    ),
     "nagaya.tenant.v1.AuditLog": (
         ("SEQ", "sequence"),
         ("TIME", "create_time"),

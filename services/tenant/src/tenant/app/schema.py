@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from servicekit.errors import DomainError
-from tenant.app.tenants import lock_name
 from tenant.domain.migrations import MigrationTarget, check_numbers, unpublished
 from tenant.domain.schema import MANAGEMENT, Publication
 from tenant.domain.servers import MAIN
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed
+from tenant.operations.saga import tenant_lock
 from tenant.store import published_migrations, schema_states, tenants
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Schema:
                 )
 
     async def _migrate(self, tenant_id: str) -> None:
-        async with self._locks.holding(lock_name(tenant_id)) as connection:
+        async with self._locks.holding(tenant_lock(tenant_id)) as connection:
             tenant = await tenants.find(connection, tenant_id)
             if tenant is not None and tenant.state is TenantState.ACTIVE:
                 await self._rollout.migrate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from dataplane import audit
@@ -11,14 +12,17 @@ from tenant.domain.tenants import Tenant, TenantState
 from tenant.errors import (
     MigrationsUnpublished,
     RequestIdReused,
+    TenantBusy,
     TenantExists,
     TenantNotFound,
     TenantNotReady,
 )
-from tenant.store import databases, published_migrations, tenants
+from tenant.operations.saga import tenant_lock
+from tenant.store import databases, operations, published_migrations, tenants
+from tenant.store.locks import LockHeld
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncGenerator, Collection, Mapping
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
@@ -28,13 +32,9 @@ if TYPE_CHECKING:
     from tenant.store.server import ProvisionedServer
 
 
+_WAIT_SECONDS = 10.0
 _Asked: TypeAlias = "tuple[str, str, Mapping[str, str]]"
 """What a creation asks for: the tenant's id, its name, and labels of the server."""
-
-
-def lock_name(tenant_id: str) -> str:
-    """Return the name of the advisory lock for changes of a tenant and its database."""
-    return f"tenant/{tenant_id}"
 
 
 class Tenants:
@@ -69,7 +69,7 @@ class Tenants:
             known = await self._find_requested(connection, request_id, asked)
         if known is not None and known.state is not TenantState.CREATING:
             return known
-        async with self._locks.holding(lock_name(tenant_id)) as connection:
+        async with self._holding(tenant_id) as connection:
             tenant = await self._find_requested(connection, request_id, asked)
             if tenant is None or tenant.state is TenantState.CREATING:
                 await self._check_published(connection)
@@ -84,7 +84,7 @@ class Tenants:
 
         Raises TenantNotFound, TenantNotReady, ServerUnavailable.
         """
-        async with self._locks.holding(lock_name(tenant_id)) as connection:
+        async with self._holding(tenant_id) as connection:
             tenant = await self._find_created(connection, tenant_id)
             if tenant.state is TenantState.ACTIVE:
                 tenant = await self._mark_suspended(connection, tenant)
@@ -97,7 +97,7 @@ class Tenants:
 
         Raises TenantNotFound, TenantNotReady, MigrationFailed and ServerUnavailable.
         """
-        async with self._locks.holding(lock_name(tenant_id)) as connection:
+        async with self._holding(tenant_id) as connection:
             tenant = await self._find_created(connection, tenant_id)
             if tenant.state is TenantState.ACTIVE:
                 return tenant
@@ -127,10 +127,21 @@ class Tenants:
                 await self._enforce_suspension(tenant.tenant_id)
 
     async def _enforce_suspension(self, tenant_id: str) -> None:
-        async with self._locks.holding(lock_name(tenant_id)) as connection:
+        async with self._holding(tenant_id) as connection:
             tenant = await self._find_created(connection, tenant_id)
             if tenant.state is TenantState.SUSPENDED:
                 await self._refuse_connections(tenant)
+
+    @asynccontextmanager
+    async def _holding(self, tenant_id: str) -> AsyncGenerator[Connection]:
+        """Hold a tenant's lock for the block. Raises TenantBusy."""
+        try:
+            async with self._locks.holding(tenant_lock(tenant_id), _WAIT_SECONDS) as connection:
+                yield connection
+        except LockHeld:
+            async with self._management.connection() as connection:
+                running = await operations.find_running(connection, tenant_id)
+            raise TenantBusy(tenant_id, running.operation_id if running else "") from None
 
     async def _find_requested(
         self, connection: Connection, request_id: str, asked: _Asked

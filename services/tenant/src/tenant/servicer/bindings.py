@@ -8,6 +8,7 @@ from interceptor.server import bind
 from nagaya.tenant.v1 import (
     audit_service_pb2_grpc,
     connection_service_pb2_grpc,
+    operation_service_pb2_grpc,
     schema_service_pb2_grpc,
     tenant_service_pb2_grpc,
 )
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from interceptor.server import Binding
     from tenant.servicer.audit import AuditServicer
     from tenant.servicer.connections import ConnectionServicer
+    from tenant.servicer.operations import OperationServicer
     from tenant.servicer.schema import SchemaServicer
     from tenant.servicer.tenants import TenantServicer
 
@@ -27,6 +29,7 @@ def bindings(
     connections: ConnectionServicer,
     schema: SchemaServicer,
     audit: AuditServicer,
+    operations: OperationServicer,
 ) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
     return [
@@ -50,5 +53,10 @@ def bindings(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
             audit,
             "nagaya.tenant.v1.AuditService",
+        ),
+        bind(
+            operation_service_pb2_grpc.add_OperationServiceServicer_to_server,
+            operations,
+            "nagaya.tenant.v1.OperationService",
         ),
     ]

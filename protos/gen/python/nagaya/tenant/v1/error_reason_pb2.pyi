@@ -46,6 +46,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such database server. `server_id` names it."""
     ERROR_REASON_NO_SERVER_FREE: _ErrorReason.ValueType  # 11
     """No server has the labels that were asked for and room for a tenant. `labels` names them."""
+    ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """There is no such operation, or its tenant is none of the caller's. `operation_id` names it."""
+    ERROR_REASON_OPERATION_NOT_CANCELLABLE: _ErrorReason.ValueType  # 21
+    """The operation has ended, or is of a kind that cannot be undone. `operation_id`, `kind` and `state` tell which."""
+    ERROR_REASON_OPERATION_NOT_RESUMABLE: _ErrorReason.ValueType  # 22
+    """The operation is done, or was cancelled. `operation_id` names it, `state` tells which."""
+    ERROR_REASON_OPERATION_FAILED: _ErrorReason.ValueType  # 23
+    """The operation has failed in another process. `operation_id` names it, `cause` holds the reason."""
+    ERROR_REASON_OPERATION_ABANDONED: _ErrorReason.ValueType  # 24
+    """Process after process has ended in the middle of one step. `operation_id` names the operation."""
+    ERROR_REASON_TENANT_BUSY: _ErrorReason.ValueType  # 25
+    """Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
     ERROR_REASON_TENANT_BEHIND: _ErrorReason.ValueType  # 40
     """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
 
@@ -76,6 +88,18 @@ ERROR_REASON_SERVER_NOT_FOUND: ErrorReason.ValueType  # 10
 """There is no such database server. `server_id` names it."""
 ERROR_REASON_NO_SERVER_FREE: ErrorReason.ValueType  # 11
 """No server has the labels that were asked for and room for a tenant. `labels` names them."""
+ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 20
+"""There is no such operation, or its tenant is none of the caller's. `operation_id` names it."""
+ERROR_REASON_OPERATION_NOT_CANCELLABLE: ErrorReason.ValueType  # 21
+"""The operation has ended, or is of a kind that cannot be undone. `operation_id`, `kind` and `state` tell which."""
+ERROR_REASON_OPERATION_NOT_RESUMABLE: ErrorReason.ValueType  # 22
+"""The operation is done, or was cancelled. `operation_id` names it, `state` tells which."""
+ERROR_REASON_OPERATION_FAILED: ErrorReason.ValueType  # 23
+"""The operation has failed in another process. `operation_id` names it, `cause` holds the reason."""
+ERROR_REASON_OPERATION_ABANDONED: ErrorReason.ValueType  # 24
+"""Process after process has ended in the middle of one step. `operation_id` names the operation."""
+ERROR_REASON_TENANT_BUSY: ErrorReason.ValueType  # 25
+"""Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
 ERROR_REASON_TENANT_BEHIND: ErrorReason.ValueType  # 40
 """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

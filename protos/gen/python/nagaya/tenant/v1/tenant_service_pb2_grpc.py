@@ -81,6 +81,9 @@ class TenantServiceServicer:
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: a service has not published its migrations yet; `services` names which.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; once it is corrected, call again.
+        - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
+        - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,6 +115,7 @@ class TenantServiceServicer:
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +130,7 @@ class TenantServiceServicer:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,6 +26,9 @@ class TenantServiceStub:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: a service has not published its migrations yet; `services` names which.
     - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; once it is corrected, call again.
+    - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
+    - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
     - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
     """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
@@ -44,6 +47,7 @@ class TenantServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
     """
     ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ResumeTenantRequest, _tenant_service_pb2.ResumeTenantResponse]
     """Opens a suspended tenant's database again, after applying what was published meanwhile.
@@ -54,6 +58,7 @@ class TenantServiceStub:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
     - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
     """
     WatchTenants: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantsRequest, _tenant_service_pb2.WatchTenantsResponse]
     """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
@@ -79,6 +84,9 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATIONS_UNPUBLISHED`: a service has not published its migrations yet; `services` names which.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; once it is corrected, call again.
+        - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
+        - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
         """
 
@@ -115,6 +123,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         """
 
     @_abc_1.abstractmethod
@@ -131,6 +140,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         """
 
     @_abc_1.abstractmethod
