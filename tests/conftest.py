@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
@@ -18,6 +19,10 @@ from nagaya_local.parts.temporal import TemporalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How fast something is says nothing on a busy machine.
+settings.register_profile("nagaya", deadline=None)
+settings.load_profile("nagaya")
 
 LONGEST_FIRST = ("fault", "e2e", "local", "llm_gateway", "runs", "tenant", "integration")
 

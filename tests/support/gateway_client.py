@@ -275,9 +275,9 @@ class GatewayClient:
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
 
-    def provider_calls(self, **wait: int) -> list[dict[str, Json]]:
+    def provider_calls(self) -> list[dict[str, Json]]:
         """Return the calls that the stub saw for this run."""
-        return self.stack.stub.calls(self.run_id, **wait)
+        return self.stack.stub.calls(self.run_id)
 
 
 async def _listed(stream: AsyncIterable[Fields]) -> list[Fields]:

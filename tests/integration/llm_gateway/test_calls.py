@@ -89,13 +89,14 @@ async def test_a_run_has_used_what_all_its_calls_have(
 async def test_a_call_in_flight_is_open_and_added_once_it_has_ended(
     stack: GatewayStack, client: GatewayClient
 ) -> None:
-    stack.stub.script(client.word, {"kind": "delay", "delay_ms": 1_500})
+    rule = stack.stub.script(client.word, {"kind": "hold"})
     asked = asyncio.create_task(client.generate(client.spec()))
-    assert await asyncio.to_thread(lambda: client.provider_calls(at_least=1, wait_ms=60_000))
+    await stack.stub.wait_until_held(rule, asked)
 
     (flying,) = await client.summarize_usage(client.run_id)
     assert (flying.open_calls, flying.cost_micro_usd) == (1, 0)
 
+    stack.stub.release(rule)
     await asked
     (landed,) = await client.summarize_usage(client.run_id)
     assert (landed.open_calls, landed.cost_micro_usd) == (

@@ -4,7 +4,7 @@ import string
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artifacts.domain.keys import BucketLayout
@@ -36,7 +36,6 @@ def test_a_run_has_one_folder_however_its_id_is_written() -> None:
     )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.one_of(paths, near_paths))
 def test_a_path_is_taken_as_it_is_or_not_at_all(path: str) -> None:
     try:
@@ -48,7 +47,6 @@ def test_a_path_is_taken_as_it_is_or_not_at_all(path: str) -> None:
     assert not set(path.split("/")) & {"", ".", ".."}
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(paths)
 def test_a_name_stays_inside_its_step(name: str) -> None:
     try:

@@ -9,7 +9,7 @@ import pickle
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonvalues import JsonValue, NotJson, Number, canonical, compact, parse
@@ -58,7 +58,6 @@ def test_a_number_calculates_as_what_it_says() -> None:
     assert parse("12345678901234567890123") == 12345678901234567890123
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(values)
 def test_a_value_stays_the_same_value_and_gets_no_longer(value: JsonValue) -> None:
     shortest = compact(parse(json.dumps(value, indent=3)))
@@ -67,7 +66,6 @@ def test_a_value_stays_the_same_value_and_gets_no_longer(value: JsonValue) -> No
     assert len(shortest) <= len(json.dumps(value))
 
 
-@settings(deadline=None)
 @given(values)
 def test_a_number_inside_changes_nothing_of_how_the_rest_is_written(value: JsonValue) -> None:
     for write in (lambda v: compact(v).encode(), canonical):

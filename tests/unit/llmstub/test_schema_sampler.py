@@ -213,7 +213,7 @@ def _branches(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
     return st.one_of(arrays, objects, nullable)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.recursive(_leaves(), _branches, max_leaves=8), st.integers(0, 99))
 def test_any_combination_of_what_is_supported_is_satisfied(
     schema: dict[str, Any], seed: int
