@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
 
 
+KEYS = "CREATE TABLE keys (id INT PRIMARY KEY); GRANT ALL ON keys TO PUBLIC"
+
+
 async def test_a_tenant_is_reached_in_its_own_database(data: DataPlane) -> None:
     async with data.tenants.connection("acme") as connection:
         row = await connection.fetchrow(
@@ -45,6 +48,26 @@ async def fail_in_a_transaction(data: DataPlane) -> None:
     async with data.tenants.transaction("acme") as connection:
         await connection.execute("INSERT INTO notes VALUES (2)")
         raise ZeroDivisionError
+
+
+async def test_a_statement_planned_for_an_empty_table_does_not_read_it_when_it_is_large(
+    registry: Registry, data: DataPlane
+) -> None:
+    await registry.execute("acme", KEYS)
+    async with data.tenants.connection("acme") as connection:
+        await connection.execute("PREPARE find (int[]) AS SELECT FROM keys WHERE id = ANY($1)")
+        await connection.fetch("EXECUTE find ('{7}')")
+        await connection.execute("INSERT INTO keys SELECT generate_series(1, 5000)")
+        plan = [row[0] for row in await connection.fetch("EXPLAIN EXECUTE find ('{7}')")]
+        planned = await connection.fetchrow(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+        )
+        await connection.execute("DEALLOCATE find")
+
+    assert any("$1" in line for line in plan)  # not planned for this call
+    assert not any("Seq Scan" in line for line in plan)
+    assert planned is not None
+    assert planned["custom_plans"] == 0
 
 
 async def test_connections_are_used_again_and_pools_are_opened_once(

@@ -26,6 +26,22 @@ def test_keys_are_decoded_as_they_were_encoded() -> None:
     assert paging.decode(paging.encode(MOMENT, RUN), datetime, UUID) == (MOMENT, RUN)
 
 
+def test_a_filter_that_is_not_set_is_not_in_the_statement() -> None:
+    assert paging.where(("run_id = {}", None), ("id > {}", None)) == ("", [])
+    assert paging.where(("run_id = {}", RUN), ("state = {}", None), ("id > {}", 0)) == (
+        "WHERE run_id = $1 AND id > $2",
+        [RUN, 0],
+    )
+    assert paging.where(("step = {}", ""), ("(at, id) < ({}, {})", (MOMENT, RUN))) == (
+        "WHERE step = $1 AND (at, id) < ($2, $3)",
+        ["", MOMENT, RUN],
+    )
+    assert paging.where(("a = {}", 1), ("b >= {0} AND (b > {0} OR c < {1})", ("x", 2))) == (
+        "WHERE a = $1 AND b >= $2 AND (b > $2 OR c < $3)",
+        [1, "x", 2],
+    )
+
+
 def test_a_page_ends_with_a_token_when_a_row_more_than_asked_for_is_there() -> None:
     rows = [{"step": "draft", "version": number} for number in (3, 2, 1)]
 

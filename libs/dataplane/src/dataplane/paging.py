@@ -7,7 +7,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from servicekit.call import current_call
@@ -25,6 +25,9 @@ JSON_PAGE_BYTES = 128 << 10
 """The most bytes of JSON in a page: each value is made into a message on the event loop."""
 
 _LARGEST = 2**63 - 1  # of a bigint
+
+Value: TypeAlias = "int | str | datetime | UUID"
+"""What a list is filtered and sorted by."""
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -84,7 +87,26 @@ def page_within_bytes(
     return Page(items, encode(*(rows[len(items) - 1][column] for column in sorted_by)))
 
 
-def encode(*keys: int | str | datetime | UUID) -> str:
+def where(*filters: tuple[str, Value | tuple[Value, ...] | None]) -> tuple[str, list[Value]]:
+    """Return the WHERE clause of those filters whose value is set, and its parameters from $1 on.
+
+    A filter is a condition with `{}` for its value (a tuple: for each of its values) and the value,
+    which is not set when it is None. It is a different statement without the filter, since plans
+    are made once: one that works with and without it would read the whole table.
+    """
+    conditions: list[str] = []
+    parameters: list[Value] = []
+    for condition, value in filters:
+        if value is None:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        first = len(parameters) + 1
+        parameters += values
+        conditions.append(condition.format(*(f"${first + n}" for n in range(len(values)))))
+    return ("WHERE " + " AND ".join(conditions) if conditions else "", parameters)
+
+
+def encode(*keys: Value) -> str:
     """Make the token of the page after the item with these sort keys."""
     body = json.dumps([key if isinstance(key, (int, str)) else str(key) for key in keys]).encode()
     return base64.urlsafe_b64encode(_mark(body) + body).decode().rstrip("=")

@@ -30,6 +30,11 @@ IDLE_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _SAME_POOL_SECONDS = 0.05
+# A statement is planned once a connection: PostgreSQL would plan those with arrays for each call,
+# which costs the largest more than running them. A plan made while a table is empty must be right
+# when it is large, so none reads a whole table where an index serves; without JIT, which would
+# compile those that have to.
+_PLANNING = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 _STALE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -252,6 +257,7 @@ class Pool:
                 timeout=_CONNECT_SECONDS,
                 server_settings={
                     "application_name": self._application,
+                    **_PLANNING,
                     "statement_timeout": f"{STATEMENT_SECONDS}s",
                     "idle_in_transaction_session_timeout": f"{2 * STATEMENT_SECONDS}s",
                 },

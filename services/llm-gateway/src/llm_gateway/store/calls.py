@@ -151,19 +151,11 @@ async def page(
 ) -> paging.Page[LlmCall]:
     """Return one page of calls, oldest first."""
     limit = size or paging.DEFAULT_SIZE
+    where, values = paging.where(
+        ("run_id = {}", run_id), ("state = {}", state), ("id > {}", paging.decode(token))
+    )
     rows = await connection.fetch(
-        f"""
-        {_SELECT}
-         WHERE ($1::uuid IS NULL OR run_id = $1)
-           AND ($2::text IS NULL OR state = $2)
-           AND ($3::bigint IS NULL OR id > $3)
-         ORDER BY id
-         LIMIT $4
-        """,
-        run_id,
-        state,
-        paging.decode(token),
-        limit + 1,
+        f"{_SELECT} {where} ORDER BY id LIMIT ${len(values) + 1}", *values, limit + 1
     )
     return paging.page(rows, limit, _call, "id")
 

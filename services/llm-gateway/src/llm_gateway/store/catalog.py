@@ -142,15 +142,9 @@ async def model_exists(connection: Connection, model_id: str) -> bool:
 async def provider_page(connection: Connection, size: int, token: str) -> paging.Page[Provider]:
     """Return one page of providers, by id."""
     limit = size or paging.DEFAULT_SIZE
+    after = paging.decode(token, str) or ""
     rows = await connection.fetch(
-        f"""
-        SELECT {PROVIDER} FROM llm_providers
-         WHERE $1::text IS NULL OR id > $1
-         ORDER BY id
-         LIMIT $2
-        """,
-        paging.decode(token, str),
-        limit + 1,
+        f"SELECT {PROVIDER} FROM llm_providers WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1
     )
     return paging.page(rows, limit, provider_of, "id")
 
@@ -158,15 +152,9 @@ async def provider_page(connection: Connection, size: int, token: str) -> paging
 async def model_page(connection: Connection, size: int, token: str) -> paging.Page[Model]:
     """Return one page of models, by id."""
     limit = size or paging.DEFAULT_SIZE
+    after = paging.decode(token, str) or ""
     rows = await connection.fetch(
-        f"""
-        SELECT {MODEL} FROM llm_models
-         WHERE $1::text IS NULL OR id > $1
-         ORDER BY id
-         LIMIT $2
-        """,
-        paging.decode(token, str),
-        limit + 1,
+        f"SELECT {MODEL} FROM llm_models WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1
     )
     return paging.page(rows, limit, model_of, "id")
 
@@ -176,14 +164,10 @@ async def step_default_page(
 ) -> paging.Page[StepDefault]:
     """Return one page of defaults, by step."""
     limit = size or paging.DEFAULT_SIZE
+    after = paging.decode(token, str) or ""
     rows = await connection.fetch(
-        f"""
-        SELECT {DEFAULT} FROM step_llm_defaults
-         WHERE $1::text IS NULL OR step > $1
-         ORDER BY step
-         LIMIT $2
-        """,
-        paging.decode(token, str),
+        f"SELECT {DEFAULT} FROM step_llm_defaults WHERE step > $1 ORDER BY step LIMIT $2",
+        after,
         limit + 1,
     )
     return paging.page(rows, limit, default_of, "step")

@@ -56,14 +56,10 @@ async def delete(connection: Connection, step: str) -> bool:
 async def page(connection: Connection, size: int, token: str) -> paging.Page[StepOverride]:
     """Return one page of overrides, by step."""
     limit = size or paging.DEFAULT_SIZE
+    after = paging.decode(token, str) or ""
     rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS} FROM step_overrides
-         WHERE $1::text IS NULL OR step > $1
-         ORDER BY step
-         LIMIT $2
-        """,
-        paging.decode(token, str),
+        f"SELECT {_COLUMNS} FROM step_overrides WHERE step > $1 ORDER BY step LIMIT $2",
+        after,
         limit + 1,
     )
     return paging.page(rows, limit, _override, "step")

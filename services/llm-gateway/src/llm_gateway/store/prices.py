@@ -56,18 +56,17 @@ async def find(connection: Connection, price_id: str) -> Price | None:
 async def page(connection: Connection, model_id: str, size: int, token: str) -> paging.Page[Price]:
     """Return one page of a model's prices, the latest first, longer prompts before shorter."""
     limit = size or paging.DEFAULT_SIZE
-    moment, length = paging.decode(token, datetime, int) or (None, None)
+    where, values = paging.where(
+        ("model_id = {}", model_id),
+        ("(effective_at, min_input_tokens) < ({}, {})", paging.decode(token, datetime, int)),
+    )
     rows = await connection.fetch(
         f"""
-        SELECT {PRICE} FROM llm_prices
-         WHERE model_id = $1
-           AND ($2::timestamptz IS NULL OR (effective_at, min_input_tokens) < ($2, $3::bigint))
+        SELECT {PRICE} FROM llm_prices {where}
          ORDER BY effective_at DESC, min_input_tokens DESC
-         LIMIT $4
+         LIMIT ${len(values) + 1}
         """,
-        model_id,
-        moment,
-        length,
+        *values,
         limit + 1,
     )
     return paging.page(rows, limit, price_of, "effective_at", "min_input_tokens")

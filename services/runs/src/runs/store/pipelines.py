@@ -102,14 +102,15 @@ async def page(
 ) -> paging.Page[PipelineVersion]:
     """Return one page of versions, by pipeline, newest first; of all pipelines when empty."""
     limit = size or paging.DEFAULT_SIZE
-    after, version = paging.decode(token, str, int) or (None, None)
+    where, values = paging.where(
+        ("pipeline = {}", pipeline or None),
+        ("pipeline >= {0} AND (pipeline > {0} OR version < {1})", paging.decode(token, str, int)),
+    )
     versions = f"""
         SELECT {_COLUMNS}
-          FROM pipelines
-         WHERE ($1 = '' OR pipeline = $1)
-           AND ($2::text IS NULL OR pipeline > $2 OR (pipeline = $2 AND version < $3::bigint))
+          FROM pipelines {where}
          ORDER BY pipeline, version DESC
-         LIMIT $4
+         LIMIT ${len(values) + 1}
         """
     rows = await connection.fetch(
         paging.within_bytes(
@@ -118,9 +119,7 @@ async def page(
             "octet_length(spec::text)",
             paging.JSON_PAGE_BYTES,
         ),
-        pipeline,
-        after,
-        version,
+        *values,
         limit + 1,
     )
     return paging.page_within_bytes(rows, limit, _pipeline_version, "pipeline", "version")

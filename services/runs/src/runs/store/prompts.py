@@ -77,17 +77,16 @@ async def page(
 ) -> paging.Page[PromptVersion]:
     """Return one page of a step's versions, newest first."""
     limit = size or paging.DEFAULT_SIZE
+    where, values = paging.where(("step = {}", step), ("version < {}", paging.decode(token)))
     versions = f"""
         SELECT {_COLUMNS}
-          FROM prompts
-         WHERE step = $1 AND ($2::bigint IS NULL OR version < $2)
+          FROM prompts {where}
          ORDER BY version DESC
-         LIMIT $3
+         LIMIT ${len(values) + 1}
         """
     rows = await connection.fetch(
         paging.within_bytes(versions, "version DESC", "octet_length(content)", paging.PAGE_BYTES),
-        step,
-        paging.decode(token),
+        *values,
         limit + 1,
     )
     return paging.page_within_bytes(rows, limit, _prompt_version, "version")

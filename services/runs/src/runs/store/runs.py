@@ -92,23 +92,21 @@ async def page(
 ) -> paging.Page[Run]:
     """Return one page of runs, newest first; of any pipeline or status when it is empty."""
     limit = size or paging.DEFAULT_SIZE
-    created_at, run_id = paging.decode(token, datetime, UUID) or (None, None)
+    where, values = paging.where(
+        ("pipeline = {}", pipeline or None),
+        ("status = {}", status or None),
+        ("(created_at, id) < ({}, {})", paging.decode(token, datetime, UUID)),
+    )
     runs = f"""
         SELECT {COLUMNS}
-          FROM runs
-         WHERE ($1 = '' OR pipeline = $1)
-           AND ($2 = '' OR status = $2)
-           AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+          FROM runs {where}
          ORDER BY created_at DESC, id DESC
-         LIMIT $5
+         LIMIT ${len(values) + 1}
         """
     settings = "octet_length(coalesce(settings_json, settings::text, ''))"
     found = await connection.fetch(
         paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES),
-        pipeline,
-        status,
-        created_at,
-        run_id,
+        *values,
         limit + 1,
     )
     return paging.page_within_bytes(found, limit, rows.run, "created_at", "id")

@@ -26,16 +26,16 @@ async def chain(connection: Connection) -> None:
 async def page(connection: Connection, size: int, token: str) -> paging.Page[AuditLog]:
     """Return one page of a database's audit log, newest entry first."""
     limit = size or paging.DEFAULT_SIZE
+    where, values = paging.where(("sequence < {}", paging.decode(token)))
     rows = await connection.fetch(
-        """
+        f"""
         SELECT sequence, user_id, action, resource_type, resource_id, details, database_role,
                created_at, digest
-          FROM audit_logs
-         WHERE $1::bigint IS NULL OR sequence < $1
+          FROM audit_logs {where}
          ORDER BY sequence DESC
-         LIMIT $2
+         LIMIT ${len(values) + 1}
         """,
-        paging.decode(token),
+        *values,
         limit + 1,
     )
     return paging.page(rows, limit, _audit_log, "sequence")
