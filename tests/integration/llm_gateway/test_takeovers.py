@@ -27,6 +27,9 @@ SETTLED, FAILED, UNKNOWN = (
     call_pb2.CALL_STATE_UNKNOWN,
 )
 REFUSED = {"kind": "status", "status": 400}
+LEASE_OVER = """
+    SELECT lease_expires < clock_timestamp() FROM llm_calls WHERE run_id = $1::text::uuid
+"""
 
 
 def freeze(client: GatewayClient) -> None:
@@ -228,3 +231,46 @@ async def test_a_call_costs_what_its_attempts_cost_though_one_was_booked_at_the_
 
     assert done.call.cost_micro_usd == sum(a.cost_micro_usd for a in done.call.attempts)
     assert done.call.attempts[0].cost_micro_usd == 1000
+
+
+async def frozen_before_sending(client: GatewayClient, victim: GatewayClient) -> asyncio.Task[Any]:
+    """Freeze a process that waits for its reservation, which then commits; return its client."""
+    async with client.database.transaction():
+        await client.database.execute(  # so that reserving must wait
+            "SELECT FROM runs WHERE id = $1::text::uuid FOR UPDATE", client.run_id
+        )
+        asked = asyncio.create_task(victim.generate(victim.spec(unknown_policy=REDO)))
+        await wait_until(lambda: victim.database.fetchval(WAITING), unless=fewer_run((asked,)))
+        freeze(victim)
+    await client.wait_for_call(lambda call: call.state == call_pb2.CALL_STATE_DISPATCHED, asked)
+    return asked
+
+
+async def test_a_process_frozen_before_it_sends_leaves_the_call_to_who_took_it_over(
+    client: GatewayClient, victim: GatewayClient
+) -> None:
+    asked = await frozen_before_sending(client, victim)
+    redone = await client.generate(client.spec(unknown_policy=REDO))
+    wake(victim)
+
+    late = await asked
+    call = await client.get_call()
+
+    assert late.call.output_digest == redone.call.output_digest
+    assert states(call) == [FAILED, SETTLED]
+    assert len(client.provider_calls()) == 1
+    assert call.cost_micro_usd == call.attempts[1].cost_micro_usd
+
+
+async def test_a_process_frozen_before_it_sends_sends_once_where_nobody_took_the_call_over(
+    client: GatewayClient, victim: GatewayClient
+) -> None:
+    asked = await frozen_before_sending(client, victim)
+    await wait_until(lambda: client.database.fetchval(LEASE_OVER, client.run_id))
+    wake(victim)
+
+    late = await asked
+
+    assert late.call.state == SETTLED
+    assert states(late.call) == [FAILED, SETTLED]
+    assert [sent["idempotency"][-2:] for sent in client.provider_calls()] == ["/2"]

@@ -59,9 +59,10 @@ class AttemptFailed:
 async def send_attempt(
     in_flight: InFlightCall, prepared: PreparedCall, number: int, validator: SchemaValidator
 ) -> AttemptSucceeded | AttemptFailed:
-    """Send one request and receive its reply to the end."""
+    """Send one request, while the call's lease lasts, and receive its reply to the end."""
     begun = now()
-    sent = prepared.client.request(prepared.prompt, f"{in_flight.request.key}/{number}")
+    name = f"{in_flight.request.key}/{number}"
+    sent = prepared.client.request(prepared.prompt, name, lambda: in_flight.holds_lease)
     in_flight.begin_attempt(number)
     in_flight.estimate = lambda: _estimate(in_flight, prepared, sent, begun)
     try:

@@ -129,10 +129,10 @@ class CallExecutor:
         except DomainError:
             return None  # the key may have its reply already, or the override is another one
         new = NewCall(request, prepared.reservation, prepared.override, in_flight.lease)
-        call_id = await self._reserve(in_flight, new, self._reservations.reserve_new)
+        call_id, asked_at = await self._reserve(in_flight, new, self._reservations.reserve_new)
         if call_id is None:
             return None
-        in_flight.mark_reserved(call_id)
+        in_flight.mark_reserved(call_id, asked_at)
         return await self._send(in_flight, prepared, Reserved(call_id, 1, 1))
 
     async def _reserve_and_send(
@@ -140,7 +140,7 @@ class CallExecutor:
     ) -> LlmCall | None:
         """Reserve the key and send; None when another process holds it."""
         new = NewCall(in_flight.request, prepared.reservation, prepared.override, in_flight.lease)
-        outcome = await self._reserve(in_flight, new, self._reservations.reserve)
+        outcome, asked_at = await self._reserve(in_flight, new, self._reservations.reserve)
         if isinstance(outcome, AlreadySettled):
             return outcome.call
         if isinstance(outcome, Refused):
@@ -149,15 +149,18 @@ class CallExecutor:
             in_flight.mark_held_elsewhere()
             await asyncio.sleep(_POLL_SECONDS)
             return None
-        in_flight.mark_reserved(outcome.call_id)
+        in_flight.mark_reserved(outcome.call_id, asked_at)
         return await self._send(in_flight, prepared, outcome)
 
     async def _reserve(
         self, in_flight: InFlightCall, new: NewCall, reserve: Callable[[NewCall], Awaitable[T]]
-    ) -> T:
-        async def attempt() -> T:
+    ) -> tuple[T, float]:
+        """Return what became of it, and when the lease was asked for (of time.monotonic)."""
+
+        async def attempt() -> tuple[T, float]:
             await self._pending_work.schedule(new.request.tenant_id)
-            return await reserve(new)
+            asked_at = time.monotonic()
+            return await reserve(new), asked_at
 
         return await retry(
             attempt,
@@ -210,18 +213,24 @@ class CallExecutor:
     ) -> bool:
         """Record another attempt; return whether this process still holds the call."""
         request = in_flight.request
+
+        async def record() -> float:
+            asked_at = time.monotonic()
+            await self._outcomes.next_attempt(
+                request.tenant_id, request.key, number, prepared.reservation, in_flight.lease
+            )
+            return asked_at
+
         try:
-            await retry(
-                lambda: self._outcomes.next_attempt(
-                    request.tenant_id, request.key, number, prepared.reservation, in_flight.lease
-                ),
+            asked_at = await retry(
+                record,
                 TRANSIENT,
                 RetryLog(_log, "ledger.unavailable", "recording an attempt must wait"),
                 timeout_seconds=in_flight.deadline - time.monotonic(),
             )
         except LeaseLost:
             return False
-        in_flight.mark_dispatched()
+        in_flight.mark_dispatched(asked_at)
         return True
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from llm_gateway.app.lease_renewals import LeaseRenewals
 from llm_gateway.domain.attempts import AttemptUsage
 from llm_gateway.domain.calls import CallLease, Delta
 from llm_gateway.errors import CallInFlight
-from servicekit.errors import DomainError, TooManyCalls
+from servicekit.errors import TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -62,6 +63,8 @@ class InFlightCall:
         self.deadline = deadline
         """The latest deadline of those who wait for it, on the clock of time.monotonic."""
         self.call_id: int | None = None
+        self.lease_until = 0.0
+        """Until when the lease lasts at least, on the clock of time.monotonic."""
         self.attempt = 0
         """The attempt whose text is being received; 0 before the first."""
         self.has_sent = False
@@ -97,15 +100,25 @@ class InFlightCall:
             return None
         return AttemptUsage(self.call_id, self.attempt, *self.estimate())
 
-    def mark_reserved(self, call_id: int) -> None:
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the lease lasts, so that no other process may have taken the call over."""
+        return time.monotonic() < self.lease_until
+
+    def extend_lease(self, asked_at: float) -> None:
+        """Note that the lease was given, or renewed, after `asked_at` (of time.monotonic)."""
+        self.lease_until = max(self.lease_until, asked_at + self.lease.seconds)
+
+    def mark_reserved(self, call_id: int, asked_at: float) -> None:
         """Note that this process holds the key, and has recorded an attempt."""
         self.call_id, self.owns_key = call_id, True
         self.held_elsewhere = False
-        self.mark_dispatched()
+        self.mark_dispatched(asked_at)
 
-    def mark_dispatched(self) -> None:
-        """Note that an attempt is recorded, and about to be sent."""
+    def mark_dispatched(self, asked_at: float) -> None:
+        """Note that an attempt is recorded, about to be sent under a lease asked for then."""
         self.dispatched, self.result, self.reply = True, None, None
+        self.extend_lease(asked_at)
 
     def mark_held_elsewhere(self) -> None:
         """Note that another process works on the call. Raises CallInFlight near the deadline."""
@@ -193,11 +206,10 @@ class InFlightCalls:
     """All calls in flight of this process, by tenant and key; renews their leases together."""
 
     def __init__(self, outcomes: Outcomes, process: CallLease, limit: ConcurrencyLimit) -> None:
-        self._outcomes = outcomes
         self._process = process
         self._limit = limit
         self._calls: dict[tuple[str, CallKey], InFlightCall] = {}
-        self._renewals: dict[str, asyncio.Task[None]] = {}
+        self._renewals = LeaseRenewals(outcomes, process)
         self._count = 0
         self._draining = False
 
@@ -229,7 +241,7 @@ class InFlightCalls:
     @asynccontextmanager
     async def renewing_leases(self) -> AsyncGenerator[None]:
         """Renew leases inside the block."""
-        task = asyncio.create_task(self._renew())
+        task = asyncio.create_task(self._renewals.run(self._calls))
         try:
             yield
         finally:
@@ -259,31 +271,6 @@ class InFlightCalls:
         self._limit.release(tenant_id)
         if not task.cancelled():
             task.exception()  # retrieved, even if no caller waits for it any more
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._process.seconds / 4)
-            held: dict[str, list[InFlightCall]] = {}
-            for (tenant_id, _), call in self._calls.items():
-                if call.call_id is not None:
-                    held.setdefault(tenant_id, []).append(call)
-            for tenant_id, calls in held.items():
-                if tenant_id not in self._renewals:  # a slow database delays its own tenant only
-                    renewal = asyncio.create_task(self._renew_for(tenant_id, calls))
-                    self._renewals[tenant_id] = renewal
-                    renewal.add_done_callback(lambda _, name=tenant_id: self._renewals.pop(name))
-
-    async def _renew_for(self, tenant_id: str, calls: list[InFlightCall]) -> None:
-        """Extend leases, and record usage so far: all that is known if this process dies."""
-        call_ids = [call.call_id for call in calls if call.call_id is not None]
-        usages = [usage for call in calls if (usage := call.usage_so_far()) is not None]
-        try:
-            await self._outcomes.renew(tenant_id, call_ids, usages, self._process)
-        except DomainError as error:
-            _log.warning(
-                "leases were not renewed",
-                extra={"event": "lease.renewal_failed", "reason": error.reason},
-            )
 
 
 def _wake(change: asyncio.Future[None], _: object = None) -> None:

@@ -111,18 +111,17 @@ class Outcomes:
             state = CallState.UNKNOWN if unknown else CallState.FAILED
             await transitions.end(connection, call.id, state)
 
-    async def renew(
-        self,
-        tenant_id: str,
-        call_ids: Sequence[int],
-        usages: Sequence[AttemptUsage],
-        lease: CallLease,
-    ) -> None:
-        """Extend the leases of calls that this process holds, and record their usage so far."""
+    async def renew_leases(
+        self, tenant_id: str, call_ids: Sequence[int], lease: CallLease
+    ) -> list[int]:
+        """Extend the leases of calls that this process holds; return the ids of those."""
         async with self._tenants.connection(tenant_id) as connection:
-            await transitions.renew_leases(connection, call_ids, lease)
-            if usages:
-                await attempts.update_usage(connection, usages)
+            return await transitions.renew_leases(connection, call_ids, lease)
+
+    async def update_usage(self, tenant_id: str, usages: Sequence[AttemptUsage]) -> None:
+        """Record what attempts in flight have used so far."""
+        async with self._tenants.connection(tenant_id) as connection:
+            await attempts.update_usage(connection, usages)
 
 
 async def record_result(

@@ -17,7 +17,7 @@ from llm_gateway.providers.rejected_parameters import RejectedParameters
 from llm_gateway.providers.streaming_request import StreamingRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from llm_gateway.domain.models import Provider
@@ -49,6 +49,10 @@ _INLINE_CHARACTERS = 1 << 15  # scrubbed here; more in a thread
 _INLINE_BYTES = 1 << 20  # encoded here; more in a thread
 
 
+def _always() -> bool:
+    return True
+
+
 class _Endpoint(NamedTuple):
     """Where a request goes, and the headers that carry the key there."""
 
@@ -78,10 +82,13 @@ class ProviderClient:
         self._rejected = rejected
         self._endpoints: dict[str, _Endpoint] = {}  # as many as the provider has models
 
-    def request(self, prompt: Prompt, attempt_name: str) -> StreamingRequest:
+    def request(
+        self, prompt: Prompt, attempt_name: str, may_send: Callable[[], bool] = _always
+    ) -> StreamingRequest:
         """Prepare one request; nothing is sent before its `texts` are read.
 
-        The attempt's name goes along as a header, so that both sides' logs can be compared.
+        Nor is anything sent if `may_send` is false at the last moment. The attempt's name goes
+        along as a header, so that both sides' logs can be compared.
         """
         adapted = self._rejected.adapt(self._base_url, prompt, self._adapter)
         endpoint = self._endpoint(adapted.request.path)
@@ -94,6 +101,7 @@ class ProviderClient:
             adapted,
             headers,
             self._timeouts,
+            may_send,
             large=large,
         )
 

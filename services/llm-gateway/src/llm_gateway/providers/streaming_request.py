@@ -15,6 +15,7 @@ from llm_gateway.domain.reply_ends import verdict_of
 from llm_gateway.providers.error_bodies import error_in, page_text, parse_error
 from llm_gateway.providers.faults import NO_ENDPOINT, fault_in_reply, fault_of
 from llm_gateway.providers.reply_bodies import EndOfStream, HtmlPage, ReplyBodyParser
+from llm_gateway.providers.request_body import CONTENT_TYPE, RequestBody
 from llm_gateway.providers.sse import EventTooLong
 from llm_gateway.providers.timeouts import (
     ReadTimeout,
@@ -30,9 +31,7 @@ from llm_gateway.providers.wire_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-
-    from aiohttp.abc import AbstractStreamWriter
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 
     from jsonvalues import Json, JsonObject
     from llm_gateway.domain.provider_errors import ProviderError
@@ -50,7 +49,7 @@ _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}")
 _HEADERS = {
     "accept": "text/event-stream",
     "accept-encoding": "identity",  # a compressed stream comes in lumps
-    "content-type": "application/json",
+    "content-type": CONTENT_TYPE,
     "user-agent": "nagaya-llm-gateway",
 }
 _log = logging.getLogger(__name__)
@@ -67,6 +66,7 @@ class StreamingRequest:
         adapted: AdaptedRequest,
         headers: Mapping[str, str],
         timeouts: ReadTimeouts,
+        may_send: Callable[[], bool],
         *,
         large: bool,
     ) -> None:
@@ -77,10 +77,12 @@ class StreamingRequest:
         self._large = large
         self._headers = {**_HEADERS, **adapted.request.headers, **headers}
         self._timeouts = timeouts
+        self._may_send = may_send
         self._reader = adapter.reader()
         self._body = ReplyBodyParser()
         self._characters = 0
         self._half = ""
+        self._too_late = False
         self._halves = 0
         self._header_id = ""
         self.status = 0
@@ -147,6 +149,12 @@ class StreamingRequest:
         except Exception as error:
             raise self._defect(error) from None
 
+    def _begin_sending(self) -> bool:
+        """Note that the request is about to be written; return whether it may be."""
+        self.sent = self._may_send()
+        self._too_late = not self.sent
+        return self.sent
+
     async def _encoded(self) -> bytes:
         body = self._adapted.request.body
         return await asyncio.to_thread(_encode, body) if self._large else _encode(body)
@@ -155,7 +163,7 @@ class StreamingRequest:
         with self._timeouts.first_byte.wait():
             return await self._session.post(
                 self._url,
-                data=_RequestBody(body, self),
+                data=RequestBody(body, self._begin_sending),
                 headers=self._headers,
                 allow_redirects=False,
             )
@@ -250,6 +258,8 @@ class StreamingRequest:
 
     def _connection_fault(self, error: Exception) -> ProviderFault:
         """Return the fault of a connection that was not made, or that broke."""
+        if self._too_late:
+            return ProviderFault(Fault.NEVER_SENT, "the lease was over before it could be sent")
         if not self.sent:
             if isinstance(error, aiohttp.InvalidURL):
                 return ProviderFault(Fault.REFUSED, "the provider's address is not one")
@@ -276,23 +286,6 @@ class StreamingRequest:
             return ProviderFault(Fault.LOST, f"the answer cannot be read: {kind}")
         message = f"the reply cannot be read: {kind}"
         return ProviderFault(Fault.MALFORMED, message, status=self.status)
-
-
-class _RequestBody(aiohttp.BytesPayload):
-    """The body of a request, which tells the request when it is about to be written.
-
-    aiohttp writes the headers together with it.
-    """
-
-    def __init__(self, content: bytes, request: StreamingRequest) -> None:
-        super().__init__(content, content_type=_HEADERS["content-type"])
-        self._request = request
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        self._request.sent = True
-        await super().write_with_length(writer, content_length)
 
 
 def _encode(body: JsonObject) -> bytes:

@@ -41,9 +41,11 @@ async def dispatch(
     )
 
 
-async def renew_leases(connection: Connection, call_ids: Sequence[int], lease: CallLease) -> None:
-    """Extend the leases of calls that this process still holds."""
-    await connection.execute(
+async def renew_leases(
+    connection: Connection, call_ids: Sequence[int], lease: CallLease
+) -> list[int]:
+    """Extend the leases of calls that this process still holds; return the ids of those."""
+    renewed = await connection.fetch(
         """
         -- waits for no row: what is locked is about to end, or is renewed the next time
         WITH held AS (
@@ -53,11 +55,13 @@ async def renew_leases(connection: Connection, call_ids: Sequence[int], lease: C
         UPDATE llm_calls SET lease_expires = clock_timestamp() + $3
           FROM held
          WHERE llm_calls.id = held.id
+        RETURNING llm_calls.id
         """,
         call_ids,
         lease.owner,
         timedelta(seconds=lease.seconds),
     )
+    return [row["id"] for row in renewed]
 
 
 async def update_totals(connection: Connection, call_id: int) -> None:
