@@ -12,7 +12,6 @@ import pytest
 from tests.support.waiting import wait_until
 
 from dataplane import audit
-from tenant.app.audit_sweep import AuditSweep
 
 if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
@@ -223,7 +222,7 @@ async def test_what_nobody_has_chained_is_found_by_the_sweep(
     async with service.tenant_pools.transaction("acme") as connection:
         await audit.append(connection, "prompt.create", "prompt", "outline/1")
     await service.tenants.suspend("globex")
-    sweep = AuditSweep(service.management, service.tenant_pools, round_seconds=0.1)
+    sweep = service.sweep
     sweep.start()
 
     async def is_chained() -> bool:

@@ -14,6 +14,7 @@ from interceptor.fair_semaphore import FairSemaphore
 from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2, audit_service_pb2_grpc
 from servicekit.errors import Forbidden, InvalidInput
 from tenant.app.audit import AuditVerification
+from tenant.domain.databases import AuditRoles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -124,10 +125,11 @@ async def test_the_first_place_that_was_changed_is_named(
     assert fault(await verify(server)) == expected
 
 
-async def test_a_chain_that_was_made_anew_is_noticed_by_a_digest_noted_before(
+async def test_a_chain_that_was_made_anew_before_it_was_anchored_is_noticed_by_a_noted_digest(
     server: RunningServer, database: asyncpg.Connection
 ) -> None:
-    noted = (await verify(server)).head_digest
+    await database.execute("SELECT audit_chain(10)")
+    noted = await database.fetchval("SELECT digest FROM audit_logs WHERE sequence = 10")
     await database.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 4")
     await database.execute(REWRITE)
 
@@ -142,7 +144,12 @@ async def test_a_log_is_verified_in_parts_while_it_grows(
     service: Composition, database: asyncpg.Connection
 ) -> None:
     verification = AuditVerification(
-        service.management, service.tenant_pools, FairSemaphore(1, 1, 60.0), entries_at_once=3
+        service.management,
+        service.tenant_pools,
+        service.anchors,
+        AuditRoles(service.servers.main.management),
+        FairSemaphore(1, 1, 60.0),
+        entries_at_once=3,
     )
     growing = True
 

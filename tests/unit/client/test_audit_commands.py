@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from auditchain import export
+from auditchain.chain import Head
+from auditchain.export import Header
 from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2
 from nagaya_client.cli.main import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.client.api import Api
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -59,3 +64,17 @@ def test_what_is_no_entry_is_refused(wrong: str, capsys: pytest.CaptureFixture[s
 def test_whose_log_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", "verify"]) == 2
     assert "whose log?" in capsys.readouterr().err
+
+
+def test_a_file_is_verified_without_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.jsonl"
+    head = Head(0, "0" * 64)
+    file.write_text(export.header_line(Header("acme", "t_1")) + export.end_line(head))
+
+    assert run(["audit", "verify", "--offline", str(file)]) == 0
+    file.write_text(export.header_line(Header("acme", "t_1")))
+    assert run(["audit", "verify", "--offline", str(file)]) == 1
+    assert "ends after line 1" in capsys.readouterr().err
+    assert run(["audit", "verify", "--jwks", str(file)]) == 2

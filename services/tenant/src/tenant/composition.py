@@ -10,7 +10,9 @@ from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import Databases
 from dataplane.tenants import ManagementPool, TenantPools
 from interceptor.fair_semaphore import FairSemaphore
+from signing import DocumentSigner
 from tenant.app.audit import AuditVerification
+from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.operations import OperationControl
@@ -19,11 +21,13 @@ from tenant.app.startup import Bootstrap, Startup, own_migrations
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
 from tenant.config import MIGRATIONS
+from tenant.domain.databases import AuditRoles
 from tenant.domain.encryption import KeyRing
 from tenant.domain.servers import MAIN
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
 from tenant.provisioning import Provisioning
+from tenant.rollout.audit_protection import AuditProtection
 from tenant.rollout.migrator import Migrator
 from tenant.rollout.rollout import Rollout
 from tenant.rollout.template import TemplateDatabase
@@ -34,6 +38,7 @@ from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
 from tenant.servicer.schema import SchemaServicer
 from tenant.servicer.tenants import TenantServicer
+from tenant.store.anchor_files import AnchorFiles
 from tenant.store.database_servers import DatabaseServers
 from tenant.store.locks import AdvisoryLocks
 from tenant.store.notifications import NotificationListener
@@ -66,6 +71,7 @@ class Composition:
     sweep: AuditSweep
     operations: Operations
     runner: OperationRunner
+    anchors: AuditAnchors
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
@@ -85,6 +91,7 @@ class _Foundation:
     locks: AdvisoryLocks
     servers: DatabaseServers
     rollout: Rollout
+    protection: AuditProtection
     template: TemplateDatabase
     provisioning: Provisioning
 
@@ -93,14 +100,16 @@ class _Foundation:
         key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
         limit, migrator = config.connections_per_role, Migrator()
         main = ProvisionedServer(MAIN, config.database)
-        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit)
+        protection = AuditProtection(AuditRoles(main.management))
+        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit, protection)
         to_management = Databases(
             bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS
         )
         management = ManagementPool(to_management)
         locks = AdvisoryLocks(management, _LOCK_LIMIT)
         servers = DatabaseServers(main, management, key_ring)
-        template = TemplateDatabase(servers, migrator, locks, config.required_services)
+        required = config.required_services
+        template = TemplateDatabase(servers, migrator, locks, required, protection)
         return cls(
             key_ring,
             migrations,
@@ -110,6 +119,7 @@ class _Foundation:
             locks,
             servers,
             Rollout(servers, migrator),
+            protection,
             template,
             Provisioning(servers, template, migrator, key_ring, limit),
         )
@@ -158,11 +168,12 @@ def _constructed(
     operations = OperationServicer(OperationControl(management, begun, runner), management)
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
     startup = _startup(base, tenants, watch_cache, schema)
+    anchors = _anchors(config, management, pools)
     bound = bindings(
         TenantServicer(tenants, watch_cache, management),
         ConnectionServicer(connections),
         SchemaServicer(schema, management),
-        _audit_servicer(management, pools),
+        AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
         operations,
     )
     return Composition(
@@ -172,9 +183,10 @@ def _constructed(
         tenants=tenants,
         schema=schema,
         connections=connections,
-        sweep=AuditSweep(management, pools),
         operations=begun,
         runner=runner,
+        sweep=_sweep(config, base, anchors, pools),
+        anchors=anchors,
         management=management,
         tenant_pools=pools,
         servers=servers,
@@ -198,7 +210,29 @@ def _startup(
     )
 
 
-def _audit_servicer(management: ManagementPool, tenant_pools: TenantPools) -> AuditServicer:
+def _anchors(config: Config, management: ManagementPool, pools: TenantPools) -> AuditAnchors:
+    folder = config.audit_anchor_folder
+    files = None if folder is None else AnchorFiles(folder)
+    signer = DocumentSigner.from_file(SIGNING_KEY, config.server.workload_key_file)
+    return AuditAnchors(management, pools, signer, config.server.jwks_file, files)
+
+
+def _sweep(
+    config: Config, base: _Foundation, anchors: AuditAnchors, pools: TenantPools
+) -> AuditSweep:
+    return AuditSweep(
+        base.management,
+        pools,
+        base.servers,
+        anchors,
+        base.protection,
+        config.audit_anchor_seconds,
+    )
+
+
+def _verification(
+    base: _Foundation, anchors: AuditAnchors, pools: TenantPools
+) -> AuditVerification:
     turns = FairSemaphore(_VERIFICATIONS, 1, _VERIFICATION_SECONDS)
-    verification = AuditVerification(management, tenant_pools, turns)
-    return AuditServicer(management, tenant_pools, verification)
+    roles = AuditRoles(base.servers.main.management)
+    return AuditVerification(base.management, pools, anchors, roles, turns)

@@ -63,6 +63,8 @@ class Config:
     required_services: tuple[str, ...]
     connections_per_role: int
     processes_per_service: int
+    audit_anchor_seconds: float = 15.0
+    audit_anchor_folder: Path | None = None
 
     @classmethod
     def read(cls) -> Config:
@@ -94,7 +96,23 @@ class Config:
                 least=1,
                 most=1000,
             ),
+            audit_anchor_seconds=environment.seconds(
+                "NAGAYA_AUDIT_ANCHOR_SECONDS",
+                "how often the audit logs that have grown are anchored",
+                default=15.0,
+            ),
+            audit_anchor_folder=_folder(environment),
         )
+
+
+def _folder(environment: Environment) -> Path | None:
+    text = environment.text(
+        "NAGAYA_AUDIT_ANCHOR_FOLDER",
+        "a folder to which anchors of all audit logs are written too, best on a disk that the "
+        "database servers' administrators cannot change",
+        default="",
+    )
+    return Path(text) if text else None
 
 
 def _database(environment: Environment) -> ProvisionerAddress:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dataplane import audit
-from tenant.domain.databases import SERVICES, template_database
+from tenant.domain.databases import SERVICES, AuditRoles, template_database
 from tenant.domain.migrations import (
     MigrationTarget,
     applicable_services,
@@ -120,7 +120,8 @@ class Provisioning:
         logins = asyncio.create_task(self.set_passwords(server_id, database, passwords))
         try:
             async with self._slots, server.provisioner(database.manager) as provisioner:
-                await databases.create(provisioner, database, template)
+                base = AuditRoles(server.management).base
+                await databases.create(provisioner, database, base, template)
                 await logins
                 await databases.restrict_connect(
                     provisioner, database, f"{marker} {state}", [database.group]

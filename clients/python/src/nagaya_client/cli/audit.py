@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nagaya.tenant.v1 import audit_service_pb2 as pb
+from nagaya_client.audit_file import check_audit_log, write_audit_log
 from nagaya_client.cli import failures
-from nagaya_client.cli.command import Group
+from nagaya_client.cli.command import FORMATS, Group
+from nagaya_client.cli.output import Printer
 from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.message import Message
+
+Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+
+_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 
 @click.group(cls=Group)
@@ -55,9 +65,38 @@ class KnownEntry(click.ParamType[tuple[int, str]]):
         return int(sequence), digest.lower()
 
 
-@group.command(rpcs=("VerifyAuditLog",))
-@click.option("-t", "--tenant", "owner", metavar="ID", help="The tenant; else the profile's.")
-@click.option("--management", is_flag=True, help="The log of the management database instead.")
+def _owner_options(command: Decorated) -> Decorated:
+    tenant = click.option("-t", "--tenant", "owner", metavar="ID", help="Else the profile's.")
+    management = click.option(
+        "--management", is_flag=True, help="The log of the management database instead."
+    )
+    return tenant(management(command))
+
+
+def _owner(session: Session, owner: str | None, *, management: bool) -> str:
+    tenant = "" if management else owner or session.settings.tenant
+    if not tenant and not management:
+        raise click.UsageError("whose log? --tenant names it, or --management")
+    return tenant
+
+
+@api_command
+async def _verify(
+    session: Session, *, owner: str | None, management: bool, known: tuple[int, str]
+) -> None:
+    sequence, digest = known
+    request = pb.VerifyAuditLogRequest(
+        tenant_id=_owner(session, owner, management=management),
+        known_sequence=sequence,
+        known_digest=digest,
+    )
+    found = await session.client.audit.VerifyAuditLog(request)
+    session.printer.show(found)
+    _exit_with(found)
+
+
+@group.command("verify", rpcs=("VerifyAuditLog",))
+@_owner_options
 @click.option(
     "--known",
     type=KnownEntry(),
@@ -65,23 +104,55 @@ class KnownEntry(click.ParamType[tuple[int, str]]):
     metavar="SEQUENCE:DIGEST",
     help="An entry that was noted before; the log must still have it.",
 )
-@api_command
-async def verify(
-    session: Session, *, owner: str | None, management: bool, known: tuple[int, str]
+@click.option("--offline", type=_FILE, metavar="FILE", help="An exported log; no server is needed.")
+@click.option(
+    "--jwks",
+    type=_FILE,
+    metavar="FILE",
+    help="With --offline: the services' public keys, which tell whether anchors are genuine.",
+)
+@click.option(
+    "--anchors",
+    type=_FILE,
+    multiple=True,
+    metavar="FILE",
+    help="With --offline: more anchors, from NAGAYA_AUDIT_ANCHOR_FOLDER.",
+)
+@functools.wraps(_verify)
+def verify(
+    *,
+    offline: Path | None,
+    jwks: Path | None,
+    anchors: tuple[Path, ...],
+    **online: Any,  # noqa: ANN401 - the options of the other way
 ) -> None:
-    """Compute every digest of a log anew.
+    """Compute every digest of a log anew, and compare it with its anchors.
 
-    Exits with 1 when the log is not as it was written. Note HEAD_SEQUENCE and HEAD_DIGEST where
-    nobody who can change the database can change them: --known compares with them later.
+    Exits with 1 when the log is not as it was written. An exported log (`nagaya audit export`) is
+    verified without a server; without --jwks its anchors are not looked at, and a log that was
+    made anew as a whole is not noticed.
     """
-    tenant = "" if management else owner or session.settings.tenant
-    if not tenant and not management:
-        raise click.UsageError("whose log? --tenant names it, or --management")
-    sequence, digest = known
-    request = pb.VerifyAuditLogRequest(
-        tenant_id=tenant, known_sequence=sequence, known_digest=digest
-    )
-    found = await session.client.audit.VerifyAuditLog(request)
-    session.printer.show(found)
+    if offline is None:
+        if jwks is not None or anchors:
+            raise click.UsageError("--jwks and --anchors belong to --offline")
+        _verify(**online)
+        return
+    found = check_audit_log(offline, jwks, anchors)
+    Printer(online["output"] or FORMATS[0], headers=not online["no_headers"]).show(found)
+    _exit_with(found)
+
+
+def _exit_with(found: pb.VerifyAuditLogResponse) -> None:
     if found.HasField("first_fault"):
         raise failures.CommandExit(failures.FAILED)
+
+
+@group.command(rpcs=("ListAuditLogs", "ListAuditAnchors"))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_owner_options
+@api_command
+async def export(session: Session, *, file: Path, owner: str | None, management: bool) -> None:
+    """Write a log and its anchors to FILE, for `nagaya audit verify --offline FILE`."""
+    tenant = _owner(session, owner, management=management)
+    count = await write_audit_log(session.client, tenant, file)
+    click.echo(f"{count:,} entries in {file}", err=True)

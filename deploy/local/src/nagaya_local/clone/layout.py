@@ -62,6 +62,10 @@ class Layout:
         return self.data / "keys"
 
     @property
+    def anchors(self) -> Path:
+        return self.data / "anchors"
+
+    @property
     def tokens(self) -> Path:
         return self.data / "tokens"
 

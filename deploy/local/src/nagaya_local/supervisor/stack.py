@@ -215,6 +215,7 @@ class Stack:
                 return {
                     "NAGAYA_PG_URL": self.endpoints.pg_url,
                     "NAGAYA_KEYRING_FILE": str(self._keys.keyring),
+                    "NAGAYA_AUDIT_ANCHOR_FOLDER": str(self._layout.anchors),
                     # Where pg_dump is; beside another server the one on the path is used.
                     "NAGAYA_PG_BIN": str(packaged_binaries()) if embedded else "",
                 }

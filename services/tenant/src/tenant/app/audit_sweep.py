@@ -1,41 +1,56 @@
-"""Chains what no other process has come to."""
+"""Visits the tenants' databases: chains, anchors and protects their audit logs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeAlias
 
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
-from tenant.errors import TenantNotFound, TenantNotReady
-from tenant.store import audit_logs, tenants
+from tenant.errors import ServerUnavailable, TenantNotFound, TenantNotReady
+from tenant.store import audit_logs, database_activity, tenants
 
 if TYPE_CHECKING:
-    from dataplane.tenants import ManagementPool, TenantPools
+    from collections.abc import Collection, Mapping, Sequence
 
-_ROUND_SECONDS = 60.0
+    from dataplane.tenants import ManagementPool, TenantPools
+    from tenant.app.audit_anchors import AuditAnchors
+    from tenant.domain.tenants import Tenant
+    from tenant.rollout.audit_protection import AuditProtection
+    from tenant.store.database_servers import DatabaseServers
+
+_Place: TypeAlias = tuple[str, str]
 _TENANT_SECONDS = 0.6  # a visit opens a connection, which costs some 10 ms of processor time
 _log = logging.getLogger(__name__)
 
 
 class AuditSweep:
-    """Visits the active tenants in turn, and chains the entries in their databases.
+    """Visits each active tenant once, and again when its database has been written to since.
 
-    A round takes a minute, or 0.6 s for each tenant if that is longer. So entries are chained that
-    a killed process left in a database that nobody uses since, and those of services of a release
-    that does not chain yet.
+    That is seen in PostgreSQL's statistics, so that a database which nobody uses is left alone. A
+    round begins every `round_seconds`; of tenants that this process has not visited yet it takes so
+    many that one comes every 0.6 s. Entries are chained that a killed process left, and those of
+    services of a release that does not chain yet.
     """
 
     def __init__(
         self,
         management: ManagementPool,
         tenant_pools: TenantPools,
-        round_seconds: float = _ROUND_SECONDS,
+        servers: DatabaseServers,
+        anchors: AuditAnchors,
+        protection: AuditProtection,
+        round_seconds: float,
     ) -> None:
         self._management = management
         self._tenants = tenant_pools
+        self._servers = servers
+        self._anchors = anchors
+        self._protection = protection
         self._round_seconds = round_seconds
+        self._visited: dict[_Place, int] = {}
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "audit_sweep.unavailable", "audit logs of tenants cannot be visited"
@@ -53,37 +68,73 @@ class AuditSweep:
 
     async def _run(self) -> None:
         while True:
+            begun = time.monotonic()
             try:
-                failure = await self._round()
+                failure = await self.round()
             except DomainError as error:
                 failure = error
             except Exception:
                 _log.exception(
                     "audit logs could not be visited", extra={"event": "audit_sweep.failed"}
                 )
-                await asyncio.sleep(self._round_seconds)
-                continue
+                failure = None
             if failure is None:
                 self._retry_log.succeeded()
             else:
                 self._retry_log.failed(failure)
-                await asyncio.sleep(_TENANT_SECONDS)
+            await asyncio.sleep(max(0.0, begun + self._round_seconds - time.monotonic()))
 
-    async def _round(self) -> DomainError | None:
-        """Visit each tenant once; return the last refusal of one that is active."""
+    async def round(self) -> DomainError | None:
+        """Visit the tenants that need it; return the last refusal of one that is active."""
         async with self._management.connection() as connection:
-            active = await tenants.active_ids(connection)
+            active = await tenants.list_active(connection)
+        writes = await self._writes({tenant.server_id for tenant in active})
+        await self._anchors.anchor("")
         failure = None
-        pause = max(self._round_seconds / max(1, len(active)), _TENANT_SECONDS)
-        for tenant_id in active:
-            await asyncio.sleep(pause)
+        for tenant in self._to_visit(active, writes):
             try:
-                async with self._tenants.connection(tenant_id) as connection:
-                    await audit_logs.chain(connection)
+                await self._visit(tenant)
             except (TenantNotFound, TenantNotReady):
                 continue  # it was suspended meanwhile
             except DomainError as error:
                 failure = error
-        if not active:
-            await asyncio.sleep(pause)
+                continue
+            self._visited[_place(tenant)] = writes.get(_place(tenant), 0)
         return failure
+
+    async def _writes(self, server_ids: Collection[str]) -> dict[_Place, int]:
+        """Return how much has been written to each database; without those of servers away."""
+        found: dict[_Place, int] = {}
+        for server_id in server_ids:
+            server = await self._servers.of(server_id)
+            try:
+                async with server.provisioner() as provisioner:
+                    counts = await database_activity.writes(provisioner)
+            except ServerUnavailable as error:
+                self._retry_log.failed(error)
+                continue
+            found |= {(server_id, name): count for name, count in counts.items()}
+        return found
+
+    def _to_visit(self, active: Sequence[Tenant], writes: Mapping[_Place, int]) -> list[Tenant]:
+        """Return the tenants whose databases have changed, and some of the unvisited ones."""
+        places = {_place(tenant) for tenant in active}
+        self._visited = {place: n for place, n in self._visited.items() if place in places}
+        new = [tenant for tenant in active if _place(tenant) not in self._visited]
+        changed = [
+            tenant
+            for tenant in active
+            if self._visited.get(_place(tenant)) not in (None, writes.get(_place(tenant)))
+        ]
+        return [*changed, *new[: max(1, round(self._round_seconds / _TENANT_SECONDS))]]
+
+    async def _visit(self, tenant: Tenant) -> None:
+        async with self._tenants.connection(tenant.tenant_id) as connection:
+            await audit_logs.chain(connection)
+            server = await self._servers.of(tenant.server_id)
+            await self._protection.protect(connection, server, tenant.database)
+        await self._anchors.anchor(tenant.tenant_id)
+
+
+def _place(tenant: Tenant) -> _Place:
+    return (tenant.server_id, tenant.database.name)

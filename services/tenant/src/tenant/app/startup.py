@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tenant.app.tenants import Tenants
     from tenant.app.watch_cache import WatchCache
     from tenant.domain.encryption import KeyRing
+    from tenant.rollout.audit_protection import AuditProtection
     from tenant.rollout.migrator import Migrator
     from tenant.store.credentials import Credential
     from tenant.store.database_servers import DatabaseServers
@@ -82,7 +83,9 @@ class Bootstrap:
         migrations: Sequence[Migration],
         key_ring: KeyRing,
         connections_per_role: int,
+        protection: AuditProtection,
     ) -> None:
+        self._protection = protection
         self._server = server
         self._migrator = migrator
         self._migrations = [m for m in migrations if m.target is MigrationTarget.MANAGEMENT]
@@ -137,11 +140,13 @@ class Bootstrap:
         management = self._server.management
         await roles.create(connection, management)
         await self._create_template_roles(connection)
+        await self._protection.prepare(self._server)
         await databases.take_ownership(connection, management)
         progress = await self._migrator.run(self._server, management, self._migrations, ["tenant"])
         for failure in progress.failures.values():
             number, sqlstate = failure.migration.number, failure.sqlstate
             raise MigrationFailed("tenant", number, sqlstate, failure.message)
+        await self._protection.protect(connection, self._server, management)
         return await self._set_passwords(connection)
 
     async def _create_template_roles(self, connection: Connection) -> None:

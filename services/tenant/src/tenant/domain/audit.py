@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from auditchain.anchors import SHORT_BYTES
+from auditchain.chain import NO_DIGEST
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
-NO_DIGEST = "0" * 64
-"""What the first entry is chained to."""
+    from auditchain.anchors import Anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class AuditLog:
     action: str
     resource_type: str
     resource_id: str
-    details: Mapping[str, object] | None
+    details: Mapping[str, object] | str | None
+    """The text that the digest covers where it was asked for."""
     database_role: str
     create_time: datetime
     digest: str
@@ -51,6 +54,8 @@ class FaultKind(StrEnum):
     """The log does not end where its head says."""
     KNOWN_DIGEST = "known_digest"
     """The chain is whole, and another than the one whose digest was noted before."""
+    ANCHOR = "anchor"
+    """The entry has another digest than the one that was anchored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,14 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedAnchor:
+    """An anchor, and the signed document that says it."""
+
+    anchor: Anchor
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedPart:
     """A part of a log, computed anew; `end` is its last entry, if nothing is wrong in it."""
 
@@ -70,6 +83,21 @@ class VerifiedPart:
     fault: Fault | None
     head: ChainLink | None
     """Where the log ended at that moment; None if its head is gone."""
+    short_digests: bytes
+    """The first 8 bytes of each entry's digest, in order."""
+
+    def anchor_fault(self, start: ChainLink, anchor: Anchor) -> Fault | None:
+        """Return the first entry of the part whose digest is not the anchored one.
+
+        `start` is the entry before the part.
+        """
+        for sequence, expected in anchor.entries():
+            place = (sequence - start.sequence - 1) * SHORT_BYTES
+            if 0 <= place < len(self.short_digests):
+                found = self.short_digests[place : place + SHORT_BYTES]
+                if found != expected:
+                    return Fault(sequence, FaultKind.ANCHOR)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +109,16 @@ class Verification:
     fault: Fault | None
     unchained: int
     unchained_age: timedelta | None
+    anchored_sequence: int
+    """Up to which entry the log was compared with anchors."""
+    is_protected: bool
+    """Whether only a superuser could write the tables of the log."""
+
+
+def first_fault(*faults: Fault | None) -> Fault | None:
+    """Return the one at the first place."""
+    found = [fault for fault in faults if fault is not None]
+    return min(found, key=lambda fault: fault.sequence) if found else None
 
 
 def fault_at_end(part: VerifiedPart) -> Fault | None:

@@ -47,6 +47,33 @@ class Database:
         return (*runtime, *map(self.migration, SERVICES))
 
 
+@dataclass(frozen=True, slots=True)
+class AuditRoles:
+    """The roles that keep the audit tables of an installation from all logins."""
+
+    management: Database
+
+    @property
+    def owner(self) -> str:
+        """The owner of the audit tables."""
+        return f"{self.management.name}_audit"
+
+    @property
+    def handover(self) -> str:
+        """The owner of the function that gives the tables to `owner`."""
+        return f"{self.management.name}_audit_handover"
+
+    @property
+    def maker(self) -> str:
+        """Who creates the other two, and is dropped afterwards."""
+        return f"{self.management.name}_audit_maker"
+
+    @property
+    def base(self) -> str:
+        """The database without tables of which new databases are copies."""
+        return f"{self.management.name}_audit_base"
+
+
 def template_database(management: Database) -> Database:
     """Return the database in which a template is built before it gets its final name.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from servicekit.errors import DomainError
-from tenant.domain.databases import SERVICES, template_database
+from tenant.domain.databases import SERVICES, AuditRoles, template_database
 from tenant.domain.migrations import MigrationTarget, fingerprint, unpublished_services
 from tenant.domain.servers import MAIN
 from tenant.store import databases, published_migrations, roles
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from tenant.domain.migrations import Migration
+    from tenant.rollout.audit_protection import AuditProtection
     from tenant.rollout.migrator import Migrator
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks
@@ -39,7 +40,9 @@ class TemplateDatabase:
         migrator: Migrator,
         locks: AdvisoryLocks,
         required_services: Collection[str],
+        protection: AuditProtection,
     ) -> None:
+        self._protection = protection
         self._servers = servers
         self._migrator = migrator
         self._locks = locks
@@ -68,11 +71,12 @@ class TemplateDatabase:
                 )
 
     async def prepare(self, server: ProvisionedServer) -> None:
-        """Make the roles of the templates on a server, unless they exist."""
+        """Make the roles of the templates and of the audit logs on a server, unless they exist."""
         async with server.provisioner() as provisioner:
             await roles.ensure_manager(provisioner, self._database.manager)
         async with server.provisioner(self._database.manager) as provisioner:
             await roles.create(provisioner, self._database)
+        await self._protection.prepare(server)
 
     async def refresh_on(self, server: ProvisionedServer) -> None:
         """Create a template on one server. Raises ServerUnavailable."""
@@ -118,7 +122,7 @@ class TemplateDatabase:
         migration_roles = [*map(database.migration, SERVICES)]
         async with server.provisioner(database.manager) as provisioner:
             await databases.drop(provisioner, database.name)  # left by a process that died
-            await databases.create(provisioner, database)
+            await databases.create(provisioner, database, AuditRoles(server.management).base)
             await databases.restrict_connect(provisioner, database, "", migration_roles)
         services = list(dict.fromkeys(migration.service for migration in published))
         progress = await self._migrator.run(server, database, published, services)

@@ -10,36 +10,51 @@ from tenant import wire
 from tenant.store import audit_logs
 
 if TYPE_CHECKING:
+    from dataplane.connection_lease import ConnectionLease
     from dataplane.tenants import ManagementPool, TenantPools
     from interceptor.server import Context
     from tenant.app.audit import AuditVerification
+    from tenant.app.audit_anchors import AuditAnchors
 
 
 class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     """Lists and verifies the audit log of a tenant, or of the management database."""
 
     def __init__(
-        self, management: ManagementPool, tenants: TenantPools, verification: AuditVerification
+        self,
+        management: ManagementPool,
+        tenants: TenantPools,
+        verification: AuditVerification,
+        anchors: AuditAnchors,
     ) -> None:
         self._management = management
         self._verification = verification
         self._tenants = tenants
+        self._anchors = anchors
 
     async def ListAuditLogs(
         self, request: pb.ListAuditLogsRequest, context: Context
     ) -> pb.ListAuditLogsResponse:
-        tenant_id = request.tenant_id
-        lease = self._tenants.connection(tenant_id) if tenant_id else self._management.connection()
-        async with lease as connection:
+        in_order = audit_logs.page_for_verification
+        page_of = in_order if request.for_verification else audit_logs.page
+        async with self._connection(request.tenant_id) as connection:
             if not request.page_token:
                 await audit_logs.chain(connection)
-            page = await audit_logs.page(connection, request.page_size, request.page_token)
-        return pb.ListAuditLogsResponse(
-            audit_logs=map(wire.audit_log, page.items), next_page_token=page.next_token
-        )
+            page = await page_of(connection, request.page_size, request.page_token)
+            head = await audit_logs.head(connection)
+        return wire.audit_log_page(page, head)
+
+    async def ListAuditAnchors(
+        self, request: pb.ListAuditAnchorsRequest, context: Context
+    ) -> pb.ListAuditAnchorsResponse:
+        page = await self._anchors.page(request.tenant_id, request.page_size, request.page_token)
+        return wire.audit_anchor_page(page)
 
     async def VerifyAuditLog(
         self, request: pb.VerifyAuditLogRequest, context: Context
     ) -> pb.VerifyAuditLogResponse:
         known = wire.known_entry(request)
         return wire.verification(await self._verification.verify(request.tenant_id, known))
+
+    def _connection(self, tenant_id: str) -> ConnectionLease:
+        return self._tenants.connection(tenant_id) if tenant_id else self._management.connection()

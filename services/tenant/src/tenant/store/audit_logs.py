@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from dataplane import audit, paging
-from tenant.domain.audit import AuditLog, ChainLink, Fault, FaultKind, VerifiedPart
+from tenant.domain.audit import (
+    AuditLog,
+    ChainLink,
+    Fault,
+    FaultKind,
+    VerifiedPart,
+    first_fault,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -29,9 +37,7 @@ async def page(connection: Connection, size: int, token: str) -> paging.Page[Aud
     where, values = paging.where(("sequence < {}", paging.decode(token)))
     rows = await connection.fetch(
         f"""
-        SELECT sequence, user_id, action, resource_type, resource_id, details, database_role,
-               created_at, digest
-          FROM audit_logs {where}
+        SELECT {_COLUMNS} FROM audit_logs {where}
          ORDER BY sequence DESC
          LIMIT ${len(values) + 1}
         """,
@@ -39,6 +45,39 @@ async def page(connection: Connection, size: int, token: str) -> paging.Page[Aud
         limit + 1,
     )
     return paging.page(rows, limit, _audit_log, "sequence")
+
+
+async def page_for_verification(
+    connection: Connection, size: int, token: str
+) -> paging.Page[AuditLog]:
+    """Return one page of a database's audit log, oldest entry first, `details` as text."""
+    limit = size or paging.DEFAULT_SIZE
+    where, values = paging.where(("sequence > {}", paging.decode(token)))
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM audit_logs {where}
+         ORDER BY sequence
+         LIMIT ${len(values) + 1}
+        """,
+        *values,
+        limit + 1,
+    )
+    return paging.page(rows, limit, _audit_log_with_text, "sequence")
+
+
+async def head(connection: Connection) -> ChainLink | None:
+    """Return where the log ends, by its head; None if that is gone."""
+    row = await connection.fetchrow("SELECT sequence, digest FROM audit_head")
+    return None if row is None else ChainLink(row["sequence"], row["digest"])
+
+
+async def database_name(connection: Connection) -> str:
+    """Return the name of the database whose log it is."""
+    return await connection.fetchval("SELECT current_database()")
+
+
+def _audit_log_with_text(row: asyncpg.Record) -> AuditLog:
+    return replace(_audit_log(row), details=row["details"])
 
 
 def _audit_log(row: asyncpg.Record) -> AuditLog:
@@ -75,8 +114,8 @@ async def verify_part(connection: Connection, start: ChainLink, size: int) -> Ve
     ]
     head = ChainLink(row["head_sequence"], row["head_digest"]) if row["head_digest"] else None
     end = ChainLink(row["last"], row["digest"]) if row["count"] else start
-    fault = min(found, key=lambda fault: fault.sequence) if found else None
-    return VerifiedPart(row["count"], end, fault, head)
+    fault = first_fault(*found)
+    return VerifiedPart(row["count"], end, fault, head, row["short_digests"] or b"")
 
 
 async def find_digest(connection: Connection, sequence: int) -> str | None:
@@ -95,6 +134,10 @@ async def unchained(connection: Connection) -> tuple[int, timedelta | None]:
     return (0, None) if row is None else (row[0], row[1])
 
 
+_COLUMNS = """
+    sequence, user_id, action, resource_type, resource_id, details, database_role, created_at,
+    digest
+"""
 _FIRST_BIGINT = -(1 << 63)
 _VERIFY = """
 -- each entry, beside what its place and its digest should be
@@ -113,6 +156,11 @@ SELECT count(*) AS count,
        (array_agg(digest ORDER BY sequence DESC))[1] AS digest,
        min(least(sequence, place)) FILTER (WHERE sequence <> place) AS misplaced,
        min(sequence) FILTER (WHERE digest <> computed) AS changed,
+       string_agg(
+           CASE WHEN digest ~ '^[0-9a-f]{64}$' THEN decode(left(digest, 16), 'hex')
+                ELSE decode(repeat('0', 16), 'hex') END,
+           ''::bytea ORDER BY sequence
+       ) AS short_digests,
        (SELECT sequence FROM audit_head) AS head_sequence,
        (SELECT digest FROM audit_head) AS head_digest
   FROM entry

@@ -33,10 +33,31 @@ _EMPTY_TEMPLATE = """
 """
 
 
-async def create(connection: Connection, database: Database, template: str | None = None) -> None:
+async def create_base(connection: Connection, name: str) -> None:
+    """Create a database without tables, that belongs to the provisioner."""
+    await connection.execute(
+        f'CREATE DATABASE "{name}" ALLOW_CONNECTIONS false TEMPLATE {_EMPTY_TEMPLATE}'
+    )
+    await connection.execute(
+        f"""
+        REVOKE ALL ON DATABASE "{name}" FROM PUBLIC;
+        ALTER DATABASE "{name}" ALLOW_CONNECTIONS true
+        """
+    )
+
+
+async def convert_base(connection: Connection, name: str) -> None:
+    """Make it a template that accepts no connections."""
+    await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false IS_TEMPLATE true')
+
+
+async def create(
+    connection: Connection, database: Database, base: str, template: str | None = None
+) -> None:
     """Create a database that accepts no connections, unless it exists.
 
-    It is a copy of `template`, or empty when there is none or it is gone.
+    It is a copy of `template`, or when there is none or it is gone, of the database `base`, which
+    has no tables.
     """
     found = await connection.fetchrow(
         "SELECT datconnlimit FROM pg_database WHERE datname = $1", database.name
@@ -47,12 +68,14 @@ async def create(connection: Connection, database: Database, template: str | Non
         return
     owner = database.migration("tenant")
     await connection.execute(_GRANT_OWNER.format(owner))
-    try:
-        await _create_from(
-            connection, database.name, owner, f'"{template}"' if template else _EMPTY_TEMPLATE
-        )
-    except _TEMPLATE_MISSING_ERRORS:
-        await _create_from(connection, database.name, owner, _EMPTY_TEMPLATE)
+    sources = [f'"{template}"'] * (template is not None) + [f'"{base}"']
+    for source in sources:
+        try:
+            await _create_from(connection, database.name, owner, source)
+        except _TEMPLATE_MISSING_ERRORS:
+            continue
+        return
+    await _create_from(connection, database.name, owner, _EMPTY_TEMPLATE)
 
 
 async def _create_from(connection: Connection, name: str, owner: str, source: str) -> None:

@@ -77,6 +77,15 @@ class ProvisionedServer:
         except DatabaseUnavailable as error:
             raise ServerUnavailable(self.server_id) from error
 
+    @asynccontextmanager
+    async def provisioner_of(self, database: str) -> AsyncGenerator[Connection]:
+        """Connect as the provisioner to a database of its own. Raises ServerUnavailable."""
+        connection = await self.login(database, self._login.user, self._login.password)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=_LOGIN_SECONDS)
+
     async def login(self, database: str, role: str, password: str, **settings: str) -> Connection:
         """Connect as any role; the caller closes the connection. Raises ServerUnavailable."""
         try:

@@ -137,10 +137,10 @@ async def list_all(connection: Connection) -> list[Tenant]:
     return [_tenant(row) for row in rows]
 
 
-async def active_ids(connection: Connection) -> list[str]:
-    """Return the ids of the active tenants, sorted."""
-    rows = await connection.fetch("SELECT id FROM tenants WHERE is_active ORDER BY id")
-    return [row["id"] for row in rows]
+async def list_active(connection: Connection) -> list[Tenant]:
+    """Return the active tenants, sorted by id."""
+    sql = f"SELECT {_COLUMNS} FROM tenants WHERE is_active ORDER BY id"
+    return [_tenant(row) for row in await connection.fetch(sql)]
 
 
 async def database_names(connection: Connection, server_id: str) -> set[str]:

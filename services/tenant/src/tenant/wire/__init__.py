@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
@@ -22,8 +23,9 @@ from tenant.domain.tenants import TenantState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dataplane import paging
     from dataplane.pools import ConnectionParameters
-    from tenant.domain.audit import AuditLog, Verification
+    from tenant.domain.audit import AuditLog, SignedAnchor, Verification
     from tenant.domain.schema import Publication, SchemaStatus
     from tenant.domain.tenants import Tenant
 
@@ -42,6 +44,7 @@ _FAULT_KINDS = {
     FaultKind.SEQUENCE: audit_log_pb2.AUDIT_LOG_FAULT_KIND_SEQUENCE,
     FaultKind.HEAD: audit_log_pb2.AUDIT_LOG_FAULT_KIND_HEAD,
     FaultKind.KNOWN_DIGEST: audit_log_pb2.AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST,
+    FaultKind.ANCHOR: audit_log_pb2.AUDIT_LOG_FAULT_KIND_ANCHOR,
 }
 
 
@@ -119,9 +122,42 @@ def audit_log(entry: AuditLog) -> audit_log_pb2.AuditLog:
         create_time=timestamp(entry.create_time),
         digest=entry.digest,
     )
-    if entry.details is not None:
+    if isinstance(entry.details, str):
+        message.details_text = entry.details
+    elif entry.details is not None:
         json_format.ParseDict(dict(entry.details), message.details)
     return message
+
+
+def audit_log_page(
+    page: paging.Page[AuditLog], head: ChainLink | None
+) -> audit_service_pb2.ListAuditLogsResponse:
+    message = audit_service_pb2.ListAuditLogsResponse(
+        audit_logs=map(audit_log, page.items), next_page_token=page.next_token
+    )
+    if head is not None:
+        message.head.sequence, message.head.digest = head.sequence, head.digest
+    return message
+
+
+def audit_anchor_page(
+    page: paging.Page[SignedAnchor],
+) -> audit_service_pb2.ListAuditAnchorsResponse:
+    return audit_service_pb2.ListAuditAnchorsResponse(
+        audit_anchors=map(_audit_anchor, page.items), next_page_token=page.next_token
+    )
+
+
+def _audit_anchor(signed: SignedAnchor) -> audit_log_pb2.AuditAnchor:
+    anchor = signed.anchor
+    return audit_log_pb2.AuditAnchor(
+        database=anchor.database,
+        since=anchor.since,
+        sequence=anchor.sequence,
+        digest=anchor.digest,
+        create_time=timestamp(datetime.fromisoformat(anchor.created_at)),
+        document=signed.document,
+    )
 
 
 def known_entry(request: audit_service_pb2.VerifyAuditLogRequest) -> ChainLink | None:
@@ -136,6 +172,8 @@ def verification(found: Verification) -> audit_service_pb2.VerifyAuditLogRespons
         head_sequence=found.head.sequence,
         head_digest=found.head.digest,
         unchained_count=found.unchained,
+        anchored_sequence=found.anchored_sequence,
+        is_protected=found.is_protected,
     )
     if found.unchained_age is not None:
         message.unchained_age.FromTimedelta(found.unchained_age)

@@ -26,17 +26,21 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/tenant/v1/audit_log.proto\x12\x10nagaya.tenant.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x01\n\x08\x41uditLog\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x15\n\rresource_type\x18\x04 \x01(\t\x12\x13\n\x0bresource_id\x18\x05 \x01(\t\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rdatabase_role\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\t \x01(\t\"T\n\rAuditLogFault\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.nagaya.tenant.v1.AuditLogFaultKind*\xc3\x01\n\x11\x41uditLogFaultKind\x12$\n AUDIT_LOG_FAULT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41UDIT_LOG_FAULT_KIND_DIGEST\x10\x01\x12!\n\x1d\x41UDIT_LOG_FAULT_KIND_SEQUENCE\x10\x02\x12\x1d\n\x19\x41UDIT_LOG_FAULT_KIND_HEAD\x10\x03\x12%\n!AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/tenant/v1/audit_log.proto\x12\x10nagaya.tenant.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x02\n\x08\x41uditLog\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x15\n\rresource_type\x18\x04 \x01(\t\x12\x13\n\x0bresource_id\x18\x05 \x01(\t\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rdatabase_role\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x14\n\x0c\x64\x65tails_text\x18\n \x01(\t\"0\n\x0c\x41uditLogHead\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x93\x01\n\x0b\x41uditAnchor\x12\x10\n\x08\x64\x61tabase\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64ocument\x18\x06 \x01(\x0c\"T\n\rAuditLogFault\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.nagaya.tenant.v1.AuditLogFaultKind*\xe4\x01\n\x11\x41uditLogFaultKind\x12$\n AUDIT_LOG_FAULT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41UDIT_LOG_FAULT_KIND_DIGEST\x10\x01\x12!\n\x1d\x41UDIT_LOG_FAULT_KIND_SEQUENCE\x10\x02\x12\x1d\n\x19\x41UDIT_LOG_FAULT_KIND_HEAD\x10\x03\x12%\n!AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST\x10\x04\x12\x1f\n\x1b\x41UDIT_LOG_FAULT_KIND_ANCHOR\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.audit_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITLOGFAULTKIND']._serialized_start=442
-  _globals['_AUDITLOGFAULTKIND']._serialized_end=637
+  _globals['_AUDITLOGFAULTKIND']._serialized_start=664
+  _globals['_AUDITLOGFAULTKIND']._serialized_end=892
   _globals['_AUDITLOG']._serialized_start=118
-  _globals['_AUDITLOG']._serialized_end=353
-  _globals['_AUDITLOGFAULT']._serialized_start=355
-  _globals['_AUDITLOGFAULT']._serialized_end=439
+  _globals['_AUDITLOG']._serialized_end=375
+  _globals['_AUDITLOGHEAD']._serialized_start=377
+  _globals['_AUDITLOGHEAD']._serialized_end=425
+  _globals['_AUDITANCHOR']._serialized_start=428
+  _globals['_AUDITANCHOR']._serialized_end=575
+  _globals['_AUDITLOGFAULT']._serialized_start=577
+  _globals['_AUDITLOGFAULT']._serialized_end=661
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,8 @@ class _AuditLogFaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aud
     """The log does not end where its head says."""
     AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST: _AuditLogFaultKind.ValueType  # 4
     """The entry does not have the digest that was noted before, although the chain is whole: it was made anew."""
+    AUDIT_LOG_FAULT_KIND_ANCHOR: _AuditLogFaultKind.ValueType  # 5
+    """The entry has another digest than the one that was anchored, or the anchor of it is not genuine."""
 
 class AuditLogFaultKind(_AuditLogFaultKind, metaclass=_AuditLogFaultKindEnumTypeWrapper):
     """What is wrong at a place of an audit log."""
@@ -49,6 +51,8 @@ AUDIT_LOG_FAULT_KIND_HEAD: AuditLogFaultKind.ValueType  # 3
 """The log does not end where its head says."""
 AUDIT_LOG_FAULT_KIND_KNOWN_DIGEST: AuditLogFaultKind.ValueType  # 4
 """The entry does not have the digest that was noted before, although the chain is whole: it was made anew."""
+AUDIT_LOG_FAULT_KIND_ANCHOR: AuditLogFaultKind.ValueType  # 5
+"""The entry has another digest than the one that was anchored, or the anchor of it is not genuine."""
 Global___AuditLogFaultKind: _TypeAlias = AuditLogFaultKind  # noqa: Y015
 
 @_typing.final
@@ -66,6 +70,7 @@ class AuditLog(_message.Message):
     DATABASE_ROLE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    DETAILS_TEXT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The entry's place in its database's log: 1, 2, 3 and so on without a gap."""
     user_id: _builtins.str
@@ -80,6 +85,8 @@ class AuditLog(_message.Message):
     """The database role that made the change, stamped by the database."""
     digest: _builtins.str
     """The sha256 over the entry before and this entry's content, 64 lower-case hexadecimal digits."""
+    details_text: _builtins.str
+    """`details` as the text that the digest covers; empty when there are none. Only where it is asked for."""
     @_builtins.property
     def details(self) -> _struct_pb2.Struct:
         """More about the change; never a body."""
@@ -100,14 +107,85 @@ class AuditLog(_message.Message):
         database_role: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
+        details_text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "create_time", b"create_time", "database_role", b"database_role", "details", b"details", "digest", b"digest", "resource_id", b"resource_id", "resource_type", b"resource_type", "sequence", b"sequence", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "create_time", b"create_time", "database_role", b"database_role", "details", b"details", "details_text", b"details_text", "digest", b"digest", "resource_id", b"resource_id", "resource_type", b"resource_type", "sequence", b"sequence", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditLog: _TypeAlias = AuditLog  # noqa: Y015
+
+@_typing.final
+class AuditLogHead(_message.Message):
+    """Where an audit log ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The place of the last entry; 0 for an empty log."""
+    digest: _builtins.str
+    """The digest of the last entry; 64 zeros for an empty log."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditLogHead: _TypeAlias = AuditLogHead  # noqa: Y015
+
+@_typing.final
+class AuditAnchor(_message.Message):
+    """What the digests of a tenant's audit log were at a time, signed by the tenant service and kept in another database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    """The database whose log it is."""
+    since: _builtins.int
+    """The anchor is about the entries after this place."""
+    sequence: _builtins.int
+    """The last of these entries."""
+    digest: _builtins.str
+    """The digest of that entry, which proves all entries before it."""
+    document: _builtins.bytes
+    """The signed document. It also has the first 8 bytes of the digest of each of the entries."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+        since: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "database", b"database", "digest", b"digest", "document", b"document", "sequence", b"sequence", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditAnchor: _TypeAlias = AuditAnchor  # noqa: Y015
 
 @_typing.final
 class AuditLogFault(_message.Message):

@@ -29,7 +29,7 @@ from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_te
 from nagaya.tenant.v1 import audit_log_pb2 as nagaya_dot_tenant_dot_v1_dot_audit__log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$nagaya/tenant/v1/audit_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/audit_log.proto\"t\n\x14ListAuditLogsRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"`\n\x15ListAuditLogsResponse\x12.\n\naudit_logs\x18\x01 \x03(\x0b\x32\x1a.nagaya.tenant.v1.AuditLog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x15VerifyAuditLogRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1f\n\x0eknown_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0cknown_digest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01:{\xbaHx\x1av\n\x0bknown_entry\x12/known_sequence and known_digest belong together\x1a\x36(this.known_sequence > 0) == (this.known_digest != \'\')\"\xda\x01\n\x16VerifyAuditLogResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bhead_digest\x18\x03 \x01(\t\x12\x17\n\x0funchained_count\x18\x04 \x01(\x03\x12\x30\n\runchained_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x0b\x66irst_fault\x18\x06 \x01(\x0b\x32\x1f.nagaya.tenant.v1.AuditLogFault2\x9a\x02\n\x0c\x41uditService\x12\x80\x01\n\rListAuditLogs\x12&.nagaya.tenant.v1.ListAuditLogsRequest\x1a\'.nagaya.tenant.v1.ListAuditLogsResponse\"\x1e\x90\x02\x01\x8a\xb5\x18\x17\n\naudit.read\x12\ttenant_id\x12\x86\x01\n\x0eVerifyAuditLog\x12\'.nagaya.tenant.v1.VerifyAuditLogRequest\x1a(.nagaya.tenant.v1.VerifyAuditLogResponse\"!\x90\x02\x01\x8a\xb5\x18\x1a\n\naudit.read\x12\ttenant_id(\x90\x1c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$nagaya/tenant/v1/audit_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/audit_log.proto\"\x8e\x01\n\x14ListAuditLogsRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x18\n\x10\x66or_verification\x18\x04 \x01(\x08\"\x8e\x01\n\x15ListAuditLogsResponse\x12.\n\naudit_logs\x18\x01 \x03(\x0b\x32\x1a.nagaya.tenant.v1.AuditLog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12,\n\x04head\x18\x03 \x01(\x0b\x32\x1e.nagaya.tenant.v1.AuditLogHead\"w\n\x17ListAuditAnchorsRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"i\n\x18ListAuditAnchorsResponse\x12\x34\n\raudit_anchors\x18\x01 \x03(\x0b\x32\x1d.nagaya.tenant.v1.AuditAnchor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x15VerifyAuditLogRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1f\n\x0eknown_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0cknown_digest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01:{\xbaHx\x1av\n\x0bknown_entry\x12/known_sequence and known_digest belong together\x1a\x36(this.known_sequence > 0) == (this.known_digest != \'\')\"\x8b\x02\n\x16VerifyAuditLogResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bhead_digest\x18\x03 \x01(\t\x12\x17\n\x0funchained_count\x18\x04 \x01(\x03\x12\x30\n\runchained_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x0b\x66irst_fault\x18\x06 \x01(\x0b\x32\x1f.nagaya.tenant.v1.AuditLogFault\x12\x19\n\x11\x61nchored_sequence\x18\x07 \x01(\x03\x12\x14\n\x0cis_protected\x18\x08 \x01(\x08\x32\xa6\x03\n\x0c\x41uditService\x12\x80\x01\n\rListAuditLogs\x12&.nagaya.tenant.v1.ListAuditLogsRequest\x1a\'.nagaya.tenant.v1.ListAuditLogsResponse\"\x1e\x90\x02\x01\x8a\xb5\x18\x17\n\naudit.read\x12\ttenant_id\x12\x89\x01\n\x10ListAuditAnchors\x12).nagaya.tenant.v1.ListAuditAnchorsRequest\x1a*.nagaya.tenant.v1.ListAuditAnchorsResponse\"\x1e\x90\x02\x01\x8a\xb5\x18\x17\n\naudit.read\x12\ttenant_id\x12\x86\x01\n\x0eVerifyAuditLog\x12\'.nagaya.tenant.v1.VerifyAuditLogRequest\x1a(.nagaya.tenant.v1.VerifyAuditLogResponse\"!\x90\x02\x01\x8a\xb5\x18\x1a\n\naudit.read\x12\ttenant_id(\x90\x1c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITLOGSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_LISTAUDITLOGSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTAUDITLOGSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTAUDITANCHORSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
   _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['known_sequence']._loaded_options = None
@@ -52,16 +58,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYAUDITLOGREQUEST']._serialized_options = b'\272Hx\032v\n\013known_entry\022/known_sequence and known_digest belong together\0326(this.known_sequence > 0) == (this.known_digest != \'\')'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditLogs']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditLogs']._serialized_options = b'\220\002\001\212\265\030\027\n\naudit.read\022\ttenant_id'
+  _globals['_AUDITSERVICE'].methods_by_name['ListAuditAnchors']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ListAuditAnchors']._serialized_options = b'\220\002\001\212\265\030\027\n\naudit.read\022\ttenant_id'
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\220\002\001\212\265\030\032\n\naudit.read\022\ttenant_id(\220\034'
-  _globals['_LISTAUDITLOGSREQUEST']._serialized_start=228
-  _globals['_LISTAUDITLOGSREQUEST']._serialized_end=344
-  _globals['_LISTAUDITLOGSRESPONSE']._serialized_start=346
-  _globals['_LISTAUDITLOGSRESPONSE']._serialized_end=442
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=445
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=695
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=698
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=916
-  _globals['_AUDITSERVICE']._serialized_start=919
-  _globals['_AUDITSERVICE']._serialized_end=1201
+  _globals['_LISTAUDITLOGSREQUEST']._serialized_start=229
+  _globals['_LISTAUDITLOGSREQUEST']._serialized_end=371
+  _globals['_LISTAUDITLOGSRESPONSE']._serialized_start=374
+  _globals['_LISTAUDITLOGSRESPONSE']._serialized_end=516
+  _globals['_LISTAUDITANCHORSREQUEST']._serialized_start=518
+  _globals['_LISTAUDITANCHORSREQUEST']._serialized_end=637
+  _globals['_LISTAUDITANCHORSRESPONSE']._serialized_start=639
+  _globals['_LISTAUDITANCHORSRESPONSE']._serialized_end=744
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=747
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=997
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1000
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1267
+  _globals['_AUDITSERVICE']._serialized_start=1270
+  _globals['_AUDITSERVICE']._serialized_end=1692
 # @@protoc_insertion_point(module_scope)

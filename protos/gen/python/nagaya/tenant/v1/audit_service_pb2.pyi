@@ -27,10 +27,74 @@ class ListAuditLogsRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FOR_VERIFICATION_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant, or empty for what concerns no tenant or must outlive one. The latter needs a token for all tenants."""
     page_size: _builtins.int
     """How many entries to return at most; 50 when 0."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before, or empty for the first."""
+    for_verification: _builtins.bool
+    """Oldest first, and with `details_text` in place of `details`: what anybody can compute the chain from."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        for_verification: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_verification", b"for_verification", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditLogsRequest: _TypeAlias = ListAuditLogsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditLogsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_LOGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page, or empty at the end."""
+    @_builtins.property
+    def audit_logs(self) -> _containers.RepeatedCompositeFieldContainer[_audit_log_pb2.AuditLog]:
+        """The entries, newest first unless it was asked for otherwise."""
+
+    @_builtins.property
+    def head(self) -> _audit_log_pb2.AuditLogHead:
+        """Where the log ended when this page was read; absent if its head is gone."""
+
+    def __init__(
+        self,
+        *,
+        audit_logs: _abc.Iterable[_audit_log_pb2.AuditLog] | None = ...,
+        next_page_token: _builtins.str = ...,
+        head: _audit_log_pb2.AuditLogHead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_logs", b"audit_logs", "head", b"head", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditLogsResponse: _TypeAlias = ListAuditLogsResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditAnchorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant, or empty for the management database's log. The latter needs a token for all tenants."""
+    page_size: _builtins.int
+    """How many anchors to return at most; 50 when 0."""
     page_token: _builtins.str
     """The `next_page_token` of the page before, or empty for the first."""
     def __init__(
@@ -46,33 +110,33 @@ class ListAuditLogsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListAuditLogsRequest: _TypeAlias = ListAuditLogsRequest  # noqa: Y015
+Global___ListAuditAnchorsRequest: _TypeAlias = ListAuditAnchorsRequest  # noqa: Y015
 
 @_typing.final
-class ListAuditLogsResponse(_message.Message):
+class ListAuditAnchorsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    AUDIT_LOGS_FIELD_NUMBER: _builtins.int
+    AUDIT_ANCHORS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token of the next page, or empty at the end."""
     @_builtins.property
-    def audit_logs(self) -> _containers.RepeatedCompositeFieldContainer[_audit_log_pb2.AuditLog]:
-        """The entries, newest first."""
+    def audit_anchors(self) -> _containers.RepeatedCompositeFieldContainer[_audit_log_pb2.AuditAnchor]:
+        """The anchors, oldest first."""
 
     def __init__(
         self,
         *,
-        audit_logs: _abc.Iterable[_audit_log_pb2.AuditLog] | None = ...,
+        audit_anchors: _abc.Iterable[_audit_log_pb2.AuditAnchor] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_logs", b"audit_logs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_anchors", b"audit_anchors", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListAuditLogsResponse: _TypeAlias = ListAuditLogsResponse  # noqa: Y015
+Global___ListAuditAnchorsResponse: _TypeAlias = ListAuditAnchorsResponse  # noqa: Y015
 
 @_typing.final
 class VerifyAuditLogRequest(_message.Message):
@@ -112,6 +176,8 @@ class VerifyAuditLogResponse(_message.Message):
     UNCHAINED_COUNT_FIELD_NUMBER: _builtins.int
     UNCHAINED_AGE_FIELD_NUMBER: _builtins.int
     FIRST_FAULT_FIELD_NUMBER: _builtins.int
+    ANCHORED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    IS_PROTECTED_FIELD_NUMBER: _builtins.int
     entry_count: _builtins.int
     """How many entries were computed anew: all of the log, unless there is a fault."""
     head_sequence: _builtins.int
@@ -120,6 +186,10 @@ class VerifyAuditLogResponse(_message.Message):
     """The digest of the last entry, by the log's head; 64 zeros for an empty log."""
     unchained_count: _builtins.int
     """How many committed entries are not chained yet: those that came during the call, or all in a database that is behind."""
+    anchored_sequence: _builtins.int
+    """Up to which place the log was compared with anchors; 0 when there are none."""
+    is_protected: _builtins.bool
+    """Whether only a superuser of the database server could write the log's tables or disable their triggers."""
     @_builtins.property
     def unchained_age(self) -> _duration_pb2.Duration:
         """How old the oldest of these is."""
@@ -137,10 +207,12 @@ class VerifyAuditLogResponse(_message.Message):
         unchained_count: _builtins.int = ...,
         unchained_age: _duration_pb2.Duration | None = ...,
         first_fault: _audit_log_pb2.AuditLogFault | None = ...,
+        anchored_sequence: _builtins.int = ...,
+        is_protected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_fault", b"first_fault", "unchained_age", b"unchained_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "first_fault", b"first_fault", "head_digest", b"head_digest", "head_sequence", b"head_sequence", "unchained_age", b"unchained_age", "unchained_count", b"unchained_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchored_sequence", b"anchored_sequence", "entry_count", b"entry_count", "first_fault", b"first_fault", "head_digest", b"head_digest", "head_sequence", b"head_sequence", "is_protected", b"is_protected", "unchained_age", b"unchained_age", "unchained_count", b"unchained_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditAnchors = channel.unary_unary(
+                '/nagaya.tenant.v1.AuditService/ListAuditAnchors',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsResponse.FromString,
+                _registered_method=True)
         self.VerifyAuditLog = channel.unary_unary(
                 '/nagaya.tenant.v1.AuditService/VerifyAuditLog',
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
@@ -63,12 +68,23 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditAnchors(self, request, context):
+        """Lists the anchors of a tenant's audit log, oldest first: those of the database that the tenant has now.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyAuditLog(self, request, context):
         """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
 
         It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
-        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
-        entry's digest that was noted before, outside of the database, and is given as `known_digest`.
+        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by the
+        anchors, which the tenant service keeps elsewhere, and by an entry's digest that was noted before and is given as
+        `known_digest`. A log without a fault is anchored.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -85,6 +101,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditLogs,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.SerializeToString,
+            ),
+            'ListAuditAnchors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditAnchors,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsResponse.SerializeToString,
             ),
             'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyAuditLog,
@@ -120,6 +141,33 @@ class AuditService:
             '/nagaya.tenant.v1.AuditService/ListAuditLogs',
             nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditAnchors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.AuditService/ListAuditAnchors',
+            nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_audit__service__pb2.ListAuditAnchorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

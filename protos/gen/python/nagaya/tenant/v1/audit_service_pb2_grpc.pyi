@@ -24,12 +24,19 @@ class AuditServiceStub:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or suspended; `state` tells which.
     """
+    ListAuditAnchors: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditAnchorsRequest, _audit_service_pb2.ListAuditAnchorsResponse]
+    """Lists the anchors of a tenant's audit log, oldest first: those of the database that the tenant has now.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    """
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]
     """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
 
     It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
-    takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
-    entry's digest that was noted before, outside of the database, and is given as `known_digest`.
+    takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by the
+    anchors, which the tenant service keeps elsewhere, and by an entry's digest that was noted before and is given as
+    `known_digest`. A log without a fault is anchored.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -54,6 +61,18 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListAuditAnchors(
+        self,
+        request: _audit_service_pb2.ListAuditAnchorsRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.ListAuditAnchorsRequest, _abc.Awaitable[_audit_service_pb2.ListAuditAnchorsResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.ListAuditAnchorsResponse]:
+        """Lists the anchors of a tenant's audit log, oldest first: those of the database that the tenant has now.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+
+    @_abc_1.abstractmethod
     def VerifyAuditLog(
         self,
         request: _audit_service_pb2.VerifyAuditLogRequest,
@@ -62,8 +81,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
 
         It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
-        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by an
-        entry's digest that was noted before, outside of the database, and is given as `known_digest`.
+        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by the
+        anchors, which the tenant service keeps elsewhere, and by an entry's digest that was noted before and is given as
+        `known_digest`. A log without a fault is anchored.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

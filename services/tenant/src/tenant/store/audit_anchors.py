@@ -1,0 +1,102 @@
+"""Anchors of the tenants' audit logs: entries `audit.anchor` of the management database's log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataplane import audit, paging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from auditchain.anchors import Anchor
+    from dataplane.pools import Connection
+
+_ACTION = "audit.anchor"
+# An entry is found before it is chained, too.
+_FOUND = f"""
+    SELECT details, (details ->> 'sequence')::bigint AS sequence
+      FROM (SELECT action, resource_id, details FROM audit_logs
+             UNION ALL
+            SELECT action, resource_id, details FROM audit_unchained) AS entry
+     WHERE action = '{_ACTION}' AND resource_id = $1 AND details ->> 'database' = $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnchor:
+    """Up to which entry an anchor goes, and its signed document."""
+
+    sequence: int
+    document: bytes
+
+
+async def insert(connection: Connection, anchor: Anchor, document: bytes) -> None:
+    """Append an anchor to the management database's log."""
+    details = {
+        "database": anchor.database,
+        "sequence": anchor.sequence,
+        "digest": anchor.digest,
+        "document": document.decode(),
+    }
+    await audit.append(connection, _ACTION, "audit_log", anchor.tenant_id, details)
+
+
+async def lock(connection: Connection, database: str) -> None:
+    """Let one transaction at a time anchor the log of a database."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", f"audit.anchor/{database}"
+    )
+
+
+async def latest(connection: Connection, tenant_id: str, database: str) -> StoredAnchor | None:
+    """Return the anchor that goes furthest."""
+    row = await connection.fetchrow(
+        f"SELECT * FROM ({_FOUND}) AS found ORDER BY sequence DESC LIMIT 1", tenant_id, database
+    )
+    return None if row is None else _anchor(row)
+
+
+async def page(
+    connection: Connection, tenant_id: str, database: str, size: int, token: str
+) -> paging.Page[StoredAnchor]:
+    """Return one page of the anchors of a database's log, the oldest first."""
+    rows = await connection.fetch(
+        f"SELECT * FROM ({_FOUND}) AS found WHERE sequence > $3 ORDER BY sequence LIMIT $4",
+        tenant_id,
+        database,
+        paging.decode(token) or 0,
+        (size or paging.DEFAULT_SIZE) + 1,
+    )
+    return page_of([_anchor(row) for row in rows], size, token)
+
+
+def page_of(anchors: Sequence[StoredAnchor], size: int, token: str) -> paging.Page[StoredAnchor]:
+    """Return one page of anchors that are there, sorted by their last entries."""
+    limit, begin = size or paging.DEFAULT_SIZE, paging.decode(token) or 0
+    rows = [anchor for anchor in anchors if anchor.sequence > begin]
+    next_token = paging.encode(rows[limit - 1].sequence) if len(rows) > limit else ""
+    return paging.Page(tuple(rows[:limit]), next_token)
+
+
+async def between(
+    connection: Connection, tenant_id: str, database: str, start: int, end: int
+) -> list[StoredAnchor]:
+    """Return the anchors whose last entry stands after `start`, and not after `end`."""
+    rows = await connection.fetch(
+        f"SELECT * FROM ({_FOUND}) AS found WHERE sequence > $3 AND sequence <= $4",
+        tenant_id,
+        database,
+        start,
+        end,
+    )
+    return [_anchor(row) for row in rows]
+
+
+def _anchor(row: asyncpg.Record) -> StoredAnchor:
+    details = json.loads(row["details"])
+    return StoredAnchor(row["sequence"], details["document"].encode())
