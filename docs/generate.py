@@ -9,7 +9,6 @@ settings.md: what configurations read. log-events.md: log calls; each needs an e
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from docs import log_events
+from docs.error_classes import ERRORS, classes_of
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import artifacts.config
@@ -28,25 +28,17 @@ import tenant.config
 from nagaya_client.contract import RETRYABLE
 from nagaya_client.settings import KEYS
 from nagaya_local.clone.choices import Choices
-from servicekit.errors import DomainError
 from servicekit.settings import Environment, ServerConfig, Setting
 from servicekit.status import code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-DOCS = Path(__file__).resolve().parent
-ERRORS = {
-    "options": "servicekit.errors",
-    "tenant": "tenant.errors",
-    "runs": "runs.errors",
-    "artifacts": "artifacts.errors",
-    "llm_gateway": "llm_gateway.errors",
-}
-"""Where the classes are that name the reasons of a package."""
+    from servicekit.errors import DomainError
 
+DOCS = Path(__file__).resolve().parent
 _UNSPECIFIED = 0
 _KEY = re.compile(r"`([a-z][a-z0-9_]*)`")
 _STATUS = re.compile(r"[A-Z_]+: ")
@@ -247,18 +239,10 @@ def _is_enum(file: FileDescriptorProto) -> bool:
 
 
 def _reasons(package: str, file: FileDescriptorProto) -> Iterator[Reason]:
-    texts = comments(file)
-    module: Mapping[str, object] = vars(importlib.import_module(ERRORS[package]))
-    classes = [
-        one for one in module.values() if isinstance(one, type) and issubclass(one, DomainError)
-    ]
+    texts, classes = comments(file), classes_of(package)
     for index, value in enumerate(file.enum_type[0].value):
         if value.number != _UNSPECIFIED:
-            named = tuple(
-                one
-                for one in classes
-                if one.reason == value.name and one.__module__ == ERRORS[package]
-            )
+            named = tuple(one for one in classes if one.reason == value.name)
             yield Reason(value.name, _line(texts.get((5, 0, 2, index), "")), named)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 import textwrap
@@ -11,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from docs.generate import ERRORS, Reason, comments, contracts, reasons
+from docs.error_classes import ERRORS, classes_of
+from docs.generate import Reason, comments, contracts, reasons
 
-from servicekit.errors import DomainError
 from servicekit.status import code_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+    from servicekit.errors import DomainError
 
 CLONE = Path(__file__).resolve().parents[2]
 SOURCES = {package: f"services/{package.replace('_', '-')}/src" for package in ERRORS} | {
@@ -55,9 +56,13 @@ def _lists(files: list[FileDescriptorProto], package: str) -> dict[str, list[str
 
 
 def _named(package: str) -> set[str]:
-    """Find the names that a package's code uses, its errors.py aside."""
+    """Find the names that a package's code uses, its errors aside."""
     files = (CLONE / SOURCES[package]).rglob("*.py")
-    trees = (ast.parse(file.read_bytes()) for file in files if file.name != "errors.py")
+    trees = (
+        ast.parse(file.read_bytes())
+        for file in files
+        if "errors" not in (file.stem, file.parent.name)
+    )
     nodes = (node for tree in trees for node in ast.walk(tree))
     return {
         node.id if isinstance(node, ast.Name) else node.attr
@@ -92,11 +97,7 @@ def test_every_reason_of_the_contract_has_a_class_that_is_raised(
 def test_every_class_names_a_reason_of_the_contract(
     package: str, known: dict[str, tuple[Reason, ...]]
 ) -> None:
-    module = importlib.import_module(ERRORS[package])
-    found = [kind for kind in vars(module).values() if isinstance(kind, type)]
-    refusals = [kind for kind in found if issubclass(kind, DomainError) and kind.reason]
-
-    own = {kind.reason for kind in refusals if kind.__module__ == module.__name__}
+    own = {kind.reason for kind in classes_of(package) if kind.reason}
 
     assert own <= {reason.name for reason in known[package]}
 

@@ -20,6 +20,7 @@ from tenant.app.schema import Schema
 from tenant.app.startup import Bootstrap, Startup, own_migrations
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
+from tenant.backup_composition import BackupFoundation, compose_backups
 from tenant.config import MIGRATIONS
 from tenant.domain.databases import AuditRoles
 from tenant.domain.encryption import KeyRing
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from interceptor.server import Binding
+    from tenant.backup_composition import BackupComposition
     from tenant.config import Config
     from tenant.domain.migrations import Migration
 
@@ -72,6 +74,7 @@ class Composition:
     operations: Operations
     runner: OperationRunner
     anchors: AuditAnchors
+    backups: BackupComposition
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
@@ -146,7 +149,9 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     try:
         yield made
     finally:
+        await made.backups.schedules.stop()
         await made.runner.stop()
+        await made.backups.objects.close()
         await made.watch_cache.stop()
         await made.sweep.stop()
         await chainer.stop()
@@ -158,13 +163,12 @@ def _constructed(
     config: Config, base: _Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
     management, servers = base.management, base.servers
-    limit, required = config.connections_per_role, config.required_services
     activation = TenantActivation(base.rollout)
-    creation = TenantCreation(servers, base.provisioning, activation, base.key_ring, limit)
     schema = Schema(management, servers.main.management, base.locks, base.rollout, base.template)
-    tenants = Tenants(management, base.locks, creation, activation, base.provisioning, required)
+    tenants = _tenants(config, base, activation)
     begun = Operations(management)
-    runner = OperationRunner(management, base.locks, begun, ())
+    backups = compose_backups(config, _backup_foundation(base, activation, begun))
+    runner = OperationRunner(management, base.locks, begun, backups.sagas)
     operations = OperationServicer(OperationControl(management, begun, runner), management)
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
     startup = _startup(base, tenants, watch_cache, schema)
@@ -175,6 +179,7 @@ def _constructed(
         SchemaServicer(schema, management),
         AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
         operations,
+        backups.servicer,
     )
     return Composition(
         startup=startup,
@@ -187,11 +192,32 @@ def _constructed(
         runner=runner,
         sweep=_sweep(config, base, anchors, pools),
         anchors=anchors,
+        backups=backups,
         management=management,
         tenant_pools=pools,
         servers=servers,
         template=base.template,
         provisioning=base.provisioning,
+    )
+
+
+def _tenants(config: Config, base: _Foundation, activation: TenantActivation) -> Tenants:
+    limit, required = config.connections_per_role, config.required_services
+    creation = TenantCreation(base.servers, base.provisioning, activation, base.key_ring, limit)
+    return Tenants(base.management, base.locks, creation, activation, base.provisioning, required)
+
+
+def _backup_foundation(
+    base: _Foundation, activation: TenantActivation, begun: Operations
+) -> BackupFoundation:
+    return BackupFoundation(
+        base.management,
+        base.locks,
+        base.servers,
+        base.provisioning,
+        base.key_ring,
+        activation,
+        begun,
     )
 
 

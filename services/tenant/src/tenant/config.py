@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
+from tenant.backup_config import NO_BACKUPS, BackupConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _DEFAULT_PORT = 5432
@@ -65,6 +66,7 @@ class Config:
     processes_per_service: int
     audit_anchor_seconds: float = 15.0
     audit_anchor_folder: Path | None = None
+    backups: BackupConfig = NO_BACKUPS
 
     @classmethod
     def read(cls) -> Config:
@@ -102,6 +104,7 @@ class Config:
                 default=15.0,
             ),
             audit_anchor_folder=_folder(environment),
+            backups=BackupConfig.from_environment(environment),
         )
 
 

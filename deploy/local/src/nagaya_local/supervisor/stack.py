@@ -218,6 +218,8 @@ class Stack:
                     "NAGAYA_AUDIT_ANCHOR_FOLDER": str(self._layout.anchors),
                     # Where pg_dump is; beside another server the one on the path is used.
                     "NAGAYA_PG_BIN": str(packaged_binaries()) if embedded else "",
+                    "NAGAYA_BACKUP_URL": (self._layout.data / "backups").as_uri(),
+                    "NAGAYA_ARTIFACTS_ADDRESS": self._address("artifacts"),
                 }
             case "artifacts":
                 return peers | {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.server import bind
+from interceptor.server import MEBIBYTE, bind
 from nagaya.tenant.v1 import (
     audit_service_pb2_grpc,
+    backup_service_pb2_grpc,
     connection_service_pb2_grpc,
     operation_service_pb2_grpc,
     schema_service_pb2_grpc,
@@ -16,12 +17,13 @@ from nagaya.tenant.v1 import (
 if TYPE_CHECKING:
     from interceptor.server import Binding
     from tenant.servicer.audit import AuditServicer
+    from tenant.servicer.backups import BackupServicer
     from tenant.servicer.connections import ConnectionServicer
     from tenant.servicer.operations import OperationServicer
     from tenant.servicer.schema import SchemaServicer
     from tenant.servicer.tenants import TenantServicer
 
-_PUBLICATION_BYTES = 16 << 20
+_REQUEST_BYTES = {"SchemaService": 16 << 20}
 
 
 def bindings(
@@ -30,33 +32,29 @@ def bindings(
     schema: SchemaServicer,
     audit: AuditServicer,
     operations: OperationServicer,
+    backups: BackupServicer,
 ) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
-    return [
-        bind(
-            tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
-            tenants,
-            "nagaya.tenant.v1.TenantService",
-        ),
-        bind(
+    servicers = {
+        "TenantService": (tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, tenants),
+        "ConnectionService": (
             connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
             connections,
-            "nagaya.tenant.v1.ConnectionService",
         ),
-        bind(
-            schema_service_pb2_grpc.add_SchemaServiceServicer_to_server,
-            schema,
-            "nagaya.tenant.v1.SchemaService",
-            max_request_bytes=_PUBLICATION_BYTES,
-        ),
-        bind(
-            audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-            audit,
-            "nagaya.tenant.v1.AuditService",
-        ),
-        bind(
+        "SchemaService": (schema_service_pb2_grpc.add_SchemaServiceServicer_to_server, schema),
+        "AuditService": (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit),
+        "OperationService": (
             operation_service_pb2_grpc.add_OperationServiceServicer_to_server,
             operations,
-            "nagaya.tenant.v1.OperationService",
         ),
+        "BackupService": (backup_service_pb2_grpc.add_BackupServiceServicer_to_server, backups),
+    }
+    return [
+        bind(
+            add_to_server,
+            servicer,
+            f"nagaya.tenant.v1.{name}",
+            max_request_bytes=_REQUEST_BYTES.get(name, MEBIBYTE),
+        )
+        for name, (add_to_server, servicer) in servicers.items()
     ]

@@ -8,9 +8,14 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
+async def identifier(connection: Connection) -> str:
+    """Return the id of this installation."""
+    return str(await connection.fetchval("SELECT id FROM installation"))
+
+
 async def marker(connection: Connection) -> str:
     """Return what the comments of this installation's databases begin with.
 
     Every role of the server can read them, so they name no tenant.
     """
-    return "nagaya " + str(await connection.fetchval("SELECT id FROM installation"))
+    return "nagaya " + await identifier(connection)

@@ -105,6 +105,25 @@ async def place(
     )
 
 
+async def set_path_prefix(connection: Connection, tenant_id: str, path_prefix: str) -> None:
+    """Set what the paths of a tenant's files begin with, before anybody uses its database."""
+    await connection.execute(
+        "UPDATE tenants SET path_prefix = $2 WHERE id = $1", tenant_id, path_prefix
+    )
+
+
+async def delete_unfinished(connection: Connection, tenant_id: str) -> None:
+    """Delete the row of a tenant that never became active, and what belongs to it."""
+    await connection.execute(
+        """
+        WITH state AS (DELETE FROM schema_states WHERE tenant_id = $1),
+             credential AS (DELETE FROM tenant_credentials WHERE tenant_id = $1)
+        DELETE FROM tenants WHERE id = $1 AND state = 'creating'
+        """,
+        tenant_id,
+    )
+
+
 async def page(
     connection: Connection, covered: Collection[str] | None, size: int, token: str
 ) -> paging.Page[Tenant]:

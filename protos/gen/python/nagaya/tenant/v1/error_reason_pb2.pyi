@@ -60,6 +60,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
     ERROR_REASON_TENANT_BEHIND: _ErrorReason.ValueType  # 40
     """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
+    ERROR_REASON_BACKUP_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """The tenant has no backup of this id. `backup_id` names it."""
+    ERROR_REASON_BACKUPS_NOT_CONFIGURED: _ErrorReason.ValueType  # 61
+    """The service has no storage for backups, or does not know the artifacts service."""
+    ERROR_REASON_BACKUP_NOT_COMPLETE: _ErrorReason.ValueType  # 62
+    """The backup is being made or deleted. `backup_id` names it, `state` tells which."""
+    ERROR_REASON_BACKUP_IN_USE: _ErrorReason.ValueType  # 63
+    """An operation makes, restores or verifies the backup. `backup_id` names it."""
+    ERROR_REASON_BACKUP_PROGRAM_FAILED: _ErrorReason.ValueType  # 64
+    """pg_dump or pg_restore cannot be started, or has failed. `program` tells which."""
+    ERROR_REASON_BACKUP_PROGRAM_CUT_OFF: _ErrorReason.ValueType  # 65
+    """The same has lost its connection, and is tried again. `program` tells which."""
+    ERROR_REASON_BACKUP_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 66
+    """The storage for backups cannot be reached, or refuses; it is tried again."""
+    ERROR_REASON_BACKUP_DAMAGED: _ErrorReason.ValueType  # 67
+    """A file of a backup is missing, or is not what was signed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -102,4 +118,20 @@ ERROR_REASON_TENANT_BUSY: ErrorReason.ValueType  # 25
 """Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
 ERROR_REASON_TENANT_BEHIND: ErrorReason.ValueType  # 40
 """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
+ERROR_REASON_BACKUP_NOT_FOUND: ErrorReason.ValueType  # 60
+"""The tenant has no backup of this id. `backup_id` names it."""
+ERROR_REASON_BACKUPS_NOT_CONFIGURED: ErrorReason.ValueType  # 61
+"""The service has no storage for backups, or does not know the artifacts service."""
+ERROR_REASON_BACKUP_NOT_COMPLETE: ErrorReason.ValueType  # 62
+"""The backup is being made or deleted. `backup_id` names it, `state` tells which."""
+ERROR_REASON_BACKUP_IN_USE: ErrorReason.ValueType  # 63
+"""An operation makes, restores or verifies the backup. `backup_id` names it."""
+ERROR_REASON_BACKUP_PROGRAM_FAILED: ErrorReason.ValueType  # 64
+"""pg_dump or pg_restore cannot be started, or has failed. `program` tells which."""
+ERROR_REASON_BACKUP_PROGRAM_CUT_OFF: ErrorReason.ValueType  # 65
+"""The same has lost its connection, and is tried again. `program` tells which."""
+ERROR_REASON_BACKUP_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 66
+"""The storage for backups cannot be reached, or refuses; it is tried again."""
+ERROR_REASON_BACKUP_DAMAGED: ErrorReason.ValueType  # 67
+"""A file of a backup is missing, or is not what was signed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

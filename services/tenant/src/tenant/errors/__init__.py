@@ -1,4 +1,4 @@
-"""The errors of the tenant service.
+"""The errors of the tenant service; those about backups are in `errors.backups`.
 
 DomainError
 ├── InvalidInput
@@ -30,7 +30,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
+from servicekit.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

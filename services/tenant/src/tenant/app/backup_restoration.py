@@ -1,0 +1,129 @@
+"""The operation that restores a backup in the place of its tenant's data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenant.app.backup_loading import noted
+from tenant.domain.databases import Database
+from tenant.domain.operations import RESULT
+from tenant.domain.tenants import TenantState
+from tenant.errors import TenantNotFound, TenantNotReady
+from tenant.provisioning import new_logins
+from tenant.store import tenants
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataplane.pools import Connection
+    from tenant.app.backup_loading import BackupLoading
+    from tenant.domain.operations import Operation
+    from tenant.domain.tenants import Tenant
+    from tenant.provisioning import Provisioning
+
+_RESTORABLE = (TenantState.ACTIVE, TenantState.SUSPENDED)
+
+
+class RestorationInPlace:
+    """Switches a tenant to a database made of a backup; its lock is held meanwhile.
+
+    Until all is loaded and compared the tenant works on with its own database. Then that refuses
+    connections, the registry names the new one, and the old one is dropped.
+    """
+
+    def __init__(self, loading: BackupLoading, provisioning: Provisioning) -> None:
+        self._loading = loading
+        self._provisioning = provisioning
+
+    async def check(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
+        """Verify that the backup can be restored; choose the new database."""
+        tenant = await _restorable(connection, operation.tenant_id)
+        await self._loading.check(connection, _backup_id(operation))
+        server_id = str(operation.arguments["server_id"]) or tenant.server_id
+        return {
+            "old_server_id": tenant.server_id,
+            "old_database": tenant.database.name,
+            "old_manager": tenant.database.manager,
+            **self._loading.new_database(server_id),
+        }
+
+    async def load(self, connection: Connection, operation: Operation) -> None:
+        """Load the backup into the new database, and bring it to what is published."""
+        server_id, database = _named(operation)
+        await self._loading.load(
+            connection,
+            operation,
+            _backup_id(operation),
+            server_id,
+            database,
+            new_logins(),
+        )
+
+    async def put_objects(self, connection: Connection, operation: Operation) -> None:
+        """Bring back the tenant's objects, under the keys that they had."""
+        await self._loading.put_objects(
+            connection, operation, _backup_id(operation), operation.tenant_id
+        )
+
+    async def place(self, connection: Connection, operation: Operation) -> None:
+        """Switch the tenant to the new database, once that has every published migration."""
+        server_id, database = _named(operation)
+        tenant = await _restorable(connection, operation.tenant_id)
+        if tenant.database == database:
+            return  # it has been done
+        passwords = new_logins()
+        await self._provisioning.set_passwords(server_id, database, passwords)
+        progress = await self._provisioning.migrate(connection, server_id, database, passwords)
+        await self._loading.name_tenant(server_id, database, passwords["tenant"], tenant.tenant_id)
+        await self._provisioning.mark(connection, server_id, database)
+        await self._provisioning.close(tenant.server_id, tenant.database)
+        placed = await self._provisioning.place(
+            connection,
+            tenant,
+            server_id,
+            database,
+            passwords,
+            progress,
+            "backup.restore",
+            {"backup_id": _backup_id(operation)},
+        )
+        if placed.state is not TenantState.ACTIVE:
+            await self._provisioning.close(server_id, database)
+
+    async def clean_up(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
+        """Drop the database that the tenant had, and have services look at the new one."""
+        notes = operation.notes
+        old = Database(str(notes["old_database"]), str(notes["old_manager"]))
+        await self._provisioning.drop(str(notes["old_server_id"]), old)
+        tenant = await _restorable(connection, operation.tenant_id)
+        return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}
+
+    async def undo(self, connection: Connection, operation: Operation) -> None:
+        """Drop the new database; let the tenant use its own again."""
+        tenant = await tenants.find(connection, operation.tenant_id)
+        named = noted(operation)
+        if named is None or (tenant is not None and tenant.database == named[1]):
+            return
+        if tenant is not None and tenant.state is TenantState.ACTIVE:
+            await self._provisioning.open(tenant.server_id, tenant.database)
+        await self._loading.drop(operation)
+
+
+async def _restorable(connection: Connection, tenant_id: str) -> Tenant:
+    tenant = await tenants.find(connection, tenant_id)
+    if tenant is None:
+        raise TenantNotFound(tenant_id)
+    if tenant.state not in _RESTORABLE:
+        raise TenantNotReady(tenant_id, tenant.state)
+    return tenant
+
+
+def _named(operation: Operation) -> tuple[str, Database]:
+    named = noted(operation)
+    if named is None:
+        raise LookupError("no step before has named a database")
+    return named
+
+
+def _backup_id(operation: Operation) -> str:
+    return str(operation.arguments["backup_id"])

@@ -1,0 +1,102 @@
+"""Tenants that are made of existing data: of a backup, or of another tenant's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataplane import audit
+from tenant.domain.databases import new_tenant_database
+from tenant.errors import NoServerFree, TenantExists
+from tenant.provisioning import new_logins
+from tenant.store import credentials, schema_states, servers, tenants
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+    from tenant.domain.backups import NewTenant
+    from tenant.domain.encryption import KeyRing
+    from tenant.domain.tenants import Tenant
+    from tenant.provisioning import Provisioning
+    from tenant.saga import TenantActivation
+    from tenant.store.database_servers import DatabaseServers
+
+
+class NewTenants:
+    """Inserts the row of a tenant that is being made, makes it active, or removes it again."""
+
+    def __init__(
+        self,
+        database_servers: DatabaseServers,
+        provisioning: Provisioning,
+        activation: TenantActivation,
+        key_ring: KeyRing,
+        connections_per_role: int,
+    ) -> None:
+        self._servers = database_servers
+        self._provisioning = provisioning
+        self._activation = activation
+        self._key_ring = key_ring
+        self._connections_per_role = connections_per_role
+
+    async def insert(self, connection: Connection, new: NewTenant, operation_id: str) -> Tenant:
+        """Insert a tenant in state `creating`, with the passwords of its roles.
+
+        Raises TenantExists, NoServerFree.
+        """
+        labels = {"server": new.server_id} if new.server_id else {}
+        server_id = await servers.choose(connection, labels)
+        if server_id is None:
+            raise NoServerFree(labels)
+        database, passwords = new_tenant_database(self._servers.main.management), new_logins()
+        own = passwords.pop("tenant")
+        host, port = await servers.host_and_port(connection, server_id)
+        tenant = await tenants.insert(
+            connection,
+            new.tenant_id,
+            f"operation/{operation_id}",  # no caller's: CreateTenant does not go on with it
+            new.name,
+            server_id,
+            database,
+            credentials.encrypted_url(self._key_ring, new.tenant_id, host, port, database, own),
+            {},
+            "",
+        )
+        if tenant is None:
+            raise TenantExists(new.tenant_id)
+        await credentials.insert(
+            connection, self._key_ring, new.tenant_id, passwords, self._connections_per_role
+        )
+        return tenant
+
+    async def passwords(self, connection: Connection, tenant: Tenant) -> dict[str, str]:
+        """Return the passwords of a tenant's runtime roles, by service."""
+        found = await credentials.of_tenant(connection, self._key_ring, tenant.tenant_id)
+        own = await credentials.own_password(connection, self._key_ring, tenant.tenant_id)
+        return {service: known.password for service, known in found.items()} | {"tenant": own}
+
+    async def activate(
+        self,
+        connection: Connection,
+        tenant: Tenant,
+        path_prefix: str,
+        action: str,
+    ) -> Tenant:
+        """Migrate a tenant's loaded database, and make the tenant active.
+
+        `path_prefix` is what the file paths in its rows begin with. Raises MigrationFailed,
+        MigrationsUnpublished, ServerUnavailable.
+        """
+        passwords = await self.passwords(connection, tenant)
+        progress = await self._provisioning.migrate(
+            connection, tenant.server_id, tenant.database, passwords
+        )
+        await schema_states.record(connection, tenant.tenant_id, progress)
+        await tenants.set_path_prefix(connection, tenant.tenant_id, path_prefix)
+        await self._provisioning.mark(connection, tenant.server_id, tenant.database)
+        return await self._activation.run(connection, tenant, action)
+
+    async def remove(self, connection: Connection, tenant: Tenant) -> None:
+        """Drop the database of a tenant that never became active, and delete its row."""
+        await self._provisioning.drop(tenant.server_id, tenant.database)
+        async with connection.transaction():
+            await tenants.delete_unfinished(connection, tenant.tenant_id)
+            await audit.append(connection, "tenant.remove", "tenant", tenant.tenant_id, {})

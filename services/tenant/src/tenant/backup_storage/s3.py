@@ -1,0 +1,115 @@
+"""Backups in a bucket of an S3 store."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import minio
+import urllib3
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+
+from tenant.backup_storage.storage import PIECE_BYTES
+from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator
+
+    from tenant.backup_config import BackupBucket
+
+T = TypeVar("T")
+
+_PAGE = 1000
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS = 60.0
+_MISSING = ("NoSuchKey", "NoSuchObject")
+
+
+class BucketStorage:
+    """A BackupStorage over the objects of a bucket, below a prefix."""
+
+    def __init__(self, bucket: BackupBucket) -> None:
+        self._bucket = bucket.name
+        self._prefix = f"{bucket.prefix}/" if bucket.prefix else ""
+        address = urlsplit(bucket.endpoint)
+        self._client = minio.Minio(
+            address.netloc,
+            access_key=bucket.access_key,
+            secret_key=bucket.secret_key,
+            secure=address.scheme == "https",
+            region=bucket.region,
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+                retries=urllib3.Retry(total=2, backoff_factor=0.2),
+            ),
+        )
+
+    @contextmanager
+    def staging(self, key: str) -> Generator[Path]:
+        """Lend a temporary folder of this machine."""
+        folder = Path(tempfile.gettempdir()) / f"nagaya-backup-{key}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def put(self, source: Path, name: str) -> None:
+        """Upload a file; it becomes visible whole."""
+        await _in_thread(
+            lambda: self._client.fput_object(self._bucket, self._prefix + name, str(source))
+        )
+        await asyncio.to_thread(source.unlink)
+
+    async def read(self, name: str) -> AsyncGenerator[bytes]:
+        """Yield an object's bytes. Raises BackupDamaged when it is missing."""
+        try:
+            answer = await _in_thread(
+                lambda: self._client.get_object(self._bucket, self._prefix + name)
+            )
+        except _ObjectMissing:
+            raise BackupDamaged(f"the file {name} is missing") from None
+        try:
+            while piece := await _in_thread(lambda: answer.read(PIECE_BYTES)):
+                yield piece
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    async def names(self, prefix: str) -> AsyncGenerator[str]:
+        """Yield the names below a prefix."""
+        listed = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True)
+        while page := await _in_thread(lambda: list(islice(listed, _PAGE))):
+            for found in page:
+                yield str(found.object_name).removeprefix(self._prefix)
+
+    async def delete(self, names: Collection[str]) -> None:
+        """Delete objects, 1,000 with a request."""
+        objects = [DeleteObject(self._prefix + name) for name in names]
+        errors = await _in_thread(lambda: list(self._client.remove_objects(self._bucket, objects)))
+        for error in errors:
+            if error.code not in _MISSING:
+                raise BackupStorageUnavailable(f"the store refused ({error.code})")
+
+
+class _ObjectMissing(Exception):
+    pass
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    try:
+        return await asyncio.to_thread(call)
+    except S3Error as error:
+        if error.code in _MISSING:
+            raise _ObjectMissing from error
+        raise BackupStorageUnavailable(f"the store refused ({error.code})") from error
+    except (urllib3.exceptions.HTTPError, minio.error.MinioException, OSError) as error:
+        raise BackupStorageUnavailable(type(error).__name__) from error
