@@ -29,6 +29,7 @@ from runs.api.watch import RunWatcher, WatchTimeouts
 from servicekit.call import acting_as
 from servicekit.identity import Principal
 from servicekit.testing import Keys
+from tenantdata.servicer import TenantDataServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -200,6 +201,7 @@ async def server(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
         RunServicer(service.runs, tenants, RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))),
+        TenantDataServicer((), ()),
     )
     async with serve(keys, *services) as server:
         yield server

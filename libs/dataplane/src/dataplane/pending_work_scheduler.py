@@ -71,6 +71,10 @@ class PendingWorkScheduler:
         if written.done():
             written.result()
 
+    def forget(self, tenant_id: str) -> None:
+        """Rely on no row of a tenant: it has changed, and its rows may be gone with it."""
+        self._relied_until.pop(tenant_id, None)
+
     async def _write(self) -> None:
         """Write the tenants that are not written yet, all together, until there are none."""
         delays = DEFAULT_BACKOFF.delays()

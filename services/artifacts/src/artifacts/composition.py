@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifacts.app.batches import Batches
-from artifacts.app.collector import COLLECTION, Collector, pending_work_table
+from artifacts.app.collector import COLLECTION, SWEEP, Collector, pending_work_table
 from artifacts.app.committer import Committer
 from artifacts.app.copies import Copies
 from artifacts.app.json_processes import JsonProcesses
@@ -19,11 +19,14 @@ from artifacts.app.stored_bodies import StoredBodies
 from artifacts.app.tenant_export import TenantExport
 from artifacts.app.uploads import Uploads
 from artifacts.domain.keys import BucketLayout
+from artifacts.object_store.tenant_folders import TenantObjects, TenantUploads
 from artifacts.servicer.artifacts import ArtifactServicer
 from artifacts.servicer.bindings import bindings
 from artifacts.servicer.tenant_export import TenantExportServicer
 from artifacts.servicer.uploads import UploadServicer
 from dataplane.pending_work_scheduler import PendingWorkScheduler
+from tenantdata.servicer import TenantDataServicer
+from tenantdata.stores import PendingWorkRows
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -69,9 +72,26 @@ def compose(
         ArtifactServicer(layout, uploads, batches, copies, reader),
         UploadServicer(layout, uploads),
         TenantExportServicer(tenant_export),
+        _tenant_data(data, objects, config, scheduler),
     )
     try:
         yield Composition(layout, collector, stored, service_bindings)
     finally:
         json_processes.close()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _tenant_data(
+    data: DataPlane, objects: ObjectStore, config: CollectorConfig, scheduler: PendingWorkScheduler
+) -> TenantDataServicer:
+    """Make what shows and removes a tenant's objects, and schedules work for loaded rows."""
+    sweeps = pending_work_table(SWEEP, config.grace_seconds)
+    schedulers = (scheduler, PendingWorkScheduler(sweeps, data.tenants, data.management))
+    for one in schedulers:
+        data.directory.on_change(one.forget)
+    stores = (
+        TenantObjects(objects.bucket),
+        TenantUploads(objects.bucket),
+        PendingWorkRows(sweeps, data.management),
+    )
+    return TenantDataServicer(stores, schedulers)

@@ -36,6 +36,8 @@ from llm_gateway.servicer.bindings import bindings
 from llm_gateway.servicer.calls import CallServicer
 from llm_gateway.servicer.catalog import CatalogServicer
 from llm_gateway.servicer.generation import GenerationServicer
+from tenantdata.servicer import TenantDataServicer
+from tenantdata.stores import PendingWorkRows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -95,7 +97,10 @@ async def compose(
         GenerationServicer(RequestHandler(in_flight, executor, stored), preparer),
         CallServicer(tenants, stored),
         CatalogServicer(tenants, management, changes, overrides),
+        TenantDataServicer((PendingWorkRows(pending_work, management),), (scheduler,)),
     )
+    for forget in (scheduler.forget, executor.forget):
+        data.directory.on_change(forget)
     async with providers:
         yield Composition(cache, in_flight, poller, services)
 

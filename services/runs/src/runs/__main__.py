@@ -23,6 +23,7 @@ from runs.api.servicer.bindings import bindings
 from runs.api.servicer.pipelines import PipelineServicer
 from runs.api.servicer.prompts import PromptServicer
 from runs.api.servicer.runs import RunServicer
+from runs.api.servicer.tenant_data import tenant_data_servicer
 from runs.api.watch import RunWatcher
 from runs.config import MIGRATIONS, Config
 from runs.peers.artifacts import Artifacts
@@ -46,7 +47,8 @@ async def serve(config: Config) -> None:
     telemetry.start("runs", config.server)
     signer = WorkloadSigner.from_file("runs", config.server.workload_key_file)
     least = migrations.least_number(migrations.read_migrations(MIGRATIONS))
-    launcher = Launcher(await connect(config.temporal), config.temporal.task_queue)
+    client = await connect(config.temporal)
+    launcher = Launcher(client, config.temporal.task_queue)
     async with (
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts_channel,
@@ -56,9 +58,10 @@ async def serve(config: Config) -> None:
         tenants = data.tenants
         gateway = LlmGateway(gateway_channel)
         finalizer = RunFinalizer(tenants, launcher)
+        scheduler = PendingWorkScheduler(PENDING_WORK, tenants, data.management)
         runs = Runs(
             tenants,
-            PendingWorkScheduler(PENDING_WORK, tenants, data.management),
+            scheduler,
             Artifacts(artifacts_channel, data.directory.path_prefix),
             ModelCheck(gateway),
             launcher,
@@ -75,6 +78,7 @@ async def serve(config: Config) -> None:
             PromptServicer(Prompts(tenants), tenants),
             PipelineServicer(Pipelines(tenants), tenants),
             RunServicer(runs, tenants, watcher),
+            tenant_data_servicer(client, data, scheduler),
         )
         poller = PendingWorkPoller(PENDING_WORK, data, relay.handle)
         await _run_until_signal(config, tenant, data, services, watcher, poller)

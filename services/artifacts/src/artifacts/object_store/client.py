@@ -1,46 +1,35 @@
-"""A client of one bucket of an S3 store.
+"""The objects of one bucket of an S3 store.
 
-The `minio` client creates the bucket, signs, stats, lists and deletes, in threads. Bodies go by
-presigned requests of aiohttp, because minio would block a thread for each slow upload or download,
-and takes twice the processor time for a small object.
+Bodies go by presigned requests of aiohttp, because minio would block a thread for each slow upload
+or download, and takes twice the processor time for a small object. The rest does `bucket`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
-import minio
-import urllib3
-from minio.error import S3Error
 from yarl import URL
 
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
+from artifacts.object_store.bucket import PUT_SECONDS, Bucket, ObjectMissing
 from artifacts.object_store.put_body import PutBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator
     from datetime import datetime
     from types import TracebackType
 
     from artifacts.config import StoreConfig
 
-T = TypeVar("T")
-
-PUT_SECONDS = 8.0
-"""The time limit for the store to begin with the PUT of a small object, and again to end it."""
-
-_THREADS = 8
 _CONNECTIONS = 128
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 0.02
@@ -72,23 +61,7 @@ class ObjectStore:
 
     def __init__(self, config: StoreConfig) -> None:
         self.endpoint = config.endpoint
-        self._bucket = config.bucket
-        self._region = config.region
-        address = urlsplit(config.endpoint)
-        self._pool = urllib3.PoolManager(
-            maxsize=_THREADS,
-            retries=False,
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=PUT_SECONDS),
-        )
-        self._client = minio.Minio(
-            address.netloc,
-            access_key=config.access_key,
-            secret_key=config.secret_key,
-            secure=address.scheme == "https",
-            region=config.region,
-            http_client=self._pool,
-        )
-        self._threads = ThreadPoolExecutor(_THREADS, "s3")
+        self.bucket = Bucket(config)
         self._stack = AsyncExitStack()
         self._answered_at = 0.0
         self._checking: asyncio.Task[None] | None = None
@@ -115,13 +88,13 @@ class ObjectStore:
         traceback: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._pool.clear()
+        self.bucket.close()
 
     async def ensure_bucket(self) -> None:
         """Create the bucket unless it exists."""
-        if not await self._in_thread(self._client.bucket_exists, self._bucket):
-            await self._in_thread(self._client.make_bucket, self._bucket, self._region)
+        bucket = self.bucket
+        if not await bucket.call(bucket.client.bucket_exists, bucket.name):
+            await bucket.call(bucket.client.make_bucket, bucket.name, bucket.region)
 
     async def check(self) -> None:
         """Check that the store answers: it did a moment ago, or it does now.
@@ -217,8 +190,10 @@ class ObjectStore:
     async def find(self, object_name: str) -> StoredObject | None:
         """Return an object's size and time; None if it does not exist."""
         try:
-            found = await self._in_thread(self._client.stat_object, self._bucket, object_name)
-        except _ObjectMissing:
+            found = await self.bucket.call(
+                self.bucket.client.stat_object, self.bucket.name, object_name
+            )
+        except ObjectMissing:
             return None
         return _stored_object(found)
 
@@ -229,35 +204,21 @@ class ObjectStore:
         """
         if await self.find(object_name) is None:
             return False
-        await self._in_thread(self._client.remove_object, self._bucket, object_name)
+        await self.bucket.call(self.bucket.client.remove_object, self.bucket.name, object_name)
         return True
 
     async def pages(self, prefix: str) -> AsyncIterator[list[StoredObject]]:
         """Yield the objects whose names begin with `prefix`, sorted by name, 1,000 at a time."""
-        listed = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
-        while page := await self._in_thread(lambda: list(islice(listed, _PAGE_OBJECTS))):
+        client, name = self.bucket.client, self.bucket.name
+        listed = client.list_objects(name, prefix=prefix, recursive=True)
+        while page := await self.bucket.call(lambda: list(islice(listed, _PAGE_OBJECTS))):
             yield [_stored_object(found) for found in page]
 
     def _sign(self, method: str, object_name: str) -> URL:
-        signed = self._client.get_presigned_url(
-            method, self._bucket, object_name, expires=_SIGNED_FOR
+        signed = self.bucket.client.get_presigned_url(
+            method, self.bucket.name, object_name, expires=_SIGNED_FOR
         )
         return URL(signed, encoded=True)
-
-    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, call, *arguments)
-        except S3Error as error:
-            if error.code in ("NoSuchKey", "NoSuchObject"):
-                raise _ObjectMissing from error
-            raise StoreUnavailable(f"the object store refused ({error.code})") from error
-        except (urllib3.exceptions.HTTPError, minio.error.MinioException, OSError) as error:
-            raise StoreUnavailable(f"the object store cannot be reached ({_why(error)})") from error
-
-
-class _ObjectMissing(Exception):
-    pass
 
 
 class _Listed(Protocol):

@@ -77,6 +77,10 @@ class CallExecutor:
         self._overrides = KnownOverrides()
         self._validator = SchemaValidator()
 
+    def forget(self, tenant_id: str) -> None:
+        """Forget what is known of a tenant: it has changed, or is gone."""
+        self._overrides.forget(tenant_id)
+
     async def execute(self, in_flight: InFlightCall) -> LlmCall:
         """Return the settled call, whoever still waits for it. Raises DomainError."""
         with use_call(_without_deadline()):

@@ -22,3 +22,8 @@ class KnownOverrides:
             self._overrides.pop((tenant_id, step), None)
         else:
             self._overrides[tenant_id, step] = override
+
+    def forget(self, tenant_id: str) -> None:
+        """Forget a tenant's overrides: it has changed, or is gone."""
+        for key in [key for key in self._overrides if key[0] == tenant_id]:
+            del self._overrides[key]

@@ -65,6 +65,7 @@ def make_activities(
     tenants = data.tenants
     journal = Journal(tenants)
     contexts = RunContextCache(tenants)
+    data.directory.on_change(contexts.forget)
     initializer = RunInitializer(journal, contexts, artifacts)
     input_finder = StepInputFinder(tenants)
     llm = LlmStepRunner(contexts, gateway, artifacts)

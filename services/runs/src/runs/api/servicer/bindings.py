@@ -8,19 +8,31 @@ from interceptor.server import Binding, bind
 from nagaya.runs.v1.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
 from nagaya.runs.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from nagaya.runs.v1.run_service_pb2_grpc import add_RunServiceServicer_to_server
+from nagaya.tenant_data.v1.tenant_data_service_pb2_grpc import (
+    add_TenantDataServiceServicer_to_server,
+)
 
 if TYPE_CHECKING:
     from runs.api.servicer.pipelines import PipelineServicer
     from runs.api.servicer.prompts import PromptServicer
     from runs.api.servicer.runs import RunServicer
+    from tenantdata.servicer import TenantDataServicer
 
 
 def bindings(
-    prompts: PromptServicer, pipelines: PipelineServicer, runs: RunServicer
+    prompts: PromptServicer,
+    pipelines: PipelineServicer,
+    runs: RunServicer,
+    tenant_data: TenantDataServicer,
 ) -> list[Binding]:
     """Bind each servicer to the name of its service."""
     return [
         bind(add_PromptServiceServicer_to_server, prompts, "nagaya.runs.v1.PromptService"),
         bind(add_PipelineServiceServicer_to_server, pipelines, "nagaya.runs.v1.PipelineService"),
         bind(add_RunServiceServicer_to_server, runs, "nagaya.runs.v1.RunService"),
+        bind(
+            add_TenantDataServiceServicer_to_server,
+            tenant_data,
+            "nagaya.tenant_data.v1.TenantDataService",
+        ),
     ]

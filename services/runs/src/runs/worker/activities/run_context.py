@@ -54,6 +54,14 @@ class RunContextCache:
         """Drop the context of a run that has ended."""
         self._contexts.pop(run, None)
 
+    def forget(self, tenant_id: str) -> None:
+        """Drop all that is known of a tenant: it has changed, or is gone."""
+        for run in [run for run in self._contexts if run.tenant_id == tenant_id]:
+            del self._contexts[run]
+        for known in (self._specs, self._prompts):
+            for key in [key for key in known if key[0] == tenant_id]:
+                del known[key]
+
     async def is_completed(self, run: RunRef) -> bool:
         """Return whether a run has completed, in this epoch."""
         async with self._tenants.connection(run.tenant_id) as connection:

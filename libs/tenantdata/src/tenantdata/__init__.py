@@ -1,0 +1,1 @@
+"""What a service keeps of tenants outside of their databases: shown, and removed for ever."""

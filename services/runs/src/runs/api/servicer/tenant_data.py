@@ -1,0 +1,25 @@
+"""TenantDataService of runs: workflows with their histories, and pending work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runs.store.pending_work import PENDING_WORK
+from runs.temporal.workflows_of_tenants import TenantWorkflows
+from tenantdata.servicer import TenantDataServicer
+from tenantdata.stores import PendingWorkRows
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
+    from dataplane.tenants import DataPlane
+
+
+def tenant_data_servicer(
+    client: Client, data: DataPlane, scheduler: PendingWorkScheduler
+) -> TenantDataServicer:
+    """Make the servicer over the stores of runs."""
+    data.directory.on_change(scheduler.forget)
+    stores = (TenantWorkflows(client), PendingWorkRows(PENDING_WORK, data.management))
+    return TenantDataServicer(stores, (scheduler,))
