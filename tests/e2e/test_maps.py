@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nagaya_client.client import Client
 
 COUNT = 250
+MOST = 5_000
 
 
 def function(step: str, name: str, *needs: str, **more: object) -> dict[str, object]:
@@ -64,6 +65,30 @@ async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
         "once": [2 * number for number in numbers],
         "twice": [4 * number for number in numbers],
     }
+
+
+@pytest.mark.timeout(300)
+async def test_a_list_may_have_5000_elements(stack: LocalStack, client: Client) -> None:
+    tenant_id = await create_tenant(client, "maps")
+    spec = {
+        "steps": [
+            function("list", "test.numbers", arguments={"count": MOST}),
+            function("each", "constant", "list", map=over("list")),
+            function("all", "collect", "each"),
+        ]
+    }
+    await create_pipeline(client, tenant_id, "most", spec)
+    run_id = await create_run(client, tenant_id, "most", None)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert run.totals.completed_steps == MOST + 3
+    collected = json.loads(stack.file(f"storage/{tenant_id}/{run_id}/all/output.json").read_bytes())
+    assert collected["each"] == [None] * MOST
+    database = await stack.database(client, tenant_id)
+    numbered = await database.fetch("SELECT seq FROM run_events ORDER BY seq")
+    await database.close()
+    assert [row["seq"] for row in numbered] == list(range(1, run.last_sequence + 1))
 
 
 async def test_long_maps_side_by_side_leave_no_deadlock_in_the_log_of_the_database(

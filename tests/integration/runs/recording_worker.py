@@ -29,6 +29,7 @@ LONG = ("endless", "deaf", "stubborn", "gathering", "fatal", "slow")
 """Steps whose names begin so take long."""
 
 LANE = 10
+_SOON = timedelta(milliseconds=50)
 WORKFLOWS = [PipelineRun, MapPartRun]
 NOTHING = StepResult()
 RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters", {"characters": 1})
@@ -41,11 +42,13 @@ class RecordedActivities:
     Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
     end, those called `deaf` end well when they are let go, whoever cancels them, and those called
     `stubborn` want to be tried again when they are cancelled. Those called `gathering` wait until
-    so many of them are in flight at once.
+    so many of them are in flight at once. Those called `failing` fail each time, and so does the
+    run's end where that is `failing`.
     """
 
     list_length: int = 3
     slow_begin: bool = False
+    failing: bool = False
     gathering: int = 0
     gathered: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
@@ -71,12 +74,16 @@ class RecordedActivities:
     async def end_run(self, end: RunEnd) -> None:
         self.ends.append(end)
         self.statuses.append(end.status)
+        if self.failing:
+            raise ApplicationError("not this time", type="BUSY", next_retry_delay=_SOON)
 
     @activity.defn
     async def run_step(self, work: StepRef) -> StepResult:
         self.done.append((work.step, work.item))
         if work.step == "broken":
             raise ApplicationError("it broke", type="BROKEN", non_retryable=True)
+        if work.step == "failing":
+            raise ApplicationError("not this time", type="BUSY", next_retry_delay=_SOON)
         if work.step == "deaf":
             self.deaf_began.set()
             await self.deaf_may_end.wait()

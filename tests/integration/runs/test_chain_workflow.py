@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.client import WorkflowFailureError
-from tests.integration.runs.recording_worker import RecordedActivities, replay, start, worker
+from tests.integration.runs.recording_worker import (
+    RecordedActivities,
+    connect,
+    replay,
+    start,
+    worker,
+)
 from tests.integration.runs.test_workflow import ARTIFACTS, chain
+from tests.support.waiting import wait_until
 
 from runs.domain.plan import Plan, PlanStep
 from servicekit.policy import methods_of
@@ -68,6 +78,35 @@ async def test_what_lasts_long_goes_on_in_an_activity_with_heartbeats(
     assert second.steps == ["a", "slow", "b"]
     assert len(history.events) == 12
     await replay(history)
+
+
+@pytest.mark.parametrize("step", ["failing", "broken"])
+async def test_what_fails_for_ever_neither_grows_the_history_nor_keeps_the_worker(
+    temporal: TemporalServer, step: str
+) -> None:
+    client = await connect(temporal.address, f"failing-{uuid.uuid4().hex[:8]}")
+    handle = await start(client, Plan((PlanStep(step, short=True),)))
+    command = (sys.executable, "-m", "tests.integration.runs.failing_worker")
+    process = await asyncio.create_subprocess_exec(*command, temporal.address, client.identity)
+
+    async def length_after(attempts: int) -> int | None:
+        """Return how long the history is, once the activity was tried so often."""
+        described = (await handle.describe()).raw_description
+        tried = [activity.attempt for activity in described.pending_activities]
+        length = described.workflow_execution_info.history_length
+        return length if tried and tried[0] > attempts else None
+
+    try:
+        first = await wait_until(partial(length_after, 1), seconds=60)
+        later = await wait_until(partial(length_after, 4), seconds=60)
+        process.terminate()
+        async with asyncio.timeout(60):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await handle.terminate()
+    assert first == later < 12
 
 
 async def test_a_branch_does_not_wait_for_the_depth_of_its_neighbours(

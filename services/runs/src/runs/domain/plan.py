@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
-WORKFLOW_VERSION = 4
+WORKFLOW_VERSION = 5
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
 
 FIRST_EPOCH = 1
@@ -123,7 +123,8 @@ class RunStart:
     version: int = 1
     """1: an activity of its own begins the run. 2: where short steps are the first, they do. 3: a
     long map is divided evenly among its children, and as many elements are done at once as of a
-    short one. 4: an activity walks a chain of steps, and no branch waits for another."""
+    short one. 4: an activity walks a chain of steps, and no branch waits for another. 5: what a
+    local activity cannot end goes on in another one, also where it has failed."""
 
     @property
     def workflow_id(self) -> str:

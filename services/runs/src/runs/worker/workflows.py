@@ -50,6 +50,10 @@ S = TypeVar("S")
 _CHAINS_VERSION = 4
 """The version since which an activity walks a chain of steps."""
 
+_BARE_FAILURES_VERSION = 5
+"""The version since which another activity goes on where a local one has failed. Such a failure
+comes as it was raised, without the ActivityError around it that those of other activities have."""
+
 LANES = 5
 """How many activities at once do the elements of a map that are not short."""
 
@@ -84,7 +88,7 @@ class PipelineRun:
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
             else:
-                recorded = await ChainScheduler(run, chains(plan)).run()
+                recorded = await ChainScheduler(run, chains(plan), start.version).run()
             if not recorded:
                 await _end_run(start, RunStatus.COMPLETED)
         except BaseException as error:
@@ -103,8 +107,9 @@ class PipelineRun:
 class ChainScheduler:
     """Schedules the activities of one run's chains."""
 
-    def __init__(self, run: RunRef, of: Sequence[Chain]) -> None:
+    def __init__(self, run: RunRef, of: Sequence[Chain], version: int) -> None:
         self._run = run
+        self._failures = _failures(version)
         self._chains = of
         self._open = {chain.name for chain in of}
         self._first_alone = sum(not chain.needs for chain in of) == 1
@@ -198,7 +203,7 @@ class ChainScheduler:
     ) -> Walked:
         """Run an activity in this worker for as long as it is brief, then in any worker."""
         try:
-            walked = await _run_briefly(name, method, walk) if local else Walked(more=True)
+            walked = await self._run_briefly(name, method, walk) if local else Walked(more=True)
             if not walked.more:
                 return walked
             if walked.wait_ms:
@@ -213,39 +218,44 @@ class ChainScheduler:
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=name,
             )
-        except ActivityError:
+        except self._failures:
             # A step that is cancelled while it fails is not tried again: its failure is its end,
             # and must not become the run's.
             raise_if_cancelled()
             raise
 
+    async def _run_briefly(
+        self, name: str, method: Callable[[S, P], Awaitable[Walked]], argument: P
+    ) -> Walked:
+        """Run a local activity once. Whatever keeps it from its end, another activity goes on.
 
-async def _run_briefly(
-    name: str, method: Callable[[S, P], Awaitable[Walked]], argument: P
-) -> Walked:
-    """Run a local activity once. Whatever keeps it from its end, another activity goes on.
-
-    Retries of a local activity would add to the history, and keep its worker from ending.
-    """
-    try:
-        walked = await workflow.execute_local_activity_method(
-            method,
-            argument,
-            activity_id=name,
-            start_to_close_timeout=_LOCAL_TIMEOUT,
-            retry_policy=_ONCE,
-        )
-    except ActivityError as error:
-        if is_cancelled(error) or _is_final(error):
-            raise
-        return Walked(more=True)
-    if walked.cancelled:
-        await asyncio.Event().wait()  # until Temporal tells that the run is cancelled
-    return walked
+        Retries of a local activity would add to the history, and keep its worker from ending.
+        """
+        try:
+            walked = await workflow.execute_local_activity_method(
+                method,
+                argument,
+                activity_id=name,
+                start_to_close_timeout=_LOCAL_TIMEOUT,
+                retry_policy=_ONCE,
+            )
+        except self._failures as error:
+            if is_cancelled(error) or _is_final(error):
+                raise
+            return Walked(more=True)
+        if walked.cancelled:
+            await asyncio.Event().wait()  # until Temporal tells that the run is cancelled
+        return walked
 
 
-def _is_final(error: ActivityError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+def _failures(version: int) -> type[FailureError]:
+    """Return the class of what a failed activity raises, as a version of the workflow knows it."""
+    return ActivityError if version < _BARE_FAILURES_VERSION else FailureError
+
+
+def _is_final(error: FailureError) -> bool:
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def _parts(walk: Walk, count: int, size: int) -> list[Walk]:
@@ -274,7 +284,7 @@ async def _end_run(
             start_to_close_timeout=_LOCAL_TIMEOUT,
             retry_policy=_ONCE,
         )
-    except ActivityError:
+    except _failures(start.version):
         await workflow.execute_activity_method(
             RunActivities.end_run,
             end,

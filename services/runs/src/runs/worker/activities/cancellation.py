@@ -6,13 +6,17 @@ A model call is cancelled by the heartbeats of `error_interceptor`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import activity
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from temporalio.client import WorkflowExecutionDescription, WorkflowHandle
 
 T = TypeVar("T")
 
@@ -62,15 +66,46 @@ async def _heartbeat_forever() -> None:
 
 async def wait_for_cancellation() -> None:
     """Wait until the workflow's cancellation has been asked for."""
-    info = activity.info()
-    if info.workflow_id is None:
-        raise RuntimeError("the activity belongs to no workflow")
-    workflow = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+    workflow = _workflow()
     while True:
         await asyncio.sleep(_POLL_SECONDS)
         try:
             described = await workflow.describe()
         except RPCError:
             continue  # Temporal is away
-        if described.raw_description.workflow_extended_info.cancel_requested:
+        if _is_cancelled(described):
             return
+
+
+async def is_needed_here() -> bool:
+    """Return whether an activity's work is to go on in this process, as far as Temporal tells.
+
+    It is not when another process has begun an activity of the same id, and when the workflow is
+    cancelled or over.
+    """
+    try:
+        described = await _workflow().describe()
+    except RPCError:
+        return True  # Temporal is away
+    activity_id, identity = activity.info().activity_id, activity.client().identity
+    return (
+        described.status is WorkflowExecutionStatus.RUNNING
+        and not _is_cancelled(described)
+        and not any(
+            each.activity_id == activity_id
+            and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+            and each.last_worker_identity != identity
+            for each in described.raw_description.pending_activities
+        )
+    )
+
+
+def _workflow() -> WorkflowHandle[Any, Any]:
+    info = activity.info()
+    if info.workflow_id is None:
+        raise RuntimeError("the activity belongs to no workflow")
+    return activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+
+
+def _is_cancelled(described: WorkflowExecutionDescription) -> bool:
+    return described.raw_description.workflow_extended_info.cancel_requested

@@ -2,8 +2,9 @@
 
 A local activity is for what is over in a few seconds, for Temporal writes little about it. What
 lasts longer goes on in this process, and another activity, which sends heartbeats, takes it over.
-If that one begins in another process, it goes on with the attempts that had begun; a model call is
-joined by its key. What nobody has taken over soon is cancelled.
+If that one begins in another process, it goes on with the attempts that had begun, a moment later:
+this process hears of it and stops; a model call is joined by its key. What nobody has taken over
+soon is cancelled, and at once when its run is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from runs.domain.activities import Walk, Walked
 from runs.domain.failures import RUN_CLOSED, RunClosed, StepImpossible
 from runs.domain.moves import StepAttempt
 from runs.worker.activities.admission import TenantShareTaken, retry_later
-from runs.worker.activities.cancellation import wait_for_cancellation
+from runs.worker.activities.cancellation import is_needed_here, wait_for_cancellation
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.run_initializer import input_error
 from runs.worker.activities.walk_state import InputRefused, StepGivenUp, StepRetry
@@ -39,6 +40,10 @@ _LOCAL_SECONDS = 4.0
 the history each time, and the workflow does not hear of its cancellation before."""
 
 _TAKE_OVER_SECONDS = 10.0
+_LOOK_SECONDS = 0.3
+"""Between two looks at whether another process has taken over what is left here."""
+_ELSEWHERE_SECONDS = 1.0
+"""How long the process that has taken over waits for that look."""
 _HEARTBEAT_SECONDS = 0.5
 """Temporal reports a cancellation in its response to a heartbeat."""
 
@@ -67,6 +72,7 @@ class WalkActivities:
         self._maps = maps
         self._slots = slots
         self._left: dict[tuple[str, str], _Work] = {}
+        self._looking: set[asyncio.Task[None]] = set()
 
     @activity.defn
     async def walk(self, walk: Walk) -> Walked:
@@ -111,6 +117,8 @@ class WalkActivities:
                 if work is None:
                     # An attempt that goes on for a second time may be what its worker has died of.
                     again = bool(info.heartbeat_details)
+                    if walk.attempts and not again:
+                        await asyncio.sleep(_ELSEWHERE_SECONDS)
                     work = _start(replace(walk, attempts=[]) if again else walk, do)
                 return await _run_with_heartbeats(work)
         except RunClosed:
@@ -159,12 +167,21 @@ class WalkActivities:
     def _leave(self, key: tuple[str, str], work: _Work) -> None:
         self._left[key] = work
         work.task.add_done_callback(_note_error)
+        looking = asyncio.create_task(self._give_up_unless_taken(key, work))
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
 
-        def give_up() -> None:
-            if self._left.pop(key, None) is work:
-                work.task.cancel()
-
-        asyncio.get_running_loop().call_later(_TAKE_OVER_SECONDS, give_up)
+    async def _give_up_unless_taken(self, key: tuple[str, str], work: _Work) -> None:
+        until = asyncio.get_running_loop().time() + _TAKE_OVER_SECONDS
+        while asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._left.get(key) is not work:
+                return
+            if not work.task.done() and not await is_needed_here():
+                break
+        if self._left.get(key) is work:
+            del self._left[key]
+            work.task.cancel()
 
 
 def _start(walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
