@@ -16,6 +16,7 @@ from runs.domain.runs import OutputFile
 from runs.peers.recent_files import RecentFiles
 from servicekit import status
 from servicekit.batches import Batcher, Limits
+from servicekit.call import current_call
 from servicekit.errors import Conflict, DomainError, NotFound
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _PUTS = Limits(weight=BYTES_AT_ONCE, at_once=4)
 _MOST_PUTS = 256
+_SHARED_BYTES = 64 << 10
+"""Files of more than this wait for, and delay, only those of their own run."""
 _MOST_RECENT = 64
 _CHUNK_BYTES = 512 << 10
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
@@ -69,8 +72,12 @@ class Artifacts:
         """
         item = pb.BatchPutArtifactsRequest.Item(draft=_draft(draft), data=data)
         weight = max(len(data), BYTES_AT_ONCE // _MOST_PUTS)
-        group = (tenant_id, draft.run_id)
-        result = await self._puts.submit(group, [(draft.step, draft.name)], item, weight)
+        call = current_call()
+        user_id = None if call is None else call.user_id
+        shared = len(data) <= _SHARED_BYTES
+        group = (tenant_id, user_id, "" if shared else draft.run_id)
+        names = [(draft.run_id, draft.step, draft.name)]
+        result = await self._puts.submit(group, names, item, weight)
         if result.WhichOneof("outcome") == "status":
             return await self._committed(tenant_id, status.from_proto(result.status))
         self._recent.add(tenant_id, result.artifact.digest, data)
@@ -100,10 +107,10 @@ class Artifacts:
             return await self._committed(tenant_id, error)
 
     async def _put_all(
-        self, group: tuple[str, str], items: list[pb.BatchPutArtifactsRequest.Item]
+        self, group: tuple[str, str | None, str], items: list[pb.BatchPutArtifactsRequest.Item]
     ) -> Sequence[pb.BatchPutArtifactsResponse.Result]:
-        """Commit small files of one run, which act for the person whose run it is."""
-        tenant_id, _ = group
+        """Commit small files for one person: of several runs, or larger ones of one run."""
+        tenant_id, _, _ = group
         request = pb.BatchPutArtifactsRequest(tenant_id=tenant_id, items=items)
         return (await self._stub.BatchPutArtifacts(request)).results
 
