@@ -46,7 +46,7 @@ async def test_what_people_commit_goes_in_requests_of_their_own(
 async def test_no_run_waits_for_large_files_of_another(
     worker: RunsWorker, files: FakeArtifacts
 ) -> None:
-    large = b"x" * (1 << 20)
+    large = b"x" * (100 << 10)
     await asyncio.gather(put(worker, "ada", RUNS[0], large), put(worker, "ada", RUNS[1], b"2"))
 
     assert files.batches == 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -25,6 +26,10 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 SHORT_TIMEOUT = timedelta(seconds=30)
 BEGIN_TIMEOUT = timedelta(seconds=330)
 """For what may begin the run: its input is copied, for which artifacts takes up to 300 s."""
+
+_BARE_FAILURES_VERSION = 5
+"""The version since which another activity goes on where a local one has failed. Such a failure
+comes as it was raised, without the ActivityError around it that those of other activities have."""
 
 LONGEST_PAUSE = timedelta(seconds=60)
 RETRY_FOREVER = RetryPolicy(
@@ -47,6 +52,17 @@ async def run_local_activity(
         start_to_close_timeout=longest,
         retry_policy=RETRY_FOREVER,
     )
+
+
+def failure_class(version: int) -> type[FailureError]:
+    """Return the class of what a failed activity raises, as a version of the workflow knows it."""
+    return ActivityError if version < _BARE_FAILURES_VERSION else FailureError
+
+
+def is_final(error: FailureError) -> bool:
+    """Return whether an activity that has failed is not to be tried again."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def raise_if_cancelled() -> None:

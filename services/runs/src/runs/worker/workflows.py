@@ -33,7 +33,9 @@ from runs.worker.scheduling import (
     RETRY_FOREVER,
     SHORT_TIMEOUT,
     TIMEOUT_MARGIN,
+    failure_class,
     gather_or_cancel,
+    is_final,
     raise_if_cancelled,
     run_local_activity,
 )
@@ -49,10 +51,6 @@ S = TypeVar("S")
 
 _CHAINS_VERSION = 4
 """The version since which an activity walks a chain of steps."""
-
-_BARE_FAILURES_VERSION = 5
-"""The version since which another activity goes on where a local one has failed. Such a failure
-comes as it was raised, without the ActivityError around it that those of other activities have."""
 
 LANES = 5
 """How many activities at once do the elements of a map that are not short."""
@@ -109,7 +107,7 @@ class ChainScheduler:
 
     def __init__(self, run: RunRef, of: Sequence[Chain], version: int) -> None:
         self._run = run
-        self._failures = _failures(version)
+        self._failures = failure_class(version)
         self._chains = of
         self._open = {chain.name for chain in of}
         self._first_alone = sum(not chain.needs for chain in of) == 1
@@ -240,22 +238,12 @@ class ChainScheduler:
                 retry_policy=_ONCE,
             )
         except self._failures as error:
-            if is_cancelled(error) or _is_final(error):
+            if is_cancelled(error) or is_final(error):
                 raise
             return Walked(more=True)
         if walked.cancelled:
             await asyncio.Event().wait()  # until Temporal tells that the run is cancelled
         return walked
-
-
-def _failures(version: int) -> type[FailureError]:
-    """Return the class of what a failed activity raises, as a version of the workflow knows it."""
-    return ActivityError if version < _BARE_FAILURES_VERSION else FailureError
-
-
-def _is_final(error: FailureError) -> bool:
-    cause = error.cause if isinstance(error, ActivityError) else error
-    return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def _parts(walk: Walk, count: int, size: int) -> list[Walk]:
@@ -284,7 +272,7 @@ async def _end_run(
             start_to_close_timeout=_LOCAL_TIMEOUT,
             retry_policy=_ONCE,
         )
-    except _failures(start.version):
+    except failure_class(start.version):
         await workflow.execute_activity_method(
             RunActivities.end_run,
             end,
