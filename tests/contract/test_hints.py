@@ -42,9 +42,11 @@ def _errors(kind: type[DomainError]) -> Iterator[type[DomainError]]:
 
 def _hints() -> list[tuple[str, str]]:
     """Every error of ours that has a hint; those of all services, and of what they share."""
-    for file in CLONE.glob("*/*/src/*/errors.py"):
-        if file.parts[-5] in ("services", "libs"):
-            importlib.import_module(f"{file.parent.name}.errors")
+    for folder in ("services", "libs"):
+        for file in (CLONE / folder).glob("*/src/**/*.py"):
+            if "errors" in (file.stem, file.parent.name):
+                parts = file.relative_to(CLONE).with_suffix("").parts[3:]
+                importlib.import_module(".".join(parts).removesuffix(".__init__"))
     hints = {f"{error.__module__}.{error.__name__}": error.hint for error in _errors(DomainError)}
     return sorted((name, hint) for name, hint in hints.items() if hint)
 

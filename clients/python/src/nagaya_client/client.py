@@ -31,6 +31,8 @@ from nagaya.runs.v1 import (
 from nagaya.tenant.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
+    backup_service_pb2,
+    backup_service_pb2_grpc,
     operation_service_pb2,
     operation_service_pb2_grpc,
     schema_service_pb2,
@@ -90,6 +92,11 @@ class Client:
     def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:
         stub = audit_service_pb2_grpc.AuditServiceStub
         return self._stub("tenant", audit_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def backups(self) -> backup_service_pb2_grpc.BackupServiceStub:
+        stub = backup_service_pb2_grpc.BackupServiceStub
+        return self._stub("tenant", backup_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def operations(self) -> operation_service_pb2_grpc.OperationServiceStub:

@@ -60,6 +60,18 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("CREATED", "create_time"),
         ("REASON", "error.reason"),
     ),
+    "nagaya.tenant.v1.Backup": (
+        ("BACKUP", "backup_id"),
+        ("STATE", "state"),
+        ("SNAPSHOT", "snapshot_time"),
+        ("ROWS", "row_count"),
+        ("DUMP", "dump_bytes"),
+        ("FILES", "object_count"),
+        ("BYTES", "object_bytes"),
+        ("NEW", "new_object_bytes"),
+        ("VERIFIED", "verification"),
+        ("EXPIRES", "expire_time"),
+    ),
     "nagaya.tenant.v1.AuditLog": (
         ("SEQ", "sequence"),
         ("TIME", "create_time"),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nagaya.tenant.v1 import backup_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
+from nagaya_client.cli.operations import finished, no_wait_option
 from nagaya_client.cli.session import Session, api_command, limit_option
 from nagaya_client.paging import first
 
@@ -72,3 +74,33 @@ async def resume(session: Session, tenant_id: str) -> Message:
     """Open a suspended tenant's database again."""
     request = pb.ResumeTenantRequest(tenant_id=tenant_id)
     return await session.client.tenants.ResumeTenant(request)
+
+
+@group.command(rpcs=("CloneTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@click.argument("new_tenant_id")
+@click.option("--name", help="The name shown to people; the first one's when absent.")
+@click.option("--server", metavar="ID", help="The database server of the new tenant.")
+@click.option("--request-id", help="The key of this clone: repeat it to go on with it.")
+@no_wait_option
+@api_command
+async def clone(
+    session: Session,
+    tenant_id: str,
+    new_tenant_id: str,
+    *,
+    name: str | None,
+    server: str | None,
+    request_id: str | None,
+    no_wait: bool,
+) -> Message:
+    """Make a new tenant of a tenant's data, as it is now."""
+    request = backup_service_pb2.CloneTenantRequest(
+        tenant_id=tenant_id,
+        new_tenant_id=new_tenant_id,
+        new_name=name or "",
+        server_id=server or "",
+        request_id=request_id or str(uuid.uuid4()),
+    )
+    begun = await session.client.backups.CloneTenant(request)
+    return await finished(session, begun.operation, no_wait=no_wait)
