@@ -48,6 +48,7 @@ INSTALLATION = ("schema_migrations", "tenant_identity")
 class BackupStack:
     """Both services, and where their data lies."""
 
+    config: Config
     service: Composition
     backups: backup_service_pb2_grpc.BackupServiceStub
     audit: audit_service_pb2_grpc.AuditServiceStub
@@ -146,6 +147,18 @@ class BackupStack:
         begun = await self.backups.VerifyBackup(request)
         return await self.ended(begun.operation.operation_id)
 
+    async def delete(self, tenant_id: str, backup_id: str) -> None:
+        """Delete a backup."""
+        request = pb.DeleteBackupRequest(tenant_id=tenant_id, backup_id=backup_id)
+        await self.backups.DeleteBackup(request)
+
+    async def operation_of_request(self, request_id: str) -> Operation:
+        """Return the operation that a request began."""
+        async with self.service.management.connection() as connection:
+            found = await operations.find_by_request_id(connection, request_id)
+        assert found is not None
+        return found
+
     async def leftovers(self) -> dict[str, object]:
         """Return what no tenant's row names: databases, roles and staged files."""
         found = await _names(self.postgres) - self.before
@@ -180,16 +193,25 @@ async def _names(postgres: PostgresServer) -> frozenset[str]:
 
 @asynccontextmanager
 async def backup_stack(
-    config: Config, keys: Keys, postgres: PostgresServer, s3: S3Server, parts: Path, folder: Path
+    config: Config,
+    keys: Keys,
+    postgres: PostgresServer,
+    s3: S3Server,
+    parts: Path,
+    folder: Path,
+    backups: BackupConfig | None = None,
 ) -> AsyncGenerator[BackupStack]:
-    """Run both services; the tenant service's operations run in the background."""
+    """Run both services; the tenant service's operations run in the background.
+
+    `backups` says where backups are kept, if not in a folder.
+    """
     tenant_port, artifacts_port = free_port(), free_port()
-    backups = BackupConfig(
-        folder=folder / "backups",
+    settings = replace(
+        backups or BackupConfig(folder=folder / "backups"),
         programs=packaged_binaries(),
         artifacts_address=f"127.0.0.1:{artifacts_port}",
     )
-    config = replace(config, backups=backups, required_services=("runs", "artifacts"))
+    config = replace(config, backups=settings, required_services=("runs", "artifacts"))
     before = await _names(postgres)
     async with started(config) as service:
         with acting_as(ADA):
@@ -201,6 +223,7 @@ async def backup_stack(
             open_channel(f"127.0.0.1:{tenant_port}", None, keys.token()) as channel,
         ):
             yield BackupStack(
+                config,
                 service,
                 backup_service_pb2_grpc.BackupServiceStub(channel),
                 audit_service_pb2_grpc.AuditServiceStub(channel),

@@ -155,10 +155,10 @@ async def test_the_second_backup_stores_new_objects_only_and_each_can_be_deleted
     assert made.object_count == len(first_files) + len(second_files)
     assert made.new_object_bytes == sum(map(len, new_bytes))
 
-    await _delete(stack, tenant_id, first)
+    await stack.delete(tenant_id, first)
     assert (await stack.verify(tenant_id, second)).state is OperationState.DONE
-    await _delete(stack, tenant_id, second)
-    await _delete(stack, tenant_id, second)  # again: it changes nothing
+    await stack.delete(tenant_id, second)
+    await stack.delete(tenant_id, second)  # again: it changes nothing
     assert [path for path in stack.folder.rglob("*") if path.is_file()] == []
 
 
@@ -216,9 +216,3 @@ async def test_a_damaged_backup_is_found_and_never_restored(
     assert await stack.tenant(tenant_id) == tenant
     assert await stack.content(tenant_id) == before
     assert await stack.leftovers() == NOTHING
-
-
-async def _delete(stack: BackupStack, tenant_id: str, backup_id: str) -> None:
-    await stack.backups.DeleteBackup(
-        pb.DeleteBackupRequest(tenant_id=tenant_id, backup_id=backup_id)
-    )

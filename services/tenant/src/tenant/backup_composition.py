@@ -84,7 +84,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     reader = BackupReader(sessions, storage, objects, keys)
     files = BackupFiles(storage)
     creation = BackupCreation(base.locks, writer, files, begun)
-    loading = BackupLoading(base.servers, base.provisioning, reader, begun)
+    loading = BackupLoading(base.servers, base.provisioning, sessions, reader, begun)
     new_tenants = NewTenants(
         base.servers,
         base.provisioning,

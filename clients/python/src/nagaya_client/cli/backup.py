@@ -107,7 +107,7 @@ async def delete(session: Session, tenant: str, backup_id: str) -> Message:
 @no_wait_option
 @api_command
 async def verify(session: Session, tenant: str, backup_id: str, *, no_wait: bool) -> Message:
-    """Restore a backup to the side, compare, and drop what was restored.
+    """Restore a backup to the side, and compare.
 
     Exits with 1 when the backup cannot be restored.
     """
@@ -126,7 +126,7 @@ async def verify(session: Session, tenant: str, backup_id: str, *, no_wait: bool
 @click.option("--name", help="The name of the new tenant; the old one's when absent.")
 @click.option("--server", metavar="ID", help="The database server to restore it on.")
 @click.option("--request-id", help="The key of this restoration: repeat it to go on with it.")
-@click.option("--yes", is_flag=True, help="Do not ask before a tenant's data is replaced.")
+@click.option("--yes", is_flag=True, help="Do not ask on the terminal before data is replaced.")
 @no_wait_option
 @api_command
 async def restore(
@@ -141,8 +141,8 @@ async def restore(
     yes: bool,
     no_wait: bool,
 ) -> Message:
-    """Restore a backup: in the place of the tenant's data, or as a new tenant."""
-    if not new_tenant and not yes:
+    """Restore a backup in place, or as a new tenant."""
+    if not new_tenant and not yes and session.on_terminal:
         question = f"What {tenant} has written since the backup will be gone. Restore it?"
         click.confirm(question, abort=True, err=True)
     request = pb.RestoreBackupRequest(
@@ -157,7 +157,7 @@ async def restore(
     return await finished(session, begun.operation, no_wait=no_wait)
 
 
-@group.command(rpcs=("SetBackupSchedule", "GetBackupSchedule", "DeleteBackupSchedule"))
+@group.command(rpcs=("GetBackupSchedule",))
 @tenant_option
 @click.option("--every", type=Length(), metavar="LENGTH", help="Set the time between backups.")
 @click.option("--keep", type=click.IntRange(1, 10_000), default=7, help="Keep so many in any case.")
@@ -175,7 +175,7 @@ async def schedule(
     verify: bool,
     off: bool,
 ) -> Message:
-    """Show when backups of a tenant are made by themselves, or set it.
+    """Show or set when backups are made by themselves.
 
     Lengths are such as 90m, 12h, 30d or 8w.
     """

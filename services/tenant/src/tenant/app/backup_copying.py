@@ -85,6 +85,7 @@ class TenantCopying:
         tenant = await tenants.find(connection, operation.tenant_id)
         if tenant is None or tenant.state is not TenantState.CREATING:
             return
+        await self._loading.end_sessions(tenant.server_id, tenant.database)
         await self._new_tenants.remove(connection, tenant)
 
 

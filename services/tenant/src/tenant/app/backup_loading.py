@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tenant.operations.operations import Operations
     from tenant.provisioning import Provisioning
     from tenant.store.database_servers import DatabaseServers
+    from tenant.transfer.backup_sessions import BackupSessions
 
 
 class BackupLoading:
@@ -29,11 +30,13 @@ class BackupLoading:
         self,
         servers: DatabaseServers,
         provisioning: Provisioning,
+        sessions: BackupSessions,
         reader: BackupReader,
         begun: Operations,
     ) -> None:
         self._servers = servers
         self._provisioning = provisioning
+        self._sessions = sessions
         self._reader = reader
         self._operations = begun
 
@@ -80,7 +83,7 @@ class BackupLoading:
         `check` raises, BackupProgramFailed, MigrationFailed and ServerUnavailable.
         """
         backup, manifest = await self.check(connection, backup_id)
-        await self._provisioning.drop(server_id, database)  # of an attempt that was interrupted
+        await self._drop(server_id, database)  # of an attempt that was interrupted
         await self._provisioning.create(
             connection,
             server_id,
@@ -117,11 +120,20 @@ class BackupLoading:
         finally:
             own.terminate()
 
+    async def end_sessions(self, server_id: str, database: Database) -> None:
+        """Terminate what a killed process left of a load."""
+        await self._sessions.end(server_id, database)
+
     async def drop(self, operation: Operation) -> None:
         """Drop the database that an operation's notes name, if they do."""
         named = noted(operation)
         if named is not None:
-            await self._provisioning.drop(*named)
+            await self._drop(*named)
+
+    async def _drop(self, server_id: str, database: Database) -> None:
+        # Sessions of roles that are not the database's own would keep it from being dropped.
+        await self.end_sessions(server_id, database)
+        await self._provisioning.drop(server_id, database)
 
 
 def noted(operation: Operation) -> tuple[str, Database] | None:

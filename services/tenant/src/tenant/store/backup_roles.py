@@ -43,10 +43,16 @@ async def create(connection: Connection, database: Database, verifier: str) -> N
     )
 
 
+async def exists(connection: Connection, database: Database) -> bool:
+    """Return whether there is the role of a database."""
+    found = await connection.fetchval("SELECT to_regrole($1)", f'"{name_of(database)}"')
+    return found is not None
+
+
 async def drop(connection: Connection, database: Database) -> None:
     """Terminate the role's sessions and drop it; it need not exist."""
     role = name_of(database)
-    if await connection.fetchval("SELECT to_regrole($1)", f'"{role}"') is None:
+    if not await exists(connection, database):
         return
     # Only a member of a role that inherits its privileges may terminate its sessions.
     await connection.execute(f'GRANT "{role}" TO CURRENT_USER WITH INHERIT TRUE')

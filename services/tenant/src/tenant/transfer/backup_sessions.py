@@ -94,6 +94,18 @@ class BackupSessions:
         async with self._session(server_id, database) as (connection, login):
             yield LoadSession(connection, login, self._programs)
 
+    async def end(self, server_id: str, database: Database) -> None:
+        """Terminate the sessions that a killed process left, and drop the role.
+
+        pg_dump and pg_restore go on without the process that began them. Raises ServerUnavailable.
+        """
+        server = await self._servers.of(server_id)
+        async with server.provisioner() as provisioner:
+            if not await backup_roles.exists(provisioner, database):
+                return
+        async with server.provisioner(database.manager) as provisioner:
+            await backup_roles.drop(provisioner, database)
+
     @asynccontextmanager
     async def _session(
         self, server_id: str, database: Database
@@ -113,9 +125,4 @@ class BackupSessions:
             finally:
                 await connection.close(timeout=_CLOSE_SECONDS)
         finally:
-            await asyncio.shield(self._drop_role(server_id, database))
-
-    async def _drop_role(self, server_id: str, database: Database) -> None:
-        server = await self._servers.of(server_id)
-        async with server.provisioner(database.manager) as provisioner:
-            await backup_roles.drop(provisioner, database)
+            await asyncio.shield(self.end(server_id, database))
