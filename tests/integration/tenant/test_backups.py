@@ -216,3 +216,24 @@ async def test_a_damaged_backup_is_found_and_never_restored(
     assert await stack.tenant(tenant_id) == tenant
     assert await stack.content(tenant_id) == before
     assert await stack.leftovers() == NOTHING
+
+
+async def test_a_purge_deletes_all_backups_of_its_tenant_and_no_others(stack: BackupStack) -> None:
+    tenant_id, other_id = await _created(stack), await _created(stack)
+    for each in (tenant_id, other_id):
+        await stack.filled(each, runs=1)
+        await stack.back_up(each)
+    await stack.back_up(tenant_id)
+    tenant = await stack.tenant(tenant_id)
+    deletion = stack.service.backups.deletion
+
+    purged = await deletion.purge(tenant)
+    again = await deletion.purge(tenant)
+
+    assert (purged.backup_count, purged.files_after) == (2, 0)
+    assert purged.files_before >= 6
+    assert (again.backup_count, again.files_before, again.files_after) == (0, 0, 0)
+    assert [path.name for path in stack.folder.glob(f"{tenant_id}-*")] == []
+    listed = await stack.backups.ListBackups(pb.ListBackupsRequest(tenant_id=other_id))
+    (kept,) = listed.backups
+    assert (await stack.verify(other_id, kept.backup_id)).state is OperationState.DONE

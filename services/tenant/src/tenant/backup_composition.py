@@ -54,6 +54,7 @@ class BackupComposition:
     sagas: Sequence[Saga]
     schedules: BackupSchedules
     objects: TenantObjects
+    deletion: BackupDeletion
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
         ),
         schedules,
         objects,
+        deletion,
     )
 
 

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from tenant.app.backup_creation import backups_lock
-from tenant.domain.backups import BackupState
+from tenant.domain.backups import BackupState, PurgedBackups, folder_of
 from tenant.errors.backups import BackupInUse
-from tenant.store import backups
+from tenant.store import backup_schedules, backups
 from tenant.store.locks import LockHeld
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
     from tenant.app.backup_files import BackupFiles
     from tenant.domain.backups import Backup
+    from tenant.domain.tenants import Tenant
     from tenant.store.locks import AdvisoryLocks
 
 _WAIT_SECONDS = 5.0
@@ -39,6 +40,31 @@ class BackupDeletion:
             backup = await backups.find(connection, tenant_id, backup_id)
         if backup is not None:
             await self.delete(backup)
+
+    async def purge(self, tenant: Tenant) -> PurgedBackups:
+        """Delete all backups of a tenant that is being purged, and whatever else lies there.
+
+        It may run again. Raises BackupInUse, BackupStorageUnavailable.
+        """
+        try:
+            async with self._locks.holding(
+                backups_lock(tenant.tenant_id), _WAIT_SECONDS
+            ) as connection:
+                made = await backups.of_tenant(connection, tenant.tenant_id)
+                for backup in made:
+                    if await backups.in_use(connection, backup.backup_id):
+                        raise BackupInUse(backup.backup_id)
+                    await backups.mark_deleting(connection, backup.backup_id)
+                await backup_schedules.delete(connection, tenant.tenant_id)
+                folders = {folder_of(tenant), *(backup.folder for backup in made)}
+                before = await self._files.delete_folders(folders)
+                for backup in made:
+                    await backups.delete(connection, backup.backup_id)
+                return PurgedBackups(
+                    len(made), before, await self._files.count(folders), tuple(sorted(folders))
+                )
+        except LockHeld:
+            raise BackupInUse(tenant.tenant_id) from None
 
     async def delete(self, backup: Backup) -> None:
         """Delete a backup and its files. Raises BackupInUse, BackupStorageUnavailable."""

@@ -10,7 +10,7 @@ from tenant.errors.backups import BackupDamaged
 from tenant.store import backups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
 
     from dataplane.pools import Connection
     from tenant.backup_storage.storage import BackupStorage
@@ -45,6 +45,22 @@ class BackupFiles:
                 kept.add(digest)
         await self._delete_all(self._unneeded(backup.folder, kept))
         await backups.delete(connection, backup.backup_id)
+
+    async def delete_folders(self, folders: Collection[str]) -> int:
+        """Delete all files of tenants' folders; return how many there were."""
+        found = await self.count(folders)
+        for folder in folders:
+            await self._delete_all(self._storage.names(f"{folder}/"))
+        return found
+
+    async def count(self, folders: Collection[str]) -> int:
+        """Return how many files there are in tenants' folders."""
+        found = 0
+        for folder in folders:
+            async with aclosing(self._storage.names(f"{folder}/")) as names:
+                async for _ in names:
+                    found += 1
+        return found
 
     async def _unneeded(self, folder: str, kept: set[str]) -> AsyncGenerator[str]:
         async with aclosing(self._storage.names(f"{folder}/{OBJECTS_FOLDER}/")) as names:

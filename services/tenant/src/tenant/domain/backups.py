@@ -240,6 +240,17 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class PurgedBackups:
+    """What the purge of a tenant's backups has found."""
+
+    backup_count: int
+    files_before: int
+    files_after: int
+    folders: tuple[str, ...]
+    """Those that were looked at, below the storage's root."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewTenant:
     """A tenant that is to be made of existing data."""
 

@@ -56,7 +56,7 @@ async def find(connection: Connection, tenant_id: str, backup_id: str) -> Backup
     row = await connection.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM backups
-         WHERE id = $1::uuid AND tenant_id = $2 AND kind <> 'clone' AND NOT purged
+         WHERE id = $1::uuid AND tenant_id = $2 AND kind <> 'clone'
         """,
         backup_id,
         tenant_id,
@@ -81,7 +81,7 @@ async def page(
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM backups
-         WHERE tenant_id = $1 AND kind <> 'clone' AND NOT purged
+         WHERE tenant_id = $1 AND kind <> 'clone'
            AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3))
          ORDER BY created_at DESC, id DESC
          LIMIT $4
@@ -156,10 +156,10 @@ async def of_folder(connection: Connection, folder: str) -> list[Backup]:
 
 
 async def of_tenant(connection: Connection, tenant_id: str) -> list[Backup]:
-    """Return all backups of a tenant, oldest first, but for those of a tenant purged before."""
+    """Return all backups of a tenant, oldest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM backups WHERE tenant_id = $1 AND NOT purged
+        SELECT {_COLUMNS} FROM backups WHERE tenant_id = $1
          ORDER BY created_at, id
         """,
         tenant_id,
@@ -206,13 +206,6 @@ async def in_use(connection: Connection, backup_id: str) -> bool:
             """,
             backup_id,
         )
-    )
-
-
-async def retain_purged(connection: Connection, tenant_id: str) -> None:
-    """Keep a purged tenant's backups until they expire; the id may be another tenant's from now."""
-    await connection.execute(
-        "UPDATE backups SET purged = true WHERE tenant_id = $1 AND state = 'complete'", tenant_id
     )
 
 
