@@ -5,11 +5,12 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from dataplane.migrations import MigrationMalformed, least_number, publish, read_migrations
-from interceptor.server import Server, bind
-from nagaya.tenant.v1 import schema_pb2, schema_service_pb2, schema_service_pb2_grpc
+from interceptor.server import Binding, Server
+from nagaya.tenant.v1 import schema_pb2, schema_service_pb2
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
 from servicekit.errors import Conflict
@@ -97,7 +98,7 @@ def test_a_malformed_file_is_named(tmp_path: Path, files: dict[str, str], compla
         read_migrations(write(tmp_path, **files))
 
 
-class Schemas(schema_service_pb2_grpc.SchemaServiceServicer):
+class Schemas:
     def __init__(self) -> None:
         self.published: list[schema_service_pb2.PublishMigrationsRequest] = []
         self.refusal: Conflict | None = None
@@ -110,10 +111,15 @@ class Schemas(schema_service_pb2_grpc.SchemaServiceServicer):
         self.published.append(request)
         return schema_service_pb2.PublishMigrationsResponse(published_count=1)
 
-    async def GetSchemaStatus(
-        self, request: schema_service_pb2.GetSchemaStatusRequest, context: Context
-    ) -> schema_service_pb2.GetSchemaStatusResponse:
-        return schema_service_pb2.GetSchemaStatusResponse()
+    @property
+    def binding(self) -> Binding:
+        """The one method of the service that publishing needs."""
+        handler = grpc.unary_unary_rpc_method_handler(
+            self.PublishMigrations,
+            request_deserializer=schema_service_pb2.PublishMigrationsRequest.FromString,
+            response_serializer=schema_service_pb2.PublishMigrationsResponse.SerializeToString,
+        )
+        return Binding("nagaya.tenant.v1.SchemaService", {"PublishMigrations": handler}, 1 << 20)
 
 
 async def test_migrations_are_published_when_the_tenant_service_comes(
@@ -122,17 +128,12 @@ async def test_migrations_are_published_when_the_tenant_service_comes(
     write(tmp_path, _0001_a="-- target: tenant\n-- requires: artifacts 3\nSELECT 1;")
     port, schemas = free_port(), Schemas()
     config = replace(keys.config(), listen_port=port)
-    bound = bind(
-        schema_service_pb2_grpc.add_SchemaServiceServicer_to_server,
-        schemas,
-        "nagaya.tenant.v1.SchemaService",
-    )
     async with open_channel(f"127.0.0.1:{port}", keys.signer("runs")) as channel:
         publishing = asyncio.create_task(publish(channel, "runs", read_migrations(tmp_path)))
         async with asyncio.timeout(20):
             while "the migrations cannot be published yet" not in caplog.messages:
                 await asyncio.wait((publishing,), timeout=0.05)
-        server = Server(config, [bound], keys.verifier())
+        server = Server(config, [schemas.binding], keys.verifier())
         await server.start()
         await publishing
         schemas.refusal = Conflict("number 1 has another digest")

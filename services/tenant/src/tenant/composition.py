@@ -16,7 +16,6 @@ from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.operations import OperationControl
-from tenant.app.schema import Schema
 from tenant.app.startup import Bootstrap, Startup, own_migrations
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
@@ -33,11 +32,11 @@ from tenant.rollout.migrator import Migrator
 from tenant.rollout.rollout import Rollout
 from tenant.rollout.template import TemplateDatabase
 from tenant.saga import TenantActivation, TenantCreation
+from tenant.schema_composition import SchemaFoundation, compose_schema
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
-from tenant.servicer.schema import SchemaServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.anchor_files import AnchorFiles
 from tenant.store.database_servers import DatabaseServers
@@ -49,11 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from interceptor.server import Binding
+    from tenant.app.schema import Schema
     from tenant.backup_composition import BackupComposition
     from tenant.config import Config
     from tenant.domain.migrations import Migration
 
-_MANAGEMENT_CONNECTIONS = 20
+_MANAGEMENT_CONNECTIONS = 30
 _LOCK_LIMIT = 6
 _TENANT_CONNECTIONS = 20
 _VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
@@ -164,19 +164,19 @@ def _constructed(
 ) -> Composition:
     management, servers = base.management, base.servers
     activation = TenantActivation(base.rollout)
-    schema = Schema(management, servers.main.management, base.locks, base.rollout, base.template)
     tenants = _tenants(config, base, activation)
     begun = Operations(management)
+    schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
     backups = compose_backups(config, _backup_foundation(base, activation, begun))
-    runner = OperationRunner(management, base.locks, begun, backups.sagas)
+    runner = OperationRunner(management, base.locks, begun, (*backups.sagas, schemas.saga))
     operations = OperationServicer(OperationControl(management, begun, runner), management)
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
-    startup = _startup(base, tenants, watch_cache, schema)
+    startup = _startup(base, tenants, watch_cache, schemas.schema)
     anchors = _anchors(config, management, pools)
     bound = bindings(
         TenantServicer(tenants, watch_cache, management),
         ConnectionServicer(connections),
-        SchemaServicer(schema, management),
+        schemas.servicer,
         AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
         operations,
         backups.servicer,
@@ -186,7 +186,7 @@ def _constructed(
         watch_cache=watch_cache,
         bindings=bound,
         tenants=tenants,
-        schema=schema,
+        schema=schemas.schema,
         connections=connections,
         operations=begun,
         runner=runner,
@@ -205,6 +205,12 @@ def _tenants(config: Config, base: _Foundation, activation: TenantActivation) ->
     limit, required = config.connections_per_role, config.required_services
     creation = TenantCreation(base.servers, base.provisioning, activation, base.key_ring, limit)
     return Tenants(base.management, base.locks, creation, activation, base.provisioning, required)
+
+
+def _schema_foundation(base: _Foundation, begun: Operations) -> SchemaFoundation:
+    return SchemaFoundation(
+        base.management, base.locks, base.servers, base.rollout, base.template, begun
+    )
 
 
 def _backup_foundation(

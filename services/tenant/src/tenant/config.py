@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,6 +17,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _DEFAULT_PORT = 5432
 _SERVICES = ("runs", "artifacts", "llm-gateway")
 _MANAGEMENT_NAME = re.compile(r"[a-z_][a-z0-9_]{0,37}")
+
+
+class RolloutMode(StrEnum):
+    """How a publication reaches the tenants."""
+
+    AT_ONCE = "at-once"
+    WAVES = "waves"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Config:
     audit_anchor_seconds: float = 15.0
     audit_anchor_folder: Path | None = None
     backups: BackupConfig = NO_BACKUPS
+    rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
 
     @classmethod
     def read(cls) -> Config:
@@ -105,6 +115,7 @@ class Config:
             ),
             audit_anchor_folder=_folder(environment),
             backups=BackupConfig.from_environment(environment),
+            rollout_on_publish=_rollout_mode(environment),
         )
 
 
@@ -142,6 +153,21 @@ def management_address(url: str) -> ProvisionerAddress:
     if address.database == address.user:
         raise ValueError("the database has the role's name, which is kept for its group role")
     return address
+
+
+def _rollout_mode(environment: Environment) -> RolloutMode:
+    text = environment.text(
+        "NAGAYA_ROLLOUT_ON_PUBLISH",
+        "how migrations that a service publishes reach the tenants: `at-once`, before it serves; "
+        "`waves`, by a rollout that begins then; `none`, by CreateRollout only",
+        default=RolloutMode.AT_ONCE.value,
+    )
+    if text not in [mode.value for mode in RolloutMode]:
+        environment.refuse(
+            f"NAGAYA_ROLLOUT_ON_PUBLISH: {text!r} is none of {', '.join(RolloutMode)}"
+        )
+        return RolloutMode.AT_ONCE
+    return RolloutMode(text)
 
 
 def _required_services(environment: Environment) -> tuple[str, ...]:

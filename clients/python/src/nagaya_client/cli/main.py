@@ -29,7 +29,8 @@ GROUPS = {
     "model": "The catalogue: providers, models, prices, and which step uses which.",
     "call": "The ledger of calls to models.",
     "audit": "The audit logs.",
-    "schema": "How far each database has come with its migrations.",
+    "schema": "How far each database has come with its migrations, and what has drifted.",
+    "rollout": "Published migrations on their way to the tenants' databases.",
 }
 PLUGINS = "nagaya.commands"
 """The group of entry points by which other distributions add groups of commands."""

@@ -41,13 +41,7 @@ async def finished(
 
     With `no_wait` it is returned as it is. Raises CommandExit if it ends other than done, ApiError.
     """
-    last = operation
-    if not no_wait and operation.state == _RUNNING:
-        stub, operation_id = session.client.operations, operation.operation_id
-        with _view(session) as show:
-            async with aclosing(watch_operation(stub, operation_id)) as changes:
-                async for last in changes:
-                    show(last)
+    last = operation if no_wait else await watched(session, operation)
     if last.state not in (_DONE, _RUNNING):
         session.printer.show(operation_service_pb2.GetOperationResponse(operation=last))
         if last.error.message:
@@ -59,6 +53,18 @@ async def finished(
             click.echo(f"hint: {again}", err=True)
         raise failures.CommandExit(failures.FAILED)
     return operation_service_pb2.GetOperationResponse(operation=last)
+
+
+async def watched(session: Session, operation: operation_pb2.Operation) -> operation_pb2.Operation:
+    """Show an operation until it runs no longer, and return it. Raises ApiError."""
+    last = operation
+    if operation.state == _RUNNING:
+        stub, operation_id = session.client.operations, operation.operation_id
+        with _view(session) as show:
+            async with aclosing(watch_operation(stub, operation_id)) as changes:
+                async for last in changes:
+                    show(last)
+    return last
 
 
 def describe(operation: operation_pb2.Operation) -> str:

@@ -80,6 +80,21 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("RESOURCE", "resource_type"),
         ("ID", "resource_id"),
     ),
+    "nagaya.tenant.v1.Rollout": (
+        ("ROLLOUT", "rollout_id"),
+        ("STATE", "state"),
+        ("BY", "user_id"),
+        ("CREATED", "create_time"),
+        ("ENDED", "end_time"),
+        ("REASON", "pause_reason"),
+    ),
+    "nagaya.tenant.v1.RolloutTenant": (
+        ("TENANT", "tenant_id"),
+        ("WAVE", "wave"),
+        ("STATE", "state"),
+        ("ENDED", "end_time"),
+        ("FAILURE", "failure"),
+    ),
     "nagaya.tenant.v1.SchemaStatus": (
         ("TENANT", "tenant_id"),
         ("SERVICE", "service"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.app.rollouts import Rollouts
     from tenant.domain.databases import Database
     from tenant.domain.migrations import Migration
     from tenant.rollout.rollout import Rollout
@@ -42,24 +43,33 @@ class Schema:
         locks: AdvisoryLocks,
         rollout: Rollout,
         template: TemplateDatabase,
+        rollouts: Rollouts,
+        *,
+        at_once: bool,
     ) -> None:
         self._management = management
         self._database = database
         self._locks = locks
         self._rollout = rollout
         self._template = template
+        self._rollouts = rollouts
+        self._at_once = at_once
 
     async def publish(self, service: str, migrations: Sequence[Migration]) -> Publication:
         """Publish a service's migrations, and apply them to the databases.
 
-        The result names tenants whose migration failed; they stop no other. Raises
+        Unless it is done at once, a rollout brings them to the tenants. The result names the active
+        tenants that lack some; those whose migration failed stop no other. Raises
         MigrationChanged, MigrationInvalid, and MigrationFailed for the management database.
         """
         check_numbers(migrations)
         async with self._management.transaction() as connection:
             new = await self._insert(connection, service, migrations)
         await self._migrate_management(service)
-        await self.migrate_tenants()
+        if self._at_once:
+            await self.migrate_tenants()
+        else:
+            await self._rollouts.follow_publication()
         await self._template.refresh()
         async with self._management.connection() as connection:
             current, behind = await schema_states.current_and_behind(connection, service)

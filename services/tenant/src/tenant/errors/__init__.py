@@ -1,4 +1,4 @@
-"""The errors of the tenant service; those about backups are in `errors.backups`.
+"""The errors of the tenant service; more of them are in the modules of this package.
 
 DomainError
 ├── InvalidInput

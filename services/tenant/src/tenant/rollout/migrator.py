@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from tenant.domain.migrations import Migration
     from tenant.store.server import ProvisionedServer
 
+LOCK_SECONDS = 10.0
+"""How long a migration is tried again while somebody uses its tables."""
+
 # What a tenant's calls may be held up: they queue behind a statement that waits for its lock. After
 # that they have the table for longer than they were held up.
 _LOCK_TIMEOUT = "500ms"
-_LOCK_SECONDS = 10.0
 _LOCK_BACKOFF = Backoff(1.0, 4.0)
 _LOCK_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _CLOSE_SECONDS = 5
@@ -54,15 +56,16 @@ class Migrator:
         database: Database,
         migrations: Sequence[Migration],
         services: Collection[str],
+        lock_seconds: float = LOCK_SECONDS,
     ) -> MigrationProgress:
         """Apply the pending migrations of these services, each after those that it requires.
 
-        A migration that fails stops its own service, and those that require it. Raises
-        ServerUnavailable.
+        One whose tables are in use is tried again for `lock_seconds`. A migration that fails
+        stops its own service, and those that require it. Raises ServerUnavailable.
         """
         async with migration_sessions(server, database, services) as sessions:
             try:
-                return await self._apply_all(migrations, sessions)
+                return await self._apply_all(migrations, sessions, lock_seconds)
             except Exception as error:
                 away = any(failures.is_unavailable(error, session) for session in sessions.values())
                 if away or isinstance(error, (*_CONNECTION_ERRORS, asyncpg.InterfaceError)):
@@ -70,7 +73,10 @@ class Migrator:
                 raise
 
     async def _apply_all(
-        self, migrations: Sequence[Migration], sessions: Mapping[str, Connection]
+        self,
+        migrations: Sequence[Migration],
+        sessions: Mapping[str, Connection],
+        lock_seconds: float,
     ) -> MigrationProgress:
         reader = next(iter(sessions.values()))
         applied = await applied_migrations.last_by_service(reader)
@@ -78,7 +84,7 @@ class Migrator:
         failed: dict[str, MigrationFailure] = {}
         pending = [migration for migration in migrations if migration.service in sessions]
         while (migration := next_migration(pending, numbers, failed)) is not None:
-            failure = await self._apply(sessions[migration.service], migration)
+            failure = await self._apply(sessions[migration.service], migration, lock_seconds)
             if failure is not None and await self._is_applied(reader, migration):
                 failure = None  # by a process that was killed, while this one waited for its locks
             if failure is None:
@@ -91,7 +97,9 @@ class Migrator:
         last = (await applied_migrations.last_by_service(reader)).get(migration.service)
         return last is not None and last.number >= migration.number
 
-    async def _apply(self, session: Connection, migration: Migration) -> MigrationFailure | None:
+    async def _apply(
+        self, session: Connection, migration: Migration, lock_seconds: float
+    ) -> MigrationFailure | None:
         """Apply one migration; return the failure if there is one."""
         where = {"service": migration.service, "number": migration.number}
         log = RetryLog(_log, "migration.blocked", "a migration waits for a lock", **where)
@@ -101,7 +109,7 @@ class Migrator:
                 _LOCK_ERRORS,
                 log,
                 backoff=_LOCK_BACKOFF,
-                timeout_seconds=_LOCK_SECONDS,
+                timeout_seconds=lock_seconds,
             )
         except (asyncpg.PostgresError, TransactionEnded, IndexInvalid) as error:
             if isinstance(error, _CONNECTION_ERRORS) or failures.is_unavailable(error, session):

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from tenant.domain.migrations import applicable_services
 from tenant.domain.schema import MigrationProgress
+from tenant.rollout.migrator import LOCK_SECONDS
 from tenant.store import published_migrations, schema_states
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dataplane.pools import Connection
     from tenant.domain.databases import Database
-    from tenant.domain.migrations import MigrationTarget
+    from tenant.domain.migrations import Migration, MigrationTarget
     from tenant.rollout.migrator import Migrator
     from tenant.store.database_servers import DatabaseServers
 
@@ -40,12 +43,24 @@ class Rollout:
         `tenant_id` stands for the management database. Raises ServerNotFound, ServerUnavailable.
         """
         published = await published_migrations.list_for(connection, target)
+        return await self.apply(connection, tenant_id, server_id, database, published)
+
+    async def apply(
+        self,
+        connection: Connection,
+        tenant_id: str,
+        server_id: str,
+        database: Database,
+        published: Sequence[Migration],
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> MigrationProgress:
+        """Do as `migrate`, with these migrations; each waits `lock_seconds` for its locks."""
         applied = await schema_states.applied_numbers(connection, tenant_id)
         services = applicable_services(published, applied)
         if not services:
             return MigrationProgress()
         server = await self._servers.of(server_id)
-        progress = await self._migrator.run(server, database, published, services)
+        progress = await self._migrator.run(server, database, published, services, lock_seconds)
         await schema_states.record(connection, tenant_id, progress)
         for failure in progress.failures.values():
             _log.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -14,9 +15,11 @@ from tenant.domain.servers import MAIN
 from tenant.store import databases, published_migrations, roles
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncGenerator, Collection, Sequence
 
+    from tenant.domain.databases import Database
     from tenant.domain.migrations import Migration
+    from tenant.domain.schema import MigrationProgress
     from tenant.rollout.audit_protection import AuditProtection
     from tenant.rollout.migrator import Migrator
     from tenant.store.database_servers import DatabaseServers
@@ -90,6 +93,21 @@ class TemplateDatabase:
             if name not in known:
                 await self._try_create(server, name, published)
 
+    @asynccontextmanager
+    async def scratch(
+        self, server: ProvisionedServer, migrations: Sequence[Migration]
+    ) -> AsyncGenerator[tuple[Database, MigrationProgress]]:
+        """Make a database with these migrations for the block; yield it and how far they came.
+
+        Only migration roles may connect to it. Raises ServerUnavailable.
+        """
+        async with self._locks.holding(f"template/{server.server_id}"):
+            try:
+                yield self._database, await self._fill(server, migrations)
+            finally:
+                async with server.provisioner(self._database.manager) as provisioner:
+                    await databases.drop(provisioner, self._database.name)
+
     async def newest(self, server: ProvisionedServer) -> str | None:
         """Return the name of a server's newest template, if there is one."""
         async with server.provisioner() as provisioner:
@@ -117,15 +135,8 @@ class TemplateDatabase:
         self, server: ProvisionedServer, name: str, published: list[Migration]
     ) -> list[str]:
         """Create a template, and drop all others; return why migrations have failed."""
-        database = self._database
-        # Not the group: tenants' roles are members of it, and must not connect here.
-        migration_roles = [*map(database.migration, SERVICES)]
-        async with server.provisioner(database.manager) as provisioner:
-            await databases.drop(provisioner, database.name)  # left by a process that died
-            await databases.create(provisioner, database, AuditRoles(server.management).base)
-            await databases.restrict_connect(provisioner, database, "", migration_roles)
-        services = list(dict.fromkeys(migration.service for migration in published))
-        progress = await self._migrator.run(server, database, published, services)
+        database, migration_roles = self._database, self._migration_roles()
+        progress = await self._fill(server, published)
         async with server.provisioner(database.manager) as provisioner:
             if progress.failures:
                 await databases.drop(provisioner, database.name)
@@ -135,3 +146,19 @@ class TemplateDatabase:
                 if other != name:
                     await databases.drop_template(provisioner, other)
         return []
+
+    async def _fill(
+        self, server: ProvisionedServer, migrations: Sequence[Migration]
+    ) -> MigrationProgress:
+        """Make the database under its first name, and apply migrations to it."""
+        database = self._database
+        async with server.provisioner(database.manager) as provisioner:
+            await databases.drop(provisioner, database.name)  # left by a process that died
+            await databases.create(provisioner, database, AuditRoles(server.management).base)
+            await databases.restrict_connect(provisioner, database, "", self._migration_roles())
+        services = list(dict.fromkeys(migration.service for migration in migrations))
+        return await self._migrator.run(server, database, migrations, services)
+
+    def _migration_roles(self) -> list[str]:
+        # Not the group: tenants' roles are members of it, and must not connect here.
+        return [*map(self._database.migration, SERVICES)]

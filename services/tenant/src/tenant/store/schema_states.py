@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 # A row for each pair of a database and a service that has published migrations for its target.
 _STATUSES = """
-    SELECT d.tenant_id, p.service, coalesce(s.applied_number, 0) AS applied_number,
+    SELECT d.tenant_id, d.created_at, p.service, coalesce(s.applied_number, 0) AS applied_number,
            p.published_number, s.applied_at, coalesce(s.failure, '') AS failure, d.state
       FROM (
-            SELECT '' AS tenant_id, 'management' AS target, 'active' AS state
+            SELECT '' AS tenant_id, 'management' AS target, 'active' AS state,
+                   '-infinity'::timestamptz AS created_at
              UNION ALL
-            SELECT id, 'tenant', state FROM tenants
+            SELECT id, 'tenant', state, created_at FROM tenants
            ) AS d
       JOIN (
             SELECT service, target, max(number) AS published_number
@@ -90,13 +91,14 @@ async def is_behind(connection: Connection, tenant_id: str) -> bool:
 
 
 async def tenants_behind(connection: Connection) -> list[str]:
-    """Return the ids of the active tenants that lack a published migration, sorted."""
+    """Return the ids of the active tenants that lack a published migration, the oldest first."""
     rows = await connection.fetch(
         f"""
-        SELECT DISTINCT tenant_id
+        SELECT tenant_id
           FROM ({_STATUSES}) AS statuses
          WHERE state = 'active' AND tenant_id <> '' AND applied_number < published_number
-         ORDER BY tenant_id
+         GROUP BY tenant_id, created_at
+         ORDER BY created_at, tenant_id
         """
     )
     return [row["tenant_id"] for row in rows]

@@ -76,6 +76,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The storage for backups cannot be reached, or refuses; it is tried again."""
     ERROR_REASON_BACKUP_DAMAGED: _ErrorReason.ValueType  # 67
     """A file of a backup is missing, or is not what was signed."""
+    ERROR_REASON_ROLLOUT_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """There is no such rollout. `rollout_id` names it."""
+    ERROR_REASON_ROLLOUT_INVALID: _ErrorReason.ValueType  # 42
+    """The shares of the waves do not grow to 100, or a tenant cannot be a canary. `tenant_id` names it."""
+    ERROR_REASON_ROLLOUT_UNFINISHED: _ErrorReason.ValueType  # 43
+    """Another rollout is running or paused. `rollout_id` names it."""
+    ERROR_REASON_ROLLOUT_ENDED: _ErrorReason.ValueType  # 44
+    """The rollout is done or cancelled. `rollout_id` names it, `state` tells which."""
+    ERROR_REASON_ROLLOUT_PAUSED: _ErrorReason.ValueType  # 45
+    """The rollout is paused. `rollout_id` names it, `failed` tells how many tenants have failed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -134,4 +144,14 @@ ERROR_REASON_BACKUP_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 66
 """The storage for backups cannot be reached, or refuses; it is tried again."""
 ERROR_REASON_BACKUP_DAMAGED: ErrorReason.ValueType  # 67
 """A file of a backup is missing, or is not what was signed."""
+ERROR_REASON_ROLLOUT_NOT_FOUND: ErrorReason.ValueType  # 41
+"""There is no such rollout. `rollout_id` names it."""
+ERROR_REASON_ROLLOUT_INVALID: ErrorReason.ValueType  # 42
+"""The shares of the waves do not grow to 100, or a tenant cannot be a canary. `tenant_id` names it."""
+ERROR_REASON_ROLLOUT_UNFINISHED: ErrorReason.ValueType  # 43
+"""Another rollout is running or paused. `rollout_id` names it."""
+ERROR_REASON_ROLLOUT_ENDED: ErrorReason.ValueType  # 44
+"""The rollout is done or cancelled. `rollout_id` names it, `state` tells which."""
+ERROR_REASON_ROLLOUT_PAUSED: ErrorReason.ValueType  # 45
+"""The rollout is paused. `rollout_id` names it, `failed` tells how many tenants have failed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

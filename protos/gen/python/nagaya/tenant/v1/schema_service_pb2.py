@@ -25,10 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
+from nagaya.tenant.v1 import drift_pb2 as nagaya_dot_tenant_dot_v1_dot_drift__pb2
+from nagaya.tenant.v1 import rollout_pb2 as nagaya_dot_tenant_dot_v1_dot_rollout__pb2
 from nagaya.tenant.v1 import schema_pb2 as nagaya_dot_tenant_dot_v1_dot_schema__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/schema_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/tenant/v1/schema.proto\"X\n\x18PublishMigrationsRequest\x12<\n\nmigrations\x18\x01 \x03(\x0b\x32\x1b.nagaya.tenant.v1.MigrationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"m\n\x19PublishMigrationsResponse\x12\x17\n\x0fpublished_count\x18\x01 \x01(\x05\x12\x1c\n\x14\x63urrent_tenant_count\x18\x02 \x01(\x05\x12\x19\n\x11\x62\x65hind_tenant_ids\x18\x03 \x03(\t\"v\n\x16GetSchemaStatusRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"d\n\x17GetSchemaStatusResponse\x12\x30\n\x08statuses\x18\x01 \x03(\x0b\x32\x1e.nagaya.tenant.v1.SchemaStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x02\n\rSchemaService\x12\xa6\x01\n\x11PublishMigrations\x12*.nagaya.tenant.v1.PublishMigrationsRequest\x1a+.nagaya.tenant.v1.PublishMigrationsResponse\"8\x90\x02\x02\x8a\xb5\x18\x31\x1a\x0eschema.publish\"\x04runs\"\tartifacts\"\x0bllm-gateway(\xd8\x04\x12|\n\x0fGetSchemaStatus\x12(.nagaya.tenant.v1.GetSchemaStatusRequest\x1a).nagaya.tenant.v1.GetSchemaStatusResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/schema_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1cnagaya/tenant/v1/drift.proto\x1a\x1enagaya/tenant/v1/rollout.proto\x1a\x1dnagaya/tenant/v1/schema.proto\"X\n\x18PublishMigrationsRequest\x12<\n\nmigrations\x18\x01 \x03(\x0b\x32\x1b.nagaya.tenant.v1.MigrationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"m\n\x19PublishMigrationsResponse\x12\x17\n\x0fpublished_count\x18\x01 \x01(\x05\x12\x1c\n\x14\x63urrent_tenant_count\x18\x02 \x01(\x05\x12\x19\n\x11\x62\x65hind_tenant_ids\x18\x03 \x03(\t\"v\n\x16GetSchemaStatusRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"d\n\x17GetSchemaStatusResponse\x12\x30\n\x08statuses\x18\x01 \x03(\x0b\x32\x1e.nagaya.tenant.v1.SchemaStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf3\x01\n\x14\x43reateRolloutRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12-\n\x11\x63\x61nary_tenant_ids\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x64\x18\x01\"\x06r\x04\x88\xb5\x18\x01\x12\x1f\n\x0c\x63\x61nary_count\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\'\n\rwave_percents\x18\x04 \x03(\x05\x42\x10\xbaH\r\x92\x01\n\x10\n\"\x06\x1a\x04\x18\x64(\x01\x12#\n\x0e\x66\x61ilure_budget\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x1e\n\x0b\x63oncurrency\x18\x06 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x10(\x00\"C\n\x15\x43reateRolloutResponse\x12*\n\x07rollout\x18\x01 \x01(\x0b\x32\x19.nagaya.tenant.v1.Rollout\"2\n\x11GetRolloutRequest\x12\x1d\n\nrollout_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"@\n\x12GetRolloutResponse\x12*\n\x07rollout\x18\x01 \x01(\x0b\x32\x19.nagaya.tenant.v1.Rollout\"R\n\x13ListRolloutsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\\\n\x14ListRolloutsResponse\x12+\n\x08rollouts\x18\x01 \x03(\x0b\x32\x19.nagaya.tenant.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x19ListRolloutTenantsRequest\x12\x1d\n\nrollout_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12=\n\x05state\x18\x02 \x01(\x0e\x32$.nagaya.tenant.v1.RolloutTenantStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"g\n\x1aListRolloutTenantsResponse\x12\x30\n\x07tenants\x18\x01 \x03(\x0b\x32\x1f.nagaya.tenant.v1.RolloutTenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x13PauseRolloutRequest\x12\x1d\n\nrollout_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x14PauseRolloutResponse\x12*\n\x07rollout\x18\x01 \x01(\x0b\x32\x19.nagaya.tenant.v1.Rollout\"r\n\x14ResumeRolloutRequest\x12\x1d\n\nrollout_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12(\n\x0e\x66\x61ilure_budget\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_failure_budget\"C\n\x15ResumeRolloutResponse\x12*\n\x07rollout\x18\x01 \x01(\x0b\x32\x19.nagaya.tenant.v1.Rollout\"4\n\x11\x43heckDriftRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\"X\n\x12\x43heckDriftResponse\x12\x14\n\x0ctenant_count\x18\x01 \x01(\x05\x12,\n\x05\x64rift\x18\x02 \x01(\x0b\x32\x1d.nagaya.tenant.v1.TenantDrift2\xbb\t\n\rSchemaService\x12\xa6\x01\n\x11PublishMigrations\x12*.nagaya.tenant.v1.PublishMigrationsRequest\x1a+.nagaya.tenant.v1.PublishMigrationsResponse\"8\x90\x02\x02\x8a\xb5\x18\x31\x1a\x0eschema.publish\"\x04runs\"\tartifacts\"\x0bllm-gateway(\xd8\x04\x12|\n\x0fGetSchemaStatus\x12(.nagaya.tenant.v1.GetSchemaStatusRequest\x1a).nagaya.tenant.v1.GetSchemaStatusResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.read\x12\x87\x01\n\rCreateRollout\x12&.nagaya.tenant.v1.CreateRolloutRequest\x1a\'.nagaya.tenant.v1.CreateRolloutResponse\"%\x90\x02\x02\x8a\xb5\x18\x1e\n\x0cschema.write\x1a\x0erollout.create\x12m\n\nGetRollout\x12#.nagaya.tenant.v1.GetRolloutRequest\x1a$.nagaya.tenant.v1.GetRolloutResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.read\x12s\n\x0cListRollouts\x12%.nagaya.tenant.v1.ListRolloutsRequest\x1a&.nagaya.tenant.v1.ListRolloutsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.read\x12\x85\x01\n\x12ListRolloutTenants\x12+.nagaya.tenant.v1.ListRolloutTenantsRequest\x1a,.nagaya.tenant.v1.ListRolloutTenantsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\n\x0bschema.read\x12\x83\x01\n\x0cPauseRollout\x12%.nagaya.tenant.v1.PauseRolloutRequest\x1a&.nagaya.tenant.v1.PauseRolloutResponse\"$\x90\x02\x02\x8a\xb5\x18\x1d\n\x0cschema.write\x1a\rrollout.pause\x12\x87\x01\n\rResumeRollout\x12&.nagaya.tenant.v1.ResumeRolloutRequest\x1a\'.nagaya.tenant.v1.ResumeRolloutResponse\"%\x90\x02\x02\x8a\xb5\x18\x1e\n\x0cschema.write\x1a\x0erollout.resume\x12}\n\nCheckDrift\x12#.nagaya.tenant.v1.CheckDriftRequest\x1a$.nagaya.tenant.v1.CheckDriftResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0bschema.read\x12\ttenant_id(\x90\x1c\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,18 +45,94 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_GETSCHEMASTATUSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['canary_tenant_ids']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['canary_tenant_ids']._serialized_options = b'\272H\017\222\001\014\020d\030\001\"\006r\004\210\265\030\001'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['canary_count']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['canary_count']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['wave_percents']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['wave_percents']._serialized_options = b'\272H\r\222\001\n\020\n\"\006\032\004\030d(\001'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['failure_budget']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['failure_budget']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['concurrency']._loaded_options = None
+  _globals['_CREATEROLLOUTREQUEST'].fields_by_name['concurrency']._serialized_options = b'\272H\006\032\004\030\020(\000'
+  _globals['_GETROLLOUTREQUEST'].fields_by_name['rollout_id']._loaded_options = None
+  _globals['_GETROLLOUTREQUEST'].fields_by_name['rollout_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['rollout_id']._loaded_options = None
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['rollout_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['state']._loaded_options = None
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTROLLOUTTENANTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_PAUSEROLLOUTREQUEST'].fields_by_name['rollout_id']._loaded_options = None
+  _globals['_PAUSEROLLOUTREQUEST'].fields_by_name['rollout_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_RESUMEROLLOUTREQUEST'].fields_by_name['rollout_id']._loaded_options = None
+  _globals['_RESUMEROLLOUTREQUEST'].fields_by_name['rollout_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_RESUMEROLLOUTREQUEST'].fields_by_name['failure_budget']._loaded_options = None
+  _globals['_RESUMEROLLOUTREQUEST'].fields_by_name['failure_budget']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
+  _globals['_CHECKDRIFTREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_CHECKDRIFTREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
   _globals['_SCHEMASERVICE'].methods_by_name['PublishMigrations']._loaded_options = None
   _globals['_SCHEMASERVICE'].methods_by_name['PublishMigrations']._serialized_options = b'\220\002\002\212\265\0301\032\016schema.publish\"\004runs\"\tartifacts\"\013llm-gateway(\330\004'
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaStatus']._loaded_options = None
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaStatus']._serialized_options = b'\220\002\001\212\265\030\r\n\013schema.read'
-  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_start=194
-  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_end=282
-  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_start=284
-  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_end=393
-  _globals['_GETSCHEMASTATUSREQUEST']._serialized_start=395
-  _globals['_GETSCHEMASTATUSREQUEST']._serialized_end=513
-  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_start=515
-  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_end=615
-  _globals['_SCHEMASERVICE']._serialized_start=618
-  _globals['_SCHEMASERVICE']._serialized_end=928
+  _globals['_SCHEMASERVICE'].methods_by_name['CreateRollout']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['CreateRollout']._serialized_options = b'\220\002\002\212\265\030\036\n\014schema.write\032\016rollout.create'
+  _globals['_SCHEMASERVICE'].methods_by_name['GetRollout']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['GetRollout']._serialized_options = b'\220\002\001\212\265\030\r\n\013schema.read'
+  _globals['_SCHEMASERVICE'].methods_by_name['ListRollouts']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['ListRollouts']._serialized_options = b'\220\002\001\212\265\030\r\n\013schema.read'
+  _globals['_SCHEMASERVICE'].methods_by_name['ListRolloutTenants']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['ListRolloutTenants']._serialized_options = b'\220\002\001\212\265\030\r\n\013schema.read'
+  _globals['_SCHEMASERVICE'].methods_by_name['PauseRollout']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['PauseRollout']._serialized_options = b'\220\002\002\212\265\030\035\n\014schema.write\032\rrollout.pause'
+  _globals['_SCHEMASERVICE'].methods_by_name['ResumeRollout']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['ResumeRollout']._serialized_options = b'\220\002\002\212\265\030\036\n\014schema.write\032\016rollout.resume'
+  _globals['_SCHEMASERVICE'].methods_by_name['CheckDrift']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['CheckDrift']._serialized_options = b'\220\002\001\212\265\030\033\n\013schema.read\022\ttenant_id(\220\034'
+  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_start=256
+  _globals['_PUBLISHMIGRATIONSREQUEST']._serialized_end=344
+  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_start=346
+  _globals['_PUBLISHMIGRATIONSRESPONSE']._serialized_end=455
+  _globals['_GETSCHEMASTATUSREQUEST']._serialized_start=457
+  _globals['_GETSCHEMASTATUSREQUEST']._serialized_end=575
+  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_start=577
+  _globals['_GETSCHEMASTATUSRESPONSE']._serialized_end=677
+  _globals['_CREATEROLLOUTREQUEST']._serialized_start=680
+  _globals['_CREATEROLLOUTREQUEST']._serialized_end=923
+  _globals['_CREATEROLLOUTRESPONSE']._serialized_start=925
+  _globals['_CREATEROLLOUTRESPONSE']._serialized_end=992
+  _globals['_GETROLLOUTREQUEST']._serialized_start=994
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1044
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1046
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1110
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1112
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1194
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1196
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1288
+  _globals['_LISTROLLOUTTENANTSREQUEST']._serialized_start=1291
+  _globals['_LISTROLLOUTTENANTSREQUEST']._serialized_end=1473
+  _globals['_LISTROLLOUTTENANTSRESPONSE']._serialized_start=1475
+  _globals['_LISTROLLOUTTENANTSRESPONSE']._serialized_end=1578
+  _globals['_PAUSEROLLOUTREQUEST']._serialized_start=1580
+  _globals['_PAUSEROLLOUTREQUEST']._serialized_end=1632
+  _globals['_PAUSEROLLOUTRESPONSE']._serialized_start=1634
+  _globals['_PAUSEROLLOUTRESPONSE']._serialized_end=1700
+  _globals['_RESUMEROLLOUTREQUEST']._serialized_start=1702
+  _globals['_RESUMEROLLOUTREQUEST']._serialized_end=1816
+  _globals['_RESUMEROLLOUTRESPONSE']._serialized_start=1818
+  _globals['_RESUMEROLLOUTRESPONSE']._serialized_end=1885
+  _globals['_CHECKDRIFTREQUEST']._serialized_start=1887
+  _globals['_CHECKDRIFTREQUEST']._serialized_end=1939
+  _globals['_CHECKDRIFTRESPONSE']._serialized_start=1941
+  _globals['_CHECKDRIFTRESPONSE']._serialized_end=2029
+  _globals['_SCHEMASERVICE']._serialized_start=2032
+  _globals['_SCHEMASERVICE']._serialized_end=3243
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,41 @@ class SchemaServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusResponse.FromString,
                 _registered_method=True)
+        self.CreateRollout = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/CreateRollout',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutResponse.FromString,
+                _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/GetRollout',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/ListRollouts',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.ListRolloutTenants = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/ListRolloutTenants',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsResponse.FromString,
+                _registered_method=True)
+        self.PauseRollout = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/PauseRollout',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutResponse.FromString,
+                _registered_method=True)
+        self.ResumeRollout = channel.unary_unary(
+                '/nagaya.tenant.v1.SchemaService/ResumeRollout',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutResponse.FromString,
+                _registered_method=True)
+        self.CheckDrift = channel.unary_stream(
+                '/nagaya.tenant.v1.SchemaService/CheckDrift',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftResponse.FromString,
+                _registered_method=True)
 
 
 class SchemaServiceServicer:
@@ -53,6 +88,9 @@ class SchemaServiceServicer:
 
     def PublishMigrations(self, request, context):
         """Publishes the calling service's migrations and applies them: to the management database, and to every active tenant.
+
+        The setting NAGAYA_ROLLOUT_ON_PUBLISH says how they reach the tenants: at once, before this returns; in the waves of a rollout that
+        begins with this; or only with CreateRollout. `behind_tenant_ids` names the active tenants that lack them when this returns.
 
         Publishing the same files again changes nothing. A file that has failed and was applied nowhere may be published anew, corrected.
         A tenant whose database cannot be reached is brought along when it is next resumed or when a service publishes again; GetSchemaStatus
@@ -74,6 +112,89 @@ class SchemaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateRollout(self, request, context):
+        """Applies what is published now to the active tenants that lack it: first to the canary, then to larger and larger shares.
+
+        It goes on in the background. Each tenant's database records what was applied to it, in the transaction of the migration, so that a
+        rollout can die at any moment and be resumed. It pauses as soon as more tenants have failed than the budget allows. The same
+        `request_id` with the same content returns the same rollout, and resumes it if it has paused.
+
+        Errors:
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_UNFINISHED`: another rollout is running or paused.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_PAUSED`: never of the call; the operation ends so when the rollout pauses.
+        - INVALID_ARGUMENT `ERROR_REASON_ROLLOUT_INVALID`: the shares do not grow to 100, or a canary is not active or lacks nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """Returns one rollout with the state of its waves.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Lists the rollouts, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRolloutTenants(self, request, context):
+        """Lists the tenants of a rollout that the caller may see, by id.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRollout(self, request, context):
+        """Lets a rollout begin no further tenant. Those under way are finished.
+
+        Pausing a paused rollout changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRollout(self, request, context):
+        """Lets a paused rollout go on: with the tenants that have failed, then with those whose turn has not come.
+
+        Resuming a running rollout changes nothing but its budget.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckDrift(self, request, context):
+        """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
+
+        For each set of migrations that tenants have, a database is made with them, read, and dropped.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchemaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -86,6 +207,41 @@ def add_SchemaServiceServicer_to_server(servicer, server):
                     servicer.GetSchemaStatus,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusResponse.SerializeToString,
+            ),
+            'CreateRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRollout,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'ListRolloutTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRolloutTenants,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsResponse.SerializeToString,
+            ),
+            'PauseRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRollout,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutResponse.SerializeToString,
+            ),
+            'ResumeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRollout,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutResponse.SerializeToString,
+            ),
+            'CheckDrift': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckDrift,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -143,6 +299,195 @@ class SchemaService:
             '/nagaya.tenant.v1.SchemaService/GetSchemaStatus',
             nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetSchemaStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/CreateRollout',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CreateRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/GetRollout',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/ListRollouts',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRolloutTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/ListRolloutTenants',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ListRolloutTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/PauseRollout',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.PauseRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/ResumeRollout',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.ResumeRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nagaya.tenant.v1.SchemaService/CheckDrift',
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_schema__service__pb2.CheckDriftResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,6 +19,9 @@ class SchemaServiceStub:
     PublishMigrations: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.PublishMigrationsRequest, _schema_service_pb2.PublishMigrationsResponse]
     """Publishes the calling service's migrations and applies them: to the management database, and to every active tenant.
 
+    The setting NAGAYA_ROLLOUT_ON_PUBLISH says how they reach the tenants: at once, before this returns; in the waves of a rollout that
+    begins with this; or only with CreateRollout. `behind_tenant_ids` names the active tenants that lack them when this returns.
+
     Publishing the same files again changes nothing. A file that has failed and was applied nowhere may be published anew, corrected.
     A tenant whose database cannot be reached is brought along when it is next resumed or when a service publishes again; GetSchemaStatus
     shows it.
@@ -30,6 +33,60 @@ class SchemaServiceStub:
     """
     GetSchemaStatus: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.GetSchemaStatusRequest, _schema_service_pb2.GetSchemaStatusResponse]
     """Lists how far each database has come with each service's migrations, by tenant and service."""
+    CreateRollout: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.CreateRolloutRequest, _schema_service_pb2.CreateRolloutResponse]
+    """Applies what is published now to the active tenants that lack it: first to the canary, then to larger and larger shares.
+
+    It goes on in the background. Each tenant's database records what was applied to it, in the transaction of the migration, so that a
+    rollout can die at any moment and be resumed. It pauses as soon as more tenants have failed than the budget allows. The same
+    `request_id` with the same content returns the same rollout, and resumes it if it has paused.
+
+    Errors:
+    - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+    - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_UNFINISHED`: another rollout is running or paused.
+    - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_PAUSED`: never of the call; the operation ends so when the rollout pauses.
+    - INVALID_ARGUMENT `ERROR_REASON_ROLLOUT_INVALID`: the shares do not grow to 100, or a canary is not active or lacks nothing.
+    """
+    GetRollout: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.GetRolloutRequest, _schema_service_pb2.GetRolloutResponse]
+    """Returns one rollout with the state of its waves.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+    """
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.ListRolloutsRequest, _schema_service_pb2.ListRolloutsResponse]
+    """Lists the rollouts, the newest first."""
+    ListRolloutTenants: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.ListRolloutTenantsRequest, _schema_service_pb2.ListRolloutTenantsResponse]
+    """Lists the tenants of a rollout that the caller may see, by id.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+    """
+    PauseRollout: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.PauseRolloutRequest, _schema_service_pb2.PauseRolloutResponse]
+    """Lets a rollout begin no further tenant. Those under way are finished.
+
+    Pausing a paused rollout changes nothing.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+    - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+    """
+    ResumeRollout: _aio.UnaryUnaryMultiCallable[_schema_service_pb2.ResumeRolloutRequest, _schema_service_pb2.ResumeRolloutResponse]
+    """Lets a paused rollout go on: with the tenants that have failed, then with those whose turn has not come.
+
+    Resuming a running rollout changes nothing but its budget.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+    - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+    """
+    CheckDrift: _aio.UnaryStreamMultiCallable[_schema_service_pb2.CheckDriftRequest, _schema_service_pb2.CheckDriftResponse]
+    """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
+
+    For each set of migrations that tenants have, a database is made with them, read, and dropped.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached.
+    """
 
 class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
     """The tables of every service in every database."""
@@ -41,6 +98,9 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_schema_service_pb2.PublishMigrationsRequest, _abc.Awaitable[_schema_service_pb2.PublishMigrationsResponse]],
     ) -> _abc.Awaitable[_schema_service_pb2.PublishMigrationsResponse]:
         """Publishes the calling service's migrations and applies them: to the management database, and to every active tenant.
+
+        The setting NAGAYA_ROLLOUT_ON_PUBLISH says how they reach the tenants: at once, before this returns; in the waves of a rollout that
+        begins with this; or only with CreateRollout. `behind_tenant_ids` names the active tenants that lack them when this returns.
 
         Publishing the same files again changes nothing. A file that has failed and was applied nowhere may be published anew, corrected.
         A tenant whose database cannot be reached is brought along when it is next resumed or when a service publishes again; GetSchemaStatus
@@ -59,5 +119,101 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_schema_service_pb2.GetSchemaStatusRequest, _abc.Awaitable[_schema_service_pb2.GetSchemaStatusResponse]],
     ) -> _abc.Awaitable[_schema_service_pb2.GetSchemaStatusResponse]:
         """Lists how far each database has come with each service's migrations, by tenant and service."""
+
+    @_abc_1.abstractmethod
+    def CreateRollout(
+        self,
+        request: _schema_service_pb2.CreateRolloutRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.CreateRolloutRequest, _abc.Awaitable[_schema_service_pb2.CreateRolloutResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.CreateRolloutResponse]:
+        """Applies what is published now to the active tenants that lack it: first to the canary, then to larger and larger shares.
+
+        It goes on in the background. Each tenant's database records what was applied to it, in the transaction of the migration, so that a
+        rollout can die at any moment and be resumed. It pauses as soon as more tenants have failed than the budget allows. The same
+        `request_id` with the same content returns the same rollout, and resumes it if it has paused.
+
+        Errors:
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_UNFINISHED`: another rollout is running or paused.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_PAUSED`: never of the call; the operation ends so when the rollout pauses.
+        - INVALID_ARGUMENT `ERROR_REASON_ROLLOUT_INVALID`: the shares do not grow to 100, or a canary is not active or lacks nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _schema_service_pb2.GetRolloutRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.GetRolloutRequest, _abc.Awaitable[_schema_service_pb2.GetRolloutResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.GetRolloutResponse]:
+        """Returns one rollout with the state of its waves.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _schema_service_pb2.ListRolloutsRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.ListRolloutsRequest, _abc.Awaitable[_schema_service_pb2.ListRolloutsResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.ListRolloutsResponse]:
+        """Lists the rollouts, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ListRolloutTenants(
+        self,
+        request: _schema_service_pb2.ListRolloutTenantsRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.ListRolloutTenantsRequest, _abc.Awaitable[_schema_service_pb2.ListRolloutTenantsResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.ListRolloutTenantsResponse]:
+        """Lists the tenants of a rollout that the caller may see, by id.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRollout(
+        self,
+        request: _schema_service_pb2.PauseRolloutRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.PauseRolloutRequest, _abc.Awaitable[_schema_service_pb2.PauseRolloutResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.PauseRolloutResponse]:
+        """Lets a rollout begin no further tenant. Those under way are finished.
+
+        Pausing a paused rollout changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeRollout(
+        self,
+        request: _schema_service_pb2.ResumeRolloutRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.ResumeRolloutRequest, _abc.Awaitable[_schema_service_pb2.ResumeRolloutResponse]],
+    ) -> _abc.Awaitable[_schema_service_pb2.ResumeRolloutResponse]:
+        """Lets a paused rollout go on: with the tenants that have failed, then with those whose turn has not come.
+
+        Resuming a running rollout changes nothing but its budget.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_ROLLOUT_NOT_FOUND`: there is no such rollout.
+        - FAILED_PRECONDITION `ERROR_REASON_ROLLOUT_ENDED`: it is done or cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckDrift(
+        self,
+        request: _schema_service_pb2.CheckDriftRequest,
+        context: _aio.ServicerContext[_schema_service_pb2.CheckDriftRequest, _abc.AsyncIterator[_schema_service_pb2.CheckDriftResponse]],
+    ) -> _abc.AsyncIterator[_schema_service_pb2.CheckDriftResponse]:
+        """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
+
+        For each set of migrations that tenants have, a database is made with them, read, and dropped.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached.
+        """
 
 def add_SchemaServiceServicer_to_server(servicer: SchemaServiceServicer, server: _aio.Server) -> None: ...
