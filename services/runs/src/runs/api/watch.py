@@ -37,6 +37,10 @@ _MOVING_SECONDS = 0.02
 """Between polls of the runs that moved within the last `_MOVED_SECONDS`."""
 
 _MOVED_SECONDS = 0.3
+_SECONDS_A_RUN = 0.004
+"""Of many that move, for each: one that is watched alone is seen at once, and many cost no more
+polls than a few do."""
+
 _POLL_SHARE = 5
 """How many times as long as a poll takes the pause after it is at least."""
 
@@ -206,8 +210,9 @@ class _Poller:
     async def _pause(self, begun: float, due: float) -> None:
         """Wait until all runs are due, or those that are moving, or for a nudge."""
         now = time.monotonic()
-        if self._moving():
-            due = min(due, now + max(_MOVING_SECONDS, _POLL_SHARE * (now - begun)))
+        if moving := len(self._moving()):
+            pause = max(_MOVING_SECONDS, _SECONDS_A_RUN * moving, _POLL_SHARE * (now - begun))
+            due = min(due, now + pause)
         try:
             async with asyncio.timeout(due - now):
                 await self.nudge.wait()
