@@ -161,7 +161,7 @@ async def judge_executions(
           FROM steps
         """
     )
-    done = {tuple(row)[:4]: row[5] for row in rows}
+    done = {tuple(row)[:4]: row[5] for row in rows if row[5] is not None}
     late = [each for each in executions if each.began > done.get(each.piece, float("inf"))]
     woken = [each for each in late if 0 <= each.began - woke.get(each.worker, 0) < _WAKING_SECONDS]
     verdicts.note("executions of functions", f"{len(executions):,}")
@@ -181,7 +181,7 @@ async def _judge_chains(
     by_token = {each.token: each for each in executions}
     marks: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for run_id, step, item, _, path, _ in rows:
-        if item == 0:
+        if item == 0 and path is not None:
             marks[run_id][step] = _mark(await asyncio.to_thread(_bytes, objects / path))
     nobody: list[str] = []
     mixed: list[str] = []

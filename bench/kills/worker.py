@@ -56,23 +56,32 @@ _HARMS = {
 }
 """How often, for so many runs."""
 _RUN_SECONDS = 300.0
+_BROKEN_RUN_SECONDS = 40.0
+"""With a worker that records nothing, many runs have no end."""
 _LOGS = ("runs", "runs-worker", "artifacts", "llm-gateway")
 
 
-def run(count: int, seed: int, folder: Path) -> int:
-    """Return how many promises were broken; everything lies in a folder."""
+def run(count: int, seed: int, folder: Path, *, broken: bool = False) -> int:
+    """Return how many promises were broken; everything lies in a folder.
+
+    With `broken` one of the workers records nothing: then promises have to be found broken.
+    """
     with running_stack(folder) as stack:
-        return asyncio.run(WorkerRun(stack, folder, count, seed).run())
+        return asyncio.run(WorkerRun(stack, folder, count, seed, broken=broken).run())
 
 
 class WorkerRun:
     """One run: many runs of pipelines, what is done to the processes, and the judgement."""
 
-    def __init__(self, stack: LocalStack, folder: Path, count: int, seed: int) -> None:
+    def __init__(
+        self, stack: LocalStack, folder: Path, count: int, seed: int, *, broken: bool
+    ) -> None:
         self._stack = stack
         self._folder = folder
         self._count = count
         self._seed = seed
+        self._worker = "bench.kills.broken_worker" if broken else "runs.worker"
+        self._run_seconds = _BROKEN_RUN_SECONDS if broken else _RUN_SECONDS
         self._began = time.monotonic()
         self._verdicts = Verdicts()
         self._functions_log = folder / "functions.jsonl"
@@ -86,7 +95,7 @@ class WorkerRun:
         try:
             async with (
                 self._stack.client() as client,
-                running_workers(self._stack, self._folder) as workers,
+                running_workers(self._stack, self._folder, self._worker) as workers,
             ):
                 tenant_id = await self._prepare(client, counting.url)
                 await self._do_runs(client, tenant_id, workers)
@@ -134,7 +143,7 @@ class WorkerRun:
             name = TURNS[number % len(TURNS)]
             run_id = await create_run(client, tenant_id, name, {"number": number})
             try:
-                async with asyncio.timeout(_RUN_SECONDS):
+                async with asyncio.timeout(self._run_seconds):
                     await finish(client, tenant_id, run_id)
             except (TimeoutError, ApiError) as error:
                 self._not_ended.append(f"{name} {run_id}: {error!r}")

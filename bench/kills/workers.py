@@ -74,13 +74,15 @@ class Workers:
 
 
 @asynccontextmanager
-async def running_workers(stack: LocalStack, folder: Path) -> AsyncGenerator[Workers]:
+async def running_workers(
+    stack: LocalStack, folder: Path, module: str = "runs.worker"
+) -> AsyncGenerator[Workers]:
     """Run a second worker for the block, with the settings of the stack's."""
     pid = json.loads(stack.layout.pids.read_text())[_PART]
     variables = (Path("/proc") / str(pid) / "environ").read_text().split("\0")
     settings = dict(variable.split("=", 1) for variable in variables if "=" in variable)
     settings["NAGAYA_METRICS_PORT"] = "0"
-    command = [sys.executable, "-m", "runs.worker"]
+    command = [sys.executable, "-m", module]
     own = Process("own-worker", command, folder / "own-worker.log", settings)
     own.start()
     try:

@@ -1,0 +1,49 @@
+"""A worker that records nothing of the steps that it does: `python -m bench.kills.broken_worker`.
+
+It works as the real one does, with the same settings, but keeps to itself that attempts begin and
+end, and looks up nothing that was recorded. A kill run with it has to find broken promises, or its
+judgement is worth nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from runs.domain.moves import Advanced, StepAttempt
+from runs.domain.runs import RunStatus
+from runs.worker.activities.journal import Journal
+from runs.worker.process import main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runs.domain.activities import RunRef, StepRef
+    from runs.domain.moves import Moves
+    from runs.domain.runs import OutputFile
+
+_numbers = count(-1, -1)
+_advance = Journal.advance
+
+
+async def _record_nothing(self: Journal, run: RunRef, moves: Moves) -> Advanced:
+    if moves.input is not None:
+        await _advance(self, run, type(moves)(input=moves.input))
+    return Advanced(
+        RunStatus.COMPLETED if moves.completes_run else RunStatus.RUNNING,
+        tuple(True for _ in moves.ended),
+        tuple(True for _ in moves.whole),
+        tuple(StepAttempt(next(_numbers), 1, 0, 0) for _ in moves.begun),
+    )
+
+
+async def _find_nothing(
+    self: Journal, run: RunRef, refs: Sequence[StepRef]
+) -> dict[StepRef, OutputFile | None]:
+    return {}
+
+
+if __name__ == "__main__":
+    Journal.advance = _record_nothing
+    Journal.done = _find_nothing
+    main()
