@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import asyncpg
 
+from dataplane.connection_parameters import ConnectionParameters
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
 from dataplane.migrations import read_migrations
-from dataplane.pools import ConnectionParameters
 from dataplane.tenants import DataPlane, ManagementPool, TenantPools
 from nagaya.tenant.v1 import tenant_pb2
 from servicekit.channel import open_channel

@@ -127,6 +127,11 @@ class Registry:
         user = self._connections[tenant_id].user
         await self._as_superuser("postgres", f"ALTER ROLE {user} CONNECTION LIMIT {most}")
 
+    def share_server(self, tenant_id: str, connections: int) -> None:
+        """Say how many connections a process may open to the tenant's server."""
+        self._connections[tenant_id].server_connection_limit = connections
+        self._connections[tenant_id].generation += 1
+
     async def sessions(self, *tenant_ids: str) -> int:
         """Count the sessions in tenants' databases, at one moment."""
         names = [self._connections[tenant_id].database for tenant_id in tenant_ids]

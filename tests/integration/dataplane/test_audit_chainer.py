@@ -24,7 +24,7 @@ from servicekit.identity import Principal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dataplane.pools import ConnectionParameters
+    from dataplane.connection_parameters import ConnectionParameters
     from nagaya_local.parts.postgres import PostgresServer
 
 ADA = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))

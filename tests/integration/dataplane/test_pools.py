@@ -198,3 +198,19 @@ async def test_the_budget_of_a_server_holds_over_all_its_tenants(
 
     await asyncio.gather(*(work(tenant_id) for tenant_id in tenants * 5))
     assert 1 <= most <= 3
+
+
+async def test_a_smaller_share_of_a_servers_budget_closes_what_is_beyond_it(
+    registry: Registry, data: DataPlane
+) -> None:
+    async def backend() -> int:
+        async with data.tenants.connection("acme") as connection:
+            return int(await connection.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.05)"))
+
+    assert len(set(await asyncio.gather(*(backend() for _ in range(6))))) == 3
+    registry.share_server("acme", 1)
+    registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=2)
+    await until_known(data, "acme", 2)
+
+    assert len(set(await asyncio.gather(*(backend() for _ in range(6))))) == 1
+    assert await registry.sessions("acme") == 1

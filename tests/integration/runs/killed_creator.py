@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tests.support.runs_service import NOWHERE, RunsService, launcher_at
 
+from dataplane.connection_parameters import ConnectionParameters
 from dataplane.databases import MANAGEMENT, Databases
-from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool, TenantPools
 from runs.api.launcher import Launcher
 from servicekit.call import acting_as

@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 from tests.integration.tenant.harness import RUNS, killed_at
 
+from tenant.app.startup import own_migrations
+from tenant.config import MIGRATIONS
 from tenant.domain.databases import new_tenant_database
 from tenant.domain.migrations import MigrationTarget
 from tenant.errors import ServerNotFound
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
     from tenant.composition import Composition
     from tenant.domain.databases import Database
+
+
+TENANT_FILES = max(m.number for m in own_migrations(MIGRATIONS) if m.target == "tenant")
 
 
 async def left_on(server: PostgresServer, database: Database) -> list[str]:
@@ -43,7 +48,7 @@ async def test_a_database_on_another_server_has_every_table_and_no_row(
         progress = await service.provisioning.create(connection, "second", database, logins)
 
     assert {name: last.number for name, last in progress.applied.items()} == {
-        "tenant": 4,
+        "tenant": TENANT_FILES,
         "runs": 1,
         "artifacts": 1,
     }

@@ -37,6 +37,8 @@ from nagaya.tenant.v1 import (
     operation_service_pb2_grpc,
     schema_service_pb2,
     schema_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
 )
@@ -87,6 +89,11 @@ class Client:
     def schema(self) -> schema_service_pb2_grpc.SchemaServiceStub:
         stub = schema_service_pb2_grpc.SchemaServiceStub
         return self._stub("tenant", schema_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def servers(self) -> server_service_pb2_grpc.ServerServiceStub:
+        stub = server_service_pb2_grpc.ServerServiceStub
+        return self._stub("tenant", server_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:

@@ -19,8 +19,9 @@ from servicekit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from dataplane.connection_parameters import ConnectionParameters
     from dataplane.directory import TenantDirectory
-    from dataplane.pools import Connection, ConnectionParameters
+    from dataplane.pools import Connection
 
 MANAGEMENT = ""
 _KNOWN_POOLS = 2000
@@ -143,6 +144,7 @@ class Databases:
         server = self._servers.get(parameters.server_id)
         if server is None:
             server = self._servers[parameters.server_id] = DatabaseServer(self._budget)
+        server.resize(min(self._budget, parameters.server_limit or self._budget))
         check = None if tenant_id == MANAGEMENT else _identity_check(tenant_id)
         return Pool(parameters, server, self._application, check)
 

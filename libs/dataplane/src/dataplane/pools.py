@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -22,6 +22,8 @@ from servicekit.errors import DatabaseUnavailable, DomainError, TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from dataplane.connection_parameters import ConnectionParameters
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -45,25 +47,6 @@ _STALE = (
 
 class AccessStale(Exception):
     """The database does not accept these credentials, or accepts no connections (any more)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionParameters:
-    """Where a database is, and how to log in to it.
-
-    `generation` grows when the tenant's state or login changes, not when its server moves.
-    `connection_limit` is how many connections this process may open as this role; `server_id` names
-    the server whose budget they count against.
-    """
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str = field(repr=False)
-    generation: int
-    connection_limit: int
-    server_id: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +73,18 @@ class DatabaseServer:
         self._reaper: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
+    def resize(self, budget: int) -> None:
+        """Change the budget; what is open beyond it is closed once it is idle."""
+        self._free += budget - self._budget
+        self._budget = budget
+        for connection in list(self._idle)[: max(0, -self._free)]:
+            self._evict(connection)
+        for waiter in list(self._waiting):
+            if self._free > 0 and waiter.pool.has_room:
+                self._free -= 1
+                waiter.pool.opened += 1
+                self._hand_over(waiter, None)
+
     async def acquire(self, pool: Pool) -> Connection:
         """Return a connection of a pool: an idle one, a new one, or the next to be released.
 
@@ -102,7 +97,7 @@ class DatabaseServer:
             if not connection.is_closed():
                 return connection
             self._closed(pool)
-        if self._free and pool.has_room:
+        if self._free > 0 and pool.has_room:
             self._free -= 1
             pool.opened += 1
         else:
@@ -122,7 +117,7 @@ class DatabaseServer:
         next_waiter = self._next_waiter(pool)
         if connection.is_closed():
             self._closed(pool)
-        elif connection.is_in_transaction() or pool.retired:
+        elif connection.is_in_transaction() or pool.retired or self._free < 0:
             self.abandon(connection, pool)
         elif next_waiter is None:
             pool.idle.append(connection)
@@ -162,6 +157,9 @@ class DatabaseServer:
     def _closed(self, pool: Pool) -> None:
         """Give the place of a closed connection to a waiter, or back to the budget."""
         pool.opened -= 1
+        if self._free < 0:
+            self._free += 1
+            return
         for waiter in self._waiting:
             if waiter.pool.has_room:
                 waiter.pool.opened += 1

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from dataplane.audit_chainer import AuditChainer
 from dataplane.connection_lease import ConnectionLease
+from dataplane.connection_parameters import ConnectionParameters
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.directory import TenantDirectory
-from dataplane.pools import ConnectionParameters
 from nagaya.tenant.v1 import connection_service_pb2, connection_service_pb2_grpc
 from servicekit.errors import (
     Conflict,
@@ -167,4 +167,5 @@ def _parameters(connection: connection_pb2.Connection) -> ConnectionParameters:
         generation=connection.generation,
         connection_limit=connection.connection_limit,
         server_id=connection.server_id,
+        server_limit=connection.server_connection_limit,
     )

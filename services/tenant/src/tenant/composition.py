@@ -16,6 +16,7 @@ from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.operations import OperationControl
+from tenant.app.servers import Servers
 from tenant.app.startup import Bootstrap, Startup, own_migrations
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
@@ -37,6 +38,7 @@ from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
+from tenant.servicer.servers import ServerServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.anchor_files import AnchorFiles
 from tenant.store.database_servers import DatabaseServers
@@ -171,7 +173,6 @@ def _constructed(
     runner = OperationRunner(management, base.locks, begun, (*backups.sagas, schemas.saga))
     operations = OperationServicer(OperationControl(management, begun, runner), management)
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
-    startup = _startup(base, tenants, watch_cache, schemas.schema)
     anchors = _anchors(config, management, pools)
     bound = bindings(
         TenantServicer(tenants, watch_cache, management),
@@ -180,9 +181,10 @@ def _constructed(
         AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
         operations,
         backups.servicer,
+        _server_servicer(base),
     )
     return Composition(
-        startup=startup,
+        startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
         bindings=bound,
         tenants=tenants,
@@ -225,6 +227,12 @@ def _backup_foundation(
         activation,
         begun,
     )
+
+
+def _server_servicer(base: _Foundation) -> ServerServicer:
+    management = base.management
+    registration = Servers(management, base.locks, base.servers, base.template, base.key_ring)
+    return ServerServicer(registration, management)
 
 
 def _startup(

@@ -22,6 +22,7 @@ GROUPS = {
     "tenant": "Customers, each with a database of its own.",
     "backup": "Backups of tenants: a dump and the files, readable without Nagaya.",
     "operation": "Long pieces of work: creations, purges, moves, backups, exports, rollouts.",
+    "server": "The PostgreSQL servers that tenants' databases are on.",
     "pipeline": "Pipelines: which steps a run goes through, in versions.",
     "prompt": "Prompts: what a step sends to its model, in versions.",
     "run": "Runs: start, watch, look at, cancel.",

@@ -17,7 +17,7 @@ from nagaya_client.client import Client
 from nagaya_client.settings import SERVICES, Settings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from google.protobuf.message import Message
 
@@ -89,6 +89,15 @@ def limit_option(command: Decorated) -> Decorated:
         show_default=True,
         help="How many to show at most.",
     )(command)
+
+
+def labels(given: Iterable[str]) -> dict[str, str]:
+    """Return the labels that `NAME=VALUE` options give."""
+    pairs = [text.partition("=") for text in given]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise click.UsageError(f"{name}{equals}{value} is not NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def choice_of(enum: values.Enum[values.NumberT]) -> click.Choice[str]:

@@ -72,6 +72,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("VERIFIED", "verification"),
         ("EXPIRES", "expire_time"),
     ),
+    "nagaya.tenant.v1.Server": (
+        ("SERVER", "server_id"),
+        ("STATE", "state"),
+        ("HOST", "host"),
+        ("PORT", "port"),
+        ("VERSION", "version"),
+        ("TENANTS", "tenant_count"),
+        ("MOST", "max_tenants"),
+        ("CONNECTIONS", "connection_budget"),
+    ),
     "nagaya.tenant.v1.AuditLog": (
         ("SEQ", "sequence"),
         ("TIME", "create_time"),

@@ -12,7 +12,7 @@ from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.operations import finished, no_wait_option
-from nagaya_client.cli.session import Session, api_command, limit_option
+from nagaya_client.cli.session import Session, api_command, labels, limit_option
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -28,9 +28,20 @@ def group() -> None:
 @click.argument("tenant_id")
 @click.option("--name", help="The name shown to people; the id when absent.")
 @click.option("--request-id", help="The key of this creation: repeat it to finish one.")
+@click.option(
+    "--on",
+    "server_labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A label that the server must have, such as region=eu; server=ID names one.",
+)
 @api_command
 async def create(
-    session: Session, tenant_id: str, name: str | None, request_id: str | None
+    session: Session,
+    tenant_id: str,
+    name: str | None,
+    request_id: str | None,
+    server_labels: tuple[str, ...],
 ) -> Message:
     """Create a tenant, with its database, its roles and every table."""
     return await session.client.tenants.CreateTenant(
@@ -38,6 +49,7 @@ async def create(
             tenant_id=tenant_id,
             name=name or tenant_id,
             request_id=request_id or str(uuid.uuid4()),
+            server_labels=labels(server_labels),
         )
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataplane.pools import ConnectionParameters
+from dataplane.connection_parameters import ConnectionParameters
+from tenant.domain.databases import SERVICES
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationsUnpublished, TenantBehind, TenantNotFound, TenantNotReady
 from tenant.store import credentials, published_migrations, schema_states, servers, tenants
@@ -82,7 +83,7 @@ class ConnectionResolver:
         password: str,
         connection_limit: int,
     ) -> ConnectionParameters:
-        host, port = await servers.host_and_port(connection, tenant.server_id)
+        host, port, budget = await servers.endpoint(connection, tenant.server_id)
         return ConnectionParameters(
             host=host,
             port=port,
@@ -92,12 +93,14 @@ class ConnectionResolver:
             generation=tenant.generation,
             connection_limit=connection_limit,
             server_id=tenant.server_id,
+            server_limit=self._server_share(budget),
         )
 
     async def _management_parameters(
         self, connection: Connection, service: str
     ) -> ConnectionParameters:
         found = (await credentials.of_management(connection, self._key_ring))[service]
+        _, _, budget = await servers.endpoint(connection, self._server.server_id)
         return ConnectionParameters(
             host=self._server.host,
             port=self._server.port,
@@ -107,7 +110,12 @@ class ConnectionResolver:
             generation=0,
             connection_limit=self._share(found.connection_limit),
             server_id=self._server.server_id,
+            server_limit=self._server_share(budget),
         )
+
+    def _server_share(self, budget: int) -> int:
+        """Return how many connections one process of a service may open to a server; 0 for any."""
+        return max(1, budget // (self._processes * len(SERVICES))) if budget else 0
 
     def _share(self, connection_limit: int) -> int:
         """Return how many of a role's connections one process may open."""

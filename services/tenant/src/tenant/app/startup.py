@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from dataplane.connection_parameters import ConnectionParameters
 from dataplane.databases import MANAGEMENT
 from dataplane.migrations import read_migrations
-from dataplane.pools import ConnectionParameters
 from servicekit.call import acting_as
 from servicekit.errors import StartRefused
 from servicekit.identity import workload_principal
@@ -15,6 +15,7 @@ from servicekit.retries import Backoff, RetryLog, retry
 from tenant.domain.databases import SERVICES, template_database
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.passwords import new_password, scram_verifier
+from tenant.domain.servers import OLDEST_VERSION
 from tenant.errors import MigrationFailed, ServerUnavailable
 from tenant.provisioning import CREATING, OPERATION
 from tenant.store import (
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from tenant.store.credentials import Credential
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.server import ProvisionedServer
-
-OLDEST_SERVER = 18
-"""The oldest version of PostgreSQL that has what the service uses."""
 
 _BACKOFF = Backoff(0.1, 0.5)
 # Of all replicas of the tenant service together, to the management database.
@@ -157,10 +155,10 @@ class Bootstrap:
 
     async def _check_provisioner(self, connection: Connection) -> None:
         version = connection.get_server_version().major
-        if version < OLDEST_SERVER:
+        if version < OLDEST_VERSION:
             raise ServerTooOld(
                 f"{self._server.host}:{self._server.port} is PostgreSQL {version}, "
-                f"and {OLDEST_SERVER} or later is needed"
+                f"and {OLDEST_VERSION} or later is needed"
             )
         missing = await roles.missing_attributes(connection)
         if missing:

@@ -14,6 +14,10 @@ MAIN = "main"
 """The server of the management database, whose address is NAGAYA_PG_URL."""
 
 
+OLDEST_VERSION = 18
+"""The oldest version of PostgreSQL that has what the service uses."""
+
+
 class ServerState(StrEnum):
     """The column `db_servers.state`."""
 
@@ -27,10 +31,13 @@ class ServerCheck:
     """One thing that was looked at when a server was registered."""
 
     name: str
-    passed: bool
     consequence: str = ""
-    """What does not work, or is less safe, because it is absent."""
+    """What does not work, or is less safe, because it is absent; empty when it is there."""
     remedy: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.consequence
 
 
 @dataclass(frozen=True, slots=True)

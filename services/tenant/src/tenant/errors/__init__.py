@@ -2,7 +2,8 @@
 
 DomainError
 ├── InvalidInput
-│   └── MigrationInvalid
+│   ├── MigrationInvalid
+│   └── ServerAddressInvalid
 ├── NotFound
 │   ├── OperationNotFound
 │   ├── ServerNotFound
@@ -19,6 +20,7 @@ DomainError
 │   ├── OperationFailed
 │   ├── OperationNotCancellable
 │   ├── OperationNotResumable
+│   ├── ServerUnsuitable
 │   ├── TenantBehind
 │   ├── TenantBusy
 │   └── TenantNotReady
@@ -50,6 +52,16 @@ class MigrationInvalid(InvalidInput):
 
     def __init__(self, problem: str, number: int, line: int = 0) -> None:
         super().__init__(problem, number=str(number), line=str(line))
+
+
+class ServerAddressInvalid(InvalidInput):
+    """The address of a database server cannot be one, is missing, or may not be given."""
+
+    reason = "ERROR_REASON_SERVER_ADDRESS_INVALID"
+    hint = "Give postgresql://role:password@host:port/database: a provisioner, its own database."
+
+    def __init__(self, server_id: str, problem: str) -> None:
+        super().__init__(f"the address of {server_id}: {problem}", server_id=server_id)
 
 
 class ServerNotFound(NotFound):
@@ -142,6 +154,20 @@ class NoServerFree(Conflict):
         said = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         asked = f" with the labels {said}" if said else ""
         super().__init__(f"no database server{asked} has room for a tenant", labels=said)
+
+
+class ServerUnsuitable(Conflict):
+    """A database server lacks what tenants need; `check` names it."""
+
+    reason = "ERROR_REASON_SERVER_UNSUITABLE"
+    hint = "Nothing was left on the server; docs/tenant/servers.md lists what a server needs."
+
+    def __init__(self, server_id: str, check: str, problem: str) -> None:
+        super().__init__(
+            f"the server {server_id} cannot hold tenants: {problem}",
+            server_id=server_id,
+            check=check,
+        )
 
 
 class TenantBehind(Conflict):

@@ -11,6 +11,7 @@ from nagaya.tenant.v1 import (
     connection_service_pb2_grpc,
     operation_service_pb2_grpc,
     schema_service_pb2_grpc,
+    server_service_pb2_grpc,
     tenant_service_pb2_grpc,
 )
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tenant.servicer.connections import ConnectionServicer
     from tenant.servicer.operations import OperationServicer
     from tenant.servicer.schema import SchemaServicer
+    from tenant.servicer.servers import ServerServicer
     from tenant.servicer.tenants import TenantServicer
 
 _REQUEST_BYTES = {"SchemaService": 16 << 20}
@@ -33,6 +35,7 @@ def bindings(
     audit: AuditServicer,
     operations: OperationServicer,
     backups: BackupServicer,
+    servers: ServerServicer,
 ) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
     servicers = {
@@ -47,6 +50,7 @@ def bindings(
             operation_service_pb2_grpc.add_OperationServiceServicer_to_server,
             operations,
         ),
+        "ServerService": (server_service_pb2_grpc.add_ServerServiceServicer_to_server, servers),
         "BackupService": (backup_service_pb2_grpc.add_BackupServiceServicer_to_server, backups),
     }
     return [

@@ -35,7 +35,9 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     async def CreateTenant(
         self, request: pb.CreateTenantRequest, context: Context
     ) -> pb.CreateTenantResponse:
-        tenant = await self._tenants.create(request.tenant_id, request.request_id, request.name)
+        tenant = await self._tenants.create(
+            request.tenant_id, request.request_id, request.name, dict(request.server_labels)
+        )
         return pb.CreateTenantResponse(tenant=wire.tenant(tenant))
 
     async def GetTenant(

@@ -126,6 +126,16 @@ async def drop(connection: Connection, database: Database) -> None:
     await connection.execute(f"DROP ROLE IF EXISTS {names(database.roles)}")
 
 
+async def drop_manager(connection: Connection, manager: str) -> None:
+    """Drop a manager role that manages nothing any more."""
+    await connection.execute(f'DROP ROLE IF EXISTS "{manager}"')
+
+
+async def leave_group(connection: Connection, database: Database, role: str) -> None:
+    """Make a role no member of a database's group any more: it may connect there no longer."""
+    await connection.execute(f'REVOKE "{database.group}" FROM "{role}"')
+
+
 async def all_exist(connection: Connection, database: Database) -> bool:
     """Return whether every role of a database exists."""
     found = await connection.fetchval(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dataplane.connection_parameters import ConnectionParameters
 from dataplane.databases import Databases
-from dataplane.pools import ConnectionParameters
 from dataplane.tenants import ManagementPool
 from servicekit.errors import DatabaseUnavailable
 from tenant.domain.databases import Database
@@ -110,6 +110,27 @@ class ProvisionedServer:
                 },
             )
             raise ServerUnavailable(self.server_id) from error
+
+    async def try_login(self, database: str, role: str, password: str) -> str:
+        """Return the SQLSTATE with which the server refuses a login; empty if it does not.
+
+        Raises ServerUnavailable.
+        """
+        try:
+            connection = await asyncpg.connect(
+                host=self.host,
+                port=self.port,
+                database=database,
+                user=role,
+                password=password,
+                timeout=_LOGIN_SECONDS,
+            )
+        except asyncpg.PostgresError as error:
+            return error.sqlstate or "XX000"
+        except Exception as error:  # sockets, the protocol and the loop have many ways to fail
+            raise ServerUnavailable(self.server_id) from error
+        connection.terminate()
+        return ""
 
     def close(self) -> None:
         """Close the provisioner's connections."""

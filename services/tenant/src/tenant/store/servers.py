@@ -150,12 +150,20 @@ async def choose(connection: Connection, labels: Mapping[str, str]) -> str | Non
     return await connection.fetchval(_CHOICE, json.dumps(dict(labels)))
 
 
-async def host_and_port(connection: Connection, server_id: str) -> tuple[str, int]:
-    """Return where clients connect to a server. Raises LookupError."""
-    row = await connection.fetchrow("SELECT host, port FROM db_servers WHERE id = $1", server_id)
+async def endpoint(connection: Connection, server_id: str) -> tuple[str, int, int]:
+    """Return where clients connect to a server, and its connection budget. Raises LookupError."""
+    row = await connection.fetchrow(
+        "SELECT host, port, connection_budget FROM db_servers WHERE id = $1", server_id
+    )
     if row is None:
         raise LookupError(f"no database server {server_id} is registered")
-    return row["host"], row["port"]
+    return row["host"], row["port"], row["connection_budget"]
+
+
+async def host_and_port(connection: Connection, server_id: str) -> tuple[str, int]:
+    """Return where clients connect to a server. Raises LookupError."""
+    host, port, _ = await endpoint(connection, server_id)
+    return host, port
 
 
 async def generation(connection: Connection, server_id: str) -> int | None:
@@ -195,7 +203,10 @@ def _server(row: asyncpg.Record) -> Server:
         max_tenants=row["max_tenants"],
         connection_budget=row["connection_budget"],
         version=row["version"],
-        checks=tuple(ServerCheck(*check) for check in json.loads(row["checks"])),
+        checks=tuple(
+            ServerCheck(name, consequence, remedy)
+            for name, _, consequence, remedy in json.loads(row["checks"])
+        ),
         tenant_count=row["tenant_count"],
         create_time=row["created_at"],
         update_time=row["updated_at"],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dataplane import paging
-    from dataplane.pools import ConnectionParameters
+    from dataplane.connection_parameters import ConnectionParameters
     from tenant.domain.audit import AuditLog, SignedAnchor, Verification
     from tenant.domain.schema import Publication, SchemaStatus
     from tenant.domain.tenants import Tenant
@@ -72,6 +72,7 @@ def connection(parameters: ConnectionParameters) -> connection_pb2.Connection:
         generation=parameters.generation,
         connection_limit=parameters.connection_limit,
         server_id=parameters.server_id,
+        server_connection_limit=parameters.server_limit,
     )
 
 

@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The rollout is done or cancelled. `rollout_id` names it, `state` tells which."""
     ERROR_REASON_ROLLOUT_PAUSED: _ErrorReason.ValueType  # 45
     """The rollout is paused. `rollout_id` names it, `failed` tells how many tenants have failed."""
+    ERROR_REASON_SERVER_ADDRESS_INVALID: _ErrorReason.ValueType  # 12
+    """The address of a server is malformed, missing, or may not be given. `server_id` names the server."""
+    ERROR_REASON_SERVER_UNSUITABLE: _ErrorReason.ValueType  # 13
+    """A server lacks what tenants need. `server_id` names the server, `check` what is absent."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -154,4 +158,8 @@ ERROR_REASON_ROLLOUT_ENDED: ErrorReason.ValueType  # 44
 """The rollout is done or cancelled. `rollout_id` names it, `state` tells which."""
 ERROR_REASON_ROLLOUT_PAUSED: ErrorReason.ValueType  # 45
 """The rollout is paused. `rollout_id` names it, `failed` tells how many tenants have failed."""
+ERROR_REASON_SERVER_ADDRESS_INVALID: ErrorReason.ValueType  # 12
+"""The address of a server is malformed, missing, or may not be given. `server_id` names the server."""
+ERROR_REASON_SERVER_UNSUITABLE: ErrorReason.ValueType  # 13
+"""A server lacks what tenants need. `server_id` names the server, `check` what is absent."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,25 +23,51 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class CreateTenantRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ServerLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TENANT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    SERVER_LABELS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The id of the new tenant: 3 to 40 lower-case letters, digits and hyphens, beginning with a letter."""
     request_id: _builtins.str
     """The caller's key for this creation."""
     name: _builtins.str
     """The name shown to people."""
+    @_builtins.property
+    def server_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the database's server must have, such as `region: eu`; `server: <id>` names one. Of those that fit, the one with the most free places is taken."""
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
+        server_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "server_labels", b"server_labels", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,7 @@ class TenantServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: no active server has the labels that are asked for, and room.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

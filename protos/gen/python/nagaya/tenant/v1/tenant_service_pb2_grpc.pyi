@@ -29,6 +29,7 @@ class TenantServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
     - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+    - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: no active server has the labels that are asked for, and room.
     - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
     """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
@@ -87,6 +88,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: no active server has the labels that are asked for, and room.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
         """
 

@@ -1,0 +1,159 @@
+"""Registration and draining of database servers."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from dataplane import audit
+from servicekit.errors import DomainError
+from tenant.app import server_inspection
+from tenant.config import ProvisionerAddress
+from tenant.domain.servers import MAIN, ServerState
+from tenant.errors import ServerAddressInvalid, ServerNotFound, ServerUnsuitable
+from tenant.store import servers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from dataplane.pools import Connection
+    from dataplane.tenants import ManagementPool
+    from tenant.domain.encryption import KeyRing
+    from tenant.domain.servers import Server, ServerFacts, ServerSettings
+    from tenant.rollout.template import TemplateDatabase
+    from tenant.store.database_servers import DatabaseServers
+    from tenant.store.locks import AdvisoryLocks
+    from tenant.store.server import ProvisionedServer
+
+_log = logging.getLogger(__name__)
+
+
+class Servers:
+    """Registers and drains database servers, each under its advisory lock."""
+
+    def __init__(
+        self,
+        management: ManagementPool,
+        locks: AdvisoryLocks,
+        known: DatabaseServers,
+        template: TemplateDatabase,
+        key_ring: KeyRing,
+    ) -> None:
+        self._management = management
+        self._locks = locks
+        self._known = known
+        self._template = template
+        self._key_ring = key_ring
+
+    async def register(self, server_id: str, url: str, wanted: ServerSettings) -> Server:
+        """Register a server, or replace what is registered of it. An empty `url` keeps the address.
+
+        Raises ServerAddressInvalid, ServerUnsuitable and ServerUnavailable.
+        """
+        async with self._locks.holding(f"server/{server_id}") as connection:
+            known = await servers.find(connection, server_id)
+            address = _address(server_id, url, known)
+            async with self._server(server_id, address) as server:
+                found = await server_inspection.inspect(server)
+                await self._check_cluster(connection, server_id, known, found)
+                if server_id != MAIN:
+                    await self._template.prepare(server)
+            registered = await self._save(connection, server_id, address, wanted, found)
+        await self._make_template(server_id)
+        return registered
+
+    async def drain(self, server_id: str, state: ServerState) -> Server:
+        """Let a server get no more tenants, or get them again. Raises ServerNotFound."""
+        async with self._management.transaction() as connection:
+            if await servers.set_state(connection, server_id, state):
+                details = {"state": state.value}
+                await audit.append(connection, "server.drain", "server", server_id, details)
+            server = await servers.find(connection, server_id)
+        if server is None:
+            raise ServerNotFound(server_id)
+        return server
+
+    @asynccontextmanager
+    async def _server(
+        self, server_id: str, address: ProvisionerAddress | None
+    ) -> AsyncGenerator[ProvisionedServer]:
+        """Have a server for the block: at a new address, or at the one that is registered."""
+        if address is None:
+            yield await self._known.of(server_id)
+            return
+        server = self._known.at(server_id, address)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    async def _check_cluster(
+        self, connection: Connection, server_id: str, known: Server | None, found: ServerFacts
+    ) -> None:
+        same = await servers.same_cluster(connection, server_id, found.system_identifier)
+        if same is not None:
+            raise ServerUnsuitable(server_id, "cluster", f"it is the same as the server {same}")
+        before = await servers.system_identifier(connection, server_id)
+        if known is not None and known.tenant_count and before not in ("", found.system_identifier):
+            raise ServerUnsuitable(
+                server_id,
+                "cluster",
+                f"it is not the one that has the {known.tenant_count} tenants of {server_id}",
+            )
+
+    async def _save(
+        self,
+        connection: Connection,
+        server_id: str,
+        address: ProvisionerAddress | None,
+        wanted: ServerSettings,
+        found: ServerFacts,
+    ) -> Server:
+        async with connection.transaction():
+            if address is not None:
+                await servers.set_address(connection, self._key_ring, server_id, address)
+            await servers.describe(connection, server_id, wanted, found)
+            registered = await servers.find(connection, server_id)
+            if registered is None:
+                raise ServerNotFound(server_id)
+            details = {
+                "address": f"{registered.host}:{registered.port}",
+                "labels": dict(wanted.labels),
+                "max_tenants": wanted.max_tenants,
+                "connection_budget": wanted.connection_budget,
+                "absent": [check.name for check in found.checks if not check.passed],
+            }
+            await audit.append(connection, "server.register", "server", server_id, details)
+        return registered
+
+    async def _make_template(self, server_id: str) -> None:
+        """Make the template that creations on the server copy; they only take longer without."""
+        try:
+            await self._template.refresh_on(await self._known.of(server_id))
+        except DomainError as error:
+            _log.warning(
+                "a new server has no template database yet",
+                extra={
+                    "event": "template_database.server_unavailable",
+                    "server_id": server_id,
+                    "why": error.message,
+                },
+            )
+
+
+def _address(server_id: str, url: str, known: Server | None) -> ProvisionerAddress | None:
+    """Return the new address; None where it stays. Raises ServerAddressInvalid."""
+    if not url:
+        if known is None:
+            raise ServerAddressInvalid(server_id, "a new server needs an address")
+        return None
+    if server_id == MAIN:
+        raise ServerAddressInvalid(server_id, "the address of main is the setting NAGAYA_PG_URL")
+    try:
+        address = ProvisionerAddress.parse(url)
+    except ValueError as error:
+        raise ServerAddressInvalid(server_id, str(error)) from None
+    if not address.database or not address.password:
+        raise ServerAddressInvalid(server_id, "it names no database, or no password")
+    return address
