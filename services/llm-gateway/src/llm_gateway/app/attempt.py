@@ -92,6 +92,8 @@ async def send_attempt(
             result = replace(result, provider_error=provider_error)
         outcome = AttemptSucceeded(reply, result)
         in_flight.reply = reply
+    finally:
+        in_flight.estimate = None  # it refers to the call, which would be left to the collector
     in_flight.result = outcome.result
     _report(prepared, outcome, begun)
     return outcome
@@ -168,6 +170,9 @@ def _report(
     prepared: PreparedCall, outcome: AttemptSucceeded | AttemptFailed, begun: datetime
 ) -> None:
     """Log a failed attempt, and put either into a span; never a prompt or a reply."""
+    tracer, failed = telemetry.tracer(), isinstance(outcome, AttemptFailed)
+    if tracer is None and not failed:
+        return
     result, resolution = outcome.result, prepared.route.resolution
     attributes: dict[str, str | int] = {
         "gen_ai.provider.name": resolution.provider_id,
@@ -183,8 +188,8 @@ def _report(
             "an attempt failed",
             extra={"event": "llm_call.attempt_failed", **attributes, "why": result.error},
         )
-    tracer, call = telemetry.tracer(), current_call()
     if tracer is not None:
+        call = current_call()
         parent = telemetry.context_of(None if call is None else call.traceparent)
         span = tracer.start_span(
             f"chat {resolution.model_name}",

@@ -45,7 +45,7 @@ class ProviderError:
         return cls(code, kind, param, message[:_READ_CHARACTERS])
 
     def __bool__(self) -> bool:
-        return self != ProviderError()
+        return bool(self.code or self.type or self.param or self.message)
 
     def scrubbed(self, keys: Iterable[str], texts: Iterable[str]) -> ProviderError:
         """Return what may be stored and shown.

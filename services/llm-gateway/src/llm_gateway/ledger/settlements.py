@@ -106,6 +106,8 @@ class Settlements:
 def _settled(first: FirstSettlement, row: asyncpg.Record) -> LlmCall:
     """Return a call as the ledger holds it now."""
     request, resolution, result = first.request, first.resolution, first.settlement.result
+    if resolution.price_id != result.price_id:
+        resolution = replace(resolution, price_id=result.price_id)
     attempt = CallAttempt(
         number=first.settlement.attempt,
         state=result.state,
@@ -127,7 +129,7 @@ def _settled(first: FirstSettlement, row: asyncpg.Record) -> LlmCall:
         lease_owner=None,
         lease_live=False,
         request_digest=request.digest,
-        resolution=replace(resolution, price_id=result.price_id),
+        resolution=resolution,
         usage=result.usage,
         cost_micro_usd=result.cost_micro_usd,
         output=first.settlement.output,
