@@ -62,9 +62,8 @@ async def send_attempt(
     """Send one request, while the call's lease lasts, and receive its reply to the end."""
     begun = now()
     name = f"{in_flight.request.key}/{number}"
-    sent = prepared.client.request(prepared.prompt, name, lambda: in_flight.holds_lease)
-    in_flight.begin_attempt(number)
-    in_flight.estimate = lambda: _estimate(in_flight, prepared, sent, begun)
+    sent = prepared.client.request(prepared.prompt, name, in_flight.holds_lease)
+    in_flight.begin_attempt(number, lambda: _estimate(in_flight, prepared, sent, begun))
     try:
         async with aclosing(sent.texts()) as texts:
             async for text in texts:

@@ -82,7 +82,7 @@ class InFlightCall:
         self.body: bytes | None = None
         """The reply that settled the call, where this process received it."""
         self.estimate: Callable[[], tuple[Usage, int]] | None = None
-        """Returns what the attempt has used and cost so far; None before the first."""
+        """Returns what the attempt has used and cost so far; None where none is in flight."""
         self.task: asyncio.Task[LlmCall]
         self._pieces: list[str] = []
         self._offsets: list[int] = []
@@ -100,9 +100,8 @@ class InFlightCall:
             return None
         return AttemptUsage(self.call_id, self.attempt, *self.estimate())
 
-    @property
     def holds_lease(self) -> bool:
-        """Whether the lease lasts, so that no other process may have taken the call over."""
+        """Return whether the lease lasts, so that no other process may have taken the call over."""
         return time.monotonic() < self.lease_until
 
     def extend_lease(self, asked_at: float) -> None:
@@ -128,9 +127,11 @@ class InFlightCall:
         if time.monotonic() > self.deadline - ANSWER_SECONDS:
             raise CallInFlight
 
-    def begin_attempt(self, number: int) -> None:
+    def begin_attempt(
+        self, number: int, estimate: Callable[[], tuple[Usage, int]] | None = None
+    ) -> None:
         """Begin to receive an attempt's text; the text of an earlier one is void."""
-        self.attempt, self.has_sent = number, True
+        self.attempt, self.has_sent, self.estimate = number, True, estimate
         self._pieces, self._offsets, self._length = [], [], 0
         self._notify()
 

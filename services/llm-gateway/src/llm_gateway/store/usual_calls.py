@@ -1,14 +1,15 @@
-"""The usual beginning and the usual end of calls: one statement each, for many calls at once.
+"""The usual beginning and the usual end of calls: one statement each, for one call or for many.
 
-A statement does what is usual, or nothing for a call: then the transactions of `ledger` decide. Of
-several rows it locks keys in their order and calls by id, and the head of the audit log last, so
-that no two statements wait for each other.
+For one call a statement takes values, for many arrays of them: with arrays a single call costs a
+fifth more. A statement does what is usual, or nothing for a call: then the transactions of `ledger`
+decide. Of several rows it locks keys in their order and calls by id, and the head of the audit log
+last, so that no two statements wait for each other.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_gateway.domain.usage import USAGE_FIELDS
 from llm_gateway.store.attempts import COUNTS, NOTE_CHARACTERS
@@ -16,24 +17,59 @@ from llm_gateway.store.calls import KEY, RESOLUTION, key_values
 from llm_gateway.store.transitions import resolution_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import asyncpg
 
     from dataplane.pools import Connection
     from llm_gateway.domain.ledger_entries import FirstSettlement, NewCall
 
+_NEW = {
+    **dict(zip(KEY.split(", "), ("uuid", "text", "int", "int", "int"), strict=True)),
+    **dict.fromkeys(("request_digest", "lease_owner", *RESOLUTION.split(", ")), "text"),
+    "catalog_version": "bigint",
+    "user_id": "text",
+    **dict.fromkeys(("tokens", "micro_usd"), "bigint"),
+    **dict.fromkeys(("override_provider", "override_class"), "text"),
+}
+"""The parameters of a reservation, $1 and so on, with their types."""
+_ENDED = {
+    "call_id": "bigint",
+    **dict.fromkeys(("lease_owner", "price_id"), "text"),
+    "http_status": "int",
+    "provider_request_id": "text",
+    "estimated": "bool",
+    **dict.fromkeys(("note", "finish_reason", "output_digest", "summary", "settled_by"), "text"),
+    **dict.fromkeys(COUNTS, "bigint"),
+    "body": "bytea",
+}
+"""The parameters of a settlement."""
+_NOT_GIVEN = ("lease_owner", "body")
+"""Those that a settlement uses outside of `given`: what is in there is copied."""
+
+
+def _row(parameters: Mapping[str, str], without: Collection[str] = ()) -> str:
+    """Return a query of one row, whose columns are the parameters."""
+    columns = [
+        f"${number}::{kind} AS {name}"
+        for number, (name, kind) in enumerate(parameters.items(), 1)
+        if name not in without
+    ]
+    return f"SELECT {', '.join(columns)}"
+
+
+def _rows(parameters: Mapping[str, str], without: Collection[str] = ()) -> str:
+    """Return a query of many rows, whose columns are arrays in the parameters."""
+    arrays = {
+        name: f"${number}::{kind}[]"
+        for number, (name, kind) in enumerate(parameters.items(), 1)
+        if name not in without
+    }
+    return f"SELECT * FROM unnest({', '.join(arrays.values())}) AS given ({', '.join(arrays)})"
+
+
 _RESERVE = f"""
-    WITH given AS (
-        SELECT * FROM unnest(
-            $1::uuid[], $2::text[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
-            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-            $14::bigint[], $15::text[], $16::bigint[], $17::bigint[], $18::text[], $19::text[]
-        ) AS given (
-            {KEY}, request_digest, lease_owner, {RESOLUTION}, user_id, tokens, micro_usd,
-            override_provider, override_class
-        )
-    ),
+    WITH given AS ({{given}}),
     -- nothing where the key is taken, or the tenant's override is another by now
     reserved AS (
         INSERT INTO llm_calls (
@@ -60,23 +96,15 @@ _RESERVE = f"""
     )
     SELECT id, lease_owner FROM reserved
 """
+_RESERVE_ONE, _RESERVE_MANY = (_RESERVE.format(given=each(_NEW)) for each in (_row, _rows))
 
 _SETTLE = f"""
-    WITH given AS (
-        SELECT * FROM unnest(
-            $1::bigint[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::text[], $8::text[],
-            $9::text[], $10::text[], $11::text[],
-            $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]
-        ) AS given (
-            call_id, price_id, http_status, provider_request_id, estimated, note, finish_reason,
-            output_digest, summary, settled_by, {", ".join(COUNTS)}
-        )
-    ),
+    WITH given AS ({{given}}),
     -- locks the calls' rows first, as every transaction does; one that is locked by another is left
     -- out, so that it delays no other call; a lease owner has one call
     held AS (
         SELECT id, model_id, format('%s/%s/%s-%s/%s', {KEY}) AS key FROM llm_calls
-         WHERE id = ANY($1) AND state = 'dispatched' AND lease_owner = ANY($2)
+         WHERE {{held}} AND state = 'dispatched'
          ORDER BY id
            FOR UPDATE SKIP LOCKED
     ),
@@ -104,8 +132,7 @@ _SETTLE = f"""
     stored AS (
         INSERT INTO llm_call_replies (call_id, attempt, body)
         SELECT call_id, 1, body
-          FROM held JOIN unnest($1::bigint[], $18::bytea[]) AS replies (call_id, body)
-               ON replies.call_id = held.id
+          FROM held JOIN {{replies}} AS replies (call_id, body) ON replies.call_id = held.id
         RETURNING call_id
     ),
     -- not before all rows are locked: until its own migration the audit log locks its head
@@ -125,6 +152,16 @@ _SETTLE = f"""
       JOIN stored ON stored.call_id = settled.id
       JOIN noted ON noted.id = settled.id
 """
+_SETTLE_ONE = _SETTLE.format(
+    given=_row(_ENDED, _NOT_GIVEN),
+    held="id = $1 AND lease_owner = $2",
+    replies="(SELECT $1, $18::bytea)",
+)
+_SETTLE_MANY = _SETTLE.format(
+    given=_rows(_ENDED, _NOT_GIVEN),
+    held="id = ANY($1) AND lease_owner = ANY($2)",
+    replies="unnest($1, $18::bytea[])",
+)
 
 
 async def reserve(connection: Connection, calls: Sequence[NewCall]) -> list[int | None]:
@@ -149,8 +186,7 @@ async def reserve(connection: Connection, calls: Sequence[NewCall]) -> list[int 
     ]
     lease = calls[0].lease
     reserved = await connection.fetch(
-        _RESERVE,
-        *map(list, zip(*rows, strict=True)),
+        *_statement(_RESERVE_ONE, _RESERVE_MANY, rows),
         lease.endpoint,
         timedelta(seconds=lease.seconds),
     )
@@ -187,6 +223,13 @@ async def settle(
         )
         for each in settlements
     ]
-    settled = await connection.fetch(_SETTLE, *map(list, zip(*rows, strict=True)))
+    settled = await connection.fetch(*_statement(_SETTLE_ONE, _SETTLE_MANY, rows))
     found = {row["id"]: row for row in settled}
     return [found.get(each.call_id) for each in settlements]
+
+
+def _statement(one: str, many: str, rows: Sequence[tuple[object, ...]]) -> tuple[Any, ...]:
+    """Return the statement for so many rows, and its first parameters."""
+    if len(rows) == 1:
+        return one, *rows[0]
+    return many, *map(list, zip(*rows, strict=True))
