@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tenant.errors.backups import BackupProgramCutOff, BackupProgramFailed
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK_WAIT = "30s"
+_THREADS = 16  # a program takes two for a moment, then one
 _LOCALE = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 _CONNECTION_LOST = re.compile(
     r"connection to server|server closed the connection|terminating connection"
@@ -47,6 +51,7 @@ class DumpPrograms:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._threads = ThreadPoolExecutor(_THREADS, "pg_dump")
 
     async def dump(self, login: DumpLogin, snapshot_id: str, target: Path) -> None:
         """Write what an exported snapshot sees into `target`."""
@@ -97,26 +102,36 @@ class DumpPrograms:
     async def _run(self, program: str, *arguments: str, login: DumpLogin | None = None) -> str:
         """Run a program to its end, or kill it when the task is cancelled; return its output."""
         path = str(self._folder / program) if self._folder is not None else program
+        loop = asyncio.get_running_loop()
+        start = partial(_start, [path, *arguments], _LOCALE | (_variables(login) if login else {}))
         try:
-            process = await asyncio.create_subprocess_exec(
-                path,
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=_LOCALE if login is None else _LOCALE | _variables(login),
-            )
+            process = await loop.run_in_executor(self._threads, start)
         except OSError as error:
             raise BackupProgramFailed(program, f"cannot be started ({error.strerror})") from None
+        ending = loop.run_in_executor(self._threads, process.communicate)
         try:
-            output, complaints = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            output, complaints = await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            process.kill()
+            await asyncio.wait((ending,))
+            raise
         if process.returncode != 0:
             raise _failure(program, process.returncode, complaints.decode(errors="replace"))
         return output.decode()
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program by vfork.
+
+    uvloop starts programs by fork, and then gRPC's handlers of forks crash some of the children.
+    """
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
 
 
 def _variables(login: DumpLogin) -> dict[str, str]:
