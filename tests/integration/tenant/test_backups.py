@@ -205,8 +205,10 @@ async def test_a_damaged_backup_is_found_and_never_restored(
 
     verified = await stack.verify(tenant_id, backup_id)
     restored = await stack.restore(tenant_id, backup_id)
-    copied = await stack.restore(tenant_id, backup_id, f"copy-{uuid.uuid4().hex[:8]}")
+    copy_id = f"copy-{uuid.uuid4().hex[:8]}"
+    copied = await stack.restore(tenant_id, backup_id, copy_id)
 
+    assert stack.stored(copy_id) == {}
     for operation in (verified, restored, copied):
         assert operation.state is OperationState.FAILED
         assert operation.reason == "ERROR_REASON_BACKUP_DAMAGED", operation.message

@@ -93,7 +93,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
         base.key_ring,
         config.connections_per_role,
     )
-    copying = TenantCopying(loading, new_tenants)
+    copying = TenantCopying(loading, new_tenants, objects)
     in_place = RestorationInPlace(loading, base.provisioning)
     backups = Backups(base.management, begun, new_tenants, configured=settings.configured)
     deletion = BackupDeletion(base.management, base.locks, files)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tenant.app.new_tenants import NewTenants
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
+    from tenant.peers.objects import TenantObjects
     from tenant.store.locks import AdvisoryLocks
 
     Notes = Mapping[str, object]
@@ -34,9 +35,11 @@ class TenantCopying:
         self,
         loading: BackupLoading,
         new_tenants: NewTenants,
+        objects: TenantObjects,
     ) -> None:
         self._loading = loading
         self._new_tenants = new_tenants
+        self._objects = objects
 
     async def check(self, connection: Connection, operation: Operation) -> None:
         """Verify that the backup can be restored."""
@@ -85,6 +88,7 @@ class TenantCopying:
         tenant = await tenants.find(connection, operation.tenant_id)
         if tenant is None or tenant.state is not TenantState.CREATING:
             return
+        await self._objects.remove_all(tenant.tenant_id)
         await self._loading.end_sessions(tenant.server_id, tenant.database)
         await self._new_tenants.remove(connection, tenant)
 

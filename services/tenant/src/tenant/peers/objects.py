@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nagaya.tenant_data.v1 import (
+    tenant_data_service_pb2_grpc,
+    tenant_export_service_pb2_grpc,
+)
 from nagaya.tenant_data.v1 import tenant_export_service_pb2 as pb
-from nagaya.tenant_data.v1 import tenant_export_service_pb2_grpc
+from nagaya.tenant_data.v1.tenant_data_service_pb2 import PurgeTenantDataRequest
 from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError
 from tenant.domain.backups import TenantObject
@@ -68,6 +72,16 @@ class TenantObjects:
                 raise failures[0] from None
             raise
         return response.object_count
+
+    async def remove_all(self, tenant_id: str) -> None:
+        """Remove all objects of a tenant that never became active."""
+        if self._channel is None:
+            raise BackupsNotConfigured
+        stub = tenant_data_service_pb2_grpc.TenantDataServiceStub(self._channel)
+        with on_behalf_of(tenant_id):
+            removing = stub.PurgeTenantData(PurgeTenantDataRequest(tenant_id=tenant_id))
+        async for _ in removing:
+            pass
 
     def _stub(self) -> tenant_export_service_pb2_grpc.TenantExportServiceStub:
         if self._channel is None:
