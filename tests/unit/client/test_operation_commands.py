@@ -36,14 +36,9 @@ def watched(*changes: operation_pb2.Operation) -> list[object]:
     return [operation_service_pb2.WatchOperationResponse(operation=change) for change in changes]
 
 
-def get(found: operation_pb2.Operation) -> operation_service_pb2.GetOperationResponse:
-    return operation_service_pb2.GetOperationResponse(operation=found)
-
-
 def test_watch_shows_each_change_and_the_end(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     progress = operation_pb2.OperationProgress(done=1200, total=5000, unit="objects")
     done = operation(operation_pb2.OPERATION_STATE_DONE, result={"certificate_id": "c1"})
-    api.on("GetOperation", get(operation()))
     api.on("WatchOperation", watched(operation(step="close", progress=progress), done))
 
     assert run(["operation", "watch", ID]) == 0
@@ -58,7 +53,6 @@ def test_a_failure_is_shown_with_the_command_that_resumes(
 ) -> None:
     error = operation_pb2.OperationError(reason="ERROR_REASON_X", message="no. Do else.")
     failed = operation(operation_pb2.OPERATION_STATE_FAILED, error=error)
-    api.on("GetOperation", get(operation()))
     api.on("WatchOperation", watched(failed))
 
     assert run(["operation", "watch", ID]) == 1
@@ -74,7 +68,6 @@ def test_a_watch_that_breaks_is_begun_again(api: Api, capsys: pytest.CaptureFixt
         Refusal(grpc.StatusCode.UNAVAILABLE, reason=""),
         watched(operation(operation_pb2.OPERATION_STATE_DONE)),
     ]
-    api.on("GetOperation", get(operation()))
     api.on("WatchOperation", lambda _: answers.pop(0))
 
     assert run(["operation", "watch", ID]) == 0

@@ -20,6 +20,7 @@ async def serve(config: Config) -> None:
             await tenant.startup.run()
             tenant.sweep.start()
             tenant.runner.start()
+            tenant.deletion.schedule.start()
             tenant.backups.schedules.start()
 
         on_drain = tenant.watch_cache.close

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import Databases
@@ -14,25 +14,21 @@ from signing import DocumentSigner
 from tenant.app.audit import AuditVerification
 from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
+from tenant.app.backup_purge import BackupPurge
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.operations import OperationControl
 from tenant.app.servers import Servers
-from tenant.app.startup import Bootstrap, Startup, own_migrations
+from tenant.app.startup import Startup
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
 from tenant.backup_composition import BackupFoundation, compose_backups
-from tenant.config import MIGRATIONS
+from tenant.deletion_composition import DeletionFoundation, compose_deletion
 from tenant.domain.databases import AuditRoles
-from tenant.domain.encryption import KeyRing
 from tenant.domain.servers import MAIN
+from tenant.foundation import Foundation
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
-from tenant.provisioning import Provisioning
-from tenant.rollout.audit_protection import AuditProtection
-from tenant.rollout.migrator import Migrator
-from tenant.rollout.rollout import Rollout
-from tenant.rollout.template import TemplateDatabase
-from tenant.saga import TenantActivation, TenantCreation
+from tenant.saga import TenantCreation
 from tenant.schema_composition import SchemaFoundation, compose_schema
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
@@ -41,10 +37,8 @@ from tenant.servicer.operations import OperationServicer
 from tenant.servicer.servers import ServerServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.anchor_files import AnchorFiles
-from tenant.store.database_servers import DatabaseServers
-from tenant.store.locks import AdvisoryLocks
 from tenant.store.notifications import NotificationListener
-from tenant.store.server import APPLICATION, ProvisionedServer
+from tenant.store.server import APPLICATION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -53,10 +47,12 @@ if TYPE_CHECKING:
     from tenant.app.schema import Schema
     from tenant.backup_composition import BackupComposition
     from tenant.config import Config
-    from tenant.domain.migrations import Migration
+    from tenant.deletion_composition import DeletionComposition
+    from tenant.operations.saga import Saga
+    from tenant.provisioning import Provisioning
+    from tenant.rollout.template import TemplateDatabase
+    from tenant.store.database_servers import DatabaseServers
 
-_MANAGEMENT_CONNECTIONS = 30
-_LOCK_LIMIT = 6
 _TENANT_CONNECTIONS = 20
 _VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
 _VERIFICATION_SECONDS = 60.0  # longer than a part may take
@@ -77,6 +73,7 @@ class Composition:
     runner: OperationRunner
     anchors: AuditAnchors
     backups: BackupComposition
+    deletion: DeletionComposition
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
@@ -84,60 +81,10 @@ class Composition:
     provisioning: Provisioning
 
 
-@dataclass(frozen=True, slots=True)
-class _Foundation:
-    """What the service reaches databases with, and what changes them."""
-
-    key_ring: KeyRing
-    migrations: list[Migration]
-    bootstrap: Bootstrap
-    to_management: Databases
-    management: ManagementPool
-    locks: AdvisoryLocks
-    servers: DatabaseServers
-    rollout: Rollout
-    protection: AuditProtection
-    template: TemplateDatabase
-    provisioning: Provisioning
-
-    @classmethod
-    def construct(cls, config: Config) -> Self:
-        key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
-        limit, migrator = config.connections_per_role, Migrator()
-        main = ProvisionedServer(MAIN, config.database)
-        protection = AuditProtection(AuditRoles(main.management))
-        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit, protection)
-        to_management = Databases(
-            bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS
-        )
-        management = ManagementPool(to_management)
-        locks = AdvisoryLocks(management, _LOCK_LIMIT)
-        servers = DatabaseServers(main, management, key_ring)
-        required = config.required_services
-        template = TemplateDatabase(servers, migrator, locks, required, protection)
-        return cls(
-            key_ring,
-            migrations,
-            bootstrap,
-            to_management,
-            management,
-            locks,
-            servers,
-            Rollout(servers, migrator),
-            protection,
-            template,
-            Provisioning(servers, template, migrator, key_ring, limit),
-        )
-
-    def close(self) -> None:
-        for closed in (self.to_management, self.servers, self.servers.main):
-            closed.close()
-
-
 @asynccontextmanager
 async def compose(config: Config) -> AsyncGenerator[Composition]:
     """Construct the service for the block, and close its connections afterwards."""
-    base = _Foundation.construct(config)
+    base = Foundation.construct(config)
     chainer = AuditChainer(base.to_management)
     connections = ConnectionResolver(
         base.management,
@@ -152,8 +99,10 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         yield made
     finally:
         await made.backups.schedules.stop()
+        await made.deletion.schedule.stop()
         await made.runner.stop()
         await made.backups.objects.close()
+        await made.deletion.peers.close()
         await made.watch_cache.stop()
         await made.sweep.stop()
         await chainer.stop()
@@ -162,24 +111,23 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
 
 
 def _constructed(
-    config: Config, base: _Foundation, connections: ConnectionResolver, pools: TenantPools
+    config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
     management, servers = base.management, base.servers
-    activation = TenantActivation(base.rollout)
-    tenants = _tenants(config, base, activation)
+    tenants = _tenants(config, base)
     begun = Operations(management)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
-    backups = compose_backups(config, _backup_foundation(base, activation, begun))
-    runner = OperationRunner(management, base.locks, begun, (*backups.sagas, schemas.saga))
-    operations = OperationServicer(OperationControl(management, begun, runner), management)
+    backups = compose_backups(config, _backup_foundation(base, begun))
+    deletion = _deletion(config, base, begun, backups)
+    runner = _runner(base, begun, (*backups.sagas, schemas.saga, deletion.saga))
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
     anchors = _anchors(config, management, pools)
     bound = bindings(
-        TenantServicer(tenants, watch_cache, management),
+        TenantServicer(tenants, deletion.deletion, watch_cache, management),
         ConnectionServicer(connections),
         schemas.servicer,
         AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
-        operations,
+        _operation_servicer(base, begun, runner),
         backups.servicer,
         _server_servicer(base),
     )
@@ -195,6 +143,7 @@ def _constructed(
         sweep=_sweep(config, base, anchors, pools),
         anchors=anchors,
         backups=backups,
+        deletion=deletion,
         management=management,
         tenant_pools=pools,
         servers=servers,
@@ -203,40 +152,62 @@ def _constructed(
     )
 
 
-def _tenants(config: Config, base: _Foundation, activation: TenantActivation) -> Tenants:
+def _tenants(config: Config, base: Foundation) -> Tenants:
     limit, required = config.connections_per_role, config.required_services
-    creation = TenantCreation(base.servers, base.provisioning, activation, base.key_ring, limit)
-    return Tenants(base.management, base.locks, creation, activation, base.provisioning, required)
+    creation = TenantCreation(
+        base.servers, base.provisioning, base.activation, base.key_ring, limit
+    )
+    return Tenants(
+        base.management, base.locks, creation, base.activation, base.provisioning, required
+    )
 
 
-def _schema_foundation(base: _Foundation, begun: Operations) -> SchemaFoundation:
+def _schema_foundation(base: Foundation, begun: Operations) -> SchemaFoundation:
     return SchemaFoundation(
         base.management, base.locks, base.servers, base.rollout, base.template, begun
     )
 
 
-def _backup_foundation(
-    base: _Foundation, activation: TenantActivation, begun: Operations
-) -> BackupFoundation:
+def _backup_foundation(base: Foundation, begun: Operations) -> BackupFoundation:
     return BackupFoundation(
         base.management,
         base.locks,
         base.servers,
         base.provisioning,
         base.key_ring,
-        activation,
+        base.activation,
         begun,
     )
 
 
-def _server_servicer(base: _Foundation) -> ServerServicer:
+def _operation_servicer(
+    base: Foundation, begun: Operations, runner: OperationRunner
+) -> OperationServicer:
+    control = OperationControl(base.management, begun, runner)
+    return OperationServicer(control, base.management)
+
+
+def _server_servicer(base: Foundation) -> ServerServicer:
     management = base.management
     registration = Servers(management, base.locks, base.servers, base.template, base.key_ring)
     return ServerServicer(registration, management)
 
 
+def _runner(base: Foundation, begun: Operations, sagas: Sequence[Saga]) -> OperationRunner:
+    return OperationRunner(base.management, base.locks, begun, sagas)
+
+
+def _deletion(
+    config: Config, base: Foundation, begun: Operations, backups: BackupComposition
+) -> DeletionComposition:
+    foundation = DeletionFoundation(
+        base.management, base.locks, base.servers, base.provisioning, begun
+    )
+    return compose_deletion(config, foundation, [BackupPurge(backups.deletion)])
+
+
 def _startup(
-    base: _Foundation, tenants: Tenants, watch_cache: WatchCache, schema: Schema
+    base: Foundation, tenants: Tenants, watch_cache: WatchCache, schema: Schema
 ) -> Startup:
     return Startup(
         base.bootstrap,
@@ -258,7 +229,7 @@ def _anchors(config: Config, management: ManagementPool, pools: TenantPools) -> 
 
 
 def _sweep(
-    config: Config, base: _Foundation, anchors: AuditAnchors, pools: TenantPools
+    config: Config, base: Foundation, anchors: AuditAnchors, pools: TenantPools
 ) -> AuditSweep:
     return AuditSweep(
         base.management,
@@ -270,9 +241,7 @@ def _sweep(
     )
 
 
-def _verification(
-    base: _Foundation, anchors: AuditAnchors, pools: TenantPools
-) -> AuditVerification:
+def _verification(base: Foundation, anchors: AuditAnchors, pools: TenantPools) -> AuditVerification:
     turns = FairSemaphore(_VERIFICATIONS, 1, _VERIFICATION_SECONDS)
     roles = AuditRoles(base.servers.main.management)
     return AuditVerification(base.management, pools, anchors, roles, turns)

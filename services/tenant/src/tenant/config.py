@@ -77,6 +77,9 @@ class Config:
     audit_anchor_folder: Path | None = None
     backups: BackupConfig = NO_BACKUPS
     rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
+    deleted_tenant_days: int = 30
+    peers: dict[str, str] = field(default_factory=dict[str, str])
+    """The addresses of the other services that are known, by name."""
 
     @classmethod
     def read(cls) -> Config:
@@ -114,9 +117,27 @@ class Config:
                 default=15.0,
             ),
             audit_anchor_folder=_folder(environment),
-            backups=BackupConfig.from_environment(environment),
+            backups=(backups := BackupConfig.from_environment(environment)),
+            deleted_tenant_days=environment.integer(
+                "NAGAYA_DELETED_TENANT_DAYS",
+                "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
+                default=30,
+                most=3650,
+            ),
+            peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
         )
+
+
+def _peers(environment: Environment, artifacts: str) -> dict[str, str]:
+    peers = {"artifacts": artifacts}
+    for service in ("runs", "llm-gateway"):
+        peers[service] = environment.text(
+            f"NAGAYA_{service.replace('-', '_').upper()}_ADDRESS",
+            f"{service}, `host:port`; without it no tenant is purged",
+            default="",
+        )
+    return {service: address for service, address in peers.items() if address}
 
 
 def _folder(environment: Environment) -> Path | None:

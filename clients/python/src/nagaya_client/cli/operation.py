@@ -62,9 +62,10 @@ async def watch(session: Session, operation_id: str) -> Message:
 
     Exits with 1 if it is not done then.
     """
-    request = pb.GetOperationRequest(operation_id=operation_id)
-    found = await session.client.operations.GetOperation(request)
-    return await finished(session, found.operation)
+    running = operation_pb2.OPERATION_STATE_RUNNING
+    return await finished(
+        session, operation_pb2.Operation(operation_id=operation_id, state=running)
+    )
 
 
 @group.command(rpcs=("ResumeOperation",))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -43,7 +44,7 @@ async def create(
     request_id: str | None,
     server_labels: tuple[str, ...],
 ) -> Message:
-    """Create a tenant, with its database, its roles and every table."""
+    """Create a tenant, with its database and every table."""
     return await session.client.tenants.CreateTenant(
         pb.CreateTenantRequest(
             tenant_id=tenant_id,
@@ -116,3 +117,68 @@ async def clone(
     )
     begun = await session.client.backups.CloneTenant(request)
     return await finished(session, begun.operation, no_wait=no_wait)
+
+
+@group.command(rpcs=("UpdateTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@click.option("--name", required=True, help="The name shown to people.")
+@api_command
+async def update(session: Session, tenant_id: str, name: str) -> Message:
+    """Change the name of a tenant."""
+    request = pb.UpdateTenantRequest(tenant_id=tenant_id, name=name)
+    return await session.client.tenants.UpdateTenant(request)
+
+
+@group.command(rpcs=("DeleteTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@click.option(
+    "--keep-days", type=click.IntRange(0, 3650), help="How long its data is kept; else as set."
+)
+@api_command
+async def delete(session: Session, tenant_id: str, keep_days: int | None) -> Message:
+    """Close a tenant; its data is kept until PURGE_TIME."""
+    request = pb.DeleteTenantRequest(tenant_id=tenant_id)
+    if keep_days is not None:
+        request.retention.FromTimedelta(timedelta(days=keep_days))
+    return await session.client.tenants.DeleteTenant(request)
+
+
+@group.command(rpcs=("UndeleteTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@api_command
+async def undelete(session: Session, tenant_id: str) -> Message:
+    """Bring a deleted tenant back, suspended."""
+    request = pb.UndeleteTenantRequest(tenant_id=tenant_id)
+    return await session.client.tenants.UndeleteTenant(request)
+
+
+@group.command(rpcs=("PurgeTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@click.option("--request-id", help="The key of this purge: repeat it to go on with one.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@no_wait_option
+@api_command
+async def purge(
+    session: Session, tenant_id: str, *, request_id: str | None, yes: bool, no_wait: bool
+) -> Message:
+    """Remove all that is a deleted tenant's, for ever.
+
+    It ends with a signed certificate: `nagaya tenant certificate` shows it.
+    """
+    if not yes:
+        click.confirm(f"Remove everything of {tenant_id} for ever?", abort=True, err=True)
+    begun = await session.client.tenants.PurgeTenant(
+        pb.PurgeTenantRequest(tenant_id=tenant_id, request_id=request_id or str(uuid.uuid4()))
+    )
+    return await finished(session, begun.operation, no_wait=no_wait)
+
+
+@group.command(rpcs=("GetDeletionCertificate",))
+@click.argument("tenant_id")
+@click.option("--file", type=click.File("wb"), default="-", help="Where to; else standard output.")
+@api_command
+async def certificate(session: Session, tenant_id: str, file: BinaryIO) -> None:
+    """Fetch the certificate of a purged tenant."""
+    request = pb.GetDeletionCertificateRequest(tenant_id=tenant_id)
+    found = await session.client.tenants.GetDeletionCertificate(request)
+    file.write(found.certificate)

@@ -220,6 +220,8 @@ class Stack:
                     "NAGAYA_PG_BIN": str(packaged_binaries()) if embedded else "",
                     "NAGAYA_BACKUP_URL": (self._layout.data / "backups").as_uri(),
                     "NAGAYA_ARTIFACTS_ADDRESS": self._address("artifacts"),
+                    "NAGAYA_RUNS_ADDRESS": self._address("runs"),
+                    "NAGAYA_LLM_GATEWAY_ADDRESS": self._address("llm-gateway"),
                 }
             case "artifacts":
                 return peers | {

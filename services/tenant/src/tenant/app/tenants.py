@@ -79,6 +79,15 @@ class Tenants:
                 tenant = await self._creation.finish(connection, tenant)
             return tenant
 
+    async def rename(self, tenant_id: str, name: str) -> Tenant:
+        """Change the name shown to people. Raises TenantNotFound."""
+        async with self._management.transaction() as connection:
+            renamed = await tenants.rename(connection, tenant_id, name)
+            if renamed is None:
+                raise TenantNotFound(tenant_id)
+            await audit.append(connection, "tenant.update", "tenant", tenant_id)
+        return renamed
+
     async def suspend(self, tenant_id: str) -> Tenant:
         """Refuse connections to a tenant's database, and terminate those there are.
 
@@ -109,9 +118,9 @@ class Tenants:
                 raise
 
     async def enforce_suspensions(self, server: ProvisionedServer) -> None:
-        """Refuse connections to suspended databases of a server that accept them.
+        """Refuse connections to databases of a server that are to be closed and accept them.
 
-        They do where a process died in the middle of a suspension or resumption. Raises
+        They do where a process died in the middle of a suspension, deletion or resumption. Raises
         ServerUnavailable.
         """
         async with self._management.connection() as connection:
@@ -120,7 +129,8 @@ class Tenants:
             accepting = await databases.accepting_connections(provisioner)
         for tenant in known:
             if (
-                tenant.state is TenantState.SUSPENDED
+                tenant.state.closed
+                and tenant.was_active
                 and tenant.server_id == server.server_id
                 and tenant.database.name in accepting
             ):
@@ -128,8 +138,8 @@ class Tenants:
 
     async def _enforce_suspension(self, tenant_id: str) -> None:
         async with self._holding(tenant_id) as connection:
-            tenant = await self._find_created(connection, tenant_id)
-            if tenant.state is TenantState.SUSPENDED:
+            tenant = await tenants.find(connection, tenant_id)
+            if tenant is not None and tenant.state.closed:
                 await self._refuse_connections(tenant)
 
     @asynccontextmanager
@@ -179,7 +189,7 @@ class Tenants:
         tenant = await tenants.find(connection, tenant_id)
         if tenant is None:
             raise TenantNotFound(tenant_id)
-        if tenant.state is TenantState.CREATING:
+        if tenant.state in (TenantState.CREATING, TenantState.DELETED, TenantState.PURGING):
             raise TenantNotReady(tenant_id, tenant.state)
         return tenant
 

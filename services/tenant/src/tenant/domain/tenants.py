@@ -19,6 +19,13 @@ class TenantState(StrEnum):
     CREATING = "creating"
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETED = "deleted"
+    PURGING = "purging"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the tenant's database is to refuse connections."""
+        return self in (TenantState.SUSPENDED, TenantState.DELETED, TenantState.PURGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,14 @@ class Tenant:
     update_time: datetime
     path_prefix: str
     """What the paths of its files begin with; empty for the bucket's name, `/` and its id."""
+    delete_time: datetime | None
+    purge_time: datetime | None
+    """When it is purged by itself, if it is deleted."""
+
+    @property
+    def was_active(self) -> bool:
+        """Whether its creation has ended."""
+        return self.generation > 0
 
 
 def path_prefix(tenant_id: str) -> str:

@@ -10,25 +10,33 @@ from servicekit.call import current_principal
 from tenant import wire
 from tenant.app.watch_cache import TenantChanged, TenantRemoved
 from tenant.errors import TenantNotFound
+from tenant.errors.deletion import CertificateNotFound
 from tenant.servicer.callers import covered_tenants, may_watch
-from tenant.store import tenants
+from tenant.store import deletion_certificates, tenants
+from tenant.wire import operations as operation_wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import ManagementPool
     from interceptor.server import Context
+    from tenant.app.deletion import TenantDeletion
     from tenant.app.tenants import Tenants
     from tenant.app.watch_cache import Event, WatchCache
 
 
 class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
-    """Creates, finds, lists, suspends, resumes and watches tenants."""
+    """Creates, finds, lists, changes, deletes and watches tenants."""
 
     def __init__(
-        self, tenants: Tenants, watch_cache: WatchCache, management: ManagementPool
+        self,
+        tenants: Tenants,
+        deletion: TenantDeletion,
+        watch_cache: WatchCache,
+        management: ManagementPool,
     ) -> None:
         self._tenants = tenants
+        self._deletion = deletion
         self._watch_cache = watch_cache
         self._management = management
 
@@ -70,6 +78,41 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     ) -> pb.ResumeTenantResponse:
         tenant = await self._tenants.resume(request.tenant_id)
         return pb.ResumeTenantResponse(tenant=wire.tenant(tenant))
+
+    async def UpdateTenant(
+        self, request: pb.UpdateTenantRequest, context: Context
+    ) -> pb.UpdateTenantResponse:
+        tenant = await self._tenants.rename(request.tenant_id, request.name)
+        return pb.UpdateTenantResponse(tenant=wire.tenant(tenant))
+
+    async def DeleteTenant(
+        self, request: pb.DeleteTenantRequest, context: Context
+    ) -> pb.DeleteTenantResponse:
+        given = request.HasField("retention")
+        retention = request.retention.ToTimedelta() if given else None
+        tenant = await self._deletion.delete(request.tenant_id, retention)
+        return pb.DeleteTenantResponse(tenant=wire.tenant(tenant))
+
+    async def UndeleteTenant(
+        self, request: pb.UndeleteTenantRequest, context: Context
+    ) -> pb.UndeleteTenantResponse:
+        tenant = await self._deletion.undelete(request.tenant_id)
+        return pb.UndeleteTenantResponse(tenant=wire.tenant(tenant))
+
+    async def PurgeTenant(
+        self, request: pb.PurgeTenantRequest, context: Context
+    ) -> pb.PurgeTenantResponse:
+        operation = await self._deletion.purge(request.tenant_id, request.request_id)
+        return pb.PurgeTenantResponse(operation=operation_wire.operation(operation))
+
+    async def GetDeletionCertificate(
+        self, request: pb.GetDeletionCertificateRequest, context: Context
+    ) -> pb.GetDeletionCertificateResponse:
+        async with self._management.connection() as connection:
+            found = await deletion_certificates.newest(connection, request.tenant_id)
+        if found is None:
+            raise CertificateNotFound(request.tenant_id)
+        return pb.GetDeletionCertificateResponse(certificate=found)
 
     async def WatchTenants(
         self, request: pb.WatchTenantsRequest, context: Context

@@ -75,6 +75,13 @@ async def create(
     )
 
 
+async def count(connection: Connection, database: Database) -> int:
+    """Return how many of a database's roles there are."""
+    return await connection.fetchval(
+        "SELECT count(*) FROM pg_roles WHERE rolname = ANY($1)", list(database.roles)
+    )
+
+
 async def set_passwords(
     connection: Connection,
     database: Database,

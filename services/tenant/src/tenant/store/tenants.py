@@ -11,6 +11,7 @@ from tenant.domain.tenants import Tenant, TenantState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import timedelta
 
     import asyncpg
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, name, state, generation, server_id, server_labels, db_name, steward, request_id, "
-    "created_at, updated_at, path_prefix"
+    "created_at, updated_at, path_prefix, deleted_at, purge_at"
 )
 
 
@@ -78,6 +79,73 @@ async def set_state(connection: Connection, tenant_id: str, state: TenantState) 
         tenant_id,
         state.value,
     )
+
+
+async def rename(connection: Connection, tenant_id: str, name: str) -> Tenant | None:
+    """Change the name shown to people; None if the tenant is gone."""
+    return await _one(
+        connection,
+        f"UPDATE tenants SET name = $2, updated_at = now() WHERE id = $1 RETURNING {_COLUMNS}",
+        tenant_id,
+        name,
+    )
+
+
+async def mark_deleted(
+    connection: Connection, tenant_id: str, retention: timedelta
+) -> Tenant | None:
+    """Set the state `deleted`, and when the tenant is to be purged; None if it is gone.
+
+    The generation of one that was never active stays 0.
+    """
+    return await _one(
+        connection,
+        f"""
+        UPDATE tenants
+           SET state = 'deleted', is_active = false, purge_at = now() + $2,
+               deleted_at = coalesce(deleted_at, now()), updated_at = now(),
+               generation = generation + (generation > 0 AND state <> 'deleted')::int
+         WHERE id = $1
+        RETURNING {_COLUMNS}
+        """,
+        tenant_id,
+        retention,
+    )
+
+
+async def mark_undeleted(connection: Connection, tenant_id: str) -> Tenant | None:
+    """Set the state `suspended`, or `creating` if the tenant was never active."""
+    return await _one(
+        connection,
+        f"""
+        UPDATE tenants
+           SET state = CASE generation WHEN 0 THEN 'creating' ELSE 'suspended' END,
+               deleted_at = NULL, purge_at = NULL, updated_at = now(),
+               generation = generation + (generation > 0)::int
+         WHERE id = $1 AND state = 'deleted'
+        RETURNING {_COLUMNS}
+        """,
+        tenant_id,
+    )
+
+
+async def due_for_purge(connection: Connection) -> list[Tenant]:
+    """Return the deleted tenants whose time has come, the earliest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM tenants
+         WHERE state = 'deleted' AND purge_at <= now()
+         ORDER BY purge_at
+        """
+    )
+    return [_tenant(row) for row in rows]
+
+
+async def delete(connection: Connection, tenant_id: str) -> None:
+    """Delete a tenant's row, and the rows about it in other tables of the service."""
+    for table in ("tenant_credentials", "schema_states", "sagas"):
+        await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
+    await connection.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
 
 
 async def place(
@@ -186,4 +254,6 @@ def _tenant(row: asyncpg.Record) -> Tenant:
         create_time=row["created_at"],
         update_time=row["updated_at"],
         path_prefix=row["path_prefix"],
+        delete_time=row["deleted_at"],
+        purge_time=row["purge_at"],
     )

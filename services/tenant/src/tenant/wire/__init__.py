@@ -33,6 +33,8 @@ _STATES = {
     TenantState.CREATING: tenant_pb2.TENANT_STATE_CREATING,
     TenantState.ACTIVE: tenant_pb2.TENANT_STATE_ACTIVE,
     TenantState.SUSPENDED: tenant_pb2.TENANT_STATE_SUSPENDED,
+    TenantState.DELETED: tenant_pb2.TENANT_STATE_DELETED,
+    TenantState.PURGING: tenant_pb2.TENANT_STATE_PURGING,
 }
 _TARGETS = {
     schema_pb2.MIGRATION_TARGET_MANAGEMENT: MigrationTarget.MANAGEMENT,
@@ -58,6 +60,8 @@ def tenant(tenant: Tenant) -> tenant_pb2.Tenant:
         generation=tenant.generation,
         create_time=timestamp(tenant.create_time),
         update_time=timestamp(tenant.update_time),
+        delete_time=None if tenant.delete_time is None else timestamp(tenant.delete_time),
+        purge_time=None if tenant.purge_time is None else timestamp(tenant.purge_time),
         path_prefix=tenant.path_prefix,
     )
 

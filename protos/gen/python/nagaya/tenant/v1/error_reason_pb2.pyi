@@ -58,6 +58,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Process after process has ended in the middle of one step. `operation_id` names the operation."""
     ERROR_REASON_TENANT_BUSY: _ErrorReason.ValueType  # 25
     """Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
+    ERROR_REASON_PEER_UNKNOWN: _ErrorReason.ValueType  # 26
+    """The tenant service does not know where a service is. `service` names it."""
+    ERROR_REASON_TENANT_NOT_DELETED: _ErrorReason.ValueType  # 27
+    """The tenant is not deleted. `tenant_id` names it, `state` tells its state."""
+    ERROR_REASON_CERTIFICATE_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """No tenant of this id was purged. `tenant_id` names it."""
+    ERROR_REASON_PURGE_INCOMPLETE: _ErrorReason.ValueType  # 29
+    """Something of the tenant is still there, and is removed again. `tenant_id` names it."""
     ERROR_REASON_TENANT_BEHIND: _ErrorReason.ValueType  # 40
     """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
     ERROR_REASON_BACKUP_NOT_FOUND: _ErrorReason.ValueType  # 60
@@ -130,6 +138,14 @@ ERROR_REASON_OPERATION_ABANDONED: ErrorReason.ValueType  # 24
 """Process after process has ended in the middle of one step. `operation_id` names the operation."""
 ERROR_REASON_TENANT_BUSY: ErrorReason.ValueType  # 25
 """Another change of the tenant is under way. `tenant_id` and `operation_id` name them; the latter is empty for a call."""
+ERROR_REASON_PEER_UNKNOWN: ErrorReason.ValueType  # 26
+"""The tenant service does not know where a service is. `service` names it."""
+ERROR_REASON_TENANT_NOT_DELETED: ErrorReason.ValueType  # 27
+"""The tenant is not deleted. `tenant_id` names it, `state` tells its state."""
+ERROR_REASON_CERTIFICATE_NOT_FOUND: ErrorReason.ValueType  # 28
+"""No tenant of this id was purged. `tenant_id` names it."""
+ERROR_REASON_PURGE_INCOMPLETE: ErrorReason.ValueType  # 29
+"""Something of the tenant is still there, and is removed again. `tenant_id` names it."""
 ERROR_REASON_TENANT_BEHIND: ErrorReason.ValueType  # 40
 """The tenant's database lacks a migration that the caller needs. `tenant_id` and `service` name them, `applied` and `needed` the numbers."""
 ERROR_REASON_BACKUP_NOT_FOUND: ErrorReason.ValueType  # 60

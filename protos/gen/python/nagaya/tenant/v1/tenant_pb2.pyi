@@ -32,6 +32,10 @@ class _TenantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantSta
     """The tenant is in use."""
     TENANT_STATE_SUSPENDED: _TenantState.ValueType  # 3
     """The database server refuses all connections to the tenant's database; nothing has been deleted."""
+    TENANT_STATE_DELETED: _TenantState.ValueType  # 4
+    """The database is closed, and kept until `purge_time`; UndeleteTenant brings the tenant back until then."""
+    TENANT_STATE_PURGING: _TenantState.ValueType  # 5
+    """All that is the tenant's is being removed for ever."""
 
 class TenantState(_TenantState, metaclass=_TenantStateEnumTypeWrapper):
     """Where a tenant is in its life."""
@@ -44,6 +48,10 @@ TENANT_STATE_ACTIVE: TenantState.ValueType  # 2
 """The tenant is in use."""
 TENANT_STATE_SUSPENDED: TenantState.ValueType  # 3
 """The database server refuses all connections to the tenant's database; nothing has been deleted."""
+TENANT_STATE_DELETED: TenantState.ValueType  # 4
+"""The database is closed, and kept until `purge_time`; UndeleteTenant brings the tenant back until then."""
+TENANT_STATE_PURGING: TenantState.ValueType  # 5
+"""All that is the tenant's is being removed for ever."""
 Global___TenantState: _TypeAlias = TenantState  # noqa: Y015
 
 @_typing.final
@@ -61,6 +69,8 @@ class Tenant(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PATH_PREFIX_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    PURGE_TIME_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant's id, chosen at creation."""
     name: _builtins.str
@@ -85,6 +95,14 @@ class Tenant(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant's record last changed."""
 
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the tenant was deleted; absent unless it is."""
+
+    @_builtins.property
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """When a deleted tenant is purged by itself."""
+
     def __init__(
         self,
         *,
@@ -97,10 +115,12 @@ class Tenant(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         path_prefix: _builtins.str = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        purge_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "purge_time", b"purge_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "database", b"database", "generation", b"generation", "name", b"name", "path_prefix", b"path_prefix", "server_id", b"server_id", "state", b"state", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "database", b"database", "delete_time", b"delete_time", "generation", b"generation", "name", b"name", "path_prefix", b"path_prefix", "purge_time", b"purge_time", "server_id", b"server_id", "state", b"state", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

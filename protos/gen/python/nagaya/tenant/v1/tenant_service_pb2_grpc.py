@@ -60,6 +60,31 @@ class TenantServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
                 _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/UpdateTenant',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.FromString,
+                _registered_method=True)
+        self.DeleteTenant = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/DeleteTenant',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
+                _registered_method=True)
+        self.UndeleteTenant = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/UndeleteTenant',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.FromString,
+                _registered_method=True)
+        self.PurgeTenant = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/PurgeTenant',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantResponse.FromString,
+                _registered_method=True)
+        self.GetDeletionCertificate = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/GetDeletionCertificate',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.FromString,
+                _registered_method=True)
         self.WatchTenants = channel.unary_stream(
                 '/nagaya.tenant.v1.TenantService/WatchTenants',
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.WatchTenantsRequest.SerializeToString,
@@ -137,6 +162,70 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateTenant(self, request, context):
+        """Changes what may be changed of a tenant: the name shown to people.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTenant(self, request, context):
+        """Closes a tenant's database as SuspendTenant does, and has the tenant purged once its retention is over.
+
+        Nothing is removed until then. Deleting a deleted tenant sets another time. A tenant whose creation failed is deleted too.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being purged.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteTenant(self, request, context):
+        """Makes a deleted tenant a suspended one; ResumeTenant opens it. One whose creation failed is being created again.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: the tenant is active, or is being purged.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeTenant(self, request, context):
+        """Begins to remove all that is a deleted tenant's, for ever: an operation, which ends with a signed certificate.
+
+        The same `request_id` returns the same operation, also once the tenant is gone, and lets one that has failed go on.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: DeleteTenant comes first.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - FAILED_PRECONDITION `ERROR_REASON_PEER_UNKNOWN`: the operation fails with it: the service does not know where a peer is.
+        - UNAVAILABLE `ERROR_REASON_PURGE_INCOMPLETE`: the operation waits for it: something came after the removal; it is removed too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeletionCertificate(self, request, context):
+        """Returns the certificate of the last purge of a tenant of this id.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CERTIFICATE_NOT_FOUND`: none was purged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTenants(self, request, context):
         """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -173,6 +262,31 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ResumeTenant,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.SerializeToString,
+            ),
+            'DeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTenant,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'UndeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteTenant,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.SerializeToString,
+            ),
+            'PurgeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeTenant,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantResponse.SerializeToString,
+            ),
+            'GetDeletionCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeletionCertificate,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.SerializeToString,
             ),
             'WatchTenants': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTenants,
@@ -316,6 +430,141 @@ class TenantService:
             '/nagaya.tenant.v1.TenantService/ResumeTenant',
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/UpdateTenant',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UpdateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/DeleteTenant',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/UndeleteTenant',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/PurgeTenant',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.PurgeTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeletionCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/GetDeletionCertificate',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

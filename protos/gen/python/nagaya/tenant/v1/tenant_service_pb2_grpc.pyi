@@ -61,6 +61,50 @@ class TenantServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
     """
+    UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UpdateTenantRequest, _tenant_service_pb2.UpdateTenantResponse]
+    """Changes what may be changed of a tenant: the name shown to people.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    """
+    DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
+    """Closes a tenant's database as SuspendTenant does, and has the tenant purged once its retention is over.
+
+    Nothing is removed until then. Deleting a deleted tenant sets another time. A tenant whose creation failed is deleted too.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being purged.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+    - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; call again.
+    """
+    UndeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_service_pb2.UndeleteTenantResponse]
+    """Makes a deleted tenant a suspended one; ResumeTenant opens it. One whose creation failed is being created again.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: the tenant is active, or is being purged.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+    """
+    PurgeTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.PurgeTenantRequest, _tenant_service_pb2.PurgeTenantResponse]
+    """Begins to remove all that is a deleted tenant's, for ever: an operation, which ends with a signed certificate.
+
+    The same `request_id` returns the same operation, also once the tenant is gone, and lets one that has failed go on.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: DeleteTenant comes first.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+    - FAILED_PRECONDITION `ERROR_REASON_PEER_UNKNOWN`: the operation fails with it: the service does not know where a peer is.
+    - UNAVAILABLE `ERROR_REASON_PURGE_INCOMPLETE`: the operation waits for it: something came after the removal; it is removed too.
+    """
+    GetDeletionCertificate: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetDeletionCertificateRequest, _tenant_service_pb2.GetDeletionCertificateResponse]
+    """Returns the certificate of the last purge of a tenant of this id.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_CERTIFICATE_NOT_FOUND`: none was purged.
+    """
     WatchTenants: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantsRequest, _tenant_service_pb2.WatchTenantsResponse]
     """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -143,6 +187,80 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateTenant(
+        self,
+        request: _tenant_service_pb2.UpdateTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.UpdateTenantRequest, _abc.Awaitable[_tenant_service_pb2.UpdateTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.UpdateTenantResponse]:
+        """Changes what may be changed of a tenant: the name shown to people.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTenant(
+        self,
+        request: _tenant_service_pb2.DeleteTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.DeleteTenantRequest, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]:
+        """Closes a tenant's database as SuspendTenant does, and has the tenant purged once its retention is over.
+
+        Nothing is removed until then. Deleting a deleted tenant sets another time. A tenant whose creation failed is deleted too.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being purged.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; call again.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteTenant(
+        self,
+        request: _tenant_service_pb2.UndeleteTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.UndeleteTenantRequest, _abc.Awaitable[_tenant_service_pb2.UndeleteTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.UndeleteTenantResponse]:
+        """Makes a deleted tenant a suspended one; ResumeTenant opens it. One whose creation failed is being created again.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: the tenant is active, or is being purged.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeTenant(
+        self,
+        request: _tenant_service_pb2.PurgeTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.PurgeTenantRequest, _abc.Awaitable[_tenant_service_pb2.PurgeTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.PurgeTenantResponse]:
+        """Begins to remove all that is a deleted tenant's, for ever: an operation, which ends with a signed certificate.
+
+        The same `request_id` returns the same operation, also once the tenant is gone, and lets one that has failed go on.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_DELETED`: DeleteTenant comes first.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - FAILED_PRECONDITION `ERROR_REASON_PEER_UNKNOWN`: the operation fails with it: the service does not know where a peer is.
+        - UNAVAILABLE `ERROR_REASON_PURGE_INCOMPLETE`: the operation waits for it: something came after the removal; it is removed too.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDeletionCertificate(
+        self,
+        request: _tenant_service_pb2.GetDeletionCertificateRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.GetDeletionCertificateRequest, _abc.Awaitable[_tenant_service_pb2.GetDeletionCertificateResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.GetDeletionCertificateResponse]:
+        """Returns the certificate of the last purge of a tenant of this id.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CERTIFICATE_NOT_FOUND`: none was purged.
         """
 
     @_abc_1.abstractmethod

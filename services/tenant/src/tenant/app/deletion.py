@@ -1,0 +1,132 @@
+"""Deletion of tenants: closed at first and kept for a while, then purged for ever."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from dataplane import audit
+from tenant.domain.operations import OperationKind, OperationState
+from tenant.domain.tenants import Tenant, TenantState
+from tenant.errors import (
+    RequestIdReused,
+    TenantBusy,
+    TenantNotFound,
+    TenantNotReady,
+)
+from tenant.errors.deletion import TenantNotDeleted
+from tenant.operations.saga import tenant_lock
+from tenant.store import operations, tenants
+from tenant.store.locks import LockHeld
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from datetime import timedelta
+
+    from dataplane.pools import Connection
+    from dataplane.tenants import ManagementPool
+    from tenant.domain.operations import Operation
+    from tenant.operations.operations import Operations
+    from tenant.provisioning import Provisioning
+    from tenant.store.locks import AdvisoryLocks
+
+_LOCK_SECONDS = 10.0
+
+
+class TenantDeletion:
+    """Deletes, undeletes and purges tenants, each under its advisory lock."""
+
+    def __init__(
+        self,
+        management: ManagementPool,
+        locks: AdvisoryLocks,
+        provisioning: Provisioning,
+        begun: Operations,
+        retention: timedelta,
+    ) -> None:
+        self._management = management
+        self._locks = locks
+        self._provisioning = provisioning
+        self._begun = begun
+        self._retention = retention
+
+    async def delete(self, tenant_id: str, retention: timedelta | None = None) -> Tenant:
+        """Close a tenant's database, and have the tenant purged after `retention`.
+
+        One that is deleted already gets another time. A creation that failed is deleted too. Raises
+        TenantNotFound, TenantNotReady, TenantBusy, ServerUnavailable.
+        """
+        async with self._holding(tenant_id) as connection:
+            tenant = await _find(connection, tenant_id)
+            if tenant.state is TenantState.PURGING:
+                raise TenantNotReady(tenant_id, tenant.state)
+            async with connection.transaction():
+                deleted = await tenants.mark_deleted(
+                    connection, tenant_id, self._retention if retention is None else retention
+                )
+                if deleted is None:
+                    raise TenantNotFound(tenant_id)
+                details = {"purge_time": str(deleted.purge_time)}
+                await audit.append(connection, "tenant.delete", "tenant", tenant_id, details)
+            # Also for one that was deleted: the process that did that may have died before this.
+            if deleted.was_active:
+                await self._provisioning.close(deleted.server_id, deleted.database)
+            return deleted
+
+    async def undelete(self, tenant_id: str) -> Tenant:
+        """Suspend a deleted tenant instead; one that was never active is being created again.
+
+        Raises TenantNotFound, TenantNotDeleted, TenantBusy.
+        """
+        async with self._holding(tenant_id) as connection, connection.transaction():
+            tenant = await _find(connection, tenant_id)
+            if tenant.state in (TenantState.ACTIVE, TenantState.PURGING):
+                raise TenantNotDeleted(tenant_id, tenant.state)
+            undeleted = await tenants.mark_undeleted(connection, tenant_id)
+            if undeleted is None:  # it is not deleted
+                return tenant
+            await audit.append(connection, "tenant.undelete", "tenant", tenant_id)
+            return undeleted
+
+    async def purge(self, tenant_id: str, request_id: str) -> Operation:
+        """Begin to remove all that is a deleted tenant's, for ever.
+
+        Raises TenantNotFound, TenantNotDeleted, TenantBusy, RequestIdReused.
+        """
+        async with self._management.connection() as connection:
+            known = await operations.find_by_request_id(connection, request_id)
+        if known is not None and known.state is OperationState.DONE:
+            if (known.kind, known.tenant_id) != (OperationKind.PURGE_TENANT, tenant_id):
+                raise RequestIdReused(request_id)
+            return known
+        async with self._holding(tenant_id) as connection, connection.transaction():
+            tenant = await _find(connection, tenant_id)
+            if tenant.state not in (TenantState.DELETED, TenantState.PURGING):
+                raise TenantNotDeleted(tenant_id, tenant.state)
+            operation = await self._begun.begin(
+                connection, OperationKind.PURGE_TENANT, tenant_id, request_id, {}
+            )
+            if tenant.state is TenantState.DELETED:
+                await tenants.set_state(connection, tenant_id, TenantState.PURGING)
+                details = {"operation_id": operation.operation_id}
+                await audit.append(connection, "tenant.purge", "tenant", tenant_id, details)
+        self._begun.run(operation.operation_id)
+        return operation
+
+    @asynccontextmanager
+    async def _holding(self, tenant_id: str) -> AsyncGenerator[Connection]:
+        """Hold a tenant's lock for the block. Raises TenantBusy."""
+        try:
+            async with self._locks.holding(tenant_lock(tenant_id), _LOCK_SECONDS) as connection:
+                yield connection
+        except LockHeld:
+            async with self._management.connection() as connection:
+                running = await operations.find_running(connection, tenant_id)
+            raise TenantBusy(tenant_id, running.operation_id if running else "") from None
+
+
+async def _find(connection: Connection, tenant_id: str) -> Tenant:
+    tenant = await tenants.find(connection, tenant_id)
+    if tenant is None:
+        raise TenantNotFound(tenant_id)
+    return tenant

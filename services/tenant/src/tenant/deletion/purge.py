@@ -1,0 +1,216 @@
+"""PurgeTenant as a saga: remove all that is a tenant's, look again, sign what was found."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
+
+from dataplane import audit
+from tenant.deletion.certificate import certificate_of
+from tenant.domain.deletion import (
+    StoreContents,
+    StoreReport,
+    compared,
+    contents_of,
+    reports_of,
+    to_note,
+)
+from tenant.domain.operations import RESULT, OperationKind
+from tenant.errors import TenantNotFound
+from tenant.errors.deletion import PurgeIncomplete
+from tenant.operations.saga import Saga, Step
+from tenant.store import (
+    databases,
+    deletion_certificates,
+    installation,
+    operations,
+    published_migrations,
+    roles,
+    tenants,
+    wal,
+)
+from tenant.store.wal import WalUnproven
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dataplane.pools import Connection
+    from signing import DocumentSigner
+    from tenant.domain.operations import Operation
+    from tenant.domain.tenants import Tenant
+    from tenant.operations.operations import Operations
+    from tenant.peers.tenant_data import TenantDataPeers
+    from tenant.provisioning import Provisioning
+    from tenant.store.database_servers import DatabaseServers
+
+# Whoever starts work first: no workflow may go on while files are removed.
+PEERS = ("runs", "llm-gateway", "artifacts")
+
+
+class TenantFiles(Protocol):
+    """Files that the tenant service itself keeps of tenants, such as backups."""
+
+    async def purge(self, tenant: Tenant) -> Sequence[StoreReport]:
+        """Remove a tenant's, or say until when they are kept. It may be called again."""
+        ...
+
+
+class TenantPurge:
+    """The steps of a purge. The tenant's row is the last thing that goes."""
+
+    def __init__(
+        self,
+        servers: DatabaseServers,
+        provisioning: Provisioning,
+        peers: TenantDataPeers,
+        begun: Operations,
+        signer: DocumentSigner,
+        files: Sequence[TenantFiles],
+    ) -> None:
+        self._servers = servers
+        self._provisioning = provisioning
+        self._peers = peers
+        self._begun = begun
+        self._signer = signer
+        self._files = files
+
+    def saga(self) -> Saga:
+        """Return the saga."""
+        removals = [Step(peer, partial(self._remove, peer)) for peer in PEERS]
+        steps = [
+            Step("inventory", self._inventory),
+            *removals,
+            Step("database", self._drop),
+            Step("files", self._remove_files),
+            Step("wal", self._overwrite_wal),
+            Step("look_again", self._look_again),
+            Step("certificate", self._certify),
+        ]
+        return Saga(OperationKind.PURGE_TENANT, steps)
+
+    async def _inventory(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object]:
+        """Count what there is, before anything is removed."""
+        tenant = await _find(connection, operation)
+        services = [
+            peer
+            for peer in PEERS
+            if self._peers.knows(peer)
+            or await published_migrations.any_of_service(connection, peer)
+        ]
+        found = await self._contents(tenant, services)
+        return {"services": services, "before": to_note(found)}
+
+    async def _remove(self, service: str, _: Connection, operation: Operation) -> None:
+        """Have one service remove what it keeps."""
+        if service not in _services(operation):
+            return
+        totals = {one.store: one.found for one in contents_of(operation.notes["before"])}
+        async for store, removed in self._peers.purge(service, operation.tenant_id):
+            await self._begun.progress(operation, removed, totals.get(store, 0), f"of {store}")
+
+    async def _drop(self, connection: Connection, operation: Operation) -> None:
+        tenant = await _find(connection, operation)
+        await self._provisioning.drop(tenant.server_id, tenant.database)
+
+    async def _remove_files(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object]:
+        tenant = await _find(connection, operation)
+        reports: list[StoreReport] = []
+        for files in self._files:
+            reports += await files.purge(tenant)
+        for report in reports:
+            if report.found_after:
+                left = f"{report.found_after} in {report.store}"
+                raise PurgeIncomplete(operation.tenant_id, left)
+        return {"files": to_note(reports)}
+
+    async def _overwrite_wal(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object]:
+        """Have the server write over its log; where that cannot be, the certificate says so."""
+        tenant = await _find(connection, operation)
+        server = await self._servers.of(tenant.server_id)
+        unproven: tuple[str, ...] = ()
+        try:
+            async with server.provisioner() as provisioner:
+                async for done, total in wal.overwrite(provisioner):
+                    await self._begun.progress(operation, done, total, "segments")
+        except WalUnproven as error:
+            unproven = (str(error),)
+        store = f"write-ahead log of the database server {tenant.server_id}"
+        return {"wal": to_note([StoreReport(store, wal.METHOD, 0, 0, unproven)])}
+
+    async def _look_again(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object]:
+        """Look at each store again; what has come since is removed. Raises PurgeIncomplete."""
+        tenant, services = await _find(connection, operation), _services(operation)
+        found = await self._contents(tenant, services)
+        if any(one.found for one in found):
+            for service in services:
+                async for _ in self._peers.purge(service, operation.tenant_id):
+                    pass
+            await self._provisioning.drop(tenant.server_id, tenant.database)
+            found = await self._contents(tenant, services)
+        left = [f"{one.found} in {one.store}" for one in found if one.found]
+        if left:
+            raise PurgeIncomplete(operation.tenant_id, ", ".join(left))
+        return {"after": to_note(found)}
+
+    async def _certify(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
+        """Sign the certificate, and delete the tenant's rows, in one transaction."""
+        tenant_id, notes = operation.tenant_id, operation.notes
+        result = {RESULT: {"certificate_id": operation.operation_id}}
+        tenant = await tenants.find(connection, tenant_id)
+        if tenant is None:  # all of it was done, and only the record of the step was lost
+            return result
+        stores = compared(contents_of(notes["before"]), contents_of(notes["after"]))
+        stores += [*reports_of(notes["files"]), *reports_of(notes["wal"])]
+        marker = await installation.marker(connection)
+        place = tenant.server_id, tenant.database.name
+        signed = self._signer.sign(certificate_of(operation, marker, place, stores))
+        async with connection.transaction():
+            await deletion_certificates.insert(
+                connection, operation.operation_id, tenant_id, signed
+            )
+            await operations.delete_of_tenant(connection, tenant_id, operation.operation_id)
+            await tenants.delete(connection, tenant_id)
+            details = {
+                "certificate_id": operation.operation_id,
+                "certificate_digest": hashlib.sha256(signed).hexdigest(),
+            }
+            await audit.append(connection, "tenant.purged", "tenant", tenant_id, details)
+        return result
+
+    async def _contents(self, tenant: Tenant, services: Sequence[str]) -> list[StoreContents]:
+        found: list[StoreContents] = []
+        for service in services:
+            found += await self._peers.inspect(service, tenant.tenant_id)
+        return [*found, *await self._of_server(tenant)]
+
+    async def _of_server(self, tenant: Tenant) -> list[StoreContents]:
+        """Look for the database and its roles on their server."""
+        server = await self._servers.of(tenant.server_id)
+        async with server.provisioner() as provisioner:
+            there = await databases.exists(provisioner, tenant.database)
+            members = await roles.count(provisioner, tenant.database)
+        on = f"of the database server {tenant.server_id}"
+        return [
+            StoreContents(f"databases {on}", "DROP DATABASE WITH (FORCE)", int(there)),
+            StoreContents(f"roles {on}", "DROP ROLE", members),
+        ]
+
+
+def _services(operation: Operation) -> Sequence[str]:
+    return cast("Sequence[str]", operation.notes["services"])
+
+
+async def _find(connection: Connection, operation: Operation) -> Tenant:
+    tenant = await tenants.find(connection, operation.tenant_id)
+    if tenant is None:
+        raise TenantNotFound(operation.tenant_id)
+    return tenant

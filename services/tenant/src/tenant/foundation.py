@@ -1,0 +1,83 @@
+"""What the whole service stands on: how it reaches databases, and what changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from dataplane.databases import Databases
+from dataplane.tenants import ManagementPool
+from tenant.app.startup import Bootstrap, own_migrations
+from tenant.config import MIGRATIONS
+from tenant.domain.databases import AuditRoles
+from tenant.domain.encryption import KeyRing
+from tenant.domain.servers import MAIN
+from tenant.provisioning import Provisioning
+from tenant.rollout.audit_protection import AuditProtection
+from tenant.rollout.migrator import Migrator
+from tenant.rollout.rollout import Rollout
+from tenant.rollout.template import TemplateDatabase
+from tenant.saga import TenantActivation
+from tenant.store.database_servers import DatabaseServers
+from tenant.store.locks import AdvisoryLocks
+from tenant.store.server import APPLICATION, ProvisionedServer
+
+if TYPE_CHECKING:
+    from tenant.config import Config
+    from tenant.domain.migrations import Migration
+
+_MANAGEMENT_CONNECTIONS = 30
+_LOCK_LIMIT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What the service reaches databases with, and what changes them."""
+
+    key_ring: KeyRing
+    migrations: list[Migration]
+    bootstrap: Bootstrap
+    to_management: Databases
+    management: ManagementPool
+    locks: AdvisoryLocks
+    servers: DatabaseServers
+    rollout: Rollout
+    protection: AuditProtection
+    template: TemplateDatabase
+    provisioning: Provisioning
+    activation: TenantActivation
+
+    @classmethod
+    def construct(cls, config: Config) -> Self:
+        key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
+        limit, migrator = config.connections_per_role, Migrator()
+        main = ProvisionedServer(MAIN, config.database)
+        protection = AuditProtection(AuditRoles(main.management))
+        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit, protection)
+        to_management = Databases(
+            bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS
+        )
+        management = ManagementPool(to_management)
+        locks = AdvisoryLocks(management, _LOCK_LIMIT)
+        servers = DatabaseServers(main, management, key_ring)
+        required = config.required_services
+        template = TemplateDatabase(servers, migrator, locks, required, protection)
+        rollout = Rollout(servers, migrator)
+        return cls(
+            key_ring,
+            migrations,
+            bootstrap,
+            to_management,
+            management,
+            locks,
+            servers,
+            rollout,
+            protection,
+            template,
+            Provisioning(servers, template, migrator, key_ring, limit),
+            TenantActivation(rollout),
+        )
+
+    def close(self) -> None:
+        for closed in (self.to_management, self.servers, self.servers.main):
+            closed.close()

@@ -1,0 +1,66 @@
+"""Overwriting what the write-ahead log of a server still holds of dropped databases.
+
+A segment that is needed no more is renamed for later use, with its content. So after a checkpoint
+every segment that there is has to be written over: pg_switch_wal fills the rest of the current one
+with zeros.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from dataplane.pools import Connection
+
+METHOD = "pg_switch_wal and CHECKPOINT, until every segment that was there is written over"
+_CURRENT = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())"
+_SEGMENTS = "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
+
+
+class WalUnproven(Exception):
+    """The write-ahead log could not be written over, or still holds old segments; says why."""
+
+
+async def overwrite(connection: Connection) -> AsyncGenerator[tuple[int, int]]:
+    """Write over all segments that there are; yield how many are done, and of how many.
+
+    Raises WalUnproven.
+    """
+    await connection.execute("SET statement_timeout = 0")
+    try:
+        first = await connection.fetchval(_CURRENT)
+        await _next_segment(connection)
+        await connection.execute("CHECKPOINT")  # no segment up to `first` is needed now
+        current, names = await connection.fetchval(_CURRENT), await _segments(connection)
+        reused = [name for name in names if name >= current]
+        for done in range(1, len(reused) + 1):
+            await _next_segment(connection)
+            yield done, len(reused)
+        kept = [name for name in await _segments(connection) if name <= first]
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise WalUnproven(
+            f"The provisioner lacks a privilege ({error}): until its segments are used again, the "
+            "write-ahead log may hold what the database held."
+        ) from None
+    finally:
+        if not connection.is_closed():
+            await connection.execute("RESET statement_timeout")
+    if kept:
+        raise WalUnproven(
+            f"{len(kept)} older segments of the write-ahead log are kept, by a replication slot, "
+            "by wal_keep_size, or until they are archived."
+        )
+
+
+async def _segments(connection: Connection) -> list[str]:
+    return sorted(row["name"] for row in await connection.fetch(_SEGMENTS))
+
+
+async def _next_segment(connection: Connection) -> None:
+    # At the beginning of a segment there would be nothing to switch from.
+    await connection.execute("SELECT pg_logical_emit_message(false, 'nagaya', '')")
+    await connection.execute("SELECT pg_switch_wal()")

@@ -1,0 +1,147 @@
+"""A purge goes on whatever dies, and leaves nothing in the files of the database server."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import asyncpg
+import pytest
+from tests.integration.tenant.harness import (
+    Killed,
+    publish_both,
+    started,
+)
+from tests.integration.tenant.purges import (
+    certificate,
+    ended,
+    left_on_server,
+    purged,
+    rows_about,
+    running,
+)
+from tests.support.tenant_data import MemoryPeers
+from tests.support.waiting import wait_until
+
+from tenant.domain.operations import Operation, OperationState
+from tenant.store import operation_runs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+
+    from nagaya_local.parts.postgres import PostgresServer
+    from servicekit.testing import Keys
+    from tenant.composition import Composition
+    from tenant.config import Config
+
+
+STEPS = (
+    "inventory", "runs", "llm-gateway", "artifacts", "database", "files", "wal", "look_again",
+    "certificate",
+)  # fmt: skip
+
+
+@pytest.fixture
+def peers() -> MemoryPeers:
+    return MemoryPeers()
+
+
+@pytest.fixture
+async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
+    async with peers.serving(keys, config) as known:
+        yield known
+
+
+@pytest.fixture
+async def service(config: Config) -> AsyncIterator[Composition]:
+    async with running(config) as service:
+        await publish_both(service)
+        yield service
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_purge_that_died_after_a_step_is_finished_by_another_process(
+    config: Config, peers: MemoryPeers, management: asyncpg.Connection, keys: Keys, step: str
+) -> None:
+    async with started(config) as service:
+        await publish_both(service)
+        acme = await service.tenants.create("acme", "r1", "Acme")
+        peers.fill("acme")
+        await service.deletion.deletion.delete("acme")
+        with killed_before_record(step):
+            operation = await service.deletion.deletion.purge("acme", "p1")
+            service.runner.start()
+            await wait_until(lambda: died(service, operation))
+    async with running(config) as living:
+        done = await ended(living, operation)
+
+        assert done.state is OperationState.DONE, done.message
+        assert await left_on_server(management, acme.database) == []
+        assert await rows_about(management, "acme") == {"operations": 1}
+        document = await certificate(living, keys)
+        assert {one["found_after"] for one in document["stores"]} == {0}
+        if step != "inventory":
+            assert document["stores"][0]["found_before"] == 7
+
+
+@contextmanager
+def killed_before_record(step: str) -> Generator[None]:
+    """Kill the runner when a step is done, before that is recorded."""
+    record = operation_runs.record_step
+
+    async def record_step(*arguments: object, last: bool) -> Operation | None:
+        if arguments[2] == step:
+            raise Killed
+        return await record(*arguments, last=last)  # pyright: ignore[reportArgumentType]
+
+    with patch.object(operation_runs, "record_step", record_step):
+        yield
+
+
+async def died(service: Composition, operation: Operation) -> bool:
+    task = service.runner._active.get(operation.operation_id)
+    await asyncio.sleep(0)
+    return task is None and not service.runner._active
+
+
+async def test_what_comes_after_the_removal_is_removed_too(
+    service: Composition, peers: MemoryPeers, keys: Keys
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    peers.fill("acme")
+    peers.stores["artifacts"].stubborn = 3
+    await service.deletion.deletion.delete("acme")
+
+    done = await purged(service)
+
+    assert done.state is OperationState.DONE
+    assert {one["found_after"] for one in (await certificate(service, keys))["stores"]} == {0}
+
+
+async def test_a_canary_in_a_database_is_in_no_file_of_the_server_afterwards(
+    service: Composition, postgres: PostgresServer
+) -> None:
+    canary = f"canary{secrets.token_hex(12)}"
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    superuser = await asyncpg.connect(postgres.superuser_url(acme.database.name))
+    for number in range(200):
+        note = f"{canary} {number} {secrets.token_hex(200)}"
+        await superuser.execute("INSERT INTO runs (note) VALUES ($1)", note)
+    await superuser.execute("CHECKPOINT")
+    await superuser.close()
+    before = await asyncio.to_thread(_files_with, postgres, canary)
+    assert any("base" in name for name in before)
+    assert any("pg_wal" in name for name in before)
+    await service.deletion.deletion.delete("acme")
+
+    await purged(service)
+
+    assert await asyncio.to_thread(_files_with, postgres, canary) == []
+
+
+def _files_with(postgres: PostgresServer, text: str) -> list[str]:
+    files = (path for path in postgres.data.rglob("*") if path.is_file())
+    return [str(path) for path in files if text.encode() in path.read_bytes()]
