@@ -123,7 +123,7 @@ def _constructed(
     watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
     anchors = _anchors(config, management, pools)
     bound = bindings(
-        TenantServicer(tenants, deletion.deletion, watch_cache, management),
+        TenantServicer(tenants, deletion.deletion, deletion.repair, watch_cache, management),
         ConnectionServicer(connections),
         schemas.servicer,
         AuditServicer(management, pools, _verification(base, anchors, pools), anchors),

@@ -11,6 +11,7 @@ from servicekit.identity import WorkloadSigner
 from signing import DocumentSigner
 from tenant.app.deletion import TenantDeletion
 from tenant.app.purge_schedule import PurgeSchedule
+from tenant.app.repair import TenantRepair
 from tenant.deletion.purge import TenantPurge
 from tenant.peers.tenant_data import TenantDataPeers
 
@@ -47,6 +48,7 @@ class DeletionComposition:
     deletion: TenantDeletion
     schedule: PurgeSchedule
     peers: TenantDataPeers
+    repair: TenantRepair
     saga: Saga
 
 
@@ -70,5 +72,9 @@ def compose_deletion(
         files,
     )
     return DeletionComposition(
-        deletion, PurgeSchedule(base.management, deletion), peers, purge.saga()
+        deletion,
+        PurgeSchedule(base.management, deletion),
+        peers,
+        TenantRepair(base.management, base.servers, base.provisioning, peers),
+        purge.saga(),
     )

@@ -50,6 +50,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("SERVER", "server_id"),
         ("CREATED", "create_time"),
     ),
+    "nagaya.tenant.v1.TenantFinding": (
+        ("FOUND", "kind"),
+        ("NAME", "name"),
+        ("DONE", "action"),
+        ("WHAT", "description"),
+        ("HINT", "hint"),
+    ),
     "nagaya.tenant.v1.Operation": (
         ("OPERATION", "operation_id"),
         ("KIND", "kind"),

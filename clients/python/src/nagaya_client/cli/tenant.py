@@ -182,3 +182,19 @@ async def certificate(session: Session, tenant_id: str, file: BinaryIO) -> None:
     request = pb.GetDeletionCertificateRequest(tenant_id=tenant_id)
     found = await session.client.tenants.GetDeletionCertificate(request)
     file.write(found.certificate)
+
+
+@group.command(rpcs=("RepairTenants",))
+@click.option("--dry-run", is_flag=True, help="Report only.")
+@click.option("--remove", multiple=True, metavar="NAME", help="Remove this finding too.")
+@api_command
+async def doctor(session: Session, *, dry_run: bool, remove: tuple[str, ...]) -> Message:
+    """Find what belongs to no tenant, and remove it.
+
+    What might be wanted is kept and reported, unless --remove names it.
+    """
+    request = pb.RepairTenantsRequest(dry_run=dry_run, remove=remove)
+    found = await session.client.tenants.RepairTenants(request)
+    for unchecked in found.unchecked:
+        click.echo(f"not looked at: {unchecked}", err=True)
+    return found

@@ -37,7 +37,14 @@ _DYNAMIC_CONFIG = {
     "limit.historySize.error": "10485760",
 }
 _SECONDS = 5.0
-_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
+_PRAGMAS = {
+    "journal_mode": "WAL",
+    "synchronous": "NORMAL",
+    # What is deleted is overwritten, and the log is cut once its pages are in the database: nothing
+    # of a purged tenant stays in free space.
+    "secure_delete": "ON",
+    "journal_size_limit": "0",
+}
 
 _DESCRIBE_NAMESPACE = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace"
 # DescribeNamespaceRequest(namespace="default"), serialised: importing the SDK for it takes 1.3 s.

@@ -14,6 +14,7 @@ from tenant.errors.deletion import CertificateNotFound
 from tenant.servicer.callers import covered_tenants, may_watch
 from tenant.store import deletion_certificates, tenants
 from tenant.wire import operations as operation_wire
+from tenant.wire import repair as repair_wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
     from interceptor.server import Context
     from tenant.app.deletion import TenantDeletion
+    from tenant.app.repair import TenantRepair
     from tenant.app.tenants import Tenants
     from tenant.app.watch_cache import Event, WatchCache
 
@@ -32,11 +34,13 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         self,
         tenants: Tenants,
         deletion: TenantDeletion,
+        repair: TenantRepair,
         watch_cache: WatchCache,
         management: ManagementPool,
     ) -> None:
         self._tenants = tenants
         self._deletion = deletion
+        self._repair = repair
         self._watch_cache = watch_cache
         self._management = management
 
@@ -113,6 +117,14 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         if found is None:
             raise CertificateNotFound(request.tenant_id)
         return pb.GetDeletionCertificateResponse(certificate=found)
+
+    async def RepairTenants(
+        self, request: pb.RepairTenantsRequest, context: Context
+    ) -> pb.RepairTenantsResponse:
+        found, unchecked = await self._repair.run(set(request.remove), dry_run=request.dry_run)
+        return pb.RepairTenantsResponse(
+            findings=map(repair_wire.finding, found), unchecked=unchecked
+        )
 
     async def WatchTenants(
         self, request: pb.WatchTenantsRequest, context: Context

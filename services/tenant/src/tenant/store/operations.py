@@ -139,6 +139,25 @@ async def request_cancellation(connection: Connection, operation_id: str) -> Ope
     )
 
 
+async def texts_of_open(connection: Connection) -> list[str]:
+    """Return arguments and notes of the operations that have not ended for good, as text."""
+    rows = await connection.fetch(
+        """
+        SELECT id::text || arguments::text || notes::text AS text FROM operations
+         WHERE state IN ('running', 'failed')
+        """
+    )
+    return [row["text"] for row in rows]
+
+
+async def tenants_of_open(connection: Connection) -> set[str]:
+    """Return the tenants of the operations that have not ended for good."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT tenant_id FROM operations WHERE state IN ('running', 'failed')"
+    )
+    return {row["tenant_id"] for row in rows}
+
+
 async def delete_of_tenant(connection: Connection, tenant_id: str, kept_id: str) -> int:
     """Delete the rows of a tenant's operations but one; return how many."""
     rows = await connection.fetch(

@@ -28,9 +28,10 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.tenant.v1 import operation_pb2 as nagaya_dot_tenant_dot_v1_dot_operation__pb2
 from nagaya.tenant.v1 import tenant_pb2 as nagaya_dot_tenant_dot_v1_dot_tenant__pb2
+from nagaya.tenant.v1 import tenant_finding_pb2 as nagaya_dot_tenant_dot_v1_dot_tenant__finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/tenant_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\x1a\x1dnagaya/tenant/v1/tenant.proto\"\x8b\x02\n\x13\x43reateTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12h\n\rserver_labels\x18\x04 \x03(\x0b\x32\x37.nagaya.tenant.v1.CreateTenantRequest.ServerLabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x10\"\x06r\x04\xa0\xb5\x18\x01*\x06r\x04\x10\x01\x18?\x1a\x33\n\x11ServerLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"0\n\x10GetTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"Q\n\x12ListTenantsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.nagaya.tenant.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14SuspendTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"A\n\x15SuspendTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"3\n\x13ResumeTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"@\n\x14ResumeTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"M\n\x13UpdateTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"@\n\x14UpdateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"s\n\x13\x44\x65leteTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12>\n\tretention\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\x86\xb0\x96\x01\x32\x00\"@\n\x14\x44\x65leteTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"5\n\x15UndeleteTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"B\n\x16UndeleteTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"Q\n\x12PurgeTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x13PurgeTenantResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"=\n\x1dGetDeletionCertificateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"5\n\x1eGetDeletionCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x15\n\x13WatchTenantsRequest\"z\n\x14WatchTenantsResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.TenantH\x00\x12\x10\n\x06synced\x18\x02 \x01(\x08H\x00\x12\x1b\n\x11removed_tenant_id\x18\x03 \x01(\tH\x00\x42\x07\n\x05\x65vent2\xc8\x0c\n\rTenantService\x12\x91\x01\n\x0c\x43reateTenant\x12%.nagaya.tenant.v1.CreateTenantRequest\x1a&.nagaya.tenant.v1.CreateTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\rtenant.create(x\x12v\n\tGetTenant\x12\".nagaya.tenant.v1.GetTenantRequest\x1a#.nagaya.tenant.v1.GetTenantResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0ctenants.read\x12\ttenant_id\x12q\n\x0bListTenants\x12$.nagaya.tenant.v1.ListTenantsRequest\x1a%.nagaya.tenant.v1.ListTenantsResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctenants.read\x12\x93\x01\n\rSuspendTenant\x12&.nagaya.tenant.v1.SuspendTenantRequest\x1a\'.nagaya.tenant.v1.SuspendTenantResponse\"1\x90\x02\x02\x8a\xb5\x18*\n\rtenants.write\x12\ttenant_id\x1a\x0etenant.suspend\x12\x91\x01\n\x0cResumeTenant\x12%.nagaya.tenant.v1.ResumeTenantRequest\x1a&.nagaya.tenant.v1.ResumeTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\rtenant.resume(x\x12\x8f\x01\n\x0cUpdateTenant\x12%.nagaya.tenant.v1.UpdateTenantRequest\x1a&.nagaya.tenant.v1.UpdateTenantResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.update\x12\x8f\x01\n\x0c\x44\x65leteTenant\x12%.nagaya.tenant.v1.DeleteTenantRequest\x1a&.nagaya.tenant.v1.DeleteTenantResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.delete\x12\x97\x01\n\x0eUndeleteTenant\x12\'.nagaya.tenant.v1.UndeleteTenantRequest\x1a(.nagaya.tenant.v1.UndeleteTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\x0ftenant.undelete\x12\x8b\x01\n\x0bPurgeTenant\x12$.nagaya.tenant.v1.PurgeTenantRequest\x1a%.nagaya.tenant.v1.PurgeTenantResponse\"/\x90\x02\x02\x8a\xb5\x18(\n\rtenants.write\x12\ttenant_id\x1a\x0ctenant.purge\x12\x9d\x01\n\x16GetDeletionCertificate\x12/.nagaya.tenant.v1.GetDeletionCertificateRequest\x1a\x30.nagaya.tenant.v1.GetDeletionCertificateResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0ctenants.read\x12\ttenant_id\x12\xa1\x01\n\x0cWatchTenants\x12%.nagaya.tenant.v1.WatchTenantsRequest\x1a&.nagaya.tenant.v1.WatchTenantsResponse\"@\x90\x02\x01\x8a\xb5\x18\x39\n\rtenants.watch\"\x06tenant\"\x04runs\"\tartifacts\"\x0bllm-gateway(\x80\xa3\x05\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/tenant_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\x1a\x1dnagaya/tenant/v1/tenant.proto\x1a%nagaya/tenant/v1/tenant_finding.proto\"\x8b\x02\n\x13\x43reateTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12h\n\rserver_labels\x18\x04 \x03(\x0b\x32\x37.nagaya.tenant.v1.CreateTenantRequest.ServerLabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x10\"\x06r\x04\xa0\xb5\x18\x01*\x06r\x04\x10\x01\x18?\x1a\x33\n\x11ServerLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"0\n\x10GetTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"Q\n\x12ListTenantsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.nagaya.tenant.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14SuspendTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"A\n\x15SuspendTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"3\n\x13ResumeTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"@\n\x14ResumeTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"M\n\x13UpdateTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"@\n\x14UpdateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"s\n\x13\x44\x65leteTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12>\n\tretention\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\x86\xb0\x96\x01\x32\x00\"@\n\x14\x44\x65leteTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"5\n\x15UndeleteTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"B\n\x16UndeleteTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Tenant\"Q\n\x12PurgeTenantRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x13PurgeTenantResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"=\n\x1dGetDeletionCertificateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"5\n\x1eGetDeletionCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"J\n\x14RepairTenantsRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12!\n\x06remove\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\"\x07r\x05\x10\x01\x18\xc8\x01\"]\n\x15RepairTenantsResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1f.nagaya.tenant.v1.TenantFinding\x12\x11\n\tunchecked\x18\x02 \x03(\t\"\x15\n\x13WatchTenantsRequest\"z\n\x14WatchTenantsResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.TenantH\x00\x12\x10\n\x06synced\x18\x02 \x01(\x08H\x00\x12\x1b\n\x11removed_tenant_id\x18\x03 \x01(\tH\x00\x42\x07\n\x05\x65vent2\xd5\r\n\rTenantService\x12\x91\x01\n\x0c\x43reateTenant\x12%.nagaya.tenant.v1.CreateTenantRequest\x1a&.nagaya.tenant.v1.CreateTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\rtenant.create(x\x12v\n\tGetTenant\x12\".nagaya.tenant.v1.GetTenantRequest\x1a#.nagaya.tenant.v1.GetTenantResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0ctenants.read\x12\ttenant_id\x12q\n\x0bListTenants\x12$.nagaya.tenant.v1.ListTenantsRequest\x1a%.nagaya.tenant.v1.ListTenantsResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctenants.read\x12\x93\x01\n\rSuspendTenant\x12&.nagaya.tenant.v1.SuspendTenantRequest\x1a\'.nagaya.tenant.v1.SuspendTenantResponse\"1\x90\x02\x02\x8a\xb5\x18*\n\rtenants.write\x12\ttenant_id\x1a\x0etenant.suspend\x12\x91\x01\n\x0cResumeTenant\x12%.nagaya.tenant.v1.ResumeTenantRequest\x1a&.nagaya.tenant.v1.ResumeTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\rtenant.resume(x\x12\x8f\x01\n\x0cUpdateTenant\x12%.nagaya.tenant.v1.UpdateTenantRequest\x1a&.nagaya.tenant.v1.UpdateTenantResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.update\x12\x8f\x01\n\x0c\x44\x65leteTenant\x12%.nagaya.tenant.v1.DeleteTenantRequest\x1a&.nagaya.tenant.v1.DeleteTenantResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.delete\x12\x97\x01\n\x0eUndeleteTenant\x12\'.nagaya.tenant.v1.UndeleteTenantRequest\x1a(.nagaya.tenant.v1.UndeleteTenantResponse\"2\x90\x02\x02\x8a\xb5\x18+\n\rtenants.write\x12\ttenant_id\x1a\x0ftenant.undelete\x12\x8b\x01\n\x0bPurgeTenant\x12$.nagaya.tenant.v1.PurgeTenantRequest\x1a%.nagaya.tenant.v1.PurgeTenantResponse\"/\x90\x02\x02\x8a\xb5\x18(\n\rtenants.write\x12\ttenant_id\x1a\x0ctenant.purge\x12\x9d\x01\n\x16GetDeletionCertificate\x12/.nagaya.tenant.v1.GetDeletionCertificateRequest\x1a\x30.nagaya.tenant.v1.GetDeletionCertificateResponse\" \x90\x02\x01\x8a\xb5\x18\x19\n\x0ctenants.read\x12\ttenant_id\x12\x8a\x01\n\rRepairTenants\x12&.nagaya.tenant.v1.RepairTenantsRequest\x1a\'.nagaya.tenant.v1.RepairTenantsResponse\"(\x90\x02\x02\x8a\xb5\x18!\n\rtenants.write\x1a\rtenant.repair(\x90\x1c\x12\xa1\x01\n\x0cWatchTenants\x12%.nagaya.tenant.v1.WatchTenantsRequest\x1a&.nagaya.tenant.v1.WatchTenantsResponse\"@\x90\x02\x01\x8a\xb5\x18\x39\n\rtenants.watch\"\x06tenant\"\x04runs\"\tartifacts\"\x0bllm-gateway(\x80\xa3\x05\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,6 +74,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PURGETENANTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_GETDELETIONCERTIFICATEREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_GETDELETIONCERTIFICATEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_REPAIRTENANTSREQUEST'].fields_by_name['remove']._loaded_options = None
+  _globals['_REPAIRTENANTSREQUEST'].fields_by_name['remove']._serialized_options = b'\272H\016\222\001\013\020d\"\007r\005\020\001\030\310\001'
   _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._serialized_options = b'\220\002\002\212\265\030+\n\rtenants.write\022\ttenant_id\032\rtenant.create(x'
   _globals['_TENANTSERVICE'].methods_by_name['GetTenant']._loaded_options = None
@@ -93,54 +96,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTSERVICE'].methods_by_name['PurgeTenant']._serialized_options = b'\220\002\002\212\265\030(\n\rtenants.write\022\ttenant_id\032\014tenant.purge'
   _globals['_TENANTSERVICE'].methods_by_name['GetDeletionCertificate']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['GetDeletionCertificate']._serialized_options = b'\220\002\001\212\265\030\031\n\014tenants.read\022\ttenant_id'
+  _globals['_TENANTSERVICE'].methods_by_name['RepairTenants']._loaded_options = None
+  _globals['_TENANTSERVICE'].methods_by_name['RepairTenants']._serialized_options = b'\220\002\002\212\265\030!\n\rtenants.write\032\rtenant.repair(\220\034'
   _globals['_TENANTSERVICE'].methods_by_name['WatchTenants']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['WatchTenants']._serialized_options = b'\220\002\001\212\265\0309\n\rtenants.watch\"\006tenant\"\004runs\"\tartifacts\"\013llm-gateway(\200\243\005'
-  _globals['_CREATETENANTREQUEST']._serialized_start=261
-  _globals['_CREATETENANTREQUEST']._serialized_end=528
-  _globals['_CREATETENANTREQUEST_SERVERLABELSENTRY']._serialized_start=477
-  _globals['_CREATETENANTREQUEST_SERVERLABELSENTRY']._serialized_end=528
-  _globals['_CREATETENANTRESPONSE']._serialized_start=530
-  _globals['_CREATETENANTRESPONSE']._serialized_end=594
-  _globals['_GETTENANTREQUEST']._serialized_start=596
-  _globals['_GETTENANTREQUEST']._serialized_end=644
-  _globals['_GETTENANTRESPONSE']._serialized_start=646
-  _globals['_GETTENANTRESPONSE']._serialized_end=707
-  _globals['_LISTTENANTSREQUEST']._serialized_start=709
-  _globals['_LISTTENANTSREQUEST']._serialized_end=790
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=792
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=881
-  _globals['_SUSPENDTENANTREQUEST']._serialized_start=883
-  _globals['_SUSPENDTENANTREQUEST']._serialized_end=935
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=937
-  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=1002
-  _globals['_RESUMETENANTREQUEST']._serialized_start=1004
-  _globals['_RESUMETENANTREQUEST']._serialized_end=1055
-  _globals['_RESUMETENANTRESPONSE']._serialized_start=1057
-  _globals['_RESUMETENANTRESPONSE']._serialized_end=1121
-  _globals['_UPDATETENANTREQUEST']._serialized_start=1123
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1200
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=1202
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1266
-  _globals['_DELETETENANTREQUEST']._serialized_start=1268
-  _globals['_DELETETENANTREQUEST']._serialized_end=1383
-  _globals['_DELETETENANTRESPONSE']._serialized_start=1385
-  _globals['_DELETETENANTRESPONSE']._serialized_end=1449
-  _globals['_UNDELETETENANTREQUEST']._serialized_start=1451
-  _globals['_UNDELETETENANTREQUEST']._serialized_end=1504
-  _globals['_UNDELETETENANTRESPONSE']._serialized_start=1506
-  _globals['_UNDELETETENANTRESPONSE']._serialized_end=1572
-  _globals['_PURGETENANTREQUEST']._serialized_start=1574
-  _globals['_PURGETENANTREQUEST']._serialized_end=1655
-  _globals['_PURGETENANTRESPONSE']._serialized_start=1657
-  _globals['_PURGETENANTRESPONSE']._serialized_end=1726
-  _globals['_GETDELETIONCERTIFICATEREQUEST']._serialized_start=1728
-  _globals['_GETDELETIONCERTIFICATEREQUEST']._serialized_end=1789
-  _globals['_GETDELETIONCERTIFICATERESPONSE']._serialized_start=1791
-  _globals['_GETDELETIONCERTIFICATERESPONSE']._serialized_end=1844
-  _globals['_WATCHTENANTSREQUEST']._serialized_start=1846
-  _globals['_WATCHTENANTSREQUEST']._serialized_end=1867
-  _globals['_WATCHTENANTSRESPONSE']._serialized_start=1869
-  _globals['_WATCHTENANTSRESPONSE']._serialized_end=1991
-  _globals['_TENANTSERVICE']._serialized_start=1994
-  _globals['_TENANTSERVICE']._serialized_end=3602
+  _globals['_CREATETENANTREQUEST']._serialized_start=300
+  _globals['_CREATETENANTREQUEST']._serialized_end=567
+  _globals['_CREATETENANTREQUEST_SERVERLABELSENTRY']._serialized_start=516
+  _globals['_CREATETENANTREQUEST_SERVERLABELSENTRY']._serialized_end=567
+  _globals['_CREATETENANTRESPONSE']._serialized_start=569
+  _globals['_CREATETENANTRESPONSE']._serialized_end=633
+  _globals['_GETTENANTREQUEST']._serialized_start=635
+  _globals['_GETTENANTREQUEST']._serialized_end=683
+  _globals['_GETTENANTRESPONSE']._serialized_start=685
+  _globals['_GETTENANTRESPONSE']._serialized_end=746
+  _globals['_LISTTENANTSREQUEST']._serialized_start=748
+  _globals['_LISTTENANTSREQUEST']._serialized_end=829
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=831
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=920
+  _globals['_SUSPENDTENANTREQUEST']._serialized_start=922
+  _globals['_SUSPENDTENANTREQUEST']._serialized_end=974
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_start=976
+  _globals['_SUSPENDTENANTRESPONSE']._serialized_end=1041
+  _globals['_RESUMETENANTREQUEST']._serialized_start=1043
+  _globals['_RESUMETENANTREQUEST']._serialized_end=1094
+  _globals['_RESUMETENANTRESPONSE']._serialized_start=1096
+  _globals['_RESUMETENANTRESPONSE']._serialized_end=1160
+  _globals['_UPDATETENANTREQUEST']._serialized_start=1162
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1239
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1241
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1305
+  _globals['_DELETETENANTREQUEST']._serialized_start=1307
+  _globals['_DELETETENANTREQUEST']._serialized_end=1422
+  _globals['_DELETETENANTRESPONSE']._serialized_start=1424
+  _globals['_DELETETENANTRESPONSE']._serialized_end=1488
+  _globals['_UNDELETETENANTREQUEST']._serialized_start=1490
+  _globals['_UNDELETETENANTREQUEST']._serialized_end=1543
+  _globals['_UNDELETETENANTRESPONSE']._serialized_start=1545
+  _globals['_UNDELETETENANTRESPONSE']._serialized_end=1611
+  _globals['_PURGETENANTREQUEST']._serialized_start=1613
+  _globals['_PURGETENANTREQUEST']._serialized_end=1694
+  _globals['_PURGETENANTRESPONSE']._serialized_start=1696
+  _globals['_PURGETENANTRESPONSE']._serialized_end=1765
+  _globals['_GETDELETIONCERTIFICATEREQUEST']._serialized_start=1767
+  _globals['_GETDELETIONCERTIFICATEREQUEST']._serialized_end=1828
+  _globals['_GETDELETIONCERTIFICATERESPONSE']._serialized_start=1830
+  _globals['_GETDELETIONCERTIFICATERESPONSE']._serialized_end=1883
+  _globals['_REPAIRTENANTSREQUEST']._serialized_start=1885
+  _globals['_REPAIRTENANTSREQUEST']._serialized_end=1959
+  _globals['_REPAIRTENANTSRESPONSE']._serialized_start=1961
+  _globals['_REPAIRTENANTSRESPONSE']._serialized_end=2054
+  _globals['_WATCHTENANTSREQUEST']._serialized_start=2056
+  _globals['_WATCHTENANTSREQUEST']._serialized_end=2077
+  _globals['_WATCHTENANTSRESPONSE']._serialized_start=2079
+  _globals['_WATCHTENANTSRESPONSE']._serialized_end=2201
+  _globals['_TENANTSERVICE']._serialized_start=2204
+  _globals['_TENANTSERVICE']._serialized_end=3953
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from nagaya.tenant.v1 import operation_pb2 as _operation_pb2
+from nagaya.tenant.v1 import tenant_finding_pb2 as _tenant_finding_pb2
 from nagaya.tenant.v1 import tenant_pb2 as _tenant_pb2
 import builtins as _builtins
 import sys
@@ -494,6 +495,60 @@ class GetDeletionCertificateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetDeletionCertificateResponse: _TypeAlias = GetDeletionCertificateResponse  # noqa: Y015
+
+@_typing.final
+class RepairTenantsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Whether to report only."""
+    @_builtins.property
+    def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to remove besides, by the `name` of its finding."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        remove: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "remove", b"remove"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairTenantsRequest: _TypeAlias = RepairTenantsRequest  # noqa: Y015
+
+@_typing.final
+class RepairTenantsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    UNCHECKED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_tenant_finding_pb2.TenantFinding]:
+        """What was found; nothing when all is as it should be."""
+
+    @_builtins.property
+    def unchecked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What could not be looked at, and why."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[_tenant_finding_pb2.TenantFinding] | None = ...,
+        unchecked: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "unchecked", b"unchecked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairTenantsResponse: _TypeAlias = RepairTenantsResponse  # noqa: Y015
 
 @_typing.final
 class WatchTenantsRequest(_message.Message):

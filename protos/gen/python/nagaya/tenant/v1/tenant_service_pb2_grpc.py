@@ -85,6 +85,11 @@ class TenantServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.FromString,
                 _registered_method=True)
+        self.RepairTenants = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/RepairTenants',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.FromString,
+                _registered_method=True)
         self.WatchTenants = channel.unary_stream(
                 '/nagaya.tenant.v1.TenantService/WatchTenants',
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.WatchTenantsRequest.SerializeToString,
@@ -226,6 +231,18 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RepairTenants(self, request, context):
+        """Finds what belongs to no tenant on the database servers and with the services, and removes what certainly nobody wants.
+
+        That is: a database whose creation never ended, roles without a database, and what is kept of a tenant that was purged. Whatever else
+        belongs to no tenant is reported and kept unless `remove` names it: the registry may have been restored from a backup.
+
+        What could not be looked at stands in `unchecked`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTenants(self, request, context):
         """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -287,6 +304,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.GetDeletionCertificate,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.SerializeToString,
+            ),
+            'RepairTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairTenants,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.SerializeToString,
             ),
             'WatchTenants': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTenants,
@@ -565,6 +587,33 @@ class TenantService:
             '/nagaya.tenant.v1.TenantService/GetDeletionCertificate',
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.GetDeletionCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/RepairTenants',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -105,6 +105,14 @@ class TenantServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_CERTIFICATE_NOT_FOUND`: none was purged.
     """
+    RepairTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.RepairTenantsRequest, _tenant_service_pb2.RepairTenantsResponse]
+    """Finds what belongs to no tenant on the database servers and with the services, and removes what certainly nobody wants.
+
+    That is: a database whose creation never ended, roles without a database, and what is kept of a tenant that was purged. Whatever else
+    belongs to no tenant is reported and kept unless `remove` names it: the registry may have been restored from a backup.
+
+    What could not be looked at stands in `unchecked`.
+    """
     WatchTenants: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantsRequest, _tenant_service_pb2.WatchTenantsResponse]
     """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -261,6 +269,20 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND `ERROR_REASON_CERTIFICATE_NOT_FOUND`: none was purged.
+        """
+
+    @_abc_1.abstractmethod
+    def RepairTenants(
+        self,
+        request: _tenant_service_pb2.RepairTenantsRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.RepairTenantsRequest, _abc.Awaitable[_tenant_service_pb2.RepairTenantsResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.RepairTenantsResponse]:
+        """Finds what belongs to no tenant on the database servers and with the services, and removes what certainly nobody wants.
+
+        That is: a database whose creation never ended, roles without a database, and what is kept of a tenant that was purged. Whatever else
+        belongs to no tenant is reported and kept unless `remove` names it: the registry may have been restored from a backup.
+
+        What could not be looked at stands in `unchecked`.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,229 @@
+"""Finds what belongs to no tenant, and removes what certainly nobody wants."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dataplane import audit
+from servicekit.errors import Unavailable
+from tenant.domain.repair import Finding, FindingAction, FindingKind
+from tenant.domain.tenants import TenantState
+from tenant.provisioning import CREATING, OPERATION
+from tenant.store import deletion_certificates, installation, operations, strays, tenants
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+
+    from dataplane.tenants import ManagementPool
+    from tenant.domain.tenants import Tenant
+    from tenant.peers.tenant_data import TenantDataPeers
+    from tenant.provisioning import Provisioning
+    from tenant.store.database_servers import DatabaseServers
+    from tenant.store.strays import FoundDatabase
+
+_log = logging.getLogger(__name__)
+_LOST = "It may be a tenant's whose row was lost: look into it before it is removed."
+_PEERS = ("runs", "llm-gateway", "artifacts")
+
+
+class TenantRepair:
+    """Compares the registry with the database servers and with what the services keep.
+
+    Certainly nobody wants: a database whose creation never ended and that no tenant has, roles
+    without database and tenant, and what is kept of a tenant that was purged. Whatever else belongs
+    to no tenant is kept and reported, because the registry may have been restored from a backup.
+    """
+
+    def __init__(
+        self,
+        management: ManagementPool,
+        servers: DatabaseServers,
+        provisioning: Provisioning,
+        peers: TenantDataPeers,
+    ) -> None:
+        self._management = management
+        self._servers = servers
+        self._provisioning = provisioning
+        self._peers = peers
+
+    async def run(
+        self, removed: Collection[str], *, dry_run: bool
+    ) -> tuple[list[Finding], list[str]]:
+        """Return what was found, and what could not be looked at.
+
+        What is certain is removed, and what `removed` names; nothing in a dry run.
+        """
+        findings: list[Finding] = []
+        unchecked: list[str] = []
+        decide = _Decision(self._management, removed, dry_run=dry_run)
+        for server_id in await self._servers.all_ids():
+            try:
+                findings += [one async for one in self._of_server(server_id, decide)]
+            except Unavailable as error:
+                unchecked.append(error.message)
+        for service in _PEERS:
+            if not self._peers.knows(service):
+                unchecked.append(f"the address of {service} is not set")
+                continue
+            try:
+                findings += [one async for one in self._of_peer(service, decide)]
+            except Unavailable as error:
+                unchecked.append(error.message)
+        findings += await self._unfinished()
+        return findings, unchecked
+
+    async def _of_server(self, server_id: str, decide: _Decision) -> AsyncIterator[Finding]:
+        """Compare the databases and roles of a server with the tenants. Raises Unavailable."""
+        server = await self._servers.of(server_id)
+        async with self._management.connection() as connection:
+            marker = await installation.marker(connection)
+            async with server.provisioner() as provisioner:
+                # In this order: a tenant's row is older than its database and its roles.
+                found = await strays.databases_of(provisioner, marker)
+                managers = f"{server.management.name}_steward_"
+                roles = await strays.groups_without_database(provisioner, managers)
+                existing = await strays.existing(provisioner)
+            registered = await tenants.list_all(connection)
+            wanted = await operations.texts_of_open(connection)
+        known = [tenant for tenant in registered if tenant.server_id == server_id]
+        named = {tenant.database.name for tenant in known}
+        for one in found:
+            texts = (one.database.name, one.marker.removeprefix(OPERATION) or one.database.name)
+            open_ = any(text in of for of in wanted for text in texts)
+            if one.ours and one.database.name not in named and not open_:
+                yield await self._database(server_id, one, decide)
+        for database in roles:
+            if database.name not in named and not any(database.name in of for of in wanted):
+                name = f"{server_id}/{database.name}"
+                what = "roles without a database, of no tenant"
+                finding = Finding(FindingKind.ROLES, name, what, FindingAction.KEPT)
+                remove = partial(self._provisioning.drop, server_id, database)
+                yield await decide(finding, certain=True, remove=remove)
+        for tenant in known:
+            if tenant.database.name not in existing and _has_database(tenant):
+                yield _without_database(tenant)
+
+    async def _database(self, server_id: str, found: FoundDatabase, decide: _Decision) -> Finding:
+        """Decide about a database that no tenant has."""
+        finding = Finding(
+            FindingKind.DATABASE,
+            f"{server_id}/{found.database.name}",
+            _said_of(found),
+            FindingAction.KEPT,
+            _LOST,
+        )
+        certain = found.invalid or found.marker == CREATING
+        remove = partial(self._provisioning.drop, server_id, found.database)
+        return await decide(finding, certain=certain, remove=remove)
+
+    async def _of_peer(self, service: str, decide: _Decision) -> AsyncIterator[Finding]:
+        """Compare what a service keeps with the tenants. Raises Unavailable."""
+        stores = await self._peers.tenant_ids(service)
+        # In this order: a tenant's row is older than what is kept of it.
+        async with self._management.connection() as connection:
+            known = {tenant.tenant_id for tenant in await tenants.list_all(connection)}
+            purged = await deletion_certificates.purged(connection)
+            wanted = await operations.tenants_of_open(connection)
+        found: dict[str, list[str]] = {}
+        for store, tenant_ids in stores.items():
+            for tenant_id in tenant_ids - known - wanted:
+                found.setdefault(tenant_id, []).append(store)
+        for tenant_id in sorted(found):
+            was_purged = tenant_id in purged
+            yield await decide(
+                Finding(
+                    FindingKind.DATA,
+                    f"{service}/{tenant_id}",
+                    f"of {'a purged' if was_purged else 'an unknown'} tenant: "
+                    + ", ".join(sorted(found[tenant_id])),
+                    FindingAction.KEPT,
+                    _LOST,
+                ),
+                certain=was_purged,
+                remove=partial(self._remove_data, service, tenant_id),
+            )
+
+    async def _remove_data(self, service: str, tenant_id: str) -> None:
+        async for _ in self._peers.purge(service, tenant_id):
+            pass
+
+    async def _unfinished(self) -> list[Finding]:
+        """Return the tenants that somebody has to finish or delete."""
+        async with self._management.connection() as connection:
+            known = await tenants.list_all(connection)
+            running = await operations.tenants_of_open(connection)
+        return [
+            Finding(
+                FindingKind.UNFINISHED,
+                tenant.tenant_id,
+                f"it is {tenant.state}, and nothing goes on with that",
+                FindingAction.KEPT,
+                _HINTS[tenant.state],
+            )
+            for tenant in known
+            if tenant.state in _HINTS and tenant.tenant_id not in running
+        ]
+
+
+class _Decision:
+    """Decides about findings, and removes."""
+
+    def __init__(
+        self, management: ManagementPool, removed: Collection[str], *, dry_run: bool
+    ) -> None:
+        self._management = management
+        self._removed = removed
+        self._dry_run = dry_run
+
+    async def __call__(
+        self, finding: Finding, *, certain: bool, remove: Callable[[], Awaitable[None]]
+    ) -> Finding:
+        """Return a finding with what was done about it."""
+        if not certain and finding.name not in self._removed:
+            return finding
+        if self._dry_run:
+            return replace(finding, action=FindingAction.WOULD_REMOVE, hint="")
+        async with self._management.transaction() as connection:  # before it is gone
+            details = {"kind": finding.kind, "what": finding.description}
+            await audit.append(connection, "tenant.repair", finding.kind, finding.name, details)
+        await remove()
+        _log.warning(
+            "what belongs to no tenant was removed",
+            extra={"event": "tenant_repair.removed", "kind": finding.kind, "what": finding.name},
+        )
+        return replace(finding, action=FindingAction.REMOVED, hint="")
+
+
+def _without_database(tenant: Tenant) -> Finding:
+    return Finding(
+        FindingKind.DATABASE_MISSING,
+        tenant.tenant_id,
+        f"its database {tenant.database.name} is not on the server {tenant.server_id}",
+        FindingAction.KEPT,
+        "Restore a backup with RestoreBackup, or delete the tenant with DeleteTenant.",
+    )
+
+
+def _has_database(tenant: Tenant) -> bool:
+    return tenant.state in (TenantState.ACTIVE, TenantState.SUSPENDED) or (
+        tenant.state is TenantState.DELETED and tenant.was_active
+    )
+
+
+def _said_of(found: FoundDatabase) -> str:
+    if found.invalid:
+        return "a database whose removal was interrupted, of no tenant"
+    if found.marker == CREATING:
+        return "a database whose creation never ended, of no tenant"
+    if found.marker.startswith(OPERATION):
+        return f"a database of the {found.marker}, which has ended"
+    return "a complete database of no tenant"
+
+
+_HINTS = {
+    TenantState.CREATING: "Finish it with the same CreateTenant, or delete it with DeleteTenant.",
+    TenantState.PURGING: "ListOperations shows why; ResumeOperation or PurgeTenant goes on.",
+}

@@ -1,0 +1,79 @@
+"""What a database server has of this installation, whoever it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tenant.domain.databases import TENANT_PREFIX, Database
+
+if TYPE_CHECKING:
+    from dataplane.pools import Connection
+
+_INVALID_DATABASE = -2  # what PostgreSQL sets as the limit of a database whose DROP was interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDatabase:
+    """A database whose name is that of a tenant's."""
+
+    database: Database
+    marker: str
+    """Its comment after the installation's marker; empty if it has another, or none."""
+    ours: bool
+    """Whether the comment begins with the installation's marker."""
+    invalid: bool
+
+
+async def databases_of(connection: Connection, marker: str) -> list[FoundDatabase]:
+    """Return the databases whose names begin as tenants' do."""
+    rows = await connection.fetch(
+        """
+        SELECT datname, datconnlimit, coalesce(shobj_description(d.oid, 'pg_database'), '') AS said,
+               (SELECT m.member::regrole::text
+                  FROM pg_auth_members AS m
+                 WHERE m.roleid = d.datdba AND m.inherit_option
+                 LIMIT 1) AS manager
+          FROM pg_database AS d
+         WHERE starts_with(datname, $1) AND NOT datistemplate
+         ORDER BY datname
+        """,
+        TENANT_PREFIX,
+    )
+    return [
+        FoundDatabase(
+            Database(row["datname"], row["manager"] or ""),
+            row["said"].removeprefix(marker).strip() if row["said"].startswith(marker) else "",
+            row["said"].startswith(marker),
+            row["datconnlimit"] == _INVALID_DATABASE,
+        )
+        for row in rows
+    ]
+
+
+async def groups_without_database(connection: Connection, prefix: str) -> list[Database]:
+    """Return the group roles of tenants' databases that there are not, with their manager roles.
+
+    Only those that a manager role of this installation manages: its name begins with `prefix`.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT r.rolname, manager.rolname AS manager
+          FROM pg_roles AS r
+          JOIN pg_auth_members AS m ON m.roleid = r.oid AND m.admin_option
+          JOIN pg_roles AS manager ON manager.oid = m.member
+         WHERE r.rolname ~ ('^' || $1 || '[0-9a-z]{26}$')
+           AND starts_with(manager.rolname, $2)
+           AND NOT EXISTS (SELECT FROM pg_database WHERE datname = r.rolname)
+         ORDER BY r.rolname
+        """,
+        TENANT_PREFIX,
+        prefix,
+    )
+    return [Database(row["rolname"], row["manager"]) for row in rows]
+
+
+async def existing(connection: Connection) -> set[str]:
+    """Return the names of all databases."""
+    rows = await connection.fetch("SELECT datname FROM pg_database")
+    return {row["datname"] for row in rows}

@@ -1,0 +1,148 @@
+"""RepairTenants: what belongs to no tenant is found, and removed where that is certain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.integration.tenant.harness import killed_after, publish_both, started
+from tests.integration.tenant.purges import purged, running
+from tests.support.audit_log import chain
+from tests.support.tenant_data import MemoryPeers
+
+from tenant.domain.repair import FindingAction, FindingKind
+from tenant.saga import Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nagaya_local.parts.postgres import PostgresServer
+    from servicekit.testing import Keys
+    from tenant.composition import Composition
+    from tenant.config import Config
+
+
+@pytest.fixture
+def peers() -> MemoryPeers:
+    return MemoryPeers()
+
+
+@pytest.fixture
+async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
+    async with peers.serving(keys, config) as known:
+        yield known
+
+
+@pytest.fixture
+async def service(config: Config) -> AsyncIterator[Composition]:
+    async with running(config) as service:
+        await publish_both(service)
+        yield service
+
+
+async def forget(management: asyncpg.Connection, tenant_id: str) -> None:
+    """Delete a tenant's rows, as if the registry had been restored from a backup."""
+    for table in ("tenant_credentials", "sagas", "schema_states"):
+        await management.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
+    await management.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
+
+
+async def repaired(
+    service: Composition, *remove: str, dry_run: bool = False
+) -> list[tuple[FindingKind, str, FindingAction]]:
+    found, unchecked = await service.deletion.repair.run(remove, dry_run=dry_run)
+    assert unchecked == []
+    return [(one.kind, one.name, one.action) for one in found]
+
+
+async def test_where_all_is_well_nothing_is_found(service: Composition, peers: MemoryPeers) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    peers.fill("acme")
+
+    assert await repaired(service) == []
+
+
+async def test_a_database_half_made_of_no_tenant_is_removed_and_a_complete_one_is_kept(
+    service: Composition, config: Config, management: asyncpg.Connection
+) -> None:
+    lost = await service.tenants.create("lost", "r1", "Lost")
+    async with started(config) as dying:
+        with killed_after(Step.DATABASE):
+            await dying.tenants.create("half", "r2", "Half")
+    half = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'half'")
+    for tenant_id in ("lost", "half"):
+        await forget(management, tenant_id)
+    names = {half: FindingAction.WOULD_REMOVE, lost.database.name: FindingAction.KEPT}
+
+    dry = await repaired(service, dry_run=True)
+    assert {name: action for _, name, action in dry} == {
+        f"main/{name}": action for name, action in names.items()
+    }
+    assert len(await repaired(service)) == 2
+    assert await repaired(service) == [
+        (FindingKind.DATABASE, f"main/{lost.database.name}", FindingAction.KEPT)
+    ]
+    removed = await repaired(service, f"main/{lost.database.name}")
+
+    assert [action for _, _, action in removed] == [FindingAction.REMOVED]
+    assert await repaired(service) == []
+    left = "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1)"
+    assert await management.fetchval(left, half) == 0
+    assert await management.fetchval(left, lost.database.name) == 0
+    await chain(management)
+    sql = "SELECT count(*) FROM audit_logs WHERE action = 'tenant.repair'"
+    assert await management.fetchval(sql) == 2
+
+
+async def test_roles_without_a_database_are_removed(
+    service: Composition, config: Config, management: asyncpg.Connection
+) -> None:
+    async with started(config) as dying:
+        with killed_after(Step.ROLES):
+            await dying.tenants.create("acme", "r1", "Acme")
+    name = await management.fetchval("SELECT db_name FROM tenants")
+    assert [kind for kind, _, _ in await repaired(service)] == [FindingKind.UNFINISHED]
+    await forget(management, "acme")
+
+    assert await repaired(service) == [(FindingKind.ROLES, f"main/{name}", FindingAction.REMOVED)]
+    assert await repaired(service) == []
+    left = await management.fetchval(
+        "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1)", name
+    )
+    assert left == 0
+
+
+async def test_data_of_a_purged_tenant_is_removed_and_of_an_unknown_one_kept(
+    service: Composition, peers: MemoryPeers
+) -> None:
+    await service.tenants.create("purged-one", "r1", "Purged")
+    await service.deletion.deletion.delete("purged-one")
+    await purged(service, "purged-one")
+    peers.fill("purged-one")  # as an upload does that began before
+    peers.fill("unknown")
+
+    found = await repaired(service)
+
+    assert {name: action for _, name, action in found} == {
+        f"{peer}/{tenant_id}": action
+        for peer in peers.stores
+        for tenant_id, action in (
+            ("purged-one", FindingAction.REMOVED),
+            ("unknown", FindingAction.KEPT),
+        )
+    }
+    assert [store.things for store in peers.stores.values()] == [{"unknown": 7}] * 3
+    await repaired(service, "runs/unknown")
+    assert peers.stores["runs"].things == {}
+
+
+async def test_a_tenant_without_its_database_is_reported(
+    service: Composition, postgres: PostgresServer
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    superuser = await asyncpg.connect(postgres.superuser_url())
+    await superuser.execute(f'DROP DATABASE "{acme.database.name}" WITH (FORCE)')
+    await superuser.close()
+
+    assert await repaired(service) == [(FindingKind.DATABASE_MISSING, "acme", FindingAction.KEPT)]
