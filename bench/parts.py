@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PARTS = {
     "overhead": "the interceptor's CPU, beside a bare gRPC server",
     "create_tenant": "creating a tenant",
+    "rollout": "a migration on its way to 200 tenants",
     "two_tenants": "a tenant beside a busy one",
     "artifacts": "files, beside the raw S3 client",
     "gateway": "calls, beside LiteLLM and Portkey",

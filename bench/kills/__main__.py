@@ -2,7 +2,8 @@
 
 `gateway` asks many keys at two gateways that are killed and frozen, on a PostgreSQL that is killed
 too. `worker` has runs of all kinds done by two workers that are killed and frozen, with a Temporal
-and an artifacts service that are killed.
+and an artifacts service that are killed. `rollout` migrates 200 tenants, three of which cannot be,
+by a tenant service that is killed 20 times.
 
 With `--broken` one of the workers of `worker` records nothing of what it does: the proof that such
 a fault is noticed. Then it exits with 1 when no promise was found broken.
@@ -20,9 +21,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.kills import gateway, worker
+from bench.kills import gateway, rollout, worker
 
-PARTS = ("gateway", "worker")
+PARTS = ("gateway", "worker", "rollout")
 
 
 def main() -> int:
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
     parser.add_argument("--calls", type=int, default=gateway.CALLS, help="keys of the gateway's")
     parser.add_argument("--runs", type=int, default=worker.RUNS, help="runs of the worker's")
+    parser.add_argument("--tenants", type=int, default=rollout.TENANTS, help="of the rollout")
+    parser.add_argument("--kills", type=int, default=rollout.KILLS, help="of the rollout's process")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--broken", action="store_true", help="let a worker record nothing")
     parser.add_argument("--keep", action="store_true", help="keep what is left in its folder")
@@ -45,12 +48,7 @@ def main() -> int:
         print(f"\n== {part}", flush=True)
         folder = Path(tempfile.mkdtemp(prefix="nagaya-kills-"))
         try:
-            if part == "gateway":
-                broken += gateway.run(arguments.calls, arguments.seed, folder)
-            else:
-                broken += worker.run(
-                    arguments.runs, arguments.seed, folder, broken=arguments.broken
-                )
+            broken += _run(part, arguments, folder)
         finally:
             if arguments.keep:
                 print(f"everything is in {folder}")
@@ -58,6 +56,15 @@ def main() -> int:
                 shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{broken} promises broken")
     return int(bool(broken) is not arguments.broken)
+
+
+def _run(part: str, asked: argparse.Namespace, folder: Path) -> int:
+    """Run one part and return how many promises were broken."""
+    if part == "gateway":
+        return gateway.run(asked.calls, asked.seed, folder)
+    if part == "worker":
+        return worker.run(asked.runs, asked.seed, folder, broken=asked.broken)
+    return rollout.run(asked.tenants, asked.kills, asked.seed, folder)
 
 
 if __name__ == "__main__":

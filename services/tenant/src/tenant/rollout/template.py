@@ -142,10 +142,28 @@ class TemplateDatabase:
                 await databases.drop(provisioner, database.name)
                 return [str(failure) for failure in progress.failures.values()]
             await databases.convert_to_template(provisioner, database, name, migration_roles)
-            for other in await databases.templates(provisioner, database.name):
-                if other != name:
-                    await databases.drop_template(provisioner, other)
+        await self._drop_others(server, name)
         return []
+
+    async def _drop_others(self, server: ProvisionedServer, name: str) -> None:
+        """Drop the templates before this one; what cannot be dropped now is when the next is made.
+
+        DROP DATABASE waits for a checkpoint, which takes long after many creations.
+        """
+        try:
+            async with server.provisioner(self._database.manager) as provisioner:
+                for other in await databases.templates(provisioner, self._database.name):
+                    if other != name:
+                        await databases.drop_template(provisioner, other)
+        except DomainError as error:
+            _log.warning(
+                "a template database that is not needed any more is left",
+                extra={
+                    "event": "template_database.left",
+                    "server_id": server.server_id,
+                    "why": error.message,
+                },
+            )
 
     async def _fill(
         self, server: ProvisionedServer, migrations: Sequence[Migration]
