@@ -76,6 +76,7 @@ async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
             ("tenant", 2),
             ("tenant", 3),
             ("tenant", 4),
+            ("tenant", 5),
             ("runs", 1),
             ("artifacts", 1),
         }

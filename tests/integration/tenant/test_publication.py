@@ -198,6 +198,7 @@ async def test_services_and_replicas_publish_at_the_same_time(
             ("tenant", 2),
             ("tenant", 3),
             ("tenant", 4),
+            ("tenant", 5),
             ("runs", 1),
             ("runs", 2),
             ("artifacts", 1),

@@ -17,6 +17,7 @@ from tenant.store import databases, published_migrations, roles
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
+    from dataplane.pools import Connection
     from tenant.domain.databases import Database
     from tenant.domain.migrations import Migration
     from tenant.domain.schema import MigrationProgress
@@ -106,7 +107,7 @@ class TemplateDatabase:
                 yield self._database, await self._fill(server, migrations)
             finally:
                 async with server.provisioner(self._database.manager) as provisioner:
-                    await databases.drop(provisioner, self._database.name)
+                    await self._drop(provisioner)
 
     async def newest(self, server: ProvisionedServer) -> str | None:
         """Return the name of a server's newest template, if there is one."""
@@ -139,7 +140,7 @@ class TemplateDatabase:
         progress = await self._fill(server, published)
         async with server.provisioner(database.manager) as provisioner:
             if progress.failures:
-                await databases.drop(provisioner, database.name)
+                await self._drop(provisioner)
                 return [str(failure) for failure in progress.failures.values()]
             await databases.convert_to_template(provisioner, database, name, migration_roles)
         await self._drop_others(server, name)
@@ -171,11 +172,16 @@ class TemplateDatabase:
         """Make the database under its first name, and apply migrations to it."""
         database = self._database
         async with server.provisioner(database.manager) as provisioner:
-            await databases.drop(provisioner, database.name)  # left by a process that died
+            await self._drop(provisioner)  # left by a process that died
             await databases.create(provisioner, database, AuditRoles(server.management).base)
             await databases.restrict_connect(provisioner, database, "", self._migration_roles())
         services = list(dict.fromkeys(migration.service for migration in migrations))
         return await self._migrator.run(server, database, migrations, services)
+
+    async def _drop(self, provisioner: Connection) -> None:
+        # Those of a process that has just died may still be there, and FORCE may not end them.
+        await databases.terminate_sessions(provisioner, self._database)
+        await databases.drop(provisioner, self._database.name)
 
     def _migration_roles(self) -> list[str]:
         # Not the group: tenants' roles are members of it, and must not connect here.

@@ -139,15 +139,20 @@ async def refuse_connections(connection: Connection, database: Database) -> None
     Returns when they are gone. Afterwards none of the roles is a member of the group, and the
     manager role has no privileges of theirs but the owner's, by which it manages the database.
     """
-    others = names([role for role in database.logins if role != database.migration("tenant")])
-    # Only a member of a role that inherits its privileges may terminate its sessions.
     await connection.execute(
         f"""
         ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false;
-        REVOKE "{database.group}" FROM {names(database.logins)};
-        GRANT {others} TO CURRENT_USER WITH INHERIT TRUE
+        REVOKE "{database.group}" FROM {names(database.logins)}
         """
     )
+    await terminate_sessions(connection, database)
+
+
+async def terminate_sessions(connection: Connection, database: Database) -> None:
+    """Terminate the sessions of the database's roles, and return when they are gone."""
+    others = names([role for role in database.logins if role != database.migration("tenant")])
+    # Only a member of a role that inherits its privileges may terminate its sessions.
+    await connection.execute(f"GRANT {others} TO CURRENT_USER WITH INHERIT TRUE")
     while await connection.fetchval(
         """
         SELECT count(pg_terminate_backend(pid, $3))
