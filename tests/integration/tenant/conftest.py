@@ -18,7 +18,6 @@ from nagaya_local.parts.postgres import PostgresServer
 from servicekit.call import acting_as
 from servicekit.testing import Keys
 from tenant.config import Config, ProvisionerAddress, management_address
-from tenant.domain.encryption import KeyRing
 from tenant.store import servers
 
 if TYPE_CHECKING:
@@ -36,11 +35,14 @@ def keys(tmp_path: Path) -> Keys:
 
 @pytest.fixture
 def config(keys: Keys, management_url: str) -> Config:
+    key_ring_file = keys.folder / "keyring.json"
     ring = {"active": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
+    key_ring_file.write_text(json.dumps(ring))
+    key_ring_file.chmod(0o600)
     return Config(
         server=keys.config("tenant"),
         database=management_address(management_url),
-        key_ring=json.dumps(ring),
+        key_ring_file=key_ring_file,
         required_services=("runs", "artifacts"),
         connections_per_role=5,
         processes_per_service=2,
@@ -97,8 +99,7 @@ async def second_server(
     """The other server, registered as `second`."""
     address = ProvisionerAddress.parse(second_postgres.url)
     async with service.management.connection() as connection:
-        ring = KeyRing.parse(config.key_ring)
-        await servers.set_address(connection, ring, "second", address)
+        await servers.set_address(connection, service.keys.ring, "second", address)
     await service.template.prepare(await service.servers.of("second"))
     await service.template.refresh()
     return second_postgres

@@ -96,14 +96,11 @@ class Process:
 async def process(
     keys: Keys, config: Config, management_url: str, tmp_path: Path
 ) -> AsyncIterator[Process]:
-    ring = tmp_path / "keyring.json"
-    ring.write_text(config.key_ring)
-    ring.chmod(0o600)
     process = Process(
         {
             "NAGAYA_LISTEN": f"127.0.0.1:{free_port()}",
             "NAGAYA_PG_URL": management_url,
-            "NAGAYA_KEYRING_FILE": str(ring),
+            "NAGAYA_KEYRING_FILE": str(config.key_ring_file),
             "NAGAYA_JWKS_FILE": str(keys.jwks_file),
             "NAGAYA_TOKEN_ISSUER": ISSUER,
             "NAGAYA_WORKLOAD_KEY_FILE": str(keys.key_file("tenant")),

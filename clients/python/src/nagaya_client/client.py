@@ -37,6 +37,8 @@ from nagaya.tenant.v1 import (
     operation_service_pb2_grpc,
     schema_service_pb2,
     schema_service_pb2_grpc,
+    secret_service_pb2,
+    secret_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     tenant_service_pb2,
@@ -104,6 +106,11 @@ class Client:
     def backups(self) -> backup_service_pb2_grpc.BackupServiceStub:
         stub = backup_service_pb2_grpc.BackupServiceStub
         return self._stub("tenant", backup_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def secrets(self) -> secret_service_pb2_grpc.SecretServiceStub:
+        stub = secret_service_pb2_grpc.SecretServiceStub
+        return self._stub("tenant", secret_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def operations(self) -> operation_service_pb2_grpc.OperationServiceStub:

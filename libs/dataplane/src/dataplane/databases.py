@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
-from dataplane.pools import AccessStale, DatabaseServer, Pool
+from dataplane.pools import AccessStale, DatabaseServer, Pool, RoleConnections
 from servicekit.call import CallContext, current_call, use_call
 from servicekit.errors import (
     DatabaseUnavailable,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MANAGEMENT = ""
 _KNOWN_POOLS = 2000
 _REFUSAL_SECONDS = 1.0
+_STALE_DELAYS = (0.0, 0.05, 0.2)
 _ADDRESS_CHECK_SECONDS = 1.0
 
 
@@ -54,6 +56,7 @@ class Databases:
         self._servers: dict[str, DatabaseServer] = {}
         self._pools: OrderedDict[str, Pool] = OrderedDict()
         self._opening: dict[str, asyncio.Task[Pool]] = {}
+        self._roles: WeakValueDictionary[object, RoleConnections] = WeakValueDictionary()
         self._refused: dict[str, tuple[float, DomainError]] = {}
         self._address_checks: dict[str, asyncio.Task[None]] = {}
         self._use_listeners: list[Callable[[str], None]] = []
@@ -62,20 +65,22 @@ class Databases:
 
     async def acquire(self, tenant_id: str) -> tuple[Pool, Connection]:
         """Return a connection, and the pool to release it to. Raises DomainError."""
-        pool = await self._pool(tenant_id)
-        try:
-            return pool, await pool.server.acquire(pool)
-        except AccessStale:
-            self.drop(tenant_id)
-        except DatabaseUnavailable:
-            self._check_address(tenant_id, pool)
-            raise
-        pool = await self._pool(tenant_id)
-        try:
-            return pool, await pool.server.acquire(pool)
-        except AccessStale as stale:
-            self.drop(tenant_id)
-            raise DatabaseUnavailable("the database rejects logins") from stale
+        # Who asks at the same time shares an answer, which may be from before a login has changed.
+        delays = iter(_STALE_DELAYS)
+        while True:
+            pool = await self._pool(tenant_id)
+            try:
+                return pool, await pool.server.acquire(pool)
+            except AccessStale as stale:
+                if self._pools.get(tenant_id) is pool:
+                    self.drop(tenant_id)
+                delay = next(delays, None)
+                if delay is None:
+                    raise DatabaseUnavailable("the database rejects logins") from stale
+                await asyncio.sleep(delay)
+            except DatabaseUnavailable:
+                self._check_address(tenant_id, pool)
+                raise
 
     async def find(self, tenant_id: str) -> None:
         """Raise what `acquire` would raise before it waits for a connection."""
@@ -146,7 +151,9 @@ class Databases:
             server = self._servers[parameters.server_id] = DatabaseServer(self._budget)
         server.resize(min(self._budget, parameters.server_limit or self._budget))
         check = None if tenant_id == MANAGEMENT else _identity_check(tenant_id)
-        return Pool(parameters, server, self._application, check)
+        place = (parameters.server_id, parameters.database, parameters.user)
+        role = self._roles.setdefault(place, RoleConnections())
+        return Pool(parameters, server, self._application, check, role)
 
     def _check_address(self, tenant_id: str, pool: Pool) -> None:
         """Find out in the background whether the database has moved: no call waits for that."""

@@ -80,7 +80,7 @@ class TenantDirectory:
         return f"storage/{tenant_id}" if entry is None else entry.path_prefix
 
     def on_change(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the id of each tenant that changes or is removed."""
+        """Call `listener` with the id of each tenant that changes; empty: the management logins."""
         self._listeners.append(listener)
 
     async def _follow(self) -> None:
@@ -112,6 +112,8 @@ class TenantDirectory:
                     seen.add(event.tenant.tenant_id)
             elif kind == "removed_tenant_id":
                 self._remove(event.removed_tenant_id)
+            elif kind == "management_logins_changed":
+                self._notify("")  # the management database
             elif seen is not None:
                 for tenant_id in self._entries.keys() - seen:
                     self._remove(tenant_id)

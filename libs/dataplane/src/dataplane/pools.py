@@ -12,41 +12,27 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import asyncpg
-
-from dataplane import failures
-from dataplane.failures import STATEMENT_SECONDS
-from servicekit.errors import DatabaseUnavailable, DomainError, TooManyCalls
+from dataplane.connection_parameters import AccessStale, Connection, ConnectionParameters, Login
+from servicekit.errors import TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from dataplane.connection_parameters import ConnectionParameters
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+__all__ = ["AccessStale", "Connection"]
 
 WAIT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
-_CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _SAME_POOL_SECONDS = 0.05
-# A statement is planned once a connection: PostgreSQL would plan those with arrays for each call,
-# which costs the largest more than running them. A plan made while a table is empty must be right
-# when it is large, so none reads a whole table where an index serves; without JIT, which would
-# compile those that have to.
-_PLANNING = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
-_STALE = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.InsufficientPrivilegeError,
-)
 
 
-class AccessStale(Exception):
-    """The database does not accept these credentials, or accepts no connections (any more)."""
+@dataclass(slots=True, weakref_slot=True)
+class RoleConnections:
+    """How many connections this process has open as one role to one database, in all pools."""
+
+    opened: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +68,7 @@ class DatabaseServer:
         for waiter in list(self._waiting):
             if self._free > 0 and waiter.pool.has_room:
                 self._free -= 1
-                waiter.pool.opened += 1
+                waiter.pool.role.opened += 1
                 self._hand_over(waiter, None)
 
     async def acquire(self, pool: Pool) -> Connection:
@@ -99,7 +85,7 @@ class DatabaseServer:
             self._closed(pool)
         if self._free > 0 and pool.has_room:
             self._free -= 1
-            pool.opened += 1
+            pool.role.opened += 1
         else:
             if self._idle and pool.has_room:
                 self._evict(next(iter(self._idle)))
@@ -156,13 +142,13 @@ class DatabaseServer:
 
     def _closed(self, pool: Pool) -> None:
         """Give the place of a closed connection to a waiter, or back to the budget."""
-        pool.opened -= 1
+        pool.role.opened -= 1
         if self._free < 0:
             self._free += 1
             return
         for waiter in self._waiting:
             if waiter.pool.has_room:
-                waiter.pool.opened += 1
+                waiter.pool.role.opened += 1
                 self._hand_over(waiter, None)
                 return
         self._free += 1
@@ -228,70 +214,16 @@ class Pool:
         server: DatabaseServer,
         application: str,
         check: Callable[[Connection], Awaitable[None]] | None = None,
+        role: RoleConnections | None = None,
     ) -> None:
         self.parameters = parameters
         self.server = server
         self.idle: list[Connection] = []
-        self.opened = 0
+        self.role = role or RoleConnections()
         self.retired = False
-        self._application = application
-        self._check = check
+        self.connect = Login(parameters, application, check).connect
 
     @property
     def has_room(self) -> bool:
         """Whether the role may have another connection."""
-        return self.opened < self.parameters.connection_limit
-
-    async def connect(self) -> Connection:
-        """Open a connection. Raises DatabaseUnavailable, AccessStale, and what the check raises."""
-        parameters = self.parameters
-        try:
-            connection = await asyncpg.connect(
-                host=parameters.host,
-                port=parameters.port,
-                database=parameters.database,
-                user=parameters.user,
-                password=parameters.password,
-                timeout=_CONNECT_SECONDS,
-                server_settings={
-                    "application_name": self._application,
-                    **_PLANNING,
-                    "statement_timeout": f"{STATEMENT_SECONDS}s",
-                    "idle_in_transaction_session_timeout": f"{2 * STATEMENT_SECONDS}s",
-                },
-            )
-        except _STALE as error:
-            raise AccessStale(type(error).__name__) from None
-        except asyncpg.TooManyConnectionsError as error:
-            raise DatabaseUnavailable(
-                "the database takes no more connections of this role: are more processes running "
-                "than the tenant service's NAGAYA_PROCESSES_PER_SERVICE says?"
-            ) from error
-        except Exception as error:  # sockets, the protocol and the loop have many ways to fail
-            raise DatabaseUnavailable("the database cannot be reached") from error
-        if self._check is not None:
-            await self._checked(connection, self._check)
-        return connection
-
-    async def _checked(
-        self, connection: Connection, check: Callable[[Connection], Awaitable[None]]
-    ) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await check(connection)
-        except TimeoutError:
-            connection.terminate()
-            raise DatabaseUnavailable("the database does not answer") from None
-        except _STALE as error:
-            connection.terminate()
-            raise AccessStale(type(error).__name__) from None
-        except BaseException as error:
-            mapped = (
-                None
-                if isinstance(error, DomainError)
-                else failures.to_domain_error(error, connection)
-            )
-            connection.terminate()
-            if mapped is not None:
-                raise mapped from error
-            raise
+        return self.role.opened < self.parameters.connection_limit

@@ -168,4 +168,5 @@ def _parameters(connection: connection_pb2.Connection) -> ConnectionParameters:
         connection_limit=connection.connection_limit,
         server_id=connection.server_id,
         server_limit=connection.server_connection_limit,
+        next_password=connection.next_password,
     )

@@ -98,6 +98,11 @@ class Environment:
         """Read the path of a file that only its owner may read."""
         return self._read(name, meaning, None, _private, Path())
 
+    def optional_private_file(self, name: str, meaning: str) -> Path | None:
+        """Read the path of a file that only its owner may read; None when it is not set."""
+        found = self._read(name, meaning, Path(), _private, Path())
+        return found if found != Path() else None
+
     def secret_file(self, name: str, meaning: str) -> str:
         """Read the path of a file that only its owner may read; return the file's text."""
         return self._read(name, meaning, None, lambda raw: _private(raw).read_text().strip(), "")

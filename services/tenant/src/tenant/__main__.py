@@ -18,6 +18,7 @@ async def serve(config: Config) -> None:
 
         async def prepare() -> None:
             await tenant.startup.run()
+            tenant.keys.start(tenant.management)
             tenant.sweep.start()
             tenant.runner.start()
             tenant.deletion.schedule.start()

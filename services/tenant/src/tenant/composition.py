@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataplane.audit_chainer import AuditChainer
-from dataplane.databases import Databases
+from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
 from interceptor.fair_semaphore import FairSemaphore
 from signing import DocumentSigner
@@ -30,6 +30,7 @@ from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
 from tenant.saga import TenantCreation
 from tenant.schema_composition import SchemaFoundation, compose_schema
+from tenant.secret_composition import compose_secrets
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from interceptor.server import Binding
+    from tenant.app.key_source import KeySource
     from tenant.app.schema import Schema
     from tenant.backup_composition import BackupComposition
     from tenant.config import Config
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning
     from tenant.rollout.template import TemplateDatabase
+    from tenant.secret_composition import SecretComposition
     from tenant.store.database_servers import DatabaseServers
 
 _TENANT_CONNECTIONS = 20
@@ -74,11 +77,16 @@ class Composition:
     anchors: AuditAnchors
     backups: BackupComposition
     deletion: DeletionComposition
+    secrets: SecretComposition
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
     template: TemplateDatabase
     provisioning: Provisioning
+
+    @property
+    def keys(self) -> KeySource:
+        return self.secrets.source
 
 
 @asynccontextmanager
@@ -105,6 +113,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         await made.deletion.peers.close()
         await made.watch_cache.stop()
         await made.sweep.stop()
+        await base.keys.stop()
         await chainer.stop()
         to_tenants.close()
         base.close()
@@ -113,28 +122,27 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
 def _constructed(
     config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
-    management, servers = base.management, base.servers
-    tenants = _tenants(config, base)
-    begun = Operations(management)
+    management, tenants = base.management, _tenants(config, base)
+    begun, anchors = Operations(management), _anchors(config, management, pools)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
     backups = compose_backups(config, _backup_foundation(base, begun))
     deletion = _deletion(config, base, begun, backups)
-    runner = _runner(base, begun, (*backups.sagas, schemas.saga, deletion.saga))
-    watch_cache = WatchCache(NotificationListener(base.bootstrap.listen, MAIN))
-    anchors = _anchors(config, management, pools)
-    bound = bindings(
-        TenantServicer(tenants, deletion.deletion, deletion.repair, watch_cache, management),
-        ConnectionServicer(connections),
-        schemas.servicer,
-        AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
-        _operation_servicer(base, begun, runner),
-        backups.servicer,
-        _server_servicer(base),
-    )
+    secrets = compose_secrets(management, begun, base.servers, base.keys)
+    sagas = (*backups.sagas, schemas.saga, deletion.saga, *secrets.sagas)
+    runner, watch_cache = _runner(base, begun, sagas), _watch_cache(base)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
-        bindings=bound,
+        bindings=bindings(
+            TenantServicer(tenants, deletion.deletion, deletion.repair, watch_cache, management),
+            ConnectionServicer(connections),
+            schemas.servicer,
+            AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
+            _operation_servicer(base, begun, runner),
+            backups.servicer,
+            _server_servicer(base),
+            secrets.servicer,
+        ),
         tenants=tenants,
         schema=schemas.schema,
         connections=connections,
@@ -144,12 +152,18 @@ def _constructed(
         anchors=anchors,
         backups=backups,
         deletion=deletion,
+        secrets=secrets,
         management=management,
         tenant_pools=pools,
-        servers=servers,
+        servers=base.servers,
         template=base.template,
         provisioning=base.provisioning,
     )
+
+
+def _watch_cache(base: Foundation) -> WatchCache:
+    listener = NotificationListener(base.bootstrap.listen, MAIN)
+    return WatchCache(listener, lambda: base.to_management.drop(MANAGEMENT))
 
 
 def _tenants(config: Config, base: Foundation) -> Tenants:

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 from tenant.backup_config import NO_BACKUPS, BackupConfig
+from tenant.key_config import AwsKmsConfig, VaultConfig, key_management, key_ring_file
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _DEFAULT_PORT = 5432
@@ -68,8 +69,8 @@ class Config:
 
     server: ServerConfig
     database: ProvisionerAddress
-    key_ring: str = field(repr=False)
-    """The key ring's file, as text."""
+    key_ring_file: Path | None
+    """None where a key management service is used, and has been from the start."""
     required_services: tuple[str, ...]
     connections_per_role: int
     processes_per_service: int
@@ -80,6 +81,7 @@ class Config:
     deleted_tenant_days: int = 30
     peers: dict[str, str] = field(default_factory=dict[str, str])
     """The addresses of the other services that are known, by name."""
+    key_management: VaultConfig | AwsKmsConfig | None = None
 
     @classmethod
     def read(cls) -> Config:
@@ -91,9 +93,7 @@ class Config:
         return cls(
             server=ServerConfig.from_environment(environment),
             database=_database(environment),
-            key_ring=environment.secret_file(
-                "NAGAYA_KEYRING_FILE", "the key ring that seals passwords; mode 0600"
-            ),
+            key_ring_file=(ring := key_ring_file(environment)),
             required_services=_required_services(environment),
             connections_per_role=environment.integer(
                 "NAGAYA_CONNECTIONS_PER_ROLE",
@@ -126,6 +126,7 @@ class Config:
             ),
             peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
+            key_management=key_management(environment, ring),
         )
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Self
 
 from dataplane.databases import Databases
 from dataplane.tenants import ManagementPool
-from tenant.app.startup import Bootstrap, own_migrations
+from tenant.app.bootstrap import Bootstrap
+from tenant.app.key_source import KeySource
+from tenant.app.startup import own_migrations
 from tenant.config import MIGRATIONS
 from tenant.domain.databases import AuditRoles
 from tenant.domain.encryption import KeyRing
 from tenant.domain.servers import MAIN
+from tenant.key_config import AwsKmsConfig, VaultConfig
+from tenant.key_management.vault import VaultTransit
 from tenant.provisioning import Provisioning
 from tenant.rollout.audit_protection import AuditProtection
 from tenant.rollout.migrator import Migrator
@@ -34,6 +38,7 @@ _LOCK_LIMIT = 6
 class Foundation:
     """What the service reaches databases with, and what changes them."""
 
+    keys: KeySource
     key_ring: KeyRing
     migrations: list[Migration]
     bootstrap: Bootstrap
@@ -49,11 +54,12 @@ class Foundation:
 
     @classmethod
     def construct(cls, config: Config) -> Self:
-        key_ring, migrations = KeyRing.parse(config.key_ring), own_migrations(MIGRATIONS)
+        keys, migrations = _key_source(config), own_migrations(MIGRATIONS)
+        key_ring = keys.ring
         limit, migrator = config.connections_per_role, Migrator()
         main = ProvisionedServer(MAIN, config.database)
         protection = AuditProtection(AuditRoles(main.management))
-        bootstrap = Bootstrap(main, migrator, migrations, key_ring, limit, protection)
+        bootstrap = Bootstrap(main, migrator, migrations, keys, limit, protection)
         to_management = Databases(
             bootstrap.connection_parameters, APPLICATION, _MANAGEMENT_CONNECTIONS
         )
@@ -64,6 +70,7 @@ class Foundation:
         template = TemplateDatabase(servers, migrator, locks, required, protection)
         rollout = Rollout(servers, migrator)
         return cls(
+            keys,
             key_ring,
             migrations,
             bootstrap,
@@ -81,3 +88,21 @@ class Foundation:
     def close(self) -> None:
         for closed in (self.to_management, self.servers, self.servers.main):
             closed.close()
+
+
+def _key_source(config: Config) -> KeySource:
+    """Construct where keys come from, by the settings."""
+    ring, file = KeyRing.empty(), config.key_ring_file
+    match config.key_management:
+        case VaultConfig() as vault:
+            transit = VaultTransit(
+                vault.address, vault.mount, vault.key_name, vault.token_file, vault.namespace
+            )
+            return KeySource(ring, file, transit, f"vault {vault.mount}/{vault.key_name}")
+        case AwsKmsConfig() as aws:
+            from tenant.key_management.aws import AwsKms  # noqa: PLC0415 - it takes 12 MB
+
+            kms = AwsKms(aws.region, aws.key_id, aws.endpoint)
+            return KeySource(ring, file, kms, f"aws {aws.key_id}")
+        case None:
+            return KeySource(ring, file, None, "")

@@ -22,6 +22,7 @@ GROUPS = {
     "tenant": "Customers, each with a database of its own.",
     "backup": "Backups of tenants: a dump and the files, readable without Nagaya.",
     "certificate": "Certificates of deletion, verified without any server.",
+    "keys": "The keys that encrypt secrets.",
     "operation": "Long pieces of work: creations, purges, moves, backups, exports, rollouts.",
     "server": "The PostgreSQL servers that tenants' databases are on.",
     "pipeline": "Pipelines: which steps a run goes through, in versions.",

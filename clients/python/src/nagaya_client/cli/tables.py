@@ -89,6 +89,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("MOST", "max_tenants"),
         ("CONNECTIONS", "connection_budget"),
     ),
+    "nagaya.tenant.v1.EncryptionKey": (
+        ("KEY", "key_id"),
+        ("ACTIVE", "is_active"),
+        ("PRESENT", "is_present"),
+        ("SECRETS", "secret_count"),
+    ),
     "nagaya.tenant.v1.AuditLog": (
         ("SEQ", "sequence"),
         ("TIME", "create_time"),

@@ -10,6 +10,7 @@ import click
 
 from nagaya.tenant.v1 import backup_service_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
+from nagaya.tenant.v1.secret_service_pb2 import RotatePasswordsRequest
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.operations import finished, no_wait_option
@@ -198,3 +199,27 @@ async def doctor(session: Session, *, dry_run: bool, remove: tuple[str, ...]) ->
     for unchecked in found.unchecked:
         click.echo(f"not looked at: {unchecked}", err=True)
     return found
+
+
+@group.command("rotate-passwords", rpcs=("RotatePasswords",))
+@click.argument("tenant_id", required=False, shell_complete=completion.tenants)
+@click.option("--management", is_flag=True, help="The management database's roles instead.")
+@click.option("--request-id", help="The key of this rotation: repeat it to finish one.")
+@no_wait_option
+@api_command
+async def rotate_passwords(
+    session: Session,
+    tenant_id: str | None,
+    request_id: str | None,
+    *,
+    management: bool,
+    no_wait: bool,
+) -> Message:
+    """Give the services' roles of a tenant's database new passwords; no call fails by it."""
+    if management == bool(tenant_id):
+        raise click.UsageError("whose passwords? TENANT_ID names a tenant, or --management")
+    request = RotatePasswordsRequest(
+        tenant_id=tenant_id or "", request_id=request_id or str(uuid.uuid4())
+    )
+    begun = await session.client.secrets.RotatePasswords(request)
+    return await finished(session, begun.operation, no_wait=no_wait)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataplane.connection_parameters import ConnectionParameters
+from dataplane.databases import MANAGEMENT
 from tenant.domain.databases import SERVICES
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationsUnpublished, TenantBehind, TenantNotFound, TenantNotReady
-from tenant.store import credentials, published_migrations, schema_states, servers, tenants
+from tenant.store import (
+    credentials,
+    next_credentials,
+    published_migrations,
+    schema_states,
+    servers,
+    tenants,
+)
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -54,18 +62,31 @@ class ConnectionResolver:
             applied = (await schema_states.applied_numbers(connection, tenant_id)).get(service, 0)
             if applied < least_migration:
                 raise TenantBehind(tenant_id, service, applied, least_migration)
+            following = await self._next(connection, tenant, service)
             found = await credentials.of_tenant(connection, self._key_ring, tenant_id)
             password, limit = found[service].password, self._share(found[service].connection_limit)
-            return await self._parameters(connection, tenant, service, password, limit)
+            logins = (password, following)
+            return await self._parameters(connection, tenant, service, logins, limit)
 
     async def own(self, tenant_id: str) -> ConnectionParameters:
         """Return how the tenant service itself connects. Raises TenantNotFound, TenantNotReady."""
         async with self._management.connection() as connection:
             tenant = await self._active(connection, tenant_id)
+            following = await self._next(connection, tenant, "tenant")
             password = await credentials.own_password(connection, self._key_ring, tenant_id)
+            logins = (password, following)
             return await self._parameters(
-                connection, tenant, "tenant", password, self._own_connections
+                connection, tenant, "tenant", logins, self._own_connections
             )
+
+    async def _next(self, connection: Connection, tenant: Tenant, service: str) -> str:
+        """Return the password that a role is being given, or nothing.
+
+        It is read before the present one: so one of the two is right, whatever happens in between.
+        """
+        place = (tenant.tenant_id, tenant.server_id, tenant.database.name)
+        found = await next_credentials.of_place(connection, self._key_ring, *place)
+        return found.get(service, "")
 
     async def _active(self, connection: Connection, tenant_id: str) -> Tenant:
         tenant = await tenants.find(connection, tenant_id)
@@ -80,7 +101,7 @@ class ConnectionResolver:
         connection: Connection,
         tenant: Tenant,
         service: str,
-        password: str,
+        passwords: tuple[str, str],
         connection_limit: int,
     ) -> ConnectionParameters:
         host, port, budget = await servers.endpoint(connection, tenant.server_id)
@@ -89,16 +110,19 @@ class ConnectionResolver:
             port=port,
             database=tenant.database.name,
             user=tenant.database.runtime(service),
-            password=password,
+            password=passwords[0],
             generation=tenant.generation,
             connection_limit=connection_limit,
             server_id=tenant.server_id,
             server_limit=self._server_share(budget),
+            next_password=passwords[1],
         )
 
     async def _management_parameters(
         self, connection: Connection, service: str
     ) -> ConnectionParameters:
+        place = (MANAGEMENT, self._server.server_id, self._server.management.name)
+        following = await next_credentials.of_place(connection, self._key_ring, *place)
         found = (await credentials.of_management(connection, self._key_ring))[service]
         _, _, budget = await servers.endpoint(connection, self._server.server_id)
         return ConnectionParameters(
@@ -111,6 +135,7 @@ class ConnectionResolver:
             connection_limit=self._share(found.connection_limit),
             server_id=self._server.server_id,
             server_limit=self._server_share(budget),
+            next_password=following.get(service, ""),
         )
 
     def _server_share(self, budget: int) -> int:

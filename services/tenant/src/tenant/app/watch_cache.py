@@ -7,8 +7,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from dataplane.databases import MANAGEMENT
 from tenant.errors import ServerUnavailable
-from tenant.store import tenants
+from tenant.store import credentials, tenants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -41,7 +42,12 @@ class Synced:
     """All tenants have been sent once."""
 
 
-Event: TypeAlias = "TenantChanged | TenantRemoved | Synced"
+@dataclass(frozen=True, slots=True)
+class ManagementLoginsChanged:
+    """The services' roles of the management database have new passwords."""
+
+
+Event: TypeAlias = "TenantChanged | TenantRemoved | Synced | ManagementLoginsChanged"
 
 
 class _Watcher:
@@ -59,8 +65,12 @@ class _Watcher:
 class WatchCache:
     """The current state of all tenants, whichever process changes them."""
 
-    def __init__(self, listener: NotificationListener) -> None:
+    def __init__(
+        self, listener: NotificationListener, on_logins_changed: Callable[[], None]
+    ) -> None:
         self._listener = listener
+        self._on_logins_changed = on_logins_changed
+        self._logins = 0
         self._entries: dict[str, Tenant] = {}
         self._watchers: set[_Watcher] = set()
         self._loaded = asyncio.Event()
@@ -105,7 +115,9 @@ class WatchCache:
         while watcher.pending:
             tenant_id = next(iter(watcher.pending))
             del watcher.pending[tenant_id]
-            if covers(tenant_id):
+            if tenant_id == MANAGEMENT and covers(tenant_id):
+                yield ManagementLoginsChanged()
+            elif covers(tenant_id):
                 tenant = self._entries.get(tenant_id)
                 yield TenantRemoved(tenant_id) if tenant is None else TenantChanged(tenant)
 
@@ -127,15 +139,32 @@ class WatchCache:
 
     async def _follow_once(self) -> None:
         async with self._listener.listening() as notifications:
+            begun_with = await credentials.management_generation(notifications.connection)
             while True:
                 async with asyncio.timeout(_RECHECK_SECONDS):
                     found = await tenants.list_all(notifications.connection)
+                    logins = await credentials.management_generation(notifications.connection)
+                self._set_logins(logins)
+                if logins != begun_with:
+                    return  # this connection, too, is made anew
                 self._update({tenant.tenant_id for tenant in found} | self._entries.keys(), found)
                 self._loaded.set()
                 while changed := await notifications.wait(_RECHECK_SECONDS):
                     self._update(
                         changed, await tenants.find_many(notifications.connection, changed)
                     )
+                    if MANAGEMENT in changed:
+                        break
+
+    def _set_logins(self, generation: int) -> None:
+        """Note the generation of the logins to the management database; tell who has older ones."""
+        if generation == self._logins:
+            return
+        if self._logins:
+            self._on_logins_changed()
+            for watcher in self._watchers:
+                watcher.notify(MANAGEMENT)
+        self._logins = generation
 
     def _update(self, tenant_ids: Iterable[str], found: Iterable[Tenant]) -> None:
         """Replace the entries of these tenants by `found`, and notify watchers of differences."""

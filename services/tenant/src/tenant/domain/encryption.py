@@ -35,6 +35,27 @@ class KeyRing:
     """
 
     def __init__(self, active: str, keys: Mapping[str, bytes]) -> None:
+        self.replace(active, keys)
+
+    @classmethod
+    def empty(cls) -> KeyRing:
+        """Return a ring without keys: until `replace` it decrypts nothing, and must not encrypt."""
+        ring = cls.__new__(cls)
+        ring._active, ring._keys = "", {}
+        return ring
+
+    @property
+    def active(self) -> str:
+        """The id of the key with which values are encrypted; empty for a ring without keys."""
+        return self._active
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The ids of all keys."""
+        return frozenset(self._keys)
+
+    def replace(self, active: str, keys: Mapping[str, bytes]) -> None:
+        """Use these keys from now on. Raises KeyRingInvalid, and keeps the keys that it has."""
         if active not in keys:
             raise KeyRingInvalid(f"the active key {active!r} is not among the keys")
         for key_id, key in keys.items():
@@ -46,15 +67,7 @@ class KeyRing:
     @classmethod
     def parse(cls, text: str) -> KeyRing:
         """Read `{"active": "k1", "keys": {"k1": "<base64>"}}`. Raises KeyRingInvalid."""
-        try:
-            content = json.loads(text)
-            keys = {
-                str(name): base64.b64decode(key, validate=True)
-                for name, key in content["keys"].items()
-            }
-            return cls(str(content["active"]), keys)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise KeyRingInvalid(f"the key ring is malformed: {type(error).__name__}") from None
+        return cls(*parse_keys(text))
 
     def encrypt(self, secret: str, *place: str) -> str:
         """Encrypt `secret` for one place: a column's name and its row's key."""
@@ -82,6 +95,28 @@ class KeyRing:
                 f"an encrypted value of {place[0]} does not belong there"
             ) from None
         return secret.decode()
+
+
+def parse_keys(text: str) -> tuple[str, dict[str, bytes]]:
+    """Return the active key's id and all keys of a key ring's file. Raises KeyRingInvalid."""
+    try:
+        content = json.loads(text)
+        keys = {
+            str(name): base64.b64decode(key, validate=True) for name, key in content["keys"].items()
+        }
+        return str(content["active"]), keys
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KeyRingInvalid(f"the key ring is malformed: {type(error).__name__}") from None
+
+
+def new_key() -> bytes:
+    """Return a key of 256 random bits."""
+    return secrets.token_bytes(_KEY_BYTES)
+
+
+def key_of(encrypted: str) -> str:
+    """Return the id of the key that a value is encrypted with."""
+    return encrypted.split(".", 2)[1] if encrypted.count(".") > 1 else ""
 
 
 def _associated_data(key_id: str, place: tuple[str, ...]) -> bytes:

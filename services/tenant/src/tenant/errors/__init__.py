@@ -12,6 +12,7 @@ DomainError
 │   ├── RequestIdReused
 │   └── TenantExists
 ├── Conflict
+│   ├── KeyManagementRefused
 │   ├── MigrationChanged
 │   ├── MigrationFailed
 │   ├── MigrationsUnpublished
@@ -25,6 +26,7 @@ DomainError
 │   ├── TenantBusy
 │   └── TenantNotReady
 └── Unavailable
+    ├── KeyManagementUnavailable
     └── ServerUnavailable
 """
 

@@ -11,6 +11,7 @@ from nagaya.tenant.v1 import (
     connection_service_pb2_grpc,
     operation_service_pb2_grpc,
     schema_service_pb2_grpc,
+    secret_service_pb2_grpc,
     server_service_pb2_grpc,
     tenant_service_pb2_grpc,
 )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tenant.servicer.connections import ConnectionServicer
     from tenant.servicer.operations import OperationServicer
     from tenant.servicer.schema import SchemaServicer
+    from tenant.servicer.secrets import SecretServicer
     from tenant.servicer.servers import ServerServicer
     from tenant.servicer.tenants import TenantServicer
 
@@ -36,6 +38,7 @@ def bindings(
     operations: OperationServicer,
     backups: BackupServicer,
     servers: ServerServicer,
+    secrets: SecretServicer,
 ) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
     servicers = {
@@ -52,6 +55,7 @@ def bindings(
         ),
         "ServerService": (server_service_pb2_grpc.add_ServerServiceServicer_to_server, servers),
         "BackupService": (backup_service_pb2_grpc.add_BackupServiceServicer_to_server, backups),
+        "SecretService": (secret_service_pb2_grpc.add_SecretServiceServicer_to_server, secrets),
     }
     return [
         bind(

@@ -8,7 +8,11 @@ from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from nagaya.tenant.v1 import tenant_service_pb2_grpc
 from servicekit.call import current_principal
 from tenant import wire
-from tenant.app.watch_cache import TenantChanged, TenantRemoved
+from tenant.app.watch_cache import (
+    ManagementLoginsChanged,
+    TenantChanged,
+    TenantRemoved,
+)
 from tenant.errors import TenantNotFound
 from tenant.errors.deletion import CertificateNotFound
 from tenant.servicer.callers import covered_tenants, may_watch
@@ -142,5 +146,7 @@ def _watched(event: Event) -> pb.WatchTenantsResponse:
             return pb.WatchTenantsResponse(tenant=wire.tenant(tenant))
         case TenantRemoved(tenant_id):
             return pb.WatchTenantsResponse(removed_tenant_id=tenant_id)
+        case ManagementLoginsChanged():
+            return pb.WatchTenantsResponse(management_logins_changed=True)
         case _:
             return pb.WatchTenantsResponse(synced=True)

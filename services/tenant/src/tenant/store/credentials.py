@@ -117,6 +117,42 @@ async def of_tenant(
     return {row["service"]: _credential(key_ring, row, tenant_id) for row in rows}
 
 
+async def change(
+    connection: Connection, key_ring: KeyRing, tenant_id: str, passwords: Mapping[str, str]
+) -> None:
+    """Replace the passwords of services other than the tenant service, in the next generation."""
+    rows = await connection.fetch(
+        "SELECT service, generation FROM tenant_credentials WHERE tenant_id = $1", tenant_id
+    )
+    for row in rows:
+        service, generation = row["service"], row["generation"] + 1
+        await connection.execute(
+            """
+            UPDATE tenant_credentials SET sealed = $3, generation = $4
+             WHERE tenant_id = $1 AND service = $2
+            """,
+            tenant_id,
+            service,
+            key_ring.encrypt(passwords[service], *_place(tenant_id, service, generation)),
+            generation,
+        )
+
+
+async def change_for_management(
+    connection: Connection, key_ring: KeyRing, passwords: Mapping[str, str]
+) -> None:
+    """Replace all passwords for the management database; processes are notified of it."""
+    rows = await connection.fetch("SELECT service, generation FROM management_credentials")
+    for row in rows:
+        service, generation = row["service"], row["generation"] + 1
+        await connection.execute(
+            "UPDATE management_credentials SET sealed = $2, generation = $3 WHERE service = $1",
+            service,
+            key_ring.encrypt(passwords[service], *_place("", service, generation)),
+            generation,
+        )
+
+
 async def insert_for_management(
     connection: Connection,
     key_ring: KeyRing,
@@ -140,6 +176,11 @@ async def insert_for_management(
             for service, password in passwords.items()
         ],
     )
+
+
+async def management_generation(connection: Connection) -> int:
+    """Return the generation of the passwords for the management database."""
+    return await connection.fetchval("SELECT max(generation) FROM management_credentials")
 
 
 async def of_management(connection: Connection, key_ring: KeyRing) -> dict[str, Credential]:

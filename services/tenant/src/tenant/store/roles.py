@@ -100,6 +100,33 @@ async def set_passwords(
     )
 
 
+async def change_passwords(
+    connection: Connection, database: Database, verifiers: Mapping[str, str]
+) -> None:
+    """Give the services' runtime roles other passwords, by their SCRAM verifiers."""
+    await connection.execute(
+        "".join(
+            f"""ALTER ROLE "{database.runtime(service)}" PASSWORD '{verifier}';"""
+            for service, verifier in verifiers.items()
+        )
+    )
+
+
+async def sessions(
+    connection: Connection, database: Database, services: Collection[str]
+) -> list[int]:
+    """Return the process ids of the sessions of services' runtime roles in a database."""
+    rows = await connection.fetch(
+        """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = $1 AND usename = ANY($2)
+        """,
+        database.name,
+        [*map(database.runtime, services)],
+    )
+    return [row["pid"] for row in rows]
+
+
 async def enable_migration_logins(
     connection: Connection, database: Database, verifiers: Mapping[str, str]
 ) -> None:

@@ -77,6 +77,7 @@ def connection(parameters: ConnectionParameters) -> connection_pb2.Connection:
         connection_limit=parameters.connection_limit,
         server_id=parameters.server_id,
         server_connection_limit=parameters.server_limit,
+        next_password=parameters.next_password,
     )
 
 

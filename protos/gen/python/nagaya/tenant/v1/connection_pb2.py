@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/tenant/v1/connection.proto\x12\x10nagaya.tenant.v1\"\xc1\x01\n\nConnection\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x15\n\x08password\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x18\n\x10\x63onnection_limit\x18\x07 \x01(\x05\x12\x11\n\tserver_id\x18\x08 \x01(\t\x12\x1f\n\x17server_connection_limit\x18\t \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/tenant/v1/connection.proto\x12\x10nagaya.tenant.v1\"\xdd\x01\n\nConnection\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x15\n\x08password\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x18\n\x10\x63onnection_limit\x18\x07 \x01(\x05\x12\x11\n\tserver_id\x18\x08 \x01(\t\x12\x1f\n\x17server_connection_limit\x18\t \x01(\x05\x12\x1a\n\rnext_password\x18\n \x01(\tB\x03\x80\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONNECTION'].fields_by_name['password']._loaded_options = None
   _globals['_CONNECTION'].fields_by_name['password']._serialized_options = b'\200\001\001'
+  _globals['_CONNECTION'].fields_by_name['next_password']._loaded_options = None
+  _globals['_CONNECTION'].fields_by_name['next_password']._serialized_options = b'\200\001\001'
   _globals['_CONNECTION']._serialized_start=56
-  _globals['_CONNECTION']._serialized_end=249
+  _globals['_CONNECTION']._serialized_end=277
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class Connection(_message.Message):
     CONNECTION_LIMIT_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
     SERVER_CONNECTION_LIMIT_FIELD_NUMBER: _builtins.int
+    NEXT_PASSWORD_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     """The database server's host."""
     port: _builtins.int
@@ -49,6 +50,8 @@ class Connection(_message.Message):
     """The database server, by its id in the registry. Connections to one server share one budget."""
     server_connection_limit: _builtins.int
     """How many connections the calling process may hold open to that server, to all databases there together; 0 when only its own budget counts."""
+    next_password: _builtins.str
+    """The password that the role is being given: it is right where `password` is not any more. Empty most of the time."""
     def __init__(
         self,
         *,
@@ -61,10 +64,11 @@ class Connection(_message.Message):
         connection_limit: _builtins.int = ...,
         server_id: _builtins.str = ...,
         server_connection_limit: _builtins.int = ...,
+        next_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_limit", b"connection_limit", "database", b"database", "generation", b"generation", "host", b"host", "password", b"password", "port", b"port", "server_connection_limit", b"server_connection_limit", "server_id", b"server_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_limit", b"connection_limit", "database", b"database", "generation", b"generation", "host", b"host", "next_password", b"next_password", "password", b"password", "port", b"port", "server_connection_limit", b"server_connection_limit", "server_id", b"server_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

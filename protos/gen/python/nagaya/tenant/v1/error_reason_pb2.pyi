@@ -98,6 +98,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The address of a server is malformed, missing, or may not be given. `server_id` names the server."""
     ERROR_REASON_SERVER_UNSUITABLE: _ErrorReason.ValueType  # 13
     """A server lacks what tenants need. `server_id` names the server, `check` what is absent."""
+    ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE: _ErrorReason.ValueType  # 30
+    """The key management service cannot be reached. `service` names it."""
+    ERROR_REASON_KEY_MANAGEMENT_REFUSED: _ErrorReason.ValueType  # 31
+    """The key management service refused, such as for a missing permission. `service` names it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -178,4 +182,8 @@ ERROR_REASON_SERVER_ADDRESS_INVALID: ErrorReason.ValueType  # 12
 """The address of a server is malformed, missing, or may not be given. `server_id` names the server."""
 ERROR_REASON_SERVER_UNSUITABLE: ErrorReason.ValueType  # 13
 """A server lacks what tenants need. `server_id` names the server, `check` what is absent."""
+ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE: ErrorReason.ValueType  # 30
+"""The key management service cannot be reached. `service` names it."""
+ERROR_REASON_KEY_MANAGEMENT_REFUSED: ErrorReason.ValueType  # 31
+"""The key management service refused, such as for a missing permission. `service` names it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -572,10 +572,13 @@ class WatchTenantsResponse(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     SYNCED_FIELD_NUMBER: _builtins.int
     REMOVED_TENANT_ID_FIELD_NUMBER: _builtins.int
+    MANAGEMENT_LOGINS_CHANGED_FIELD_NUMBER: _builtins.int
     synced: _builtins.bool
     """The snapshot is complete: every tenant there is has been sent. Always true."""
     removed_tenant_id: _builtins.str
     """The id of a tenant that is gone."""
+    management_logins_changed: _builtins.bool
+    """The logins to the management database have changed: connections to it are to be made again. Always true."""
     @_builtins.property
     def tenant(self) -> _tenant_pb2.Tenant:
         """A tenant as it is now."""
@@ -586,12 +589,13 @@ class WatchTenantsResponse(_message.Message):
         tenant: _tenant_pb2.Tenant | None = ...,
         synced: _builtins.bool = ...,
         removed_tenant_id: _builtins.str = ...,
+        management_logins_changed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "removed_tenant_id", b"removed_tenant_id", "synced", b"synced", "tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "management_logins_changed", b"management_logins_changed", "removed_tenant_id", b"removed_tenant_id", "synced", b"synced", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "removed_tenant_id", b"removed_tenant_id", "synced", b"synced", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "management_logins_changed", b"management_logins_changed", "removed_tenant_id", b"removed_tenant_id", "synced", b"synced", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["tenant", "synced", "removed_tenant_id"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["tenant", "synced", "removed_tenant_id", "management_logins_changed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -1,0 +1,46 @@
+"""The gRPC methods of SecretService."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya.tenant.v1 import secret_service_pb2 as pb
+from nagaya.tenant.v1 import secret_service_pb2_grpc
+from tenant.wire import operations as wire
+
+if TYPE_CHECKING:
+    from interceptor.server import Context
+    from tenant.app.key_rotation import KeyRotation
+    from tenant.app.password_rotation import PasswordRotation
+
+
+class SecretServicer(secret_service_pb2_grpc.SecretServiceServicer):
+    """Rotates keys and passwords."""
+
+    def __init__(self, keys: KeyRotation, passwords: PasswordRotation) -> None:
+        self._keys = keys
+        self._passwords = passwords
+
+    async def RotateKeys(
+        self, request: pb.RotateKeysRequest, context: Context
+    ) -> pb.RotateKeysResponse:
+        operation = await self._keys.begin(request.request_id)
+        return pb.RotateKeysResponse(operation=wire.operation(operation))
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:
+        keys = [
+            pb.EncryptionKey(
+                key_id=key.key_id,
+                is_active=key.is_active,
+                secret_count=key.secret_count,
+                is_present=key.is_present,
+            )
+            for key in await self._keys.keys()
+        ]
+        return pb.ListKeysResponse(keys=keys)
+
+    async def RotatePasswords(
+        self, request: pb.RotatePasswordsRequest, context: Context
+    ) -> pb.RotatePasswordsResponse:
+        operation = await self._passwords.begin(request.tenant_id, request.request_id)
+        return pb.RotatePasswordsResponse(operation=wire.operation(operation))
