@@ -26,6 +26,7 @@ from tenant.deletion_composition import DeletionFoundation, compose_deletion
 from tenant.domain.databases import AuditRoles
 from tenant.domain.servers import MAIN
 from tenant.foundation import Foundation
+from tenant.operations.background_work import with_background_work
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
 from tenant.saga import TenantCreation
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from tenant.config import Config
     from tenant.deletion_composition import DeletionComposition
     from tenant.operations.saga import Saga
+    from tenant.peers.tenant_data import TenantDataPeers
     from tenant.provisioning import Provisioning
     from tenant.rollout.template import TemplateDatabase
     from tenant.secret_composition import SecretComposition
@@ -129,7 +131,7 @@ def _constructed(
     deletion = _deletion(config, base, begun, backups)
     secrets = compose_secrets(management, begun, base.servers, base.keys)
     sagas = (*backups.sagas, schemas.saga, deletion.saga, *secrets.sagas)
-    runner, watch_cache = _runner(base, begun, sagas), _watch_cache(base)
+    runner, watch_cache = _runner(base, begun, sagas, deletion.peers), _watch_cache(base)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
@@ -207,7 +209,10 @@ def _server_servicer(base: Foundation) -> ServerServicer:
     return ServerServicer(registration, management)
 
 
-def _runner(base: Foundation, begun: Operations, sagas: Sequence[Saga]) -> OperationRunner:
+def _runner(
+    base: Foundation, begun: Operations, sagas: Sequence[Saga], peers: TenantDataPeers
+) -> OperationRunner:
+    sagas = with_background_work(sagas, peers)
     return OperationRunner(base.management, base.locks, begun, sagas)
 
 
