@@ -16,6 +16,7 @@ from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
 from tenant.app.backup_purge import BackupPurge
 from tenant.app.connection_resolver import ConnectionResolver
+from tenant.app.moves import Moves
 from tenant.app.operations import OperationControl
 from tenant.app.servers import Servers
 from tenant.app.startup import Startup
@@ -26,6 +27,8 @@ from tenant.deletion_composition import DeletionFoundation, compose_deletion
 from tenant.domain.databases import AuditRoles
 from tenant.domain.servers import MAIN
 from tenant.foundation import Foundation
+from tenant.move.replica import Replica
+from tenant.move.saga import TenantMove
 from tenant.operations.background_work import with_background_work
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
@@ -130,13 +133,13 @@ def _constructed(
     backups = compose_backups(config, _backup_foundation(base, begun))
     deletion = _deletion(config, base, begun, backups)
     secrets = compose_secrets(management, begun, base.servers, base.keys)
-    sagas = (*backups.sagas, schemas.saga, deletion.saga, *secrets.sagas)
+    sagas = (*backups.sagas, schemas.saga, deletion.saga, *secrets.sagas, _move(base, begun))
     runner, watch_cache = _runner(base, begun, sagas, deletion.peers), _watch_cache(base)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
         bindings=bindings(
-            TenantServicer(tenants, deletion.deletion, deletion.repair, watch_cache, management),
+            _tenant_servicer(base, begun, tenants, deletion, watch_cache),
             ConnectionServicer(connections),
             schemas.servicer,
             AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
@@ -161,6 +164,26 @@ def _constructed(
         template=base.template,
         provisioning=base.provisioning,
     )
+
+
+def _tenant_servicer(
+    base: Foundation,
+    begun: Operations,
+    tenants: Tenants,
+    deletion: DeletionComposition,
+    watch_cache: WatchCache,
+) -> TenantServicer:
+    management = base.management
+    moves = Moves(management, begun)
+    return TenantServicer(
+        tenants, moves, deletion.deletion, deletion.repair, watch_cache, management
+    )
+
+
+def _move(base: Foundation, begun: Operations) -> Saga:
+    replica, provisioning = Replica(base.servers), base.provisioning
+    move = TenantMove(base.management, base.servers, provisioning, base.rollout, replica, begun)
+    return move.saga()
 
 
 def _watch_cache(base: Foundation) -> WatchCache:

@@ -187,11 +187,20 @@ class Provisioning:
         async with server.provisioner(database.manager) as provisioner:
             await databases.accept_connections(provisioner, database)
 
-    async def close(self, server_id: str, database: Database) -> None:
-        """Refuse connections to a database, and terminate its roles' sessions."""
+    async def close(self, server_id: str, database: Database, *, wholly: bool = True) -> None:
+        """Refuse connections to a database, and terminate its roles' sessions.
+
+        Unless `wholly`, the provisioner can connect still.
+        """
         server = await self._servers.of(server_id)
         async with server.provisioner(database.manager) as provisioner:
-            await databases.refuse_connections(provisioner, database)
+            await databases.refuse_connections(provisioner, database, wholly=wholly)
+
+    async def admit_provisioner(self, server_id: str, database: Database) -> None:
+        """Let the provisioner connect to a database that is closed to everybody."""
+        server = await self._servers.of(server_id)
+        async with server.provisioner(database.manager) as provisioner:
+            await databases.admit_provisioner(provisioner, database)
 
     async def drop(self, server_id: str, database: Database) -> None:
         """Drop a database, whoever is connected to it, and its roles; none of them need exist."""

@@ -223,3 +223,21 @@ async def rotate_passwords(
     )
     begun = await session.client.secrets.RotatePasswords(request)
     return await finished(session, begun.operation, no_wait=no_wait)
+
+
+@group.command(rpcs=("MoveTenant",))
+@click.argument("tenant_id", shell_complete=completion.tenants)
+@click.argument("server_id")
+@click.option("--request-id", help="The key of this move: repeat it to finish one.")
+@no_wait_option
+@api_command
+async def move(
+    session: Session, tenant_id: str, server_id: str, request_id: str | None, *, no_wait: bool
+) -> Message:
+    """Move a tenant's database to another server, in use."""
+    begun = await session.client.tenants.MoveTenant(
+        pb.MoveTenantRequest(
+            tenant_id=tenant_id, server_id=server_id, request_id=request_id or str(uuid.uuid4())
+        )
+    )
+    return await finished(session, begun.operation, no_wait=no_wait)

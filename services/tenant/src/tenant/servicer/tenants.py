@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
     from interceptor.server import Context
     from tenant.app.deletion import TenantDeletion
+    from tenant.app.moves import Moves
     from tenant.app.repair import TenantRepair
     from tenant.app.tenants import Tenants
     from tenant.app.watch_cache import Event, WatchCache
@@ -37,12 +38,14 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     def __init__(
         self,
         tenants: Tenants,
+        moves: Moves,
         deletion: TenantDeletion,
         repair: TenantRepair,
         watch_cache: WatchCache,
         management: ManagementPool,
     ) -> None:
         self._tenants = tenants
+        self._moves = moves
         self._deletion = deletion
         self._repair = repair
         self._watch_cache = watch_cache
@@ -129,6 +132,14 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         return pb.RepairTenantsResponse(
             findings=map(repair_wire.finding, found), unchecked=unchecked
         )
+
+    async def MoveTenant(
+        self, request: pb.MoveTenantRequest, context: Context
+    ) -> pb.MoveTenantResponse:
+        operation = await self._moves.begin(
+            request.tenant_id, request.server_id, request.request_id
+        )
+        return pb.MoveTenantResponse(operation=operation_wire.operation(operation))
 
     async def WatchTenants(
         self, request: pb.WatchTenantsRequest, context: Context

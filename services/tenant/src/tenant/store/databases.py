@@ -133,15 +133,18 @@ async def accept_connections(connection: Connection, database: Database) -> None
     )
 
 
-async def refuse_connections(connection: Connection, database: Database) -> None:
+async def refuse_connections(
+    connection: Connection, database: Database, *, wholly: bool = True
+) -> None:
     """Refuse new connections, and terminate the sessions of the database's roles.
 
     Returns when they are gone. Afterwards none of the roles is a member of the group, and the
     manager role has no privileges of theirs but the owner's, by which it manages the database.
+    Unless `wholly`, the provisioner can connect still.
     """
     await connection.execute(
         f"""
-        ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false;
+        ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS {str(not wholly).lower()};
         REVOKE "{database.group}" FROM {names(database.logins)}
         """
     )
@@ -165,6 +168,21 @@ async def terminate_sessions(connection: Connection, database: Database) -> None
     ):
         pass
     await connection.execute(f"REVOKE {others} FROM CURRENT_USER")
+
+
+async def admit_provisioner(connection: Connection, database: Database) -> None:
+    """Accept connections of the provisioner; of others only if the group has them."""
+    await connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
+
+
+async def sequence_count(connection: Connection) -> int:
+    """Return how many sequences the tables of the session's database have."""
+    return await connection.fetchval(
+        """
+        SELECT count(*) FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'
+        """
+    )
 
 
 async def accepting_connections(connection: Connection) -> set[str]:

@@ -111,6 +111,13 @@ class ProvisionedServer:
             )
             raise ServerUnavailable(self.server_id) from error
 
+    async def provisioner_login(self, database: str) -> Connection:
+        """Connect to any database as the provisioner; the caller closes the connection.
+
+        Raises ServerUnavailable.
+        """
+        return await self.login(database, self._login.user, self._login.password)
+
     async def try_login(self, database: str, role: str, password: str) -> str:
         """Return the SQLSTATE with which the server refuses a login; empty if it does not.
 

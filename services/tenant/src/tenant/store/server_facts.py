@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 
+NAMES = {
+    "rolreplication": "REPLICATION",
+    "logical_wal": "wal_level = logical",
+    "may_subscribe": "pg_create_subscription",
+}
+"""What is absent where a column of `read` is false, of those that replication needs."""
+
 StatementRefused = asyncpg.PostgresError
 """What a server raises that does not do what is asked."""
 

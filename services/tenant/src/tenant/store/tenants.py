@@ -60,6 +60,12 @@ async def find(connection: Connection, tenant_id: str) -> Tenant | None:
     return await _one(connection, f"SELECT {_COLUMNS} FROM tenants WHERE id = $1", tenant_id)
 
 
+async def lock(connection: Connection, tenant_id: str) -> Tenant | None:
+    """Return a tenant, whose row nobody else changes until the transaction ends."""
+    sql = f"SELECT {_COLUMNS} FROM tenants WHERE id = $1 FOR UPDATE"
+    return await _one(connection, sql, tenant_id)
+
+
 async def find_by_request_id(connection: Connection, request_id: str) -> Tenant | None:
     sql = f"SELECT {_COLUMNS} FROM tenants WHERE request_id = $1"
     return await _one(connection, sql, request_id)

@@ -102,6 +102,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The key management service cannot be reached. `service` names it."""
     ERROR_REASON_KEY_MANAGEMENT_REFUSED: _ErrorReason.ValueType  # 31
     """The key management service refused, such as for a missing permission. `service` names it."""
+    ERROR_REASON_REPLICA_BROKEN: _ErrorReason.ValueType  # 14
+    """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
+    ERROR_REASON_COPY_INCOMPLETE: _ErrorReason.ValueType  # 15
+    """What has arrived in the new database is not what was sent. `table` tells of which table."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -186,4 +190,8 @@ ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE: ErrorReason.ValueType  # 30
 """The key management service cannot be reached. `service` names it."""
 ERROR_REASON_KEY_MANAGEMENT_REFUSED: ErrorReason.ValueType  # 31
 """The key management service refused, such as for a missing permission. `service` names it."""
+ERROR_REASON_REPLICA_BROKEN: ErrorReason.ValueType  # 14
+"""The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
+ERROR_REASON_COPY_INCOMPLETE: ErrorReason.ValueType  # 15
+"""What has arrived in the new database is not what was sent. `table` tells of which table."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

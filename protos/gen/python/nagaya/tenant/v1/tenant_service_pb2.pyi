@@ -551,6 +551,56 @@ class RepairTenantsResponse(_message.Message):
 Global___RepairTenantsResponse: _TypeAlias = RepairTenantsResponse  # noqa: Y015
 
 @_typing.final
+class MoveTenantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant to move."""
+    server_id: _builtins.str
+    """The server to move it to."""
+    request_id: _builtins.str
+    """The caller's key for this move."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        server_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "server_id", b"server_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTenantRequest: _TypeAlias = MoveTenantRequest  # noqa: Y015
+
+@_typing.final
+class MoveTenantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The move, under way."""
+
+    def __init__(
+        self,
+        *,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTenantResponse: _TypeAlias = MoveTenantResponse  # noqa: Y015
+
+@_typing.final
 class WatchTenantsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -90,6 +90,11 @@ class TenantServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.FromString,
                 _registered_method=True)
+        self.MoveTenant = channel.unary_unary(
+                '/nagaya.tenant.v1.TenantService/MoveTenant',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantResponse.FromString,
+                _registered_method=True)
         self.WatchTenants = channel.unary_stream(
                 '/nagaya.tenant.v1.TenantService/WatchTenants',
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.WatchTenantsRequest.SerializeToString,
@@ -243,6 +248,24 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveTenant(self, request, context):
+        """Moves a tenant's database to another server, while it is in use: the operation `move_tenant`.
+
+        Its result tells the `way`, and for how many milliseconds nobody could write (`stopped_ms`). Where the servers allow no logical replication, nobody can write while the tables are copied. A move that fails before the switch leaves the tenant where it is; a cancelled one too, unless it was switched.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the tenant is there already, or the server is draining, full, or lacks a label that the creation asked for.
+        - FAILED_PRECONDITION `ERROR_REASON_REPLICA_BROKEN`: the copy stopped or does not catch up; the operation's error.
+        - FAILED_PRECONDITION `ERROR_REASON_COPY_INCOMPLETE`: what arrived is not what was sent; the operation's error.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTenants(self, request, context):
         """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -309,6 +332,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.RepairTenants,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.SerializeToString,
+            ),
+            'MoveTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveTenant,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantResponse.SerializeToString,
             ),
             'WatchTenants': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTenants,
@@ -614,6 +642,33 @@ class TenantService:
             '/nagaya.tenant.v1.TenantService/RepairTenants',
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.RepairTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.TenantService/MoveTenant',
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_tenant__service__pb2.MoveTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

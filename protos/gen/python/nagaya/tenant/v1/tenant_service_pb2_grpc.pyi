@@ -113,6 +113,20 @@ class TenantServiceStub:
 
     What could not be looked at stands in `unchecked`.
     """
+    MoveTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.MoveTenantRequest, _tenant_service_pb2.MoveTenantResponse]
+    """Moves a tenant's database to another server, while it is in use: the operation `move_tenant`.
+
+    Its result tells the `way`, and for how many milliseconds nobody could write (`stopped_ms`). Where the servers allow no logical replication, nobody can write while the tables are copied. A move that fails before the switch leaves the tenant where it is; a cancelled one too, unless it was switched.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+    - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the tenant is there already, or the server is draining, full, or lacks a label that the creation asked for.
+    - FAILED_PRECONDITION `ERROR_REASON_REPLICA_BROKEN`: the copy stopped or does not catch up; the operation's error.
+    - FAILED_PRECONDITION `ERROR_REASON_COPY_INCOMPLETE`: what arrived is not what was sent; the operation's error.
+    - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+    """
     WatchTenants: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantsRequest, _tenant_service_pb2.WatchTenantsResponse]
     """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
@@ -283,6 +297,26 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         belongs to no tenant is reported and kept unless `remove` names it: the registry may have been restored from a backup.
 
         What could not be looked at stands in `unchecked`.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveTenant(
+        self,
+        request: _tenant_service_pb2.MoveTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.MoveTenantRequest, _abc.Awaitable[_tenant_service_pb2.MoveTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.MoveTenantResponse]:
+        """Moves a tenant's database to another server, while it is in use: the operation `move_tenant`.
+
+        Its result tells the `way`, and for how many milliseconds nobody could write (`stopped_ms`). Where the servers allow no logical replication, nobody can write while the tables are copied. A move that fails before the switch leaves the tenant where it is; a cancelled one too, unless it was switched.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the tenant is there already, or the server is draining, full, or lacks a label that the creation asked for.
+        - FAILED_PRECONDITION `ERROR_REASON_REPLICA_BROKEN`: the copy stopped or does not catch up; the operation's error.
+        - FAILED_PRECONDITION `ERROR_REASON_COPY_INCOMPLETE`: what arrived is not what was sent; the operation's error.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         """
 
     @_abc_1.abstractmethod

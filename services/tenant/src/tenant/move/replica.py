@@ -1,0 +1,115 @@
+"""The copy of a database that follows the original, by PostgreSQL's logical replication."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tenant.domain.passwords import new_password, scram_verifier
+from tenant.errors.moves import ReplicaBroken
+from tenant.move import locations
+from tenant.store import replication
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dataplane.pools import Connection
+    from tenant.move.locations import Move
+    from tenant.store.database_servers import DatabaseServers
+    from tenant.store.server import ProvisionedServer
+
+_POLL_SECONDS = 0.2
+_LAST_POLL_SECONDS = 0.005
+_CLOSE_BYTES = 1 << 20
+_SLOT_SECONDS = 10.0
+_CLOSING_SECONDS = 60.0
+
+
+class Replica:
+    """Makes a database follow another one, tells how far it is, and ends that."""
+
+    def __init__(self, servers: DatabaseServers) -> None:
+        self._servers = servers
+
+    async def exists(self, move: Move) -> bool:
+        """Return whether the new database follows the old one already."""
+        async with locations.owner_session(self._servers, move.new) as (_, new):
+            return await replication.subscription(new) is not None
+
+    async def begin(self, move: Move, empty: Callable[[Connection], Awaitable[None]]) -> str:
+        """Let the new database, which `empty` has emptied, follow the old one.
+
+        Returns why it cannot; nothing is left of the attempt then.
+        """
+        async with (
+            locations.owner_session(self._servers, move.old) as (source, old),
+            locations.owner_session(self._servers, move.new) as (_, new),
+        ):
+            lacking = await replication.without_identity(old)
+            if lacking:
+                return f"tables without a primary key: {', '.join(lacking)}"
+            connection_string = await self._reader(source, move)
+            publications = await replication.publish(old)
+            await replication.drop_slot(old, move.new.database.name)  # of an earlier attempt
+            await empty(new)
+            slot = move.new.database.name
+            problem = await replication.subscribe(new, connection_string, publications, slot)
+        if problem:
+            await self.end(move)
+        return problem
+
+    async def copied(self, move: Move, tell: Callable[[int, int], Awaitable[None]]) -> None:
+        """Wait until all tables are copied and little is left to follow. Raises ReplicaBroken."""
+        async with (
+            locations.owner_session(self._servers, move.old) as (_, old),
+            locations.owner_session(self._servers, move.new) as (_, new),
+        ):
+            while True:
+                state = await replication.subscription(new)
+                if state is None or not state.enabled:
+                    raise ReplicaBroken(move.tenant_id)
+                await tell(state.copied, state.tables)
+                behind = await replication.flushed(old) - await replication.received(new)
+                if state.copied == state.tables and behind < _CLOSE_BYTES:
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def catch_up(self, old: Connection, new: Connection, move: Move) -> None:
+        """Wait until the new database has all that is committed in the old one.
+
+        Raises ReplicaBroken, also when that takes a minute.
+        """
+        wanted = await replication.flushed(old)
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                while await replication.received(new) < wanted:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(_LAST_POLL_SECONDS)
+        except TimeoutError:
+            raise ReplicaBroken(move.tenant_id) from None
+
+    async def end(self, move: Move) -> None:
+        """Let the new database follow no longer; what that needed on both servers goes."""
+        async with locations.owner_session(self._servers, move.new) as (_, new):
+            await replication.unsubscribe(new)
+        async with locations.owner_session(self._servers, move.old) as (source, old):
+            async with asyncio.timeout(_SLOT_SECONDS):
+                while not await replication.drop_slot(old, move.new.database.name):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_SECONDS)
+            await replication.unpublish(old)
+        async with source.provisioner() as provisioner:
+            await replication.drop_reader(provisioner, move.old.database)
+
+    async def _reader(self, source: ProvisionedServer, move: Move) -> str:
+        """Make the role as which the new server reads, and return how it logs in."""
+        database, password = move.old.database, new_password()
+        async with source.provisioner() as provisioner:
+            await replication.create_reader(provisioner, database, scram_verifier(password))
+            encrypted = await replication.is_encrypted(provisioner)
+        role = f'"{replication.reader(database)}"'
+        async with source.provisioner(database.manager) as manager:
+            await replication.grant_tables(manager, database, role)
+        return (
+            f"host={source.host} port={source.port} dbname={database.name} "
+            f"user={replication.reader(database)} password={password} "
+            f"sslmode={'require' if encrypted else 'prefer'} connect_timeout=10"
+        )

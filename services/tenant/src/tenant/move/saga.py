@@ -1,0 +1,273 @@
+"""The move of a tenant to another server as a saga."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from tenant.domain.databases import new_tenant_database
+from tenant.domain.migrations import MigrationTarget
+from tenant.domain.operations import RESULT, OperationKind
+from tenant.domain.schema import MigrationProgress
+from tenant.domain.tenants import TenantState
+from tenant.errors import TenantNotFound, TenantNotReady
+from tenant.move import copying, locations
+from tenant.move.locations import Location, Move
+from tenant.operations.saga import Saga, Step
+from tenant.provisioning import OPERATION, new_logins
+from tenant.store import (
+    applied_migrations,
+    databases,
+    published_migrations,
+    server_facts,
+    tenants,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataplane.pools import Connection
+    from dataplane.tenants import ManagementPool
+    from tenant.domain.migrations import Migration
+    from tenant.domain.operations import Operation
+    from tenant.domain.tenants import Tenant
+    from tenant.move.replica import Replica
+    from tenant.operations.operations import Operations
+    from tenant.provisioning import Provisioning
+    from tenant.rollout.rollout import Rollout
+    from tenant.store.database_servers import DatabaseServers
+
+TARGET = "server_id"
+"""The operation's argument that names the server to move to."""
+
+
+class TenantMove:
+    """Moves a tenant's database to another server.
+
+    Until the switch the old database is the tenant's, afterwards the new one. The switch is one
+    transaction in the management database; before it, no role of a service can enter the old
+    database any more, and every committed row is in the new one.
+    """
+
+    def __init__(
+        self,
+        management: ManagementPool,
+        servers: DatabaseServers,
+        provisioning: Provisioning,
+        rollout: Rollout,
+        replica: Replica,
+        operations: Operations,
+    ) -> None:
+        self._management = management
+        self._servers = servers
+        self._provisioning = provisioning
+        self._rollout = rollout
+        self._replica = replica
+        self._operations = operations
+
+    def saga(self) -> Saga:
+        """Return the steps; a move can be cancelled, which after the switch changes nothing."""
+        steps = (
+            Step("plan", self._plan),
+            Step("copy", self._copy),
+            Step("switch", self._switch),
+            Step("end_replication", self._end_replication),
+            Step("drop_old", self._drop_old),
+        )
+        return Saga(OperationKind.MOVE_TENANT, steps, undo=self._undo)
+
+    async def _plan(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
+        """Choose a name for the new database, and whether it can follow the old one."""
+        tenant = await self._find(connection, operation.tenant_id)
+        old = Location(tenant.server_id, tenant.database)
+        database = new_tenant_database(self._servers.main.management)
+        new = Location(str(operation.arguments[TARGET]), database)
+        return {
+            "old": old.notes,
+            "new": new.notes,
+            "server_id": new.server_id,
+            "database": new.database.name,
+            "why_stopped": await self._why_stopped(tenant, new),
+        }
+
+    async def _why_stopped(self, tenant: Tenant, new: Location) -> str:
+        """Return why the tenant cannot be written to while it is copied; empty if it can."""
+        if tenant.state is not TenantState.ACTIVE:
+            return f"the tenant is {tenant.state}"
+        for server_id, columns in (
+            (tenant.server_id, ("rolreplication", "logical_wal")),
+            (new.server_id, ("may_subscribe",)),
+        ):
+            server = await self._servers.of(server_id)
+            async with server.provisioner() as provisioner:
+                found = await server_facts.read(provisioner)
+            absent = [server_facts.NAMES[column] for column in columns if not found[column]]
+            if absent:
+                return f"the server {server_id} lacks {' and '.join(absent)}"
+        return ""
+
+    async def _copy(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object] | None:
+        """Make the new database, and let it follow the old one until little is left."""
+        move = Move.of(operation)
+        if await self._placed(connection, move) or not move.replicated:
+            return None
+        if not await self._follows(move):
+            await self._make(connection, move)
+            problem = await self._replica.begin(move, copying.empty)
+            if problem:
+                return {"why_stopped": problem}
+
+        async def tell(done: int, total: int) -> None:
+            await self._operations.progress(operation, done, total, "tables")
+
+        await self._replica.copied(move, tell)
+        return None
+
+    async def _switch(
+        self, connection: Connection, operation: Operation
+    ) -> Mapping[str, object] | None:
+        """Close the old database, bring over what is left, and make the new one the tenant's."""
+        move = Move.of(operation)
+        if await self._placed(connection, move):
+            return None
+        tenant, logins = await self._find(connection, move.tenant_id), new_logins()
+        if not move.replicated:
+            await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
+            await self._make(connection, move)
+        await self._provisioning.set_passwords(move.new.server_id, move.new.database, logins)
+        began = time.monotonic()
+        try:
+            progress = await self._bring_over(move, tenant)
+            placed = await self._provisioning.place(
+                connection,
+                tenant,
+                move.new.server_id,
+                move.new.database,
+                logins,
+                progress,
+                "tenant.move",
+                {"old_server_id": move.old.server_id, "operation_id": move.operation_id},
+            )
+        except BaseException:
+            await asyncio.shield(self._reopen(move))
+            raise
+        stopped = round((time.monotonic() - began) * 1000)
+        why = str(operation.notes["why_stopped"])
+        result = {
+            "server_id": placed.server_id,
+            "database": placed.database.name,
+            "stopped_ms": str(stopped),
+            "way": f"stop and copy: {why}" if why else "logical replication",
+        }
+        return {RESULT: result}
+
+    async def _bring_over(self, move: Move, tenant: Tenant) -> MigrationProgress:
+        async with (
+            locations.owner_session(self._servers, move.old) as (_, old),
+            locations.owner_session(self._servers, move.new) as (_, new),
+        ):
+            if tenant.state is TenantState.ACTIVE:
+                await self._provisioning.close(move.old.server_id, move.old.database, wholly=False)
+            if move.replicated:
+                await self._replica.catch_up(old, new, move)
+            else:
+                await copying.copy_tables(old, new)
+            await copying.copy_sequences(old, new)
+            if tenant.state is not TenantState.ACTIVE:
+                await self._provisioning.close(move.new.server_id, move.new.database)
+            return MigrationProgress(await applied_migrations.last_by_service(new))
+
+    async def _end_replication(self, connection: Connection, operation: Operation) -> None:
+        """Take back what the copy needed on both servers."""
+        move = Move.of(operation)
+        if move.replicated:
+            await self._replica.end(move)
+        await locations.release(self._servers, move.new)
+        await self._provisioning.mark(connection, move.new.server_id, move.new.database)
+
+    async def _drop_old(self, connection: Connection, operation: Operation) -> None:
+        """Drop the old database, and migrate the new one."""
+        move = Move.of(operation)
+        await self._provisioning.drop(move.old.server_id, move.old.database)
+        tenant = await self._find(connection, move.tenant_id)
+        if tenant.state is TenantState.ACTIVE:
+            # What was published meanwhile; a failure is recorded with the tenant's schema.
+            await self._rollout.migrate(
+                connection,
+                tenant.tenant_id,
+                tenant.server_id,
+                tenant.database,
+                MigrationTarget.TENANT,
+            )
+
+    async def _undo(self, connection: Connection, operation: Operation) -> None:
+        """Leave the tenant where it is: what was made elsewhere goes."""
+        if "new" not in operation.notes:
+            return
+        move = Move.of(operation)
+        if await self._placed(connection, move):
+            if await self._made(move.old):
+                await self._end_replication(connection, operation)
+            await self._drop_old(connection, operation)
+            return
+        await self._reopen(move)
+        if move.replicated and await self._follows(move):
+            await self._replica.end(move)
+        await self._provisioning.drop(move.new.server_id, move.new.database)
+        await locations.release(self._servers, move.old)
+
+    async def _make(self, connection: Connection, move: Move) -> None:
+        """Make the new database with the old one's tables; what an earlier attempt left goes."""
+        await self._provisioning.drop(move.new.server_id, move.new.database)
+        await self._provisioning.create(
+            connection,
+            move.new.server_id,
+            move.new.database,
+            new_logins(),
+            f"{OPERATION}{move.operation_id}",
+            await self._migrations(connection, move),
+        )
+
+    async def _migrations(self, connection: Connection, move: Move) -> list[Migration] | None:
+        """Return the migrations that the old database has; None for all that are published."""
+        published = await published_migrations.list_for(connection, MigrationTarget.TENANT)
+        async with locations.owner_session(self._servers, move.old) as (_, old):
+            applied = await applied_migrations.last_by_service(old)
+        numbers = {service: last.number for service, last in applied.items()}
+        had = [one for one in published if one.number <= numbers.get(one.service, 0)]
+        return None if len(had) == len(published) else had
+
+    async def _follows(self, move: Move) -> bool:
+        return await self._made(move.new) and await self._replica.exists(move)
+
+    async def _made(self, location: Location) -> bool:
+        server = await self._servers.of(location.server_id)
+        async with server.provisioner() as provisioner:
+            return await databases.exists(provisioner, location.database)
+
+    async def _reopen(self, move: Move) -> None:
+        """Let the services into the old database again, if it is the tenant's still."""
+        async with self._management.transaction() as connection:
+            # Waits for a switch whose COMMIT is under way: after this none can follow.
+            tenant = await tenants.lock(connection, move.tenant_id)
+            if tenant is None or tenant.database != move.old.database:
+                return
+            if tenant.state is TenantState.ACTIVE:
+                await self._provisioning.open(move.old.server_id, move.old.database)
+            else:
+                await self._provisioning.close(move.old.server_id, move.old.database)
+
+    async def _placed(self, connection: Connection, move: Move) -> bool:
+        tenant = await self._find(connection, move.tenant_id)
+        return tenant.database == move.new.database
+
+    async def _find(self, connection: Connection, tenant_id: str) -> Tenant:
+        tenant = await tenants.find(connection, tenant_id)
+        if tenant is None:
+            raise TenantNotFound(tenant_id)
+        if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
+            raise TenantNotReady(tenant_id, tenant.state)
+        return tenant
