@@ -147,12 +147,15 @@ def _exit_with(found: pb.VerifyAuditLogResponse) -> None:
         raise failures.CommandExit(failures.FAILED)
 
 
-@group.command(rpcs=("ListAuditLogs", "ListAuditAnchors"))
+@group.command(rpcs=("ListAuditAnchors",))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_owner_options
 @api_command
 async def export(session: Session, *, file: Path, owner: str | None, management: bool) -> None:
-    """Write a log and its anchors to FILE, for `nagaya audit verify --offline FILE`."""
+    """Write a log and its anchors to a file.
+
+    `nagaya audit verify --offline FILE` verifies it without a server.
+    """
     tenant = _owner(session, owner, management=management)
     count = await write_audit_log(session.client, tenant, file)
     click.echo(f"{count:,} entries in {file}", err=True)

@@ -21,14 +21,14 @@ def group() -> None:
     """The keys that encrypt secrets."""
 
 
-@group.command("list", rpcs=("ListKeys",))
+@group.command("list", rpcs=("GetKeyRing",))
 @api_command
 async def list_keys(session: Session) -> Message:
     """List the keys, and how many secrets each encrypts.
 
     A key that is not active and encrypts none may be removed from the key ring.
     """
-    return await session.client.secrets.ListKeys(pb.ListKeysRequest())
+    return await session.client.secrets.GetKeyRing(pb.GetKeyRingRequest())
 
 
 @group.command(rpcs=("RotateKeys",))

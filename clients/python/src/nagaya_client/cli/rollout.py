@@ -64,7 +64,7 @@ async def create(
     request_id: str | None,
     no_wait: bool,
 ) -> Message:
-    """Apply what is published to the tenants that lack it, wave after wave.
+    """Apply what is published, one wave of tenants after another.
 
     Exits with 1 if it pauses.
     """

@@ -215,7 +215,10 @@ async def rotate_passwords(
     management: bool,
     no_wait: bool,
 ) -> Message:
-    """Give the services' roles of a tenant's database new passwords; no call fails by it."""
+    """Give a tenant's database roles new passwords.
+
+    No call fails by it.
+    """
     if management == bool(tenant_id):
         raise click.UsageError("whose passwords? TENANT_ID names a tenant, or --management")
     request = RotatePasswordsRequest(

@@ -10,7 +10,7 @@ from tenant.wire import operations as wire
 
 if TYPE_CHECKING:
     from interceptor.server import Context
-    from tenant.app.key_rotation import KeyRotation
+    from tenant.app.key_rotation import EncryptionKey, KeyRotation
     from tenant.app.password_rotation import PasswordRotation
 
 
@@ -27,20 +27,22 @@ class SecretServicer(secret_service_pb2_grpc.SecretServiceServicer):
         operation = await self._keys.begin(request.request_id)
         return pb.RotateKeysResponse(operation=wire.operation(operation))
 
-    async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:
-        keys = [
-            pb.EncryptionKey(
-                key_id=key.key_id,
-                is_active=key.is_active,
-                secret_count=key.secret_count,
-                is_present=key.is_present,
-            )
-            for key in await self._keys.keys()
-        ]
-        return pb.ListKeysResponse(keys=keys)
+    async def GetKeyRing(
+        self, request: pb.GetKeyRingRequest, context: Context
+    ) -> pb.GetKeyRingResponse:
+        return pb.GetKeyRingResponse(keys=map(_key, await self._keys.keys()))
 
     async def RotatePasswords(
         self, request: pb.RotatePasswordsRequest, context: Context
     ) -> pb.RotatePasswordsResponse:
         operation = await self._passwords.begin(request.tenant_id, request.request_id)
         return pb.RotatePasswordsResponse(operation=wire.operation(operation))
+
+
+def _key(key: EncryptionKey) -> pb.EncryptionKey:
+    return pb.EncryptionKey(
+        key_id=key.key_id,
+        is_active=key.is_active,
+        secret_count=key.secret_count,
+        is_present=key.is_present,
+    )

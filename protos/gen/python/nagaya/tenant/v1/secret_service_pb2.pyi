@@ -62,7 +62,7 @@ class RotateKeysResponse(_message.Message):
 Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
 
 @_typing.final
-class ListKeysRequest(_message.Message):
+class GetKeyRingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -74,10 +74,10 @@ class ListKeysRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListKeysRequest: _TypeAlias = ListKeysRequest  # noqa: Y015
+Global___GetKeyRingRequest: _TypeAlias = GetKeyRingRequest  # noqa: Y015
 
 @_typing.final
-class ListKeysResponse(_message.Message):
+class GetKeyRingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
@@ -96,7 +96,7 @@ class ListKeysResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListKeysResponse: _TypeAlias = ListKeysResponse  # noqa: Y015
+Global___GetKeyRingResponse: _TypeAlias = GetKeyRingResponse  # noqa: Y015
 
 @_typing.final
 class EncryptionKey(_message.Message):

@@ -40,10 +40,10 @@ class SecretServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotateKeysRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotateKeysResponse.FromString,
                 _registered_method=True)
-        self.ListKeys = channel.unary_unary(
-                '/nagaya.tenant.v1.SecretService/ListKeys',
-                request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysRequest.SerializeToString,
-                response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysResponse.FromString,
+        self.GetKeyRing = channel.unary_unary(
+                '/nagaya.tenant.v1.SecretService/GetKeyRing',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingResponse.FromString,
                 _registered_method=True)
         self.RotatePasswords = channel.unary_unary(
                 '/nagaya.tenant.v1.SecretService/RotatePasswords',
@@ -69,7 +69,7 @@ class SecretServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListKeys(self, request, context):
+    def GetKeyRing(self, request, context):
         """Lists the keys, and how many secrets each encrypts. A key that is not active and encrypts none may be removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -98,10 +98,10 @@ def add_SecretServiceServicer_to_server(servicer, server):
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotateKeysRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotateKeysResponse.SerializeToString,
             ),
-            'ListKeys': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListKeys,
-                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysRequest.FromString,
-                    response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysResponse.SerializeToString,
+            'GetKeyRing': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyRing,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingResponse.SerializeToString,
             ),
             'RotatePasswords': grpc.unary_unary_rpc_method_handler(
                     servicer.RotatePasswords,
@@ -148,7 +148,7 @@ class SecretService:
             _registered_method=True)
 
     @staticmethod
-    def ListKeys(request,
+    def GetKeyRing(request,
             target,
             options=(),
             channel_credentials=None,
@@ -161,9 +161,9 @@ class SecretService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/nagaya.tenant.v1.SecretService/ListKeys',
-            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysRequest.SerializeToString,
-            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.ListKeysResponse.FromString,
+            '/nagaya.tenant.v1.SecretService/GetKeyRing',
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.GetKeyRingResponse.FromString,
             options,
             channel_credentials,
             insecure,

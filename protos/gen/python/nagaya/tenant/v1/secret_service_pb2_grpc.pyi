@@ -25,7 +25,7 @@ class SecretServiceStub:
     Errors:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
     """
-    ListKeys: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.ListKeysRequest, _secret_service_pb2.ListKeysResponse]
+    GetKeyRing: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.GetKeyRingRequest, _secret_service_pb2.GetKeyRingResponse]
     """Lists the keys, and how many secrets each encrypts. A key that is not active and encrypts none may be removed."""
     RotatePasswords: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.RotatePasswordsRequest, _secret_service_pb2.RotatePasswordsResponse]
     """Begins to give the services' roles new passwords: those of a tenant's database, or of the management database.
@@ -57,11 +57,11 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ListKeys(
+    def GetKeyRing(
         self,
-        request: _secret_service_pb2.ListKeysRequest,
-        context: _aio.ServicerContext[_secret_service_pb2.ListKeysRequest, _abc.Awaitable[_secret_service_pb2.ListKeysResponse]],
-    ) -> _abc.Awaitable[_secret_service_pb2.ListKeysResponse]:
+        request: _secret_service_pb2.GetKeyRingRequest,
+        context: _aio.ServicerContext[_secret_service_pb2.GetKeyRingRequest, _abc.Awaitable[_secret_service_pb2.GetKeyRingResponse]],
+    ) -> _abc.Awaitable[_secret_service_pb2.GetKeyRingResponse]:
         """Lists the keys, and how many secrets each encrypts. A key that is not active and encrypts none may be removed."""
 
     @_abc_1.abstractmethod
