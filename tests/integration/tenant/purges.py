@@ -68,7 +68,8 @@ async def left_on_server(management: asyncpg.Connection, database: Database) -> 
 
 async def rows_about(management: asyncpg.Connection, tenant_id: str) -> dict[str, int]:
     tables = {"tenants": "id"} | dict.fromkeys(
-        ("tenant_credentials", "schema_states", "sagas", "operations"), "tenant_id"
+        ("tenant_credentials", "schema_states", "sagas", "operations", "next_credentials"),
+        "tenant_id",
     )
     return {
         name: count

@@ -189,10 +189,13 @@ class TenantBehind(Conflict):
 
 
 class TenantNotReady(Conflict):
-    """The tenant is being created, or is suspended."""
+    """The tenant is being created, is suspended or deleted, or is being purged."""
 
     reason = "ERROR_REASON_TENANT_NOT_READY"
-    hint = "Finish its creation with the same CreateTenant, or resume it with ResumeTenant."
+    hint = (
+        "Finish its creation with the same CreateTenant, or remove it with DeleteTenant. "
+        "ResumeTenant opens a suspended one, UndeleteTenant brings a deleted one back."
+    )
 
     def __init__(self, tenant_id: str, state: str) -> None:
         super().__init__(f"the tenant {tenant_id} is {state}", tenant_id=tenant_id, state=state)
