@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from auditchain.chain import NO_DIGEST
 from bundle import manifest_json
-from bundle.audit import NO_DIGEST
 from bundle.index import ObjectEntry
 from bundle.manifest import AppliedFile, AuditHead, Manifest, Sequence, Table, Tenant
 from bundle.stream import tar_bytes

@@ -14,7 +14,7 @@ import pytest
 from nagaya_client.cli import main
 from nagaya_client.cli.main import nagaya, run
 
-OFFLINE = ("certificate", "dev")
+OFFLINE = ("bundle", "certificate", "dev")
 """Groups that ask no service."""
 
 

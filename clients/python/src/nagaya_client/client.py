@@ -43,6 +43,8 @@ from nagaya.tenant.v1 import (
     server_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
+    transfer_service_pb2,
+    transfer_service_pb2_grpc,
 )
 from nagaya_client import transfer
 from nagaya_client.channel import Channel
@@ -111,6 +113,11 @@ class Client:
     def secrets(self) -> secret_service_pb2_grpc.SecretServiceStub:
         stub = secret_service_pb2_grpc.SecretServiceStub
         return self._stub("tenant", secret_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def transfers(self) -> transfer_service_pb2_grpc.TransferServiceStub:
+        stub = transfer_service_pb2_grpc.TransferServiceStub
+        return self._stub("tenant", transfer_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def operations(self) -> operation_service_pb2_grpc.OperationServiceStub:

@@ -2,6 +2,7 @@
 
 NagayaError
 ├── ApiError             a service refused or could not be reached
+├── BundleRefused        a bundle of a tenant is damaged, or not signed by whom it should be
 ├── BytesCorrupt         a file's bytes are not those that its digest names
 ├── PipelineFileInvalid  a pipeline's YAML breaks a rule, with file and line
 └── SettingsInvalid      no address or token, or a profile that makes no sense
@@ -84,6 +85,14 @@ class SettingsInvalid(NagayaError):
 
 class BytesCorrupt(NagayaError):
     """Bytes that came do not agree with the digest that they should have; none were kept."""
+
+
+class BundleRefused(NagayaError):
+    """A bundle is not as it was written; `fault` says in a word what is wrong."""
+
+    def __init__(self, message: str, fault: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,11 @@
-"""The audit log in a bundle: the chain is computed anew from the rows of the table's file.
-
-The formula is that of the function `audit_digest` in every database; docs/tenant/audit-log.md.
-"""
+"""The audit log in a bundle: the chain is computed anew from the rows of the table's file."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from typing import TYPE_CHECKING
 
+from auditchain.chain import NO_DIGEST, Entry
 from bundle.errors import BundleInvalid, Fault
 from bundle.names import table_file
 
@@ -19,8 +15,6 @@ if TYPE_CHECKING:
     from bundle.manifest import AuditHead
 
 TABLE = "audit_logs"
-NO_DIGEST = "0" * 64
-"""What the first entry is chained to."""
 
 _COLUMNS = (
     "sequence",
@@ -60,7 +54,7 @@ class ChainCheck:
         self._places = [columns.index(name) for name in _COLUMNS]
         self._rest = b""
         self._sequence = 0
-        self._digest = NO_DIGEST
+        self._digest: str = NO_DIGEST
         self._waiting: dict[int, list[str | None]] = {}
 
     def add(self, data: bytes) -> None:
@@ -94,15 +88,20 @@ class ChainCheck:
 
     def _follow(self, entry: Sequence[str | None]) -> None:
         _, user_id, action, resource_type, resource_id, details, role, created, digest = entry
-        sequence = self._sequence + 1
-        chained = [
-            self._digest, sequence, user_id, action, resource_type, resource_id, details, role,
+        found = Entry(
+            self._sequence + 1,
+            user_id or "",
+            action or "",
+            resource_type or "",
+            resource_id or "",
+            details,
+            role or "",
             _iso(created or ""),
-        ]  # fmt: skip
-        computed = hashlib.sha256(json.dumps(chained, ensure_ascii=False).encode()).hexdigest()
-        if digest != computed:
-            raise _broken(f"entry {sequence} is not chained to the one before")
-        self._sequence, self._digest = sequence, computed
+            digest or "",
+        )
+        if found.digest != found.computed_digest(self._digest):
+            raise _broken(f"entry {found.sequence} is not chained to the one before")
+        self._sequence, self._digest = found.sequence, found.digest
 
 
 def _text(field: bytes) -> str | None:

@@ -27,6 +27,12 @@ class Entry:
         self.size = size
         self._file = file
         self._left = size
+        self._start = file.tell()
+
+    def rewind(self) -> None:
+        """Go back to its beginning."""
+        self._file.seek(self._start)
+        self._left = self.size
 
     def read(self, most: int = CHUNK_BYTES) -> bytes:
         """Return the next bytes; nothing at the end. Raises BundleInvalid if it ends early."""

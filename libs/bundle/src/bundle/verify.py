@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bundle import audit, index, manifest_json, names
 from bundle.errors import BundleInvalid, Fault
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 SIGNATURE_LIMIT = 64 << 10
 
-CheckSignature = "Callable[[bytes, bytes], None]"
-"""Takes the manifest and its signature; raises BundleInvalid unless they belong together."""
-
-
-class Progress(Protocol):
-    """Is told how many of how many bytes have been verified."""
-
-    def __call__(self, done: int, total: int) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -38,7 +29,11 @@ class Verified:
 
 
 def read_manifest(source: Source, check: Callable[[bytes, bytes], None]) -> Manifest:
-    """Read the manifest, and check its signature. Raises BundleInvalid, OSError."""
+    """Read the manifest. Raises BundleInvalid, OSError.
+
+    `check` is given the file and its signature, and raises BundleInvalid unless they belong
+    together.
+    """
     with source.reading() as reading:
         return _manifest(reading, check)
 
@@ -46,9 +41,12 @@ def read_manifest(source: Source, check: Callable[[bytes, bytes], None]) -> Mani
 def verify(
     source: Source,
     check: Callable[[bytes, bytes], None],
-    progress: Progress = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verified:
-    """Verify everything that is in a bundle. Raises BundleInvalid, OSError."""
+    """Verify everything that is in a bundle. Raises BundleInvalid, OSError.
+
+    `progress` is told how many of how many bytes have been verified.
+    """
     with source.reading() as reading:
         manifest = _manifest(reading, check)
         work = _Verification(source, reading, manifest, progress)
@@ -59,7 +57,16 @@ def verify(
 def objects(source: Source, manifest: Manifest) -> Iterator[ObjectEntry]:
     """Yield the list of objects of a bundle that has been verified."""
     with source.reading() as reading:
-        yield from index.read(_index(reading, manifest))
+        yield from index.read(skip_to_index(reading, manifest))
+
+
+def skip_to_index(reading: Reading, manifest: Manifest) -> Entry:
+    """Go over the tables of a verified bundle; return its list of objects."""
+    for name in (names.MANIFEST, names.SIGNATURE):
+        reading.next(name)
+    for table in manifest.tables:
+        reading.next(names.table_file(table.name))
+    return reading.next(names.INDEX)
 
 
 def _manifest(reading: Reading, check: Callable[[bytes, bytes], None]) -> Manifest:
@@ -75,18 +82,13 @@ def _small(entry: Entry, limit: int) -> bytes:
     return b"".join(iter(entry.read, b""))
 
 
-def _index(reading: Reading, manifest: Manifest) -> Entry:
-    """Go to the list of objects."""
-    reading.next(names.MANIFEST)
-    reading.next(names.SIGNATURE)
-    for table in manifest.tables:
-        reading.next(names.table_file(table.name))
-    return reading.next(names.INDEX)
-
-
 class _Verification:
     def __init__(
-        self, source: Source, reading: Reading, manifest: Manifest, progress: Progress
+        self,
+        source: Source,
+        reading: Reading,
+        manifest: Manifest,
+        progress: Callable[[int, int], None],
     ) -> None:
         self._source = source
         self._reading = reading
@@ -105,7 +107,7 @@ class _Verification:
             self._verify_table(table)
         self._verify_index(self._manifest.objects)
         with self._source.reading() as second:
-            self._verify_objects(index.read(_index(second, self._manifest)))
+            self._verify_objects(index.read(skip_to_index(second, self._manifest)))
         self._reading.finish(self.files)
 
     def _verify_table(self, table: Table) -> None:

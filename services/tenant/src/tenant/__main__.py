@@ -20,6 +20,7 @@ async def serve(config: Config) -> None:
             await tenant.startup.run()
             tenant.keys.start(tenant.management)
             tenant.sweep.start()
+            tenant.transfers.sweep.start()
             tenant.runner.start()
             tenant.deletion.schedule.start()
             tenant.backups.schedules.start()

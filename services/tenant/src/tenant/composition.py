@@ -44,6 +44,7 @@ from tenant.servicer.tenants import TenantServicer
 from tenant.store.anchor_files import AnchorFiles
 from tenant.store.notifications import NotificationListener
 from tenant.store.server import APPLICATION
+from tenant.transfer_composition import TransferComposition, compose_transfers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -83,6 +84,7 @@ class Composition:
     backups: BackupComposition
     deletion: DeletionComposition
     secrets: SecretComposition
+    transfers: TransferComposition
     management: ManagementPool
     tenant_pools: TenantPools
     servers: DatabaseServers
@@ -119,6 +121,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         await made.watch_cache.stop()
         await made.sweep.stop()
         await base.keys.stop()
+        await made.transfers.sweep.stop()
         await chainer.stop()
         to_tenants.close()
         base.close()
@@ -127,14 +130,12 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
 def _constructed(
     config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
-    management, tenants = base.management, _tenants(config, base)
+    management, watch_cache, tenants = base.management, _watch_cache(base), _tenants(config, base)
     begun, anchors = Operations(management), _anchors(config, management, pools)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
-    backups = compose_backups(config, _backup_foundation(base, begun))
-    deletion = _deletion(config, base, begun, backups)
-    secrets = compose_secrets(management, begun, base.servers, base.keys)
-    sagas = (*backups.sagas, schemas.saga, deletion.saga, *secrets.sagas, _move(base, begun))
-    runner, watch_cache = _runner(base, begun, sagas, deletion.peers), _watch_cache(base)
+    backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools)
+    sagas = (*backups.sagas, *transfers.sagas, schemas.saga, deletion.saga, *secrets.sagas)
+    runner = _runner(base, begun, sagas, deletion.peers)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
@@ -147,6 +148,7 @@ def _constructed(
             backups.servicer,
             _server_servicer(base),
             secrets.servicer,
+            transfers.servicer,
         ),
         tenants=tenants,
         schema=schemas.schema,
@@ -158,6 +160,7 @@ def _constructed(
         backups=backups,
         deletion=deletion,
         secrets=secrets,
+        transfers=transfers,
         management=management,
         tenant_pools=pools,
         servers=base.servers,
@@ -235,17 +238,24 @@ def _server_servicer(base: Foundation) -> ServerServicer:
 def _runner(
     base: Foundation, begun: Operations, sagas: Sequence[Saga], peers: TenantDataPeers
 ) -> OperationRunner:
-    sagas = with_background_work(sagas, peers)
+    sagas = with_background_work((*sagas, _move(base, begun)), peers)
     return OperationRunner(base.management, base.locks, begun, sagas)
 
 
-def _deletion(
-    config: Config, base: Foundation, begun: Operations, backups: BackupComposition
-) -> DeletionComposition:
-    foundation = DeletionFoundation(
-        base.management, base.locks, base.servers, base.provisioning, begun
+def _whole_tenants(
+    config: Config, base: Foundation, begun: Operations, pools: TenantPools
+) -> tuple[BackupComposition, TransferComposition, DeletionComposition, SecretComposition]:
+    """Construct what works on tenants as a whole."""
+    foundation = _backup_foundation(base, begun)
+    backups = compose_backups(config, foundation)
+    transfers = compose_transfers(config, foundation, pools, backups.objects)
+    deletion = compose_deletion(
+        config,
+        DeletionFoundation(base.management, base.locks, base.servers, base.provisioning, begun),
+        [BackupPurge(backups.deletion), transfers.transfers],
     )
-    return compose_deletion(config, foundation, [BackupPurge(backups.deletion)])
+    secrets = compose_secrets(base.management, begun, base.servers, base.keys)
+    return backups, transfers, deletion, secrets
 
 
 def _startup(

@@ -64,6 +64,31 @@ class ProvisionerAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferConfig:
+    """Where bundles of tenants are kept, and for how long."""
+
+    folder: Path | None = None
+    hours: float = 24.0
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> TransferConfig:
+        folder = environment.text(
+            "NAGAYA_TRANSFER_FOLDER",
+            "where bundles lie that were exported or uploaded, one folder for all processes of the "
+            "service; without it nothing is exported or imported",
+            default="",
+        )
+        hours = environment.integer(
+            "NAGAYA_TRANSFER_HOURS",
+            "how long bundles are kept there",
+            default=24,
+            least=1,
+            most=8760,
+        )
+        return cls(Path(folder) if folder else None, hours)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The settings of the process."""
 
@@ -82,6 +107,7 @@ class Config:
     peers: dict[str, str] = field(default_factory=dict[str, str])
     """The addresses of the other services that are known, by name."""
     key_management: VaultConfig | AwsKmsConfig | None = None
+    transfers: TransferConfig = TransferConfig()
 
     @classmethod
     def read(cls) -> Config:
@@ -97,8 +123,7 @@ class Config:
             required_services=_required_services(environment),
             connections_per_role=environment.integer(
                 "NAGAYA_CONNECTIONS_PER_ROLE",
-                "how many connections each service's role may hold to one database, all of its "
-                "processes together",
+                "how many connections a service's role may hold to a database, in all processes",
                 default=20,
                 least=1,
                 most=1000,
@@ -127,6 +152,7 @@ class Config:
             peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
             key_management=key_management(environment, ring),
+            transfers=TransferConfig.from_environment(environment),
         )
 
 

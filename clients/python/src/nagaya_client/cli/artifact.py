@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_OWNER = click.option(
+    "-t",
+    "--tenant",
+    "owner",
+    metavar="ID",
+    help="Whose it is; absent, the tenant that the path names. A tenant that was imported or "
+    "cloned under another id keeps its paths.",
+)
 
 
 @click.group(cls=Group)
@@ -47,10 +55,11 @@ async def list_artifacts(
 @group.command(rpcs=("GetArtifact",))
 @click.argument("path")
 @click.option("--to", "target", type=_FILE, help="Fetch the file, verified, to here.")
+@_OWNER
 @api_command
-async def get(session: Session, path: str, target: Path | None) -> Message:
+async def get(session: Session, path: str, target: Path | None, owner: str | None) -> Message:
     """Show what is known of a file; with --to fetch it too."""
-    tenant_id = tenant_of(path)
+    tenant_id = owner or tenant_of(path)
     if target is not None:
         artifact = await session.client.download(tenant_id, path, target)
         return pb.GetArtifactResponse(artifact=artifact)
@@ -94,11 +103,12 @@ async def put(
 @group.command(rpcs=("DownloadArtifact",))
 @click.argument("path")
 @click.option("-r", "--raw", is_flag=True, help="A JSON string as the text that it is.")
+@_OWNER
 @api_command
-async def cat(session: Session, path: str, *, raw: bool) -> None:
+async def cat(session: Session, path: str, *, raw: bool, owner: str | None) -> None:
     """Write a file to standard output; fails if its sha256 is another."""
     out = sys.stdout.buffer
-    reading = session.client.read(tenant_of(path), path)
+    reading = session.client.read(owner or tenant_of(path), path)
     whole = bytearray()
     async with aclosing(reading.chunks()) as chunks:
         async for chunk in chunks:
@@ -114,7 +124,7 @@ async def cat(session: Session, path: str, *, raw: bool) -> None:
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--run", "run_id", help="All files of this run.")
 @click.option("--sha256", help="What the one file must have, beside its own record.")
-@click.option("-t", "--tenant", "owner", help="The tenant of --run.")
+@_OWNER
 @api_command
 async def verify(
     session: Session,
@@ -130,7 +140,8 @@ async def verify(
     if sha256 and (len(paths) != 1 or run_id):
         raise click.UsageError("--sha256 is for one PATH")
     listed = await _paths_of_run(session, owner, run_id) if run_id else []
-    found = [await _verdict(session, path, sha256) for path in (*paths, *listed)]
+    given = owner if run_id is None else owner or session.settings.tenant
+    found = [await _verdict(session, path, sha256, given) for path in (*paths, *listed)]
     if not found:
         raise click.UsageError("which files? Name paths, or --run")
     session.printer.show_records(found)
@@ -148,8 +159,10 @@ def _as_text(content: bytes | bytearray) -> bytes:
     return f"{value}\n".encode() if isinstance(value, str) else bytes(content)
 
 
-async def _verdict(session: Session, path: str, sha256: str | None) -> dict[str, object]:
-    reading = session.client.read(tenant_of(path), path)
+async def _verdict(
+    session: Session, path: str, sha256: str | None, owner: str | None
+) -> dict[str, object]:
+    reading = session.client.read(owner or tenant_of(path), path)
     verdict = "ok"
     try:
         async with aclosing(reading.chunks()) as chunks:

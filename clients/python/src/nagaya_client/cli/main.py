@@ -23,6 +23,7 @@ GROUPS = {
     "backup": "Backups of tenants: a dump and the files, readable without Nagaya.",
     "certificate": "Certificates of deletion, verified without any server.",
     "keys": "The keys that encrypt secrets.",
+    "bundle": "Bundles of tenants, verified without any server.",
     "operation": "Long pieces of work: creations, purges, moves, backups, exports, rollouts.",
     "server": "The PostgreSQL servers that tenants' databases are on.",
     "pipeline": "Pipelines: which steps a run goes through, in versions.",

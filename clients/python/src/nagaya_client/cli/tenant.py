@@ -15,6 +15,7 @@ from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.operations import finished, no_wait_option
 from nagaya_client.cli.session import Session, api_command, labels, limit_option
+from nagaya_client.cli.tenant_transfers import export_tenant, import_tenant
 from nagaya_client.paging import first
 
 if TYPE_CHECKING:
@@ -244,3 +245,7 @@ async def move(
         )
     )
     return await finished(session, begun.operation, no_wait=no_wait)
+
+
+group.add_command(export_tenant)
+group.add_command(import_tenant)

@@ -222,6 +222,7 @@ class Stack:
                     "NAGAYA_ARTIFACTS_ADDRESS": self._address("artifacts"),
                     "NAGAYA_RUNS_ADDRESS": self._address("runs"),
                     "NAGAYA_LLM_GATEWAY_ADDRESS": self._address("llm-gateway"),
+                    "NAGAYA_TRANSFER_FOLDER": str(self._layout.data / "bundles"),
                 }
             case "artifacts":
                 return peers | {

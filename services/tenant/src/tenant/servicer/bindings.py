@@ -14,6 +14,7 @@ from nagaya.tenant.v1 import (
     secret_service_pb2_grpc,
     server_service_pb2_grpc,
     tenant_service_pb2_grpc,
+    transfer_service_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
     from tenant.servicer.secrets import SecretServicer
     from tenant.servicer.servers import ServerServicer
     from tenant.servicer.tenants import TenantServicer
+    from tenant.servicer.transfers import TransferServicer
 
-_REQUEST_BYTES = {"SchemaService": 16 << 20}
+_add_transfers = transfer_service_pb2_grpc.add_TransferServiceServicer_to_server
+_REQUEST_BYTES = {
+    "SchemaService": 16 << 20,
+    "TransferService": 2 << 20,  # a MiB of a bundle, and what is around it
+}
 
 
 def bindings(
@@ -39,6 +45,7 @@ def bindings(
     backups: BackupServicer,
     servers: ServerServicer,
     secrets: SecretServicer,
+    transfers: TransferServicer,
 ) -> list[Binding]:
     """Bind the servicers to the services of the contract."""
     servicers = {
@@ -56,6 +63,7 @@ def bindings(
         "ServerService": (server_service_pb2_grpc.add_ServerServiceServicer_to_server, servers),
         "BackupService": (backup_service_pb2_grpc.add_BackupServiceServicer_to_server, backups),
         "SecretService": (secret_service_pb2_grpc.add_SecretServiceServicer_to_server, secrets),
+        "TransferService": (_add_transfers, transfers),
     }
     return [
         bind(

@@ -106,6 +106,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
     ERROR_REASON_COPY_INCOMPLETE: _ErrorReason.ValueType  # 15
     """What has arrived in the new database is not what was sent. `table` tells of which table."""
+    ERROR_REASON_BUNDLE_INVALID: _ErrorReason.ValueType  # 70
+    """A bundle is damaged, or not signed by a key that is trusted. `fault` tells what is wrong, `entry` in which file."""
+    ERROR_REASON_BUNDLE_UNSUITABLE: _ErrorReason.ValueType  # 71
+    """A bundle's tables were made by migrations that were not published here, or with another content. `service` and `number` name the file."""
+    ERROR_REASON_BUNDLE_NOT_FOUND: _ErrorReason.ValueType  # 72
+    """There is no such bundle, it is not complete, or its time is over. `bundle_id` names it."""
+    ERROR_REASON_BUNDLE_TOO_LARGE: _ErrorReason.ValueType  # 73
+    """There is no room for an upload of `size_bytes`."""
+    ERROR_REASON_UPLOAD_INVALID: _ErrorReason.ValueType  # 74
+    """The messages of an upload do not fit together."""
+    ERROR_REASON_RUNS_IN_FLIGHT: _ErrorReason.ValueType  # 75
+    """The tenant `tenant_id` has `runs` and `calls` of models in progress."""
+    ERROR_REASON_TRANSFERS_NOT_CONFIGURED: _ErrorReason.ValueType  # 76
+    """The service has no folder for bundles, or does not know the artifacts service."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -194,4 +208,18 @@ ERROR_REASON_REPLICA_BROKEN: ErrorReason.ValueType  # 14
 """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
 ERROR_REASON_COPY_INCOMPLETE: ErrorReason.ValueType  # 15
 """What has arrived in the new database is not what was sent. `table` tells of which table."""
+ERROR_REASON_BUNDLE_INVALID: ErrorReason.ValueType  # 70
+"""A bundle is damaged, or not signed by a key that is trusted. `fault` tells what is wrong, `entry` in which file."""
+ERROR_REASON_BUNDLE_UNSUITABLE: ErrorReason.ValueType  # 71
+"""A bundle's tables were made by migrations that were not published here, or with another content. `service` and `number` name the file."""
+ERROR_REASON_BUNDLE_NOT_FOUND: ErrorReason.ValueType  # 72
+"""There is no such bundle, it is not complete, or its time is over. `bundle_id` names it."""
+ERROR_REASON_BUNDLE_TOO_LARGE: ErrorReason.ValueType  # 73
+"""There is no room for an upload of `size_bytes`."""
+ERROR_REASON_UPLOAD_INVALID: ErrorReason.ValueType  # 74
+"""The messages of an upload do not fit together."""
+ERROR_REASON_RUNS_IN_FLIGHT: ErrorReason.ValueType  # 75
+"""The tenant `tenant_id` has `runs` and `calls` of models in progress."""
+ERROR_REASON_TRANSFERS_NOT_CONFIGURED: ErrorReason.ValueType  # 76
+"""The service has no folder for bundles, or does not know the artifacts service."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
