@@ -67,7 +67,7 @@ async def test_a_connection_that_breaks_is_unavailable_and_the_next_one_is_well(
 async def test_a_database_that_lets_in_and_says_nothing_is_unavailable(
     data: DataPlane, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataplane.pools._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("dataplane.connection_parameters._CONNECT_SECONDS", 0.5)
     proxy.break_at(IDENTITY, "silence")
 
     with pytest.raises(DatabaseUnavailable):

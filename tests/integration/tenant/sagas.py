@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tenant.operations.saga import StepFunction
 
 
-KIND = OperationKind.ROLLOUT  # any: the sagas here are the tests' own
+KIND = OperationKind.PURGE_TENANT  # which cannot be cancelled; the sagas are the tests' own
 
 
 def refuse(_: Operation) -> None:

@@ -34,7 +34,7 @@ async def test_it_is_watched_to_its_end(service: Composition, server: RunningSer
 
     assert seen[-1].state == operation_pb2.OPERATION_STATE_DONE
     assert seen[-1].step == "three"
-    assert seen[-1].kind == operation_pb2.OPERATION_KIND_ROLLOUT
+    assert seen[-1].kind == operation_pb2.OPERATION_KIND_PURGE_TENANT
     assert {one.tenant_id for one in seen} == {"acme"}
 
 

@@ -63,7 +63,8 @@ async def definitions(connection: Connection) -> dict[str, str]:
         """
         SELECT proname AS name, prosrc || pg_get_function_arguments(oid) || prosecdef
                || array_to_string(proconfig, ',') AS definition
-          FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname <> 'tenants_changed'
+          FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname NOT IN (
+                'tenants_changed', 'management_credentials_changed')
          UNION ALL
         SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
          WHERE conrelid::regclass::text IN (

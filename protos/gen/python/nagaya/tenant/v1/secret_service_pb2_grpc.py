@@ -64,6 +64,8 @@ class SecretServiceServicer:
 
         Errors:
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - UNAVAILABLE `ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE`: of the operation, which goes on once the service is back.
+        - FAILED_PRECONDITION `ERROR_REASON_KEY_MANAGEMENT_REFUSED`: of the operation; grant what is missing, then resume it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,6 +24,8 @@ class SecretServiceStub:
 
     Errors:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+    - UNAVAILABLE `ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE`: of the operation, which goes on once the service is back.
+    - FAILED_PRECONDITION `ERROR_REASON_KEY_MANAGEMENT_REFUSED`: of the operation; grant what is missing, then resume it.
     """
     GetKeyRing: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.GetKeyRingRequest, _secret_service_pb2.GetKeyRingResponse]
     """Lists the keys, and how many secrets each encrypts. A key that is not active and encrypts none may be removed."""
@@ -54,6 +56,8 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - UNAVAILABLE `ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE`: of the operation, which goes on once the service is back.
+        - FAILED_PRECONDITION `ERROR_REASON_KEY_MANAGEMENT_REFUSED`: of the operation; grant what is missing, then resume it.
         """
 
     @_abc_1.abstractmethod
