@@ -37,7 +37,7 @@ class UploadInvalid(InvalidInput):
     """The messages of an upload do not fit together."""
 
     reason = "ERROR_REASON_UPLOAD_INVALID"
-    hint = "GetBundleUpload tells how many bytes have come; go on there, or begin anew."
+    hint = "Go on at the byte up to which the upload has come, or begin it anew."
 
 
 class BundleNotFound(NotFound):
