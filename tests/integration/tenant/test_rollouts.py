@@ -269,7 +269,10 @@ async def test_what_cannot_be_rolled_out_so_is_refused_and_leaves_nothing(
 
 
 async def test_a_publication_begins_a_rollout_where_the_setting_says_so(
-    config: Config, service: Composition, postgres: PostgresServer
+    config: Config,
+    service: Composition,
+    postgres: PostgresServer,
+    management: asyncpg.Connection,
 ) -> None:
     async with started(replace(config, rollout_on_publish=RolloutMode.WAVES)) as waves:
         waves.runner.start()
@@ -278,7 +281,16 @@ async def test_a_publication_begins_a_rollout_where_the_setting_says_so(
             published = await waves.schema.publish("runs", [RUNS, COUNTER, COUNT, more])
         assert published.published_count == 1
 
-        async def all_have_it() -> bool:
-            return await counters(postgres, service) == [11] * len(NAMES)
+        async def ended() -> asyncpg.Record | None:
+            return await management.fetchrow(
+                """
+                SELECT state, reason, message,
+                       ARRAY(SELECT tenant_id || ': ' || failure FROM rollout_tenants
+                              WHERE failure <> '') AS failures
+                  FROM operations WHERE kind = 'rollout' AND state <> 'running'
+                """
+            )
 
-        await wait_until(all_have_it, seconds=60, pause=0.3)
+        rollout = await wait_until(ended, seconds=60)
+    assert tuple(rollout) == ("done", "", "", [])
+    assert await counters(postgres, service) == [11] * len(NAMES)
