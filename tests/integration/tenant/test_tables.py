@@ -33,8 +33,7 @@ async def whole(config: Config) -> AsyncIterator[Composition]:
 async def server(config: Config) -> AsyncIterator[ProvisionedServer]:
     server = ProvisionedServer("main", config.database)
     yield server
-    server.close()
-    await server._databases.settled()
+    await server.close()
 
 
 @asynccontextmanager

@@ -124,7 +124,8 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         await made.transfers.sweep.stop()
         await chainer.stop()
         to_tenants.close()
-        base.close()
+        await to_tenants.settled()
+        await base.close()
 
 
 def _constructed(

@@ -85,9 +85,11 @@ class Foundation:
             TenantActivation(rollout),
         )
 
-    def close(self) -> None:
-        for closed in (self.to_management, self.servers, self.servers.main):
-            closed.close()
+    async def close(self) -> None:
+        self.to_management.close()
+        await self.to_management.settled()
+        await self.servers.close()
+        await self.servers.main.close()
 
 
 def _key_source(config: Config) -> KeySource:

@@ -86,7 +86,7 @@ class Servers:
         try:
             yield server
         finally:
-            server.close()
+            await server.close()
 
     async def _check_cluster(
         self, connection: Connection, server_id: str, known: Server | None, found: ServerFacts

@@ -45,12 +45,13 @@ class DatabaseServers:
                 return known[1]
             generation, address = await servers.address(connection, self._key_ring, server_id)
         known = self._others.get(server_id)  # another task may have been faster
-        if known is None or known[0] < generation:
-            if known is not None:
-                known[1].close()
-            known = generation, self.at(server_id, address)
-            self._others[server_id] = known
-        return known[1]
+        if known is not None and known[0] >= generation:
+            return known[1]
+        server = self.at(server_id, address)
+        self._others[server_id] = generation, server
+        if known is not None:
+            await known[1].close()
+        return server
 
     def at(self, server_id: str, address: ProvisionerAddress) -> ProvisionedServer:
         """Return a server that need not be registered; the caller closes it."""
@@ -62,8 +63,8 @@ class DatabaseServers:
         async with self._management.connection() as connection:
             return await servers.all_ids(connection)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the provisioner's connections to all servers but `main`."""
         for _, server in self._others.values():
-            server.close()
+            await server.close()
         self._others.clear()

@@ -139,9 +139,10 @@ class ProvisionedServer:
         connection.terminate()
         return ""
 
-    def close(self) -> None:
-        """Close the provisioner's connections."""
+    async def close(self) -> None:
+        """Close the provisioner's connections; return when those that are idle are closed."""
         self._databases.close()
+        await self._databases.settled()
 
     async def _resolve(self, _: str) -> ConnectionParameters:
         return self._login
