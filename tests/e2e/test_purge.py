@@ -51,13 +51,13 @@ async def test_nothing_of_a_purged_tenant_is_in_any_file(
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
     tenant = tenant_service_pb2.GetTenantRequest(tenant_id=tenant_id)
     database = (await client.tenants.GetTenant(tenant)).tenant.database
+    delete = tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id)
+    delete.retention.FromTimedelta(timedelta(0))
+    await client.tenants.DeleteTenant(delete)
     assert await _plant(stack, database, canary) > 20
     assert await asyncio.to_thread(_files_with, stack, canary)
     assert await asyncio.to_thread(_files_with, stack, step)
 
-    delete = tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id)
-    delete.retention.FromTimedelta(timedelta(0))
-    await client.tenants.DeleteTenant(delete)
     purge = tenant_service_pb2.PurgeTenantRequest(tenant_id=tenant_id, request_id=tenant_id)
     operation = (await client.tenants.PurgeTenant(purge)).operation
     done = await _ended(client, operation.operation_id)
@@ -100,7 +100,12 @@ def _server(stack: LocalStack) -> PostgresServer:
 
 
 async def _plant(stack: LocalStack, database: str, canary: str) -> int:
-    """Put a canary into every text, jsonb and bytea column that takes one; return how many did."""
+    """Put a canary into every text, jsonb and bytea column that takes one; return how many did.
+
+    The database is closed to the services: they would read, and log, states that are none.
+    """
+    postgres = await asyncpg.connect(_server(stack).superuser_url())
+    await postgres.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
     superuser = await asyncpg.connect(_server(stack).superuser_url(database))
     columns = await superuser.fetch(
         """
@@ -122,6 +127,8 @@ async def _plant(stack: LocalStack, database: str, canary: str) -> int:
         planted += done != "UPDATE 0"
     await superuser.execute("CHECKPOINT")
     await superuser.close()
+    await postgres.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+    await postgres.close()
     return planted
 
 
