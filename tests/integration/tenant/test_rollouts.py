@@ -78,6 +78,7 @@ async def repair(postgres: PostgresServer, service: Composition, tenant_id: str)
 async def create(
     schema: schema_service_pb2_grpc.SchemaServiceStub, **fields: object
 ) -> rollout_pb2.Rollout:
+    # Fields of any type, by name: the message refuses what does not fit.
     request = schema_service_pb2.CreateRolloutRequest(request_id="r1", **fields)  # type: ignore[arg-type]
     return (await schema.CreateRollout(request)).rollout
 
