@@ -31,6 +31,10 @@ _BARE_FAILURES_VERSION = 5
 """The version since which another activity goes on where a local one has failed. Such a failure
 comes as it was raised, without the ActivityError around it that those of other activities have."""
 
+LOCAL_TIMEOUT = timedelta(seconds=15)
+"""Local activities hand over after a few seconds; one that does not is given up."""
+
+ONCE = RetryPolicy(maximum_attempts=1)
 LONGEST_PAUSE = timedelta(seconds=60)
 RETRY_FOREVER = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)

@@ -1,0 +1,137 @@
+"""Schedules the activities that walk the chains of a run's plan.
+
+It is code of the workflow, and as deterministic: see `workflows`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from runs.domain.activities import RunRef, Walk
+from runs.worker.activities.walk import WalkActivities
+from runs.worker.activity_calls import ActivityCalls
+from runs.worker.graph import run_chains
+from runs.worker.scheduling import (
+    BEGIN_TIMEOUT,
+    MAX_ITEMS_AT_ONCE,
+    TIMEOUT_MARGIN,
+    gather_or_cancel,
+    raise_if_cancelled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runs.domain.chains import Chain
+
+LANES = 5
+"""How many activities at once do the elements of a map that are not short."""
+
+LANE_SIZE = 200
+"""The most elements that one of them does."""
+
+_CHUNKS_AT_ONCE = 4
+_CHUNKS = 40
+CHUNK_SIZES = range(20, 100)
+"""How many short steps a local activity does: more of a longer list, so that there are few."""
+
+_LONGEST_WALK = timedelta(days=3_650)
+
+
+class ChainScheduler:
+    """Schedules the activities of one run's chains."""
+
+    def __init__(self, run: RunRef, of: Sequence[Chain], version: int) -> None:
+        self._run = run
+        self._calls = ActivityCalls(version)
+        self._chains = of
+        self._open = {chain.name for chain in of}
+        self._first_alone = sum(not chain.needs for chain in of) == 1
+        self._recorded = False
+
+    async def run(self) -> bool:
+        """Run all chains; return whether it is recorded already that the run has completed."""
+        await run_chains(self._chains, self._run_chain)
+        if not self._recorded:
+            raise_if_cancelled()
+        return self._recorded
+
+    async def _run_chain(self, chain: Chain) -> None:
+        raise_if_cancelled()
+        walk = Walk(
+            self._run.tenant_id,
+            self._run.run_id,
+            self._run.epoch,
+            [step.step for step in chain.steps],
+            short=chain.short,
+            begins_run=self._first_alone and not chain.needs,
+            completes_run=self._open == {chain.name},
+        )
+        if chain.mapped:
+            completed = await self._run_map(chain, walk)
+        else:
+            await self._walk(chain, walk)
+            completed = True
+        self._open.discard(chain.name)
+        self._recorded = completed and walk.completes_run
+        if not self._recorded:
+            raise_if_cancelled()
+
+    async def _run_map(self, chain: Chain, walk: Walk) -> bool:
+        """Run a chain of mapped steps; return whether they were not skipped."""
+        mapped = await self._calls.run(
+            f"open {walk.name}",
+            WalkActivities.open_maps,
+            replace(walk, completes_run=False),
+            BEGIN_TIMEOUT,
+        )
+        raise_if_cancelled()
+        if mapped.skipped:
+            return False
+        elements = replace(walk, begins_run=False, completes_run=False)
+        if chain.short:
+            await self._run_chunks(chain, elements, mapped.count)
+        else:
+            await self._run_lanes(chain, elements, mapped.count)
+        raise_if_cancelled()
+        await self._calls.run(f"close {walk.name}", WalkActivities.close_maps, walk, TIMEOUT_MARGIN)
+        return True
+
+    async def _run_chunks(self, chain: Chain, walk: Walk, count: int) -> None:
+        steps = min(max(count * len(chain.steps) // _CHUNKS, CHUNK_SIZES.start), CHUNK_SIZES.stop)
+        parts = _parts(walk, count, max(1, steps // len(chain.steps)))
+        await self._walk_all(chain, parts, _CHUNKS_AT_ONCE)
+
+    async def _run_lanes(self, chain: Chain, walk: Walk, count: int) -> None:
+        at_once = MAX_ITEMS_AT_ONCE // LANES
+        size = min(max(-(-count // LANES), at_once), LANE_SIZE)
+        await self._walk_all(chain, _parts(walk, count, size), LANES)
+
+    async def _walk_all(self, chain: Chain, parts: Sequence[Walk], at_once: int) -> None:
+        slots = asyncio.Semaphore(at_once)
+        # Several lanes are for several workers, a local activity is for this one.
+        local = chain.short or len(parts) == 1
+
+        async def walk(part: Walk) -> None:
+            async with slots:
+                await self._walk(chain, part, local=local)
+
+        await gather_or_cancel([walk(part) for part in parts])
+
+    async def _walk(self, chain: Chain, walk: Walk, *, local: bool = True) -> None:
+        seconds = sum(step.timeout_seconds * step.max_attempts for step in chain.steps)
+        elements = walk.last - walk.first + 1
+        longest = min(timedelta(seconds=seconds) * elements + BEGIN_TIMEOUT, _LONGEST_WALK)
+        await self._calls.run(walk.name, WalkActivities.walk, walk, longest, local=local)
+
+
+def _parts(walk: Walk, count: int, size: int) -> list[Walk]:
+    """Divide the elements of a list evenly, each part of at most so many."""
+    parts = -(-count // size)
+    return [
+        replace(walk, first=part * count // parts + 1, last=(part + 1) * count // parts)
+        for part in range(parts)
+    ]
