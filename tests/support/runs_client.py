@@ -15,6 +15,8 @@ from nagaya.runs.v1 import (
     run_pb2,
     run_service_pb2,
     run_service_pb2_grpc,
+    schedule_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class RunsClient:
         self.prompts = prompt_service_pb2_grpc.PromptServiceStub(channel)
         self.pipelines = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
         self.runs = run_service_pb2_grpc.RunServiceStub(channel)
+        self.schedules = schedule_service_pb2_grpc.ScheduleServiceStub(channel)
+        self.webhooks = webhook_service_pb2_grpc.WebhookServiceStub(channel)
 
     async def pipeline(
         self, *steps: dict[str, Any], request_id: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,6 +19,10 @@ from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
 from runs.api.app.runs import Runs
+from runs.api.app.schedule_delivery import ScheduleDelivery
+from runs.api.app.scheduled_runs import ScheduledRuns
+from runs.api.app.schedules import Schedules
+from runs.api.app.webhooks import Webhooks
 from runs.api.launcher import Launcher
 from runs.api.relay.outbox import OutboxRelay
 from runs.api.relay.reconciler import Reconciler
@@ -26,13 +31,16 @@ from runs.api.relay.usage import UsageChecker
 from runs.config import TemporalConfig
 from runs.domain.activities import RunRef
 from runs.domain.moves import Moves
+from runs.domain.receivers import AllowedReceivers
 from runs.domain.runs import OutputFile
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
+from runs.peers.tenant_secrets import TenantSecrets
 from runs.store import runs as run_store
 from runs.store.events import run_event
-from runs.store.pending_work import PENDING_WORK
+from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
+from runs.temporal.schedules import Schedules as TemporalSchedules
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
 from runs.worker.activities.journal import Journal
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run
 
 NOWHERE = "127.0.0.1:1"
+LOOPBACK = ip_network("127.0.0.0/8")
 COPY = {"step": "copy", "function": {"function": "copy"}}
 INPUT_FILE = OutputFile("storage/acme/x/input/output.json", "0" * 64, "9 characters", {"bytes": 9})
 
@@ -65,6 +74,7 @@ class RunsService:
         management: ManagementPool,
         launcher: Launcher,
         peers: grpc.aio.Channel | None = None,
+        secrets: TenantSecrets | None = None,
     ) -> None:
         self.tenants = tenants
         self.management = management
@@ -77,9 +87,17 @@ class RunsService:
         self.gateway = gateway = LlmGateway(peers or nowhere)
         self.finalizer = RunFinalizer(tenants, launcher)
         scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
+        self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
         self.runs = Runs(
             tenants, scheduler, self.files, ModelCheck(gateway), launcher, self.finalizer
         )
+        self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
+        self.delivery = ScheduleDelivery(tenants, self.temporal_schedules)
+        self.scheduled_runs = ScheduledRuns(self.data, self.runs, self.temporal_schedules)
+        self.schedules = Schedules(tenants, scheduler, self.delivery, self.scheduled_runs)
+        self.secrets = secrets or TenantSecrets(nowhere)
+        self.receivers = AllowedReceivers((LOOPBACK,))
+        self.webhooks = Webhooks(tenants, self.webhook_scheduler, self.secrets, self.receivers)
         self.contexts = RunContextCache(tenants)
         self.journal = Journal(tenants)
         self.initializer = RunInitializer(self.journal, self.contexts, self.files)
@@ -98,6 +116,8 @@ class RunsService:
             OutboxRelay(self.tenants, launcher, finalizer),
             Reconciler(self.tenants, launcher, finalizer, stale_after),
             UsageChecker(self.tenants, self.gateway),
+            self.delivery,
+            self.webhook_scheduler,
         )
         return PendingWorkPoller(PENDING_WORK, data or self.data, relay.handle)
 
@@ -151,3 +171,7 @@ async def launcher_at(address: str, namespace: str = "default") -> Launcher:
     """Make a launcher whose workflows nobody works on."""
     config = TemporalConfig(address, namespace, f"runs-{secrets.token_hex(4)}")
     return Launcher(await connect(config), config.task_queue)
+
+
+def _schedule_queue(launcher: Launcher) -> str:
+    return TemporalConfig("", "", launcher._task_queue).schedule_queue

@@ -14,6 +14,8 @@ from tests.support.runs_client import RunsClient
 from tests.support.runs_peers import FakeArtifacts, FakeLlmGateway
 from tests.support.runs_service import NOWHERE, RunsService, launcher_at
 from tests.support.runs_worker import RunsWorker
+from tests.support.schedules import connect_to
+from tests.support.webhook_receiver import PlayedSecrets, Receiver, receiving
 
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
@@ -21,11 +23,16 @@ from interceptor.server import Binding, bind
 from interceptor.testing import RunningServer, serve
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
+from runs.api.relay.webhooks import WebhookRelay
+from runs.api.schedule_worker import ScheduleActivities, make_worker
 from runs.api.servicer.bindings import bindings
 from runs.api.servicer.pipelines import PipelineServicer
 from runs.api.servicer.prompts import PromptServicer
 from runs.api.servicer.runs import RunServicer
+from runs.api.servicer.schedules import ScheduleServicer
+from runs.api.servicer.webhooks import WebhookServicer
 from runs.api.watch import RunWatcher, WatchTimeouts
+from runs.peers.webhook_receivers import WebhookReceivers
 from servicekit.call import acting_as
 from servicekit.identity import Principal
 from servicekit.testing import Keys
@@ -120,7 +127,32 @@ async def unreachable_launcher() -> Launcher:
 def service(
     tenants: TenantPools, management: ManagementPool, launcher: Launcher, ada: Principal
 ) -> RunsService:
-    return RunsService(tenants, management, launcher)
+    return RunsService(tenants, management, launcher, secrets=PlayedSecrets())
+
+
+@pytest.fixture
+async def schedule_worker(
+    service: RunsService, temporal: TemporalServer, launcher: Launcher
+) -> AsyncGenerator[None]:
+    """A process works on the times of schedules."""
+    client, queue = await connect_to(temporal), f"{launcher._task_queue}-schedules"
+    async with make_worker(client, queue, ScheduleActivities(service.scheduled_runs)):
+        yield
+
+
+@pytest.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    """A receiver of webhooks."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def webhook_relay(service: RunsService) -> AsyncGenerator[WebhookRelay]:
+    """What sends events to receivers on loopback."""
+    receivers = WebhookReceivers(service.receivers)
+    yield WebhookRelay(service.tenants, service.secrets, receivers, 3)
+    await receivers.close()
 
 
 @pytest.fixture
@@ -196,11 +228,13 @@ async def server(
     management: ManagementPool,
     launcher: Launcher,
 ) -> AsyncGenerator[RunningServer]:
-    service = RunsService(tenants, management, launcher, peers)
+    service = RunsService(tenants, management, launcher, peers, PlayedSecrets())
     services = bindings(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
         RunServicer(service.runs, tenants, RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))),
+        ScheduleServicer(service.schedules, tenants),
+        WebhookServicer(service.webhooks, tenants),
         TenantDataServicer((), ()),
     )
     async with serve(keys, *services) as server:

@@ -27,6 +27,10 @@ from nagaya.runs.v1 import (
     prompt_service_pb2_grpc,
     run_service_pb2,
     run_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from nagaya.tenant.v1 import (
     audit_service_pb2,
@@ -128,6 +132,16 @@ class Client:
     def runs(self) -> run_service_pb2_grpc.RunServiceStub:
         stub = run_service_pb2_grpc.RunServiceStub
         return self._stub("runs", run_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def schedules(self) -> schedule_service_pb2_grpc.ScheduleServiceStub:
+        stub = schedule_service_pb2_grpc.ScheduleServiceStub
+        return self._stub("runs", schedule_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def webhooks(self) -> webhook_service_pb2_grpc.WebhookServiceStub:
+        stub = webhook_service_pb2_grpc.WebhookServiceStub
+        return self._stub("runs", webhook_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def pipelines(self) -> pipeline_service_pb2_grpc.PipelineServiceStub:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ class TemporalConfig:
     address: str
     namespace: str
     task_queue: str
+
+    @property
+    def schedule_queue(self) -> str:
+        """Where API processes look for the times of schedules."""
+        return f"{self.task_queue}-schedules"
 
     @classmethod
     def read(cls) -> TemporalConfig:
@@ -54,6 +60,8 @@ class Config:
     artifacts_address: str
     llm_gateway_address: str
     connections: int
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...]
+    webhook_days: int
 
     @classmethod
     def read(cls) -> Config:
@@ -73,6 +81,14 @@ class Config:
                 "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
             ),
             connections=_connections(environment),
+            webhook_networks=_networks(environment),
+            webhook_days=environment.integer(
+                "NAGAYA_WEBHOOK_DAYS",
+                "for how many days an event is sent again that a webhook's receiver does not take",
+                default=3,
+                least=1,
+                most=365,
+            ),
         )
 
 
@@ -166,6 +182,20 @@ class WorkerConfig:
             ),
             functions=FunctionConfig.from_environment(environment),
         )
+
+
+def _networks(environment: Environment) -> tuple[IPv4Network | IPv6Network, ...]:
+    text = environment.text(
+        "NAGAYA_WEBHOOK_NETWORKS",
+        "networks that webhooks may be sent to although they are not public, such as "
+        "`10.1.0.0/16, 127.0.0.0/8`; there also without TLS",
+        default="",
+    )
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        environment.refuse(f"NAGAYA_WEBHOOK_NETWORKS is no list of networks: {error}")
+        return ()
 
 
 def _connections(environment: Environment) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tenant.app.key_rotation import KeyRotation
 from tenant.app.password_rotation import PasswordRotation
+from tenant.app.tenant_secrets import TenantSecrets
 from tenant.servicer.secrets import SecretServicer
 
 if TYPE_CHECKING:
@@ -37,5 +38,5 @@ def compose_secrets(
     """Construct the rotations."""
     of_keys = KeyRotation(management, begun, keys)
     of_passwords = PasswordRotation(management, begun, servers, keys.ring)
-    servicer = SecretServicer(of_keys, of_passwords)
+    servicer = SecretServicer(of_keys, of_passwords, TenantSecrets(management, keys.ring))
     return SecretComposition(keys, of_keys, of_passwords, servicer)

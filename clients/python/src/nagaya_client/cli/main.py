@@ -29,6 +29,8 @@ GROUPS = {
     "pipeline": "Pipelines: which steps a run goes through, in versions.",
     "prompt": "Prompts: what a step sends to its model, in versions.",
     "run": "Runs: start, watch, look at, cancel.",
+    "schedule": "Schedules: runs of a pipeline at their times.",
+    "webhook": "Webhooks: where events of runs are sent, signed.",
     "artifact": "The files that runs leave behind.",
     "model": "The catalogue: providers, models, prices, and which step uses which.",
     "call": "The ledger of calls to models.",

@@ -98,6 +98,10 @@ class Run:
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
+    schedule: str = ""
+    """The schedule that created it; empty where somebody called CreateRun."""
+    schedule_time: datetime | None = None
+    """The time of the schedule for which it was created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,9 @@ class RunDraft:
     """The run's own models, by step."""
     config: JsonMapping
     """What is kept with the run: the input, the models by step, the creator's settings."""
+    schedule: str = ""
+    """The schedule that creates it, for its `schedule_time`; empty for CreateRun."""
+    schedule_time: datetime | None = None
 
     @classmethod
     def parse(

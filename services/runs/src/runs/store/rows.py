@@ -43,13 +43,15 @@ def run(row: Row) -> Run:
             completed_steps=row["completed_steps"],
             calls_open=bool(row.get("calls_open")),  # not in events that are older than the column
         ),
-        error=_failure(row),
+        error=failure(row),
         stuck_reason=row.get("stuck_reason") or "",
         last_sequence=row["last_seq"],
         user_id=row["user_id"],
         create_time=_known_moment(row["created_at"]),
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("ended_at")),
+        schedule=row.get("schedule") or "",
+        schedule_time=_moment(row.get("schedule_time")),
     )
 
 
@@ -86,7 +88,7 @@ def run_step(row: Row) -> RunStep:
         prompt_version=row.get("prompt_version") or 0,
         prompt_digest=row.get("prompt_digest") or "",
         output=_output(row) if row.get("output_path") else None,
-        error=_failure(row),
+        error=failure(row),
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("completed_at")),
     )
@@ -130,7 +132,8 @@ def _file(
     )
 
 
-def _failure(row: Row) -> Failure | None:
+def failure(row: Row) -> Failure | None:
+    """Return the failure in the column `error`."""
     error = document(row.get("error"))
     if error is None:
         return None

@@ -23,7 +23,7 @@ COLUMNS = """
     config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
-    started_at, ended_at
+    started_at, ended_at, schedule, schedule_time
 """
 
 
@@ -48,6 +48,8 @@ async def insert(
         draft.request_id,
         draft.digest,
         json.dumps(dict(prompt_versions)),
+        draft.schedule or None,
+        draft.schedule_time,
     )
     return None if row is None else rows.run(row)
 
@@ -116,8 +118,9 @@ _INSERT = f"""
 -- the run, unless the request's id has been used
 WITH updated AS (
     INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
-                      request_id, request_digest, prompt_versions, last_seq)
-    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, 1)
+                      request_id, request_digest, prompt_versions, schedule, schedule_time,
+                      last_seq)
+    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, 1)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ),
@@ -125,6 +128,13 @@ WITH updated AS (
 start AS (
     INSERT INTO outbox (run_id, kind, due_at)
     SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT held
+),
+-- its events are to be sent to these endpoints
+webhooks AS (
+    INSERT INTO webhook_deliveries (endpoint_id, run_id)
+    SELECT endpoint_id, id
+      FROM updated, webhook_endpoints
+     WHERE state = 'enabled' AND (pipelines = '{{}}' OR pipeline = ANY(pipelines))
 ),
 event AS ({run_event("updated")})
 SELECT {COLUMNS},

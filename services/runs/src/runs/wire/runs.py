@@ -68,6 +68,8 @@ def run(run: Run) -> pb.Run:
         create_time=timestamp(run.create_time),
         start_time=None if run.start_time is None else timestamp(run.start_time),
         end_time=None if run.end_time is None else timestamp(run.end_time),
+        schedule=run.schedule,
+        schedule_time=None if run.schedule_time is None else timestamp(run.schedule_time),
     )
 
 

@@ -48,6 +48,9 @@ COLUMNS = (
         ("tenant_id", "service", "operation_id"),
         ("next_credentials",),
     ),
+    EncryptedColumn(
+        "tenant_secrets", "sealed", ("tenant_id", "service", "name"), ("tenant_secrets",)
+    ),
     EncryptedColumn("db_servers", "provisioner_url", ("id",), ("db_servers.provisioner_url",)),
 )
 

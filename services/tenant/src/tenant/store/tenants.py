@@ -149,7 +149,8 @@ async def due_for_purge(connection: Connection) -> list[Tenant]:
 
 async def delete(connection: Connection, tenant_id: str) -> None:
     """Delete a tenant's row, and the rows about it in other tables of the service."""
-    for table in ("next_credentials", "tenant_credentials", "schema_states", "sagas"):
+    tables = ("next_credentials", "tenant_credentials", "tenant_secrets", "schema_states", "sagas")
+    for table in tables:
         await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
     await connection.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
 

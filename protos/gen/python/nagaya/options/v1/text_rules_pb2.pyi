@@ -22,6 +22,7 @@ JSON_POINTER_FIELD_NUMBER: _builtins.int
 FILE_NAME_FIELD_NUMBER: _builtins.int
 MEDIA_TYPE_FIELD_NUMBER: _builtins.int
 BASE_URL_FIELD_NUMBER: _builtins.int
+WEBHOOK_URL_FIELD_NUMBER: _builtins.int
 tenant_id: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The id of a tenant."""
 name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
@@ -46,3 +47,5 @@ media_type: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules,
 """The media type of a file."""
 base_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The address of an HTTP server, with or without a path."""
+webhook_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
+"""Where a webhook is sent."""

@@ -50,6 +50,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
     llm-gateway's reason for it.
     """
+    ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 50
+    """A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """There is no such schedule. `schedule` names it."""
+    ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 52
+    """Another schedule has this name. `schedule` holds it."""
+    ERROR_REASON_SCHEDULE_PAUSED: _ErrorReason.ValueType  # 53
+    """The schedule is paused. `schedule` names it."""
+    ERROR_REASON_WEBHOOK_INVALID: _ErrorReason.ValueType  # 54
+    """A webhook's address must not be sent to, or there is no such type of event; each fault is listed as a field violation."""
+    ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND: _ErrorReason.ValueType  # 55
+    """There is no such webhook endpoint. `endpoint` names it."""
+    ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS: _ErrorReason.ValueType  # 56
+    """Another webhook endpoint has this name. `endpoint` holds it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the runs service refused. The `domain` of the ErrorInfo is `runs.nagaya.dev`."""
@@ -82,4 +96,18 @@ ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 12
 """Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
 llm-gateway's reason for it.
 """
+ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 50
+"""A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""There is no such schedule. `schedule` names it."""
+ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 52
+"""Another schedule has this name. `schedule` holds it."""
+ERROR_REASON_SCHEDULE_PAUSED: ErrorReason.ValueType  # 53
+"""The schedule is paused. `schedule` names it."""
+ERROR_REASON_WEBHOOK_INVALID: ErrorReason.ValueType  # 54
+"""A webhook's address must not be sent to, or there is no such type of event; each fault is listed as a field violation."""
+ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 55
+"""There is no such webhook endpoint. `endpoint` names it."""
+ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS: ErrorReason.ValueType  # 56
+"""Another webhook endpoint has this name. `endpoint` holds it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

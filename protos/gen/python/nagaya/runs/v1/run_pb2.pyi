@@ -120,6 +120,8 @@ class Run(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id."""
     pipeline: _builtins.str
@@ -140,6 +142,8 @@ class Run(_message.Message):
     """The sequence number of the run's last event."""
     user_id: _builtins.str
     """The person who created the run."""
+    schedule: _builtins.str
+    """The schedule that created the run; empty where somebody called CreateRun."""
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
         """What the creator set for the run."""
@@ -168,6 +172,10 @@ class Run(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When the run reached its final state."""
 
+    @_builtins.property
+    def schedule_time(self) -> _timestamp_pb2.Timestamp:
+        """The time of the schedule for which the run was created."""
+
     def __init__(
         self,
         *,
@@ -188,10 +196,12 @@ class Run(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        schedule: _builtins.str = ...,
+        schedule_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "schedule_time", b"schedule_time", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,13 +28,21 @@ from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_te
 from nagaya.tenant.v1 import operation_pb2 as nagaya_dot_tenant_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/secret_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\"2\n\x11RotateKeysRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"D\n\x12RotateKeysResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"\x13\n\x11GetKeyRingRequest\"C\n\x12GetKeyRingResponse\x12-\n\x04keys\x18\x01 \x03(\x0b\x32\x1f.nagaya.tenant.v1.EncryptionKey\"\\\n\rEncryptionKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tis_active\x18\x02 \x01(\x08\x12\x14\n\x0csecret_count\x18\x03 \x01(\x03\x12\x12\n\nis_present\x18\x04 \x01(\x08\"X\n\x16RotatePasswordsRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"I\n\x17RotatePasswordsResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation2\xa2\x03\n\rSecretService\x12|\n\nRotateKeys\x12#.nagaya.tenant.v1.RotateKeysRequest\x1a$.nagaya.tenant.v1.RotateKeysResponse\"#\x90\x02\x02\x8a\xb5\x18\x1c\n\rsecrets.write\x1a\x0bkeys.rotate\x12n\n\nGetKeyRing\x12#.nagaya.tenant.v1.GetKeyRingRequest\x1a$.nagaya.tenant.v1.GetKeyRingResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0csecrets.read\x12\xa2\x01\n\x0fRotatePasswords\x12(.nagaya.tenant.v1.RotatePasswordsRequest\x1a).nagaya.tenant.v1.RotatePasswordsResponse\":\x90\x02\x02\x8a\xb5\x18\x33\n\rsecrets.write\x12\ttenant_id\x1a\x17tenant.rotate_passwordsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/secret_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\"S\n\x19\x45nsureTenantSecretRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\",\n\x1a\x45nsureTenantSecretResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\"S\n\x19\x44\x65leteTenantSecretRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\x1c\n\x1a\x44\x65leteTenantSecretResponse\"2\n\x11RotateKeysRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"D\n\x12RotateKeysResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"\x13\n\x11GetKeyRingRequest\"C\n\x12GetKeyRingResponse\x12-\n\x04keys\x18\x01 \x03(\x0b\x32\x1f.nagaya.tenant.v1.EncryptionKey\"\\\n\rEncryptionKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tis_active\x18\x02 \x01(\x08\x12\x14\n\x0csecret_count\x18\x03 \x01(\x03\x12\x12\n\nis_present\x18\x04 \x01(\x08\"X\n\x16RotatePasswordsRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"I\n\x17RotatePasswordsResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation2\xba\x05\n\rSecretService\x12|\n\nRotateKeys\x12#.nagaya.tenant.v1.RotateKeysRequest\x1a$.nagaya.tenant.v1.RotateKeysResponse\"#\x90\x02\x02\x8a\xb5\x18\x1c\n\rsecrets.write\x1a\x0bkeys.rotate\x12n\n\nGetKeyRing\x12#.nagaya.tenant.v1.GetKeyRingRequest\x1a$.nagaya.tenant.v1.GetKeyRingResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0csecrets.read\x12\xa2\x01\n\x0fRotatePasswords\x12(.nagaya.tenant.v1.RotatePasswordsRequest\x1a).nagaya.tenant.v1.RotatePasswordsResponse\":\x90\x02\x02\x8a\xb5\x18\x33\n\rsecrets.write\x12\ttenant_id\x1a\x17tenant.rotate_passwords\x12\x89\x01\n\x12\x45nsureTenantSecret\x12+.nagaya.tenant.v1.EnsureTenantSecretRequest\x1a,.nagaya.tenant.v1.EnsureTenantSecretResponse\"\x18\x90\x02\x02\x8a\xb5\x18\x11\x12\ttenant_id\"\x04runs\x12\x89\x01\n\x12\x44\x65leteTenantSecret\x12+.nagaya.tenant.v1.DeleteTenantSecretRequest\x1a,.nagaya.tenant.v1.DeleteTenantSecretResponse\"\x18\x90\x02\x02\x8a\xb5\x18\x11\x12\ttenant_id\"\x04runsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.secret_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENSURETENANTSECRETREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_ENSURETENANTSECRETREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_ENSURETENANTSECRETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ENSURETENANTSECRETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_DELETETENANTSECRETREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_DELETETENANTSECRETREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_DELETETENANTSECRETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETETENANTSECRETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_ROTATEKEYSREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ROTATEKEYSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030d'
   _globals['_ROTATEPASSWORDSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
@@ -47,20 +55,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SECRETSERVICE'].methods_by_name['GetKeyRing']._serialized_options = b'\220\002\001\212\265\030\016\n\014secrets.read'
   _globals['_SECRETSERVICE'].methods_by_name['RotatePasswords']._loaded_options = None
   _globals['_SECRETSERVICE'].methods_by_name['RotatePasswords']._serialized_options = b'\220\002\002\212\265\0303\n\rsecrets.write\022\ttenant_id\032\027tenant.rotate_passwords'
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=197
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=247
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=249
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=317
-  _globals['_GETKEYRINGREQUEST']._serialized_start=319
-  _globals['_GETKEYRINGREQUEST']._serialized_end=338
-  _globals['_GETKEYRINGRESPONSE']._serialized_start=340
-  _globals['_GETKEYRINGRESPONSE']._serialized_end=407
-  _globals['_ENCRYPTIONKEY']._serialized_start=409
-  _globals['_ENCRYPTIONKEY']._serialized_end=501
-  _globals['_ROTATEPASSWORDSREQUEST']._serialized_start=503
-  _globals['_ROTATEPASSWORDSREQUEST']._serialized_end=591
-  _globals['_ROTATEPASSWORDSRESPONSE']._serialized_start=593
-  _globals['_ROTATEPASSWORDSRESPONSE']._serialized_end=666
-  _globals['_SECRETSERVICE']._serialized_start=669
-  _globals['_SECRETSERVICE']._serialized_end=1087
+  _globals['_SECRETSERVICE'].methods_by_name['EnsureTenantSecret']._loaded_options = None
+  _globals['_SECRETSERVICE'].methods_by_name['EnsureTenantSecret']._serialized_options = b'\220\002\002\212\265\030\021\022\ttenant_id\"\004runs'
+  _globals['_SECRETSERVICE'].methods_by_name['DeleteTenantSecret']._loaded_options = None
+  _globals['_SECRETSERVICE'].methods_by_name['DeleteTenantSecret']._serialized_options = b'\220\002\002\212\265\030\021\022\ttenant_id\"\004runs'
+  _globals['_ENSURETENANTSECRETREQUEST']._serialized_start=197
+  _globals['_ENSURETENANTSECRETREQUEST']._serialized_end=280
+  _globals['_ENSURETENANTSECRETRESPONSE']._serialized_start=282
+  _globals['_ENSURETENANTSECRETRESPONSE']._serialized_end=326
+  _globals['_DELETETENANTSECRETREQUEST']._serialized_start=328
+  _globals['_DELETETENANTSECRETREQUEST']._serialized_end=411
+  _globals['_DELETETENANTSECRETRESPONSE']._serialized_start=413
+  _globals['_DELETETENANTSECRETRESPONSE']._serialized_end=441
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=443
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=493
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=495
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=563
+  _globals['_GETKEYRINGREQUEST']._serialized_start=565
+  _globals['_GETKEYRINGREQUEST']._serialized_end=584
+  _globals['_GETKEYRINGRESPONSE']._serialized_start=586
+  _globals['_GETKEYRINGRESPONSE']._serialized_end=653
+  _globals['_ENCRYPTIONKEY']._serialized_start=655
+  _globals['_ENCRYPTIONKEY']._serialized_end=747
+  _globals['_ROTATEPASSWORDSREQUEST']._serialized_start=749
+  _globals['_ROTATEPASSWORDSREQUEST']._serialized_end=837
+  _globals['_ROTATEPASSWORDSRESPONSE']._serialized_start=839
+  _globals['_ROTATEPASSWORDSRESPONSE']._serialized_end=912
+  _globals['_SECRETSERVICE']._serialized_start=915
+  _globals['_SECRETSERVICE']._serialized_end=1613
 # @@protoc_insertion_point(module_scope)

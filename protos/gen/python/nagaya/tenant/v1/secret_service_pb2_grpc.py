@@ -50,6 +50,16 @@ class SecretServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsResponse.FromString,
                 _registered_method=True)
+        self.EnsureTenantSecret = channel.unary_unary(
+                '/nagaya.tenant.v1.SecretService/EnsureTenantSecret',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretResponse.FromString,
+                _registered_method=True)
+        self.DeleteTenantSecret = channel.unary_unary(
+                '/nagaya.tenant.v1.SecretService/DeleteTenantSecret',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretResponse.FromString,
+                _registered_method=True)
 
 
 class SecretServiceServicer:
@@ -92,6 +102,25 @@ class SecretServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnsureTenantSecret(self, request, context):
+        """Returns a secret that the calling service keeps for a tenant, such as one that signs webhooks; made of 32 random bytes by the first call.
+
+        It is encrypted as passwords are, and deleted with the tenant. It stays behind when the tenant goes to another installation.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTenantSecret(self, request, context):
+        """Deletes a secret that the calling service keeps for a tenant. Deleting one that is not there changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SecretServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +138,16 @@ def add_SecretServiceServicer_to_server(servicer, server):
                     servicer.RotatePasswords,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsResponse.SerializeToString,
+            ),
+            'EnsureTenantSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnsureTenantSecret,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretResponse.SerializeToString,
+            ),
+            'DeleteTenantSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTenantSecret,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,6 +232,60 @@ class SecretService:
             '/nagaya.tenant.v1.SecretService/RotatePasswords',
             nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.RotatePasswordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnsureTenantSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SecretService/EnsureTenantSecret',
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.EnsureTenantSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTenantSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.SecretService/DeleteTenantSecret',
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_secret__service__pb2.DeleteTenantSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

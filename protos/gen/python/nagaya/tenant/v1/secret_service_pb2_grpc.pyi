@@ -39,6 +39,16 @@ class SecretServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
     """
+    EnsureTenantSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.EnsureTenantSecretRequest, _secret_service_pb2.EnsureTenantSecretResponse]
+    """Returns a secret that the calling service keeps for a tenant, such as one that signs webhooks; made of 32 random bytes by the first call.
+
+    It is encrypted as passwords are, and deleted with the tenant. It stays behind when the tenant goes to another installation.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+    """
+    DeleteTenantSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.DeleteTenantSecretRequest, _secret_service_pb2.DeleteTenantSecretResponse]
+    """Deletes a secret that the calling service keeps for a tenant. Deleting one that is not there changes nothing."""
 
 class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
     """The keys that encrypt secrets, and the passwords of database roles."""
@@ -83,5 +93,27 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
         """
+
+    @_abc_1.abstractmethod
+    def EnsureTenantSecret(
+        self,
+        request: _secret_service_pb2.EnsureTenantSecretRequest,
+        context: _aio.ServicerContext[_secret_service_pb2.EnsureTenantSecretRequest, _abc.Awaitable[_secret_service_pb2.EnsureTenantSecretResponse]],
+    ) -> _abc.Awaitable[_secret_service_pb2.EnsureTenantSecretResponse]:
+        """Returns a secret that the calling service keeps for a tenant, such as one that signs webhooks; made of 32 random bytes by the first call.
+
+        It is encrypted as passwords are, and deleted with the tenant. It stays behind when the tenant goes to another installation.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTenantSecret(
+        self,
+        request: _secret_service_pb2.DeleteTenantSecretRequest,
+        context: _aio.ServicerContext[_secret_service_pb2.DeleteTenantSecretRequest, _abc.Awaitable[_secret_service_pb2.DeleteTenantSecretResponse]],
+    ) -> _abc.Awaitable[_secret_service_pb2.DeleteTenantSecretResponse]:
+        """Deletes a secret that the calling service keeps for a tenant. Deleting one that is not there changes nothing."""
 
 def add_SecretServiceServicer_to_server(servicer: SecretServiceServicer, server: _aio.Server) -> None: ...

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from runs.api.relay.outbox import RETRY
 from runs.errors import TemporalUnavailable
-from runs.store import open_runs
+from runs.store import open_runs, webhook_deliveries
 
 if TYPE_CHECKING:
+    from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.tenants import TenantPools
+    from runs.api.app.schedule_delivery import ScheduleDelivery
     from runs.api.relay.outbox import OutboxRelay
     from runs.api.relay.reconciler import Reconciler
     from runs.api.relay.usage import UsageChecker
@@ -30,17 +32,22 @@ class Relay:
         outbox: OutboxRelay,
         reconciler: Reconciler,
         usage: UsageChecker,
+        schedules: ScheduleDelivery,
+        webhooks: PendingWorkScheduler,
     ) -> None:
         self._tenants = tenants
         self._outbox = outbox
         self._reconciler = reconciler
         self._usage = usage
+        self._schedules = schedules
+        self._webhooks = webhooks
 
     async def handle(self, tenant_id: str) -> float | None:
         """Do what is due; return in how many seconds more is, None if nothing is left to do."""
         try:
             await self._outbox.deliver(tenant_id)
             await self._reconciler.reconcile(tenant_id)
+            schedules_due = await self._schedules.deliver(tenant_id)
         except TemporalUnavailable as error:
             _log.info(
                 "a tenant's runs wait for Temporal",
@@ -51,13 +58,16 @@ class Relay:
                 },
             )
             return RETRY.total_seconds()
-        due = await self._usage.check(tenant_id)
-        if due is None and not await self._work_left(tenant_id):
-            return None
-        delay = _INTERVAL * random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
-        soonest = delay if due is None else min(due, delay)
-        return max(soonest.total_seconds(), 0.0)
+        due = [schedules_due, await self._usage.check(tenant_id)]
+        if await self._work_left(tenant_id):
+            due.append(_INTERVAL * random.uniform(0.75, 1.25))  # noqa: S311 - keeps replicas apart
+        soonest = min((one for one in due if one is not None), default=None)
+        return None if soonest is None else max(soonest.total_seconds(), 0.0)
 
     async def _work_left(self, tenant_id: str) -> bool:
         async with self._tenants.connection(tenant_id) as connection:
-            return await open_runs.work_left(connection)
+            webhooks = await webhook_deliveries.any_pending(connection)
+            left = await open_runs.work_left(connection)
+        if webhooks:
+            await self._webhooks.schedule(tenant_id)
+        return left

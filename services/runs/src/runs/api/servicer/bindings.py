@@ -8,6 +8,8 @@ from interceptor.server import Binding, bind
 from nagaya.runs.v1.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
 from nagaya.runs.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from nagaya.runs.v1.run_service_pb2_grpc import add_RunServiceServicer_to_server
+from nagaya.runs.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
+from nagaya.runs.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from nagaya.tenant_data.v1.tenant_data_service_pb2_grpc import (
     add_TenantDataServiceServicer_to_server,
 )
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from runs.api.servicer.pipelines import PipelineServicer
     from runs.api.servicer.prompts import PromptServicer
     from runs.api.servicer.runs import RunServicer
+    from runs.api.servicer.schedules import ScheduleServicer
+    from runs.api.servicer.webhooks import WebhookServicer
     from tenantdata.servicer import TenantDataServicer
 
 
@@ -23,6 +27,8 @@ def bindings(
     prompts: PromptServicer,
     pipelines: PipelineServicer,
     runs: RunServicer,
+    schedules: ScheduleServicer,
+    webhooks: WebhookServicer,
     tenant_data: TenantDataServicer,
 ) -> list[Binding]:
     """Bind each servicer to the name of its service."""
@@ -30,6 +36,8 @@ def bindings(
         bind(add_PromptServiceServicer_to_server, prompts, "nagaya.runs.v1.PromptService"),
         bind(add_PipelineServiceServicer_to_server, pipelines, "nagaya.runs.v1.PipelineService"),
         bind(add_RunServiceServicer_to_server, runs, "nagaya.runs.v1.RunService"),
+        bind(add_ScheduleServiceServicer_to_server, schedules, "nagaya.runs.v1.ScheduleService"),
+        bind(add_WebhookServiceServicer_to_server, webhooks, "nagaya.runs.v1.WebhookService"),
         bind(
             add_TenantDataServiceServicer_to_server,
             tenant_data,

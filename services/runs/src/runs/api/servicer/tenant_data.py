@@ -1,10 +1,11 @@
-"""TenantDataService of runs: workflows with their histories, and pending work."""
+"""TenantDataService of runs: schedules, workflows with their histories, and pending work."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from runs.store.pending_work import PENDING_WORK
+from runs.temporal.schedules import TenantSchedules
 from runs.temporal.workflows_of_tenants import TenantWorkflows
 from tenantdata.servicer import TenantDataServicer
 from tenantdata.stores import PendingWorkRows
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
 
 
 def tenant_data_servicer(
-    client: Client, data: DataPlane, scheduler: PendingWorkScheduler
+    client: Client,
+    data: DataPlane,
+    scheduler: PendingWorkScheduler,
+    webhook_scheduler: PendingWorkScheduler,
 ) -> TenantDataServicer:
     """Make the servicer over the stores of runs."""
     data.directory.on_change(scheduler.forget)
-    stores = (TenantWorkflows(client), PendingWorkRows(PENDING_WORK, data.management))
-    return TenantDataServicer(stores, (scheduler,))
+    data.directory.on_change(webhook_scheduler.forget)
+    stores = (
+        TenantSchedules(client),  # before the workflows, of which they start new ones
+        TenantWorkflows(client),
+        PendingWorkRows(PENDING_WORK, data.management),
+    )
+    return TenantDataServicer(stores, (scheduler, webhook_scheduler))

@@ -1,4 +1,4 @@
-"""Errors of the runs service.
+"""Errors of the runs service; those of schedules and webhooks are in modules of their own.
 
 DomainError
 ├── InvalidInput
@@ -6,15 +6,22 @@ DomainError
 │   ├── PipelineInvalid
 │   ├── PlanTooLarge
 │   ├── InputInvalid
-│   └── ModelUnusable
+│   ├── ModelUnusable
+│   ├── ScheduleInvalid
+│   └── WebhookInvalid
 ├── NotFound
 │   ├── PromptVersionNotFound
 │   ├── PipelineNotFound
-│   └── RunNotFound
+│   ├── RunNotFound
+│   ├── ScheduleNotFound
+│   └── WebhookEndpointNotFound
 ├── AlreadyExists
-│   └── RequestIdReused
+│   ├── RequestIdReused
+│   ├── ScheduleExists
+│   └── WebhookEndpointExists
 ├── Conflict
 │   ├── PromptUnusable
+│   ├── SchedulePaused
 │   ├── RunFinished
 │   └── InputMissing
 └── Unavailable

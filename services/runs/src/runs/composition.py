@@ -1,0 +1,161 @@
+"""The objects of the API process, each with exactly what it uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataplane.pending_work_poller import PendingWorkPoller
+from dataplane.pending_work_scheduler import PendingWorkScheduler
+from runs.api.app.model_check import ModelCheck
+from runs.api.app.pipelines import Pipelines
+from runs.api.app.prompts import Prompts
+from runs.api.app.run_finalizer import RunFinalizer
+from runs.api.app.runs import Runs
+from runs.api.app.schedule_delivery import ScheduleDelivery
+from runs.api.app.scheduled_runs import ScheduledRuns
+from runs.api.app.schedules import Schedules
+from runs.api.app.webhooks import Webhooks
+from runs.api.launcher import Launcher
+from runs.api.relay.outbox import OutboxRelay
+from runs.api.relay.reconciler import Reconciler
+from runs.api.relay.relay import Relay
+from runs.api.relay.usage import UsageChecker
+from runs.api.relay.webhooks import WebhookRelay
+from runs.api.schedule_worker import ScheduleWorker
+from runs.api.servicer.bindings import bindings
+from runs.api.servicer.pipelines import PipelineServicer
+from runs.api.servicer.prompts import PromptServicer
+from runs.api.servicer.runs import RunServicer
+from runs.api.servicer.schedules import ScheduleServicer
+from runs.api.servicer.tenant_data import tenant_data_servicer
+from runs.api.servicer.webhooks import WebhookServicer
+from runs.api.watch import RunWatcher
+from runs.domain.receivers import AllowedReceivers
+from runs.peers.artifacts import Artifacts
+from runs.peers.llm_gateway import LlmGateway
+from runs.peers.tenant_secrets import TenantSecrets
+from runs.peers.webhook_receivers import WebhookReceivers
+from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
+from runs.temporal.client import connect
+from runs.temporal.schedules import Schedules as TemporalSchedules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc
+    from temporalio.client import Client
+
+    from dataplane.tenants import DataPlane
+    from interceptor.server import Binding
+    from runs.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Channels to the other services."""
+
+    tenant: grpc.aio.Channel
+    artifacts: grpc.aio.Channel
+    llm_gateway: grpc.aio.Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a process serves, and what it does beside that."""
+
+    services: Sequence[Binding]
+    watcher: RunWatcher
+    pollers: Sequence[PendingWorkPoller]
+    schedule_worker: ScheduleWorker
+    receivers: WebhookReceivers
+
+    def start(self) -> None:
+        """Start what is done beside calls."""
+        for poller in self.pollers:
+            poller.start()
+        self.schedule_worker.start()
+
+    async def stop(self) -> None:
+        """End watches, and what is done beside calls."""
+        self.watcher.close()
+        for poller in self.pollers:
+            await poller.stop()
+        await self.schedule_worker.stop()
+        await self.receivers.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Schedulers:
+    """What has tenants visited: for their runs, and for their webhooks."""
+
+    runs: PendingWorkScheduler
+    webhooks: PendingWorkScheduler
+
+
+def compose(config: Config, client: Client, channels: Channels, data: DataPlane) -> Composition:
+    """Construct the service."""
+    tenants, gateway = data.tenants, LlmGateway(channels.llm_gateway)
+    launcher = Launcher(client, config.temporal.task_queue)
+    finalizer = RunFinalizer(tenants, launcher)
+    schedulers = _Schedulers(
+        *(PendingWorkScheduler(one, tenants, data.management) for one in _WORK)
+    )
+    artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
+    models = ModelCheck(gateway)
+    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher, finalizer)
+    temporal = TemporalSchedules(client, config.temporal.schedule_queue)
+    delivery = ScheduleDelivery(tenants, temporal)
+    scheduled_runs = ScheduledRuns(data, runs, temporal)
+    schedules = Schedules(tenants, schedulers.runs, delivery, scheduled_runs)
+    allowed = AllowedReceivers(config.webhook_networks)
+    secrets, receivers = TenantSecrets(channels.tenant), WebhookReceivers(allowed)
+    webhooks = Webhooks(tenants, schedulers.webhooks, secrets, allowed)
+    watcher = RunWatcher(tenants)
+    relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers)
+    webhook_relay = WebhookRelay(tenants, secrets, receivers, config.webhook_days)
+    services = bindings(
+        PromptServicer(Prompts(tenants), tenants),
+        PipelineServicer(Pipelines(tenants), tenants),
+        RunServicer(runs, tenants, watcher),
+        ScheduleServicer(schedules, tenants),
+        WebhookServicer(webhooks, tenants),
+        tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),
+    )
+    pollers = (
+        PendingWorkPoller(PENDING_WORK, data, relay.handle),
+        PendingWorkPoller(WEBHOOK_WORK, data, webhook_relay.handle, lease_seconds=_LONG_SECONDS),
+    )
+    worker = _schedule_worker(config, scheduled_runs)
+    return Composition(services, watcher, pollers, worker, receivers)
+
+
+def _relay(
+    data: DataPlane,
+    launcher: Launcher,
+    finalizer: RunFinalizer,
+    gateway: LlmGateway,
+    delivery: ScheduleDelivery,
+    schedulers: _Schedulers,
+) -> Relay:
+    tenants = data.tenants
+    return Relay(
+        tenants,
+        OutboxRelay(tenants, launcher, finalizer),
+        Reconciler(tenants, launcher, finalizer),
+        UsageChecker(tenants, gateway),
+        delivery,
+        schedulers.webhooks,
+    )
+
+
+def _schedule_worker(config: Config, runs: ScheduledRuns) -> ScheduleWorker:
+    async def connected() -> Client:
+        return await connect(config.temporal, lazy=False)
+
+    return ScheduleWorker(connected, config.temporal.schedule_queue, runs)
+
+
+_WORK = (PENDING_WORK, WEBHOOK_WORK)
+_LONG_SECONDS = 300.0
+"""How long the webhooks of a tenant may take: receivers may be slow."""

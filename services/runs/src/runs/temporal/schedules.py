@@ -1,0 +1,205 @@
+"""Schedules in Temporal, by their ids `{tenant}/schedule/{id}`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio.client import Schedule as TemporalSchedule
+from temporalio.client import (
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleBackfill,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+    ScheduleUpdate,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from runs.domain.schedules import Overlap, temporal_id
+from runs.errors import TemporalUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from temporalio.client import Client, ScheduleUpdateInput
+
+    from runs.domain.schedules import Backfill, Schedule
+
+WORKFLOW = "ScheduledRun"
+
+_CALL = timedelta(seconds=5)
+_LONGEST_SECONDS = 8.0
+_PAUSE_SECONDS = 0.5
+_OVERLAPS = {
+    Overlap.SKIP: ScheduleOverlapPolicy.SKIP,
+    Overlap.BUFFER_ONE: ScheduleOverlapPolicy.BUFFER_ONE,
+    Overlap.BUFFER_ALL: ScheduleOverlapPolicy.BUFFER_ALL,
+    Overlap.CANCEL_OTHER: ScheduleOverlapPolicy.CANCEL_OTHER,
+    Overlap.ALLOW_ALL: ScheduleOverlapPolicy.ALLOW_ALL,
+}
+_IDS = "/schedule/"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledStart:
+    """The argument of the workflow that a schedule starts at each of its times."""
+
+    tenant_id: str
+    schedule_id: str
+    catch_up_seconds: int
+    waits: bool
+    """Whether it lasts as long as its run, because the next time has to know."""
+
+
+class Schedules:
+    """Creates, changes and deletes schedules in Temporal. All raise TemporalUnavailable."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def apply(self, tenant_id: str, schedule: Schedule) -> None:
+        """Have Temporal follow a schedule as it is, whether it knows it already or not."""
+        wanted = self._wanted(tenant_id, schedule)
+        schedule_id = temporal_id(tenant_id, schedule.schedule_id)
+
+        def replaced(_: ScheduleUpdateInput) -> ScheduleUpdate:
+            return ScheduleUpdate(wanted)
+
+        async with _translated_errors():
+            handle = self._client.get_schedule_handle(schedule_id)
+            try:
+                await handle.update(replaced, rpc_timeout=_CALL)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                await self._create(schedule_id, wanted)
+
+    async def delete(self, tenant_id: str, schedule_id: str) -> None:
+        """Delete a schedule; nothing happens if Temporal knows none."""
+        async with _translated_errors():
+            await self._delete(temporal_id(tenant_id, schedule_id))
+
+    async def backfill(self, tenant_id: str, backfill: Backfill) -> None:
+        """Have a schedule start the workflows of times that have passed."""
+        times = ScheduleBackfill(
+            backfill.start - timedelta(milliseconds=1), backfill.end, _OVERLAPS[backfill.overlap]
+        )
+        async with _translated_errors():
+            handle = self._client.get_schedule_handle(temporal_id(tenant_id, backfill.schedule_id))
+            await handle.backfill(times, rpc_timeout=_CALL)
+
+    async def _create(self, schedule_id: str, wanted: TemporalSchedule) -> None:
+        try:
+            await self._client.create_schedule(schedule_id, wanted, rpc_timeout=_CALL)
+        except ScheduleAlreadyRunningError:  # another process was faster: it is told again soon
+            raise TemporalUnavailable("the schedule is being created") from None
+
+    async def _delete(self, schedule_id: str) -> None:
+        try:
+            await self._client.get_schedule_handle(schedule_id).delete(rpc_timeout=_CALL)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    def _wanted(self, tenant_id: str, schedule: Schedule) -> TemporalSchedule:
+        spec = schedule.spec
+        start = ScheduledStart(
+            tenant_id,
+            schedule.schedule_id,
+            spec.catch_up_seconds,
+            waits=spec.overlap is not Overlap.ALLOW_ALL,
+        )
+        every = timedelta(seconds=spec.times.every_seconds)
+        return TemporalSchedule(
+            action=ScheduleActionStartWorkflow(
+                WORKFLOW,
+                start,
+                id=temporal_id(tenant_id, schedule.schedule_id),
+                task_queue=self._task_queue,
+            ),
+            spec=ScheduleSpec(
+                cron_expressions=[spec.times.cron] if spec.times.cron else [],
+                intervals=[ScheduleIntervalSpec(every)] if every else [],
+                time_zone_name=spec.times.time_zone or None,
+            ),
+            policy=SchedulePolicy(
+                overlap=_OVERLAPS[spec.overlap],
+                catchup_window=timedelta(seconds=spec.catch_up_seconds),
+            ),
+            state=ScheduleState(paused=schedule.paused),
+        )
+
+
+class TenantSchedules:
+    """The schedules of tenants in one namespace of Temporal. Methods raise TemporalUnavailable."""
+
+    method = "DeleteSchedule"
+
+    def __init__(self, client: Client) -> None:
+        self.name = f"schedules in Temporal's namespace {client.namespace}"
+        self._client = client
+
+    async def count(self, tenant_id: str) -> int:
+        """Return how many schedules of a tenant are listed."""
+        return len(await self._found(tenant_id))
+
+    async def remove(self, tenant_id: str) -> AsyncIterator[int]:
+        """Delete schedules until none is listed; yield how many it was asked to delete."""
+        deleted: set[str] = set()
+        while found := await self._found(tenant_id):
+            for schedule_id in found:
+                async with _translated_errors():
+                    try:
+                        handle = self._client.get_schedule_handle(schedule_id)
+                        await handle.delete(rpc_timeout=_CALL)
+                    except RPCError as error:
+                        if error.status is not RPCStatusCode.NOT_FOUND:
+                            raise
+            deleted |= set(found)
+            yield len(deleted)
+            await asyncio.sleep(_PAUSE_SECONDS)  # it lists later than it deletes
+
+    async def tenant_ids(self) -> AsyncIterator[str]:
+        """Yield whose schedules there are."""
+        seen: set[str] = set()
+        for schedule_id in await self._listed():
+            tenant_id = schedule_id.partition(_IDS)[0]
+            if tenant_id not in seen:
+                seen.add(tenant_id)
+                yield tenant_id
+
+    async def unproven(self, tenant_id: str) -> Sequence[str]:
+        """Return what an empty list does not prove."""
+        del tenant_id
+        return ()
+
+    async def _found(self, tenant_id: str) -> list[str]:
+        prefix = tenant_id + _IDS
+        return [one for one in await self._listed() if one.startswith(prefix)]
+
+    async def _listed(self) -> list[str]:
+        async with _translated_errors():
+            listed = await self._client.list_schedules(page_size=1000, rpc_timeout=_CALL)
+            return [one.id async for one in listed if _IDS in one.id]
+
+
+@asynccontextmanager
+async def _translated_errors() -> AsyncGenerator[None]:
+    """Turn what says that Temporal cannot be reached into TemporalUnavailable."""
+    try:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise TemporalUnavailable("Temporal does not answer") from error
+    except RPCError as error:
+        raise TemporalUnavailable(f"Temporal answered {error.status.name}") from error
+    except RuntimeError as error:  # so the SDK says that a lazy client cannot connect
+        raise TemporalUnavailable("Temporal cannot be reached") from error
