@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bundle import names
 from bundle.manifest import Objects
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from bundle.index import ObjectEntry
@@ -55,6 +57,16 @@ class FileWriter:
         self._draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def discarded_on_failure(file: FileWriter | IndexWriter) -> Generator[None]:
+    """Leave nothing of a file if the block, which closes it, fails or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        file.discard()
+        raise
+
+
 class BundleWriter:
     """Writes the files of a bundle into a directory."""
 
@@ -78,8 +90,9 @@ class BundleWriter:
         """Write the manifest and its signature: the bundle is complete."""
         for name, content in ((names.SIGNATURE, signature), (names.MANIFEST, manifest)):
             file = FileWriter(self.folder / name)
-            file.write(content)
-            file.close()
+            with discarded_on_failure(file):
+                file.write(content)
+                file.close()
 
 
 class IndexWriter:
@@ -102,6 +115,10 @@ class IndexWriter:
         self._size += entry.size_bytes if first else 0
         self._file.write(entry.line())
         return first
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._file.discard()
 
     def close(self) -> Objects:
         """Make the list durable; return what the manifest says of it."""

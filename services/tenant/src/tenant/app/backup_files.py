@@ -41,8 +41,9 @@ class BackupFiles:
         ]
         kept: set[str] = set()
         for other in others:
-            async for digest in self._digests(other):
-                kept.add(digest)
+            async with aclosing(self._digests(other)) as digests:
+                async for digest in digests:
+                    kept.add(digest)
         await self._delete_all(self._unneeded(backup.folder, kept))
         await backups.delete(connection, backup.backup_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
 
 from signing import SignatureInvalid
@@ -25,7 +25,7 @@ from tenant.store import audit_logs, installation, published_migrations
 from tenant.transfer import table_contents
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from dataplane.pools import Connection
@@ -141,23 +141,25 @@ class BackupReader:
         done = 0
         with self._storage.staging(f"objects-{backup.backup_id}-{tenant_id}") as staging:
             listed = await self._listed(backup, manifest, staging)
-            for batch in _batches(_lines(listed)):
-                await self._objects.store(tenant_id, self._parts(backup.folder, batch))
-                done += sum(one.size_bytes for one in batch)
-                await report(done, manifest.object_bytes, "bytes")
+            with closing(_lines(listed)) as lines:
+                for batch in _batches(lines):
+                    await self._objects.store(tenant_id, self._parts(backup.folder, batch))
+                    done += sum(one.size_bytes for one in batch)
+                    await report(done, manifest.object_bytes, "bytes")
 
     async def check_objects(self, backup: Backup, manifest: Manifest, report: Report) -> None:
         """Read every object of a backup, and compare it with its digest."""
         done = 0
         with self._storage.staging(f"check-{backup.backup_id}") as staging:
             last = ""
-            for found in _lines(await self._listed(backup, manifest, staging)):
-                if found.digest != last:  # the list is sorted by digest
-                    async with aclosing(self._object(backup.folder, found)) as pieces:
-                        async for _ in pieces:
-                            pass
-                last, done = found.digest, done + found.size_bytes
-                await report(done, manifest.object_bytes, "bytes")
+            with closing(_lines(await self._listed(backup, manifest, staging))) as lines:
+                for found in lines:
+                    if found.digest != last:  # the list is sorted by digest
+                        async with aclosing(self._object(backup.folder, found)) as pieces:
+                            async for _ in pieces:
+                                pass
+                    last, done = found.digest, done + found.size_bytes
+                    await report(done, manifest.object_bytes, "bytes")
 
     async def _listed(self, backup: Backup, manifest: Manifest, staging: Path) -> Path:
         """Return the verified list of a backup's objects."""
@@ -198,7 +200,7 @@ async def _verify_audit_log(connection: Connection) -> None:
         raise BackupDamaged(f"its audit log does not end at entry {fault.sequence}")
 
 
-def _lines(listed: Path) -> Iterator[TenantObject]:
+def _lines(listed: Path) -> Generator[TenantObject]:
     with listed.open() as file:
         for line in file:
             yield TenantObject.parse(line)

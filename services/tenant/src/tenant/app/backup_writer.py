@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
 
+from servicekit.threads import opened
 from tenant.app.staged_files import StagedFile, facts
 from tenant.domain.backups import (
     DUMP_FILE,
@@ -166,7 +168,7 @@ class BackupWriter:
         """Write the list of the objects that a snapshot sees."""
         listing = ObjectListing()
         objects = self._objects.objects(tenant_id, snapshot_id)
-        with await asyncio.to_thread((staging / OBJECTS_FILE).open, "w") as file:
+        with await opened(partial((staging / OBJECTS_FILE).open, "w"), TextIO.close) as file:
             async with aclosing(objects):
                 async for found in objects:
                     if isinstance(found, str):
@@ -195,17 +197,21 @@ class BackupWriter:
         """Yield objects as files, each when it is whole and agrees with its digest."""
         file: StagedFile | None = None
         parts = self._objects.bodies(tenant_id, [one.key for one in batch])
-        async with aclosing(parts):
-            async for part in parts:
-                if isinstance(part, bytes):
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if isinstance(part, bytes):
+                        if file is not None:
+                            await file.write(part)
+                        continue
                     if file is not None:
-                        await file.write(part)
-                    continue
-                if file is not None:
-                    yield file.verified()
-                file = StagedFile(staging, part)
-        if file is not None:
-            yield file.verified()
+                        yield file.verified()
+                    file = StagedFile(staging, part)
+            if file is not None:
+                yield file.verified()
+        finally:
+            if file is not None:
+                file.close()
 
     async def _stored_digests(self, folder: str) -> set[str]:
         async with aclosing(self._storage.names(f"{folder}/{OBJECTS_FOLDER}/")) as names:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
+from servicekit.threads import opened
 from tenant.domain.backups import StoredFile
 from tenant.errors.backups import BackupDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tenant.domain.backups import TenantObject
@@ -29,9 +32,13 @@ class StagedFile:
         """Append a piece."""
         await asyncio.to_thread(self._write, piece)
 
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        self._file.close()
+
     def verified(self) -> StagedFile:
         """Return the file, closed. Raises BackupDamaged when it is not what was announced."""
-        self._file.close()
+        self.close()
         if self._hash.hexdigest() != self.announced.digest:
             raise BackupDamaged(f"the object {self.announced.key} has another sha256")
         return self
@@ -46,11 +53,12 @@ async def facts(path: Path) -> StoredFile:
     return await asyncio.to_thread(_facts, path)
 
 
-async def receive(pieces: AsyncIterator[bytes], target: Path, expected: StoredFile) -> None:
+async def receive(pieces: AsyncGenerator[bytes], target: Path, expected: StoredFile) -> None:
     """Write a stored file to `target`. Raises BackupDamaged when it is not the expected one."""
-    with await asyncio.to_thread(target.open, "wb") as file:
-        async for piece in pieces:
-            await asyncio.to_thread(file.write, piece)
+    async with aclosing(pieces):
+        with await opened(partial(target.open, "wb"), BinaryIO.close) as file:
+            async for piece in pieces:
+                await asyncio.to_thread(file.write, piece)
     if await facts(target) != expected:
         raise BackupDamaged(f"the file {target.name} is not the one that the manifest names")
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bundle.manifest_json import parse
 from bundle.names import MANIFEST
 from bundle.stream import tar_bytes, tar_size
 from dataplane import audit
+from servicekit.threads import opened
 from tenant.domain.deletion import StoreReport
 from tenant.domain.operations import OperationKind, OperationState
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantExists, TenantNotFound, TenantNotReady
 from tenant.errors.transfers import TransfersNotConfigured, UploadInvalid
 from tenant.store import operations, tenants
+from tenant.transfer.folder import UploadWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -136,7 +139,8 @@ class Transfers:
 
         Raises UploadInvalid, BundleTooLarge, TransfersNotConfigured.
         """
-        writer = await asyncio.to_thread(self._folder.receive, bundle_id, size, offset)
+        begin = partial(self._folder.receive, bundle_id, size, offset)
+        writer = await opened(begin, UploadWriter.close)
         try:
             async for piece in pieces:
                 await asyncio.to_thread(writer.write, piece)

@@ -7,8 +7,10 @@ import contextlib
 import os
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
+from servicekit.threads import opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 
@@ -44,7 +46,7 @@ class FolderStorage:
     async def read(self, name: str) -> AsyncGenerator[bytes]:
         """Yield a file's bytes. Raises BackupDamaged when it is missing."""
         try:
-            file = await asyncio.to_thread((self._root / name).open, "rb")
+            file = await opened(partial((self._root / name).open, "rb"), BinaryIO.close)
         except FileNotFoundError:
             raise BackupDamaged(f"the file {name} is missing") from None
         except OSError as error:

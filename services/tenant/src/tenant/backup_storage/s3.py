@@ -16,6 +16,7 @@ import urllib3
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
+from servicekit.threads import opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 
@@ -72,17 +73,14 @@ class BucketStorage:
     async def read(self, name: str) -> AsyncGenerator[bytes]:
         """Yield an object's bytes. Raises BackupDamaged when it is missing."""
         try:
-            answer = await _in_thread(
-                lambda: self._client.get_object(self._bucket, self._prefix + name)
-            )
+            answer = await opened(lambda: self._get(name), _release)
         except _ObjectMissing:
             raise BackupDamaged(f"the file {name} is missing") from None
         try:
             while piece := await _in_thread(lambda: answer.read(PIECE_BYTES)):
                 yield piece
         finally:
-            answer.close()
-            answer.release_conn()
+            _release(answer)
 
     async def names(self, prefix: str) -> AsyncGenerator[str]:
         """Yield the names below a prefix."""
@@ -99,14 +97,29 @@ class BucketStorage:
             if error.code not in _MISSING:
                 raise BackupStorageUnavailable(f"the store refused ({error.code})")
 
+    def _get(self, name: str) -> urllib3.BaseHTTPResponse:
+        with _translated():
+            return self._client.get_object(self._bucket, self._prefix + name)
+
 
 class _ObjectMissing(Exception):
     pass
 
 
+def _release(answer: urllib3.BaseHTTPResponse) -> None:
+    answer.close()
+    answer.release_conn()
+
+
 async def _in_thread(call: Callable[[], T]) -> T:
-    try:
+    with _translated():
         return await asyncio.to_thread(call)
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
     except S3Error as error:
         if error.code in _MISSING:
             raise _ObjectMissing from error

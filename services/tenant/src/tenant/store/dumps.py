@@ -7,7 +7,6 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tenant.errors.backups import BackupProgramCutOff, BackupProgramFailed
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK_WAIT = "30s"
-_THREADS = 16  # a program takes two for a moment, then one
+_THREADS = 16  # so many programs run at once
 _LOCALE = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 _CONNECTION_LOST = re.compile(
     r"connection to server|server closed the connection|terminating connection"
@@ -102,36 +101,56 @@ class DumpPrograms:
     async def _run(self, program: str, *arguments: str, login: DumpLogin | None = None) -> str:
         """Run a program to its end, or kill it when the task is cancelled; return its output."""
         path = str(self._folder / program) if self._folder is not None else program
-        loop = asyncio.get_running_loop()
-        start = partial(_start, [path, *arguments], _LOCALE | (_variables(login) if login else {}))
+        process = _Process([path, *arguments], _LOCALE | (_variables(login) if login else {}))
+        run = self._threads.submit(process.run)
+        ended = asyncio.wrap_future(run)
         try:
-            process = await loop.run_in_executor(self._threads, start)
+            status, output, complaints = await asyncio.shield(ended)
         except OSError as error:
             raise BackupProgramFailed(program, f"cannot be started ({error.strerror})") from None
-        ending = loop.run_in_executor(self._threads, process.communicate)
-        try:
-            output, complaints = await asyncio.shield(ending)
         except asyncio.CancelledError:
-            process.kill()
-            await asyncio.wait((ending,))
+            if not run.cancel():  # it has begun
+                process.kill()
+                await asyncio.gather(ended, return_exceptions=True)
             raise
-        if process.returncode != 0:
-            raise _failure(program, process.returncode, complaints.decode(errors="replace"))
+        if status != 0:
+            raise _failure(program, status, complaints.decode(errors="replace"))
         return output.decode()
 
 
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program by vfork.
+class _Process:
+    """A program that a thread runs, and another kills, also while it is being started.
 
-    uvloop starts programs by fork, and then gRPC's handlers of forks crash some of the children.
+    It is started by vfork: uvloop starts programs by fork, and then gRPC's handlers of forks crash
+    some of the children.
     """
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+
+    def run(self) -> tuple[int, bytes, bytes]:
+        """Run it to its end; return its exit status, output and complaints. Raises OSError."""
+        with subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment,
+        ) as process:
+            self._process = process
+            if self._killed:  # in between: `kill` has found no process
+                process.kill()
+            output, complaints = process.communicate()
+            return process.returncode, output, complaints
+
+    def kill(self) -> None:
+        """Kill it now, or as soon as it is started."""
+        self._killed = True
+        if self._process is not None:
+            self._process.kill()
 
 
 def _variables(login: DumpLogin) -> dict[str, str]:
@@ -165,7 +184,7 @@ def _entries(lines: Sequence[str], tables: Sequence[str], left_out: Collection[s
 
 
 def _failure(
-    program: str, status: int | None, complaints: str
+    program: str, status: int, complaints: str
 ) -> BackupProgramFailed | BackupProgramCutOff:
     """Return what may be told of a failure."""
     first = next((line for line in complaints.splitlines() if "error:" in line), "")

@@ -137,8 +137,12 @@ class UploadWriter:
         self.received = offset
         part = _part(path)
         self._file: BinaryIO = part.open("r+b" if part.is_file() else "wb")
-        self._file.truncate(offset)
-        self._file.seek(offset)
+        try:
+            self._file.truncate(offset)
+            self._file.seek(offset)
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, data: bytes) -> None:
         """Append. Raises UploadInvalid if that is more than was announced."""
@@ -149,9 +153,9 @@ class UploadWriter:
 
     def close(self) -> bool:
         """Keep what has come; return whether it is all."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self.received < self._size:
             return False
         _part(self._path).replace(self._path)

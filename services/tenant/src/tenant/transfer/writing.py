@@ -12,7 +12,7 @@ from bundle import index as bundle_index
 from bundle import manifest as bundles
 from bundle import manifest_json, names, signature
 from bundle.index import ObjectEntry
-from bundle.writer import BundleWriter
+from bundle.writer import BundleWriter, discarded_on_failure
 from tenant.transfer import tables
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ class BundleWriting:
     async def write_tables(self, sessions: Mapping[str, Connection]) -> None:
         """Write the tables, as the sessions see them."""
         for table in await tables.foreign_key_order(sessions["tenant"]):
-            file = _BufferedFile(self._writer.table(table.name))
-            found = await tables.read(sessions[table.service], table, file.write)
-            await file.close()
+            new = self._writer.table(table.name)
+            with discarded_on_failure(new):
+                file = _BufferedFile(new)
+                found = await tables.read(sessions[table.service], table, file.write)
+                await file.close()
             self._tables.append(
                 bundles.Table(
                     table.name,
@@ -70,13 +72,14 @@ class BundleWriting:
         """Write the list of the tenant's objects, as a snapshot of its database has them."""
         index = self._writer.index()
         listing = self._objects.objects(self._tenant.tenant_id, snapshot_id)
-        async with aclosing(listing) as listed:
-            async for found in listed:
-                if isinstance(found, str):
-                    self._prefix = found
-                else:
-                    index.add(ObjectEntry(found.key, found.digest, found.size_bytes))
-        self._index = await asyncio.to_thread(index.close)
+        with discarded_on_failure(index):
+            async with aclosing(listing) as listed:
+                async for found in listed:
+                    if isinstance(found, str):
+                        self._prefix = found
+                    else:
+                        index.add(ObjectEntry(found.key, found.digest, found.size_bytes))
+            self._index = await asyncio.to_thread(index.close)
 
     async def write_objects(self) -> None:
         """Fetch and write the objects of the list, those of equal bytes once."""
@@ -120,18 +123,23 @@ class BundleWriting:
     async def _write_some(self, parts: AsyncGenerator[TenantObject | bytes]) -> None:
         """Write objects that come one after another, each followed by its bytes."""
         file: _BufferedFile | None = None
-        async for part in parts:
-            if isinstance(part, bytes):
+        try:
+            async for part in parts:
+                if isinstance(part, bytes):
+                    if file is not None:
+                        await file.write(part)
+                    await self._passed(len(part))
+                    continue
                 if file is not None:
-                    await file.write(part)
-                await self._passed(len(part))
-                continue
+                    await file.close()
+                new = self._writer.object(part.digest)
+                file = None if new is None else _BufferedFile(new)
             if file is not None:
                 await file.close()
-            new = self._writer.object(part.digest)
-            file = None if new is None else _BufferedFile(new)
-        if file is not None:
-            await file.close()
+        except BaseException:
+            if file is not None:
+                file.discard()
+            raise
 
     async def _passed(self, count: int) -> None:
         self._written += count
@@ -155,6 +163,9 @@ class _BufferedFile:
     async def close(self) -> None:
         await self._flush()
         await asyncio.to_thread(self._file.close)
+
+    def discard(self) -> None:
+        self._file.discard()
 
     async def _flush(self) -> None:
         pieces, self._pieces, self._size = b"".join(self._pieces), [], 0
