@@ -66,7 +66,7 @@ class Backups:
     async def create_scheduled(self, connection: Connection, schedule: BackupSchedule) -> Operation:
         """Begin the backup of a schedule that is due, in the caller's transaction."""
         tenant = await _created(connection, schedule.tenant_id, (TenantState.ACTIVE,))
-        request_id = f"schedule/{schedule.tenant_id}/{schedule.next_time.timestamp():.0f}"
+        request_id = f"schedule/{schedule.tenant_id}/{schedule.next_time.timestamp():.6f}"
         _, operation = await self.begin_backup(
             connection,
             tenant,
