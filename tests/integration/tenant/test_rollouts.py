@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.integration.tenant.harness import ADA, RUNS, migration, publish_both, started
+from tests.integration.tenant.lacking_tenants import NAMES, counters, execute, lacking
 from tests.support.waiting import wait_until
 
 from nagaya.tenant.v1 import rollout_pb2, schema_service_pb2, schema_service_pb2_grpc
-from servicekit.call import acting_as
 from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from tenant.config import RolloutMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,48 +20,16 @@ if TYPE_CHECKING:
     from tenant.composition import Composition
     from tenant.config import Config
 
-NAMES = [f"tenant-{number:02}" for number in range(12)]
-COUNTER = migration("runs", 2, "CREATE TABLE counter (n INT); INSERT INTO counter VALUES (0)")
-# Applied twice it counts 2; it fails where a tenant's rows do not fit.
-COUNT = migration(
-    "runs", 3, "UPDATE counter SET n = n + 1; ALTER TABLE runs ALTER COLUMN note SET NOT NULL"
-)
-
 
 @pytest.fixture
 async def service(config: Config) -> AsyncIterator[Composition]:
-    """A replica that brings nothing to the tenants unless it is asked to."""
-    async with started(replace(config, rollout_on_publish=RolloutMode.NONE)) as service:
-        service.runner.start()
-        with acting_as(ADA):
-            await publish_both(service)
-            await service.schema.publish("runs", [RUNS, COUNTER])
-            for name in NAMES:
-                await service.tenants.create(name, name, name)
-            await service.schema.publish("runs", [RUNS, COUNTER, COUNT])
+    async with lacking(config) as service:
         yield service
 
 
 @pytest.fixture
 def schema(server: RunningServer) -> schema_service_pb2_grpc.SchemaServiceStub:
     return schema_service_pb2_grpc.SchemaServiceStub(server.channel())
-
-
-async def execute(
-    postgres: PostgresServer, service: Composition, tenant_id: str, sql: str
-) -> object:
-    """Run a statement in a tenant's database as superuser, and return its first value."""
-    found = await service.connections.resolve("runs", tenant_id)
-    connection = await asyncpg.connect(postgres.superuser_url(found.database))
-    try:
-        return await connection.fetchval(sql)
-    finally:
-        await connection.close()
-
-
-async def counters(postgres: PostgresServer, service: Composition) -> list[object]:
-    sql = "SELECT n FROM counter"
-    return [await execute(postgres, service, name, sql) for name in NAMES]
 
 
 async def poison(postgres: PostgresServer, service: Composition, tenant_id: str) -> None:
@@ -267,31 +232,3 @@ async def test_what_cannot_be_rolled_out_so_is_refused_and_leaves_nothing(
     await create(schema)
     with pytest.raises(AlreadyExists):
         await create(schema, canary_count=3)
-
-
-async def test_a_publication_begins_a_rollout_where_the_setting_says_so(
-    config: Config,
-    service: Composition,
-    postgres: PostgresServer,
-    management: asyncpg.Connection,
-) -> None:
-    async with started(replace(config, rollout_on_publish=RolloutMode.WAVES)) as waves:
-        waves.runner.start()
-        more = migration("runs", 4, "UPDATE counter SET n = n + 10")
-        with acting_as(ADA):
-            published = await waves.schema.publish("runs", [RUNS, COUNTER, COUNT, more])
-        assert published.published_count == 1
-
-        async def ended() -> asyncpg.Record | None:
-            return await management.fetchrow(
-                """
-                SELECT state, reason, message,
-                       ARRAY(SELECT tenant_id || ': ' || failure FROM rollout_tenants
-                              WHERE failure <> '') AS failures
-                  FROM operations WHERE kind = 'rollout' AND state <> 'running'
-                """
-            )
-
-        rollout = await wait_until(ended, seconds=60)
-    assert tuple(rollout) == ("done", "", "", [])
-    assert await counters(postgres, service) == [11] * len(NAMES)

@@ -8,7 +8,7 @@ from dataplane import audit
 from servicekit.call import current_principal
 from tenant.domain.migrations import MigrationTarget, fingerprint
 from tenant.domain.operations import OperationKind, OperationState
-from tenant.domain.rollouts import RolloutPlan
+from tenant.domain.rollouts import WAVES, RolloutPlan
 from tenant.errors.rollouts import (
     RolloutEnded,
     RolloutNotFound,
@@ -53,7 +53,7 @@ class Rollouts:
     @property
     def saga(self) -> Saga:
         """The saga of operations of kind `rollout`; a cancelled one leaves what it applied."""
-        steps = [Step("waves", self._waves.run), Step("next", self._follow)]
+        steps = [Step(WAVES, self._waves.run), Step("next", self._follow)]
         return Saga(OperationKind.ROLLOUT, steps, undo=self._cancel)
 
     async def create(self, request_id: str, plan: RolloutPlan) -> RolloutRecord:
@@ -67,16 +67,16 @@ class Rollouts:
         self._operations.run(rollout_id)
         return await self._find(rollout_id)
 
-    async def follow_publication(self, but: str = "") -> None:
+    async def follow_publication(self) -> None:
         """Begin a rollout of what is published, where the setting says so.
 
-        Nothing is begun while another rollout than `but` is unfinished: its end calls this again.
+        Nothing is begun while another rollout is unfinished: it calls this again after its waves.
         """
         if not self._on_publish:
             return
         async with self._management.transaction() as connection:
             await rollouts.lock(connection)
-            if await rollouts.unfinished(connection, but) is not None:
+            if await rollouts.unfinished(connection) is not None:
                 return
             published = await published_migrations.list_for(connection, MigrationTarget.TENANT)
             request_id = f"publication {fingerprint(published)[:32]}"
@@ -84,7 +84,7 @@ class Rollouts:
                 return
             if not await schema_states.tenants_behind(connection):
                 return
-            rollout_id = await self._insert(connection, request_id, RolloutPlan.parse(), but)
+            rollout_id = await self._insert(connection, request_id, RolloutPlan.parse())
         self._operations.run(rollout_id)
 
     async def pause(self, rollout_id: str) -> RolloutRecord:
@@ -111,11 +111,9 @@ class Rollouts:
         self._operations.run(rollout_id)
         return await self._find(rollout_id)
 
-    async def _insert(
-        self, connection: Connection, request_id: str, plan: RolloutPlan, but: str = ""
-    ) -> str:
+    async def _insert(self, connection: Connection, request_id: str, plan: RolloutPlan) -> str:
         """Begin an operation, unless this request has, and insert what it applies to whom."""
-        unfinished = await rollouts.unfinished(connection, but)
+        unfinished = await rollouts.unfinished(connection)
         operation = await self._operations.begin(
             connection, OperationKind.ROLLOUT, "", request_id, plan.arguments()
         )
@@ -136,9 +134,9 @@ class Rollouts:
         await audit.append(connection, "rollout.create", "rollout", rollout_id, details)
         return rollout_id
 
-    async def _follow(self, _: Connection, operation: Operation) -> None:
+    async def _follow(self, _: Connection, __: Operation) -> None:
         """Begin with what was published while this rollout was under way."""
-        await self.follow_publication(but=operation.operation_id)
+        await self.follow_publication()
 
     async def _cancel(self, connection: Connection, operation: Operation) -> None:
         await rollout_tenants.reopen(connection, operation.operation_id)

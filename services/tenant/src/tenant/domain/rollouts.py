@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from tenant.domain.operations import Operation
 
+WAVES = "waves"
+"""The step of the operation in which the tenants are migrated."""
+
 _CANARY_COUNT = 5
 _WAVE_PERCENTS = (10, 100)
 _CONCURRENCY = 8

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from dataplane import paging
 from tenant.domain.operations import OperationKind
-from tenant.domain.rollouts import RolloutRecord, RolloutWave
+from tenant.domain.rollouts import WAVES, RolloutRecord, RolloutWave
 from tenant.store import operations
 
 if TYPE_CHECKING:
@@ -70,15 +70,18 @@ async def find(connection: Connection, rollout_id: str) -> RolloutRecord | None:
     return None if row is None else _record(row)
 
 
-async def unfinished(connection: Connection, but: str = "") -> str | None:
-    """Return the id of the rollout that is running or paused, if there is one beside `but`."""
+async def unfinished(connection: Connection) -> str | None:
+    """Return the id of the rollout that is running or paused, if there is one.
+
+    One whose waves are over is none: it looks whether another is to follow, and may have looked.
+    """
     found = await connection.fetchval(
         """
         SELECT id FROM operations
-         WHERE kind = $1 AND state IN ('running', 'failed') AND id::text <> $2
+         WHERE kind = $1 AND state IN ('running', 'failed') AND step <> $2
         """,
         OperationKind.ROLLOUT.value,
-        but,
+        WAVES,
     )
     return None if found is None else str(found)
 
