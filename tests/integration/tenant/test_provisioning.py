@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 from tests.integration.tenant.harness import RUNS, killed_at
+from tests.support.waiting import fewer_run, wait_until
 
 from tenant.app.startup import own_migrations
 from tenant.config import MIGRATIONS
 from tenant.domain.databases import new_tenant_database
 from tenant.domain.migrations import MigrationTarget
 from tenant.errors import ServerNotFound
+from tenant.errors.deletion import DatabaseInUse
 from tenant.provisioning import new_logins
-from tenant.store import databases, published_migrations, roles, tenants
+from tenant.store import database_drops, databases, published_migrations, roles, tenants
 
 if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
@@ -136,3 +139,45 @@ async def test_an_unknown_server_is_refused(service: Composition) -> None:
 
     with pytest.raises(ServerNotFound):
         await service.provisioning.drop("nowhere", database)
+
+
+async def made(service: Composition) -> Database:
+    database = new_tenant_database(service.servers.main.management)
+    async with service.management.connection() as connection:
+        await service.provisioning.create(connection, "second", database, new_logins())
+    return database
+
+
+async def test_a_drop_waits_for_a_session_that_it_may_not_end(
+    service: Composition, second_server: PostgresServer
+) -> None:
+    """As of an autovacuum worker, or of a login that the server is just refusing."""
+    database = await made(service)
+    superuser = await asyncpg.connect(second_server.superuser_url(database.name))
+    dropping = asyncio.create_task(service.provisioning.drop("second", database))
+
+    async def is_tried() -> bool:
+        return await superuser.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE $1)",
+            f'DROP DATABASE%"{database.name}"%',
+        )
+
+    await wait_until(is_tried, unless=fewer_run((dropping,)))
+    await superuser.close()
+    await dropping
+
+    assert await left_on(second_server, database) == []
+
+
+async def test_who_keeps_a_database_from_being_dropped_is_named(
+    service: Composition, second_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_drops, "_DROP_SECONDS", 0.0)
+    database = await made(service)
+    superuser = await asyncpg.connect(second_server.superuser_url(database.name))
+    with pytest.raises(DatabaseInUse, match=f"{database.name} is in use by postgres"):
+        await service.provisioning.drop("second", database)
+    await superuser.close()
+    await service.provisioning.drop("second", database)
+
+    assert await left_on(second_server, database) == []

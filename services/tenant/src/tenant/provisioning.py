@@ -18,6 +18,7 @@ from tenant.errors import MigrationFailed, MigrationsUnpublished, TenantNotFound
 from tenant.store import (
     applied_migrations,
     credentials,
+    database_drops,
     databases,
     installation,
     published_migrations,
@@ -212,7 +213,7 @@ class Provisioning:
             if await databases.exists(provisioner, database):
                 if await roles.all_exist(provisioner, database):
                     await databases.refuse_connections(provisioner, database)
-                await databases.drop(provisioner, database.name)
+                await database_drops.drop(provisioner, database)
             await roles.drop(provisioner, database)
 
     async def place(

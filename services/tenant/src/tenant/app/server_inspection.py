@@ -10,7 +10,7 @@ from tenant.domain.databases import Database, template_database
 from tenant.domain.passwords import new_password, scram_verifier
 from tenant.domain.servers import OLDEST_VERSION, ServerCheck, ServerFacts
 from tenant.errors import ServerUnsuitable
-from tenant.store import databases, roles, server_facts
+from tenant.store import database_drops, databases, roles, server_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -158,7 +158,7 @@ async def _made(
         yield
     finally:
         async with server.provisioner(database.manager) as provisioner:
-            await databases.drop(provisioner, database.name)
+            await database_drops.drop(provisioner, database)
             await roles.drop(provisioner, database)
         async with server.provisioner() as provisioner:
             await roles.drop_manager(provisioner, database.manager)

@@ -10,11 +10,11 @@ from dataplane.migrations import read_migrations
 from servicekit.call import acting_as
 from servicekit.identity import workload_principal
 from tenant.domain.migrations import Migration, MigrationTarget
-from tenant.errors import (
-    ServerUnavailable,
-)
+from tenant.errors import ServerUnavailable
+from tenant.errors.deletion import DatabaseInUse
 from tenant.provisioning import CREATING, OPERATION
 from tenant.store import (
+    database_drops,
     databases,
     installation,
     server_facts,
@@ -127,5 +127,11 @@ class Startup:
                 "dropping a database whose creation was not finished",
                 extra={"event": "database.unfinished_dropped", **where},
             )
-            async with server.provisioner(database.manager) as provisioner:
-                await databases.drop(provisioner, database.name)
+            try:
+                async with server.provisioner(database.manager) as provisioner:
+                    await database_drops.drop(provisioner, database)
+            except DatabaseInUse as error:
+                _log.warning(
+                    "a database whose creation was not finished is left",
+                    extra={"event": "database.unfinished_left", "why": error.message, **where},
+                )

@@ -200,7 +200,7 @@ class TenantPurge:
             members = await roles.count(provisioner, tenant.database)
         on = f"of the database server {tenant.server_id}"
         return [
-            StoreContents(f"databases {on}", "DROP DATABASE WITH (FORCE)", int(there)),
+            StoreContents(f"databases {on}", "DROP DATABASE", int(there)),
             StoreContents(f"roles {on}", "DROP ROLE", members),
         ]
 

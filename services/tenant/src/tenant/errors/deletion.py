@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from servicekit.errors import Conflict, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class PeerUnknown(Conflict):
@@ -43,3 +48,16 @@ class PurgeIncomplete(Unavailable):
 
     def __init__(self, tenant_id: str, left: str) -> None:
         super().__init__(f"of {tenant_id} there is still {left}", tenant_id=tenant_id)
+
+
+class DatabaseInUse(Unavailable):
+    """Somebody who is not of the services stays in a database that is to be dropped."""
+
+    reason = "ERROR_REASON_DATABASE_IN_USE"
+    hint = "End the sessions that pg_stat_activity shows there, then call again."
+
+    def __init__(self, database: str, users: Collection[str]) -> None:
+        who = f" by {', '.join(users)}" if users else ""
+        super().__init__(
+            f"the database {database} is in use{who}, and cannot be dropped", database=database
+        )

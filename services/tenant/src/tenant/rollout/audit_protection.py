@@ -36,7 +36,6 @@ class AuditProtection:
                 await audit_owner.make_roles(provisioner, roles)
                 if server.server_id == MAIN:
                     await audit_owner.create_function(provisioner, roles)
-            await databases.drop(provisioner, roles.base)  # left by a process that died
             await databases.create_base(provisioner, roles.base)
             async with (
                 server.provisioner_of(roles.base) as base,

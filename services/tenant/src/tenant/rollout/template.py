@@ -12,12 +12,12 @@ from servicekit.errors import DomainError
 from tenant.domain.databases import SERVICES, AuditRoles, template_database
 from tenant.domain.migrations import MigrationTarget, fingerprint, unpublished_services
 from tenant.domain.servers import MAIN
-from tenant.store import databases, published_migrations, roles
+from tenant.errors.deletion import DatabaseInUse
+from tenant.store import database_drops, databases, published_migrations, roles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
-    from dataplane.pools import Connection
     from tenant.domain.databases import Database
     from tenant.domain.migrations import Migration
     from tenant.domain.schema import MigrationProgress
@@ -107,7 +107,7 @@ class TemplateDatabase:
                 yield self._database, await self._fill(server, migrations)
             finally:
                 async with server.provisioner(self._database.manager) as provisioner:
-                    await self._drop(provisioner)
+                    await database_drops.drop(provisioner, self._database)
 
     async def newest(self, server: ProvisionedServer) -> str | None:
         """Return the name of a server's newest template, if there is one."""
@@ -120,7 +120,7 @@ class TemplateDatabase:
     ) -> None:
         try:
             problems = await self._create(server, name, published)
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, DatabaseInUse) as error:
             problems = [str(error)]
         if problems:
             _log.warning(
@@ -140,7 +140,7 @@ class TemplateDatabase:
         progress = await self._fill(server, published)
         async with server.provisioner(database.manager) as provisioner:
             if progress.failures:
-                await self._drop(provisioner)
+                await database_drops.drop(provisioner, database)
                 return [str(failure) for failure in progress.failures.values()]
             await databases.convert_to_template(provisioner, database, name, migration_roles)
         await self._drop_others(server, name)
@@ -172,16 +172,11 @@ class TemplateDatabase:
         """Make the database under its first name, and apply migrations to it."""
         database = self._database
         async with server.provisioner(database.manager) as provisioner:
-            await self._drop(provisioner)  # left by a process that died
+            await database_drops.drop(provisioner, database)  # left by a process that died
             await databases.create(provisioner, database, AuditRoles(server.management).base)
             await databases.restrict_connect(provisioner, database, "", self._migration_roles())
         services = list(dict.fromkeys(migration.service for migration in migrations))
         return await self._migrator.run(server, database, migrations, services)
-
-    async def _drop(self, provisioner: Connection) -> None:
-        # Those of a process that has just died may still be there, and FORCE may not end them.
-        await databases.terminate_sessions(provisioner, self._database)
-        await databases.drop(provisioner, self._database.name)
 
     def _migration_roles(self) -> list[str]:
         # Not the group: tenants' roles are members of it, and must not connect here.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from tenant.domain.databases import TENANT_PREFIX, Database
+from tenant.store.database_drops import drop, drop_own, terminate_sessions
 from tenant.store.roles import names
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 _INVALID_DATABASE = -2  # what PostgreSQL sets as the limit of a database whose DROP was interrupted
-_TERMINATION_MS = 5000
 _TEMPLATE_MISSING_ERRORS = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.InvalidCatalogNameError,
@@ -34,7 +34,11 @@ _EMPTY_TEMPLATE = """
 
 
 async def create_base(connection: Connection, name: str) -> None:
-    """Create a database without tables, that belongs to the provisioner."""
+    """Create a database without tables, that belongs to the provisioner.
+
+    One that a process left which died is dropped before, with its sessions. Raises DatabaseInUse.
+    """
+    await drop_own(connection, name)
     await connection.execute(
         f'CREATE DATABASE "{name}" ALLOW_CONNECTIONS false TEMPLATE {_EMPTY_TEMPLATE}'
     )
@@ -63,7 +67,7 @@ async def create(
         "SELECT datconnlimit FROM pg_database WHERE datname = $1", database.name
     )
     if found is not None and found["datconnlimit"] == _INVALID_DATABASE:
-        await drop(connection, database.name)
+        await drop(connection, database)
     elif found is not None:
         return
     owner = database.migration("tenant")
@@ -151,25 +155,6 @@ async def refuse_connections(
     await terminate_sessions(connection, database)
 
 
-async def terminate_sessions(connection: Connection, database: Database) -> None:
-    """Terminate the sessions of the database's roles, and return when they are gone."""
-    others = names([role for role in database.logins if role != database.migration("tenant")])
-    # Only a member of a role that inherits its privileges may terminate its sessions.
-    await connection.execute(f"GRANT {others} TO CURRENT_USER WITH INHERIT TRUE")
-    while await connection.fetchval(
-        """
-        SELECT count(pg_terminate_backend(pid, $3))
-          FROM pg_stat_activity
-         WHERE datname = $1 AND usename = ANY($2)
-        """,
-        database.name,
-        list(database.logins),
-        _TERMINATION_MS,
-    ):
-        pass
-    await connection.execute(f"REVOKE {others} FROM CURRENT_USER")
-
-
 async def admit_provisioner(connection: Connection, database: Database) -> None:
     """Accept connections of the provisioner; of others only if the group has them."""
     await connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
@@ -227,11 +212,6 @@ async def drop_template(connection: Connection, name: str) -> None:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
     except (asyncpg.ObjectInUseError, asyncpg.InvalidCatalogNameError):
         return
-
-
-async def drop(connection: Connection, name: str) -> None:
-    """Drop a database and terminate its sessions; it need not exist."""
-    await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 async def exists(connection: Connection, database: Database) -> bool:

@@ -42,6 +42,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A file could not be applied. `service`, `number` and `sqlstate` tell which and why."""
     ERROR_REASON_SERVER_UNAVAILABLE: _ErrorReason.ValueType  # 9
     """The database server cannot be reached. `server_id` names it."""
+    ERROR_REASON_DATABASE_IN_USE: _ErrorReason.ValueType  # 16
+    """Somebody who is not of the services stays in a database that is to be dropped. `database` names it."""
     ERROR_REASON_SERVER_NOT_FOUND: _ErrorReason.ValueType  # 10
     """There is no such database server. `server_id` names it."""
     ERROR_REASON_NO_SERVER_FREE: _ErrorReason.ValueType  # 11
@@ -144,6 +146,8 @@ ERROR_REASON_MIGRATION_FAILED: ErrorReason.ValueType  # 8
 """A file could not be applied. `service`, `number` and `sqlstate` tell which and why."""
 ERROR_REASON_SERVER_UNAVAILABLE: ErrorReason.ValueType  # 9
 """The database server cannot be reached. `server_id` names it."""
+ERROR_REASON_DATABASE_IN_USE: ErrorReason.ValueType  # 16
+"""Somebody who is not of the services stays in a database that is to be dropped. `database` names it."""
 ERROR_REASON_SERVER_NOT_FOUND: ErrorReason.ValueType  # 10
 """There is no such database server. `server_id` names it."""
 ERROR_REASON_NO_SERVER_FREE: ErrorReason.ValueType  # 11

@@ -70,6 +70,7 @@ class ServerServiceServicer:
         - INVALID_ARGUMENT `ERROR_REASON_SERVER_ADDRESS_INVALID`: `address` is no address, is missing for a new server, or is given for `main`.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server lacks what is needed; `check` names it.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the server cannot be reached with this address.
+        - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: somebody stays in the database that was made there, so it is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

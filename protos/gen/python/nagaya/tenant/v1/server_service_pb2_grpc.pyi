@@ -25,6 +25,7 @@ class ServerServiceStub:
     - INVALID_ARGUMENT `ERROR_REASON_SERVER_ADDRESS_INVALID`: `address` is no address, is missing for a new server, or is given for `main`.
     - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server lacks what is needed; `check` names it.
     - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the server cannot be reached with this address.
+    - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: somebody stays in the database that was made there, so it is left.
     """
     GetServer: _aio.UnaryUnaryMultiCallable[_server_service_pb2.GetServerRequest, _server_service_pb2.GetServerResponse]
     """Returns one server.
@@ -58,6 +59,7 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_SERVER_ADDRESS_INVALID`: `address` is no address, is missing for a new server, or is given for `main`.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server lacks what is needed; `check` names it.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the server cannot be reached with this address.
+        - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: somebody stays in the database that was made there, so it is left.
         """
 
     @_abc_1.abstractmethod

@@ -212,7 +212,7 @@ class TenantServiceServicer:
     def PurgeTenant(self, request, context):
         """Begins to remove all that is a deleted tenant's, for ever: an operation, which ends with a signed certificate.
 
-        The same `request_id` returns the same operation, also once the tenant is gone, and lets one that has failed go on.
+        A tenant has one purge: whoever asks again is told of the same operation, with any `request_id`, whether they or the end of its retention have begun it, and also once the tenant is gone. One that has failed goes on.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -221,6 +221,7 @@ class TenantServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         - FAILED_PRECONDITION `ERROR_REASON_PEER_UNKNOWN`: the operation fails with it: the service does not know where a peer is.
         - UNAVAILABLE `ERROR_REASON_PURGE_INCOMPLETE`: the operation waits for it: something came after the removal; it is removed too.
+        - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: the operation waits for it: somebody who is not of the services stays in the database.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +261,7 @@ class TenantServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the tenant is there already, or the server is draining, full, or lacks a label that the creation asked for.
         - FAILED_PRECONDITION `ERROR_REASON_REPLICA_BROKEN`: the copy stopped or does not catch up; the operation's error.
         - FAILED_PRECONDITION `ERROR_REASON_COPY_INCOMPLETE`: what arrived is not what was sent; the operation's error.
+        - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: the operation waits for it: somebody who is not of the services stays in the old database.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
