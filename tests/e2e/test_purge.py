@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import sqlite3
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from tests.support.public_api import (
     create_tenant,
     finish,
 )
+from tests.support.stored_text import files_with
 from tests.support.waiting import wait_until
 
 from nagaya.runs.v1 import run_pb2
@@ -51,9 +51,8 @@ async def test_nothing_of_a_purged_tenant_is_in_any_file(
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
     tenant = tenant_service_pb2.GetTenantRequest(tenant_id=tenant_id)
     database = (await client.tenants.GetTenant(tenant)).tenant.database
-    delete = tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id)
-    delete.retention.FromTimedelta(timedelta(0))
-    await client.tenants.DeleteTenant(delete)
+    # Kept for days, so that no purge begins while it is looked at.
+    await client.tenants.DeleteTenant(tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id))
     assert await _plant(stack, database, canary) > 20
     assert await asyncio.to_thread(_files_with, stack, canary)
     assert await asyncio.to_thread(_files_with, stack, step)
@@ -139,8 +138,7 @@ def _files_with(stack: LocalStack, text: str) -> list[str]:
         _server(stack).data,
         *(one for one in layout.data.iterdir() if one.is_dir() and one != layout.llmstub),
     ]
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    return sorted(str(path) for path in files if text.encode() in path.read_bytes())
+    return files_with(folders, text)
 
 
 def _checkpoint(database: Path) -> None:

@@ -13,6 +13,7 @@ from tests.integration.tenant.harness import (
 )
 from tests.integration.tenant.purges import (
     certificate,
+    ended,
     left_on_server,
     purged,
     rows_about,
@@ -31,6 +32,7 @@ from tenant.errors import (
     TenantNotReady,
 )
 from tenant.errors.deletion import TenantNotDeleted
+from tenant.operations.saga import tenant_lock
 from tenant.saga import Step
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
     from tenant.composition import Composition
     from tenant.config import Config
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
 @pytest.fixture
@@ -152,6 +156,41 @@ async def test_the_same_request_is_the_same_purge_even_when_the_tenant_is_gone(
         await service.deletion.deletion.purge("other", "p1")
 
 
+async def test_a_purge_that_has_begun_is_returned_whoever_asks_for_one(
+    service: Composition, management: asyncpg.Connection
+) -> None:
+    """As of one that its retention's end has begun."""
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    await service.runner.stop()
+    begun = await service.deletion.deletion.purge("acme", "of the schedule")
+    async with management.transaction():  # as the process does that runs it
+        await management.execute(LOCK, tenant_lock("acme"))
+        meanwhile = await service.deletion.deletion.purge("acme", "p1")
+    service.runner.start()
+    done = await ended(service, begun)
+    afterwards = await service.deletion.deletion.purge("acme", "p2")
+
+    assert meanwhile.operation_id == begun.operation_id == afterwards.operation_id
+    assert (done.state, afterwards.result) == (OperationState.DONE, done.result)
+    assert await rows_about(management, "acme") == {"operations": 1}
+
+
+async def test_a_purge_that_has_failed_goes_on_whoever_asks_for_it(
+    service: Composition, management: asyncpg.Connection
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    await service.runner.stop()
+    begun = await service.deletion.deletion.purge("acme", "p1")
+    await management.execute("UPDATE operations SET state = 'failed', ended_at = now()")
+    service.runner.start()
+
+    done = await purged(service, request="p2")
+
+    assert (done.operation_id, done.state) == (begun.operation_id, OperationState.DONE)
+
+
 async def test_the_id_can_be_used_again(service: Composition) -> None:
     first = await service.tenants.create("acme", "r1", "Acme")
     await service.deletion.deletion.delete("acme")
@@ -160,6 +199,8 @@ async def test_the_id_can_be_used_again(service: Composition) -> None:
     second = await service.tenants.create("acme", "r9", "Acme again")
 
     assert second.database.name != first.database.name
+    with pytest.raises(TenantNotDeleted):
+        await service.deletion.deletion.purge("acme", "p2")
     async with service.tenant_pools.connection("acme") as connection:
         assert await connection.fetchval("SELECT current_database()") == second.database.name
 

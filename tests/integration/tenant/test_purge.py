@@ -23,8 +23,8 @@ from tests.integration.tenant.purges import (
     rows_about,
     running,
 )
+from tests.support.stored_text import files_with
 from tests.support.tenant_data import MemoryPeers
-from tests.support.waiting import wait_until
 
 from tenant.domain.operations import Operation, OperationState
 from tenant.store import operation_runs
@@ -71,10 +71,11 @@ async def test_a_purge_that_died_after_a_step_is_finished_by_another_process(
         acme = await service.tenants.create("acme", "r1", "Acme")
         peers.fill("acme")
         await service.deletion.deletion.delete("acme")
-        with killed_before_record(step):
+        with killed_before_record(step) as killed:
             operation = await service.deletion.deletion.purge("acme", "p1")
             service.runner.start()
-            await wait_until(lambda: died(service, operation))
+            await killed.wait()
+            await service.runner.stop()
     async with running(config) as living:
         done = await ended(living, operation)
 
@@ -88,23 +89,18 @@ async def test_a_purge_that_died_after_a_step_is_finished_by_another_process(
 
 
 @contextmanager
-def killed_before_record(step: str) -> Generator[None]:
-    """Kill the runner when a step is done, before that is recorded."""
-    record = operation_runs.record_step
+def killed_before_record(step: str) -> Generator[asyncio.Event]:
+    """Kill the runner when a step is done, before that is recorded; yield what tells of it."""
+    record, killed = operation_runs.record_step, asyncio.Event()
 
     async def record_step(*arguments: object, last: bool) -> Operation | None:
         if arguments[2] == step:
+            killed.set()
             raise Killed
         return await record(*arguments, last=last)  # pyright: ignore[reportArgumentType]
 
     with patch.object(operation_runs, "record_step", record_step):
-        yield
-
-
-async def died(service: Composition, operation: Operation) -> bool:
-    task = service.runner._active.get(operation.operation_id)
-    await asyncio.sleep(0)
-    return task is None and not service.runner._active
+        yield killed
 
 
 async def test_what_comes_after_the_removal_is_removed_too(
@@ -143,5 +139,4 @@ async def test_a_canary_in_a_database_is_in_no_file_of_the_server_afterwards(
 
 
 def _files_with(postgres: PostgresServer, text: str) -> list[str]:
-    files = (path for path in postgres.data.rglob("*") if path.is_file())
-    return [str(path) for path in files if text.encode() in path.read_bytes()]
+    return files_with([postgres.data], text)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tenant.store.locks import AdvisoryLocks
 
 _LOCK_SECONDS = 10.0
+_PURGE = OperationKind.PURGE_TENANT
+_FAILED = OperationState.FAILED
 
 
 class TenantDeletion:
@@ -91,26 +93,41 @@ class TenantDeletion:
     async def purge(self, tenant_id: str, request_id: str) -> Operation:
         """Begin to remove all that is a deleted tenant's, for ever.
 
+        Returns the purge that has begun already, whoever began it, also once the tenant is gone.
         Raises TenantNotFound, TenantNotDeleted, TenantBusy, RequestIdReused.
         """
         async with self._management.connection() as connection:
             known = await operations.find_by_request_id(connection, request_id)
-        if known is not None and known.state is OperationState.DONE:
-            if (known.kind, known.tenant_id) != (OperationKind.PURGE_TENANT, tenant_id):
+            if known is not None and (known.kind, known.tenant_id) != (_PURGE, tenant_id):
                 raise RequestIdReused(request_id)
+            tenant = await tenants.find(connection, tenant_id)
+            begun = known or await operations.newest(connection, tenant_id, _PURGE)
+        if known is not None and known.state is OperationState.DONE:
             return known
+        # Not under the lock, which a purge under way holds for long.
+        if begun is not None and _is_of(tenant, begun) and begun.state is not _FAILED:
+            return begun
         async with self._holding(tenant_id) as connection, connection.transaction():
-            tenant = await _find(connection, tenant_id)
-            if tenant.state not in (TenantState.DELETED, TenantState.PURGING):
-                raise TenantNotDeleted(tenant_id, tenant.state)
-            operation = await self._begun.begin(
-                connection, OperationKind.PURGE_TENANT, tenant_id, request_id, {}
-            )
-            if tenant.state is TenantState.DELETED:
-                await tenants.set_state(connection, tenant_id, TenantState.PURGING)
-                details = {"operation_id": operation.operation_id}
-                await audit.append(connection, "tenant.purge", "tenant", tenant_id, details)
+            operation = await self._begin_purge(connection, tenant_id, request_id)
         self._begun.run(operation.operation_id)
+        return operation
+
+    async def _begin_purge(
+        self, connection: Connection, tenant_id: str, request_id: str
+    ) -> Operation:
+        """Begin a purge, or have the one that has begun go on; the tenant's lock is held."""
+        begun = await operations.newest(connection, tenant_id, _PURGE)
+        tenant = await tenants.find(connection, tenant_id)
+        if begun is not None and _is_of(tenant, begun):
+            return await operations.reopen(connection, begun.operation_id) or begun
+        if tenant is None:
+            raise TenantNotFound(tenant_id)
+        if tenant.state is not TenantState.DELETED:
+            raise TenantNotDeleted(tenant_id, tenant.state)
+        operation = await self._begun.begin(connection, _PURGE, tenant_id, request_id, {})
+        await tenants.set_state(connection, tenant_id, TenantState.PURGING)
+        details = {"operation_id": operation.operation_id}
+        await audit.append(connection, "tenant.purge", "tenant", tenant_id, details)
         return operation
 
     @asynccontextmanager
@@ -123,6 +140,13 @@ class TenantDeletion:
             async with self._management.connection() as connection:
                 running = await operations.find_running(connection, tenant_id)
             raise TenantBusy(tenant_id, running.operation_id if running else "") from None
+
+
+def _is_of(tenant: Tenant | None, purge: Operation) -> bool:
+    """Return whether a purge is that of this tenant, not of an earlier one of the same id."""
+    if tenant is None:
+        return True
+    return tenant.state is TenantState.PURGING and purge.state is not OperationState.DONE
 
 
 async def _find(connection: Connection, tenant_id: str) -> Tenant:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from servicekit.call import acting_as
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
 from servicekit.retries import RetryLog
+from tenant.errors import TenantBusy, TenantNotFound
+from tenant.errors.deletion import TenantNotDeleted
 from tenant.store import tenants
 
 if TYPE_CHECKING:
@@ -67,4 +70,5 @@ class PurgeSchedule:
         for tenant in due:
             # The same in every process and after every crash; names of databases never come again.
             request_id = f"purge/{tenant.database.name}/{tenant.generation}"
-            await self._deletion.purge(tenant.tenant_id, request_id)
+            with suppress(TenantBusy, TenantNotDeleted, TenantNotFound):  # looked at again soon
+                await self._deletion.purge(tenant.tenant_id, request_id)

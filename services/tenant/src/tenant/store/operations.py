@@ -75,6 +75,21 @@ async def find_running(connection: Connection, tenant_id: str) -> Operation | No
     )
 
 
+async def newest(connection: Connection, tenant_id: str, kind: OperationKind) -> Operation | None:
+    """Return the last operation of a kind that was begun for a tenant."""
+    return await _one(
+        connection,
+        f"""
+        SELECT {COLUMNS} FROM operations
+         WHERE tenant_id = $1 AND kind = $2
+         ORDER BY created_at DESC, id DESC
+         LIMIT 1
+        """,
+        tenant_id,
+        kind.value,
+    )
+
+
 async def page(
     connection: Connection,
     covered: Collection[str] | None,
