@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.moves import Advanced, StepAttempt
 from runs.domain.runs import RunStatus
+from runs.store.steps import EndedSteps
 from runs.worker.activities.journal import Journal
 from runs.worker.process import main
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from runs.domain.activities import RunRef, StepRef
     from runs.domain.moves import Moves
-    from runs.domain.runs import OutputFile
 
 _numbers = count(-1, -1)
 _advance = Journal.advance
@@ -37,13 +37,11 @@ async def _record_nothing(self: Journal, run: RunRef, moves: Moves) -> Advanced:
     )
 
 
-async def _find_nothing(
-    self: Journal, run: RunRef, refs: Sequence[StepRef]
-) -> dict[StepRef, OutputFile | None]:
-    return {}
+async def _find_nothing(self: Journal, run: RunRef, refs: Sequence[StepRef]) -> EndedSteps:
+    return EndedSteps({}, {})
 
 
 if __name__ == "__main__":
     Journal.advance = _record_nothing
-    Journal.done = _find_nothing
+    Journal.ended = _find_nothing
     main()

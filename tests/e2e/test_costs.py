@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 AT_ONCE = 50
 """How many elements of a map are done at once."""
 ELEMENTS = 150
+MORE_THAN_ALLOWED = 20
+"""How many more elements than allowed may fail before no further one begins."""
+LLM = {"model": {"modelId": "claude-sonnet-5-5"}, "maxOutputTokens": 50}
 SPEC = {
     "steps": [
         {
             "step": "write",
             "map": {"step": "input"},
-            "llm": {
-                "model": {"modelId": "claude-sonnet-5-5"},
-                "maxOutputTokens": 50,
-                "bindings": [{"variable": "title", "element": {}}],
-            },
+            "llm": LLM | {"bindings": [{"variable": "title", "element": {}}]},
         }
     ]
 }
@@ -47,7 +46,14 @@ async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
     stack.stub.script(refused, {"kind": "status", "status": 400, "delay_ms": 700}, times=1)
     stack.stub.script(slow, {"kind": "delay", "delay_ms": 2_500}, times=1)
-    run_id = await create_run(client, tenant_id, "titles", [refused, slow, "quick"])
+    side_by_side = [
+        {"step": name, "llm": LLM | {"bindings": [{"variable": "title", "text": title}]}}
+        for name, title in (("one", refused), ("two", slow), ("three", "quick"))
+    ]
+    for step in side_by_side:
+        await create_prompt(client, tenant_id, str(step["step"]), "Write about {{title}}.")
+    await create_pipeline(client, tenant_id, "branches", {"steps": side_by_side})
+    run_id = await create_run(client, tenant_id, "branches", None)
 
     ended = await finish(client, tenant_id, run_id)
     assert ended.state == run_pb2.RUN_STATE_FAILED
@@ -79,21 +85,21 @@ async def test_calls_in_flight_when_a_run_is_cancelled_are_in_its_totals_once_th
     check_totals(run, calls)
 
 
-async def test_nothing_behind_a_full_row_is_asked_for_once_an_element_has_failed(
+async def test_nothing_behind_a_full_row_is_asked_for_once_many_elements_have_failed(
     stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
-    stack.stub.script(refused, {"kind": "status", "status": 400}, times=1)
-    stack.stub.script(slow, {"kind": "delay", "delay_ms": 1_500}, times=ELEMENTS)
-    titles = [f"{slow} {number}" for number in range(ELEMENTS)]
-    titles[9] = refused
+    stack.stub.script(refused, {"kind": "status", "status": 400}, times=ELEMENTS)
+    rule = stack.stub.script(slow, {"kind": "hold"}, times=ELEMENTS)
+    titles = [f"{refused if number < 25 else slow} {number}" for number in range(ELEMENTS)]
     run_id = await create_run(client, tenant_id, "titles", titles)
     ended = await finish(client, tenant_id, run_id)
+    stack.stub.release(rule)
 
     assert (ended.state, ended.error.reason) == (run_pb2.RUN_STATE_FAILED, "PROVIDER_REFUSED")
     run, calls = await ended_calls(client, tenant_id, run_id)
-    assert len(calls) <= AT_ONCE
+    assert MORE_THAN_ALLOWED < len(calls) <= MORE_THAN_ALLOWED + AT_ONCE
     assert [len(call.attempts) for call in calls] == [1] * len(calls)
     check_totals(run, calls)
 

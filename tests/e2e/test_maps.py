@@ -27,7 +27,11 @@ MOST = 5_000
 
 def function(step: str, name: str, *needs: str, **more: object) -> dict[str, object]:
     arguments = more.pop("arguments", {})
-    kind = {"function": name, "arguments": arguments, "short": name in ("constant", "collect")}
+    kind = {
+        "function": name,
+        "arguments": arguments,
+        "short": name in ("constant", "collect", "element"),
+    }
     return {"step": step, "needs": list(needs), "function": kind, **more}
 
 
@@ -60,7 +64,6 @@ async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
     numbers = list(range(count))
     collected = stack.file(f"storage/{tenant_id}/{run_id}/all/output.json").read_bytes()
     assert json.loads(collected) == {
-        "input": None,
         "list": numbers,
         "once": [2 * number for number in numbers],
         "twice": [4 * number for number in numbers],

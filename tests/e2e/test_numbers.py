@@ -91,9 +91,7 @@ def test_numbers_keep_their_digits_from_the_input_to_the_last_step(
     assert cat("fixed") == OBJECT
     assert json.loads(cat("ask"))["id"] == int(NUMBERS["id"])
     fixed, given_output, asked = cat("fixed"), cat("given"), cat("ask")
-    assert cat("last") == (
-        f'{{"ask":{asked},"fixed":{fixed},"given":{given_output},"input":{whole}}}'
-    )
+    assert cat("last") == f'{{"ask":{asked},"fixed":{fixed},"given":{given_output}}}'
 
     assert run["configJson"] == OBJECT
     shown = shell.run("run", "get", run["runId"]).out
@@ -111,7 +109,7 @@ async def test_a_value_copied_out_of_another_runs_file_keeps_its_digits(
     stack: LocalStack, client: Client
 ) -> None:
     tenant_id = await create_tenant(client, "digits")
-    collect = {"step": "collect", "function": {"function": "collect"}}
+    collect = {"step": "collect", "needs": ["input"], "function": {"function": "collect"}}
     await create_pipeline(client, tenant_id, "collect", {"steps": [collect]})
     request = run_service_pb2.CreateRunRequest(
         tenant_id=tenant_id, request_id="1", pipeline="collect", inline_json=f"[0,{SPACIOUS}]"

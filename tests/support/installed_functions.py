@@ -83,6 +83,12 @@ async def double(context):
     return 2 * await context.read(context.element)
 
 
+async def total(context):
+    """Return the sum of what the step `of` has left."""
+    files = context.outputs.get(context.arguments["of"], ())
+    return sum([await context.read(file) for file in files])
+
+
 async def number(context):
     return {"score": float(context.arguments["value"]), "ok": 1}
 
@@ -130,7 +136,7 @@ def note(context, word):
 '''
 
 _FUNCTIONS = (
-    *("explode", "flaky", "endless", "double", "number", "numbers"),
+    *("explode", "flaky", "endless", "double", "total", "number", "numbers"),
     *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted"),
 )
 

@@ -113,6 +113,16 @@ class RunsWorker:
         environment.info = replace(environment.info, heartbeat_details=heartbeat_details)
         return await environment.run(self.activities.walks.walk, replace(whole, **more))
 
+    async def open_maps(self, *steps: str) -> Walked:
+        """Begin mapped steps of one chain."""
+        walk = Walk("acme", self.work.run_id, 1, list(steps))
+        return await ActivityEnvironment().run(self.activities.walks.open_maps, walk)
+
+    async def close_maps(self, *steps: str, completes_run: bool = True) -> Walked:
+        """End mapped steps of one chain, by default the only one of the run."""
+        walk = Walk("acme", self.work.run_id, 1, list(steps), completes_run=completes_run)
+        return await ActivityEnvironment().run(self.activities.walks.close_maps, walk)
+
     async def _copy(self, context: StepContext) -> JsonValue:
         self.context = context
         return await self.does()

@@ -91,7 +91,8 @@ async def test_a_chain_ends_one_step_and_begins_the_next_at_once(
         "6 two completed",
         "7 completed",
     ]
-    assert await service.journal.done(ref.run, [one, two, ref]) == {
+    ended = await service.journal.ended(ref.run, [one, two, ref])
+    assert ended.done == {
         one: INPUT_FILE,
         two: INPUT_FILE,
     }

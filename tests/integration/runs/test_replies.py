@@ -28,6 +28,7 @@ from nagaya.llm_gateway.v1 import (
 from runs.domain.activities import StepRef
 from runs.domain.failures import StepFailed
 from runs.domain.generation import GenerationRequest
+from runs.domain.pipelines import LlmStep, Retry, StepSpec
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.worker.activities.replies import ReplyCommitter
@@ -160,11 +161,14 @@ class Step:
     gateway: Gateway
     files: Files
     metrics: dict[str, str] = field(default_factory=dict[str, str])
+    values: dict[str, str] = field(default_factory=dict[str, str])
 
     async def run(self) -> OutputFile:
         ref = StepRef("acme", RUN, 1, "ask")
         request = GenerationRequest(ref, ("Write.",), None, None, 0, None, False, False)  # noqa: FBT003
-        return await self.replies.commit(ref, await self.peer.generate(request), self.metrics)
+        kind = LlmStep(0, (), None, None, 0, redo_unknown=False)
+        spec = StepSpec("ask", (), kind, None, "", 60, Retry(1, 1), self.metrics, self.values)
+        return await self.replies.commit(ref, spec, await self.peer.generate(request))
 
 
 @pytest.fixture
@@ -194,6 +198,25 @@ async def test_a_reply_leaves_one_file_which_holds_its_content(step: Step) -> No
     assert output.output_path == OUTPUT
     assert output.numbers == {"input_tokens": 3, "output_tokens": 5, "score": 7.5}
     assert (step.files.by, step.gateway.streamed) == (["put"], 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "values", "expected"),
+    [
+        ("invoice", {"kind": ""}, {"kind": "invoice"}),
+        (
+            {"kind": "請求書", "ok": False},
+            {"k": "/kind", "ok": "/ok"},
+            {"k": "請求書", "ok": False},
+        ),
+    ],
+)
+async def test_the_values_of_a_reply_are_kept_with_the_output(
+    step: Step, content: object, values: dict[str, str], expected: dict[str, object]
+) -> None:
+    step.gateway.reply, step.values = reply_of(content), values
+
+    assert (await step.run()).values == expected
 
 
 async def test_a_reply_that_is_too_long_for_a_message_is_streamed_and_uploaded(step: Step) -> None:

@@ -90,8 +90,39 @@ def test_a_pattern_that_could_be_matched_in_countless_ways_is_matched_at_once() 
     assert evaluate_condition(digits, {"review": {"score": 5_555_555_555_555_555_551}}) is False
 
 
-def test_a_condition_can_ask_whether_a_step_was_skipped() -> None:
-    assert evaluate_condition("has(b.score) && b.score > 0", {"b": {}}) is False
+@pytest.mark.parametrize(
+    ("expression", "true"),
+    [
+        ("has(b.score) && b.score > 0", False),
+        ("skipped(b)", True),
+        ("skipped(a)", False),
+        ("!skipped(a) && skipped(b) && a.score == 7", True),
+        ("skipped(skipped)", False),
+        ("skipped.score == 3 && skipped(b)", True),
+    ],
+)
+def test_a_condition_can_ask_whether_a_step_was_skipped(expression: str, *, true: bool) -> None:
+    facts = {"a": {"score": 7}, "b": None, "skipped": {"score": 3}}
+
+    assert evaluate_condition(expression, facts) is true
+
+
+@pytest.mark.parametrize(
+    ("expression", "true"),
+    [
+        ("classify.kind == 'invoice'", True),
+        ("classify.kind in ['letter', 'memo']", False),
+        ("classify.kind.startsWith('inv') && classify.urgent", True),
+        ("!classify.urgent || classify.pages > 2", True),
+        ("classify.kind == '請求書'", False),
+        ("classify.urgent == true", True),
+        ("classify.pages == '3'", False),
+    ],
+)
+def test_a_condition_compares_texts_and_booleans(expression: str, *, true: bool) -> None:
+    facts = {"classify": {"kind": "invoice", "urgent": True, "pages": 3}}
+
+    assert evaluate_condition(expression, facts) is true
 
 
 @pytest.mark.parametrize("expression", ["review.score", "1 + 1", "review.gone < 8", "other.x > 1"])

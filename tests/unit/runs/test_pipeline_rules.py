@@ -273,18 +273,3 @@ def test_200_steps_in_a_chain_fit_into_a_plan() -> None:
     steps += [function(f"step-{n:03}", f"step-{n - 1:03}") for n in range(1, 200)]
 
     assert draft(*steps).plan_size_bytes < 6_144
-
-
-def test_a_map_over_a_map_takes_no_pointer() -> None:
-    over = {"map": {"step": "input"}}
-    found = faults(
-        {**function("once", "input"), **over},
-        {**function("twice", "once"), "map": {"step": "once"}},
-        {**function("items", "once"), "map": {"step": "once", "json_pointer": "/items"}},
-    )
-
-    fault = (
-        "once is mapped itself: without a pointer, the step is done for the output of each of its "
-        "elements"
-    )
-    assert found == [("spec.steps[2].map.json_pointer", fault)]

@@ -83,6 +83,7 @@ class MessageReader:
                 yield field, value
 
     def _fill_field(self, field: FieldDescriptor, node: Node, message: Message, path: str) -> None:
+        field, node = _share(field, message, node)
         group = field.containing_oneof
         before = message.WhichOneof(group.name) if group is not None else None
         if before is not None:
@@ -151,6 +152,16 @@ class MessageReader:
 
     def _fault(self, node: Node, path: str, message: str, hint: str = "") -> None:
         self.faults.append(Fault(line_of(node), path, message, hint))
+
+
+def _share(field: FieldDescriptor, message: Message, node: Node) -> tuple[FieldDescriptor, Node]:
+    """Return what a node such as `1%` fills: the field of percents beside one of numbers."""
+    fields = cast("dict[str, FieldDescriptor]", message.DESCRIPTOR.fields_by_name)
+    percent = fields.get(f"{field.name}_percent")
+    if percent is None or not isinstance(node, yaml.ScalarNode) or not node.value.endswith("%"):
+        return field, node
+    number = node.value[:-1].rstrip()
+    return percent, yaml.ScalarNode(f"{_TAG}float", number, node.start_mark, node.end_mark)
 
 
 def _is_own_message(field: FieldDescriptor) -> bool:

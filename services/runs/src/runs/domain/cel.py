@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cel import compile, evaluate
+    from cel import Context, compile, evaluate
 else:
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
@@ -17,6 +17,6 @@ else:
     _spec = PathFinder.find_spec("cel.cel", PathFinder.find_spec("cel").submodule_search_locations)
     _engine = module_from_spec(_spec)
     _spec.loader.exec_module(_engine)
-    compile, evaluate = _engine.compile, _engine.evaluate
+    Context, compile, evaluate = _engine.Context, _engine.compile, _engine.evaluate
 
-__all__ = ["compile", "evaluate"]
+__all__ = ["Context", "compile", "evaluate"]

@@ -20,6 +20,9 @@ BYTES_AT_ONCE = MAX_FILE_BYTES
 MAP_LIMIT = 5_000
 """The most elements that a step is mapped over: what names their outputs is one file."""
 
+VALUE_CHARACTERS = 256
+"""The most characters of a value, which conditions compare."""
+
 CONTENT = "/content"
 """Where in a model's stored reply the content is, as a JSON pointer."""
 

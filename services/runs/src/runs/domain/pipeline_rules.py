@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 
 from outputschema.rule import SchemaUnusable, check_schema
 from runs.domain.conditions import condition_fault
+from runs.domain.map_rules import (
+    element_condition_faults,
+    element_output_faults,
+    function_element_faults,
+    manifest_faults,
+)
 from runs.domain.pipelines import (
     INPUT,
     Binding,
     Element,
     ElementOutput,
+    FirstElementOutput,
+    FirstOutput,
     FunctionStep,
     LlmStep,
-    MapSpec,
+    Manifest,
     Output,
     PipelineSpec,
     StepSpec,
@@ -115,13 +123,7 @@ def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> It
         yield Violation(f"{at}.step", "`input` is the name of what a run is given; use another")
     if step.map is not None:
         yield from _reference(f"{at}.map", step.map.step, step.map.json_pointer, step)
-        over = by_name.get(step.map.step)
-        if step.map.json_pointer and over is not None and over.map is not None:
-            fault = (
-                f"{over.step} is mapped itself: without a pointer, the step is done for the output "
-                f"of each of its elements"
-            )
-            yield Violation(f"{at}.map.json_pointer", fault)
+        yield from element_condition_faults(at, step)
     if step.when:
         fault = condition_fault(step.when, (*step.needs, INPUT))
         if fault is not None:
@@ -131,6 +133,7 @@ def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> It
     else:
         yield from _function_faults(f"{at}.function", step, step.kind, by_name)
     yield from _metric_faults(at, step)
+    yield from _value_faults(at, step)
 
 
 def _llm_faults(
@@ -155,16 +158,12 @@ def _function_faults(
 ) -> Iterator[Violation]:
     for number, source in enumerate(function.element_outputs):
         place = f"{at}.element_outputs[{number}]"
-        other = by_name.get(source)
-        if step.map is None:
-            yield Violation(place, "the step has no `map`: leave this out, it gets whole outputs")
-        elif source not in step.needs:
-            yield Violation(place, f"{source} is not needed; add it to the step's `needs`")
-        elif other is not None and (
-            other.map is None or step.map not in (other.map, MapSpec(source, ""))
-        ):
-            fault = f"{source} is not mapped over the same list: all get its output; leave this out"
-            yield Violation(place, fault)
+        yield from function_element_faults(place, source, step, by_name)
+    for number, source in enumerate(function.manifests):
+        yield from manifest_faults(f"{at}.manifests[{number}]", source, step, by_name)
+        if source in function.element_outputs:
+            fault = f"{source} is among the element_outputs, too; leave it out of one of them"
+            yield Violation(f"{at}.manifests[{number}]", fault)
 
 
 def _binding_faults(
@@ -175,24 +174,25 @@ def _binding_faults(
             yield from _reference(f"{at}.output", source, pointer, step)
         case ElementOutput(source, pointer):
             yield from _reference(f"{at}.element_output", source, pointer, step)
-            yield from _same_list(f"{at}.element_output", source, step, by_name)
+            yield from element_output_faults(f"{at}.element_output", source, step, by_name)
+        case FirstOutput(outputs):
+            for number, each in enumerate(outputs):
+                place = f"{at}.first_output.outputs[{number}]"
+                yield from _reference(place, each.step, each.json_pointer, step)
+        case FirstElementOutput(outputs):
+            for number, each in enumerate(outputs):
+                place = f"{at}.first_element_output.outputs[{number}]"
+                yield from _reference(place, each.step, each.json_pointer, step)
+                yield from element_output_faults(place, each.step, step, by_name)
+        case Manifest(source, pointer):
+            yield from manifest_faults(f"{at}.manifest.step", source, step, by_name)
+            yield from _pointer_faults(f"{at}.manifest", pointer)
         case Element(pointer):
             if step.map is None:
                 yield Violation(f"{at}.element", "the step has no `map`, so it has no element")
             yield from _pointer_faults(f"{at}.element", pointer)
         case _:
             pass
-
-
-def _same_list(
-    at: str, source: str, step: StepSpec, by_name: Mapping[str, StepSpec]
-) -> Iterator[Violation]:
-    other = by_name.get(source)
-    if step.map is None:
-        yield Violation(at, "the step has no `map`; bind `output` instead")
-    elif source in step.needs and other is not None and other.map != step.map:
-        fault = f"{source} is not mapped over the same list; bind `output` instead"
-        yield Violation(f"{at}.step", fault)
 
 
 def _reference(at: str, source: str, pointer: str, step: StepSpec) -> Iterator[Violation]:
@@ -214,6 +214,20 @@ def _metric_faults(at: str, step: StepSpec) -> Iterator[Violation]:
             yield Violation(place, f"{name} is counted without being asked; use another name")
         if text:
             yield Violation(place, "the output is text; give the step an `output_schema`")
+        elif not _POINTER.fullmatch(pointer):
+            yield Violation(place, "it is no JSON pointer: write `~` as `~0`")
+
+
+def _value_faults(at: str, step: StepSpec) -> Iterator[Violation]:
+    text = isinstance(step.kind, LlmStep) and step.kind.output_schema is None
+    for name, pointer in sorted(step.values.items()):
+        place = f'{at}.values["{name}"]'
+        if name in COUNTED or name in step.metrics:
+            why = "is counted without being asked" if name in COUNTED else "is a metric already"
+            yield Violation(place, f"{name} {why}; use another name")
+        if text and pointer:
+            fault = "the output is text: leave the pointer empty, or give an `output_schema`"
+            yield Violation(place, fault)
         elif not _POINTER.fullmatch(pointer):
             yield Violation(place, "it is no JSON pointer: write `~` as `~0`")
 

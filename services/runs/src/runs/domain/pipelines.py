@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runs.domain.prompts import PromptRequirement
@@ -42,13 +43,38 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class ElementOutput:
-    """The same element's output of another step that is mapped over the same list."""
+    """What belongs to the step's own element of another mapped step's outputs: of one over the same
+    list the same element's, of one over the outer list that of the outer element, and of one over
+    lists inside of the element those of all of its elements.
+    """
 
     step: str
     json_pointer: str = ""
 
 
-BoundValue = Text | Output | Element | ElementOutput
+@dataclass(frozen=True, slots=True)
+class FirstOutput:
+    """The output of the first of some steps that was not skipped."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstElementOutput:
+    """The same of the outputs that belong to the step's own element."""
+
+    outputs: tuple[ElementOutput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What names the outputs of a mapped step and the elements that failed."""
+
+    step: str
+    json_pointer: str = ""
+
+
+BoundValue = Text | Output | Element | ElementOutput | FirstOutput | FirstElementOutput | Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +109,21 @@ class FunctionStep:
     arguments: JsonMapping
     short: bool
     element_outputs: tuple[str, ...] = ()
-    """Mapped steps of which the function gets the same element's output only."""
+    """Mapped steps of which the function gets what belongs to its own element only."""
+    manifests: tuple[str, ...] = ()
+    """Mapped steps of which the function gets the manifest in the place of the outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedFailures:
+    """How many elements of a map may fail: so many, or so many of a hundred, rounded down."""
+
+    count: int = 0
+    percent: float = 0.0
+
+    def of(self, elements: int) -> int:
+        """Return how many of so many elements may fail."""
+        return max(self.count, math.floor(elements * self.percent / 100 + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +132,11 @@ class MapSpec:
 
     step: str
     json_pointer: str
+    """Where the list is in the step's output; of a mapped step, where one is in each of its
+    elements' outputs, or empty where these outputs are the elements."""
+    when: str = ""
+    """A condition in CEL for each element; empty when none is skipped."""
+    allowed: AllowedFailures = AllowedFailures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +161,8 @@ class StepSpec:
     retry: Retry
     metrics: Mapping[str, str]
     """JSON pointers to numbers in the output, by the metric's name."""
-
-
-def element_needs(step: StepSpec, steps: Mapping[str, StepSpec]) -> frozenset[str]:
-    """Return the steps of which a mapped step uses nothing but the same element's output.
-
-    They are mapped over the same list, or the step is mapped over their outputs. `steps` holds at
-    least those that the step needs.
-    """
-    if step.map is None or step.when:
-        return frozenset()
-    found: set[str] = set()
-    for name in step.needs:
-        other = steps.get(name)
-        if other is None or other.map is None or _uses_all(step.kind, name):
-            continue
-        if step.map in (other.map, MapSpec(name, "")):
-            found.add(name)
-    return frozenset(found)
-
-
-def _uses_all(kind: LlmStep | FunctionStep, needed: str) -> bool:
-    """Return whether a step may use the outputs of all elements of a mapped step."""
-    if isinstance(kind, FunctionStep):
-        return needed not in kind.element_outputs
-    outputs = (each.value for each in kind.bindings if isinstance(each.value, Output))
-    return any(output.step == needed for output in outputs)
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
+    """JSON pointers to short texts and booleans in the output, by the value's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +177,9 @@ class PipelineSpec:
             if step.step == name:
                 return step
         raise KeyError(name)
+
+    def by_name(self) -> dict[str, StepSpec]:
+        return {step.step: step for step in self.steps}
 
     def prompts(self) -> tuple[PromptRequirement, ...]:
         """Return what each llm step asks of its prompt."""

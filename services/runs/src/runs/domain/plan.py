@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonvalues import canonical
-from runs.domain.pipelines import INPUT, FunctionStep, element_needs
+from runs.domain.element_uses import element_needs
+from runs.domain.pipelines import INPUT, FunctionStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

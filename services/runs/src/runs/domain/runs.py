@@ -48,11 +48,18 @@ class OutputFile:
     metrics: Mapping[str, int]
     fractional_metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     """Those that are no whole numbers of 64 bits, as they are; `metrics` has them rounded."""
+    values: Mapping[str, str | bool] = field(default_factory=dict[str, "str | bool"])
+    """Texts of at most 256 characters and booleans in it, for conditions."""
 
     @property
     def numbers(self) -> dict[str, float]:
         """Return all metrics as they are."""
         return {**self.metrics, **self.fractional_metrics}
+
+    @property
+    def facts(self) -> dict[str, float | str | bool]:
+        """Return all metrics and values, for conditions."""
+        return {**self.numbers, **self.values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,10 @@ class Failure:
     message: str
     step: str = ""
     error_path: str = ""
+
+
+INTERRUPTED = Failure("INTERRUPTED", "the run ended before the step did")
+"""Of steps that their run left unfinished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def step_events(changed: str) -> str:
         INSERT INTO run_events (run_id, seq, kind, payload, created_at)
         SELECT numbered.id,
                numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY {changed}.id),
-               'step', jsonb_strip_nulls(to_jsonb({changed})), clock_timestamp()
+               'step', jsonb_strip_nulls(to_jsonb({changed}) - 'list_sizes'), clock_timestamp()
           FROM numbered, {changed}
     )
     """

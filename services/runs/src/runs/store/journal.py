@@ -254,7 +254,8 @@ event AS (
       FROM run, moved WHERE begins
     UNION ALL
     SELECT run.id, last_seq + begins::int + row_number() OVER (ORDER BY changed.kind, changed.id),
-           'step', jsonb_strip_nulls(to_jsonb(changed) - 'kind'), clock_timestamp()
+           'step', jsonb_strip_nulls(to_jsonb(changed) - '{{kind,list_sizes}}'::text[]),
+           clock_timestamp()
       FROM run, moved, changed
     UNION ALL
     SELECT id, last_seq, 'run', {run_payload("to_jsonb(updated)")}, clock_timestamp()

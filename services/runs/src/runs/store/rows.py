@@ -116,12 +116,18 @@ def _input_file(row: Row) -> OutputFile | None:
 
 
 def _output(row: Row) -> OutputFile:
-    columns = ("output_path", "output_digest", "summary", "metrics", "fractional_metrics")
+    columns = ("output_path", "output_digest", "summary", "metrics", "fractional_metrics", "values")
     return _file(row, *columns)
 
 
 def _file(
-    row: Row, path: str, digest: str, summary: str, metrics: str, fractional: str = ""
+    row: Row,
+    path: str,
+    digest: str,
+    summary: str,
+    metrics: str,
+    fractional: str = "",
+    values: str = "",
 ) -> OutputFile:
     return OutputFile(
         output_path=row[path],
@@ -129,6 +135,7 @@ def _file(
         summary=row.get(summary) or "",
         metrics=document(row.get(metrics)) or {},
         fractional_metrics=(document(row.get(fractional)) or {}) if fractional else {},
+        values=(document(row.get(values)) or {}) if values else {},
     )
 
 

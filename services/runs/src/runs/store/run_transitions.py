@@ -107,7 +107,7 @@ async def _close_steps(connection: Connection, run_id: str, epoch: int, status: 
         INSERT INTO run_events (run_id, seq, kind, payload, created_at)
         SELECT run_id,
                numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY closed.id),
-               'step', jsonb_strip_nulls(to_jsonb(closed)), clock_timestamp()
+               'step', jsonb_strip_nulls(to_jsonb(closed) - 'list_sizes'), clock_timestamp()
           FROM closed, numbered
         """,
         UUID(run_id),

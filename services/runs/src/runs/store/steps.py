@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dataplane import paging
 from runs.domain.activities import StepRef
 from runs.domain.moves import StepAttempt
+from runs.domain.runs import INTERRUPTED
+from runs.domain.steps import StepStatus
 from runs.store import rows, runs
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 _COLUMNS = """
     id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
     cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest, summary, metrics,
-    fractional_metrics, error, started_at, completed_at
+    fractional_metrics, values, error, started_at, completed_at
 """
 
 
@@ -63,51 +66,129 @@ async def done(connection: Connection, run_id: str, steps: Sequence[str]) -> dic
     return {row["step"]: rows.run_step(row) for row in found}
 
 
-async def outputs(
-    connection: Connection, run: RunRef, refs: Sequence[StepRef]
-) -> dict[StepRef, OutputFile | None]:
-    """Return the outputs of those of some steps of a run that are done; None if it was skipped."""
+@dataclass(frozen=True, slots=True)
+class EndedSteps:
+    """Those of some steps that have come to an end."""
+
+    done: dict[StepRef, OutputFile | None]
+    """Their outputs; None of one that was skipped."""
+    failed: dict[StepRef, Failure]
+    """Those whose attempts are used up."""
+
+
+async def ended(connection: Connection, run: RunRef, refs: Sequence[StepRef]) -> EndedSteps:
+    """Return those of some steps of a run that have ended."""
     found = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM unnest($2::text[], $3::int[], $4::int[]) AS asked (step, item, visit)
           JOIN steps USING (step, item, visit)
-         WHERE run_id = $1 AND status IN ('completed', 'skipped')
+         WHERE run_id = $1 AND status IN ('completed', 'skipped', 'failed')
         """,
         UUID(run.run_id),
         [ref.step for ref in refs],
         [ref.item for ref in refs],
         [ref.visit for ref in refs],
     )
-    return {
-        StepRef(
-            run.tenant_id, run.run_id, run.epoch, row["step"], row["item"], row["visit"]
-        ): rows.run_step(row).output
-        for row in found
-    }
+    result = EndedSteps({}, {})
+    for row in found:
+        step = rows.run_step(row)
+        ref = StepRef(run.tenant_id, run.run_id, run.epoch, step.step, step.item, step.visit)
+        if step.status is StepStatus.FAILED:
+            result.failed[ref] = step.error or INTERRUPTED
+        else:
+            result.done[ref] = step.output
+    return result
 
 
-async def items(connection: Connection, run_id: str, step: str) -> tuple[OutputFile, ...]:
-    """Return the outputs of a mapped step's items, in their order."""
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """What has become of the elements of a mapped step, by number."""
+
+    outputs: dict[int, OutputFile]
+    failed: dict[int, Failure]
+    skipped: list[int]
+
+    @property
+    def count(self) -> int:
+        return len(self.outputs) + len(self.failed) + len(self.skipped)
+
+
+async def elements(connection: Connection, run_id: str, step: str) -> Elements:
+    """Return what has become of the elements of a mapped step, in their order."""
     found = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM steps
-         WHERE run_id = $1 AND step = $2 AND item > 0 AND status = 'completed'
+         WHERE run_id = $1 AND step = $2 AND item > 0
+           AND status IN ('completed', 'skipped', 'failed')
          ORDER BY item
         """,
         UUID(run_id),
         step,
     )
-    steps = map(rows.run_step, found)
-    return tuple(step.output for step in steps if step.output is not None)
+    result = Elements({}, {}, [])
+    for row in found:
+        each = rows.run_step(row)
+        if each.status is StepStatus.FAILED:
+            result.failed[each.item] = each.error or INTERRUPTED
+        elif each.output is None:
+            result.skipped.append(each.item)
+        else:
+            result.outputs[each.item] = each.output
+    return result
+
+
+async def failed_elements(connection: Connection, ref: StepRef) -> dict[int, Failure]:
+    """Return why elements of a mapped step have failed, by number."""
+    found = await connection.fetch(
+        """
+        SELECT item, error FROM steps
+         WHERE run_id = $1 AND step = $2 AND item > 0 AND visit = $3 AND status = 'failed'
+         ORDER BY item
+        """,
+        UUID(ref.run_id),
+        ref.step,
+        ref.visit,
+    )
+    return {row["item"]: rows.failure(row) or INTERRUPTED for row in found}
+
+
+async def list_sizes(connection: Connection, run_id: str, step: str) -> list[int]:
+    """Return how long the lists are that a mapped step which has begun goes through."""
+    found = await connection.fetchval(
+        "SELECT list_sizes FROM steps WHERE run_id = $1 AND step = $2 AND item = 0 AND visit = 1",
+        UUID(run_id),
+        step,
+    )
+    return found or []
+
+
+async def set_list_sizes(
+    connection: Connection, run: RunRef, names: Sequence[str], sizes: Sequence[int]
+) -> None:
+    """Note how long the lists are that mapped steps which have begun go through."""
+    await connection.execute(
+        """
+        UPDATE steps SET list_sizes = $4
+         WHERE run_id = $1 AND epoch = $2 AND step = ANY($3) AND item = 0 AND visit = 1
+           AND status = 'running'
+        """,
+        UUID(run.run_id),
+        run.epoch,
+        list(names),
+        list(sizes),
+    )
 
 
 async def find_failure(connection: Connection, run: RunRef) -> Failure | None:
-    """Return the error of the run's first failed step or item."""
+    """Return the error of the run's first failed step, or else element.
+
+    A mapped step fails after its elements, and its error tells of them.
+    """
     row = await connection.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM steps
-         WHERE run_id = $1 AND epoch = $2 AND status = 'failed'
-         ORDER BY completed_at, id
+         WHERE run_id = $1 AND epoch = $2 AND status = 'failed' AND error IS NOT NULL
+         ORDER BY item > 0, completed_at, id
          LIMIT 1
         """,
         UUID(run.run_id),

@@ -10,12 +10,16 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from nagaya.llm_gateway.v1 import generation_pb2
 from nagaya.runs.v1 import pipeline_pb2 as pb
 from runs.domain.pipelines import (
+    AllowedFailures,
     Binding,
     BoundValue,
     Element,
     ElementOutput,
+    FirstElementOutput,
+    FirstOutput,
     FunctionStep,
     LlmStep,
+    Manifest,
     MapSpec,
     Output,
     PipelineSpec,
@@ -30,6 +34,8 @@ from servicekit.errors import RequestInvalid, Violation
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jsonvalues import JsonMapping
     from runs.domain.pipelines import PipelineVersion
 
@@ -87,6 +93,7 @@ def _step(at: str, message: pb.StepSpec) -> StepSpec:
             backoff_ms=_milliseconds(message.retry.backoff) or BACKOFF_MS,
         ),
         metrics=dict(message.metrics),
+        values=dict(message.values),
     )
 
 
@@ -111,11 +118,18 @@ def _schema(at: str, message: pb.LlmStep) -> JsonMapping | None:
 
 def _function(at: str, message: pb.FunctionStep) -> FunctionStep:
     arguments = given_object(message.arguments_json, message.arguments, f"{at}.arguments_json")
-    return FunctionStep(message.function, arguments, message.short, tuple(message.element_outputs))
+    return FunctionStep(
+        message.function,
+        arguments,
+        message.short,
+        tuple(message.element_outputs),
+        tuple(message.manifests),
+    )
 
 
 def _map(message: pb.MapSpec) -> MapSpec:
-    return MapSpec(message.step, message.json_pointer)
+    allowed = AllowedFailures(message.allow_failed, message.allow_failed_percent)
+    return MapSpec(message.step, message.json_pointer, message.when, allowed)
 
 
 def _value(message: pb.Binding) -> BoundValue:
@@ -126,6 +140,16 @@ def _value(message: pb.Binding) -> BoundValue:
             return Element(message.element.json_pointer)
         case "element_output":
             return ElementOutput(message.element_output.step, message.element_output.json_pointer)
+        case "first_output":
+            outputs = message.first_output.outputs
+            return FirstOutput(tuple(Output(each.step, each.json_pointer) for each in outputs))
+        case "first_element_output":
+            outputs = message.first_element_output.outputs
+            return FirstElementOutput(
+                tuple(ElementOutput(each.step, each.json_pointer) for each in outputs)
+            )
+        case "manifest":
+            return Manifest(message.manifest.step, message.manifest.json_pointer)
         case _:
             return Text(message.text)
 
@@ -149,13 +173,23 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
             backoff=_duration(step.retry.backoff_ms),
         ),
         metrics=step.metrics,
+        values=step.values,
     )
     if isinstance(step.kind, LlmStep):
         message.llm.CopyFrom(_llm_message(step.kind))
     else:
         message.function.CopyFrom(_function_message(step.kind))
     if step.map is not None:
-        message.map.CopyFrom(pb.MapSpec(step=step.map.step, json_pointer=step.map.json_pointer))
+        message.map.CopyFrom(_map_message(step.map))
+    return message
+
+
+def _map_message(over: MapSpec) -> pb.MapSpec:
+    message = pb.MapSpec(step=over.step, json_pointer=over.json_pointer, when=over.when)
+    if over.allowed.count:
+        message.allow_failed = over.allowed.count
+    if over.allowed.percent:
+        message.allow_failed_percent = over.allowed.percent
     return message
 
 
@@ -182,6 +216,7 @@ def _function_message(function: FunctionStep) -> pb.FunctionStep:
         arguments_json=text_beside(function.arguments),
         short=function.short,
         element_outputs=function.element_outputs,
+        manifests=function.manifests,
     )
 
 
@@ -196,9 +231,20 @@ def _binding_message(binding: Binding) -> pb.Binding:
             message.element.CopyFrom(pb.ElementRef(json_pointer=json_pointer))
         case ElementOutput(step, json_pointer):
             message.element_output.CopyFrom(pb.OutputRef(step=step, json_pointer=json_pointer))
+        case FirstOutput(outputs):
+            message.first_output.CopyFrom(_first_output(outputs))
+        case FirstElementOutput(outputs):
+            message.first_element_output.CopyFrom(_first_output(outputs))
+        case Manifest(step, json_pointer):
+            message.manifest.CopyFrom(pb.OutputRef(step=step, json_pointer=json_pointer))
         case _:
             assert_never(binding.value)
     return message
+
+
+def _first_output(outputs: Sequence[Output | ElementOutput]) -> pb.FirstOutput:
+    refs = (pb.OutputRef(step=each.step, json_pointer=each.json_pointer) for each in outputs)
+    return pb.FirstOutput(outputs=refs)
 
 
 def _duration(milliseconds: int) -> Duration:

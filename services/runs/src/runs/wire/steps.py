@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.protobuf import struct_pb2
+
 from nagaya.runs.v1 import run_pb2 as pb
 from runs.domain.steps import RunStep, StepStatus
 from servicekit.times import timestamp
@@ -50,6 +52,14 @@ def artifact_ref(file: OutputFile | None) -> pb.ArtifactRef | None:
         summary=file.summary,
         metrics=file.metrics,
         fractional_metrics=file.fractional_metrics,
+        values={
+            name: (
+                struct_pb2.Value(bool_value=value)
+                if isinstance(value, bool)
+                else struct_pb2.Value(string_value=value)
+            )
+            for name, value in file.values.items()
+        },
     )
 
 

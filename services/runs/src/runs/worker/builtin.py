@@ -21,10 +21,24 @@ async def constant(context: FunctionContext) -> JsonValue:
     return context.arguments.get("value")
 
 
+async def element(context: FunctionContext) -> JsonValue:
+    """Return the element that the step is mapped over, or the value at the argument `json_pointer`
+    in it: so that the step's `values` and `metrics` are those of the element.
+
+    Raises StepError: NO_ELEMENT without a map.
+    """
+    if context.element is None:
+        message = "the step has no `map`, so there is no element"
+        raise StepError("NO_ELEMENT", message, retryable=False)
+    pointer = context.arguments.get("json_pointer", "")
+    return await context.read(context.element.inside(str(pointer)))
+
+
 async def collect(context: FunctionContext) -> JsonValue:
     """Return the outputs of the steps in `needs`, by step; of a mapped step, as a list.
 
-    Skipped steps are left out. Raises StepError: OUTPUT_TOO_LARGE beyond 3 MiB.
+    `input` is among them only if the step needs it. Skipped steps are left out. Raises StepError:
+    OUTPUT_TOO_LARGE beyond 3 MiB.
     """
     collected: dict[str, JsonValue] = {}
     size = 0
@@ -46,6 +60,6 @@ async def collect(context: FunctionContext) -> JsonValue:
 
 
 BUILT_IN: Mapping[str, BuiltInFunction] = MappingProxyType(
-    {"collect": collect, "constant": constant}
+    {"collect": collect, "constant": constant, "element": element}
 )
 """The built-in functions by the names that pipelines use."""

@@ -11,6 +11,7 @@ from runs.worker.activities.error_files import ErrorFiles
 from runs.worker.activities.journal import Journal
 from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.map_ends import MapEnds
+from runs.worker.activities.map_failures import MapFailures
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
 from runs.worker.activities.runs import RunActivities
@@ -71,8 +72,11 @@ def make_activities(
     llm = LlmStepRunner(contexts, gateway, artifacts)
     runner = StepRunner(input_finder, llm, functions, journal, ErrorFiles(artifacts))
     elements = ElementWalker(contexts, initializer, input_finder, artifacts, runner, journal, slots)
-    chains = ChainWalker(contexts, initializer, input_finder, journal, elements, slots)
-    maps = MapEnds(tenants, contexts, initializer, input_finder, artifacts, runner, journal)
+    failures = MapFailures(tenants, input_finder.elements, journal)
+    chains = ChainWalker(contexts, initializer, input_finder, journal, elements, failures, slots)
+    maps = MapEnds(
+        tenants, contexts, initializer, input_finder, artifacts, runner, failures, journal
+    )
     return Activities(
         RunActivities(data, journal, contexts, initializer, gateway),
         WalkActivities(chains, maps, slots),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Piece = str | FilePointer
 
-PIECE_LIMIT = 256
+PIECE_LIMIT = 4_096
 """The most pieces that the gateway takes in one message."""
 
 _VARIABLE = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
@@ -40,7 +40,7 @@ def render(template: str, values: Mapping[str, Sequence[Piece]]) -> tuple[Piece,
     if len(pieces) > PIECE_LIMIT:
         raise StepImpossible(
             "PROMPT_TOO_MANY_PIECES",
-            f"the prompt has {len(pieces)} pieces, at most {PIECE_LIMIT} are possible: "
+            f"the prompt has {len(pieces):,} pieces, at most {PIECE_LIMIT:,} are possible: "
             "bind fewer items, or the output of a step that collects them",
         )
     return pieces

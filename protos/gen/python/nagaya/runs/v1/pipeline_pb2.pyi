@@ -126,6 +126,26 @@ class StepSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STEP_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     LLM_FIELD_NUMBER: _builtins.int
@@ -135,10 +155,12 @@ class StepSpec(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step's name, unique in its pipeline."""
     when: _builtins.str
-    """A condition in CEL over the metrics of the steps that this one needs, such as `review.score < 8`; the step is skipped when it is false.
+    """A condition in CEL over the metrics and values of the steps that this one needs, such as `review.score < 8 && classify.kind == 'invoice'`;
+    the step is skipped when it is false. `skipped(review)` tells whether a step was skipped.
 
     A skipped step counts as done and has no output.
     """
@@ -170,6 +192,12 @@ class StepSpec(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the output's numbers are: metrics by name, each a JSON pointer to a number in the output. At most 12."""
 
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What conditions compare of the output beside its numbers: values by name, each a JSON pointer to a text of at most 256 characters, or to
+        true or false; the whole output where it is text. At most 12. What is none of these fails the step with VALUE_UNUSABLE.
+        """
+
     def __init__(
         self,
         *,
@@ -182,10 +210,11 @@ class StepSpec(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         retry: Global___RetryPolicy | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "retry", b"retry", "step", b"step", "timeout", b"timeout", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "retry", b"retry", "step", b"step", "timeout", b"timeout", "values", b"values", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["llm", "function"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -262,6 +291,9 @@ class Binding(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     ELEMENT_FIELD_NUMBER: _builtins.int
     ELEMENT_OUTPUT_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    FIRST_OUTPUT_FIELD_NUMBER: _builtins.int
+    FIRST_ELEMENT_OUTPUT_FIELD_NUMBER: _builtins.int
     variable: _builtins.str
     """The variable."""
     text: _builtins.str
@@ -276,7 +308,24 @@ class Binding(_message.Message):
 
     @_builtins.property
     def element_output(self) -> Global___OutputRef:
-        """For a step with `map` over the same list: this element's output of another mapped step."""
+        """For a step with `map`: what belongs to its element of another mapped step. Of one over the same list it is the same element's output,
+        of one over the outer list the outer element's, and of one over lists inside of the element the outputs for all that is in the list, as
+        `output` has those of a mapped step. An element for which the other step was skipped is skipped.
+        """
+
+    @_builtins.property
+    def manifest(self) -> Global___OutputRef:
+        """What names the outputs of a mapped step, one JSON object, or a value inside it: `/items` lists the elements that are done, each with its
+        number as `item`, path, digest, summary, metrics and values, `/failed` those that failed with their reasons.
+        """
+
+    @_builtins.property
+    def first_output(self) -> Global___FirstOutput:
+        """The output of the first of some steps that was not skipped: where branches join."""
+
+    @_builtins.property
+    def first_element_output(self) -> Global___FirstOutput:
+        """The same for the element of a step with `map`, as `element_output` has it."""
 
     def __init__(
         self,
@@ -286,16 +335,43 @@ class Binding(_message.Message):
         output: Global___OutputRef | None = ...,
         element: Global___ElementRef | None = ...,
         element_output: Global___OutputRef | None = ...,
+        manifest: Global___OutputRef | None = ...,
+        first_output: Global___FirstOutput | None = ...,
+        first_element_output: Global___FirstOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "element_output", b"element_output", "output", b"output", "text", b"text", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "element_output", b"element_output", "first_element_output", b"first_element_output", "first_output", b"first_output", "manifest", b"manifest", "output", b"output", "text", b"text", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "element_output", b"element_output", "output", b"output", "text", b"text", "value", b"value", "variable", b"variable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "element_output", b"element_output", "first_element_output", b"first_element_output", "first_output", b"first_output", "manifest", b"manifest", "output", b"output", "text", b"text", "value", b"value", "variable", b"variable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "output", "element", "element_output"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "output", "element", "element_output", "manifest", "first_output", "first_element_output"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 
 Global___Binding: _TypeAlias = Binding  # noqa: Y015
+
+@_typing.final
+class FirstOutput(_message.Message):
+    """The first of some outputs that there is; the others were skipped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputRef]:
+        """The outputs, the one that goes before the others first."""
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[Global___OutputRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FirstOutput: _TypeAlias = FirstOutput  # noqa: Y015
 
 @_typing.final
 class OutputRef(_message.Message):
@@ -356,6 +432,7 @@ class FunctionStep(_message.Message):
     SHORT_FIELD_NUMBER: _builtins.int
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     ELEMENT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    MANIFESTS_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """The function's name: an entry point of the group `nagaya.functions`."""
     short: _builtins.bool
@@ -370,9 +447,15 @@ class FunctionStep(_message.Message):
 
     @_builtins.property
     def element_outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """For a step with `map`: those of the mapped steps that it needs of which the function gets the same element's output, one, and no other
-        element's. They are mapped over the same list, or the step is mapped over their outputs. An element is then done as soon as these steps
+        """For a step with `map`: those of the mapped steps that it needs of which the function gets what belongs to its element, as `element_output`
+        of a Binding has it, and no other element's. Of those over the same list it gets one output, and an element is done as soon as these steps
         are done for it; without this it waits until they are done for all, and gets the outputs of all.
+        """
+
+    @_builtins.property
+    def manifests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the mapped steps that it needs of which the function gets the manifest, as `manifest` of a Binding has it, in the place of the
+        outputs: it names them, and the elements that failed.
         """
 
     def __init__(
@@ -383,10 +466,11 @@ class FunctionStep(_message.Message):
         short: _builtins.bool = ...,
         arguments_json: _builtins.str = ...,
         element_outputs: _abc.Iterable[_builtins.str] | None = ...,
+        manifests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "element_outputs", b"element_outputs", "function", b"function", "short", b"short"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "element_outputs", b"element_outputs", "function", b"function", "manifests", b"manifests", "short", b"short"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,29 +478,50 @@ Global___FunctionStep: _TypeAlias = FunctionStep  # noqa: Y015
 
 @_typing.final
 class MapSpec(_message.Message):
-    """Does a step for each element of a list of at most 5,000, which takes 3 MiB at most in its shortest form and lies in a file of at most 16 MiB."""
+    """Does a step for each element of a list of at most 5,000, which takes 3 MiB at most in its shortest form and lies in a file of at most 16 MiB.
+
+    At most 50 elements are done at once. One whose attempts are used up does not stop the others, unless more than 20 more than allowed have
+    failed; the steps behind get the outputs of the others, and steps that use its output for the same element leave that out.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STEP_FIELD_NUMBER: _builtins.int
     JSON_POINTER_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    ALLOW_FAILED_FIELD_NUMBER: _builtins.int
+    ALLOW_FAILED_PERCENT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step whose output holds the list, or `input`."""
     json_pointer: _builtins.str
-    """A JSON pointer (RFC 6901) to the list, or empty when the output is the list. Empty where `step` is mapped itself: the elements are then
-    its elements' outputs.
+    """A JSON pointer (RFC 6901) to the list, or empty when the output is the list. Where `step` is mapped itself, empty makes its elements'
+    outputs the elements, with the same numbers; a pointer leads to a list in each of them, and the elements of all these lists, one list after
+    another, are the elements.
     """
+    when: _builtins.str
+    """A condition in CEL for each element, as `when` of a step has it; the element is skipped when it is false. What the condition names of mapped
+    steps that `element_output` of a Binding could name, except those over inner lists, is that of the element.
+    """
+    allow_failed: _builtins.int
+    """So many."""
+    allow_failed_percent: _builtins.float
+    """So many of a hundred, rounded down."""
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
         json_pointer: _builtins.str = ...,
+        when: _builtins.str = ...,
+        allow_failed: _builtins.int = ...,
+        allow_failed_percent: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allow_failed", b"allow_failed", "allow_failed_percent", b"allow_failed_percent", "allowed", b"allowed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_pointer", b"json_pointer", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_failed", b"allow_failed", "allow_failed_percent", b"allow_failed_percent", "allowed", b"allowed", "json_pointer", b"json_pointer", "step", b"step", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_allowed: _TypeAlias = _typing.Literal["allow_failed", "allow_failed_percent"]  # noqa: Y015
+    _WhichOneofArgType_allowed: _TypeAlias = _typing.Literal["allowed", b"allowed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_allowed) -> _WhichOneofReturnType_allowed | None: ...
 
 Global___MapSpec: _TypeAlias = MapSpec  # noqa: Y015
 

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18nagaya/runs/v1/run.proto\x12\x0enagaya.runs.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\x05\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x0c\n\x04held\x18\x05 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x06 \x01(\t\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x11 \x01(\t\x12*\n\x05input\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12)\n\x06totals\x18\t \x01(\x0b\x32\x19.nagaya.runs.v1.RunTotals\x12\'\n\x05\x65rror\x18\n \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12\x14\n\x0cstuck_reason\x18\x0b \x01(\t\x12\x15\n\rlast_sequence\x18\x0c \x01(\x03\x12\x0f\n\x07user_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x15 \x01(\t\x12\x31\n\rschedule_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x02\n\x0b\x41rtifactRef\x12\x13\n\x0boutput_path\x18\x01 \x01(\t\x12\x15\n\routput_digest\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x39\n\x07metrics\x18\x04 \x03(\x0b\x32(.nagaya.runs.v1.ArtifactRef.MetricsEntry\x12N\n\x12\x66ractional_metrics\x18\x05 \x03(\x0b\x32\x32.nagaya.runs.v1.ArtifactRef.FractionalMetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"}\n\tRunTotals\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ompleted_steps\x18\x04 \x01(\x05\x12\x12\n\ncalls_open\x18\x05 \x01(\x08\"M\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x12\n\nerror_path\x18\x04 \x01(\t\"\xc2\x03\n\x07RunStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04item\x18\x02 \x01(\x05\x12\r\n\x05visit\x18\x03 \x01(\x05\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x13\n\x0bretry_count\x18\x05 \x01(\x05\x12\x11\n\tllm_model\x18\x06 \x01(\t\x12\x12\n\nmodel_rule\x18\x07 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\n \x01(\x03\x12\x16\n\x0eprompt_version\x18\x0b \x01(\x05\x12\x15\n\rprompt_digest\x18\x0c \x01(\t\x12+\n\x06output\x18\r \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12\'\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x03run\x18\x03 \x01(\x0b\x32\x13.nagaya.runs.v1.RunH\x00\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStepH\x00\x42\x07\n\x05\x65vent*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xa2\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x03\x12\x15\n\x11STEP_STATE_FAILED\x10\x04\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18nagaya/runs/v1/run.proto\x12\x0enagaya.runs.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\x05\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x0c\n\x04held\x18\x05 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x06 \x01(\t\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x11 \x01(\t\x12*\n\x05input\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12)\n\x06totals\x18\t \x01(\x0b\x32\x19.nagaya.runs.v1.RunTotals\x12\'\n\x05\x65rror\x18\n \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12\x14\n\x0cstuck_reason\x18\x0b \x01(\t\x12\x15\n\rlast_sequence\x18\x0c \x01(\x03\x12\x0f\n\x07user_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x15 \x01(\t\x12\x31\n\rschedule_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x03\n\x0b\x41rtifactRef\x12\x13\n\x0boutput_path\x18\x01 \x01(\t\x12\x15\n\routput_digest\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x39\n\x07metrics\x18\x04 \x03(\x0b\x32(.nagaya.runs.v1.ArtifactRef.MetricsEntry\x12N\n\x12\x66ractional_metrics\x18\x05 \x03(\x0b\x32\x32.nagaya.runs.v1.ArtifactRef.FractionalMetricsEntry\x12\x37\n\x06values\x18\x06 \x03(\x0b\x32\'.nagaya.runs.v1.ArtifactRef.ValuesEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x45\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"}\n\tRunTotals\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ompleted_steps\x18\x04 \x01(\x05\x12\x12\n\ncalls_open\x18\x05 \x01(\x08\"M\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x12\n\nerror_path\x18\x04 \x01(\t\"\xc2\x03\n\x07RunStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04item\x18\x02 \x01(\x05\x12\r\n\x05visit\x18\x03 \x01(\x05\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x13\n\x0bretry_count\x18\x05 \x01(\x05\x12\x11\n\tllm_model\x18\x06 \x01(\t\x12\x12\n\nmodel_rule\x18\x07 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\n \x01(\x03\x12\x16\n\x0eprompt_version\x18\x0b \x01(\x05\x12\x15\n\rprompt_digest\x18\x0c \x01(\t\x12+\n\x06output\x18\r \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12\'\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x03run\x18\x03 \x01(\x0b\x32\x13.nagaya.runs.v1.RunH\x00\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStepH\x00\x42\x07\n\x05\x65vent*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xa2\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x03\x12\x15\n\x11STEP_STATE_FAILED\x10\x04\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +37,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTREF_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._loaded_options = None
   _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATE']._serialized_start=1864
-  _globals['_RUNSTATE']._serialized_end=2041
-  _globals['_STEPSTATE']._serialized_start=2044
-  _globals['_STEPSTATE']._serialized_end=2206
+  _globals['_ARTIFACTREF_VALUESENTRY']._loaded_options = None
+  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_options = b'8\001'
+  _globals['_RUNSTATE']._serialized_start=1992
+  _globals['_RUNSTATE']._serialized_end=2169
+  _globals['_STEPSTATE']._serialized_start=2172
+  _globals['_STEPSTATE']._serialized_end=2334
   _globals['_RUN']._serialized_start=108
   _globals['_RUN']._serialized_end=714
   _globals['_ARTIFACTREF']._serialized_start=717
-  _globals['_ARTIFACTREF']._serialized_end=1036
-  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_start=932
-  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_end=978
-  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_start=980
-  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_end=1036
-  _globals['_RUNTOTALS']._serialized_start=1038
-  _globals['_RUNTOTALS']._serialized_end=1163
-  _globals['_RUNERROR']._serialized_start=1165
-  _globals['_RUNERROR']._serialized_end=1242
-  _globals['_RUNSTEP']._serialized_start=1245
-  _globals['_RUNSTEP']._serialized_end=1695
-  _globals['_RUNEVENT']._serialized_start=1698
-  _globals['_RUNEVENT']._serialized_end=1861
+  _globals['_ARTIFACTREF']._serialized_end=1164
+  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_start=989
+  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_end=1035
+  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_start=1037
+  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_end=1093
+  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_start=1095
+  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_end=1164
+  _globals['_RUNTOTALS']._serialized_start=1166
+  _globals['_RUNTOTALS']._serialized_end=1291
+  _globals['_RUNERROR']._serialized_start=1293
+  _globals['_RUNERROR']._serialized_end=1370
+  _globals['_RUNSTEP']._serialized_start=1373
+  _globals['_RUNSTEP']._serialized_end=1823
+  _globals['_RUNEVENT']._serialized_start=1826
+  _globals['_RUNEVENT']._serialized_end=1989
 # @@protoc_insertion_point(module_scope)

@@ -253,11 +253,33 @@ class ArtifactRef(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
     OUTPUT_DIGEST_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     FRACTIONAL_METRICS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     output_path: _builtins.str
     """Where the file lies: `storage/{tenant_id}/{run_id}/{step}/{name}`."""
     output_digest: _builtins.str
@@ -272,6 +294,10 @@ class ArtifactRef(_message.Message):
     def fractional_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Those of the numbers that have a fraction or exceed 64 bits, as they are. `metrics` has them rounded, if it can hold them."""
 
+    @_builtins.property
+    def values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Texts of at most 256 characters and booleans in the file, as the step's `values` name them."""
+
     def __init__(
         self,
         *,
@@ -280,10 +306,11 @@ class ArtifactRef(_message.Message):
         summary: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         fractional_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fractional_metrics", b"fractional_metrics", "metrics", b"metrics", "output_digest", b"output_digest", "output_path", b"output_path", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fractional_metrics", b"fractional_metrics", "metrics", b"metrics", "output_digest", b"output_digest", "output_path", b"output_path", "summary", b"summary", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,8 +2,8 @@
 
 A chain of steps that are not mapped is walked once, as element 0. Each element that is being done
 holds a slot of the worker, as a step of any other run does. An element whose step has failed waits
-for its next attempt while others are done; one that has failed for good ends the walk once those
-that are being done have come to their end.
+for its next attempt while others are done. One that has failed for good does not keep the others
+from being done, unless many more have than may.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import RunClosed
 from runs.domain.runs import RunStatus
 from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.retries import retry_transient
-from runs.worker.activities.walk_state import StepRetry, WalkState
+from runs.worker.activities.walk_state import StepGivenUp, StepRetry, WalkState
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.element_walk import ElementWalker
     from runs.worker.activities.journal import Journal
+    from runs.worker.activities.map_failures import MapFailures
     from runs.worker.activities.run_context import RunContext, RunContextCache
     from runs.worker.activities.run_initializer import RunInitializer
     from runs.worker.activities.step_inputs import StepInputFinder
@@ -48,6 +50,19 @@ _ROOM_SECONDS = 0.5
 """How often to look whether the tenant may have more done at once."""
 
 
+@dataclass(slots=True)
+class _Items:
+    """The items of a walk: what is left of them."""
+
+    items: deque[int]
+    """Those that may begin."""
+    running: dict[asyncio.Task[None], int] = field(default_factory=dict[asyncio.Task[None], int])
+    later: dict[int, tuple[float, StepRetry]] = field(
+        default_factory=dict[int, "tuple[float, StepRetry]"]
+    )
+    """Those whose step has failed and is to be tried again, and when."""
+
+
 class ChainWalker:
     """Walks chains of steps."""
 
@@ -58,6 +73,7 @@ class ChainWalker:
         input_finder: StepInputFinder,
         journal: Journal,
         elements: ElementWalker,
+        failures: MapFailures,
         slots: WorkerSlots,
     ) -> None:
         self._contexts = contexts
@@ -65,6 +81,7 @@ class ChainWalker:
         self._input_finder = input_finder
         self._journal = journal
         self._elements = elements
+        self._failures = failures
         self._slots = slots
         self._short = defaultdict[str, asyncio.Semaphore](
             lambda: asyncio.Semaphore(_SHORT_OF_TENANT)
@@ -92,7 +109,7 @@ class ChainWalker:
         with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
             state = await self._state(walk, context)
             state.attempts, state.resumable = attempts, resumable
-            items = deque(item for item in range(walk.first, walk.last + 1) if _left(state, item))
+            items = deque(item for item in range(walk.first, walk.last + 1) if state.is_left(item))
             if not items and walk.completes_run:
                 await self._elements.walk(state, walk.first)
             elif state.begins_run:
@@ -107,15 +124,28 @@ class ChainWalker:
             context = await self._initializer.initialize(walk.run)
         state = WalkState(walk, context, begins_run=pending and walk.begins_run)
         if not pending:
-            refs = [
-                walk.ref(step, item)
-                for item in range(walk.first, walk.last + 1)
-                for step in walk.steps
-            ]
-            state.done = await retry_transient(lambda: self._journal.done(walk.run, refs))
-            for ref, output in state.done.items():
-                self._input_finder.put(ref, output)
+            await self._find_ended(state)
         return state
+
+    async def _find_ended(self, state: WalkState) -> None:
+        walk, elements = state.walk, self._input_finder.elements
+        upstream = await retry_transient(lambda: elements.upstream(state.context, walk))
+        refs = [
+            walk.ref(step, item)
+            for item in (*range(walk.first, walk.last + 1), *([0] if walk.first else []))
+            for step in walk.steps
+        ]
+        refs += dict.fromkeys(ref for before in upstream.values() for ref in before)
+        ended = await retry_transient(lambda: self._journal.ended(walk.run, refs))
+        state.done, state.failed = ended.done, ended.failed
+        state.left_out = {
+            ref for ref, before in upstream.items() if not ended.done.keys() >= {*before}
+        }
+        for ref, output in ended.done.items():
+            self._input_finder.put(ref, output)
+        given_up = None if walk.first else state.given_up(0)
+        if given_up is not None:
+            raise given_up
 
     async def _walk_while_open(self, state: WalkState, items: deque[int]) -> None:
         """Do the items of a run that is pending, and have it begin unless they soon do so.
@@ -140,46 +170,66 @@ class ChainWalker:
             await self._initializer.initialize(state.walk.run)
 
     async def _walk_items(self, state: WalkState, items: deque[int]) -> None:
-        short = state.walk.short
-        at_once = _SHORT_ITEMS_AT_ONCE if short else _ITEMS_AT_ONCE
-        loop = asyncio.get_running_loop()
-        running: dict[asyncio.Task[None], int] = {}
-        later: dict[int, tuple[float, StepRetry]] = {}
+        work = _Items(items)
         try:
-            while running or items or later:
-                for item in [item for item, (due, _) in later.items() if due <= loop.time()]:
-                    del later[item]
-                    items.appendleft(item)
-                while items and len(running) < at_once and not worker_stops():
-                    if not short and not self._slots.has_room(state.walk.tenant_id):
-                        break
-                    item = items.popleft()
-                    running[asyncio.create_task(self._walk_item(state, item, short=short))] = item
-                    await asyncio.sleep(0)  # it takes its slot
-                if not running:
+            while work.running or work.items or work.later:
+                await self._begin_items(state, work)
+                if not work.running:
                     if worker_stops():  # another worker goes on
                         raise TenantShareTaken(0.0)
-                    await self._wait(state, items, later)
+                    await self._wait(state, items, work.later)
                     continue
                 done, _ = await asyncio.wait(
-                    running, timeout=_ROOM_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    work.running, timeout=_ROOM_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    item = running.pop(task)
-                    try:
-                        task.result()
-                    except StepRetry as retry:
-                        later[item] = (loop.time() + retry.seconds, retry)
-                    except TenantShareTaken:
-                        items.append(item)
+                    await self._end_item(state, work, task)
         finally:
-            for task in running:
+            for task in work.running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*work.running, return_exceptions=True)
+
+    async def _begin_items(self, state: WalkState, work: _Items) -> None:
+        """Begin the items that are due, as many as there is room for."""
+        short = state.walk.short
+        at_once = _SHORT_ITEMS_AT_ONCE if short else _ITEMS_AT_ONCE
+        now = asyncio.get_running_loop().time()
+        for item in [item for item, (due, _) in work.later.items() if due <= now]:
+            del work.later[item]
+            work.items.appendleft(item)
+        while work.items and len(work.running) < at_once and not worker_stops():
+            if not short and not self._slots.has_room(state.walk.tenant_id):
+                break
+            item = work.items.popleft()
+            task = asyncio.create_task(self._walk_item(state, item, short=short))
+            work.running[task] = item
+            await asyncio.sleep(0)  # it takes its slot
+
+    async def _end_item(self, state: WalkState, work: _Items, task: asyncio.Task[None]) -> None:
+        """Note what has become of an item: whether it goes on later. Raises StepGivenUp."""
+        item = work.running.pop(task)
+        try:
+            task.result()
+        except StepRetry as retry:
+            due = asyncio.get_running_loop().time() + retry.seconds
+            work.later[item] = (due, retry)
+        except TenantShareTaken:
+            work.items.append(item)
+        except StepGivenUp as failed:
+            await self._go_on_after(state, failed)
 
     async def _walk_item(self, state: WalkState, item: int, *, short: bool) -> None:
         async with self._admitted(state.walk.tenant_id, short=short):
             await self._elements.walk(state, item)
+
+    async def _go_on_after(self, state: WalkState, failed: StepGivenUp) -> None:
+        """Raise StepGivenUp unless the others are to be done although one has failed for good."""
+        ref = failed.ref
+        if not state.walk.first or ref is None:
+            raise failed
+        failure = await retry_transient(lambda: self._failures.of_running(state.context, ref))
+        if failure is not None:
+            raise StepGivenUp(failure)
 
     async def _wait(
         self, state: WalkState, items: deque[int], later: dict[int, tuple[float, StepRetry]]
@@ -204,7 +254,3 @@ class ChainWalker:
             return
         with self._slots.hold(tenant_id):
             yield
-
-
-def _left(state: WalkState, item: int) -> bool:
-    return any(state.walk.ref(step, item) not in state.done for step in state.walk.steps)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.moves import Moves
 from runs.domain.pipelines import FunctionStep
-from runs.domain.runs import RunStatus
+from runs.domain.runs import Failure, RunStatus
 from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.buffered_files import BufferedFiles, BufferVoid
+from runs.worker.activities.output_values import read_committed_values
 from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.walk_state import (
     ElementState,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runs.domain.activities import RunRef, StepRef
-    from runs.domain.moves import Advanced, StepAttempt
+    from runs.domain.moves import Advanced, StepAttempt, StepOutcome
     from runs.domain.pipelines import StepSpec
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.admission import WorkerSlots
@@ -86,7 +87,11 @@ class ElementWalker:
                 raise asyncio.CancelledError  # in spite of which the step has ended well
             if state.next(element) is None:
                 await self._commit(state, element)
-        await self._record(state, element, completes_run=state.walk.completes_run)
+        given_up = state.given_up(item)
+        completes_run = state.walk.completes_run and given_up is None
+        await self._record(state, element, completes_run=completes_run)
+        if given_up is not None:  # by another process
+            raise given_up
 
     async def _give_input(self, state: WalkState, element: ElementState) -> None:
         """Write the input, with which the run begins."""
@@ -102,7 +107,8 @@ class ElementWalker:
         self, state: WalkState, element: ElementState, spec: StepSpec, ref: StepRef
     ) -> None:
         """Do a step that may run twice without harm; it is recorded later."""
-        if spec.when and not await self._commit(state, element):  # which tells the metrics
+        asks = spec.when or (spec.map is not None and spec.map.when)
+        if asks and not await self._commit(state, element):  # which tells the metrics
             return
         try:
             files = self._artifacts if element.cautious else element.files
@@ -154,7 +160,8 @@ class ElementWalker:
         failure, final = await self._runner.record_failure(spec, ref, attempt, error)
         state.attempts.pop(ref, None)
         if final:
-            raise StepGivenUp(failure)
+            state.failed[ref] = Failure(failure.reason, failure.message)
+            raise StepGivenUp(failure, ref)
         raise StepRetry(failure, pause(spec, failure, attempt.failed_before + 1))
 
     async def _commit(self, state: WalkState, element: ElementState) -> bool:
@@ -171,8 +178,8 @@ class ElementWalker:
                 raise InputRefused(files.refused[element.input.output_path][1])
             element.input = files.committed.get(element.input.output_path, element.input)
             state.set_input(element.input)
-        kept, others = element.valid(), element.whole
-        element.whole = kept
+        others = element.whole
+        kept = element.whole = await self._with_values(state, element, element.valid())
         for ref, outcome in kept:
             self._input_finder.put(ref, outcome.output)
         refusals = {draft.step: failure for draft, failure in files.refused.values()}
@@ -188,6 +195,21 @@ class ElementWalker:
                 spec = state.context.spec.step(ref.step)
                 await self._fail(state, spec, ref, attempt, refusals[ref.step])
         return False
+
+    async def _with_values(
+        self, state: WalkState, element: ElementState, kept: list[tuple[StepRef, StepOutcome]]
+    ) -> list[tuple[StepRef, StepOutcome]]:
+        """Return short steps with the values that are in their files as they are committed."""
+        if not element.files.replaced:
+            return kept
+        found: list[tuple[StepRef, StepOutcome]] = []
+        for ref, outcome in kept:
+            file = outcome.output
+            if file is not None and file.output_path in element.files.replaced:
+                spec = state.context.spec.step(ref.step)
+                file = await read_committed_values(self._artifacts, ref, spec, file)
+            found.append((ref, replace(outcome, output=file)))
+        return found
 
     async def _record(
         self,
@@ -243,11 +265,14 @@ class ElementWalker:
         self, state: WalkState, refs: Sequence[StepRef], status: RunStatus | None
     ) -> None:
         """Take what others have done of some steps. Raises RunClosed and StepRetry."""
-        found = await retry_transient(lambda: self._journal.done(state.walk.run, refs))
+        found = await retry_transient(lambda: self._journal.ended(state.walk.run, refs))
+        state.failed |= found.failed
         for ref in refs:
-            if ref in found:
-                state.done[ref] = found[ref]
-                self._input_finder.put(ref, found[ref])
+            if ref in found.done:
+                state.done[ref] = found.done[ref]
+                self._input_finder.put(ref, found.done[ref])
+            elif ref in found.failed:
+                continue
             elif status is None or status.final:
                 raise RunClosed
             else:

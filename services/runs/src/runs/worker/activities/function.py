@@ -9,6 +9,8 @@ from nagaya_functions import FilePointer, StepError
 from nagaya_functions.calls import FunctionContext, call_function
 from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name
+from runs.domain.pipelines import INPUT
+from runs.worker.activities.output_values import read_values, with_values
 from runs.worker.function_host.call import FunctionCall
 from runs.worker.functions import InstalledFunction, to_step_failure
 
@@ -69,6 +71,7 @@ class FunctionStepRunner:
         ref = inputs.ref
         function = self._functions.find(step.function)
         result = await self._result(function, spec, step, inputs, files)
+        values = await read_values(result.data, spec.values)
         draft = FileDraft(
             run_id=ref.run_id,
             step=ref.step,
@@ -78,7 +81,8 @@ class FunctionStepRunner:
             metrics=result.metrics,
             repeatable=not isinstance(function, InstalledFunction),
         )
-        return StepOutcome(await files.put(ref.tenant_id, draft, result.data))
+        file = await files.put(ref.tenant_id, draft, result.data)
+        return StepOutcome(await with_values(files, ref, spec, file, (result.data, values)))
 
     async def _result(
         self,
@@ -89,6 +93,9 @@ class FunctionStepRunner:
         files: OutputFiles,
     ) -> FunctionResult:
         ref = inputs.ref
+        outputs, mapped_steps = inputs.function_outputs()
+        if not isinstance(function, InstalledFunction) and INPUT not in spec.needs:
+            outputs.pop(INPUT, None)  # `collect` holds what its step needs and nothing else
         context = FunctionContext(
             tenant_id=ref.tenant_id,
             run_id=ref.run_id,
@@ -96,9 +103,9 @@ class FunctionStepRunner:
             item=ref.item,
             visit=ref.visit,
             arguments=step.arguments,
-            outputs=inputs.outputs,
-            mapped_steps=inputs.mapped,
-            element=inputs.element(),
+            outputs=outputs,
+            mapped_steps=mapped_steps,
+            element=inputs.element,
             files=StepFiles(files, ref),
         )
         if isinstance(function, InstalledFunction):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runs.domain.failures import StepFailed
     from runs.domain.generation import CallUsage
     from runs.domain.moves import Advanced, StepAttempt, StepOutcome
-    from runs.domain.runs import OutputFile
+    from runs.store.steps import EndedSteps
 
 _LIMITS = Limits(weight=200)
 
@@ -74,10 +74,10 @@ class Journal:
         async with self._tenants.connection(ref.tenant_id) as connection:
             await step_failures.insert(connection, ref, attempt, failure, usage, final=final)
 
-    async def done(self, run: RunRef, refs: Sequence[StepRef]) -> dict[StepRef, OutputFile | None]:
-        """Return the outputs of those of some steps that are done; None if it was skipped."""
+    async def ended(self, run: RunRef, refs: Sequence[StepRef]) -> EndedSteps:
+        """Return those of some steps that have come to an end."""
         async with self._tenants.connection(run.tenant_id) as connection:
-            return await steps.outputs(connection, run, refs)
+            return await steps.ended(connection, run, refs)
 
     async def _advance(self, run: RunRef, moves: list[Moves]) -> Sequence[Advanced]:
         async with self._tenants.connection(run.tenant_id) as connection:

@@ -67,7 +67,7 @@ class LlmStepRunner:
                 raise blank_prompt(values) from None
             raise
         _check_complete(ref, result)
-        output = await self._replies.commit(ref, result, spec.metrics)
+        output = await self._replies.commit(ref, spec, result)
         return StepOutcome(output, result.usage, prompt)
 
     async def usage(self, ref: StepRef) -> CallUsage | None:

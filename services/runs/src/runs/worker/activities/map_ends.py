@@ -7,22 +7,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runs.domain.activities import MappedList
-from runs.domain.failures import RunClosed, StepFailed
+from runs.domain.element_uses import needs_sizes
+from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
 from runs.store import steps
 from runs.worker.activities.mapped_lists import find_list, put_manifest
 from runs.worker.activities.retries import retry_transient
-from runs.worker.activities.step_runner import condition_holds
 from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from dataplane.tenants import TenantPools
     from runs.domain.activities import StepRef, Walk
     from runs.domain.moves import StepAttempt
     from runs.peers.artifacts import Artifacts
+    from runs.store.steps import Elements
     from runs.worker.activities.journal import Journal
+    from runs.worker.activities.map_failures import MapFailures
     from runs.worker.activities.run_context import RunContext, RunContextCache
     from runs.worker.activities.run_initializer import RunInitializer
     from runs.worker.activities.step_inputs import StepInputFinder
@@ -40,6 +44,7 @@ class MapEnds:
         input_finder: StepInputFinder,
         artifacts: Artifacts,
         runner: StepRunner,
+        failures: MapFailures,
         journal: Journal,
     ) -> None:
         self._tenants = tenants
@@ -48,10 +53,13 @@ class MapEnds:
         self._input_finder = input_finder
         self._artifacts = artifacts
         self._runner = runner
+        self._failures = failures
         self._journal = journal
 
     async def open(self, walk: Walk) -> MappedList:
         """Begin the steps; return how long the list is that all are mapped over.
+
+        Steps that are done, by an earlier workflow of the run, count as skipped: nothing is left.
 
         Raises StepRetry, StepGivenUp and RunClosed, and ApplicationError for the run's input.
         """
@@ -59,17 +67,17 @@ class MapEnds:
         first = walk.ref(walk.steps[0])
         spec = context.spec.step(first.step)
         with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
-            attempt, output = await self._begin(walk, first)
-            if attempt is None and output is None:
+            attempt = await self._begin(walk, first)
+            if attempt is None and await self._all_done(walk):
                 return MappedList(skipped=True)
             try:
                 inputs = await retry_transient(
                     lambda: self._input_finder.find(context, spec, first)
                 )
-                if attempt is not None and not condition_holds(spec, inputs):
+                if attempt is not None and not inputs.condition_holds():
                     await self._end(walk, {first: (attempt, StepOutcome())})
                     return MappedList(skipped=True)
-                mapped = await retry_transient(lambda: find_list(self._artifacts, inputs))
+                found = await retry_transient(lambda: find_list(self._artifacts, inputs))
             except Exception as error:
                 if attempt is None:
                     raise
@@ -78,7 +86,8 @@ class MapEnds:
             others = tuple(walk.ref(step) for step in walk.steps[1:])
             if others:
                 await retry_transient(lambda: self._journal.advance(walk.run, Moves(begun=others)))
-            return mapped
+            await retry_transient(lambda: self._note_sizes(context, walk, found.sizes))
+            return MappedList(found.digest, found.count)
 
     async def close(self, walk: Walk, earlier: int) -> None:
         """End the steps, and the run if nothing else is left of it; each step's output is the list
@@ -95,25 +104,53 @@ class MapEnds:
         refs = [walk.ref(step) for step in walk.steps]
         with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
             attempts = await retry_transient(lambda: self._current(refs))
+            elements = await retry_transient(lambda: self._elements(attempts))
+            # Before any manifest is committed: it is for good, and a retry does what has failed.
+            for ref, attempt in attempts.items():
+                failure = await self._failures.of_ended(context, ref, elements[ref])
+                if failure is not None:
+                    await self._fail(context, ref, attempt, failure)
             ends = await asyncio.gather(
-                *(self._manifest(context, ref, attempts[ref], earlier) for ref in attempts)
+                *(
+                    self._manifest(context, ref, attempts[ref], elements[ref], earlier)
+                    for ref in attempts
+                )
             )
             await self._end(walk, dict(zip(attempts, ends, strict=True)))
         if walk.completes_run:
             self._contexts.discard(walk.run)
 
-    async def _begin(self, walk: Walk, ref: StepRef) -> tuple[StepAttempt | None, object]:
-        """Begin a step; return its attempt, or else its output."""
+    async def _begin(self, walk: Walk, ref: StepRef) -> StepAttempt | None:
+        """Begin a step; return its attempt, or None if it is done or has failed."""
         advanced = await retry_transient(
             lambda: self._journal.advance(walk.run, Moves(begun=(ref,)))
         )
-        (attempt,) = advanced.begun
-        if attempt is not None:
-            return attempt, None
-        done = await retry_transient(lambda: self._journal.done(walk.run, [ref]))
-        if ref not in done:
+        return advanced.begun[0]
+
+    async def _all_done(self, walk: Walk) -> bool:
+        """Return whether nothing is left of a walk whose first step could not be begun.
+
+        Raises StepGivenUp if that has failed, and RunClosed if the run is over.
+        """
+        refs = [walk.ref(step) for step in walk.steps]
+        ended = await retry_transient(lambda: self._journal.ended(walk.run, refs))
+        if refs[0] in ended.failed:
+            failure = ended.failed[refs[0]]
+            raise StepGivenUp(StepImpossible(failure.reason, failure.message))
+        if refs[0] not in ended.done:
             raise RunClosed
-        return None, done[ref]
+        return all(ref in ended.done for ref in refs)
+
+    async def _note_sizes(self, context: RunContext, walk: Walk, sizes: Sequence[int]) -> None:
+        """Note how long the lists are for those steps whose elements or failures ask for it."""
+        by_name = context.spec.by_name()
+        names = [step for step in walk.steps if needs_sizes(by_name[step], by_name)]
+        if not names:
+            return
+        async with self._tenants.connection(walk.tenant_id) as connection:
+            await steps.set_list_sizes(connection, walk.run, names, sizes)
+        for name in names:
+            self._input_finder.elements.put_sizes(walk.run, name, sizes)
 
     async def _current(self, refs: list[StepRef]) -> dict[StepRef, StepAttempt]:
         """Return the attempts that are being made; a step that is done has none."""
@@ -121,13 +158,23 @@ class MapEnds:
             found = {ref: await steps.current(connection, ref) for ref in refs}
         return {ref: attempt for ref, attempt in found.items() if attempt is not None}
 
+    async def _elements(self, refs: Collection[StepRef]) -> dict[StepRef, Elements]:
+        found: dict[StepRef, Elements] = {}
+        for ref in refs:
+            async with self._tenants.connection(ref.tenant_id) as connection:
+                found[ref] = await steps.elements(connection, ref.run_id, ref.step)
+        return found
+
     async def _manifest(
-        self, context: RunContext, ref: StepRef, attempt: StepAttempt, earlier: int
+        self,
+        context: RunContext,
+        ref: StepRef,
+        attempt: StepAttempt,
+        elements: Elements,
+        earlier: int,
     ) -> tuple[StepAttempt, StepOutcome]:
         try:
-            async with self._tenants.connection(ref.tenant_id) as connection:
-                items = await steps.items(connection, ref.run_id, ref.step)
-            manifest = await retry_transient(lambda: put_manifest(self._artifacts, ref, items))
+            manifest = await retry_transient(lambda: put_manifest(self._artifacts, ref, elements))
         except Exception as error:
             await self._fail(context, ref, replace(attempt, failed_before=earlier), error)
             raise

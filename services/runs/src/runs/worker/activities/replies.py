@@ -10,12 +10,14 @@ from nagaya_functions import FilePointer
 from runs.domain.failures import StepImpossible
 from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name, parse_json
 from runs.domain.replies import REPLY_LIMIT, read_reply
+from runs.worker.activities.output_values import read_committed_values, read_values, with_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runs.domain.activities import StepRef
     from runs.domain.generation import GenerationResult
+    from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
     from runs.peers.artifacts import Artifacts
     from runs.peers.llm_gateway import LlmGateway
@@ -32,34 +34,34 @@ class ReplyCommitter:
         self._artifacts = artifacts
         self._long = asyncio.Semaphore(_LONG_AT_ONCE)
 
-    async def commit(
-        self, ref: StepRef, result: GenerationResult, pointers: Mapping[str, str]
-    ) -> OutputFile:
-        """Commit a reply's content as the step's output, with the numbers at JSON pointers in it.
+    async def commit(self, ref: StepRef, spec: StepSpec, result: GenerationResult) -> OutputFile:
+        """Commit a reply's content as the step's output, with the metrics and values in it.
 
         Raises StepFailed, and what the services refuse.
         """
         if result.reply:
-            return await self._put(ref, result, result.reply, pointers)
+            return await self._put(ref, spec, result, result.reply)
         if result.file is not None:
-            metrics = await self._metrics_in_file(ref, result.file, pointers)
+            metrics = await self._metrics_in_file(ref, result.file, spec.metrics)
             draft = _draft(ref, result, metrics)
-            return await self._artifacts.copy(ref.tenant_id, result.file, draft)
+            copied = await self._artifacts.copy(ref.tenant_id, result.file, draft)
+            return await read_committed_values(self._artifacts, ref, spec, copied)
         async with self._long:
             body = await self._gateway.get_reply(ref, REPLY_LIMIT)
-            return await self._put(ref, result, body, pointers)
+            return await self._put(ref, spec, result, body)
 
     async def _put(
-        self, ref: StepRef, result: GenerationResult, body: bytes, pointers: Mapping[str, str]
+        self, ref: StepRef, spec: StepSpec, result: GenerationResult, body: bytes
     ) -> OutputFile:
         if len(body) <= _INLINE_BYTES:
-            data, metrics = read_reply(body, result.digest, pointers)
+            data, metrics = read_reply(body, result.digest, spec.metrics)
         else:
-            data, metrics = await asyncio.to_thread(read_reply, body, result.digest, pointers)
+            data, metrics = await asyncio.to_thread(read_reply, body, result.digest, spec.metrics)
+        values = await read_values(data, spec.values)
         draft = _draft(ref, result, metrics)
-        if len(data) <= BYTES_AT_ONCE:
-            return await self._artifacts.put(ref.tenant_id, draft, data)
-        return await self._artifacts.upload(ref.tenant_id, draft, data)
+        commit = self._artifacts.put if len(data) <= BYTES_AT_ONCE else self._artifacts.upload
+        file = await commit(ref.tenant_id, draft, data)
+        return await with_values(self._artifacts, ref, spec, file, (data, values))
 
     async def _metrics_in_file(
         self, ref: StepRef, content: FilePointer, pointers: Mapping[str, str]

@@ -1,37 +1,42 @@
-"""The inputs of a step: where the outputs of the steps that it needs lie."""
+"""The inputs of a step: where the outputs of the steps that it needs lie, and what they tell."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nagaya_functions import FilePointer
+from runs.domain.conditions import evaluate_condition
+from runs.domain.element_uses import element_uses, uses_all
 from runs.domain.failures import StepImpossible
+from runs.domain.lists import Relation
 from runs.domain.pipelines import (
     INPUT,
     Element,
     ElementOutput,
+    FirstElementOutput,
+    FirstOutput,
     FunctionStep,
+    LlmStep,
+    Manifest,
     Output,
     Text,
-    element_needs,
 )
 from runs.store import steps
+from runs.worker.activities.element_outputs import ElementOutputs, OwnOutputs, pointer_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from dataplane.tenants import TenantPools
+    from nagaya_functions import FilePointer
     from runs.domain.activities import RunRef, StepRef
+    from runs.domain.conditions import Facts
     from runs.domain.pipelines import BoundValue, StepSpec
     from runs.domain.runs import OutputFile
     from runs.worker.activities.run_context import RunContext
 
 _CACHED_OUTPUTS = 2_000
-_CACHED_ELEMENTS = 10_000
-_CACHED_MAPS = 20
-"""Of how many mapped steps that are done the outputs of all elements are cached: MiB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,63 +46,104 @@ class StepInputs:
     ref: StepRef
     spec: StepSpec
     outputs: Mapping[str, tuple[FilePointer, ...]]
-    """By step; of a mapped step, one for each item. A skipped step has none."""
-    same_element: Mapping[str, FilePointer]
-    """Of mapped steps: the output for the element that the step is done for."""
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    """The numbers of `input` and of each step that is needed, for conditions; a skipped one has
-    none."""
-    list_file: FilePointer | None = None
-    """The file that holds the list that the step is mapped over."""
+    """By step; of a mapped step, one for each element that is done. A skipped step has none."""
+    element_outputs: Mapping[str, tuple[FilePointer, ...]]
+    """Of mapped steps, what belongs to the element that the step is done for: one output, or of
+    those over an inner list several. Those that were skipped for it have none."""
+    files: Mapping[str, FilePointer] = field(default_factory=dict[str, "FilePointer"])
+    """The outputs as files: of a mapped step, its manifest."""
+    facts: Mapping[str, Facts | None] = field(default_factory=dict[str, "Facts | None"])
+    """What is known of `input` and of each step that is needed, for conditions; None of a step that
+    was skipped."""
+    element_facts: Mapping[str, Facts | None] = field(default_factory=dict[str, "Facts | None"])
+    """The same for the condition of elements: of mapped steps, of the element's output."""
+    element: FilePointer | None = None
+    """The element that the step is done for; None without a map, and where a step that it is mapped
+    over was skipped for it."""
+    list_outputs: Mapping[int, FilePointer] | None = None
+    """Where the step is mapped over a mapped one: that one's outputs, by element."""
     mapped: frozenset[str] = frozenset()
     """Those of the steps that are mapped: their outputs are lists, of one element too."""
-
-    def elements(self) -> tuple[FilePointer, ...] | None:
-        """Return the elements where they are the outputs of a mapped step; None where a file holds
-        them as a list.
-        """
-        over = self.spec.map
-        if over is None or over.json_pointer or over.step not in self.mapped:
-            return None
-        return self.outputs.get(over.step)
+    inner: frozenset[str] = frozenset()
+    """Those that are mapped over lists inside of the element that the step is done for."""
 
     def list_pointer(self) -> FilePointer:
         """Return the list that the step is mapped over. Raises StepImpossible without one."""
-        if self.list_file is None or self.spec.map is None:
-            raise _missing("the list" if self.spec.map is None else self.spec.map.step)
-        return _inside(self.list_file, self.spec.map.json_pointer)
+        over = self.spec.map
+        if over is None or over.step not in self.files:
+            raise _missing("the list" if over is None else over.step)
+        return self.files[over.step].inside(over.json_pointer)
 
-    def element(self) -> FilePointer | None:
-        """Return the element that the step is done for; None without a map."""
-        if self.spec.map is None or not self.ref.item:
-            return None
-        if self.spec.map.step in self.same_element:
-            return self.same_element[self.spec.map.step]
-        elements = self.elements()
-        if elements is not None:
-            return elements[self.ref.item - 1]
-        return _inside(self.list_pointer(), f"/{self.ref.item - 1}")
+    def condition_holds(self) -> bool:
+        """Return whether the step is to be done, and not skipped. Raises StepImpossible."""
+        return not self.spec.when or evaluate_condition(self.spec.when, self.facts)
+
+    def element_holds(self) -> bool:
+        """Return whether a mapped step is to be done for its element, and not skipped.
+
+        It is skipped where what it asks of other steps for the same element was. Raises
+        StepImpossible.
+        """
+        over = self.spec.map
+        if over is None or not self.ref.item:
+            return True
+        if self.element is None or not self._has_element_outputs():
+            return False
+        return not over.when or evaluate_condition(over.when, self.element_facts)
+
+    def _has_element_outputs(self) -> bool:
+        if not isinstance(self.spec.kind, LlmStep):
+            return True
+        for binding in self.spec.kind.bindings:
+            match binding.value:
+                case ElementOutput(step):
+                    missing = step not in self.element_outputs
+                case FirstElementOutput(outputs):
+                    missing = all(each.step not in self.element_outputs for each in outputs)
+                case _:
+                    missing = False
+            if missing:
+                return False
+        return True
+
+    def function_outputs(self) -> tuple[dict[str, tuple[FilePointer, ...]], frozenset[str]]:
+        """Return the outputs that a function gets, and the steps whose outputs are lists."""
+        outputs, mapped = dict(self.outputs), {*self.mapped}
+        if not isinstance(self.spec.kind, FunctionStep):
+            return outputs, frozenset(mapped)
+        for step in self.spec.kind.manifests:
+            if step in self.files:
+                outputs[step] = (self.files[step],)
+            mapped.discard(step)
+        for step in self.spec.kind.element_outputs:
+            outputs.pop(step, None)
+            mapped.discard(step)
+            if step in self.element_outputs:
+                outputs[step] = self.element_outputs[step]
+                mapped |= {step} & self.inner
+        return outputs, frozenset(mapped)
 
     def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
         """Return what a variable stands for. Raises StepImpossible if a skipped step has it."""
         match value:
             case Text(text):
                 return (text,)
-            case Output(step, json_pointer):
-                found = self.outputs.get(step)
-                if found is None:
+            case Output():
+                return _pieces((value,), self.outputs)
+            case FirstOutput(outputs):
+                return _pieces(outputs, self.outputs)
+            case ElementOutput():
+                return _pieces((value,), self.element_outputs)
+            case FirstElementOutput(outputs):
+                return _pieces(outputs, self.element_outputs)
+            case Manifest(step, json_pointer):
+                if step not in self.files:
                     raise _missing(step)
-                return tuple(_inside(pointer, json_pointer) for pointer in found)
-            case ElementOutput(step, json_pointer):
-                same = self.same_element.get(step)
-                if same is None:
-                    raise _missing(step)
-                return (_inside(same, json_pointer),)
+                return (self.files[step].inside(json_pointer),)
             case Element(json_pointer):
-                element = self.element()
-                if element is None:
+                if self.element is None:
                     raise _missing(self.spec.step)
-                return (_inside(element, json_pointer),)
+                return (self.element.inside(json_pointer),)
 
 
 class StepInputFinder:
@@ -106,120 +152,86 @@ class StepInputFinder:
     def __init__(self, tenants: TenantPools) -> None:
         self._tenants = tenants
         self._step_outputs: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
-        self._item_outputs: OrderedDict[tuple[RunRef, str], tuple[FilePointer, ...]] = OrderedDict()
-        self._element_outputs: OrderedDict[StepRef, FilePointer] = OrderedDict()
+        self.elements = ElementOutputs(tenants)
 
     def put(self, ref: StepRef, output: OutputFile | None) -> None:
         """Spare the steps that need this one a query."""
-        if (ref.item, ref.visit) == (0, 1):
-            self._step_outputs[ref.run, ref.step] = output
-        elif output is not None:
-            self._element_outputs[ref] = _pointer(output)
+        if (ref.item, ref.visit) != (0, 1):
+            self.elements.put(ref, output)
+            return
+        self._step_outputs[ref.run, ref.step] = output
         if len(self._step_outputs) > _CACHED_OUTPUTS:
             self._step_outputs.popitem(last=False)
-        if len(self._element_outputs) > _CACHED_ELEMENTS:
-            self._element_outputs.popitem(last=False)
 
     async def find(self, context: RunContext, spec: StepSpec, ref: StepRef) -> StepInputs:
         """Find what a step may use; what this worker has done itself without a query."""
-        by_element: Set[str] = frozenset()
-        if ref.item:
-            needed = {step: context.spec.step(step) for step in spec.needs if step != INPUT}
-            by_element = element_needs(spec, needed)
-        wanted = {*spec.needs} - {INPUT}
-        if spec.map is not None:
-            wanted |= {spec.map.step} - {INPUT}
-        done = await self._done(ref.run, wanted - by_element)
-        own = _element_outputs(spec) if ref.item else frozenset[str]()
-        same_element = await self._same_element(ref, own | by_element)
-        outputs: dict[str, tuple[FilePointer, ...]] = {}
-        whole: dict[str, FilePointer] = {}
-        if context.run.input_file is not None:
-            whole[INPUT] = _pointer(context.run.input_file)
-            outputs[INPUT] = (whole[INPUT],)
-        for step, output in done.items():
-            whole[step] = _pointer(output)
-            outputs[step] = await self._outputs(context, ref, step, whole[step])
-        mapped = frozenset(step for step in done if context.spec.step(step).map is not None)
-        if isinstance(spec.kind, FunctionStep):
-            mapped -= own
-            for step in own:
-                outputs.pop(step, None)
-            outputs |= {step: (same_element[step],) for step in sorted(own & same_element.keys())}
+        over = spec.map
+        uses: Mapping[str, Relation] = {}
+        own = OwnOutputs()
+        if ref.item and over is not None:
+            uses = element_uses(spec, context.spec.by_name())
+        if uses:
+            own = await self.elements.of_one(context, spec, ref, uses)
+        wanted = {*spec.needs, *(() if over is None else (over.step,))} - {INPUT}
+        alone = {step for step in uses if not uses_all(spec, step)}
+        done = await self._done(ref.run, wanted - alone)
+        given = context.run.input_file
+        known = {**({} if given is None else {INPUT: given}), **done}
+        files = {step: pointer_to(file) for step, file in known.items() if file is not None}
+        items = await self._items(context, ref, files)
+        facts: dict[str, Facts | None] = {step: {} for step in (*spec.needs, INPUT)}
+        facts |= {step: None if file is None else file.facts for step, file in known.items()}
+        element = own.element
+        if over is not None and ref.item and over.step not in uses and over.step in files:
+            element = files[over.step].inside(f"{over.json_pointer}/{ref.item - 1}")
         return StepInputs(
-            ref,
-            spec,
-            outputs,
-            same_element,
-            _numbers(spec, context, done),
-            None if spec.map is None else whole.get(spec.map.step),
-            mapped,
+            ref=ref,
+            spec=spec,
+            outputs={
+                step: tuple(items[step].values()) if step in items else (file,)
+                for step, file in files.items()
+            },
+            element_outputs=own.outputs,
+            files=files,
+            facts=facts,
+            element_facts={**facts, **own.facts},
+            element=element,
+            list_outputs=None if over is None else items.get(over.step),
+            mapped=frozenset(items),
+            inner=frozenset(step for step, related in uses.items() if related is Relation.INNER),
         )
 
-    async def _done(self, run: RunRef, names: Set[str]) -> dict[str, OutputFile]:
-        """Return the outputs of those of the steps that are done and were not skipped, by step."""
-        known = {step: self._step_outputs.get((run, step)) for step in names}
-        unknown = sorted(step for step in names if (run, step) not in self._step_outputs)
+    async def _items(
+        self, context: RunContext, ref: StepRef, names: Iterable[str]
+    ) -> dict[str, Mapping[int, FilePointer]]:
+        """Return the outputs of those of some steps that are mapped, by step and element."""
+        by_name = context.spec.by_name()
+        mapped = [step for step in names if step in by_name and by_name[step].map is not None]
+        return {step: await self.elements.of_all(ref.run, step) for step in mapped}
+
+    async def _done(self, run: RunRef, names: Set[str]) -> dict[str, OutputFile | None]:
+        """Return the outputs of those of the steps that are done; None of one that was skipped."""
+        known = {
+            step: self._step_outputs[run, step]
+            for step in names
+            if (run, step) in self._step_outputs
+        }
+        unknown = sorted(names - known.keys())
         if unknown:
             async with self._tenants.connection(run.tenant_id) as connection:
                 found = await steps.done(connection, run.run_id, unknown)
             known |= {step: row.output for step, row in found.items()}
-        return {step: output for step, output in known.items() if output is not None}
-
-    async def _outputs(
-        self, context: RunContext, ref: StepRef, step: str, whole: FilePointer
-    ) -> tuple[FilePointer, ...]:
-        if context.spec.step(step).map is None:
-            return (whole,)
-        known = self._item_outputs.get((ref.run, step))
-        if known is not None:  # else each element of a map would read all those of another
-            return known
-        async with self._tenants.connection(ref.tenant_id) as connection:
-            items = await steps.items(connection, ref.run_id, step)
-        found = self._item_outputs[ref.run, step] = tuple(map(_pointer, items))
-        while len(self._item_outputs) > _CACHED_MAPS:
-            self._item_outputs.popitem(last=False)
-        return found
-
-    async def _same_element(self, ref: StepRef, names: Set[str]) -> Mapping[str, FilePointer]:
-        if not ref.item or not names:
-            return {}
-        refs = [replace(ref, step=step) for step in sorted(names)]
-        unknown = [other for other in refs if other not in self._element_outputs]
-        found: dict[StepRef, OutputFile | None] = {}
-        if unknown:
-            async with self._tenants.connection(ref.tenant_id) as connection:
-                found = await steps.outputs(connection, ref.run, unknown)
-        for other, output in found.items():
-            self.put(other, output)
-        known = {other.step: self._element_outputs.get(other) for other in refs}
-        return {step: pointer for step, pointer in known.items() if pointer is not None}
+        return known
 
 
-def _numbers(
-    spec: StepSpec, context: RunContext, done: Mapping[str, OutputFile]
-) -> dict[str, dict[str, float]]:
-    given = context.run.input_file
-    return {
-        **{step: {} for step in spec.needs},
-        INPUT: {} if given is None else given.numbers,
-        **{step: output.numbers for step, output in done.items()},
-    }
-
-
-def _element_outputs(spec: StepSpec) -> frozenset[str]:
-    if isinstance(spec.kind, FunctionStep):
-        return frozenset(spec.kind.element_outputs)
-    values = (binding.value for binding in spec.kind.bindings)
-    return frozenset(value.step for value in values if isinstance(value, ElementOutput))
-
-
-def _pointer(file: OutputFile) -> FilePointer:
-    return FilePointer(file.output_path, file.output_digest)
-
-
-def _inside(pointer: FilePointer, json_pointer: str) -> FilePointer:
-    return FilePointer(pointer.path, pointer.digest, pointer.json_pointer + json_pointer)
+def _pieces(
+    sources: Sequence[Output | ElementOutput], outputs: Mapping[str, tuple[FilePointer, ...]]
+) -> tuple[FilePointer, ...]:
+    """Return what the first of some sources that there is stands for. Raises StepImpossible."""
+    for source in sources:
+        if source.step in outputs:
+            return tuple(each.inside(source.json_pointer) for each in outputs[source.step])
+    raise _missing(" or ".join(source.step for source in sources))
 
 
 def _missing(step: str) -> StepImpossible:

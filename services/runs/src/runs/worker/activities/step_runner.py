@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from runs.domain.conditions import evaluate_condition
 from runs.domain.failures import StepImpossible
 from runs.domain.moves import StepOutcome
 from runs.domain.pipelines import LlmStep
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.journal import Journal
     from runs.worker.activities.llm import LlmStepRunner
     from runs.worker.activities.run_context import RunContext
-    from runs.worker.activities.step_inputs import StepInputFinder, StepInputs
+    from runs.worker.activities.step_inputs import StepInputFinder
 
 _MOST_LOST = 20
 """Attempts lost, for example with their worker, before a step fails."""
@@ -63,7 +62,7 @@ class StepRunner:
 
         async def once() -> StepOutcome:
             inputs = await self._input_finder.find(context, spec, ref)
-            if spec.map is None and not condition_holds(spec, inputs):
+            if not (inputs.element_holds() if ref.item else inputs.condition_holds()):
                 return StepOutcome()
             if isinstance(spec.kind, LlmStep):
                 async with asyncio.timeout(spec.timeout_seconds):
@@ -82,8 +81,3 @@ class StepRunner:
         usage = await self._llm.usage(ref) if final and calls_model else None
         await retry_transient(lambda: self._journal.fail(ref, attempt, failure, usage, final=final))
         return failure, final
-
-
-def condition_holds(spec: StepSpec, inputs: StepInputs) -> bool:
-    """Return whether a step is to be run, and not skipped."""
-    return not spec.when or evaluate_condition(spec.when, inputs.metrics)

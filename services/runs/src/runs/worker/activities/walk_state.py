@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runs.domain.failures import StepImpossible
 from runs.domain.outputs import BYTES_AT_ONCE, output_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runs.domain.activities import StepRef, Walk
     from runs.domain.failures import StepFailed
     from runs.domain.moves import StepAttempt, StepOutcome
     from runs.domain.pipelines import StepSpec
-    from runs.domain.runs import OutputFile
+    from runs.domain.runs import Failure, OutputFile
     from runs.worker.activities.buffered_files import BufferedFiles
     from runs.worker.activities.run_context import RunContext
 
@@ -40,11 +43,13 @@ class InputRefused(Exception):
 
 
 class StepGivenUp(Exception):
-    """The last attempt at a step failed."""
+    """The last attempt at a step, or at one of its elements, failed."""
 
-    def __init__(self, failure: StepFailed) -> None:
+    def __init__(self, failure: StepFailed, ref: StepRef | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.ref = ref
+        """The step or element, where an attempt at it has just failed."""
 
 
 @dataclass(slots=True)
@@ -60,13 +65,39 @@ class WalkState:
     done: dict[StepRef, OutputFile | None] = field(
         default_factory=dict["StepRef", "OutputFile | None"]
     )
+    failed: dict[StepRef, Failure] = field(default_factory=dict["StepRef", "Failure"])
+    """Those whose attempts are used up."""
+    left_out: set[StepRef] = field(default_factory=set["StepRef"])
+    """Elements that are not done, since what they come after has failed."""
     begins_run: bool = False
     """Whether the run is to begin with the first record of the walk."""
 
     def next(self, element: ElementState) -> StepRef | None:
-        """Return an element's first step that is not done."""
-        refs = (self.walk.ref(step, element.item) for step in self.walk.steps)
-        return next((ref for ref in refs if ref not in self.done and not element.has(ref)), None)
+        """Return an element's first step that is not done; None after one that has failed."""
+        return self._next(element.item, element.has)
+
+    def is_left(self, item: int) -> bool:
+        """Return whether there is something to do for an element."""
+        return self._next(item, lambda _: False) is not None
+
+    def given_up(self, item: int) -> StepGivenUp | None:
+        """Return which step of an element has failed, and why; None if none has."""
+        for step in self.walk.steps:
+            ref = self.walk.ref(step, item)
+            if ref in self.failed:
+                failure = self.failed[ref]
+                return StepGivenUp(StepImpossible(failure.reason, failure.message), ref)
+        return None
+
+    def _next(self, item: int, has: Callable[[StepRef], bool]) -> StepRef | None:
+        for step in self.walk.steps:
+            ref = self.walk.ref(step, item)
+            if ref in self.failed or ref in self.left_out:
+                return None
+            # A mapped step that has come to its end as a whole is done for all of its elements.
+            if ref not in self.done and self.walk.ref(step) not in self.done and not has(ref):
+                return ref
+        return None
 
     def set_input(self, file: OutputFile) -> None:
         """Note where the run's input is."""
@@ -111,7 +142,8 @@ class ElementState:
                 return kept
             output = outcome.output
             if output is not None:
-                output = self.files.committed.get(output.output_path, output)
+                committed = self.files.committed.get(output.output_path, output)
+                output = replace(committed, values=output.values)
             kept.append((ref, replace(outcome, output=output)))
             if name is not None:
                 return kept

@@ -17,7 +17,6 @@ from runs.worker.activities.cancellation import run_until_cancelled
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.mapped_lists import find_list, put_manifest
 from runs.worker.activities.retries import retry_transient
-from runs.worker.activities.step_runner import condition_holds
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from runs.domain.steps import RunStep
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.journal import Journal
+    from runs.worker.activities.mapped_lists import FoundList
     from runs.worker.activities.run_context import RunContext
     from runs.worker.activities.run_initializer import RunInitializer
     from runs.worker.activities.step_inputs import StepInputFinder
@@ -97,13 +97,13 @@ class StepActivities:
                 return MappedList(skipped=True)
             if attempt is None:
                 inputs = await self._input_finder.find(context, spec, ref)
-                return await find_list(self._artifacts, inputs)
+                return _mapped(await find_list(self._artifacts, inputs))
             try:
                 inputs = await retry_transient(lambda: self._input_finder.find(context, spec, ref))
-                if not condition_holds(spec, inputs):
+                if not inputs.condition_holds():
                     await retry_transient(lambda: self._complete(ref, StepOutcome(), attempt))
                     return MappedList(skipped=True)
-                return await retry_transient(lambda: find_list(self._artifacts, inputs))
+                return _mapped(await retry_transient(lambda: find_list(self._artifacts, inputs)))
             except Exception as error:
                 raise await self._failed(spec, ref, attempt, error) from None
 
@@ -114,12 +114,14 @@ class StepActivities:
         spec = context.spec.step(ref.step)
         with on_behalf_of(tenant_id=ref.tenant_id, user_id=context.run.user_id):
             async with self._tenants.connection(ref.tenant_id) as connection:
-                items = await steps.items(connection, ref.run_id, ref.step)
+                elements = await steps.elements(connection, ref.run_id, ref.step)
                 attempt = await steps.current(connection, ref)
             if attempt is None:
                 return await self._earlier_result(ref)
             try:
-                manifest = await retry_transient(lambda: put_manifest(self._artifacts, ref, items))
+                manifest = await retry_transient(
+                    lambda: put_manifest(self._artifacts, ref, elements)
+                )
             except Exception as error:
                 attempt = replace(attempt, failed_before=activity.info().attempt - 1)
                 raise await self._failed(spec, ref, attempt, error) from None
@@ -181,6 +183,10 @@ class StepActivities:
         if row is None or row.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
             raise to_application_error(StepImpossible(RUN_CLOSED, "the run is over"), final=True)
         return _result(StepOutcome(row.output))
+
+
+def _mapped(found: FoundList) -> MappedList:
+    return MappedList(found.digest, found.count)
 
 
 def _result(outcome: StepOutcome) -> StepResult:
