@@ -120,12 +120,17 @@ class Migrator:
 
 @asynccontextmanager
 async def migration_sessions(
-    server: ProvisionedServer, database: Database, services: Collection[str]
+    server: ProvisionedServer,
+    database: Database,
+    services: Collection[str],
+    *,
+    lock_timeout: str = _LOCK_TIMEOUT,
 ) -> AsyncGenerator[dict[str, Connection]]:
     """Open a session of each service's migration role; disable their logins afterwards.
 
-    The caller holds the lock of the database: sessions of the same role that are left there by a
-    killed process are ended. Raises ServerUnavailable.
+    Statements wait for locks for `lock_timeout`, a duration as PostgreSQL takes it; 0 is without
+    end. The caller holds the lock of the database: sessions of the same role that are left there by
+    a killed process are ended. Raises ServerUnavailable.
     """
     passwords = {service: new_password() for service in services}
     verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
@@ -134,7 +139,7 @@ async def migration_sessions(
     async def login(service: str) -> None:
         role, password = database.migration(service), passwords[service]
         sessions[service] = session = await server.login(
-            database.name, role, password, lock_timeout=_LOCK_TIMEOUT
+            database.name, role, password, lock_timeout=lock_timeout
         )
         await applied_migrations.end_other_sessions(session)
         if service != "tenant":  # whose migrations grant each privilege by name

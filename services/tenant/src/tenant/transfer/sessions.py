@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tenant.domain.databases import SERVICES
-from tenant.domain.passwords import new_password, scram_verifier
-from tenant.store import roles
+from tenant.rollout.migrator import migration_sessions
 from tenant.transfer import tables
 
 if TYPE_CHECKING:
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from tenant.domain.databases import Database
     from tenant.store.server import ProvisionedServer
 
-_ITERATIONS = 1  # the password has 256 random bits and is valid for minutes
-_CLOSE_SECONDS = 5.0
-
 
 @asynccontextmanager
 async def table_sessions(
@@ -28,30 +24,12 @@ async def table_sessions(
 ) -> AsyncGenerator[dict[str, Connection]]:
     """Open a session of each service's migration role, by service; they can log in only meanwhile.
 
-    The caller makes sure that nobody migrates the database at the same time. Raises
+    The caller holds the lock of the database, so nobody migrates it at the same time. Raises
     ServerUnavailable.
     """
-    passwords = {service: new_password() for service in SERVICES}
-    verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
-    sessions: dict[str, Connection] = {}
-
-    async def login(service: str) -> None:
-        role, password = database.migration(service), passwords[service]
-        sessions[service] = session = await server.login(database.name, role, password)
-        await tables.use_text_format(session)
-
-    async with server.provisioner(database.manager) as provisioner:
-        await roles.enable_migration_logins(provisioner, database, verifiers)
-    try:
-        for done in await asyncio.gather(*map(login, SERVICES), return_exceptions=True):
-            if done is not None:
-                raise done
+    async with migration_sessions(server, database, SERVICES, lock_timeout="0") as sessions:
+        await asyncio.gather(*map(tables.use_text_format, sessions.values()))
         yield sessions
-    finally:
-        closing = (session.close(timeout=_CLOSE_SECONDS) for session in sessions.values())
-        await asyncio.gather(*closing, return_exceptions=True)
-        async with server.provisioner(database.manager) as provisioner:
-            await roles.disable_migration_logins(provisioner, database, SERVICES)
 
 
 @asynccontextmanager
