@@ -60,11 +60,11 @@ def judge_answers(verdicts: Verdicts, received: Received, calls: dict[str, call_
     verdicts.none(
         "acknowledged calls that are not settled as they were told",
         [
-            each.question.name
+            f"{each.question.name}: told {_words(each.call)}, is {_words(call)}"
             for each in received.answers
             if (call := calls.get(each.question.name, nothing)).state != _SETTLED
             or call.output_digest != each.call.output_digest
-            or call.cost_micro_usd < each.call.cost_micro_usd
+            or (call.cost_micro_usd < each.call.cost_micro_usd and not _is_estimate(each.call))
         ],
     )
     verdicts.none(
@@ -84,6 +84,16 @@ def judge_answers(verdicts: Verdicts, received: Received, calls: dict[str, call_
         each.name for each in received.unknown
     }
     verdicts.none("calls that nobody asked for", [*(calls.keys() - known - {*received.unanswered})])
+
+
+def _is_estimate(call: call_pb2.Call) -> bool:
+    """Return whether a cost may have been told that was too large: of an attempt without usage."""
+    return any(attempt.estimated for attempt in call.attempts)
+
+
+def _words(call: call_pb2.Call) -> str:
+    state = call_pb2.CallState.Name(call.state)
+    return f"{state} {call.output_digest[:8]} for {call.cost_micro_usd} micro-USD"
 
 
 def judge_asked_again(verdicts: Verdicts, again: Received, calls: dict[str, call_pb2.Call]) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nagaya.llm_gateway.v1 import call_service_pb2_grpc
 
 _UNKNOWN = call_pb2.CALL_STATE_UNKNOWN
+_NEVER_SENT = (
+    "the lease was over before it could be sent",
+    "the provider cannot be reached",
+)
 _LATE = ("another reply had been stored before", "another reply had settled the call before")
 """What the ledger says of an attempt that was unknown until its own reply came too late.
 
@@ -98,12 +102,28 @@ def judge_payments(
     verdicts.note("  of these unknown", f"{states[_UNKNOWN]:,}")
     verdicts.none("attempts sent twice", [c for c, found in counted.items() if len(found) > 1])
     verdicts.none("requests that the ledger does not have", [*(counted.keys() - recorded.keys())])
-    verdicts.none(
-        "attempts that are not unknown and were not sent",
-        [n for n, a in recorded.items() if a.state != _UNKNOWN and n not in counted],
-    )
+    _judge_unsent(verdicts, recorded, counted)
     _judge_twice(verdicts, recorded, paid, redone)
     _judge_settled(verdicts, recorded, counted)
+
+
+def _judge_unsent(
+    verdicts: Verdicts, recorded: dict[str, call_pb2.CallAttempt], counted: dict[str, list[Sent]]
+) -> None:
+    """Judge the attempts that the provider has not seen."""
+    unsent = {name for name, attempt in recorded.items() if attempt.error in _NEVER_SENT}
+    verdicts.note("  of these never sent, and so recorded", f"{len(unsent):,}")
+    verdicts.none(
+        "attempts that were sent although they are recorded so", [*(unsent & counted.keys())]
+    )
+    verdicts.none(
+        "attempts that are not unknown and were not sent",
+        [
+            f"{name}: {call_pb2.CallState.Name(attempt.state)}, {attempt.error}"
+            for name, attempt in recorded.items()
+            if attempt.state != _UNKNOWN and name not in counted and name not in unsent
+        ],
+    )
 
 
 def _judge_twice(
