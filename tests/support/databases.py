@@ -198,5 +198,13 @@ async def _migrate(
             )
     for migration in read_migrations(_SERVICES_FOLDER / service / "migrations"):
         if migration.target == target:
-            await connection.execute(migration.sql)
+            # Statements that are sent together are one transaction, which some refuse.
+            alone = "\n-- transaction: none\n" in migration.sql
+            for sql in _statements(migration.sql) if alone else [migration.sql]:
+                await connection.execute(sql)
     await connection.execute("RESET SESSION AUTHORIZATION")
+
+
+def _statements(sql: str) -> list[str]:
+    """Return the statements of a file that holds nothing but statements of indexes."""
+    return [part for part in sql.split(";\n") if part.strip()]

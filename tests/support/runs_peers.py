@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
-from nagaya.llm_gateway.v1 import generation_service_pb2, generation_service_pb2_grpc
+from nagaya.llm_gateway.v1 import (
+    call_pb2,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+)
 from servicekit import status
 from servicekit.errors import DomainError, Internal, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from interceptor.server import Context
 
 
@@ -80,8 +87,28 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact_service_pb2.GetArtifactResponse(artifact=artifact)
 
 
+@dataclass
+class PlayedCall:
+    """A call whose text grows as a test says."""
+
+    attempt: int = 1
+    text: str = ""
+    ended: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def grow(self, text: str, *, attempt: int = 0) -> None:
+        """Add to the text, or begin that of another attempt."""
+        self.text = text if attempt else self.text + text
+        self.attempt = attempt or self.attempt
+        self.changed.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self.changed.set()
+
+
 class FakeLlmGateway(generation_service_pb2_grpc.GenerationServiceServicer):
-    """The one method of llm-gateway that this side of the service calls."""
+    """The methods of llm-gateway that this side of the service calls."""
 
     def __init__(self) -> None:
         self.asked: list[generation_service_pb2.ResolveRequest] = []
@@ -89,6 +116,8 @@ class FakeLlmGateway(generation_service_pb2_grpc.GenerationServiceServicer):
         """By step."""
         self.answering = asyncio.Event()
         self.answering.set()
+        self.calls: dict[tuple[str, int, int], PlayedCall] = {}
+        """By step, element and visit."""
 
     async def Resolve(
         self, request: generation_service_pb2.ResolveRequest, context: Context
@@ -98,3 +127,24 @@ class FakeLlmGateway(generation_service_pb2_grpc.GenerationServiceServicer):
         if request.step in self.refusals:
             raise self.refusals[request.step]
         return generation_service_pb2.ResolveResponse()
+
+    async def WatchCall(
+        self, request: generation_service_pb2.WatchCallRequest, context: Context
+    ) -> AsyncGenerator[generation_service_pb2.WatchCallResponse]:
+        key = (request.key.step, request.key.item, request.key.visit)
+        if key not in self.calls:
+            raise NotFound("there is no such call")
+        call, attempt, offset = self.calls[key], request.attempt, request.offset
+        while True:
+            call.changed.clear()
+            if attempt not in (0, call.attempt):
+                offset = 0
+            attempt = call.attempt
+            if text := call.text[offset:]:
+                delta = generation_service_pb2.TextDelta(attempt=attempt, offset=offset, text=text)
+                offset += len(text)
+                yield generation_service_pb2.WatchCallResponse(delta=delta)
+            if call.ended:
+                yield generation_service_pb2.WatchCallResponse(call=call_pb2.Call(key=request.key))
+                return
+            await call.changed.wait()

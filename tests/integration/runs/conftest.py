@@ -31,6 +31,7 @@ from runs.api.servicer.prompts import PromptServicer
 from runs.api.servicer.runs import RunServicer
 from runs.api.servicer.schedules import ScheduleServicer
 from runs.api.servicer.webhooks import WebhookServicer
+from runs.api.step_text import StepTextWatcher
 from runs.api.watch import RunWatcher, WatchTimeouts
 from runs.peers.webhook_receivers import WebhookReceivers
 from servicekit.call import acting_as
@@ -191,7 +192,11 @@ async def peers(
             "BatchPutArtifacts",
             "BatchGetArtifacts",
         ),
-        _only(bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService"), "Resolve"),
+        _only(
+            bind(add_models, models, "nagaya.llm_gateway.v1.GenerationService"),
+            "Resolve",
+            "WatchCall",
+        ),
     )
     async with serve(keys, *played) as server:
         yield server.workload_channel("runs")
@@ -229,10 +234,12 @@ async def server(
     launcher: Launcher,
 ) -> AsyncGenerator[RunningServer]:
     service = RunsService(tenants, management, launcher, peers, PlayedSecrets())
+    watcher = RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))
+    texts = StepTextWatcher(tenants, watcher, service.gateway, heartbeat_seconds=0.3)
     services = bindings(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
-        RunServicer(service.runs, tenants, RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))),
+        RunServicer(service.runs, tenants, watcher, texts),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),
         TenantDataServicer((), ()),

@@ -116,7 +116,7 @@ async def test_a_run_that_ends_amid_its_steps_ends_without_a_deadlock(
 
     async def note(number: int) -> None:
         async with workers[number % 2].connection("acme") as connection:
-            await open_runs.note_stuck(connection, work.run_id, str(number % 2))
+            await open_runs.note_stuck(connection, [work.run_id], str(number % 2))
 
     async def cancel() -> None:
         async with workers[0].transaction("acme") as connection:

@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.support.runs_service import make_due
 
-from runs.api import launcher as launching
+from runs.api import stuck_reasons
 from runs.api.launcher import WORKFLOW, Launcher
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart, workflow_id
@@ -126,7 +126,7 @@ async def test_a_run_that_no_worker_takes_is_shown_as_stuck_until_it_moves(
     registry: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launching, "_WAITING", timedelta(0))
+    monkeypatch.setattr(stuck_reasons, "_WAITING", timedelta(0))
     await service.pipeline()
     run = await service.run()
     for _ in range(2):  # it is recorded once
@@ -167,7 +167,7 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
             await reconciling(service).poll()
 
     assert (await service.find(run.run_id)).stuck_reason == (
-        "the workflow's code fails on the worker (attempt 2)"
+        f"the workflow's code fails on worker {client.identity}: ValueError"
     )
 
 
@@ -187,8 +187,7 @@ async def test_a_run_whose_worker_does_not_answer_is_not_reported_as_broken(
             await reconciling(service).poll()
 
     assert (await service.find(run.run_id)).stuck_reason == (
-        "the worker that had the run's tasks is gone or hangs, so they are given out again "
-        "(attempt 2)"
+        "the worker that had the run's tasks is gone or hangs, so they are given out again"
     )
 
 

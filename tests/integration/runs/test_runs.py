@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from tests.support.audit_log import chain
 
+from runs.domain.run_filters import RunFilter
 from runs.domain.runs import RunStatus
 from runs.errors import (
     PipelineNotFound,
@@ -268,12 +269,13 @@ async def test_runs_are_listed_newest_first_and_filtered(service: RunsService) -
     made = [await service.run(pipeline=name) for name in ("article", "other", "article", "article")]
     await service.runs.cancel("acme", made[0].run_id)
 
-    async def listed(pipeline: str = "", status: str = "") -> list[str]:
+    async def listed(pipeline: str = "", status: RunStatus | None = None) -> list[str]:
         found: list[str] = []
-        token = ""
+        token, statuses = "", frozenset[RunStatus]() if status is None else frozenset({status})
+        wanted = RunFilter(pipeline, statuses)
         async with service.tenants.connection("acme") as connection:
             while not found or token:
-                page = await run_store.page(connection, pipeline, status, 2, token)
+                page = await run_store.page(connection, wanted, 2, token)
                 found += [run.run_id for run in page.items]
                 token = page.next_token
         return found
@@ -281,5 +283,5 @@ async def test_runs_are_listed_newest_first_and_filtered(service: RunsService) -
     ids = [run.run_id for run in made]
     assert await listed() == ids[::-1]
     assert await listed("article") == [ids[3], ids[2], ids[0]]
-    assert await listed("article", "pending") == [ids[3], ids[2]]
-    assert await listed(status="cancelled") == [ids[0]]
+    assert await listed("article", RunStatus.PENDING) == [ids[3], ids[2]]
+    assert await listed(status=RunStatus.CANCELLED) == [ids[0]]

@@ -10,7 +10,7 @@ from tests.support.waiting import fewer_run, wait_until
 from runs.api.watch import RunWatcher, WatchTimeouts
 from runs.domain.events import Heartbeat, RunEvent
 from runs.domain.runs import Run, RunStatus
-from runs.errors import RunNotFound
+from runs.errors import RunNotFound, SequenceUnknown
 from runs.store import run_transitions
 from servicekit.errors import DatabaseUnavailable, Unavailable
 
@@ -86,12 +86,21 @@ async def test_a_watch_is_resumed_after_any_event(
         await append(service, run)
     await finish(service, run)
 
-    assert [await sequences(watch, run, after) for after in (2, 4, 5, 99)] == [
-        [3, 4, 5],
-        [5],
-        [],
-        [],
-    ]
+    found = [await sequences(watch, run, after) for after in (2, 4, 5)]
+    assert found == [[3, 4, 5], [5], []]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_run_cannot_be_watched_from_an_event_that_it_does_not_have(
+    service: RunsService, watch: RunWatcher, run: Run, *, ended: bool
+) -> None:
+    if ended:
+        await finish(service, run)
+    last = (await service.find(run.run_id)).last_sequence
+
+    with pytest.raises(SequenceUnknown) as refusal:
+        await anext(watch.watch("acme", run.run_id, last + 1))
+    assert refusal.value.metadata["last_sequence"] == str(last)
 
 
 async def test_a_run_that_does_not_exist_cannot_be_watched(watch: RunWatcher, run: Run) -> None:

@@ -154,10 +154,13 @@ def test_what_a_run_failed_with_names_commands_too(
 
 
 def _empty(call: RecordedCall) -> Message | list[Message]:
-    """Answer any method with an empty response, and a stream with the end of a run."""
+    """Answer any method with an empty response, and a stream with the end of a run or step."""
     if call.method == "WatchRun":
         over = run_pb2.RunEvent(sequence=1, run=run_pb2.Run(state=run_pb2.RUN_STATE_COMPLETED))
         return [run_service_pb2.WatchRunResponse(event=over)]
+    if call.method == "WatchStepText":
+        done = run_pb2.RunStep(state=run_pb2.STEP_STATE_COMPLETED)
+        return [run_service_pb2.WatchStepTextResponse(step=done)]
     return message_factory.GetMessageClass(_output(call))()
 
 

@@ -53,6 +53,7 @@ from nagaya.tenant.v1 import (
 from nagaya_client import transfer
 from nagaya_client.channel import Channel
 from nagaya_client.watch import watch_run
+from nagaya_client.watch_text import watch_step_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -203,6 +204,27 @@ class Client:
             on_cut=on_cut,
             on_resumed=on_resumed,
         )
+
+    def watch_step_text(
+        self,
+        tenant_id: str,
+        run_id: str,
+        step: str,
+        item: int = 0,
+        visit: int = 1,
+        *,
+        reconnect_seconds: float = 60.0,
+    ) -> AsyncGenerator[run_pb2.StepText | run_pb2.RunStep]:
+        """Yield the text with which a model answers a step, as it comes, and at last the step.
+
+        A connection that breaks is opened again: no piece is lost and none comes twice. When the
+        attempt of a text is another than before, what came of the one before is void. Raises
+        ApiError when the service refuses, or cannot be reached for `reconnect_seconds` on end.
+        """
+        request = run_service_pb2.WatchStepTextRequest(
+            tenant_id=tenant_id, run_id=run_id, step=step, item=item, visit=visit
+        )
+        return watch_step_text(self.runs, request, reconnect_seconds)
 
     async def upload(
         self, tenant_id: str, target: transfer.UploadTarget, source: Path

@@ -11,6 +11,7 @@ from interceptor.server import Server
 from llm_gateway.app.transient_errors import TRANSIENT
 from llm_gateway.composition import compose
 from llm_gateway.config import MIGRATIONS, Config
+from llm_gateway.peers.gateways import Gateways
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import Verifier, WorkloadSigner
@@ -30,7 +31,8 @@ async def serve(config: Config) -> None:
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
         connect_data_plane(tenant, SERVICE, config.connections, least) as data,
-        compose(config, data, artifacts) as service,
+        Gateways(signer) as gateways,
+        compose(config, data, artifacts, gateways) as service,
         service.in_flight.renewing_leases(),
         AsyncExitStack() as background,
     ):

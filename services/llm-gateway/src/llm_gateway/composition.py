@@ -21,6 +21,7 @@ from llm_gateway.app.request import RequestHandler
 from llm_gateway.app.retry_policy import RetryBudget, RetryPolicy
 from llm_gateway.app.settle import CallSettlement
 from llm_gateway.app.stored_replies import StoredReplies
+from llm_gateway.app.watch_call import CallWatcher
 from llm_gateway.domain.calls import CallLease
 from llm_gateway.ledger.kept_replies import KeptReplies
 from llm_gateway.ledger.outcomes import Outcomes
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import DataPlane
     from interceptor.server import Binding
     from llm_gateway.config import Config
+    from llm_gateway.peers.gateways import Gateways
 
 # More than a tenant may have callers at once: calls above that have been left by their callers, and
 # keep their prompts in memory until their providers are done.
@@ -67,7 +69,7 @@ class Composition:
 
 @asynccontextmanager
 async def compose(
-    config: Config, data: DataPlane, artifacts_channel: grpc.aio.Channel
+    config: Config, data: DataPlane, artifacts_channel: grpc.aio.Channel, gateways: Gateways
 ) -> AsyncGenerator[Composition]:
     """Construct the service for the block, and close its connections to providers afterwards."""
     tenants, management, settings = data.tenants, data.management, config.providers
@@ -92,9 +94,10 @@ async def compose(
     collector = Collector(tenants, outcomes, recovery, process.seconds, config.reply_retention_days)
     poller = _poller(data, pending_work, collector, process.seconds)
     stored = StoredReplies(tenants, artifacts)
+    watcher = CallWatcher(tenants, in_flight, stored, gateways)
     changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
     services = bindings(
-        GenerationServicer(RequestHandler(in_flight, executor, stored), preparer),
+        GenerationServicer(RequestHandler(in_flight, executor, stored), preparer, watcher),
         CallServicer(tenants, stored),
         CatalogServicer(tenants, management, changes, overrides),
         TenantDataServicer((PendingWorkRows(pending_work, management),), (scheduler,)),

@@ -30,6 +30,7 @@ from runs.api.servicer.runs import RunServicer
 from runs.api.servicer.schedules import ScheduleServicer
 from runs.api.servicer.tenant_data import tenant_data_servicer
 from runs.api.servicer.webhooks import WebhookServicer
+from runs.api.step_text import StepTextWatcher
 from runs.api.watch import RunWatcher
 from runs.domain.receivers import AllowedReceivers
 from runs.peers.artifacts import Artifacts
@@ -117,7 +118,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), tenants),
-        RunServicer(runs, tenants, watcher),
+        RunServicer(runs, tenants, watcher, StepTextWatcher(tenants, watcher, gateway)),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(webhooks, tenants),
         tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),

@@ -12,30 +12,27 @@ import click
 from google.protobuf import json_format
 
 from jsonvalues import NameTwice, NotJson, compact, exact_in_protobuf, parse, parse_strict
-from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya_client.cli import catalog, completion, failures, hints
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.session import (
-    Session,
-    api_command,
-    choice_of,
-    chosen,
-    limit_option,
-    tenant_option,
-)
+from nagaya_client.cli.run_export import export
+from nagaya_client.cli.run_lists import list_runs, steps, timeline
+from nagaya_client.cli.run_text import text
+from nagaya_client.cli.session import Session, api_command, labels, tenant_option
 from nagaya_client.cli.watch_run import watch as watch_to_the_end
 from nagaya_client.errors import ApiError
-from nagaya_client.paging import first, pages
 from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from nagaya.llm_gateway.v1 import model_pb2
+    from nagaya.runs.v1 import run_pb2
     from nagaya_client.client import Client
 
 _INLINE_BYTES = 65_536
+_STARTED = "WatchRun shows it"
+_HELD = "UploadArtifact gives it files, StartRun starts it"
 
 
 class JsonFile(click.ParamType[bytes]):
@@ -83,6 +80,13 @@ def group() -> None:
 @click.option("--version", type=int, default=0, help="Of the pipeline; the newest when absent.")
 @click.option("--model", "models", type=StepModel(), multiple=True, help="Only for this run.")
 @click.option("--config", type=JsonFile(), help="A JSON object to keep with the run.")
+@click.option(
+    "--label",
+    "given_labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What to find it by: `run list --label`.",
+)
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
 @click.option("--hold", is_flag=True, help="It waits for files, and for `run release`.")
 @click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
@@ -96,6 +100,7 @@ async def start(
     version: int,
     models: tuple[tuple[str, model_pb2.ModelChoice], ...],
     config: bytes | None,
+    given_labels: tuple[str, ...],
     request_id: str | None,
     hold: bool,
     wait: bool,
@@ -115,6 +120,7 @@ async def start(
         request_id=request_id or str(uuid.uuid4()),
         pipeline=pipeline,
         pipeline_version=version,
+        labels=labels(given_labels),
     )
     _set_config(request, config)
     for step, choice in models:
@@ -123,9 +129,7 @@ async def start(
     if wait:
         return await _watched(session, tenant, run.run_id)
     if session.on_terminal:
-        goes_on = (
-            "UploadArtifact gives it files, StartRun starts it" if hold else "WatchRun shows it"
-        )
+        goes_on = _HELD if hold else _STARTED
         click.echo(hints.in_commands(goes_on, {"run_id": run.run_id}), err=True)
     return pb.CreateRunResponse(run=run)
 
@@ -153,27 +157,6 @@ async def get(session: Session, run_id: str, tenant: str) -> Message:
     return await session.client.runs.GetRun(pb.GetRunRequest(tenant_id=tenant, run_id=run_id))
 
 
-@group.command("list", rpcs=("ListRuns",))
-@click.option(
-    "--pipeline",
-    default="",
-    help="Only runs of this pipeline.",
-    shell_complete=completion.pipelines,
-)
-@click.option("--state", type=choice_of(run_pb2.RunState), help="Only runs in this state.")
-@tenant_option
-@limit_option
-@api_command
-async def list_runs(
-    session: Session, pipeline: str, state: str | None, tenant: str, limit: int
-) -> Message:
-    """List runs, newest first."""
-    request = pb.ListRunsRequest(
-        tenant_id=tenant, pipeline=pipeline, state=chosen(run_pb2.RunState, state)
-    )
-    return await first(session.client.runs.ListRuns, request, limit)
-
-
 @group.command(rpcs=("WatchRun",))
 @click.argument("run_id")
 @click.option("--after", type=click.IntRange(0), default=0, help="The last event you have seen.")
@@ -188,26 +171,6 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
     return await _watched(session, tenant, run_id, after)
 
 
-@group.command(rpcs=("ListRunSteps",))
-@click.argument("run_id")
-@click.option("--failed", is_flag=True, help="Only those that failed, and why.")
-@tenant_option
-@limit_option
-@api_command
-async def steps(session: Session, run_id: str, *, failed: bool, tenant: str, limit: int) -> Message:
-    """List a run's pieces of work in the order in which they began."""
-    request = pb.ListRunStepsRequest(tenant_id=tenant, run_id=run_id)
-    if not failed:
-        return await first(session.client.runs.ListRunSteps, request, limit)
-    found = pb.ListRunStepsResponse()
-    async for page in pages(session.client.runs.ListRunSteps, request):
-        found.run_steps.extend(
-            step for step in page.run_steps if step.state == run_pb2.STEP_STATE_FAILED
-        )
-    del found.run_steps[limit:]
-    return found
-
-
 @group.command(rpcs=("CancelRun",))
 @click.argument("run_id")
 @tenant_option
@@ -216,6 +179,10 @@ async def cancel(session: Session, run_id: str, tenant: str) -> Message:
     """Ask a run to stop; its state tells when it has stopped."""
     request = pb.CancelRunRequest(tenant_id=tenant, run_id=run_id)
     return await session.client.runs.CancelRun(request)
+
+
+for _command in (list_runs, steps, timeline, text, export):
+    group.add_command(_command)
 
 
 async def _create(

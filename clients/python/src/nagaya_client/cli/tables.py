@@ -32,7 +32,26 @@ def _rule(row: Message) -> str:
 
 
 def _reason(row: Message) -> str:
-    return row.error.reason.lower() if isinstance(row, run_pb2.RunStep) else ""
+    if not isinstance(row, run_pb2.RunStep):
+        return ""
+    error = row.error
+    return f"{error.reason.lower()}: {error.message}" if error.message else error.reason.lower()
+
+
+def _step_of(row: Message) -> run_pb2.RunStep:
+    return row.step if isinstance(row, run_pb2.StepTimeline) else run_pb2.RunStep()
+
+
+def _attempts(row: Message) -> str:
+    """Return how long each attempt lasted, and what became of those that failed."""
+    if not isinstance(row, run_pb2.StepTimeline):
+        return ""
+    texts: list[str] = []
+    for attempt in row.attempts:
+        ended = attempt.HasField("end_time")
+        took = f"{values.seconds(attempt.start_time, attempt.end_time):.1f} s" if ended else "…"
+        texts.append(" ".join(filter(None, [took, attempt.reason.lower()])))
+    return ", ".join(texts)
 
 
 _KEY: tuple[Column, ...] = (
@@ -135,6 +154,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("TOKENS", _tokens),
         ("COST", "totals.cost_micro_usd"),
         ("CREATED", "create_time"),
+        ("LABELS", "labels"),
     ),
     "nagaya.runs.v1.RunStep": (
         ("STEP", "step"),
@@ -175,6 +195,18 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("ATTEMPTS", "attempts"),
         ("RETRY", "retry_time"),
         ("FAILURE", "failure"),
+    ),
+    "nagaya.runs.v1.StepTimeline": (
+        ("STEP", "step.step"),
+        ("ITEM", "step.item"),
+        ("VISIT", "step.visit"),
+        ("STATE", "step.state"),
+        ("BEGAN", "step.start_time"),
+        ("SECONDS", lambda row: _step_seconds(_step_of(row))),
+        ("ATTEMPTS", _attempts),
+        ("MODEL", "step.llm_model"),
+        ("TOKENS", lambda row: _tokens(_step_of(row))),
+        ("COST", "step.cost_micro_usd"),
     ),
     "nagaya.runs.v1.PipelineVersion": (
         ("PIPELINE", "pipeline"),

@@ -22,7 +22,7 @@ from llm_gateway.errors import CallInFlight
 from servicekit.errors import TooManyCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 
     from interceptor.concurrency_limit import ConcurrencyLimit
     from llm_gateway.domain.attempts import AttemptResult
@@ -52,6 +52,12 @@ class Cursor:
         if self.attempt not in (0, attempt):
             self.offset = 0
         self.attempt = attempt
+
+    def rest(self, attempt: int, text: str) -> Iterator[Delta]:
+        """Yield what is left of an attempt's whole text."""
+        self.enter(attempt)
+        for begin in range(self.offset, len(text), _MESSAGE_CHARACTERS):
+            yield Delta(attempt, begin, text[begin : begin + _MESSAGE_CHARACTERS])
 
 
 class InFlightCall:
@@ -213,6 +219,11 @@ class InFlightCalls:
         self._renewals = LeaseRenewals(outcomes, process)
         self._count = 0
         self._draining = False
+
+    @property
+    def endpoint(self) -> str:
+        """The address at which this process can be reached."""
+        return self._process.endpoint
 
     def find(self, tenant_id: str, key: CallKey) -> InFlightCall | None:
         return self._calls.get((tenant_id, key))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from llm_gateway.app.in_flight import ANSWER_SECONDS
 from llm_gateway.app.stored_replies import MESSAGE_BYTES
 from llm_gateway.domain.callers import check_caller
-from llm_gateway.domain.calls import Delta, LlmCall
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import CallInFlight, CallKeyReused, CallOutcomeUnknown
 from servicekit.call import current_call, current_principal
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from llm_gateway.app.execute import CallExecutor
     from llm_gateway.app.in_flight import Cursor, InFlightCall, InFlightCalls
     from llm_gateway.app.stored_replies import StoredReplies
+    from llm_gateway.domain.calls import Delta, LlmCall
     from llm_gateway.domain.requests import CallRequest
 
 _DEFAULT_SECONDS = 900.0
-_MESSAGE_CHARACTERS = 16_000
 _COMMITS_FILES = "runs"
 """The workload that gives files with a request which it has committed."""
 
@@ -72,7 +71,9 @@ class RequestHandler:
             if call is not None:
                 break
         if in_flight.attempt != call.reply_attempt:  # another process received its text
-            async for delta in self._stored_deltas(request, call, cursor):
+            structured = request.output_schema is not None
+            text = await self._replies.text(request.tenant_id, call, structured=structured)
+            for delta in cursor.rest(call.reply_attempt, text):
                 yield delta
         yield call
 
@@ -117,16 +118,6 @@ class RequestHandler:
                 raise CallKeyReused(in_flight.request.digest)
             await asyncio.wait((in_flight.task,))  # it may be the one that is refused
         return self._in_flight.start(request, deadline, self._executor.execute), True
-
-    async def _stored_deltas(
-        self, request: CallRequest, call: LlmCall, cursor: Cursor
-    ) -> AsyncGenerator[Delta]:
-        structured = request.output_schema is not None
-        text = await self._replies.text(request.tenant_id, call, structured=structured)
-        cursor.enter(call.reply_attempt)
-        for begin in range(cursor.offset, len(text), _MESSAGE_CHARACTERS):
-            piece = text[begin : begin + _MESSAGE_CHARACTERS]
-            yield Delta(call.reply_attempt, begin, piece)
 
 
 def _with_caller(request: CallRequest) -> CallRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from jsonvalues import parse_object
 from llm_gateway.domain.files import FileRef
 from llm_gateway.domain.replies import read
 from llm_gateway.errors import CallNotSettled, ReplyExpired
@@ -75,11 +76,15 @@ class StoredReplies:
             return b""
         return bytes(body)
 
-    async def text(self, tenant_id: str, call: LlmCall, *, structured: bool) -> str:
+    async def text(self, tenant_id: str, call: LlmCall, *, structured: bool | None = None) -> str:
         """Return a reply's text, character for character as it was streamed.
 
-        Raises as `chunks` does.
+        `structured` says whether a schema was asked for. Without it, what is no string is taken to
+        be so; a string that a schema was asked for comes without its quotation marks then. Raises
+        as `chunks` does.
         """
         async with aclosing(self.chunks(tenant_id, call)) as chunks:
             body = b"".join([chunk async for chunk in chunks])
+        if structured is None:
+            structured = not isinstance(parse_object(body).get("content"), str)
         return read(body, structured=structured).text

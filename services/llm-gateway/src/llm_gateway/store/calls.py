@@ -42,6 +42,11 @@ async def find(connection: Connection, key: CallKey) -> LlmCall | None:
     return None if row is None else _call(row)
 
 
+async def find_endpoint(connection: Connection, call_id: int) -> str | None:
+    """Return the address of the process that holds a call; None when none does."""
+    return await connection.fetchval("SELECT owner_endpoint FROM llm_calls WHERE id = $1", call_id)
+
+
 async def find_with_override(
     connection: Connection, key: CallKey
 ) -> tuple[LlmCall | None, ModelClass | None]:

@@ -37,6 +37,12 @@ def key_of(message: pb.CallKey) -> CallKey:
     )
 
 
+def key_message(key: CallKey) -> pb.CallKey:
+    return pb.CallKey(
+        run_id=str(key.run_id), step=key.step, item=key.item, visit=key.visit, call=key.call
+    )
+
+
 def state_of(message: pb.CallState.ValueType) -> CallState | None:
     """Return the state to filter by; None for any."""
     return _STATES.get(message)
@@ -44,13 +50,7 @@ def state_of(message: pb.CallState.ValueType) -> CallState | None:
 
 def call(call: LlmCall) -> pb.Call:
     message = pb.Call(
-        key=pb.CallKey(
-            run_id=str(call.key.run_id),
-            step=call.key.step,
-            item=call.key.item,
-            visit=call.key.visit,
-            call=call.key.call,
-        ),
+        key=key_message(call.key),
         state=_NUMBERS[call.state],
         resolution=resolution(call.resolution),
         request_digest=call.request_digest,

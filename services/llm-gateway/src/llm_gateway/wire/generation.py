@@ -69,9 +69,18 @@ def needs_of(message: service_pb.ModelNeeds) -> ModelNeeds:
 
 def stream_response(event: Delta | LlmCall) -> service_pb.StreamGenerateResponse:
     if isinstance(event, Delta):
-        delta = service_pb.TextDelta(attempt=event.attempt, offset=event.offset, text=event.text)
-        return service_pb.StreamGenerateResponse(delta=delta)
+        return service_pb.StreamGenerateResponse(delta=_delta(event))
     return service_pb.StreamGenerateResponse(call=call(event))
+
+
+def watch_response(event: Delta | LlmCall) -> service_pb.WatchCallResponse:
+    if isinstance(event, Delta):
+        return service_pb.WatchCallResponse(delta=_delta(event))
+    return service_pb.WatchCallResponse(call=call(event))
+
+
+def _delta(delta: Delta) -> service_pb.TextDelta:
+    return service_pb.TextDelta(attempt=delta.attempt, offset=delta.offset, text=delta.text)
 
 
 def _message(message: pb.Message) -> Message:

@@ -13,22 +13,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import WorkflowTaskFailedEventAttributes
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from runs.domain.failures import TENANT_SHARE_TAKEN
+from runs.api import stuck_reasons
 from runs.domain.plan import workflow_id
 from runs.errors import TemporalUnavailable
-from servicekit.times import now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from google.protobuf.timestamp_pb2 import Timestamp
     from temporalio.api.common.v1 import WorkflowExecution
     from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
     from temporalio.client import Client, WorkflowHandle
@@ -41,13 +40,7 @@ _CALL = timedelta(seconds=5)
 _LONGEST_SECONDS = 8.0
 _PAUSE_SECONDS = 1.0
 _FAIRNESS_KEY_LENGTH = 64
-_FAILING_ATTEMPTS = 2
-_WAITING = timedelta(seconds=60)
 _LATEST_EVENTS = 20
-_TASK_ENDS = (
-    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
-    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +102,15 @@ class Launcher:
         return WorkflowState(status.name.lower(), stuck)
 
     async def _stuck_reason(self, described: DescribeWorkflowExecutionResponse) -> str:
-        attempt = described.pending_workflow_task.attempt
-        if attempt < _FAILING_ATTEMPTS:
-            return _stuck_reason(described)
-        if await self._task_failed(described.workflow_execution_info.execution):
-            return f"the workflow's code fails on the worker (attempt {attempt})"
-        return (
-            "the worker that had the run's tasks is gone or hangs, so they are given out again "
-            f"(attempt {attempt})"
-        )
+        if described.pending_workflow_task.attempt < stuck_reasons.FAILING_ATTEMPTS:
+            return stuck_reasons.of_pending(described)
+        failed = await self._failed_task(described.workflow_execution_info.execution)
+        return stuck_reasons.of_failed_task(failed)
 
-    async def _task_failed(self, execution: WorkflowExecution) -> bool:
-        """Return whether the last task that did not end well failed; else nobody answered in time.
+    async def _failed_task(
+        self, execution: WorkflowExecution
+    ) -> WorkflowTaskFailedEventAttributes | None:
+        """Return how the last task failed that did not end well; None if nobody answered in time.
 
         Temporal records only the first of several such tasks in a row.
         """
@@ -130,9 +120,11 @@ class Launcher:
         service = self._client.workflow_service
         latest = await service.get_workflow_execution_history_reverse(request, timeout=_CALL)
         for event in latest.history.events:
-            if event.event_type in _TASK_ENDS:
-                return event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-        return True
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                return event.workflow_task_failed_event_attributes
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
+                return None
+        return WorkflowTaskFailedEventAttributes()
 
     def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[object, object]:
         return self._client.get_workflow_handle(workflow_id(tenant_id, run_id))
@@ -161,24 +153,3 @@ def _no_workflow(error: RPCError) -> bool:
     """Return whether the workflow is unknown. An unknown namespace has the same code."""
     kinds = [detail.type_url.rsplit(".", 1)[-1] for detail in error.grpc_status.details]
     return error.status is RPCStatusCode.NOT_FOUND and "NotFoundFailure" in kinds
-
-
-def _stuck_reason(described: DescribeWorkflowExecutionResponse) -> str:
-    task = described.pending_workflow_task
-    if described.HasField("pending_workflow_task"):
-        waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
-        if waits and _long_ago(task.scheduled_time):
-            return "no worker takes the run's tasks: is a worker running?"
-    for activity in described.pending_activities:
-        kind = activity.last_failure.application_failure_info.type or "a timeout"
-        untried = activity.attempt == 1 or kind == TENANT_SHARE_TAKEN
-        if activity.attempt >= _FAILING_ATTEMPTS and not untried:
-            return f"a step is tried again and again (attempt {activity.attempt}): {kind}"
-        waits = activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        if waits and untried and _long_ago(activity.scheduled_time):
-            return "no worker takes the run's steps: is a worker running?"
-    return ""
-
-
-def _long_ago(moment: Timestamp) -> bool:
-    return now() - moment.ToDatetime(now().tzinfo) > _WAITING

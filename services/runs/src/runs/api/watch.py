@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.events import Heartbeat, RunEvent
 from runs.domain.runs import Run
-from runs.errors import RunNotFound
+from runs.errors import RunNotFound, SequenceUnknown
 from runs.store import events, runs
 from servicekit.errors import DatabaseUnavailable, DeadlineExceeded, LimitExceeded, Unavailable
 
@@ -74,17 +74,19 @@ class RunWatcher:
     ) -> AsyncGenerator[RunEvent | Heartbeat]:
         """Yield a run's events from number `after` + 1 on, and end after the last one there is.
 
-        Raises RunNotFound, and Unavailable when the tenant's database is away for too long.
+        Raises RunNotFound, SequenceUnknown, and Unavailable when the tenant's database is away for
+        too long.
         """
         async with self._tenants.connection(tenant_id) as connection:
             run = await runs.find(connection, run_id)
         if run is None:
             raise RunNotFound(run_id)
-        known = min(after, run.last_sequence)
+        if after > run.last_sequence:
+            raise SequenceUnknown(run_id, after, run.last_sequence)
         end = run.last_sequence if run.status.final else None
-        if known == end:
+        if after == end:
             return
-        with self._subscribed(tenant_id, run.run_id, known) as subscription:
+        with self._subscribed(tenant_id, run.run_id, after) as subscription:
             while True:
                 part = await subscription.next(self._timeouts.heartbeat)
                 yield _with_settings(part, run)

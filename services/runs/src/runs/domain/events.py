@@ -29,6 +29,16 @@ class RunEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class StepText:
+    """A piece of the text with which a model answers a step, and its offset in characters."""
+
+    attempt: int
+    """The attempt of the call; the offset counts in no other attempt's text."""
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Nothing has happened for a while; the watch is alive."""
 

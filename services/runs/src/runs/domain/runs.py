@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jsonvalues import JsonMapping
+    from jsonvalues import JsonMapping, JsonValue
     from runs.domain.inputs import RunInput
     from runs.domain.models import ModelChoice
 
@@ -70,6 +70,8 @@ class Failure:
     message: str
     step: str = ""
     error_path: str = ""
+    item: int = 0
+    visit: int = 1
 
 
 INTERRUPTED = Failure("INTERRUPTED", "the run ended before the step did")
@@ -113,6 +115,8 @@ class Run:
     """The schedule that created it; empty where somebody called CreateRun."""
     schedule_time: datetime | None = None
     """The time of the schedule for which it was created."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its creator sorts runs by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ class RunDraft:
     schedule: str = ""
     """The schedule that creates it, for its `schedule_time`; empty for CreateRun."""
     schedule_time: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def parse(
@@ -144,6 +149,7 @@ class RunDraft:
         given: RunInput,
         step_models: Mapping[str, ModelChoice],
         settings: JsonMapping,
+        labels: Mapping[str, str] | None = None,
     ) -> RunDraft:
         """Check the sizes and take the digest. Raises InputInvalid and RequestInvalid."""
         check_size(given)
@@ -154,15 +160,18 @@ class RunDraft:
             "step_models": models,
             **to_stored_json("settings", settings),
         }
+        # Without labels it is the digest that earlier builds took.
+        whole: list[JsonValue] = [*pipeline, config, *([dict(labels)] if labels else [])]
         return cls(
             request_id=request_id,
-            digest=hashlib.sha256(canonical([*pipeline, config])).hexdigest(),
+            digest=hashlib.sha256(canonical(whole)).hexdigest(),
             pipeline=pipeline[0],
             version=pipeline[1],
             held=isinstance(given, Held),
             pointer=given if isinstance(given, Pointer) else None,
             step_models=step_models,
             config=config,
+            labels=labels or {},
         )
 
 

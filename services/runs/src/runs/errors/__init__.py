@@ -14,7 +14,10 @@ DomainError
 │   ├── PipelineNotFound
 │   ├── RunNotFound
 │   ├── ScheduleNotFound
+│   ├── StepNotFound
 │   └── WebhookEndpointNotFound
+├── OutOfRange
+│   └── SequenceUnknown
 ├── AlreadyExists
 │   ├── RequestIdReused
 │   ├── ScheduleExists
@@ -32,7 +35,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
+from servicekit.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    OutOfRange,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,6 +141,31 @@ class RunNotFound(NotFound):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}", run_id=run_id)
+
+
+class StepNotFound(NotFound):
+    """A run's pipeline has no such step, or the run ended without this element or pass of it."""
+
+    reason = "ERROR_REASON_STEP_NOT_FOUND"
+    hint = "List the run's pieces of work with ListRunSteps."
+
+    def __init__(self, run_id: str, step: str, why: str) -> None:
+        super().__init__(why, run_id=run_id, step=step)
+
+
+class SequenceUnknown(OutOfRange):
+    """A run has fewer events than the caller says to have seen."""
+
+    reason = "ERROR_REASON_SEQUENCE_UNKNOWN"
+    hint = "GetRun tells the number of the last event; watch from there, or from 0."
+
+    def __init__(self, run_id: str, after: int, last: int) -> None:
+        super().__init__(
+            f"the run has no event {after:,}: its last one is {last:,}",
+            run_id=run_id,
+            after_sequence=str(after),
+            last_sequence=str(last),
+        )
 
 
 class RequestIdReused(AlreadyExists):

@@ -15,6 +15,7 @@ from nagaya.llm_gateway.v1 import (
     model_pb2,
 )
 from nagaya_functions import FilePointer
+from runs.domain.events import StepText
 from runs.domain.failures import StepImpossible
 from runs.domain.generation import (
     CallUsage,
@@ -31,7 +32,7 @@ from runs.wire.structs import struct, text_beside
 from servicekit.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     import grpc
 
@@ -89,6 +90,22 @@ class LlmGateway:
                     "REPLY_TOO_LARGE", f"the reply has more than {limit:,} bytes: ask for less"
                 )
         return bytes(body)
+
+    async def watch_call(self, ref: StepRef, offset: int, attempt: int) -> AsyncGenerator[StepText]:
+        """Yield the text of a step's call as it grows, until the call ends; nothing without a call.
+
+        It begins at an offset of an attempt's text, as the caller has it.
+        """
+        request = generation_service_pb2.WatchCallRequest(
+            tenant_id=ref.tenant_id, key=_key(ref), offset=offset, attempt=attempt
+        )
+        try:
+            async for response in self._generations.WatchCall(request):
+                if response.WhichOneof("event") == "delta":
+                    delta = response.delta
+                    yield StepText(delta.attempt, delta.offset, delta.text)
+        except NotFound:
+            return
 
     async def find_model_fault(
         self, tenant_id: str, need: ModelRequirement, chosen: ModelChoice | None

@@ -10,6 +10,7 @@ from runs.domain.runs import RunStatus
 from runs.store.events import OPEN, run_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from dataplane.pools import Connection
@@ -22,46 +23,50 @@ class StaleRun:
     run_id: str
     epoch: int
     status: RunStatus
+    stuck_reason: str
 
 
 async def claim_stale(
     connection: Connection, stale_after: timedelta, limit: int
 ) -> tuple[StaleRun, ...]:
-    """Claim open runs that have neither changed nor been checked for so long, oldest first."""
+    """Claim open runs that have neither changed nor been checked for so long, longest first."""
     rows = await connection.fetch(
         f"""
         WITH stale AS (
             SELECT id FROM runs
              WHERE {OPEN} AND NOT held
                AND greatest(updated_at, checked_at) < now() - $1::interval
-             ORDER BY created_at, id
+             ORDER BY greatest(updated_at, checked_at), id
              LIMIT $2
                FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE runs SET checked_at = now()
           FROM stale
          WHERE runs.id = stale.id
-        RETURNING runs.id, runs.epoch, runs.status
+        RETURNING runs.id, runs.epoch, runs.status, coalesce(runs.stuck_reason, '') AS stuck_reason
         """,
         stale_after,
         limit,
     )
-    return tuple(StaleRun(str(row["id"]), row["epoch"], RunStatus(row["status"])) for row in rows)
+    return tuple(
+        StaleRun(str(row["id"]), row["epoch"], RunStatus(row["status"]), row["stuck_reason"])
+        for row in rows
+    )
 
 
-async def note_stuck(connection: Connection, run_id: str, reason: str) -> None:
-    """Note why a run does not move, or that it does when `reason` is empty, with an event."""
+async def note_stuck(connection: Connection, run_ids: Sequence[str], reason: str) -> None:
+    """Note why runs do not move, or that they do when `reason` is empty, with an event each."""
     await connection.execute(
         f"""
         WITH updated AS (
             UPDATE runs
                SET stuck_reason = nullif($2, ''), last_seq = last_seq + 1
-             WHERE id = $1 AND {OPEN} AND coalesce(stuck_reason, '') <> $2
+             WHERE id = ANY($1) AND {OPEN} AND coalesce(stuck_reason, '') <> $2
             RETURNING *
         )
         {run_event("updated")}
         """,
-        UUID(run_id),
+        list(map(UUID, run_ids)),
         reason,
     )
 

@@ -52,6 +52,7 @@ def run(row: Row) -> Run:
         end_time=_moment(row.get("ended_at")),
         schedule=row.get("schedule") or "",
         schedule_time=_moment(row.get("schedule_time")),
+        labels=document(row.get("labels")) or {},
     )
 
 
@@ -149,6 +150,8 @@ def failure(row: Row) -> Failure | None:
         message=error.get("message", ""),
         step=error.get("step", ""),
         error_path=error.get("error_path", ""),
+        item=error.get("item", 0),
+        visit=error.get("visit", 1),
     )
 
 

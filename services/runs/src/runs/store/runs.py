@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dataplane import paging
+from runs.domain.run_filters import RunFilter
 from runs.store import rows
 from runs.store.events import lock_run, run_event
+from runs.store.run_filters import planned_for_values, selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +26,7 @@ COLUMNS = """
     config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
-    started_at, ended_at, schedule, schedule_time
+    started_at, ended_at, schedule, schedule_time, labels
 """
 
 
@@ -50,6 +53,7 @@ async def insert(
         json.dumps(dict(prompt_versions)),
         draft.schedule or None,
         draft.schedule_time,
+        json.dumps(dict(draft.labels)),
     )
     return None if row is None else rows.run(row)
 
@@ -90,27 +94,27 @@ async def find_parameters(connection: Connection, run_id: str) -> RunParameters 
 
 
 async def page(
-    connection: Connection, pipeline: str, status: str, size: int, token: str
+    connection: Connection, wanted: RunFilter, size: int, token: str
 ) -> paging.Page[Run]:
-    """Return one page of runs, newest first; of any pipeline or status when it is empty."""
+    """Return one page of the runs that a filter names, newest first."""
     limit = size or paging.DEFAULT_SIZE
-    where, values = paging.where(
-        ("pipeline = {}", pipeline or None),
-        ("status = {}", status or None),
-        ("(created_at, id) < ({}, {})", paging.decode(token, datetime, UUID)),
+    chosen = selection(wanted)
+    where, values = chosen.where(
+        (
+            f"({chosen.moment}, {chosen.key}) < ({{}}, {{}})",
+            paging.decode(token, datetime, UUID),
+        )
     )
     runs = f"""
         SELECT {COLUMNS}
-          FROM runs {where}
-         ORDER BY created_at DESC, id DESC
+          FROM {chosen.source} {where}
+         ORDER BY {chosen.moment} DESC, {chosen.key} DESC
          LIMIT ${len(values) + 1}
         """
     settings = "octet_length(coalesce(settings_json, settings::text, ''))"
-    found = await connection.fetch(
-        paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES),
-        *values,
-        limit + 1,
-    )
+    sql = paging.within_bytes(runs, "created_at DESC, id DESC", settings, paging.JSON_PAGE_BYTES)
+    async with planned_for_values(connection) if wanted != RunFilter() else nullcontext():
+        found = await connection.fetch(sql, *values, limit + 1)
     return paging.page_within_bytes(found, limit, rows.run, "created_at", "id")
 
 
@@ -119,8 +123,8 @@ _INSERT = f"""
 WITH updated AS (
     INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
                       request_id, request_digest, prompt_versions, schedule, schedule_time,
-                      last_seq)
-    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, 1)
+                      labels, last_seq)
+    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, 1)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ),
@@ -135,6 +139,11 @@ webhooks AS (
     SELECT endpoint_id, id
       FROM updated, webhook_endpoints
      WHERE state = 'enabled' AND (pipelines = '{{}}' OR pipeline = ANY(pipelines))
+),
+-- what it is found by
+labelled AS (
+    INSERT INTO run_labels (name, value, run_created_at, run_id)
+    SELECT key, value, created_at, id FROM updated, jsonb_each_text(labels)
 ),
 event AS ({run_event("updated")})
 SELECT {COLUMNS},

@@ -35,7 +35,9 @@ async def insert(
     `usage` is what the step's model call has used by then. Nothing changes if another attempt has
     replaced this one, or the run is closed.
     """
-    error = Failure(failure.reason, failure.message, ref.step, failure.error_path)
+    error = Failure(
+        failure.reason, failure.message, ref.step, failure.error_path, ref.item, ref.visit
+    )
     await connection.execute(
         _FAIL,
         *(UUID(ref.run_id), attempt.row_id, attempt.attempt),

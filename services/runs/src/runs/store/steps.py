@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Failure, OutputFile
     from runs.domain.steps import RunStep
 
-_COLUMNS = """
+COLUMNS = """
     id, step, item, visit, status, retry_count, llm_model, model_rule, token_usage,
     cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest, summary, metrics,
     fractional_metrics, values, error, started_at, completed_at
@@ -44,10 +44,24 @@ async def current(connection: Connection, ref: StepRef) -> StepAttempt | None:
 async def find(connection: Connection, ref: StepRef) -> RunStep | None:
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS} FROM steps
+        SELECT {COLUMNS} FROM steps
          WHERE run_id = $1 AND epoch <= $2 AND step = $3 AND item = $4 AND visit = $5
         """,
         *_key(ref),
+    )
+    return None if row is None else rows.run_step(row)
+
+
+async def find_latest(connection: Connection, ref: StepRef) -> RunStep | None:
+    """Return a step or an element as it is now, whichever epoch it is of."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT {COLUMNS} FROM steps WHERE run_id = $1 AND step = $2 AND item = $3 AND visit = $4
+        """,
+        UUID(ref.run_id),
+        ref.step,
+        ref.item,
+        ref.visit,
     )
     return None if row is None else rows.run_step(row)
 
@@ -56,7 +70,7 @@ async def done(connection: Connection, run_id: str, steps: Sequence[str]) -> dic
     """Return those of the steps that are done, by name; of mapped steps the whole step."""
     found = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM steps
+        SELECT {COLUMNS} FROM steps
          WHERE run_id = $1 AND step = ANY($2) AND item = 0 AND visit = 1
            AND status IN ('completed', 'skipped')
         """,
@@ -80,7 +94,7 @@ async def ended(connection: Connection, run: RunRef, refs: Sequence[StepRef]) ->
     """Return those of some steps of a run that have ended."""
     found = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM unnest($2::text[], $3::int[], $4::int[]) AS asked (step, item, visit)
+        SELECT {COLUMNS} FROM unnest($2::text[], $3::int[], $4::int[]) AS asked (step, item, visit)
           JOIN steps USING (step, item, visit)
          WHERE run_id = $1 AND status IN ('completed', 'skipped', 'failed')
         """,
@@ -117,7 +131,7 @@ async def elements(connection: Connection, run_id: str, step: str) -> Elements:
     """Return what has become of the elements of a mapped step, in their order."""
     found = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM steps
+        SELECT {COLUMNS} FROM steps
          WHERE run_id = $1 AND step = $2 AND item > 0
            AND status IN ('completed', 'skipped', 'failed')
          ORDER BY item
@@ -186,7 +200,7 @@ async def find_failure(connection: Connection, run: RunRef) -> Failure | None:
     """
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS} FROM steps
+        SELECT {COLUMNS} FROM steps
          WHERE run_id = $1 AND epoch = $2 AND status = 'failed' AND error IS NOT NULL
          ORDER BY item > 0, completed_at, id
          LIMIT 1
@@ -194,23 +208,38 @@ async def find_failure(connection: Connection, run: RunRef) -> Failure | None:
         UUID(run.run_id),
         run.epoch,
     )
-    return None if row is None else rows.run_step(row).error
+    return None if row is None else _named(rows.run_step(row).error)
 
 
 async def page(
-    connection: Connection, run_id: str, size: int, token: str
+    connection: Connection, run_id: str, status: str, step: str, size: int, token: str
 ) -> paging.Page[RunStep] | None:
-    """Return one page of a run's steps, in the order they began; None if there is no run."""
+    """Return one page of a run's steps, in the order they began; None if there is no run.
+
+    Of any status, or of all steps, when it is empty.
+    """
     limit = size or paging.DEFAULT_SIZE
+    where, values = paging.where(
+        ("run_id = {}", UUID(run_id)),
+        ("status = {}", status or None),
+        ("step = {}", step or None),
+        ("id > {}", paging.decode(token) or 0),
+    )
     found = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM steps WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        UUID(run_id),
-        paging.decode(token) or 0,
+        f"SELECT {COLUMNS} FROM steps {where} ORDER BY id LIMIT ${len(values) + 1}",
+        *values,
         limit + 1,
     )
     if not found and await runs.find(connection, run_id) is None:
         return None
     return paging.page(found, limit, rows.run_step, "id")
+
+
+def _named(failure: Failure | None) -> Failure | None:
+    """Return a step's failure as its run's, whose message says which element it is about."""
+    if failure is None or not failure.item:
+        return failure
+    return replace(failure, message=f"element {failure.item}: {failure.message}")
 
 
 def _key(ref: StepRef) -> tuple[UUID, int, str, int, int]:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from nagaya.runs.v1 import run_pb2 as pb
+from nagaya.runs.v1 import run_service_pb2
+from runs.domain.activities import StepRef
+from runs.domain.events import Heartbeat, StepText
 from runs.domain.inputs import Held, Inline, Pointer
+from runs.domain.run_filters import RunFilter
 from runs.domain.runs import Run, RunDraft, RunStatus
+from runs.domain.steps import RunStep
 from runs.wire.models import model_choice
-from runs.wire.steps import artifact_ref, run_error, run_step
+from runs.wire.steps import artifact_ref, run_error, run_step, step_text
 from runs.wire.structs import given_object, given_value, json_value, struct, text_beside
+from servicekit.errors import RequestInvalid, Violation
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
-    from nagaya.runs.v1 import run_service_pb2
+    from datetime import datetime
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from runs.domain.events import RunEvent
     from runs.domain.inputs import RunInput
+    from runs.domain.timeline import RunPhase
 
 _STATES = {
     RunStatus.PENDING: pb.RUN_STATE_PENDING,
@@ -36,11 +48,35 @@ def run_draft(request: run_service_pb2.CreateRunRequest) -> RunDraft:
         _input(request),
         {step: model_choice(choice) for step, choice in request.step_models.items()},
         given_object(request.config_json, request.config, "config_json"),
+        dict(request.labels),
     )
 
 
-def run_status(state: pb.RunState.ValueType) -> RunStatus | None:
-    return _STATUSES.get(state)
+def run_filter(message: pb.RunFilter) -> RunFilter:
+    return RunFilter(
+        pipeline=message.pipeline,
+        statuses=frozenset(_STATUSES[state] for state in message.states),
+        labels=dict(message.labels),
+        created_from=_moment(message.create_time_from),
+        created_before=_moment(message.create_time_before),
+        least_micro_usd=message.min_cost_micro_usd,
+        most_micro_usd=(
+            message.max_cost_micro_usd if message.HasField("max_cost_micro_usd") else None
+        ),
+    )
+
+
+def listed(request: run_service_pb2.ListRunsRequest) -> RunFilter:
+    """Return which runs a request asks for. Raises RequestInvalid if it says it in two ways."""
+    wanted = run_filter(request.filter)
+    if request.pipeline:
+        _check_once("pipeline", wanted.pipeline in ("", request.pipeline))
+        wanted = replace(wanted, pipeline=request.pipeline)
+    if request.state:
+        status = _STATUSES[request.state]
+        _check_once("states", not wanted.statuses or status in wanted.statuses)
+        wanted = replace(wanted, statuses=frozenset({status}))
+    return wanted
 
 
 def run(run: Run) -> pb.Run:
@@ -70,6 +106,7 @@ def run(run: Run) -> pb.Run:
         end_time=None if run.end_time is None else timestamp(run.end_time),
         schedule=run.schedule,
         schedule_time=None if run.schedule_time is None else timestamp(run.schedule_time),
+        labels=run.labels,
     )
 
 
@@ -81,6 +118,46 @@ def run_event(event: RunEvent) -> pb.RunEvent:
         run=run(subject) if isinstance(subject, Run) else None,
         step=None if isinstance(subject, Run) else run_step(subject),
     )
+
+
+def watched_text(
+    request: run_service_pb2.WatchStepTextRequest,
+) -> tuple[StepRef, int, int]:
+    """Return the step whose text is asked for, and the offset and the attempt to begin with."""
+    place = (request.step, request.item, request.visit or 1)
+    ref = StepRef(request.tenant_id, request.run_id, 1, *place)
+    return ref, request.offset, request.attempt
+
+
+def text_part(part: StepText | RunStep | Heartbeat) -> run_service_pb2.WatchStepTextResponse:
+    match part:
+        case StepText():
+            return run_service_pb2.WatchStepTextResponse(text=step_text(part))
+        case RunStep():
+            return run_service_pb2.WatchStepTextResponse(step=run_step(part))
+        case Heartbeat():
+            return run_service_pb2.WatchStepTextResponse(heartbeat=True)
+
+
+def run_phase(phase: RunPhase) -> pb.RunPhase:
+    return pb.RunPhase(
+        state=_STATES[phase.status],
+        stuck_reason=phase.stuck_reason,
+        start_time=timestamp(phase.start_time),
+        end_time=None if phase.end_time is None else timestamp(phase.end_time),
+    )
+
+
+def _check_once(field: str, fits: bool) -> None:  # noqa: FBT001 - what is checked
+    if not fits:
+        fault = Violation(f"filter.{field}", "it says something else than the request itself")
+        raise RequestInvalid(f"{fault.field}: {fault.description}", violations=[fault])
+
+
+def _moment(message: Timestamp) -> datetime | None:
+    if not message.ByteSize():
+        return None
+    return message.ToDatetime(UTC)
 
 
 def _input(request: run_service_pb2.CreateRunRequest) -> RunInput:

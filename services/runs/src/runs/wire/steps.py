@@ -11,7 +11,9 @@ from runs.domain.steps import RunStep, StepStatus
 from servicekit.times import timestamp
 
 if TYPE_CHECKING:
+    from runs.domain.events import StepText
     from runs.domain.runs import Failure, OutputFile
+    from runs.domain.timeline import AttemptRecord, StepTimeline
 
 _STATES = {
     StepStatus.RUNNING: pb.STEP_STATE_RUNNING,
@@ -20,6 +22,7 @@ _STATES = {
     StepStatus.FAILED: pb.STEP_STATE_FAILED,
     StepStatus.CANCELLED: pb.STEP_STATE_CANCELLED,
 }
+_STATUSES = {state: status for status, state in _STATES.items()}
 
 
 def run_step(step: RunStep) -> pb.RunStep:
@@ -41,6 +44,32 @@ def run_step(step: RunStep) -> pb.RunStep:
         start_time=None if step.start_time is None else timestamp(step.start_time),
         end_time=None if step.end_time is None else timestamp(step.end_time),
     )
+
+
+def step_status(state: pb.StepState.ValueType) -> StepStatus | None:
+    return _STATUSES.get(state)
+
+
+def step_timeline(timeline: StepTimeline) -> pb.StepTimeline:
+    return pb.StepTimeline(
+        step=run_step(timeline.step), attempts=map(_step_attempt, timeline.attempts)
+    )
+
+
+def _step_attempt(attempt: AttemptRecord) -> pb.StepAttempt:
+    return pb.StepAttempt(
+        epoch=attempt.epoch,
+        attempt=attempt.attempt,
+        state=_STATES[attempt.status],
+        reason=attempt.reason,
+        error_path=attempt.error_path,
+        start_time=timestamp(attempt.start_time),
+        end_time=None if attempt.end_time is None else timestamp(attempt.end_time),
+    )
+
+
+def step_text(text: StepText) -> pb.StepText:
+    return pb.StepText(attempt=text.attempt, offset=text.offset, text=text.text)
 
 
 def artifact_ref(file: OutputFile | None) -> pb.ArtifactRef | None:
@@ -71,4 +100,6 @@ def run_error(error: Failure | None) -> pb.RunError | None:
         message=error.message,
         step=error.step,
         error_path=error.error_path,
+        item=error.item,
+        visit=error.visit if error.step else 0,
     )

@@ -30,7 +30,7 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.nagaya/llm_gateway/v1/generation_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xa4\x01\n\x0fGenerateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.nagaya.llm_gateway.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rinclude_reply\x18\x03 \x01(\x08\x12\x1f\n\x05\x66iles\x18\x04 \x03(\x0c\x42\x10\xbaH\r\x92\x01\n\x10@\"\x06z\x04\x18\x80\x80\x04\"^\n\x10GenerateResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\r\n\x05reply\x18\x03 \x01(\x0c\"\xa5\x01\n\x15StreamGenerateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.nagaya.llm_gateway.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x81\x01\n\x16StreamGenerateResponse\x12\x31\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32 .nagaya.llm_gateway.v1.TextDeltaH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.CallH\x00\x42\x07\n\x05\x65vent\":\n\tTextDelta\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xe3\x01\n\x0eResolveRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x35\n\trun_model\x18\x04 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x30\n\x05needs\x18\x05 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelNeeds\"_\n\nModelNeeds\x12\'\n\x11max_output_tokens\x18\x01 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\x12\x13\n\x0bjson_schema\x18\x02 \x01(\x08\x12\x13\n\x0btemperature\x18\x03 \x01(\x08\"H\n\x0fResolveResponse\x12\x35\n\nresolution\x18\x01 \x01(\x0b\x32!.nagaya.llm_gateway.v1.Resolution2\xdd\x03\n\x11GenerationService\x12\x98\x01\n\x08Generate\x12&.nagaya.llm_gateway.v1.GenerateRequest\x1a\'.nagaya.llm_gateway.v1.GenerateResponse\";\x90\x02\x02\x8a\xb5\x18\x34\n\x11generations.write\x12\ttenant_id\x1a\x0b\x63\x61ll.settle\"\x04runs(\x84\x07\x12\xac\x01\n\x0eStreamGenerate\x12,.nagaya.llm_gateway.v1.StreamGenerateRequest\x1a-.nagaya.llm_gateway.v1.StreamGenerateResponse\";\x90\x02\x02\x8a\xb5\x18\x34\n\x11generations.write\x12\ttenant_id\x1a\x0b\x63\x61ll.settle\"\x04runs(\x84\x07\x30\x01\x12~\n\x07Resolve\x12%.nagaya.llm_gateway.v1.ResolveRequest\x1a&.nagaya.llm_gateway.v1.ResolveResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.nagaya/llm_gateway/v1/generation_service.proto\x12\x15nagaya.llm_gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a nagaya/llm_gateway/v1/call.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xa4\x01\n\x0fGenerateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.nagaya.llm_gateway.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rinclude_reply\x18\x03 \x01(\x08\x12\x1f\n\x05\x66iles\x18\x04 \x03(\x0c\x42\x10\xbaH\r\x92\x01\n\x10@\"\x06z\x04\x18\x80\x80\x04\"^\n\x10GenerateResponse\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.Call\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\r\n\x05reply\x18\x03 \x01(\x0c\"\xa5\x01\n\x15StreamGenerateRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.nagaya.llm_gateway.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x81\x01\n\x16StreamGenerateResponse\x12\x31\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32 .nagaya.llm_gateway.v1.TextDeltaH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.CallH\x00\x42\x07\n\x05\x65vent\":\n\tTextDelta\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xa9\x01\n\x10WatchCallRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x33\n\x03key\x18\x02 \x01(\x0b\x32\x1e.nagaya.llm_gateway.v1.CallKeyB\x06\xbaH\x03\xc8\x01\x01\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"|\n\x11WatchCallResponse\x12\x31\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32 .nagaya.llm_gateway.v1.TextDeltaH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.nagaya.llm_gateway.v1.CallH\x00\x42\x07\n\x05\x65vent\"\xe3\x01\n\x0eResolveRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x17\n\x04step\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x35\n\trun_model\x18\x04 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x30\n\x05needs\x18\x05 \x01(\x0b\x32!.nagaya.llm_gateway.v1.ModelNeeds\"_\n\nModelNeeds\x12\'\n\x11max_output_tokens\x18\x01 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\x12\x13\n\x0bjson_schema\x18\x02 \x01(\x08\x12\x13\n\x0btemperature\x18\x03 \x01(\x08\"H\n\x0fResolveResponse\x12\x35\n\nresolution\x18\x01 \x01(\x0b\x32!.nagaya.llm_gateway.v1.Resolution2\xfa\x04\n\x11GenerationService\x12\x98\x01\n\x08Generate\x12&.nagaya.llm_gateway.v1.GenerateRequest\x1a\'.nagaya.llm_gateway.v1.GenerateResponse\";\x90\x02\x02\x8a\xb5\x18\x34\n\x11generations.write\x12\ttenant_id\x1a\x0b\x63\x61ll.settle\"\x04runs(\x84\x07\x12\xac\x01\n\x0eStreamGenerate\x12,.nagaya.llm_gateway.v1.StreamGenerateRequest\x1a-.nagaya.llm_gateway.v1.StreamGenerateResponse\";\x90\x02\x02\x8a\xb5\x18\x34\n\x11generations.write\x12\ttenant_id\x1a\x0b\x63\x61ll.settle\"\x04runs(\x84\x07\x30\x01\x12\x9a\x01\n\tWatchCall\x12\'.nagaya.llm_gateway.v1.WatchCallRequest\x1a(.nagaya.llm_gateway.v1.WatchCallResponse\"8\x90\x02\x01\x8a\xb5\x18\x31\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway(\x90\x1c\x30\x01\x12~\n\x07Resolve\x12%.nagaya.llm_gateway.v1.ResolveRequest\x1a&.nagaya.llm_gateway.v1.ResolveResponse\"$\x90\x02\x01\x8a\xb5\x18\x1d\n\ncalls.read\x12\ttenant_id\"\x04runsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMGENERATEREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_STREAMGENERATEREQUEST'].fields_by_name['attempt']._loaded_options = None
   _globals['_STREAMGENERATEREQUEST'].fields_by_name['attempt']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_WATCHCALLREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_WATCHCALLREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_WATCHCALLREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_WATCHCALLREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_WATCHCALLREQUEST'].fields_by_name['offset']._loaded_options = None
+  _globals['_WATCHCALLREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_WATCHCALLREQUEST'].fields_by_name['attempt']._loaded_options = None
+  _globals['_WATCHCALLREQUEST'].fields_by_name['attempt']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_RESOLVEREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_RESOLVEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_RESOLVEREQUEST'].fields_by_name['step']._loaded_options = None
@@ -61,6 +69,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\220\002\002\212\265\0304\n\021generations.write\022\ttenant_id\032\013call.settle\"\004runs(\204\007'
   _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerate']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\220\002\002\212\265\0304\n\021generations.write\022\ttenant_id\032\013call.settle\"\004runs(\204\007'
+  _globals['_GENERATIONSERVICE'].methods_by_name['WatchCall']._loaded_options = None
+  _globals['_GENERATIONSERVICE'].methods_by_name['WatchCall']._serialized_options = b'\220\002\001\212\265\0301\n\016artifacts.read\022\ttenant_id\"\004runs\"\013llm-gateway(\220\034'
   _globals['_GENERATIONSERVICE'].methods_by_name['Resolve']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['Resolve']._serialized_options = b'\220\002\001\212\265\030\035\n\ncalls.read\022\ttenant_id\"\004runs'
   _globals['_GENERATEREQUEST']._serialized_start=287
@@ -73,12 +83,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMGENERATERESPONSE']._serialized_end=847
   _globals['_TEXTDELTA']._serialized_start=849
   _globals['_TEXTDELTA']._serialized_end=907
-  _globals['_RESOLVEREQUEST']._serialized_start=910
-  _globals['_RESOLVEREQUEST']._serialized_end=1137
-  _globals['_MODELNEEDS']._serialized_start=1139
-  _globals['_MODELNEEDS']._serialized_end=1234
-  _globals['_RESOLVERESPONSE']._serialized_start=1236
-  _globals['_RESOLVERESPONSE']._serialized_end=1308
-  _globals['_GENERATIONSERVICE']._serialized_start=1311
-  _globals['_GENERATIONSERVICE']._serialized_end=1788
+  _globals['_WATCHCALLREQUEST']._serialized_start=910
+  _globals['_WATCHCALLREQUEST']._serialized_end=1079
+  _globals['_WATCHCALLRESPONSE']._serialized_start=1081
+  _globals['_WATCHCALLRESPONSE']._serialized_end=1205
+  _globals['_RESOLVEREQUEST']._serialized_start=1208
+  _globals['_RESOLVEREQUEST']._serialized_end=1435
+  _globals['_MODELNEEDS']._serialized_start=1437
+  _globals['_MODELNEEDS']._serialized_end=1532
+  _globals['_RESOLVERESPONSE']._serialized_start=1534
+  _globals['_RESOLVERESPONSE']._serialized_end=1606
+  _globals['_GENERATIONSERVICE']._serialized_start=1609
+  _globals['_GENERATIONSERVICE']._serialized_end=2243
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class GenerationServiceStub:
                 request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.WatchCall = channel.unary_stream(
+                '/nagaya.llm_gateway.v1.GenerationService/WatchCall',
+                request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallRequest.SerializeToString,
+                response_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallResponse.FromString,
+                _registered_method=True)
         self.Resolve = channel.unary_unary(
                 '/nagaya.llm_gateway.v1.GenerationService/Resolve',
                 request_serializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.ResolveRequest.SerializeToString,
@@ -111,6 +116,19 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchCall(self, request, context):
+        """Sends the reply to a call that somebody else makes, as it grows; the last message holds the call, once it has ended. Nothing is asked or sent.
+
+        The call may be in flight in any process of the gateway. A stream that broke is resumed with `attempt` and `offset`; of a settled call the
+        stored reply is sent from there on, and nothing of one that is not kept any more.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Resolve(self, request, context):
         """Tells which model a step would use now, and by which rule. Nothing is recorded or sent.
 
@@ -141,6 +159,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.FromString,
                     response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'WatchCall': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCall,
+                    request_deserializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallRequest.FromString,
+                    response_serializer=nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallResponse.SerializeToString,
             ),
             'Resolve': grpc.unary_unary_rpc_method_handler(
                     servicer.Resolve,
@@ -203,6 +226,33 @@ class GenerationService:
             '/nagaya.llm_gateway.v1.GenerationService/StreamGenerate',
             nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.SerializeToString,
             nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nagaya.llm_gateway.v1.GenerationService/WatchCall',
+            nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallRequest.SerializeToString,
+            nagaya_dot_llm__gateway_dot_v1_dot_generation__service__pb2.WatchCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,15 @@ class GenerationServiceStub:
 
     Errors: as Generate.
     """
+    WatchCall: _aio.UnaryStreamMultiCallable[_generation_service_pb2.WatchCallRequest, _generation_service_pb2.WatchCallResponse]
+    """Sends the reply to a call that somebody else makes, as it grows; the last message holds the call, once it has ended. Nothing is asked or sent.
+
+    The call may be in flight in any process of the gateway. A stream that broke is resumed with `attempt` and `offset`; of a settled call the
+    stored reply is sent from there on, and nothing of one that is not kept any more.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
+    """
     Resolve: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ResolveRequest, _generation_service_pb2.ResolveResponse]
     """Tells which model a step would use now, and by which rule. Nothing is recorded or sent.
 
@@ -138,6 +147,21 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         there on, or from its beginning when it belongs to another attempt by now.
 
         Errors: as Generate.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchCall(
+        self,
+        request: _generation_service_pb2.WatchCallRequest,
+        context: _aio.ServicerContext[_generation_service_pb2.WatchCallRequest, _abc.AsyncIterator[_generation_service_pb2.WatchCallResponse]],
+    ) -> _abc.AsyncIterator[_generation_service_pb2.WatchCallResponse]:
+        """Sends the reply to a call that somebody else makes, as it grows; the last message holds the call, once it has ended. Nothing is asked or sent.
+
+        The call may be in flight in any process of the gateway. A stream that broke is resumed with `attempt` and `offset`; of a settled call the
+        stored reply is sent from there on, and nothing of one that is not kept any more.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_CALL_NOT_FOUND`: there is no call of this key.
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,7 @@ SHA256_FIELD_NUMBER: _builtins.int
 JSON_POINTER_FIELD_NUMBER: _builtins.int
 FILE_NAME_FIELD_NUMBER: _builtins.int
 MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+LABEL_NAME_FIELD_NUMBER: _builtins.int
 BASE_URL_FIELD_NUMBER: _builtins.int
 WEBHOOK_URL_FIELD_NUMBER: _builtins.int
 tenant_id: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
@@ -45,6 +46,8 @@ file_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, 
 """The name of a file that a step leaves behind."""
 media_type: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The media type of a file."""
+label_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
+"""The name of a label."""
 base_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The address of an HTTP server, with or without a path."""
 webhook_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]

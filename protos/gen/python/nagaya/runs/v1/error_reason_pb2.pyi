@@ -50,6 +50,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
     llm-gateway's reason for it.
     """
+    ERROR_REASON_SEQUENCE_UNKNOWN: _ErrorReason.ValueType  # 20
+    """The run has no event of this number. `run_id` names it, `after_sequence` is what was asked for, `last_sequence` the number of its last event."""
+    ERROR_REASON_STEP_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """The pipeline has no such step, or the run ended without this element or pass of it. `run_id` and `step` name it."""
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 50
     """A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
     ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
@@ -96,6 +100,10 @@ ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 12
 """Steps get no model, or none that can do what they ask; each is listed as a field violation. `step` names the first, `gateway_reason` is the
 llm-gateway's reason for it.
 """
+ERROR_REASON_SEQUENCE_UNKNOWN: ErrorReason.ValueType  # 20
+"""The run has no event of this number. `run_id` names it, `after_sequence` is what was asked for, `last_sequence` the number of its last event."""
+ERROR_REASON_STEP_NOT_FOUND: ErrorReason.ValueType  # 21
+"""The pipeline has no such step, or the run ended without this element or pass of it. `run_id` and `step` name it."""
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 50
 """A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
 ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51

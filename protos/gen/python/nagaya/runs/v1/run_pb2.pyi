@@ -103,6 +103,26 @@ class Run(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RUN_ID_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
     PIPELINE_VERSION_FIELD_NUMBER: _builtins.int
@@ -122,6 +142,7 @@ class Run(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id."""
     pipeline: _builtins.str
@@ -176,6 +197,10 @@ class Run(_message.Message):
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the schedule for which the run was created."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its creator sorts runs by. They never change."""
+
     def __init__(
         self,
         *,
@@ -198,14 +223,91 @@ class Run(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         schedule: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "schedule_time", b"schedule_time", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunFilter(_message.Message):
+    """Which runs of a tenant: those that everything given here is true of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_BEFORE_FIELD_NUMBER: _builtins.int
+    MIN_COST_MICRO_USD_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICRO_USD_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Runs of this pipeline, or of all when empty."""
+    min_cost_micro_usd: _builtins.int
+    """Runs that have cost this much by now, or more, in millionths of a US dollar."""
+    max_cost_micro_usd: _builtins.int
+    """Runs that have cost this much by now, or less, in millionths of a US dollar."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RunState.ValueType]:
+        """Runs in one of these states, or in any when there are none."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Runs that have all of these labels."""
+
+    @_builtins.property
+    def create_time_from(self) -> _timestamp_pb2.Timestamp:
+        """Runs that were created at this moment or after it."""
+
+    @_builtins.property
+    def create_time_before(self) -> _timestamp_pb2.Timestamp:
+        """Runs that were created before this moment."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        states: _abc.Iterable[Global___RunState.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        create_time_from: _timestamp_pb2.Timestamp | None = ...,
+        create_time_before: _timestamp_pb2.Timestamp | None = ...,
+        min_cost_micro_usd: _builtins.int = ...,
+        max_cost_micro_usd: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd", "create_time_before", b"create_time_before", "create_time_from", b"create_time_from", "max_cost_micro_usd", b"max_cost_micro_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd", "create_time_before", b"create_time_before", "create_time_from", b"create_time_from", "labels", b"labels", "max_cost_micro_usd", b"max_cost_micro_usd", "min_cost_micro_usd", b"min_cost_micro_usd", "pipeline", b"pipeline", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micro_usd: _TypeAlias = _typing.Literal["max_cost_micro_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micro_usd: _TypeAlias = _typing.Literal["_max_cost_micro_usd", b"_max_cost_micro_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micro_usd) -> _WhichOneofReturnType__max_cost_micro_usd | None: ...
+
+Global___RunFilter: _TypeAlias = RunFilter  # noqa: Y015
 
 @_typing.final
 class ArtifactRef(_message.Message):
@@ -366,6 +468,8 @@ class RunError(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     ERROR_PATH_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    VISIT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """A short code: why the step failed, such as LIST_TOO_LARGE, or the reason of the error that a service answered with, without ERROR_REASON_.
     The README of runs lists those of steps.
@@ -376,6 +480,10 @@ class RunError(_message.Message):
     """The step that failed."""
     error_path: _builtins.str
     """Where the whole error lies as a file, when one was written."""
+    item: _builtins.int
+    """Which element of a map failed; 0 when there is none."""
+    visit: _builtins.int
+    """Which pass of a loop failed; 1 when there is none, 0 when the error is no step's."""
     def __init__(
         self,
         *,
@@ -383,10 +491,12 @@ class RunError(_message.Message):
         message: _builtins.str = ...,
         step: _builtins.str = ...,
         error_path: _builtins.str = ...,
+        item: _builtins.int = ...,
+        visit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_path", b"error_path", "message", b"message", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_path", b"error_path", "item", b"item", "message", b"message", "reason", b"reason", "step", b"step", "visit", b"visit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,6 +591,154 @@ class RunStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunStep: _TypeAlias = RunStep  # noqa: Y015
+
+@_typing.final
+class StepAttempt(_message.Message):
+    """One attempt at a piece of work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ERROR_PATH_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Which workflow of the run made it: 1, and one more after each time that the run was resumed or retried."""
+    attempt: _builtins.int
+    """The attempt's number among those at this piece of work."""
+    state: Global___StepState.ValueType
+    """What became of it."""
+    reason: _builtins.str
+    """Why it failed, as `RunError.reason`; empty otherwise. `LOST` when it ended without a result, as with its worker."""
+    error_path: _builtins.str
+    """Where the whole error lies as a file, when one was written."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent while it is being made."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        state: Global___StepState.ValueType = ...,
+        reason: _builtins.str = ...,
+        error_path: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "end_time", b"end_time", "epoch", b"epoch", "error_path", b"error_path", "reason", b"reason", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepAttempt: _TypeAlias = StepAttempt  # noqa: Y015
+
+@_typing.final
+class StepTimeline(_message.Message):
+    """A piece of work with all attempts at it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def step(self) -> Global___RunStep:
+        """The piece of work."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepAttempt]:
+        """The attempts, in their order. Short steps and reused ones may have none but the one that completed."""
+
+    def __init__(
+        self,
+        *,
+        step: Global___RunStep | None = ...,
+        attempts: _abc.Iterable[Global___StepAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepTimeline: _TypeAlias = StepTimeline  # noqa: Y015
+
+@_typing.final
+class RunPhase(_message.Message):
+    """A stretch of a run's life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    STUCK_REASON_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    state: Global___RunState.ValueType
+    """The state that the run was in."""
+    stuck_reason: _builtins.str
+    """Why it did not move then; empty when it did."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent for the present one."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___RunState.ValueType = ...,
+        stuck_reason: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPhase: _TypeAlias = RunPhase  # noqa: Y015
+
+@_typing.final
+class StepText(_message.Message):
+    """A piece of the text with which a model answers a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """The attempt of the call that the text belongs to. When it changes, what came before is void and the offset begins at 0 again."""
+    offset: _builtins.int
+    """Where the text begins, in characters (Unicode code points) from the reply's beginning."""
+    text: _builtins.str
+    """The text."""
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offset", b"offset", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepText: _TypeAlias = StepText  # noqa: Y015
 
 @_typing.final
 class RunEvent(_message.Message):

@@ -47,6 +47,26 @@ class CreateRunRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TENANT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
@@ -58,6 +78,7 @@ class CreateRunRequest(_message.Message):
     STEP_MODELS_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     CONFIG_JSON_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the run."""
     request_id: _builtins.str
@@ -88,6 +109,10 @@ class CreateRunRequest(_message.Message):
     def config(self) -> _struct_pb2.Struct:
         """What the creator wants to keep with the run, at most 16 KiB."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the run is to be found by, such as `customer` and `batch`. They are shown in lists and events: no place for secrets."""
+
     def __init__(
         self,
         *,
@@ -102,10 +127,11 @@ class CreateRunRequest(_message.Message):
         step_models: _abc.Mapping[_builtins.str, _model_pb2.ModelChoice] | None = ...,
         config: _struct_pb2.Struct | None = ...,
         config_json: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "pointer", b"pointer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "pointer", b"pointer", "request_id", b"request_id", "step_models", b"step_models", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "labels", b"labels", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "pointer", b"pointer", "request_id", b"request_id", "step_models", b"step_models", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["inline", "pointer", "hold", "inline_json"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
@@ -236,6 +262,7 @@ class ListRunsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the runs."""
     pipeline: _builtins.str
@@ -246,6 +273,10 @@ class ListRunsRequest(_message.Message):
     """How many runs to return at most; 50 when 0."""
     page_token: _builtins.str
     """The `next_page_token` of the page before, or empty for the first."""
+    @_builtins.property
+    def filter(self) -> _run_pb2.RunFilter:
+        """Only runs that this is true of too."""
+
     def __init__(
         self,
         *,
@@ -254,10 +285,11 @@ class ListRunsRequest(_message.Message):
         state: _run_pb2.RunState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _run_pb2.RunFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "pipeline", b"pipeline", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "pipeline", b"pipeline", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,6 +378,84 @@ class WatchRunResponse(_message.Message):
 Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
+class WatchStepTextRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    VISIT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the run."""
+    run_id: _builtins.str
+    """The run."""
+    step: _builtins.str
+    """The step."""
+    item: _builtins.int
+    """Which element of a map; 0 when there is none."""
+    visit: _builtins.int
+    """Which pass of a loop; the first when 0."""
+    offset: _builtins.int
+    """How many characters (Unicode code points) of the text the caller has already."""
+    attempt: _builtins.int
+    """The attempt that these characters belong to, as the last text said; 0 for whichever there is."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        item: _builtins.int = ...,
+        visit: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "item", b"item", "offset", b"offset", "run_id", b"run_id", "step", b"step", "tenant_id", b"tenant_id", "visit", b"visit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStepTextRequest: _TypeAlias = WatchStepTextRequest  # noqa: Y015
+
+@_typing.final
+class WatchStepTextResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    heartbeat: _builtins.bool
+    """Nothing has come for 10 seconds; the watch is alive. Always true."""
+    @_builtins.property
+    def text(self) -> _run_pb2.StepText:
+        """The next piece of the text."""
+
+    @_builtins.property
+    def step(self) -> _run_pb2.RunStep:
+        """The step, done; the last message."""
+
+    def __init__(
+        self,
+        *,
+        text: _run_pb2.StepText | None = ...,
+        step: _run_pb2.RunStep | None = ...,
+        heartbeat: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "part", b"part", "step", b"step", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "part", b"part", "step", b"step", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "step", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___WatchStepTextResponse: _TypeAlias = WatchStepTextResponse  # noqa: Y015
+
+@_typing.final
 class CancelRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,6 +509,8 @@ class ListRunStepsRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the run."""
     run_id: _builtins.str
@@ -407,6 +519,10 @@ class ListRunStepsRequest(_message.Message):
     """How many pieces of work to return at most; 50 when 0."""
     page_token: _builtins.str
     """The `next_page_token` of the page before, or empty for the first."""
+    state: _run_pb2.StepState.ValueType
+    """Only pieces of work in this state, or in any when unspecified."""
+    step: _builtins.str
+    """Only pieces of work of this step, or of all when empty."""
     def __init__(
         self,
         *,
@@ -414,10 +530,12 @@ class ListRunStepsRequest(_message.Message):
         run_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: _run_pb2.StepState.ValueType = ...,
+        step: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "state", b"state", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,3 +566,67 @@ class ListRunStepsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunStepsResponse: _TypeAlias = ListRunStepsResponse  # noqa: Y015
+
+@_typing.final
+class GetRunTimelineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the run."""
+    run_id: _builtins.str
+    """The run."""
+    page_size: _builtins.int
+    """How many pieces of work to return at most; 50 when 0."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before, or empty for the first."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunTimelineRequest: _TypeAlias = GetRunTimelineRequest  # noqa: Y015
+
+@_typing.final
+class GetRunTimelineResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page, or empty at the end."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.StepTimeline]:
+        """The pieces of work with their attempts, in the order in which they began."""
+
+    @_builtins.property
+    def phases(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.RunPhase]:
+        """The run's states since it was created, in their order; with the first page only."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[_run_pb2.StepTimeline] | None = ...,
+        next_page_token: _builtins.str = ...,
+        phases: _abc.Iterable[_run_pb2.RunPhase] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "phases", b"phases", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunTimelineResponse: _TypeAlias = GetRunTimelineResponse  # noqa: Y015

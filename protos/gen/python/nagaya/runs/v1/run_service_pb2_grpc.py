@@ -60,6 +60,11 @@ class RunServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.WatchStepText = channel.unary_stream(
+                '/nagaya.runs.v1.RunService/WatchStepText',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/nagaya.runs.v1.RunService/CancelRun',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
@@ -69,6 +74,11 @@ class RunServiceStub:
                 '/nagaya.runs.v1.RunService/ListRunSteps',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsResponse.FromString,
+                _registered_method=True)
+        self.GetRunTimeline = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/GetRunTimeline',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineResponse.FromString,
                 _registered_method=True)
 
 
@@ -122,7 +132,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first.
+        """Lists runs, newest first, all or those that `filter` names.
 
         A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
@@ -138,6 +148,21 @@ class RunServiceServicer:
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - OUT_OF_RANGE `ERROR_REASON_SEQUENCE_UNKNOWN`: the run has fewer events than `after_sequence` says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStepText(self, request, context):
+        """Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
+
+        A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+        sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - NOT_FOUND `ERROR_REASON_STEP_NOT_FOUND`: the pipeline has no such step, or the run ended without this element or pass of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +183,16 @@ class RunServiceServicer:
 
     def ListRunSteps(self, request, context):
         """Lists a run's pieces of work in the order in which they began.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRunTimeline(self, request, context):
+        """Tells what happened in a run, and when: what state it was in, and every attempt at its pieces of work.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
@@ -194,6 +229,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchRunRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchRunResponse.SerializeToString,
             ),
+            'WatchStepText': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStepText,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextResponse.SerializeToString,
+            ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunRequest.FromString,
@@ -203,6 +243,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListRunSteps,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsResponse.SerializeToString,
+            ),
+            'GetRunTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunTimeline,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,6 +397,33 @@ class RunService:
             _registered_method=True)
 
     @staticmethod
+    def WatchStepText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/WatchStepText',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.WatchStepTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelRun(request,
             target,
             options=(),
@@ -395,6 +467,33 @@ class RunService:
             '/nagaya.runs.v1.RunService/ListRunSteps',
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/GetRunTimeline',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.GetRunTimelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

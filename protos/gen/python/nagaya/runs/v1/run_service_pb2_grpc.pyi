@@ -50,7 +50,7 @@ class RunServiceStub:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]
-    """Lists runs, newest first.
+    """Lists runs, newest first, all or those that `filter` names.
 
     A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
     """
@@ -62,6 +62,17 @@ class RunServiceStub:
 
     Errors:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - OUT_OF_RANGE `ERROR_REASON_SEQUENCE_UNKNOWN`: the run has fewer events than `after_sequence` says.
+    """
+    WatchStepText: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchStepTextRequest, _run_service_pb2.WatchStepTextResponse]
+    """Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
+
+    A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+    sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - NOT_FOUND `ERROR_REASON_STEP_NOT_FOUND`: the pipeline has no such step, or the run ended without this element or pass of it.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
     """Asks a run to stop: nothing new begins, and what is in flight is cancelled. The run's state tells when it has stopped.
@@ -74,6 +85,12 @@ class RunServiceStub:
     """
     ListRunSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunStepsRequest, _run_service_pb2.ListRunStepsResponse]
     """Lists a run's pieces of work in the order in which they began.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    """
+    GetRunTimeline: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunTimelineRequest, _run_service_pb2.GetRunTimelineResponse]
+    """Tells what happened in a run, and when: what state it was in, and every attempt at its pieces of work.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
@@ -139,7 +156,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.ListRunsRequest,
         context: _aio.ServicerContext[_run_service_pb2.ListRunsRequest, _abc.Awaitable[_run_service_pb2.ListRunsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.ListRunsResponse]:
-        """Lists runs, newest first.
+        """Lists runs, newest first, all or those that `filter` names.
 
         A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
@@ -157,6 +174,23 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - OUT_OF_RANGE `ERROR_REASON_SEQUENCE_UNKNOWN`: the run has fewer events than `after_sequence` says.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchStepText(
+        self,
+        request: _run_service_pb2.WatchStepTextRequest,
+        context: _aio.ServicerContext[_run_service_pb2.WatchStepTextRequest, _abc.AsyncIterator[_run_service_pb2.WatchStepTextResponse]],
+    ) -> _abc.AsyncIterator[_run_service_pb2.WatchStepTextResponse]:
+        """Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
+
+        A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+        sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - NOT_FOUND `ERROR_REASON_STEP_NOT_FOUND`: the pipeline has no such step, or the run ended without this element or pass of it.
         """
 
     @_abc_1.abstractmethod
@@ -181,6 +215,18 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.ListRunStepsRequest, _abc.Awaitable[_run_service_pb2.ListRunStepsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.ListRunStepsResponse]:
         """Lists a run's pieces of work in the order in which they began.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRunTimeline(
+        self,
+        request: _run_service_pb2.GetRunTimelineRequest,
+        context: _aio.ServicerContext[_run_service_pb2.GetRunTimelineRequest, _abc.Awaitable[_run_service_pb2.GetRunTimelineResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.GetRunTimelineResponse]:
+        """Tells what happened in a run, and when: what state it was in, and every attempt at its pieces of work.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runs.api.relay.reconciler import Reconciler
     from runs.api.relay.usage import UsageChecker
 
-_INTERVAL = timedelta(seconds=30)
+_INTERVAL = timedelta(seconds=15)
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +49,7 @@ class Relay:
             await self._reconciler.reconcile(tenant_id)
             schedules_due = await self._schedules.deliver(tenant_id)
         except TemporalUnavailable as error:
+            await self._reconciler.note_outage(tenant_id)
             _log.info(
                 "a tenant's runs wait for Temporal",
                 extra={

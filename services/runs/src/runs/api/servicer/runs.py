@@ -8,9 +8,9 @@ from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya.runs.v1 import run_service_pb2_grpc
 from runs.domain.events import Heartbeat
 from runs.errors import RunNotFound
-from runs.store import runs, steps
+from runs.store import runs, steps, timeline
 from runs.wire import runs as wire
-from runs.wire.steps import run_step
+from runs.wire.steps import run_step, step_status, step_timeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from interceptor.server import Context
     from runs.api.app.runs import Runs
+    from runs.api.step_text import StepTextWatcher
     from runs.api.watch import RunWatcher
 
 
 class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     """Unpacks requests, calls the app, a store or the watcher, packs responses."""
 
-    def __init__(self, app: Runs, tenants: TenantPools, watcher: RunWatcher) -> None:
+    def __init__(
+        self, app: Runs, tenants: TenantPools, watcher: RunWatcher, texts: StepTextWatcher
+    ) -> None:
         self._app = app
         self._tenants = tenants
         self._watcher = watcher
+        self._texts = texts
 
     async def CreateRun(
         self, request: pb.CreateRunRequest, context: Context
@@ -47,25 +51,42 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         return pb.GetRunResponse(run=wire.run(run))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        status = wire.run_status(request.state) or ""
+        wanted = wire.listed(request)
         async with self._tenants.connection(request.tenant_id) as connection:
-            page = await runs.page(
-                connection, request.pipeline, status, request.page_size, request.page_token
-            )
+            page = await runs.page(connection, wanted, request.page_size, request.page_token)
         return pb.ListRunsResponse(runs=map(wire.run, page.items), next_page_token=page.next_token)
 
     async def ListRunSteps(
         self, request: pb.ListRunStepsRequest, context: Context
     ) -> pb.ListRunStepsResponse:
+        status = step_status(request.state) or ""
+        place, page_from = (status, request.step), (request.page_size, request.page_token)
         async with self._tenants.connection(request.tenant_id) as connection:
-            page = await steps.page(
-                connection, request.run_id, request.page_size, request.page_token
-            )
+            page = await steps.page(connection, request.run_id, *place, *page_from)
         if page is None:
             raise RunNotFound(request.run_id)
         return pb.ListRunStepsResponse(
             run_steps=map(run_step, page.items), next_page_token=page.next_token
         )
+
+    async def GetRunTimeline(
+        self, request: pb.GetRunTimelineRequest, context: Context
+    ) -> pb.GetRunTimelineResponse:
+        run_id, first = request.run_id, not request.page_token
+        async with self._tenants.connection(request.tenant_id) as connection:
+            page = await timeline.page(connection, run_id, request.page_size, request.page_token)
+            phases = await timeline.run_phases(connection, run_id) if first else ()
+        if page is None:
+            raise RunNotFound(run_id)
+        steps, more = map(step_timeline, page.items), page.next_token
+        passed = map(wire.run_phase, phases)
+        return pb.GetRunTimelineResponse(steps=steps, next_page_token=more, phases=passed)
+
+    async def WatchStepText(
+        self, request: pb.WatchStepTextRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchStepTextResponse]:
+        async for part in self._texts.watch(*wire.watched_text(request)):
+            yield wire.text_part(part)
 
     async def WatchRun(
         self, request: pb.WatchRunRequest, context: Context

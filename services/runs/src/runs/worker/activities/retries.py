@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from runs.domain.failures import StepFailed, StepImpossible
+from runs.domain.waiting import telling
 from servicekit.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 _BACKOFF = Backoff(first=0.2, most=5.0)
 _LONGEST_WAIT = 24 * 3600.0
+_LASTING_SECONDS = 10.0
 _PROVIDER = frozenset({"ERROR_REASON_PROVIDER_UNAVAILABLE", "ERROR_REASON_PROVIDER_LIMITED"})
 _TOO_BUSY = "ERROR_REASON_LIMIT_EXCEEDED"
 _log = logging.getLogger(__name__)
@@ -32,13 +35,28 @@ _log = logging.getLogger(__name__)
 async def retry_transient(do: Callable[[], Awaitable[T]]) -> T:
     """Await `do`, and again for as long as a service or a database cannot be reached.
 
-    Raises StepFailed for what a service refuses. The caller's own timeout bounds the waiting.
+    The activity's heartbeats tell what is waited for. Raises StepFailed for what a service refuses.
+    The caller's own timeout bounds the waiting.
     """
     log = RetryLog(_log, "dependency.unavailable", "a step waits for a database or a service")
-    try:
-        return await retry(do, is_transient, log, backoff=_BACKOFF)
-    except DomainError as error:
-        raise step_failure(error) from error
+    with telling() as tell:
+
+        async def attempt() -> T:
+            # One that lasts is no longer refused, as far as anybody knows.
+            lasting = asyncio.get_running_loop().call_later(_LASTING_SECONDS, tell, "")
+            try:
+                return await do()
+            except DomainError as error:
+                if is_transient(error):
+                    tell(error.message)
+                raise
+            finally:
+                lasting.cancel()
+
+        try:
+            return await retry(attempt, is_transient, log, backoff=_BACKOFF)
+        except DomainError as error:
+            raise step_failure(error) from error
 
 
 def is_transient(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus
+from runs.domain.waiting import telling
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.retries import retry_transient
 from servicekit.call import on_behalf_of
@@ -96,7 +97,9 @@ class RunInitializer:
                 return await files.put(run.tenant_id, draft, canonical(value))
             case Pointer(path, digest, json_pointer):
                 source = FilePointer(path, digest, json_pointer)
-                return await self._artifacts.copy(run.tenant_id, source, draft)
+                with telling() as tell:
+                    tell("the run's input is being copied")
+                    return await self._artifacts.copy(run.tenant_id, source, draft)
             case _:
                 raise RunClosed  # a held run is started only once its input is there
 

@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from runs.domain.activities import Walk, Walked
 from runs.domain.failures import RUN_CLOSED, RunClosed, StepImpossible
 from runs.domain.moves import StepAttempt
+from runs.domain.waiting import Waiting, WaitingNotes, collect_waiting
 from runs.worker.activities.admission import TenantShareTaken, retry_later
 from runs.worker.activities.cancellation import is_needed_here, wait_for_cancellation
 from runs.worker.activities.error_interceptor import to_application_error
@@ -55,6 +56,7 @@ class _Work:
     walk: Walk
     resumable: dict[StepRef, StepAttempt]
     attempts: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", StepAttempt])
+    waiting: WaitingNotes = field(default_factory=WaitingNotes)
     task: asyncio.Task[Walked] = field(init=False)
 
     @property
@@ -116,7 +118,7 @@ class WalkActivities:
                 work = self._left.pop(key, None)
                 if work is None:
                     # An attempt that goes on for a second time may be what its worker has died of.
-                    again = bool(info.heartbeat_details)
+                    again = any(info.heartbeat_details[:1])
                     if walk.attempts and not again:
                         await asyncio.sleep(_ELSEWHERE_SECONDS)
                     work = _start(replace(walk, attempts=[]) if again else walk, do)
@@ -188,6 +190,7 @@ def _start(walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
     work = _Work(walk, _attempts(walk))
 
     async def run() -> Walked:
+        work.waiting = collect_waiting()
         return await do(work)
 
     work.task = asyncio.create_task(run())
@@ -197,7 +200,7 @@ def _start(walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
 async def _run_with_heartbeats(work: _Work) -> Walked:
     try:
         while not work.task.done():
-            activity.heartbeat(*filter(None, [work.position]))
+            activity.heartbeat(*Waiting(work.position, work.waiting.reason).details())
             await asyncio.wait({work.task}, timeout=_HEARTBEAT_SECONDS)
         return work.task.result()
     except asyncio.CancelledError:
