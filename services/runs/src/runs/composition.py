@@ -17,6 +17,7 @@ from runs.api.app.scheduled_runs import ScheduledRuns
 from runs.api.app.schedules import Schedules
 from runs.api.app.webhooks import Webhooks
 from runs.api.launcher import Launcher
+from runs.api.relay.deployments import DeploymentCleaner
 from runs.api.relay.outbox import OutboxRelay
 from runs.api.relay.reconciler import Reconciler
 from runs.api.relay.relay import Relay
@@ -39,6 +40,7 @@ from runs.peers.tenant_secrets import TenantSecrets
 from runs.peers.webhook_receivers import WebhookReceivers
 from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
+from runs.temporal.deployments import WorkerDeployments
 from runs.temporal.schedules import Schedules as TemporalSchedules
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Composition:
     watcher: RunWatcher
     pollers: Sequence[PendingWorkPoller]
     schedule_worker: ScheduleWorker
+    cleaner: DeploymentCleaner
     receivers: WebhookReceivers
 
     def start(self) -> None:
@@ -76,6 +79,7 @@ class Composition:
         for poller in self.pollers:
             poller.start()
         self.schedule_worker.start()
+        self.cleaner.start()
 
     async def stop(self) -> None:
         """End watches, and what is done beside calls."""
@@ -83,6 +87,7 @@ class Composition:
         for poller in self.pollers:
             await poller.stop()
         await self.schedule_worker.stop()
+        await self.cleaner.stop()
         await self.receivers.close()
 
 
@@ -128,7 +133,8 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         PendingWorkPoller(WEBHOOK_WORK, data, webhook_relay.handle, lease_seconds=_LONG_SECONDS),
     )
     worker = _schedule_worker(config, scheduled_runs)
-    return Composition(services, watcher, pollers, worker, receivers)
+    cleaner = DeploymentCleaner(WorkerDeployments(client))
+    return Composition(services, watcher, pollers, worker, cleaner, receivers)
 
 
 def _relay(

@@ -140,6 +140,7 @@ class WorkerConfig:
     steps_at_once: int
     tenant_share: int
     functions: FunctionConfig
+    build_id: str
 
     @classmethod
     def read(cls) -> WorkerConfig:
@@ -181,6 +182,12 @@ class WorkerConfig:
                 most=100,
             ),
             functions=FunctionConfig.from_environment(environment),
+            build_id=environment.text(
+                "NAGAYA_WORKER_BUILD_ID",
+                "the build that this worker is: runs stay with the build on which they began; "
+                "without it workers take every run",
+                default="",
+            ),
         )
 
 

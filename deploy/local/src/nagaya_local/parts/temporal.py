@@ -30,6 +30,9 @@ _DYNAMIC_CONFIG = {
     "matching.enableFairness": "true",
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
+    # When a build of the worker that has nothing left to do is known to be so: minutes otherwise.
+    "matching.wv.VersionDrainageStatusVisibilityGracePeriod": '"2s"',
+    "matching.wv.VersionDrainageStatusRefreshInterval": '"2s"',
     # The last limit that keeps bodies out of histories. Not tighter: the server's own workflows
     # (schedules, batches) live in the same namespace.
     "limit.blobSize.warn": "65536",

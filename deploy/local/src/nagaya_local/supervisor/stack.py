@@ -237,7 +237,9 @@ class Stack:
                     "NAGAYA_SHUTDOWN_GRACE_SECONDS": "10",
                 }
             case _:
-                return peers | {"TEMPORAL_ADDRESS": self.endpoints.temporal}
+                temporal = {"TEMPORAL_ADDRESS": self.endpoints.temporal}
+                # Whoever tries webhooks out receives them here.
+                return peers | temporal | {"NAGAYA_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1/128"}
 
     def _address(self, name: str) -> str:
         return f"127.0.0.1:{self._ports[name]}"

@@ -42,11 +42,18 @@ def of_pending(described: DescribeWorkflowExecutionResponse) -> str:
     if described.HasField("pending_workflow_task"):
         waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
         if waits and _long_ago(task.scheduled_time):
-            return _NO_TASKS
+            return _NO_TASKS + _build(described)
     for activity in described.pending_activities:
         if reason := _of_activity(activity):
-            return reason
+            return reason + _build(described) if reason == _NO_STEPS else reason
     return ""
+
+
+def _build(described: DescribeWorkflowExecutionResponse) -> str:
+    """Tell which build of the worker the run stays with, if it does."""
+    versioning = described.workflow_execution_info.versioning_info
+    build_id = versioning.deployment_version.build_id
+    return f" It stays with build {build_id}" if build_id else ""
 
 
 def _of_activity(activity: PendingActivityInfo) -> str:

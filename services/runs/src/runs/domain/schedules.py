@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 CATCH_UP_SECONDS = 3_600
 """How late a run is created when nothing else is said."""
 
+SCHEDULES = "/schedule/"
+"""What stands between a tenant's id and a schedule's in Temporal."""
+
 MOST_TIMES = 1_000
 """How many times one backfill may have."""
 
@@ -228,4 +231,4 @@ def text_of(time: datetime) -> str:
 
 def temporal_id(tenant_id: str, schedule_id: str) -> str:
     """Return the id of a schedule in Temporal, and what those of its workflows begin with."""
-    return f"{tenant_id}/schedule/{schedule_id}"
+    return f"{tenant_id}{SCHEDULES}{schedule_id}"

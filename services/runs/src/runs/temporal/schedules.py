@@ -26,7 +26,7 @@ from runs.domain.schedules import Overlap, temporal_id
 from runs.errors import TemporalUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator
 
     from temporalio.client import Client, ScheduleUpdateInput
 
@@ -36,7 +36,6 @@ WORKFLOW = "ScheduledRun"
 
 _CALL = timedelta(seconds=5)
 _LONGEST_SECONDS = 8.0
-_PAUSE_SECONDS = 0.5
 _OVERLAPS = {
     Overlap.SKIP: ScheduleOverlapPolicy.SKIP,
     Overlap.BUFFER_ONE: ScheduleOverlapPolicy.BUFFER_ONE,
@@ -44,7 +43,6 @@ _OVERLAPS = {
     Overlap.CANCEL_OTHER: ScheduleOverlapPolicy.CANCEL_OTHER,
     Overlap.ALLOW_ALL: ScheduleOverlapPolicy.ALLOW_ALL,
 }
-_IDS = "/schedule/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Schedules:
         def replaced(_: ScheduleUpdateInput) -> ScheduleUpdate:
             return ScheduleUpdate(wanted)
 
-        async with _translated_errors():
+        async with translated_errors():
             handle = self._client.get_schedule_handle(schedule_id)
             try:
                 await handle.update(replaced, rpc_timeout=_CALL)
@@ -84,7 +82,7 @@ class Schedules:
 
     async def delete(self, tenant_id: str, schedule_id: str) -> None:
         """Delete a schedule; nothing happens if Temporal knows none."""
-        async with _translated_errors():
+        async with translated_errors():
             await self._delete(temporal_id(tenant_id, schedule_id))
 
     async def backfill(self, tenant_id: str, backfill: Backfill) -> None:
@@ -92,7 +90,7 @@ class Schedules:
         times = ScheduleBackfill(
             backfill.start - timedelta(milliseconds=1), backfill.end, _OVERLAPS[backfill.overlap]
         )
-        async with _translated_errors():
+        async with translated_errors():
             handle = self._client.get_schedule_handle(temporal_id(tenant_id, backfill.schedule_id))
             await handle.backfill(times, rpc_timeout=_CALL)
 
@@ -138,61 +136,8 @@ class Schedules:
         )
 
 
-class TenantSchedules:
-    """The schedules of tenants in one namespace of Temporal. Methods raise TemporalUnavailable."""
-
-    method = "DeleteSchedule"
-
-    def __init__(self, client: Client) -> None:
-        self.name = f"schedules in Temporal's namespace {client.namespace}"
-        self._client = client
-
-    async def count(self, tenant_id: str) -> int:
-        """Return how many schedules of a tenant are listed."""
-        return len(await self._found(tenant_id))
-
-    async def remove(self, tenant_id: str) -> AsyncIterator[int]:
-        """Delete schedules until none is listed; yield how many it was asked to delete."""
-        deleted: set[str] = set()
-        while found := await self._found(tenant_id):
-            for schedule_id in found:
-                async with _translated_errors():
-                    try:
-                        handle = self._client.get_schedule_handle(schedule_id)
-                        await handle.delete(rpc_timeout=_CALL)
-                    except RPCError as error:
-                        if error.status is not RPCStatusCode.NOT_FOUND:
-                            raise
-            deleted |= set(found)
-            yield len(deleted)
-            await asyncio.sleep(_PAUSE_SECONDS)  # it lists later than it deletes
-
-    async def tenant_ids(self) -> AsyncIterator[str]:
-        """Yield whose schedules there are."""
-        seen: set[str] = set()
-        for schedule_id in await self._listed():
-            tenant_id = schedule_id.partition(_IDS)[0]
-            if tenant_id not in seen:
-                seen.add(tenant_id)
-                yield tenant_id
-
-    async def unproven(self, tenant_id: str) -> Sequence[str]:
-        """Return what an empty list does not prove."""
-        del tenant_id
-        return ()
-
-    async def _found(self, tenant_id: str) -> list[str]:
-        prefix = tenant_id + _IDS
-        return [one for one in await self._listed() if one.startswith(prefix)]
-
-    async def _listed(self) -> list[str]:
-        async with _translated_errors():
-            listed = await self._client.list_schedules(page_size=1000, rpc_timeout=_CALL)
-            return [one.id async for one in listed if _IDS in one.id]
-
-
 @asynccontextmanager
-async def _translated_errors() -> AsyncGenerator[None]:
+async def translated_errors() -> AsyncGenerator[None]:
     """Turn what says that Temporal cannot be reached into TemporalUnavailable."""
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):

@@ -67,7 +67,9 @@ async def work(config: WorkerConfig) -> None:
             functions,
             slots,
         )
-        worker = make_worker(client, config.temporal.task_queue, activities.all, slots)
+        worker = make_worker(
+            client, config.temporal.task_queue, activities.all, slots, config.build_id
+        )
         async with pool.running():
             await _run_until(stop, worker)
 

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
+from runs.temporal.deployments import deployment_name
 from runs.worker.activities.admission import AdmissionInterceptor
 from runs.worker.activities.error_interceptor import ActivityErrorInterceptor
 from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
@@ -32,8 +34,12 @@ def make_worker(
     task_queue: str,
     activities: Sequence[Callable[..., object]],
     slots: WorkerSlots,
+    build_id: str = "",
 ) -> Worker:
-    """Make a worker on which one tenant's steps do not keep out another's."""
+    """Make a worker on which one tenant's steps do not keep out another's.
+
+    With a build id, runs that begin on it are done by workers of this build alone.
+    """
     return Worker(
         client,
         task_queue=task_queue,
@@ -50,4 +56,13 @@ def make_worker(
         max_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
         default_heartbeat_throttle_interval=_HEARTBEAT_INTERVAL,
         graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+        deployment_config=_deployment(task_queue, build_id) if build_id else None,
+    )
+
+
+def _deployment(task_queue: str, build_id: str) -> WorkerDeploymentConfig:
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name(task_queue), build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.store.pending_work import PENDING_WORK
-from runs.temporal.schedules import TenantSchedules
+from runs.temporal.schedules_of_tenants import TenantSchedules
 from runs.temporal.workflows_of_tenants import TenantWorkflows
 from tenantdata.servicer import TenantDataServicer
 from tenantdata.stores import PendingWorkRows
