@@ -70,6 +70,20 @@ class RunsClient:
         request = run_service_pb2.CancelRunRequest(tenant_id="acme", run_id=run_id)
         return (await self.runs.CancelRun(request)).run
 
+    async def pause(self, run_id: str) -> run_pb2.Run:
+        request = run_service_pb2.PauseRunRequest(tenant_id="acme", run_id=run_id)
+        return (await self.runs.PauseRun(request)).run
+
+    async def resume(self, run_id: str) -> run_pb2.Run:
+        request = run_service_pb2.ResumeRunRequest(tenant_id="acme", run_id=run_id)
+        return (await self.runs.ResumeRun(request)).run
+
+    async def retry(self, run_id: str, request_id: str = "", **fields: Any) -> run_pb2.Run:  # noqa: ANN401
+        request = run_service_pb2.RetryRunRequest(
+            tenant_id="acme", run_id=run_id, request_id=request_id or secrets.token_hex(8), **fields
+        )
+        return (await self.runs.RetryRun(request)).run
+
 
 def reason(refusal: pytest.ExceptionInfo[DomainError]) -> str:
     return refusal.value.reason.removeprefix("ERROR_REASON_")

@@ -18,6 +18,7 @@ from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
+from runs.api.app.run_steering import RunSteering
 from runs.api.app.runs import Runs
 from runs.api.app.schedule_delivery import ScheduleDelivery
 from runs.api.app.scheduled_runs import ScheduledRuns
@@ -88,12 +89,13 @@ class RunsService:
         self.finalizer = RunFinalizer(tenants, launcher)
         scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
-        self.runs = Runs(
-            tenants, scheduler, self.files, ModelCheck(gateway), launcher, self.finalizer
-        )
+        self.runs = Runs(tenants, scheduler, self.files, ModelCheck(gateway), launcher)
+        self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
         self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
         self.delivery = ScheduleDelivery(tenants, self.temporal_schedules)
-        self.scheduled_runs = ScheduledRuns(self.data, self.runs, self.temporal_schedules)
+        self.scheduled_runs = ScheduledRuns(
+            self.data, self.runs, self.steering, self.temporal_schedules
+        )
         self.schedules = Schedules(tenants, scheduler, self.delivery, self.scheduled_runs)
         self.secrets = secrets or TenantSecrets(nowhere)
         self.receivers = AllowedReceivers((LOOPBACK,))

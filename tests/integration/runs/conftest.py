@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.integration.runs.steered_runs import SteeredRuns
 from tests.support.databases import TenantDatabases
 from tests.support.function_host import FunctionHost, running_function_host
 from tests.support.runs_client import RunsClient
@@ -221,6 +222,19 @@ def other_worker(
     return RunsWorker(RunsService(tenants, management, launcher, peers), peers)
 
 
+@pytest.fixture
+async def steered(
+    temporal: TemporalServer,
+    tenants: TenantPools,
+    management: ManagementPool,
+    peers: grpc.aio.Channel,
+    ada: Principal,
+) -> AsyncGenerator[SteeredRuns]:
+    runs = SteeredRuns(tenants, management, peers)
+    async with runs.working(temporal.address):
+        yield runs
+
+
 def _only(binding: Binding, *methods: str) -> Binding:
     return replace(binding, handlers={name: binding.handlers[name] for name in methods})
 
@@ -239,7 +253,7 @@ async def server(
     services = bindings(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
-        RunServicer(service.runs, tenants, watcher, texts),
+        RunServicer(service.runs, service.steering, tenants, watcher, texts),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),
         TenantDataServicer((), ()),

@@ -197,7 +197,7 @@ async def test_a_run_whose_step_waits_for_its_tenants_share_can_be_cancelled(
 ) -> None:
     await shop.service.pipeline(HELD)
     (run, *_) = await shop.handed_back(*await shop.runs(SHARE + 1))
-    await shop.service.runs.cancel("acme", run.run_id)
+    await shop.service.steering.cancel("acme", run.run_id)
     with pytest.raises(WorkflowFailureError):
         await asyncio.wait_for(shop.workflow(run).result(), 20)
 

@@ -40,8 +40,9 @@ ENDED = [
     (1, "run", "pending"),
     (2, "run", "running"),
     (3, "step", "running"),
-    (4, "step", "cancelled"),
-    (5, "run", "cancelled"),
+    (4, "run", "running"),  # and is told to stop
+    (5, "step", "cancelled"),
+    (6, "run", "cancelled"),
 ]
 
 
@@ -83,8 +84,8 @@ async def test_a_run_whose_workflow_is_lost_is_cancelled_at_once(
 ) -> None:
     run = await begun(service, database)
     await lose(client, service, run)
-    cancelled = await service.runs.cancel("acme", run.run_id)
-    again = await service.runs.cancel("acme", run.run_id)
+    cancelled = await service.steering.cancel("acme", run.run_id)
+    again = await service.steering.cancel("acme", run.run_id)
 
     assert (cancelled.status, cancelled.error) == (RunStatus.CANCELLED, None)
     assert again == cancelled == await service.find(run.run_id)
@@ -107,7 +108,7 @@ async def test_a_run_that_was_cancelled_while_temporal_was_away_ends_with_the_re
 ) -> None:
     run = await begun(service, database)
     await lose(client, service, run)
-    asked = await service.with_launcher(unreachable_launcher).runs.cancel("acme", run.run_id)
+    asked = await service.with_launcher(unreachable_launcher).steering.cancel("acme", run.run_id)
     assert asked.status is RunStatus.RUNNING
     await make_due(database, registry)
     await service.relay(service.launcher, STALE_AFTER).poll()
@@ -122,7 +123,7 @@ async def test_a_run_whose_workflow_was_terminated_is_reported_so_when_it_is_can
 ) -> None:
     run = await begun(service, database)
     await client.get_workflow_handle(workflow_id("acme", run.run_id)).terminate()
-    ended = await service.runs.cancel("acme", run.run_id)
+    ended = await service.steering.cancel("acme", run.run_id)
 
     assert ended.status is RunStatus.FAILED
     assert ended.error is not None
@@ -157,7 +158,7 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     run_id = str(await database.fetchval("SELECT id FROM runs"))
     if has_begun:  # by an earlier start, whose workflow was lost since
         await service.begin(run_id)
-    cancelled = await service.runs.cancel("acme", run_id)
+    cancelled = await service.steering.cancel("acme", run_id)
     assert cancelled.status is RunStatus.CANCELLED
     slow.may_start.set()
     await creating

@@ -197,7 +197,7 @@ async def test_a_function_that_another_worker_takes_over_is_stopped_before_it_be
 async def test_a_cancelled_run_stops_what_nobody_has_taken_over(workers: Workers) -> None:
     async with workers.working(FIRST, 1) as first:
         holding, waiting = await held(workers, first)
-        await first.service.runs.cancel("acme", waiting)
+        await first.service.steering.cancel("acme", waiting)
         await workers.calls.wait_for(waiting, FIRST, "cancelled", seconds=5)
         assert await ended(first, waiting) is RunStatus.CANCELLED
         workers.calls.let_end(holding)
@@ -211,7 +211,7 @@ async def test_a_cancelled_run_stops_its_chain_before_that_is_handed_over(
     async with workers.working(FIRST, 4) as first:
         run_id = (await first.create(COPY, second)).run_id
         await workers.calls.wait_for(run_id, FIRST, "began")
-        await first.service.runs.cancel("acme", run_id)
+        await first.service.steering.cancel("acme", run_id)
         assert await ended(first, run_id) is RunStatus.CANCELLED
         assert await workers.scheduled(run_id) == 0
 
@@ -224,6 +224,6 @@ async def test_a_cancelled_run_stops_its_chain_once_that_is_handed_over(workers:
     async with workers.working(FIRST, 4) as first:
         run_id = (await first.create(COPY)).run_id
         await workers.wait_until_handed_over(run_id)
-        await first.service.runs.cancel("acme", run_id)
+        await first.service.steering.cancel("acme", run_id)
         await workers.calls.wait_for(run_id, FIRST, "cancelled", seconds=5)
         assert await ended(first, run_id) is RunStatus.CANCELLED

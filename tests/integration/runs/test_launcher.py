@@ -134,7 +134,7 @@ async def test_an_unknown_namespace_is_not_taken_for_an_unknown_workflow(
 
 async def test_nothing_happens_when_an_unknown_workflow_is_cancelled(launcher: Launcher) -> None:
     run_id = str(uuid4())
-    await launcher.cancel("acme", run_id)
+    assert not await launcher.cancel("acme", run_id, str(uuid4()))
 
     assert await launcher.describe("acme", run_id) is None
 

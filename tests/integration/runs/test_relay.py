@@ -130,7 +130,7 @@ async def test_a_cancellation_is_delivered_too(
     await service.pipeline()
     run = await service.run()
     await service.begin(run.run_id)
-    await service.with_launcher(unreachable_launcher).runs.cancel("acme", run.run_id)
+    await service.with_launcher(unreachable_launcher).steering.cancel("acme", run.run_id)
     await make_due(database, registry)
     await service.relay(service.launcher, STALE_AFTER).poll()
 
@@ -142,7 +142,7 @@ async def test_a_tenant_is_polled_once_a_day_once_nothing_is_left_and_its_row_is
 ) -> None:
     await service.pipeline()
     run = await service.run()
-    await service.runs.cancel("acme", run.run_id)
+    await service.steering.cancel("acme", run.run_id)
     relay = service.relay(service.launcher, STALE_AFTER)
     await make_due(database, registry)
     await relay.poll()

@@ -168,7 +168,8 @@ class Step:
         request = GenerationRequest(ref, ("Write.",), None, None, 0, None, False, False)  # noqa: FBT003
         kind = LlmStep(0, (), None, None, 0, redo_unknown=False)
         spec = StepSpec("ask", (), kind, None, "", 60, Retry(1, 1), self.metrics, self.values)
-        return await self.replies.commit(ref, spec, await self.peer.generate(request))
+        result = await self.peer.generate(request)
+        return await self.replies.commit(ref, request.call, spec, result)
 
 
 @pytest.fixture

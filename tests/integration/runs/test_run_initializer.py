@@ -104,7 +104,7 @@ async def test_a_run_that_is_cancelled_before_its_first_step_gets_none(
     worker: RunsWorker, database: asyncpg.Connection
 ) -> None:
     work = await worker.create(SHORT)
-    await worker.service.runs.cancel("acme", work.run_id)
+    await worker.service.steering.cancel("acme", work.run_id)
     with pytest.raises(ApplicationError) as closed:
         await worker.run_short()
 

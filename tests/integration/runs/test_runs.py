@@ -210,8 +210,8 @@ async def test_a_pending_run_is_cancelled_at_once(
 ) -> None:
     await service.pipeline()
     run = await service.run()
-    cancelled = await service.runs.cancel("acme", run.run_id)
-    again = await service.runs.cancel("acme", run.run_id)
+    cancelled = await service.steering.cancel("acme", run.run_id)
+    again = await service.steering.cancel("acme", run.run_id)
 
     assert cancelled.status is RunStatus.CANCELLED
     assert again == cancelled
@@ -225,7 +225,7 @@ async def test_the_workflow_of_a_running_run_is_asked_to_stop(
     await service.pipeline()
     run = await service.run()
     await service.begin(run.run_id)
-    asked = await service.runs.cancel("acme", run.run_id)
+    asked = await service.steering.cancel("acme", run.run_id)
 
     assert asked.status is RunStatus.RUNNING
     assert await database.fetchval("SELECT count(*) FROM outbox") == 0
@@ -237,7 +237,7 @@ async def test_what_could_not_be_delivered_to_temporal_stays_in_the_outbox(
     await service.pipeline()
     run = await service.run()
     await service.begin(run.run_id)
-    await service.with_launcher(unreachable_launcher).runs.cancel("acme", run.run_id)
+    await service.with_launcher(unreachable_launcher).steering.cancel("acme", run.run_id)
 
     assert await database.fetchval("SELECT kind FROM outbox") == "cancel"
 
@@ -250,7 +250,7 @@ async def test_a_finished_run_cannot_be_cancelled(service: RunsService, status: 
         await run_transitions.finish(connection, run.run_id, 1, status)
 
     with pytest.raises(RunFinished) as refusal:
-        await service.runs.cancel("acme", run.run_id)
+        await service.steering.cancel("acme", run.run_id)
     assert refusal.value.metadata == {"run_id": run.run_id, "state": status}
 
 
@@ -258,7 +258,7 @@ async def test_a_run_that_does_not_exist_cannot_be_cancelled_or_started(
     service: RunsService,
 ) -> None:
     with pytest.raises(RunNotFound):
-        await service.runs.cancel("acme", NO_RUN)
+        await service.steering.cancel("acme", NO_RUN)
     with pytest.raises(RunNotFound):
         await service.runs.start("acme", NO_RUN)
 
@@ -267,7 +267,7 @@ async def test_runs_are_listed_newest_first_and_filtered(service: RunsService) -
     await service.pipeline()
     await service.pipeline(name="other")
     made = [await service.run(pipeline=name) for name in ("article", "other", "article", "article")]
-    await service.runs.cancel("acme", made[0].run_id)
+    await service.steering.cancel("acme", made[0].run_id)
 
     async def listed(pipeline: str = "", status: RunStatus | None = None) -> list[str]:
         found: list[str] = []

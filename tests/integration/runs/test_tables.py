@@ -166,7 +166,7 @@ async def test_a_run_has_one_end(service: RunsService, run: Run) -> None:
 
 
 async def test_a_run_that_was_cancelled_does_not_begin(service: RunsService, run: Run) -> None:
-    await service.runs.cancel("acme", run.run_id)
+    await service.steering.cancel("acme", run.run_id)
 
     ref = RunRef("acme", run.run_id, 1)
     begun = await service.journal.advance(ref, Moves(input=INPUT_FILE))

@@ -243,7 +243,7 @@ async def test_a_pending_run_that_is_cancelled_stops_its_short_step(
     stopped = asyncio.Event()
 
     async def cancel() -> JsonValue:
-        await worker.service.runs.cancel("acme", ref.run_id)
+        await worker.service.steering.cancel("acme", ref.run_id)
         try:
             await asyncio.sleep(60)
         finally:

@@ -95,3 +95,28 @@ def test_failed_steps_are_found_wherever_they_are_with_their_reasons(
     assert "REASON" in header.split()
     assert [row.split()[:2] for row in rows] == [["draft", "50"], ["draft", "150"]]
     assert all("output_not_json" in row for row in rows)
+
+
+def test_a_run_is_paused_resumed_and_retried(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    paused = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_PAUSED)
+    running = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_RUNNING)
+    api.on("PauseRun", run_service_pb2.PauseRunResponse(run=paused))
+    api.on("ResumeRun", run_service_pb2.ResumeRunResponse(run=running))
+    api.on("RetryRun", run_service_pb2.RetryRunResponse(run=running))
+
+    assert run(["run", "pause", RUN_ID, "-t", "acme", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["state"] == "RUN_STATE_PAUSED"
+    assert run(["run", "resume", RUN_ID, "-t", "acme"]) == 0
+    options = ("--step", "draft", "--item", "90", "--new-calls", "--request-id", "x")
+    assert run(["run", "retry", RUN_ID, *options, "-t", "acme"]) == 0
+    assert run(["run", "retry", RUN_ID, "-t", "acme"]) == 0
+    named, whole = (call.request for call in api.called("RetryRun"))
+    assert (named.step, named.item, named.new_calls, named.request_id) == ("draft", 90, True, "x")
+    assert (whole.step, whole.item, whole.new_calls) == ("", 0, False)
+    assert whole.request_id
+
+
+def test_an_element_is_retried_with_its_step(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "retry", RUN_ID, "--item", "90", "-t", "acme"]) == 2
+    assert "name it with --step" in capsys.readouterr().err
+    assert api.calls == []

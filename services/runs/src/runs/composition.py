@@ -11,6 +11,7 @@ from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
+from runs.api.app.run_steering import RunSteering
 from runs.api.app.runs import Runs
 from runs.api.app.schedule_delivery import ScheduleDelivery
 from runs.api.app.scheduled_runs import ScheduledRuns
@@ -109,10 +110,11 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     )
     artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
     models = ModelCheck(gateway)
-    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher, finalizer)
+    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher)
+    steering = RunSteering(tenants, schedulers.runs, launcher, finalizer)
     temporal = TemporalSchedules(client, config.temporal.schedule_queue)
     delivery = ScheduleDelivery(tenants, temporal)
-    scheduled_runs = ScheduledRuns(data, runs, temporal)
+    scheduled_runs = ScheduledRuns(data, runs, steering, temporal)
     schedules = Schedules(tenants, schedulers.runs, delivery, scheduled_runs)
     allowed = AllowedReceivers(config.webhook_networks)
     secrets, receivers = TenantSecrets(channels.tenant), WebhookReceivers(allowed)
@@ -120,10 +122,11 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     watcher = RunWatcher(tenants)
     relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers)
     webhook_relay = WebhookRelay(tenants, secrets, receivers, config.webhook_days)
+    texts = StepTextWatcher(tenants, watcher, gateway)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), tenants),
-        RunServicer(runs, tenants, watcher, StepTextWatcher(tenants, watcher, gateway)),
+        RunServicer(runs, steering, tenants, watcher, texts),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(webhooks, tenants),
         tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),

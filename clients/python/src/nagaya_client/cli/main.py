@@ -28,7 +28,7 @@ GROUPS = {
     "server": "The PostgreSQL servers that tenants' databases are on.",
     "pipeline": "Pipelines: which steps a run goes through, in versions.",
     "prompt": "Prompts: what a step sends to its model, in versions.",
-    "run": "Runs: start, watch, look at, cancel.",
+    "run": "Runs: start, watch, look at, pause, cancel, retry.",
     "schedule": "Schedules: runs of a pipeline at their times.",
     "webhook": "Webhooks: where events of runs are sent, signed.",
     "artifact": "The files that runs leave behind.",

@@ -17,6 +17,7 @@ from nagaya_client.cli import catalog, completion, failures, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.run_export import export
 from nagaya_client.cli.run_lists import list_runs, steps, timeline
+from nagaya_client.cli.run_steering import cancel, pause, resume, retry
 from nagaya_client.cli.run_text import text
 from nagaya_client.cli.session import Session, api_command, labels, tenant_option
 from nagaya_client.cli.watch_run import watch as watch_to_the_end
@@ -71,7 +72,7 @@ class StepModel(click.ParamType["tuple[str, model_pb2.ModelChoice]"]):
 
 @click.group(cls=Group)
 def group() -> None:
-    """Runs: start, watch, look at, cancel."""
+    """Runs: start, watch, look at, pause, cancel, retry."""
 
 
 @group.command(rpcs=("CreateRun",))
@@ -171,17 +172,7 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
     return await _watched(session, tenant, run_id, after)
 
 
-@group.command(rpcs=("CancelRun",))
-@click.argument("run_id")
-@tenant_option
-@api_command
-async def cancel(session: Session, run_id: str, tenant: str) -> Message:
-    """Ask a run to stop; its state tells when it has stopped."""
-    request = pb.CancelRunRequest(tenant_id=tenant, run_id=run_id)
-    return await session.client.runs.CancelRun(request)
-
-
-for _command in (list_runs, steps, timeline, text, export):
+for _command in (list_runs, steps, timeline, text, export, pause, resume, cancel, retry):
     group.add_command(_command)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,11 +22,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from runs.api import stuck_reasons
-from runs.domain.plan import workflow_id
+from runs.domain.plan import FIRST_EPOCH, workflow_id
 from runs.errors import TemporalUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from temporalio.api.common.v1 import WorkflowExecution
     from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
@@ -39,6 +39,10 @@ WORKFLOW = "PipelineRun"
 _CALL = timedelta(seconds=5)
 _LONGEST_SECONDS = 8.0
 _PAUSE_SECONDS = 1.0
+_ENDING_SECONDS = 2.0
+_ENDING_PAUSE_SECONDS = 0.05
+_EPOCH = "epoch"
+"""The memo of workflows after a run's first: which of the run's epochs they are for."""
 _FAIRNESS_KEY_LENGTH = 64
 _LATEST_EVENTS = 20
 
@@ -51,6 +55,10 @@ class WorkflowState:
     """`running`, or how it ended: `completed`, `failed`, `canceled`, `terminated`, `timed_out`."""
     stuck_reason: str
     """Why it does not move; empty when it does, or has ended."""
+    epoch: int = FIRST_EPOCH
+    """The run's epoch that it is for."""
+    execution_id: str = ""
+    """Which of the workflows that have had its id."""
 
 
 class Launcher:
@@ -62,30 +70,37 @@ class Launcher:
         self._unavailable_until = 0.0
 
     async def start(self, start: RunStart) -> None:
-        """Start a run's workflow. Starting it again, or once it has ended, changes nothing."""
-        async with self._translated_errors():
-            try:
-                await self._client.start_workflow(
-                    WORKFLOW,
-                    start,
-                    id=start.workflow_id,
-                    task_queue=self._task_queue,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    priority=Priority(fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH]),
-                    rpc_timeout=_CALL,
-                )
-            except WorkflowAlreadyStartedError:
-                return
+        """Start a run's workflow. Starting it again, or once it has ended, changes nothing.
 
-    async def cancel(self, tenant_id: str, run_id: str) -> None:
-        """Ask a run's workflow to stop; without one nothing happens."""
+        The workflow of an earlier epoch, which changes nothing any more, is given two seconds to
+        end, and is terminated then.
+        """
         async with self._translated_errors():
+            if start.epoch == FIRST_EPOCH:
+                with suppress(WorkflowAlreadyStartedError):
+                    await self._start(
+                        start,
+                        WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                        WorkflowIDConflictPolicy.USE_EXISTING,
+                    )
+                return
+            until = time.monotonic() + _ENDING_SECONDS
+            terminate = False
+            while not await self._start_next(start, terminate=terminate):
+                terminate = time.monotonic() > until
+                await asyncio.sleep(_ENDING_PAUSE_SECONDS)
+
+    async def cancel(self, tenant_id: str, run_id: str, execution_id: str) -> bool:
+        """Ask one of a run's workflows to stop; return whether it was there, and had not ended."""
+        async with self._translated_errors():
+            handle = self._handle(tenant_id, run_id, execution_id)
             try:
-                await self._handle(tenant_id, run_id).cancel(rpc_timeout=_CALL)
+                await handle.cancel(rpc_timeout=_CALL)
             except RPCError as error:
                 if not _no_workflow(error):
                     raise
+                return False
+            return True
 
     async def describe(self, tenant_id: str, run_id: str) -> WorkflowState | None:
         """Return the state of a run's workflow; None if Temporal knows none."""
@@ -99,7 +114,45 @@ class Launcher:
             status = described.status or WorkflowExecutionStatus.RUNNING
             running = status is WorkflowExecutionStatus.RUNNING
             stuck = await self._stuck_reason(described.raw_description) if running else ""
-        return WorkflowState(status.name.lower(), stuck)
+            memo = await described.memo()
+        epoch = memo.get(_EPOCH, FIRST_EPOCH)
+        return WorkflowState(status.name.lower(), stuck, epoch, described.run_id)
+
+    async def _start_next(self, start: RunStart, *, terminate: bool) -> bool:
+        """Start the workflow of a later epoch; return False while that of an earlier one runs."""
+        try:
+            await self._start(
+                start,
+                WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                WorkflowIDConflictPolicy.TERMINATE_EXISTING
+                if terminate
+                else WorkflowIDConflictPolicy.FAIL,
+                memo={_EPOCH: start.epoch},
+            )
+        except WorkflowAlreadyStartedError:
+            handle = self._handle(start.tenant_id, start.run_id)
+            memo = await (await handle.describe(rpc_timeout=_CALL)).memo()
+            return memo.get(_EPOCH, FIRST_EPOCH) >= start.epoch
+        return True
+
+    async def _start(
+        self,
+        start: RunStart,
+        reuse: WorkflowIDReusePolicy,
+        conflict: WorkflowIDConflictPolicy,
+        memo: Mapping[str, int] | None = None,
+    ) -> None:
+        await self._client.start_workflow(
+            WORKFLOW,
+            start,
+            id=start.workflow_id,
+            task_queue=self._task_queue,
+            id_reuse_policy=reuse,
+            id_conflict_policy=conflict,
+            memo=memo,
+            priority=Priority(fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH]),
+            rpc_timeout=_CALL,
+        )
 
     async def _stuck_reason(self, described: DescribeWorkflowExecutionResponse) -> str:
         if described.pending_workflow_task.attempt < stuck_reasons.FAILING_ATTEMPTS:
@@ -126,8 +179,12 @@ class Launcher:
                 return None
         return WorkflowTaskFailedEventAttributes()
 
-    def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[object, object]:
-        return self._client.get_workflow_handle(workflow_id(tenant_id, run_id))
+    def _handle(
+        self, tenant_id: str, run_id: str, execution_id: str = ""
+    ) -> WorkflowHandle[object, object]:
+        return self._client.get_workflow_handle(
+            workflow_id(tenant_id, run_id), run_id=execution_id or None
+        )
 
     @asynccontextmanager
     async def _translated_errors(self) -> AsyncGenerator[None]:

@@ -72,7 +72,7 @@ class StepTextWatcher:
                     why = f"the run ended without {ref} in its visit {ref.visit}"
                     raise StepNotFound(ref.run_id, ref.step, why)
                 if step is not None:
-                    texts = self._gateway.watch_call(ref, offset, attempt)
+                    texts = self._gateway.watch_call(ref, step.call, offset, attempt)
                     async with aclosing(texts):
                         async for text in texts:
                             offset, attempt = text.offset + len(text.text), text.attempt

@@ -90,7 +90,9 @@ class RunWatcher:
             while True:
                 part = await subscription.next(self._timeouts.heartbeat)
                 yield _with_settings(part, run)
-                if isinstance(part, RunEvent) and (part.last or part.sequence == end):
+                if not isinstance(part, RunEvent) or part.sequence < run.last_sequence:
+                    continue  # a run that was retried had ended before
+                if part.last or part.sequence == end:
                     return
 
     def close(self) -> None:

@@ -27,6 +27,9 @@ class GenerationRequest:
     allow_empty: bool
     files: tuple[bytes, ...] = ()
     """Those of the files that parts point to whose bytes are known."""
+    call: int = 1
+    """The number of the call: each attempt at a step makes the same, but for retries that ask for
+    another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from runs.domain.activities import StepRef
     from runs.domain.generation import CallUsage
     from runs.domain.prompts import PromptVersion
-    from runs.domain.runs import OutputFile, RunStatus
+    from runs.domain.runs import OutputFile, RunStatus, RunStop
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,11 @@ class StepAttempt:
     row_id: int
     attempt: int
     failed_before: int
-    """How many attempts before it failed."""
+    """How many attempts before it failed, in this epoch of the run."""
     lost_before: int
-    """How many attempts before it ended without a result."""
+    """How many attempts before it ended without a result, in this epoch of the run."""
+    call: int = 1
+    """The number of the step's model call in its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +68,6 @@ class Advanced:
     whole: tuple[bool, ...]
     """False where the step was done before, or the run is closed for it."""
     begun: tuple[StepAttempt | None, ...]
-    """None where the step is done, or the run is closed for it."""
+    """None where the step is done, or the run is closed for it or told to stop."""
+    stop: RunStop | None = None
+    """What the run is told to stop for: nothing begins then."""

@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 
-WORKFLOW_VERSION = 5
+WORKFLOW_VERSION = 6
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
 
 FIRST_EPOCH = 1
@@ -125,7 +125,12 @@ class RunStart:
     """1: an activity of its own begins the run. 2: where short steps are the first, they do. 3: a
     long map is divided evenly among its children, and as many elements are done at once as of a
     short one. 4: an activity walks a chain of steps, and no branch waits for another. 5: what a
-    local activity cannot end goes on in another one, also where it has failed."""
+    local activity cannot end goes on in another one, also where it has failed. 6: local activities
+    are waited for when they are cancelled, and what one hands over begins before it is."""
+    retry_step: str = ""
+    """The step whose retry comes first; empty when whatever failed is retried."""
+    retry_item: int = 0
+    """The element of it; 0 for all."""
 
     @property
     def workflow_id(self) -> str:

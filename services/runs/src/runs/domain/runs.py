@@ -34,8 +34,22 @@ class RunStatus(StrEnum):
     def final(self) -> bool:
         return self in _FINAL
 
+    @property
+    def active(self) -> bool:
+        """Whether steps are worked on, or will be without anybody's doing."""
+        return self in (RunStatus.PENDING, RunStatus.RUNNING)
+
 
 _FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class RunStop(StrEnum):
+    """What a running run is told to stop for, as the column `runs.stop` holds it."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    """A pause that was withdrawn before it was reached: the run goes on once it has stopped."""
+    CANCEL = "cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,8 @@ class Run:
     pipeline: str
     pipeline_version: int
     status: RunStatus
+    stop: RunStop | None
+    """What it is told to stop for, while it still runs."""
     held: bool
     current_step: str
     settings: JsonMapping
@@ -173,6 +189,19 @@ class RunDraft:
             config=config,
             labels=labels or {},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What RetryRun asks for."""
+
+    request_id: str
+    step: str = ""
+    """The step that is done again; whatever failed when empty."""
+    item: int = 0
+    """The element of the step; all that failed when 0."""
+    new_calls: bool = False
+    """Whether what failed asks its model under a new key."""
 
 
 @dataclass(frozen=True, slots=True)

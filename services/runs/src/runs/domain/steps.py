@@ -53,3 +53,5 @@ class RunStep:
     error: Failure | None
     start_time: datetime | None
     end_time: datetime | None
+    call: int = 1
+    """The number of its model call in the call's key."""

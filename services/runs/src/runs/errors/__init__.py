@@ -26,6 +26,10 @@ DomainError
 │   ├── PromptUnusable
 │   ├── SchedulePaused
 │   ├── RunFinished
+│   ├── RunNotFinished
+│   ├── RunStopping
+│   ├── RunHeld
+│   ├── NothingToRetry
 │   └── InputMissing
 └── Unavailable
     └── TemporalUnavailable   never leaves the service: the relay retries
@@ -195,7 +199,7 @@ class RunFinished(Conflict):
     """A run has its final status."""
 
     reason = "ERROR_REASON_RUN_FINISHED"
-    hint = "Create a new run."
+    hint = "Create a new run; one that failed or was cancelled goes on with RetryRun."
 
     def __init__(self, run_id: str, state: str) -> None:
         super().__init__(f"the run is {state}", run_id=run_id, state=state)
@@ -209,6 +213,46 @@ class InputMissing(Conflict):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"nothing has been uploaded at {path}", path=path)
+
+
+class RunNotFinished(Conflict):
+    """A run that is to be retried has no final status yet."""
+
+    reason = "ERROR_REASON_RUN_NOT_FINISHED"
+    hint = "Wait for the run's end with WatchRun, or cancel it with CancelRun before."
+
+    def __init__(self, run_id: str, state: str) -> None:
+        super().__init__(f"the run is {state}", run_id=run_id, state=state)
+
+
+class RunStopping(Conflict):
+    """A run is being cancelled."""
+
+    reason = "ERROR_REASON_RUN_STOPPING"
+    hint = "Wait until the run is cancelled, then have it go on with RetryRun."
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("the run is being cancelled", run_id=run_id)
+
+
+class RunHeld(Conflict):
+    """A run waits for its input."""
+
+    reason = "ERROR_REASON_RUN_HELD"
+    hint = "The run begins with StartRun only; CancelRun ends it."
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("the run is held until it is started", run_id=run_id)
+
+
+class NothingToRetry(Conflict):
+    """Nothing of a run has failed that a retry is for."""
+
+    reason = "ERROR_REASON_NOTHING_TO_RETRY"
+    hint = "ListRunSteps shows what failed."
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(why, run_id=run_id)
 
 
 class TemporalUnavailable(Unavailable):

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from runs.domain.models import ModelChoice, ModelRequirement
 
 _DOMAIN = "llm_gateway.nagaya.dev"
-_CALL = 1
-"""A step makes one call; each of its attempts makes it with the same key."""
 _FINISH_REASONS = {
     call_pb2.FINISH_REASON_STOP: FinishReason.STOP,
     call_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
@@ -79,9 +77,9 @@ class LlmGateway:
             usage=_call_usage(call),
         )
 
-    async def get_reply(self, ref: StepRef, limit: int) -> bytes:
+    async def get_reply(self, ref: StepRef, call: int, limit: int) -> bytes:
         """Return the reply to a step's call. Raises StepImpossible if it has more bytes."""
-        request = call_service_pb2.GetReplyRequest(tenant_id=ref.tenant_id, key=_key(ref))
+        request = call_service_pb2.GetReplyRequest(tenant_id=ref.tenant_id, key=_key(ref, call))
         body = bytearray()
         async for part in self._calls.GetReply(request):
             body += part.data
@@ -91,13 +89,15 @@ class LlmGateway:
                 )
         return bytes(body)
 
-    async def watch_call(self, ref: StepRef, offset: int, attempt: int) -> AsyncGenerator[StepText]:
+    async def watch_call(
+        self, ref: StepRef, call: int, offset: int, attempt: int
+    ) -> AsyncGenerator[StepText]:
         """Yield the text of a step's call as it grows, until the call ends; nothing without a call.
 
         It begins at an offset of an attempt's text, as the caller has it.
         """
         request = generation_service_pb2.WatchCallRequest(
-            tenant_id=ref.tenant_id, key=_key(ref), offset=offset, attempt=attempt
+            tenant_id=ref.tenant_id, key=_key(ref, call), offset=offset, attempt=attempt
         )
         try:
             async for response in self._generations.WatchCall(request):
@@ -132,9 +132,9 @@ class LlmGateway:
             return ModelFault(need.step, error.reason, sentence)
         return None
 
-    async def get_call_usage(self, ref: StepRef) -> CallUsage | None:
+    async def get_call_usage(self, ref: StepRef, call: int) -> CallUsage | None:
         """Return what a step's call has used, whatever came of it; None if it made none."""
-        request = call_service_pb2.GetCallRequest(tenant_id=ref.tenant_id, key=_key(ref))
+        request = call_service_pb2.GetCallRequest(tenant_id=ref.tenant_id, key=_key(ref, call))
         try:
             response = await self._calls.GetCall(request)
         except NotFound:
@@ -150,7 +150,7 @@ class LlmGateway:
 
 def _spec(request: GenerationRequest) -> generation_pb2.GenerationSpec:
     spec = generation_pb2.GenerationSpec(
-        key=_key(request.ref),
+        key=_key(request.ref, request.call),
         messages=[
             generation_pb2.Message(
                 role=generation_pb2.ROLE_USER, parts=[_part(part) for part in request.parts]
@@ -205,9 +205,9 @@ def _tokens(usage: call_pb2.Usage) -> TokenUsage:
     )
 
 
-def _key(ref: StepRef) -> call_pb2.CallKey:
+def _key(ref: StepRef, call: int) -> call_pb2.CallKey:
     return call_pb2.CallKey(
-        run_id=ref.run_id, step=ref.step, item=ref.item, visit=ref.visit, call=_CALL
+        run_id=ref.run_id, step=ref.step, item=ref.item, visit=ref.visit, call=call
     )
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.moves import Advanced, StepAttempt
-from runs.domain.runs import RunStatus
+from runs.domain.runs import RunStatus, RunStop
 from runs.store.events import OPEN, RUN_LOCK, run_payload
-from runs.store.run_transitions import CALLS_MODELS, CHECKED_ONCE
+from runs.store.run_transitions import CALLS_MODELS, CHECKED_ONCE, CHECKED_SOON
 from runs.store.step_outcome import TYPES, columns
 
 if TYPE_CHECKING:
@@ -55,9 +55,16 @@ async def advance(
         json.dumps([_names(ref) for each in moves for ref in each.begun]),
         any(each.completes_run for each in moves),
         CHECKED_ONCE,
+        CHECKED_SOON,
     )
     status = found[0]["run_status"] if found else await _status(connection, run)
-    return _advanced(moves, None if status is None else RunStatus(status), found)
+    stop = found[0]["stop"] if found else None
+    return _advanced(
+        moves,
+        None if status is None else RunStatus(status),
+        None if stop is None else RunStop(stop),
+        found,
+    )
 
 
 async def _status(connection: Connection, run: RunRef) -> str | None:
@@ -67,11 +74,14 @@ async def _status(connection: Connection, run: RunRef) -> str | None:
 
 
 def _advanced(
-    moves: Sequence[Moves], status: RunStatus | None, found: Sequence[asyncpg.Record]
+    moves: Sequence[Moves],
+    status: RunStatus | None,
+    stop: RunStop | None,
+    found: Sequence[asyncpg.Record],
 ) -> tuple[Advanced, ...]:
     done = {
         (row["step"], row["item"], row["visit"]): StepAttempt(
-            row["id"], row["attempt"], row["failed_before"], row["lost_before"]
+            row["id"], row["attempt"], row["failed_before"], row["lost_before"], row["call"]
         )
         for row in found
         if row["id"] is not None
@@ -82,6 +92,7 @@ def _advanced(
             tuple(_key(ref) in done for ref, _, _ in each.ended),
             tuple(_key(ref) in done for ref, _ in each.whole),
             tuple(done.get(_key(ref)) for ref in each.begun),
+            stop,
         )
         for each in moves
     )
@@ -126,10 +137,10 @@ WITH {RUN_LOCK},
 run AS (
     SELECT runs.* FROM runs, run_lock WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE OF runs
 ),
--- the run, if steps may begin: it runs in this epoch, or begins to
+-- the run, if steps may be done: it runs in this epoch, or begins to
 running AS (
-    SELECT id, epoch FROM run
-     WHERE epoch = $2 AND (status <> 'pending' OR $3::jsonb IS NOT NULL)
+    SELECT id, epoch, stop FROM run
+     WHERE epoch = $2 AND status <> 'paused' AND (status <> 'pending' OR $3::jsonb IS NOT NULL)
 ),
 -- the rows whose attempt is still the one that ends
 ended AS (
@@ -159,7 +170,7 @@ whole AS (
      WHERE steps.status = 'running' AND steps.epoch <= EXCLUDED.epoch
     RETURNING *
 ),
--- new rows, and those whose attempt is replaced by this one
+-- new rows, and those whose attempt is replaced by this one, unless the run is to stop
 begun AS (
     INSERT INTO steps (run_id, step, item, visit, epoch, status, started_at)
     SELECT running.id, step, item, visit, epoch, 'running', now()
@@ -167,6 +178,7 @@ begun AS (
            ROWS FROM (
                jsonb_to_recordset($7::jsonb) AS (step text, item int, visit int)
            ) WITH ORDINALITY AS given (step, item, visit, place)
+     WHERE stop IS NULL
      ORDER BY place
     ON CONFLICT (run_id, step, item, visit) DO UPDATE
        SET status = 'running', epoch = EXCLUDED.epoch,
@@ -213,7 +225,7 @@ sums AS (
 moved AS (
     SELECT run.status = 'pending' AND run.epoch = $2 AND $3::jsonb IS NOT NULL AS begins,
            CASE WHEN run.status = 'pending' AND run.epoch = $2 THEN $3::jsonb END AS input,
-           $8 AND run.epoch = $2 AND sums.completed_steps
+           $8 AND run.epoch = $2 AND run.status <> 'paused' AND sums.completed_steps
                = cardinality($5::bigint[]) + jsonb_array_length($6::jsonb) AS ends
       FROM run, sums
 ),
@@ -223,6 +235,7 @@ updated AS (
                          ELSE status END,
            started_at = CASE WHEN begins THEN now() ELSE started_at END,
            ended_at = CASE WHEN ends THEN now() END,
+           stop = CASE WHEN ends THEN NULL ELSE stop END,
            updated_at = now(), stuck_reason = NULL, held = held AND NOT ends,
            last_seq = last_seq + begins::int + events + ends::int,
            current_step = coalesce(last_step, current_step),
@@ -243,10 +256,12 @@ delivered AS (
     DELETE FROM outbox USING moved
      WHERE run_id = $1 AND (ends OR begins AND kind = 'start')
 ),
--- whether its calls have cost more by then
+-- whether its calls have cost more by then; those of an earlier epoch may have already
 usage_check AS (
     INSERT INTO usage_checks (run_id, due_at)
-    SELECT id, now() + $9::interval FROM updated, moved WHERE ends AND {CALLS_MODELS}
+    SELECT id, now() + CASE WHEN epoch = 1 THEN $9::interval ELSE $10::interval END
+      FROM updated, moved
+     WHERE ends AND {CALLS_MODELS}
 ),
 event AS (
     INSERT INTO run_events (run_id, seq, kind, payload, created_at)
@@ -262,7 +277,8 @@ event AS (
       FROM updated, moved WHERE ends
 )
 SELECT CASE WHEN run.epoch = $2 THEN coalesce(updated.status, run.status) END AS run_status,
-       changed.id, changed.step, changed.item, changed.visit, changed.attempt,
+       run.stop, changed.id, changed.step, changed.item, changed.visit, changed.attempt,
+       changed.call,
        past.failed AS failed_before, past.lost + coalesce(lately.lost, 0) AS lost_before
   FROM run
   LEFT JOIN updated ON true
@@ -274,7 +290,7 @@ SELECT CASE WHEN run.epoch = $2 THEN coalesce(updated.status, run.status) END AS
               count(*) FILTER (WHERE reason = 'LOST') AS lost
          FROM step_attempts
         WHERE changed.kind = 3 AND changed.attempt > 1
-          AND step_id = changed.id AND status = 'failed'
+          AND step_id = changed.id AND status = 'failed' AND epoch = $2
        ) AS past
     ON true
 """

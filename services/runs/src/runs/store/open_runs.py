@@ -29,12 +29,14 @@ class StaleRun:
 async def claim_stale(
     connection: Connection, stale_after: timedelta, limit: int
 ) -> tuple[StaleRun, ...]:
-    """Claim open runs that have neither changed nor been checked for so long, longest first."""
+    """Claim runs that are worked on and have neither changed nor been checked for so long, longest
+    first.
+    """
     rows = await connection.fetch(
         f"""
         WITH stale AS (
             SELECT id FROM runs
-             WHERE {OPEN} AND NOT held
+             WHERE {OPEN} AND status <> 'paused' AND NOT held
                AND greatest(updated_at, checked_at) < now() - $1::interval
              ORDER BY greatest(updated_at, checked_at), id
              LIMIT $2
@@ -72,11 +74,13 @@ async def note_stuck(connection: Connection, run_ids: Sequence[str], reason: str
 
 
 async def work_left(connection: Connection) -> bool:
-    """Return whether a run is open or to be checked, or a message to be delivered."""
+    """Return whether a run is worked on or to be checked, or a message to be delivered."""
     return bool(
         await connection.fetchval(
             f"""
-            SELECT EXISTS (SELECT FROM runs WHERE {OPEN} AND NOT held)
+            SELECT EXISTS (
+                       SELECT FROM runs WHERE {OPEN} AND status <> 'paused' AND NOT held
+                   )
                 OR EXISTS (SELECT FROM outbox)
                 OR EXISTS (SELECT FROM usage_checks)
             """

@@ -22,6 +22,8 @@ class Message:
     run_id: str
     epoch: int
     plan: list[Any]
+    retry_step: str
+    retry_item: int
 
 
 async def add(connection: Connection, run_id: str, kind: Literal["start", "cancel"]) -> None:
@@ -52,7 +54,8 @@ async def claim(connection: Connection, limit: int, retry_after: timedelta) -> t
              WHERE outbox.id = due.id
             RETURNING outbox.id, outbox.kind, outbox.run_id
         )
-        SELECT claimed.id, claimed.kind, claimed.run_id, runs.epoch, pipelines.plan
+        SELECT claimed.id, claimed.kind, claimed.run_id, runs.epoch, pipelines.plan,
+               runs.retry_step, runs.retry_item
           FROM claimed
           JOIN runs ON runs.id = claimed.run_id
           JOIN pipelines ON pipelines.pipeline = runs.pipeline
@@ -63,13 +66,27 @@ async def claim(connection: Connection, limit: int, retry_after: timedelta) -> t
         retry_after,
     )
     return tuple(
-        Message(row["id"], row["kind"], str(row["run_id"]), row["epoch"], json.loads(row["plan"]))
+        Message(
+            row["id"],
+            row["kind"],
+            str(row["run_id"]),
+            row["epoch"],
+            json.loads(row["plan"]),
+            row["retry_step"] or "",
+            row["retry_item"] or 0,
+        )
         for row in rows
     )
 
 
-async def remove(connection: Connection, run_id: str, kind: str) -> None:
-    """Remove a message that has been delivered."""
+async def remove(connection: Connection, run_id: str, epoch: int, kind: str) -> None:
+    """Remove a message that has been delivered, unless it is for a later epoch by now."""
     await connection.execute(
-        "DELETE FROM outbox WHERE run_id = $1 AND kind = $2", UUID(run_id), kind
+        """
+        DELETE FROM outbox USING runs
+         WHERE run_id = $1 AND kind = $3 AND runs.id = run_id AND epoch = $2
+        """,
+        UUID(run_id),
+        epoch,
+        kind,
     )

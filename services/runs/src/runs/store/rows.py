@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jsonvalues import parse_object
 from runs.domain.inputs import run_input
 from runs.domain.models import model_choice
-from runs.domain.runs import Failure, OutputFile, Run, RunParameters, RunStatus, RunTotals
+from runs.domain.runs import (
+    Failure,
+    OutputFile,
+    Run,
+    RunParameters,
+    RunStatus,
+    RunStop,
+    RunTotals,
+)
 from runs.domain.steps import RunStep, StepStatus
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ def run(row: Row) -> Run:
         pipeline=row["pipeline"],
         pipeline_version=row["pipeline_version"],
         status=RunStatus(row["status"]),
+        stop=None if (stop := row.get("stop")) is None else RunStop(stop),
         held=row["held"],
         current_step=row.get("current_step") or "",
         settings=_settings(row),
@@ -92,6 +101,7 @@ def run_step(row: Row) -> RunStep:
         error=failure(row),
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("completed_at")),
+        call=row.get("call") or 1,
     )
 
 

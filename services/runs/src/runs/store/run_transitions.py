@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Failure, OutputFile, Run
 
 CALLS_MODELS = "prompt_versions <> '{}'::jsonb AND started_at IS NOT NULL"
-_CHECKED_SOON = timedelta(seconds=1)
+CHECKED_SOON = timedelta(seconds=1)
 CHECKED_ONCE = timedelta(seconds=16)
 """When everything is known, so that once is enough."""
 
@@ -73,7 +73,7 @@ async def finish(
         status.value,
         None if error is None else rows.failure_json(error),
         *_usage(status, usage),
-        _CHECKED_SOON,
+        CHECKED_SOON,
         CHECKED_ONCE,
     )
     return None if row is None else rows.run(row)
@@ -135,7 +135,7 @@ _END = f"""
 WITH updated AS (
     UPDATE runs
        SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
-           stuck_reason = NULL, held = false, last_seq = last_seq + 1,
+           stuck_reason = NULL, stop = NULL, held = false, last_seq = last_seq + 1,
            input_tokens = coalesce($5, input_tokens),
            output_tokens = coalesce($6, output_tokens),
            cost_micro_usd = coalesce($7, cost_micro_usd),

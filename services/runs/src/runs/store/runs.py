@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataplane import paging
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run, RunDraft, RunParameters
 
 COLUMNS = """
-    id, pipeline, pipeline_version, status, held, current_step, config -> 'settings' AS settings,
-    config ->> 'settings_json' AS settings_json,
+    id, pipeline, pipeline_version, status, stop, held, current_step,
+    config -> 'settings' AS settings, config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
     started_at, ended_at, schedule, schedule_time, labels
@@ -77,6 +77,19 @@ async def lock(connection: Connection, run_id: str) -> tuple[Run, int] | None:
         f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
     )
     return None if row is None else (rows.run(row), row["epoch"])
+
+
+async def find_plan(connection: Connection, run_id: str) -> list[Any]:
+    """Return the plan of a run that there is."""
+    plan = await connection.fetchval(
+        """
+        SELECT plan FROM pipelines JOIN runs
+            ON pipelines.pipeline = runs.pipeline AND version = pipeline_version
+         WHERE runs.id = $1
+        """,
+        UUID(run_id),
+    )
+    return json.loads(plan)
 
 
 async def find_parameters(connection: Connection, run_id: str) -> RunParameters | None:

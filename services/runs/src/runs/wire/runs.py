@@ -12,7 +12,7 @@ from runs.domain.activities import StepRef
 from runs.domain.events import Heartbeat, StepText
 from runs.domain.inputs import Held, Inline, Pointer
 from runs.domain.run_filters import RunFilter
-from runs.domain.runs import Run, RunDraft, RunStatus
+from runs.domain.runs import Retry, Run, RunDraft, RunStatus, RunStop
 from runs.domain.steps import RunStep
 from runs.wire.models import model_choice
 from runs.wire.steps import artifact_ref, run_error, run_step, step_text
@@ -37,6 +37,12 @@ _STATES = {
     RunStatus.FAILED: pb.RUN_STATE_FAILED,
     RunStatus.CANCELLED: pb.RUN_STATE_CANCELLED,
 }
+_STOPS = {
+    None: pb.RUN_STOP_UNSPECIFIED,
+    RunStop.PAUSE: pb.RUN_STOP_PAUSE,
+    RunStop.RESUME: pb.RUN_STOP_RESUME,
+    RunStop.CANCEL: pb.RUN_STOP_CANCEL,
+}
 _STATUSES = {state: status for status, state in _STATES.items()}
 
 
@@ -50,6 +56,10 @@ def run_draft(request: run_service_pb2.CreateRunRequest) -> RunDraft:
         given_object(request.config_json, request.config, "config_json"),
         dict(request.labels),
     )
+
+
+def retry(request: run_service_pb2.RetryRunRequest) -> Retry:
+    return Retry(request.request_id, request.step, item=request.item, new_calls=request.new_calls)
 
 
 def run_filter(message: pb.RunFilter) -> RunFilter:
@@ -85,6 +95,7 @@ def run(run: Run) -> pb.Run:
         pipeline=run.pipeline,
         pipeline_version=run.pipeline_version,
         state=_STATES[run.status],
+        stop=_STOPS[run.stop],
         held=run.held,
         current_step=run.current_step,
         config=struct(run.settings) if run.settings else None,

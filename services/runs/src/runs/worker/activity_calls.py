@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -37,12 +37,24 @@ _RETRY = RetryPolicy(
 )
 """For attempts whose worker is gone: of all others, activities say how long to wait."""
 
+_WAITED_FOR_VERSION = 6
+"""The version since which local activities are waited for when they are cancelled, and what one
+hands over begins before it is."""
+
+_WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+_TRY = workflow.ActivityCancellationType.TRY_CANCEL
+_TAKE_OVER_SECONDS = 10.0
+"""As long as what was handed over goes on in its process before somebody takes it over."""
+
 
 class ActivityCalls:
     """Calls activities as a version of the workflow does."""
 
     def __init__(self, version: int) -> None:
         self._failures = failure_class(version)
+        waits = version >= _WAITED_FOR_VERSION
+        self._waits = waits
+        self._local_cancellation = _WAIT if waits else _TRY
 
     async def run(
         self,
@@ -58,18 +70,26 @@ class ActivityCalls:
             walked = await self._run_briefly(name, method, walk) if local else None
             if walked is not None and not walked.more:
                 return walked
+            attempts = [] if walked is None else walked.attempts
+            hands_over = self._waits and bool(attempts)
+            if _is_cancelled() and not (hands_over and workflow.cancellation_reason() is not None):
+                raise asyncio.CancelledError
             if walked is not None and walked.wait_ms:
                 await asyncio.sleep(walked.wait_ms / 1_000)
-            return await workflow.execute_activity_method(
+            handle = workflow.start_activity_method(
                 method,
-                replace(walk, attempts=[] if walked is None else walked.attempts),
+                replace(walk, attempts=attempts),
                 activity_id=name,
                 start_to_close_timeout=longest,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=_RETRY,
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                cancellation_type=_WAIT,
                 summary=name,
             )
+            walked = await (_taken_over(handle) if hands_over else handle)
+            if walked.cancelled:
+                await _wait_for_cancellation()
+            return walked
         except self._failures:
             # A step that is cancelled while it fails is not tried again: its failure is its end,
             # and must not become the run's.
@@ -90,11 +110,40 @@ class ActivityCalls:
                 activity_id=name,
                 start_to_close_timeout=LOCAL_TIMEOUT,
                 retry_policy=ONCE,
+                cancellation_type=self._local_cancellation,
             )
         except self._failures as error:
             if is_cancelled(error) or is_final(error):
                 raise
             return None
         if walked.cancelled:
-            await asyncio.Event().wait()  # until Temporal tells that the run is cancelled
+            await _wait_for_cancellation()
         return walked
+
+
+async def _taken_over(handle: workflow.ActivityHandle[ResultT]) -> ResultT:
+    """Await an activity that goes on with attempts. Once the run is cancelled it has the time to
+    begin: only then it can tell a pause, which ends what has begun.
+    """
+    if workflow.cancellation_reason() is None:
+        try:
+            return await asyncio.shield(handle)
+        except asyncio.CancelledError:
+            pass  # of the run, or since another of its activities has failed
+    if workflow.cancellation_reason() is not None:
+        await workflow.wait([handle], timeout=_TAKE_OVER_SECONDS)
+    handle.cancel()
+    return await handle
+
+
+async def _wait_for_cancellation() -> NoReturn:
+    """Wait until Temporal tells that the run is cancelled, as its database has told already."""
+    if not _is_cancelled():
+        await asyncio.Event().wait()
+    raise asyncio.CancelledError
+
+
+def _is_cancelled() -> bool:
+    """Return whether this task was cancelled, also where an activity that ended well hid it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -59,14 +59,31 @@ class ChainScheduler:
             raise_if_cancelled()
         return self._recorded
 
+    async def retry(self, step: str, item: int) -> None:
+        """Do what is to be retried of a step, or of one of its elements, before all that is left.
+
+        What else has failed stays so, and fails the run again: that is to come afterwards.
+        """
+        for chain in self._chains:
+            if step in {each.step for each in chain.steps}:
+                walk = self._walk_of(chain)
+                if not chain.mapped:
+                    await self._walk(chain, walk)
+                elif item:
+                    await self._walk(chain, replace(walk, first=item, last=item))
+                else:
+                    await self._run_elements(chain, walk)
+        raise_if_cancelled()
+
+    def _walk_of(self, chain: Chain) -> Walk:
+        names = [step.step for step in chain.steps]
+        run = self._run
+        return Walk(run.tenant_id, run.run_id, run.epoch, names, short=chain.short)
+
     async def _run_chain(self, chain: Chain) -> None:
         raise_if_cancelled()
-        walk = Walk(
-            self._run.tenant_id,
-            self._run.run_id,
-            self._run.epoch,
-            [step.step for step in chain.steps],
-            short=chain.short,
+        walk = replace(
+            self._walk_of(chain),
             begins_run=self._first_alone and not chain.needs,
             completes_run=self._open == {chain.name},
         )
@@ -82,6 +99,13 @@ class ChainScheduler:
 
     async def _run_map(self, chain: Chain, walk: Walk) -> bool:
         """Run a chain of mapped steps; return whether they were not skipped."""
+        if not await self._run_elements(chain, walk):
+            return False
+        await self._calls.run(f"close {walk.name}", WalkActivities.close_maps, walk, TIMEOUT_MARGIN)
+        return True
+
+    async def _run_elements(self, chain: Chain, walk: Walk) -> bool:
+        """Open mapped steps and do their elements; return whether they were not skipped."""
         mapped = await self._calls.run(
             f"open {walk.name}",
             WalkActivities.open_maps,
@@ -97,7 +121,6 @@ class ChainScheduler:
         else:
             await self._run_lanes(chain, elements, mapped.count)
         raise_if_cancelled()
-        await self._calls.run(f"close {walk.name}", WalkActivities.close_maps, walk, TIMEOUT_MARGIN)
         return True
 
     async def _run_chunks(self, chain: Chain, walk: Walk, count: int) -> None:

@@ -14,6 +14,7 @@ from runs.worker.activities.map_ends import MapEnds
 from runs.worker.activities.map_failures import MapFailures
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
+from runs.worker.activities.run_stops import RunStops
 from runs.worker.activities.runs import RunActivities
 from runs.worker.activities.step_inputs import StepInputFinder
 from runs.worker.activities.step_runner import StepRunner
@@ -79,6 +80,6 @@ def make_activities(
     )
     return Activities(
         RunActivities(data, journal, contexts, initializer, gateway),
-        WalkActivities(chains, maps, slots),
+        WalkActivities(chains, maps, slots, RunStops(tenants)),
         StepActivities(tenants, journal, initializer, input_finder, artifacts, runner),
     )

@@ -44,7 +44,10 @@ class PipelineRun:
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
             else:
-                recorded = await ChainScheduler(run, chains(plan), start.version).run()
+                scheduler = ChainScheduler(run, chains(plan), start.version)
+                if start.retry_step:
+                    await scheduler.retry(start.retry_step, start.retry_item)
+                recorded = await scheduler.run()
             if not recorded:
                 await _end_run(start, RunStatus.COMPLETED)
         except BaseException as error:

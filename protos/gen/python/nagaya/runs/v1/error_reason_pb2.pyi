@@ -68,6 +68,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such webhook endpoint. `endpoint` names it."""
     ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS: _ErrorReason.ValueType  # 56
     """Another webhook endpoint has this name. `endpoint` holds it."""
+    ERROR_REASON_RUN_NOT_FINISHED: _ErrorReason.ValueType  # 13
+    """The run that is to be retried has not reached a final state. `run_id` names it, `state` holds the state."""
+    ERROR_REASON_RUN_STOPPING: _ErrorReason.ValueType  # 14
+    """The run is being cancelled. `run_id` names it."""
+    ERROR_REASON_RUN_HELD: _ErrorReason.ValueType  # 15
+    """The run waits for StartRun. `run_id` names it."""
+    ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 16
+    """Nothing has failed that the retry is for. `run_id` names the run."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the runs service refused. The `domain` of the ErrorInfo is `runs.nagaya.dev`."""
@@ -118,4 +126,12 @@ ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 55
 """There is no such webhook endpoint. `endpoint` names it."""
 ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS: ErrorReason.ValueType  # 56
 """Another webhook endpoint has this name. `endpoint` holds it."""
+ERROR_REASON_RUN_NOT_FINISHED: ErrorReason.ValueType  # 13
+"""The run that is to be retried has not reached a final state. `run_id` names it, `state` holds the state."""
+ERROR_REASON_RUN_STOPPING: ErrorReason.ValueType  # 14
+"""The run is being cancelled. `run_id` names it."""
+ERROR_REASON_RUN_HELD: ErrorReason.ValueType  # 15
+"""The run waits for StartRun. `run_id` names it."""
+ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 16
+"""Nothing has failed that the retry is for. `run_id` names the run."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -34,13 +34,13 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_RUNNING: _RunState.ValueType  # 2
     """Steps are being worked on."""
     RUN_STATE_PAUSED: _RunState.ValueType  # 3
-    """No step is in flight and none begins until the run is resumed. Reserved: no method pauses yet."""
+    """No step is in flight and none begins until the run is resumed."""
     RUN_STATE_COMPLETED: _RunState.ValueType  # 4
     """Every step is done. Final."""
     RUN_STATE_FAILED: _RunState.ValueType  # 5
-    """A step failed and its attempts are used up. Final."""
+    """A step failed and its attempts are used up. Final, unless the run is retried."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 6
-    """Somebody cancelled the run. Final."""
+    """Somebody cancelled the run. Final, unless the run is retried."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """Where a run is in its life."""
@@ -52,14 +52,42 @@ RUN_STATE_PENDING: RunState.ValueType  # 1
 RUN_STATE_RUNNING: RunState.ValueType  # 2
 """Steps are being worked on."""
 RUN_STATE_PAUSED: RunState.ValueType  # 3
-"""No step is in flight and none begins until the run is resumed. Reserved: no method pauses yet."""
+"""No step is in flight and none begins until the run is resumed."""
 RUN_STATE_COMPLETED: RunState.ValueType  # 4
 """Every step is done. Final."""
 RUN_STATE_FAILED: RunState.ValueType  # 5
-"""A step failed and its attempts are used up. Final."""
+"""A step failed and its attempts are used up. Final, unless the run is retried."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 6
-"""Somebody cancelled the run. Final."""
+"""Somebody cancelled the run. Final, unless the run is retried."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
+
+class _RunStop:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunStopEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStop.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_STOP_UNSPECIFIED: _RunStop.ValueType  # 0
+    """The run is not told to stop."""
+    RUN_STOP_PAUSE: _RunStop.ValueType  # 1
+    """It is to pause."""
+    RUN_STOP_RESUME: _RunStop.ValueType  # 2
+    """It was to pause, which has been withdrawn: it goes on once it has stopped."""
+    RUN_STOP_CANCEL: _RunStop.ValueType  # 3
+    """It is to be cancelled."""
+
+class RunStop(_RunStop, metaclass=_RunStopEnumTypeWrapper):
+    """What a running run is told to stop for. Nothing of it begins then."""
+
+RUN_STOP_UNSPECIFIED: RunStop.ValueType  # 0
+"""The run is not told to stop."""
+RUN_STOP_PAUSE: RunStop.ValueType  # 1
+"""It is to pause."""
+RUN_STOP_RESUME: RunStop.ValueType  # 2
+"""It was to pause, which has been withdrawn: it goes on once it has stopped."""
+RUN_STOP_CANCEL: RunStop.ValueType  # 3
+"""It is to be cancelled."""
+Global___RunStop: _TypeAlias = RunStop  # noqa: Y015
 
 class _StepState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -142,6 +170,7 @@ class Run(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id."""
@@ -165,6 +194,8 @@ class Run(_message.Message):
     """The person who created the run."""
     schedule: _builtins.str
     """The schedule that created the run; empty where somebody called CreateRun."""
+    stop: Global___RunStop.ValueType
+    """What the run is told to stop for, until it has stopped."""
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
         """What the creator set for the run."""
@@ -223,11 +254,12 @@ class Run(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         schedule: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        stop: Global___RunStop.ValueType = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "schedule_time", b"schedule_time", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stop", b"stop", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

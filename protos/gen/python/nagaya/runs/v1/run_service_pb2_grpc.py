@@ -70,6 +70,21 @@ class RunServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/PauseRun',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/ResumeRun',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.RetryRun = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/RetryRun',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
+                _registered_method=True)
         self.ListRunSteps = channel.unary_unary(
                 '/nagaya.runs.v1.RunService/ListRunSteps',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.SerializeToString,
@@ -181,6 +196,55 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseRun(self, request, context):
+        """Pauses a run: nothing new begins, and what is in flight comes to its end. The run is PAUSED once that is reached; until then its `stop` says
+        that it is to pause. A step that waits for its next attempt is not in flight.
+
+        Pausing a run that is paused, or told to pause, changes nothing. A run that has not begun is paused at once.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_HELD`: the run waits for StartRun; there is nothing to pause.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRun(self, request, context):
+        """Has a paused run go on where it stopped. A pause that is not reached yet is withdrawn.
+
+        Resuming a run that is neither paused nor told to pause changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRun(self, request, context):
+        """Has a run that failed or was cancelled go on: what failed and what was interrupted is done again, everything that is done is kept. Attempts
+        are counted anew. A call that is settled is not made again: its reply is used, and nothing is paid twice.
+
+        With `step` only that step's failed pieces are done again, with `item` only that element; others that failed stay failed, and fail the run
+        again unless none is left.
+
+        The same `request_id` again changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FINISHED`: the run has not reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed.
+        - FAILED_PRECONDITION `ERROR_REASON_NOTHING_TO_RETRY`: the step or element has not failed, or the run was cancelled while it was held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRunSteps(self, request, context):
         """Lists a run's pieces of work in the order in which they began.
 
@@ -238,6 +302,21 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'RetryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRun,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.SerializeToString,
             ),
             'ListRunSteps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRunSteps,
@@ -440,6 +519,87 @@ class RunService:
             '/nagaya.runs.v1.RunService/CancelRun',
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/PauseRun',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/ResumeRun',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/RetryRun',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,43 @@ class RunServiceStub:
     - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
     - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed or failed.
     """
+    PauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PauseRunRequest, _run_service_pb2.PauseRunResponse]
+    """Pauses a run: nothing new begins, and what is in flight comes to its end. The run is PAUSED once that is reached; until then its `stop` says
+    that it is to pause. A step that waits for its next attempt is not in flight.
+
+    Pausing a run that is paused, or told to pause, changes nothing. A run that has not begun is paused at once.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_HELD`: the run waits for StartRun; there is nothing to pause.
+    """
+    ResumeRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunRequest, _run_service_pb2.ResumeRunResponse]
+    """Has a paused run go on where it stopped. A pause that is not reached yet is withdrawn.
+
+    Resuming a run that is neither paused nor told to pause changes nothing.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+    """
+    RetryRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.RetryRunRequest, _run_service_pb2.RetryRunResponse]
+    """Has a run that failed or was cancelled go on: what failed and what was interrupted is done again, everything that is done is kept. Attempts
+    are counted anew. A call that is settled is not made again: its reply is used, and nothing is paid twice.
+
+    With `step` only that step's failed pieces are done again, with `item` only that element; others that failed stay failed, and fail the run
+    again unless none is left.
+
+    The same `request_id` again changes nothing.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FINISHED`: the run has not reached a final state.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed.
+    - FAILED_PRECONDITION `ERROR_REASON_NOTHING_TO_RETRY`: the step or element has not failed, or the run was cancelled while it was held.
+    """
     ListRunSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunStepsRequest, _run_service_pb2.ListRunStepsResponse]
     """Lists a run's pieces of work in the order in which they began.
 
@@ -206,6 +243,61 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed or failed.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _run_service_pb2.PauseRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.PauseRunRequest, _abc.Awaitable[_run_service_pb2.PauseRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.PauseRunResponse]:
+        """Pauses a run: nothing new begins, and what is in flight comes to its end. The run is PAUSED once that is reached; until then its `stop` says
+        that it is to pause. A step that waits for its next attempt is not in flight.
+
+        Pausing a run that is paused, or told to pause, changes nothing. A run that has not begun is paused at once.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_HELD`: the run waits for StartRun; there is nothing to pause.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeRun(
+        self,
+        request: _run_service_pb2.ResumeRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ResumeRunRequest, _abc.Awaitable[_run_service_pb2.ResumeRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ResumeRunResponse]:
+        """Has a paused run go on where it stopped. A pause that is not reached yet is withdrawn.
+
+        Resuming a run that is neither paused nor told to pause changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_STOPPING`: the run is being cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryRun(
+        self,
+        request: _run_service_pb2.RetryRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.RetryRunRequest, _abc.Awaitable[_run_service_pb2.RetryRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.RetryRunResponse]:
+        """Has a run that failed or was cancelled go on: what failed and what was interrupted is done again, everything that is done is kept. Attempts
+        are counted anew. A call that is settled is not made again: its reply is used, and nothing is paid twice.
+
+        With `step` only that step's failed pieces are done again, with `item` only that element; others that failed stay failed, and fail the run
+        again unless none is left.
+
+        The same `request_id` again changes nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FINISHED`: the run has not reached a final state.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed.
+        - FAILED_PRECONDITION `ERROR_REASON_NOTHING_TO_RETRY`: the step or element has not failed, or the run was cancelled while it was held.
         """
 
     @_abc_1.abstractmethod

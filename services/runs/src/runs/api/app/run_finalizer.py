@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from runs.domain.runs import Failure, RunStatus
-from runs.store import outbox, run_transitions
+from runs.store import outbox, run_steering, run_transitions
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
@@ -20,27 +20,28 @@ _log = logging.getLogger(__name__)
 
 
 class RunFinalizer:
-    """Gives runs their final status in place of their workflows."""
+    """Ends or pauses runs in place of their workflows."""
 
     def __init__(self, tenants: TenantPools, launcher: Launcher) -> None:
         self._tenants = tenants
         self._launcher = launcher
 
-    async def cancel(self, tenant_id: str, run_id: str, epoch: int) -> Run | None:
-        """Cancel the workflow of a run that has begun; without one the run ends here and now.
+    async def stop(self, tenant_id: str, run_id: str, epoch: int) -> Run | None:
+        """Have the workflow of a run end that is told to stop; without one the run does so here.
 
-        Returns the run if it ended here. Raises TemporalUnavailable, and the outbox still holds
-        the cancellation. A start that comes too late finds the run closed.
+        Returns the run if it came to its rest or its end here. Raises TemporalUnavailable, and the
+        outbox still holds the message. A start that comes too late finds the run closed.
         """
-        await self._launcher.cancel(tenant_id, run_id)  # does nothing if there is no workflow
         state = await self._launcher.describe(tenant_id, run_id)
-        if state is None:
+        while state is not None and state.epoch == epoch and state.status == "running":
+            if await self._launcher.cancel(tenant_id, run_id, state.execution_id):
+                async with self._tenants.connection(tenant_id) as connection:
+                    await outbox.remove(connection, run_id, epoch, "cancel")
+                return None
+            state = await self._launcher.describe(tenant_id, run_id)
+        if state is None or state.epoch < epoch:
             return await self.finish(tenant_id, run_id, epoch, RunStatus.CANCELLED)
-        if state.status != "running":
-            return await self.finish(tenant_id, run_id, epoch, *final_status_of(state))
-        async with self._tenants.connection(tenant_id) as connection:
-            await outbox.remove(connection, run_id, "cancel")
-        return None
+        return await self.finish(tenant_id, run_id, epoch, *final_status_of(state))
 
     async def finish(
         self,
@@ -50,9 +51,13 @@ class RunFinalizer:
         status: RunStatus,
         error: Failure | None = None,
     ) -> Run | None:
-        """Give an open run its final status; None if its workflow was faster."""
+        """Give an open run its final status, or pause it if it was told to; None if its workflow
+        was faster.
+        """
         async with self._tenants.transaction(tenant_id) as connection:
-            finished = await run_transitions.finish(connection, run_id, epoch, status, error)
+            finished = await run_steering.pause_or_go_on(connection, run_id, epoch)
+            if finished is None:
+                finished = await run_transitions.finish(connection, run_id, epoch, status, error)
         if finished is not None:
             _log.warning(
                 "a run was finished in place of its workflow",

@@ -1,4 +1,4 @@
-"""Runs: creating, starting and cancelling.
+"""Runs: creating and starting.
 
 The tenant's database comes first: the run, its first event and the message to Temporal are one
 transaction. Then the message is delivered; if that fails, or this process ends before, a relay
@@ -15,7 +15,6 @@ from runs.api.app.pipelines import check_prompts
 from runs.domain.inputs import input_path
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
 from runs.domain.prompts import ACTIVE
-from runs.domain.runs import RunStatus
 from runs.errors import (
     InputInvalid,
     InputMissing,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.api.app.model_check import ModelCheck
-    from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
     from runs.domain.inputs import Pointer
     from runs.domain.pipelines import PipelineSummary
@@ -45,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Runs:
-    """Creates, starts and cancels runs."""
+    """Creates and starts runs."""
 
     def __init__(
         self,
@@ -54,14 +52,12 @@ class Runs:
         artifacts: Artifacts,
         model_check: ModelCheck,
         launcher: Launcher,
-        finalizer: RunFinalizer,
     ) -> None:
         self._tenants = tenants
         self._scheduler = scheduler
         self._artifacts = artifacts
         self._model_check = model_check
         self._launcher = launcher
-        self._finalizer = finalizer
 
     async def create(self, tenant_id: str, draft: RunDraft) -> Run:
         """Record a run, and start it unless it is held.
@@ -116,31 +112,6 @@ class Runs:
         await self._launch(tenant_id, run.run_id, facts)
         return released
 
-    async def cancel(self, tenant_id: str, run_id: str) -> Run:
-        """Cancel a pending run at once, and ask a running one to stop.
-
-        A running one that Temporal has no workflow for any more ends at once too. Raises
-        RunNotFound and RunFinished.
-        """
-        await self._scheduler.schedule(tenant_id)
-        async with self._tenants.transaction(tenant_id) as connection:
-            found = await runs.lock(connection, run_id)
-            if found is None:
-                raise RunNotFound(run_id)
-            run, epoch = found
-            if run.status is RunStatus.CANCELLED:
-                return run
-            run = _unfinished(run, run_id)
-            if run.status is RunStatus.PENDING:
-                ended = await run_transitions.finish(connection, run_id, epoch, RunStatus.CANCELLED)
-                run = ended or run
-            else:
-                await outbox.add(connection, run_id, "cancel")
-            await audit.append(connection, "run.cancel", "run", run.run_id)
-        if run.status is RunStatus.CANCELLED:
-            return run
-        return await self._cancel_workflow(tenant_id, run.run_id, epoch) or run
-
     async def _find_repeated(self, tenant_id: str, draft: RunDraft) -> Run | None:
         """Return what the request created when it was made before. Raises RequestIdReused."""
         async with self._tenants.connection(tenant_id) as connection:
@@ -183,17 +154,6 @@ class Runs:
                 "a relay will start the run",
                 extra={"event": "run.start_left_to_relay", "run_id": run_id, "why": error.message},
             )
-
-    async def _cancel_workflow(self, tenant_id: str, run_id: str, epoch: int) -> Run | None:
-        """Cancel the workflow, or leave it to a relay; return the run if that ended it."""
-        try:
-            return await self._finalizer.cancel(tenant_id, run_id, epoch)
-        except TemporalUnavailable as error:
-            _log.info(
-                "a relay will cancel the run",
-                extra={"event": "run.cancel_left_to_relay", "run_id": run_id, "why": error.message},
-            )
-            return None
 
 
 async def _facts(connection: Connection, pipeline: str, version: int) -> PipelineSummary:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dataplane.tenants import DataPlane
+    from runs.api.app.run_steering import RunSteering
     from runs.api.app.runs import Runs
     from runs.domain.runs import Run
     from runs.domain.schedules import Schedule
@@ -29,10 +30,13 @@ _log = logging.getLogger(__name__)
 class ScheduledRuns:
     """Creates the runs of schedules, and looks whether they have ended."""
 
-    def __init__(self, data: DataPlane, runs: Runs, temporal: Schedules) -> None:
+    def __init__(
+        self, data: DataPlane, runs: Runs, steering: RunSteering, temporal: Schedules
+    ) -> None:
         self._directory = data.directory
         self._tenants = data.tenants
         self._runs = runs
+        self._steering = steering
         self._temporal = temporal
 
     async def create(self, tenant_id: str, schedule_id: str, time: datetime) -> str:
@@ -78,7 +82,7 @@ class ScheduledRuns:
         principal = Principal(run.user_id, "runs", frozenset({tenant_id}), frozenset())
         with acting_as(principal), on_behalf_of(tenant_id, run.user_id):
             try:
-                await self._runs.cancel(tenant_id, run_id)
+                await self._steering.cancel(tenant_id, run_id)
             except (RunFinished, RunNotFound):
                 return
 

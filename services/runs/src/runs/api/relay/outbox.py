@@ -50,10 +50,13 @@ class OutboxRelay:
     ) -> None:
         async with at_once:
             if message.kind == "cancel":
-                await self._finalizer.cancel(tenant_id, message.run_id, message.epoch)
+                await self._finalizer.stop(tenant_id, message.run_id, message.epoch)
                 return
             run_id, epoch = message.run_id, message.epoch
-            start = RunStart(tenant_id, run_id, epoch, message.plan, WORKFLOW_VERSION)
+            start = RunStart(
+                *(tenant_id, run_id, epoch, message.plan, WORKFLOW_VERSION),
+                *(message.retry_step, message.retry_item),
+            )
             await self._launcher.start(start)
             async with self._tenants.connection(tenant_id) as connection:
-                await outbox.remove(connection, message.run_id, message.kind)
+                await outbox.remove(connection, message.run_id, epoch, message.kind)

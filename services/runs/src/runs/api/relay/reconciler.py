@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from runs.api.app.run_finalizer import final_status_of
+from runs.domain.plan import FIRST_EPOCH
 from runs.domain.runs import Failure, RunStatus
 from runs.errors import TemporalUnavailable
 from runs.store import open_runs, outbox
@@ -72,11 +73,13 @@ class Reconciler:
 
     async def _check(self, tenant_id: str, run: StaleRun) -> None:
         state = await self._launcher.describe(tenant_id, run.run_id)
-        if state is not None and state.status == "running":
+        if state is not None and state.epoch < run.epoch:
+            await self._start_again(tenant_id, run)
+        elif state is not None and state.status == "running":
             await self._note_all(tenant_id, [run], state.stuck_reason)
         elif state is not None:
             await self._finalizer.finish(tenant_id, run.run_id, run.epoch, *final_status_of(state))
-        elif run.status is RunStatus.PENDING:
+        elif run.status is RunStatus.PENDING or run.epoch > FIRST_EPOCH:
             await self._start_again(tenant_id, run)
         else:
             lost = Failure("WORKFLOW_LOST", "Temporal knows no workflow for this run")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from interceptor.server import Context
+    from runs.api.app.run_steering import RunSteering
     from runs.api.app.runs import Runs
     from runs.api.step_text import StepTextWatcher
     from runs.api.watch import RunWatcher
@@ -26,9 +27,15 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     """Unpacks requests, calls the app, a store or the watcher, packs responses."""
 
     def __init__(
-        self, app: Runs, tenants: TenantPools, watcher: RunWatcher, texts: StepTextWatcher
+        self,
+        app: Runs,
+        steering: RunSteering,
+        tenants: TenantPools,
+        watcher: RunWatcher,
+        texts: StepTextWatcher,
     ) -> None:
         self._app = app
+        self._steering = steering
         self._tenants = tenants
         self._watcher = watcher
         self._texts = texts
@@ -101,5 +108,20 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     async def CancelRun(
         self, request: pb.CancelRunRequest, context: Context
     ) -> pb.CancelRunResponse:
-        run = await self._app.cancel(request.tenant_id, request.run_id)
+        run = await self._steering.cancel(request.tenant_id, request.run_id)
         return pb.CancelRunResponse(run=wire.run(run))
+
+    async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:
+        run = await self._steering.pause(request.tenant_id, request.run_id)
+        return pb.PauseRunResponse(run=wire.run(run))
+
+    async def ResumeRun(
+        self, request: pb.ResumeRunRequest, context: Context
+    ) -> pb.ResumeRunResponse:
+        run = await self._steering.resume(request.tenant_id, request.run_id)
+        return pb.ResumeRunResponse(run=wire.run(run))
+
+    async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
+        asked = wire.retry(request)
+        run = await self._steering.retry(request.tenant_id, request.run_id, asked)
+        return pb.RetryRunResponse(run=wire.run(run))

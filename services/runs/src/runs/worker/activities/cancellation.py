@@ -1,6 +1,7 @@
-"""Cancels a function within about a second after its run was cancelled.
+"""What Temporal tells of a workflow to its activities.
 
-A model call is cancelled by the heartbeats of `error_interceptor`.
+`run_stops` tells walks that their run is cancelled; the steps of workflows before version 4 hear it
+here, within about a second. A model call is cancelled by the heartbeats of `error_interceptor`.
 """
 
 from __future__ import annotations
@@ -81,22 +82,18 @@ async def is_needed_here() -> bool:
     """Return whether an activity's work is to go on in this process, as far as Temporal tells.
 
     It is not when another process has begun an activity of the same id, and when the workflow is
-    cancelled or over.
+    over.
     """
     try:
         described = await _workflow().describe()
     except RPCError:
         return True  # Temporal is away
     activity_id, identity = activity.info().activity_id, activity.client().identity
-    return (
-        described.status is WorkflowExecutionStatus.RUNNING
-        and not _is_cancelled(described)
-        and not any(
-            each.activity_id == activity_id
-            and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-            and each.last_worker_identity != identity
-            for each in described.raw_description.pending_activities
-        )
+    return described.status is WorkflowExecutionStatus.RUNNING and not any(
+        each.activity_id == activity_id
+        and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+        and each.last_worker_identity != identity
+        for each in described.raw_description.pending_activities
     )
 
 

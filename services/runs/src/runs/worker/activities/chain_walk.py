@@ -3,7 +3,8 @@
 A chain of steps that are not mapped is walked once, as element 0. Each element that is being done
 holds a slot of the worker, as a step of any other run does. An element whose step has failed waits
 for its next attempt while others are done. One that has failed for good does not keep the others
-from being done, unless many more have than may.
+from being done, unless many more have than may. Where the run is to pause, the walk ends once the
+elements that are being done have ended their step, and then nothing waits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from runs.domain.failures import RunClosed
 from runs.domain.runs import RunStatus
 from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.retries import retry_transient
+from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import StepGivenUp, StepRetry, WalkState
 from servicekit.call import on_behalf_of
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from runs.worker.activities.map_failures import MapFailures
     from runs.worker.activities.run_context import RunContext, RunContextCache
     from runs.worker.activities.run_initializer import RunInitializer
+    from runs.worker.activities.run_stops import StopSignal
     from runs.worker.activities.step_inputs import StepInputFinder
 
 LONGEST_WAIT_SECONDS = 3.0
@@ -90,6 +93,7 @@ class ChainWalker:
     async def walk(
         self,
         walk: Walk,
+        signal: StopSignal,
         resumable: dict[StepRef, StepAttempt],
         attempts: dict[StepRef, StepAttempt],
     ) -> None:
@@ -98,7 +102,7 @@ class ChainWalker:
         `resumable` are the attempts to go on with; `attempts` will hold those that are being made.
 
         Raises StepRetry for an attempt that is to be made later, TenantShareTaken when the tenant
-        is to leave its slots to others, StepGivenUp, InputRefused and RunClosed.
+        is to leave its slots to others, RunStopping, StepGivenUp, InputRefused and RunClosed.
         """
         try:
             context = await retry_transient(lambda: self._contexts.find(walk.run))
@@ -107,7 +111,7 @@ class ChainWalker:
                 return
             raise
         with on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id):
-            state = await self._state(walk, context)
+            state = await self._state(walk, context, signal)
             state.attempts, state.resumable = attempts, resumable
             items = deque(item for item in range(walk.first, walk.last + 1) if state.is_left(item))
             if not items and walk.completes_run:
@@ -117,12 +121,12 @@ class ChainWalker:
             else:
                 await self._walk_items(state, items)
 
-    async def _state(self, walk: Walk, context: RunContext) -> WalkState:
+    async def _state(self, walk: Walk, context: RunContext, signal: StopSignal) -> WalkState:
         """Find out what is done already; begin the run unless the first step is to do it."""
         pending = context.run.status is RunStatus.PENDING
         if not (pending and walk.begins_run):
             context = await self._initializer.initialize(walk.run)
-        state = WalkState(walk, context, begins_run=pending and walk.begins_run)
+        state = WalkState(walk, context, signal, begins_run=pending and walk.begins_run)
         if not pending:
             await self._find_ended(state)
         return state
@@ -173,6 +177,8 @@ class ChainWalker:
         work = _Items(items)
         try:
             while work.running or work.items or work.later:
+                if state.signal.asked and not work.running:
+                    raise RunStopping
                 await self._begin_items(state, work)
                 if not work.running:
                     if worker_stops():  # another worker goes on
@@ -197,7 +203,7 @@ class ChainWalker:
         for item in [item for item, (due, _) in work.later.items() if due <= now]:
             del work.later[item]
             work.items.appendleft(item)
-        while work.items and len(work.running) < at_once and not worker_stops():
+        while work.items and len(work.running) < at_once and not _begins_nothing(state):
             if not short and not self._slots.has_room(state.walk.tenant_id):
                 break
             item = work.items.popleft()
@@ -213,7 +219,7 @@ class ChainWalker:
         except StepRetry as retry:
             due = asyncio.get_running_loop().time() + retry.seconds
             work.later[item] = (due, retry)
-        except TenantShareTaken:
+        except (TenantShareTaken, RunStopping):
             work.items.append(item)
         except StepGivenUp as failed:
             await self._go_on_after(state, failed)
@@ -244,7 +250,7 @@ class ChainWalker:
         seconds = due - asyncio.get_running_loop().time()
         if seconds > LONGEST_WAIT_SECONDS:
             raise StepRetry(retry.failure, seconds)
-        await asyncio.sleep(max(0.0, seconds))
+        await state.signal.wait(max(0.0, seconds))
 
     @asynccontextmanager
     async def _admitted(self, tenant_id: str, *, short: bool) -> AsyncGenerator[None]:
@@ -254,3 +260,7 @@ class ChainWalker:
             return
         with self._slots.hold(tenant_id):
             yield
+
+
+def _begins_nothing(state: WalkState) -> bool:
+    return state.signal.asked or worker_stops()

@@ -18,6 +18,7 @@ from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.buffered_files import BufferedFiles, BufferVoid
 from runs.worker.activities.output_values import read_committed_values
 from runs.worker.activities.retries import retry_transient
+from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import (
     ElementState,
     InputRefused,
@@ -70,7 +71,7 @@ class ElementWalker:
         """Do what is left of the steps for an element.
 
         Raises StepRetry, StepGivenUp, TenantShareTaken between two steps when the tenant is to
-        leave its slot to others or the worker stops, and RunClosed.
+        leave its slot to others or the worker stops, RunStopping between two steps, and RunClosed.
         """
         element = ElementState(
             item, BufferedFiles(self._artifacts), asyncio.get_running_loop().time()
@@ -78,6 +79,8 @@ class ElementWalker:
         if state.begins_run:
             await self._give_input(state, element)
         while (ref := state.next(element)) is not None:
+            if state.signal.asked:
+                await self._rest(state, element)
             spec = state.context.spec.step(ref.step)
             if isinstance(spec.kind, FunctionStep) and spec.kind.short:
                 await self._run_short(state, element, spec, ref)
@@ -92,6 +95,12 @@ class ElementWalker:
         await self._record(state, element, completes_run=completes_run)
         if given_up is not None:  # by another process
             raise given_up
+
+    async def _rest(self, state: WalkState, element: ElementState) -> None:
+        """Record what is done, and raise RunStopping."""
+        if await self._commit(state, element):
+            await self._record(state, element)
+        raise RunStopping
 
     async def _give_input(self, state: WalkState, element: ElementState) -> None:
         """Write the input, with which the run begins."""
@@ -221,7 +230,7 @@ class ElementWalker:
     ) -> StepAttempt | None:
         """Record what has been done, and what comes next; return the attempt that has begun.
 
-        None if the step to be begun is done. Raises RunClosed.
+        None if the step to be begun is done. Raises RunClosed and RunStopping.
         """
         run = state.walk.run
         moves = Moves(
@@ -242,7 +251,7 @@ class ElementWalker:
             state.attempts.pop(ref, None)
         element.clear(asyncio.get_running_loop().time())
         if others := _without_effect(moves, advanced):
-            await self._take(state, others, advanced.run_status)
+            await self._take(state, others, advanced)
         if completes_run:
             if advanced.run_status is not RunStatus.COMPLETED:
                 await self._complete(run)
@@ -261,10 +270,8 @@ class ElementWalker:
         if advanced.run_status is not RunStatus.COMPLETED:
             raise RunClosed
 
-    async def _take(
-        self, state: WalkState, refs: Sequence[StepRef], status: RunStatus | None
-    ) -> None:
-        """Take what others have done of some steps. Raises RunClosed and StepRetry."""
+    async def _take(self, state: WalkState, refs: Sequence[StepRef], advanced: Advanced) -> None:
+        """Take what others have done of some steps. Raises RunClosed, RunStopping and StepRetry."""
         found = await retry_transient(lambda: self._journal.ended(state.walk.run, refs))
         state.failed |= found.failed
         for ref in refs:
@@ -273,8 +280,11 @@ class ElementWalker:
                 self._input_finder.put(ref, found.done[ref])
             elif ref in found.failed:
                 continue
-            elif status is None or status.final:
+            elif (status := advanced.run_status) is None or not status.active:
                 raise RunClosed
+            elif advanced.stop is not None:
+                state.signal.ask(advanced.stop)
+                raise RunStopping
             else:
                 replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")
                 raise StepRetry(replaced, _REPLACED_SECONDS)

@@ -37,11 +37,11 @@ class LlmStepRunner:
         self._replies = ReplyCommitter(gateway, artifacts)
 
     async def run(
-        self, context: RunContext, spec: StepSpec, step: LlmStep, inputs: StepInputs
+        self, context: RunContext, spec: StepSpec, step: LlmStep, inputs: StepInputs, call: int
     ) -> StepOutcome:
         """Ask the model and commit its reply's content as the step's output.
 
-        Raises StepFailed, and what the services refuse.
+        `call` is the call's number. Raises StepFailed, and what the services refuse.
         """
         ref = inputs.ref
         version = context.run.prompt_versions[ref.step]
@@ -51,6 +51,7 @@ class LlmStepRunner:
         pointers = (part for part in parts if not isinstance(part, str))
         request = GenerationRequest(
             ref=ref,
+            call=call,
             parts=parts,
             files=self._artifacts.recent(ref.tenant_id, pointers),
             model=step.model,
@@ -67,13 +68,13 @@ class LlmStepRunner:
                 raise blank_prompt(values) from None
             raise
         _check_complete(ref, result)
-        output = await self._replies.commit(ref, spec, result)
+        output = await self._replies.commit(ref, call, spec, result)
         return StepOutcome(output, result.usage, prompt)
 
-    async def usage(self, ref: StepRef) -> CallUsage | None:
+    async def usage(self, ref: StepRef, call: int) -> CallUsage | None:
         """Return what a step's call has used; None if it made none, or the gateway refuses."""
         try:
-            return await retry_transient(lambda: self._gateway.get_call_usage(ref))
+            return await retry_transient(lambda: self._gateway.get_call_usage(ref, call))
         except StepFailed:
             return None
 

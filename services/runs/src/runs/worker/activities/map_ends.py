@@ -14,6 +14,7 @@ from runs.domain.runs import RunStatus
 from runs.store import steps
 from runs.worker.activities.mapped_lists import find_list, put_manifest
 from runs.worker.activities.retries import retry_transient
+from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
 from servicekit.call import on_behalf_of
 
@@ -61,7 +62,8 @@ class MapEnds:
 
         Steps that are done, by an earlier workflow of the run, count as skipped: nothing is left.
 
-        Raises StepRetry, StepGivenUp and RunClosed, and ApplicationError for the run's input.
+        Raises StepRetry, StepGivenUp, RunStopping and RunClosed, and ApplicationError for the run's
+        input.
         """
         context = await self._initializer.initialize(walk.run)
         first = walk.ref(walk.steps[0])
@@ -121,11 +123,17 @@ class MapEnds:
             self._contexts.discard(walk.run)
 
     async def _begin(self, walk: Walk, ref: StepRef) -> StepAttempt | None:
-        """Begin a step; return its attempt, or None if it is done or has failed."""
+        """Begin a step; return its attempt, or None if it is done or has failed.
+
+        Raises RunStopping.
+        """
         advanced = await retry_transient(
             lambda: self._journal.advance(walk.run, Moves(begun=(ref,)))
         )
-        return advanced.begun[0]
+        (attempt,) = advanced.begun
+        if attempt is None and advanced.stop is not None:
+            raise RunStopping
+        return attempt
 
     async def _all_done(self, walk: Walk) -> bool:
         """Return whether nothing is left of a walk whose first step could not be begun.
@@ -192,7 +200,7 @@ class MapEnds:
             self._input_finder.put(ref, outcome.output)
         if walk.completes_run and advanced.run_status is RunStatus.COMPLETED:
             return
-        if advanced.run_status is None or advanced.run_status.final:
+        if advanced.run_status is None or not advanced.run_status.active:
             raise RunClosed
         if walk.completes_run or not all(advanced.ended):
             replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")

@@ -34,8 +34,11 @@ class ReplyCommitter:
         self._artifacts = artifacts
         self._long = asyncio.Semaphore(_LONG_AT_ONCE)
 
-    async def commit(self, ref: StepRef, spec: StepSpec, result: GenerationResult) -> OutputFile:
-        """Commit a reply's content as the step's output, with the metrics and values in it.
+    async def commit(
+        self, ref: StepRef, call: int, spec: StepSpec, result: GenerationResult
+    ) -> OutputFile:
+        """Commit the content of the reply to a step's call as the step's output, with the metrics
+        and values in it.
 
         Raises StepFailed, and what the services refuse.
         """
@@ -47,7 +50,7 @@ class ReplyCommitter:
             copied = await self._artifacts.copy(ref.tenant_id, result.file, draft)
             return await read_committed_values(self._artifacts, ref, spec, copied)
         async with self._long:
-            body = await self._gateway.get_reply(ref, REPLY_LIMIT)
+            body = await self._gateway.get_reply(ref, call, REPLY_LIMIT)
             return await self._put(ref, spec, result, body)
 
     async def _put(

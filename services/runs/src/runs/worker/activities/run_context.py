@@ -41,7 +41,7 @@ class RunContextCache:
         self._prompts: OrderedDict[tuple[str, str, int], PromptVersion] = OrderedDict()
 
     async def find(self, run: RunRef) -> RunContext:
-        """Return the context of a run. Raises RunClosed if it is gone, over or replaced."""
+        """Return the context of a run. Raises RunClosed if it is gone, over, paused or replaced."""
         return self._contexts.get(run) or await self._read(run)
 
     def put(self, run: RunRef, context: RunContext) -> None:
@@ -88,7 +88,7 @@ class RunContextCache:
     async def _read(self, run: RunRef) -> RunContext:
         async with self._tenants.connection(run.tenant_id) as connection:
             parameters = await runs.find_parameters(connection, run.run_id)
-            if parameters is None or parameters.epoch != run.epoch or parameters.status.final:
+            if parameters is None or parameters.epoch != run.epoch or not parameters.status.active:
                 raise RunClosed
             return RunContext(parameters, await self._spec(connection, run.tenant_id, parameters))
 

@@ -51,8 +51,8 @@ class RunInitializer:
     async def initialize(self, run: RunRef) -> RunContext:
         """Return the context of a run; one that was pending has its input committed and runs then.
 
-        Raises RunClosed if the run is gone, over or replaced, and ApplicationError if its input
-        cannot be had.
+        Raises RunClosed if the run is gone, over, paused or replaced, and ApplicationError if its
+        input cannot be had.
         """
         lock = self._locks.setdefault(run, asyncio.Lock())
         async with lock:  # of steps that are the first together, one initializes the run
@@ -84,7 +84,7 @@ class RunInitializer:
 
     async def _make_running(self, run: RunRef, file: OutputFile) -> RunStatus:
         status = (await self._journal.advance(run, Moves(input=file))).run_status
-        if status is None or status.final:
+        if status is None or not status.active:
             raise RunClosed
         return status
 

@@ -13,7 +13,7 @@ from runs.domain.activities import RunEnd, RunRef
 from runs.domain.failures import RunClosed
 from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
-from runs.store import run_transitions, steps
+from runs.store import run_steering, run_transitions, steps
 from runs.store.pending_work import PENDING_WORK
 from servicekit.call import on_behalf_of
 from servicekit.errors import DomainError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _USAGE_SECONDS = 2.0
 _CHECK_DELAY_SECONDS = 1.0
+_RESUME_DELAY_SECONDS = 0.2
+"""The workflow ends before its run's next one begins."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,14 +62,25 @@ class RunActivities:
 
     @activity.defn
     async def end_run(self, end: RunEnd) -> None:
-        """Give the run its final status, with the first failure of its steps if it failed."""
+        """Give the run its final status, with the first failure of its steps if it failed.
+
+        A run whose workflow was cancelled for it to pause is paused.
+        """
         run = RunRef(end.tenant_id, end.run_id, end.epoch)
         status = RunStatus(end.status)
         if status is RunStatus.COMPLETED:
             await self._journal.advance(run, Moves(completes_run=True))
-        else:
+        elif status is not RunStatus.CANCELLED or not await self._pause(run):
             await self._finish(run, status, Failure(end.reason, end.message))
         self._contexts.discard(run)
+
+    async def _pause(self, run: RunRef) -> bool:
+        """Pause the run, or have it go on if that was withdrawn; False if it was cancelled."""
+        async with self._tenants.transaction(run.tenant_id) as connection:
+            paused = await run_steering.pause_or_go_on(connection, run.run_id, run.epoch)
+        if paused is not None and paused.status is RunStatus.RUNNING:
+            await self._schedule_relay(run.tenant_id, _RESUME_DELAY_SECONDS)
+        return paused is not None
 
     async def _finish(self, run: RunRef, status: RunStatus, reported: Failure) -> None:
         usage = await self._usage(run)
@@ -79,7 +92,7 @@ class RunActivities:
                 connection, run.run_id, run.epoch, status, error, usage
             )
         if ended is not None and ended.totals.calls_open:
-            await self._schedule_usage_check(run.tenant_id)
+            await self._schedule_relay(run.tenant_id, _CHECK_DELAY_SECONDS)
 
     async def _usage(self, run: RunRef) -> RunUsage | None:
         """Return what the run's calls have used; None if llm-gateway does not answer soon."""
@@ -93,15 +106,13 @@ class RunActivities:
             return None
         return usage
 
-    async def _schedule_usage_check(self, tenant_id: str) -> None:
-        """Have a relay check the usage soon; it does so in half a minute anyway."""
+    async def _schedule_relay(self, tenant_id: str, seconds: float) -> None:
+        """Have a relay visit the tenant soon; it does so in half a minute anyway."""
         try:
             async with self._management.connection() as connection:
-                await pending_work.insert(
-                    connection, PENDING_WORK, [tenant_id], _CHECK_DELAY_SECONDS
-                )
+                await pending_work.insert(connection, PENDING_WORK, [tenant_id], seconds)
         except DomainError as error:
             _log.info(
-                "the usage of a run is checked later",
-                extra={"event": "run_usage.check_postponed", "why": error.message},
+                "a relay visits the tenant later",
+                extra={"event": "relay.visit_postponed", "why": error.message},
             )

@@ -66,7 +66,8 @@ class StepRunner:
                 return StepOutcome()
             if isinstance(spec.kind, LlmStep):
                 async with asyncio.timeout(spec.timeout_seconds):
-                    return await self._llm.run(context, spec, spec.kind, inputs)
+                    call = 1 if attempt is None else attempt.call
+                    return await self._llm.run(context, spec, spec.kind, inputs, call)
             return await self._functions.run(spec, spec.kind, inputs, files)
 
         return await retry_transient(once)
@@ -78,6 +79,6 @@ class StepRunner:
         failure = await self._errors.failure(ref, attempt.attempt, error)
         final = failure.final or attempt.failed_before + 1 >= spec.retry.max_attempts
         calls_model = isinstance(spec.kind, LlmStep)
-        usage = await self._llm.usage(ref) if final and calls_model else None
+        usage = await self._llm.usage(ref, attempt.call) if final and calls_model else None
         await retry_transient(lambda: self._journal.fail(ref, attempt, failure, usage, final=final))
         return failure, final

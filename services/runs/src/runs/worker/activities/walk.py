@@ -5,6 +5,9 @@ lasts longer goes on in this process, and another activity, which sends heartbea
 If that one begins in another process, it goes on with the attempts that had begun, a moment later:
 this process hears of it and stops; a model call is joined by its key. What nobody has taken over
 soon is cancelled, and at once when its run is.
+
+A run that is to pause lets its activities end what they have begun. They begin nothing more, and
+say that they were cancelled once that is reached, for the workflow is.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from temporalio.exceptions import ApplicationError
 from runs.domain.activities import Walk, Walked
 from runs.domain.failures import RUN_CLOSED, RunClosed, StepImpossible
 from runs.domain.moves import StepAttempt
+from runs.domain.runs import RunStop
 from runs.domain.waiting import Waiting, WaitingNotes, collect_waiting
 from runs.worker.activities.admission import TenantShareTaken, retry_later
-from runs.worker.activities.cancellation import is_needed_here, wait_for_cancellation
+from runs.worker.activities.cancellation import is_needed_here
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.run_initializer import input_error
+from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import InputRefused, StepGivenUp, StepRetry
+from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,10 +41,15 @@ if TYPE_CHECKING:
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.chain_walk import ChainWalker
     from runs.worker.activities.map_ends import MapEnds
+    from runs.worker.activities.run_stops import RunStops, StopSignal
 
 _LOCAL_SECONDS = 4.0
 """How long a local activity lasts at most. A workflow's task is renewed after 8 s, which adds to
 the history each time, and the workflow does not hear of its cancellation before."""
+
+_PAUSING_SECONDS = 6.0
+"""How much longer it lasts where its run is to pause: what it hands over might be cancelled before
+anybody has taken it over."""
 
 _TAKE_OVER_SECONDS = 10.0
 _LOOK_SECONDS = 0.3
@@ -54,6 +65,7 @@ class _Work:
     """What an activity has begun, and may leave to another."""
 
     walk: Walk
+    signal: StopSignal
     resumable: dict[StepRef, StepAttempt]
     attempts: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", StepAttempt])
     waiting: WaitingNotes = field(default_factory=WaitingNotes)
@@ -69,10 +81,13 @@ class _Work:
 class WalkActivities:
     """Temporal calls these by the names of the methods."""
 
-    def __init__(self, chains: ChainWalker, maps: MapEnds, slots: WorkerSlots) -> None:
+    def __init__(
+        self, chains: ChainWalker, maps: MapEnds, slots: WorkerSlots, stops: RunStops
+    ) -> None:
         self._chains = chains
         self._maps = maps
         self._slots = slots
+        self._stops = stops
         self._left: dict[tuple[str, str], _Work] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -81,7 +96,7 @@ class WalkActivities:
         """Do some steps one after another, once or for some elements of a list."""
 
         async def do(work: _Work) -> Walked:
-            await self._chains.walk(walk, work.resumable, work.attempts)
+            await self._chains.walk(walk, work.signal, work.resumable, work.attempts)
             return Walked()
 
         return await self._run(walk, do)
@@ -112,7 +127,7 @@ class WalkActivities:
         key = (info.workflow_run_id or "", info.activity_id)
         try:
             if info.is_local:
-                return await self._run_briefly(key, _start(walk, do))
+                return await self._run_briefly(key, self._start(walk, do))
             # Where steps are not short, each element that is being done holds a slot.
             with self._slots.hold(walk.tenant_id) if walk.short else nullcontext():
                 work = self._left.pop(key, None)
@@ -121,8 +136,8 @@ class WalkActivities:
                     again = any(info.heartbeat_details[:1])
                     if walk.attempts and not again:
                         await asyncio.sleep(_ELSEWHERE_SECONDS)
-                    work = _start(replace(walk, attempts=[]) if again else walk, do)
-                return await _run_with_heartbeats(work)
+                    work = self._start(replace(walk, attempts=[]) if again else walk, do)
+                return await self._run_with_heartbeats(work)
         except RunClosed:
             closed = StepImpossible(RUN_CLOSED, "the run is over")
             raise to_application_error(closed, final=True) from None
@@ -141,30 +156,58 @@ class WalkActivities:
 
     async def _run_briefly(self, key: tuple[str, str], work: _Work) -> Walked:
         """Await some work for a few seconds; then leave it to another activity."""
-        cancelled = asyncio.create_task(wait_for_cancellation())
         try:
-            await asyncio.wait(
-                {work.task, cancelled},
-                timeout=_LOCAL_SECONDS,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await self._wait(work, _LOCAL_SECONDS)
+            if not work.task.done() and work.signal.pauses:
+                await self._wait(work, _PAUSING_SECONDS)
             if work.task.done():
-                return work.task.result()
-            if not cancelled.done():
-                self._leave(key, work)
-                return Walked(more=True, attempts=_encoded(work))
-            cancelled.result()
-            await _cancel(work.task)
-            return Walked(cancelled=True)
+                return _result(work)
+            self._leave(key, work)
+            return Walked(more=True, attempts=_encoded(work))
         except StepRetry as retry:
             return Walked(more=True, wait_ms=round(retry.seconds * 1_000))
         except TenantShareTaken:
             return Walked(more=True)
+
+    async def _run_with_heartbeats(self, work: _Work) -> Walked:
+        while not work.task.done():
+            activity.heartbeat(*Waiting(work.position, work.waiting.reason).details())
+            await self._wait(work, _HEARTBEAT_SECONDS)
+        return _result(work)
+
+    async def _wait(self, work: _Work, seconds: float) -> None:
+        """Wait for the end of some work; cancel it when the activity is, unless its run pauses."""
+        try:
+            await asyncio.wait({work.task}, timeout=seconds)
         except asyncio.CancelledError:
-            await _cancel(work.task)
-            raise
-        finally:
-            cancelled.cancel()
+            if not await self._pauses(work):
+                await _cancel(work.task)
+                raise
+
+    async def _pauses(self, work: _Work) -> bool:
+        """Return whether the workflow was cancelled for the run to pause."""
+        if activity.is_worker_shutdown():
+            return False
+        try:
+            await self._stops.look(work.signal)
+        except DomainError:
+            return False  # the database is away: another attempt goes on with what was begun
+        return work.signal.pauses
+
+    def _start(self, walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
+        work = _Work(walk, self._stops.add(walk.run), _attempts(walk))
+
+        async def run() -> Walked:
+            work.waiting = collect_waiting()
+            try:
+                return await do(work)
+            except RunStopping:
+                return Walked(cancelled=True)
+
+        work.task = asyncio.create_task(run())
+        work.task.add_done_callback(lambda _: self._stops.remove(work.signal))
+        work.signal.cancels(work.task)
+        return work
 
     def _leave(self, key: tuple[str, str], work: _Work) -> None:
         self._left[key] = work
@@ -186,30 +229,21 @@ class WalkActivities:
             work.task.cancel()
 
 
-def _start(walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
-    work = _Work(walk, _attempts(walk))
-
-    async def run() -> Walked:
-        work.waiting = collect_waiting()
-        return await do(work)
-
-    work.task = asyncio.create_task(run())
-    return work
-
-
-async def _run_with_heartbeats(work: _Work) -> Walked:
-    try:
-        while not work.task.done():
-            activity.heartbeat(*Waiting(work.position, work.waiting.reason).details())
-            await asyncio.wait({work.task}, timeout=_HEARTBEAT_SECONDS)
+def _result(work: _Work) -> Walked:
+    """Return how far some work has come that is over. Raises what it raised."""
+    signal = work.signal
+    if not work.task.cancelled():
         return work.task.result()
-    except asyncio.CancelledError:
-        await _cancel(work.task)
-        raise
+    if signal.closed:
+        raise RunClosed
+    if signal.stop is RunStop.CANCEL:
+        return Walked(cancelled=True)
+    raise asyncio.CancelledError
 
 
 async def _cancel(task: asyncio.Task[Walked]) -> None:
-    task.cancel()
+    if not task.cancelling():  # once: it may be about to end what it has begun in good order
+        task.cancel()
     await asyncio.wait({task})
 
 

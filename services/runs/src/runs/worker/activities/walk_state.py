@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Failure, OutputFile
     from runs.worker.activities.buffered_files import BufferedFiles
     from runs.worker.activities.run_context import RunContext
+    from runs.worker.activities.run_stops import StopSignal
 
 _UNRECORDED_SECONDS = 2.0
 """For how long at most short steps are done before they are recorded."""
@@ -58,6 +59,8 @@ class WalkState:
 
     walk: Walk
     context: RunContext
+    signal: StopSignal
+    """Tells whether the run is to stop: then no step begins."""
     attempts: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", "StepAttempt"])
     """Attempts that have begun and are not recorded as ended."""
     resumable: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", "StepAttempt"])

@@ -1,0 +1,83 @@
+"""Retrying runs that failed or were cancelled: what is done again, and what is kept."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.runs.steered_runs import CHAIN, SteeredRuns, assert_whole, begun, step
+
+from runs.api.watch import RunWatcher
+from runs.domain.events import RunEvent
+from runs.domain.runs import Retry, Run, RunStatus
+from runs.errors import NothingToRetry
+
+if TYPE_CHECKING:
+    import asyncpg
+    from tests.support.runs_peers import FakeArtifacts
+
+    from dataplane.tenants import TenantPools
+
+FAILED, COMPLETED = RunStatus.FAILED, RunStatus.COMPLETED
+
+
+async def test_a_retry_does_again_what_failed_and_keeps_what_is_done(
+    steered: SteeredRuns, database: asyncpg.Connection, tenants: TenantPools
+) -> None:
+    steered.failing = {("b", 0)}
+    await steered.service.pipeline(*CHAIN)
+    run_id = (await steered.service.run()).run_id
+    failed = await steered.reached(run_id, FAILED)
+    assert failed.error is not None
+    assert failed.error.reason == "REFUSED"
+
+    steered.failing = set()
+    asked = Retry(secrets.token_hex(8))
+    retried = await steered.service.steering.retry("acme", run_id, asked)
+    assert (retried.status, retried.error, retried.end_time) == (RunStatus.RUNNING, None, None)
+    repeated = await steered.service.steering.retry("acme", run_id, asked)
+    await steered.reached(run_id, COMPLETED)
+    assert repeated.run_id == run_id
+    assert [steered.count(name, "began") for name in "abc"] == [1, 2, 1]
+    assert await database.fetchval("SELECT epoch FROM runs") == 2
+    await assert_whole(database)
+
+    seen = [
+        part.subject.status
+        async for part in RunWatcher(tenants).watch("acme", run_id, 0)
+        if isinstance(part, RunEvent) and isinstance(part.subject, Run)
+    ]
+    assert (seen[-1], FAILED in seen) == (COMPLETED, True)
+
+
+async def test_a_retry_of_one_element_leaves_the_others_as_they_are(
+    steered: SteeredRuns, database: asyncpg.Connection, files: FakeArtifacts
+) -> None:
+    files.values = b"[1, 2, 3]"
+    steered.failing = {("each", 2)}
+    await steered.service.pipeline(step("each", map={"step": "input"}), step("last", "each"))
+    run_id = (await steered.service.run(inline=[1, 2, 3])).run_id
+    await steered.reached(run_id, FAILED)
+    for other in (1, 3):
+        with pytest.raises(NothingToRetry):
+            await steered.service.steering.retry("acme", run_id, Retry("x", "last", other))
+
+    steered.failing = set()
+    await steered.service.steering.retry("acme", run_id, Retry("y", "each", 2))
+    await steered.reached(run_id, COMPLETED)
+    assert steered.count("each", "began", 2) == 2
+    await assert_whole(database)
+
+
+async def test_a_cancelled_run_goes_on_when_it_is_retried(
+    steered: SteeredRuns, database: asyncpg.Connection
+) -> None:
+    run_id = await begun(steered, "b")
+    await steered.service.steering.cancel("acme", run_id)
+    await steered.reached(run_id, RunStatus.CANCELLED)
+    steered.may_end.set()
+    await steered.service.steering.retry("acme", run_id, Retry("x"))
+    await steered.reached(run_id, COMPLETED)
+    assert [steered.count(name, "ended") for name in "abc"] == [1, 1, 1]
+    await assert_whole(database)
