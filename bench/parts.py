@@ -24,6 +24,7 @@ PARTS = {
     "gateway": "calls, beside LiteLLM and Portkey",
     "gateway_memory": "memory after 100,000 calls",
     "runs": "runs of three steps, beside a raw Temporal worker and DBOS",
+    "fairness": "runs of tenants beside a long queue of another",
     "maps": "maps, beside the build of 2026-11-29",
 }
 

@@ -21,12 +21,11 @@ async def create(service: RunsService, url: str, *types: str, name: str = "ours"
     return (await service.webhooks.create("acme", name, name, spec))[1]
 
 
-async def completed(service: RunsService) -> str:
-    """Create a run, have it begin and complete; return its id."""
+async def completed(service: RunsService, ended: RunStatus = RunStatus.COMPLETED) -> str:
+    """Create a run, have it begin and complete, or end otherwise; return its id."""
     run = await service.run()
     await service.begin(run.run_id)
     async with service.tenants.transaction("acme") as connection:
-        ended = RunStatus.COMPLETED
         assert await run_transitions.finish(connection, run.run_id, 1, ended) is not None
     return run.run_id
 

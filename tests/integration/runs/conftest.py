@@ -24,6 +24,7 @@ from interceptor.server import Binding, bind
 from interceptor.testing import RunningServer, serve
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
+from runs.api.app.tenant_limits import TenantLimitChanges
 from runs.api.relay.webhooks import WebhookRelay
 from runs.api.schedule_worker import ScheduleActivities, make_worker
 from runs.api.servicer.bindings import bindings
@@ -31,10 +32,12 @@ from runs.api.servicer.pipelines import PipelineServicer
 from runs.api.servicer.prompts import PromptServicer
 from runs.api.servicer.runs import RunServicer
 from runs.api.servicer.schedules import ScheduleServicer
+from runs.api.servicer.tenant_limits import TenantLimitServicer
 from runs.api.servicer.webhooks import WebhookServicer
 from runs.api.step_text import StepTextWatcher
 from runs.api.watch import RunWatcher, WatchTimeouts
 from runs.peers.webhook_receivers import WebhookReceivers
+from runs.tenant_limit_cache import TenantLimitCache
 from servicekit.call import acting_as
 from servicekit.identity import Principal
 from servicekit.testing import Keys
@@ -256,6 +259,9 @@ async def server(
         RunServicer(service.runs, service.steering, tenants, watcher, texts),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),
+        TenantLimitServicer(
+            TenantLimitChanges(management, TenantLimitCache(management)), management
+        ),
         TenantDataServicer((), ()),
     )
     async with serve(keys, *services) as server:

@@ -11,6 +11,7 @@ from aiohttp.resolver import ThreadedResolver
 from tests.support.webhooks import WHOLE, completed, create, delivery, endpoint
 
 from runs.domain.receivers import AllowedReceivers
+from runs.domain.runs import Retry, RunStatus
 from runs.domain.webhooks import DeliveryState, EndpointState, WebhookSpec
 from runs.errors import RunNotFound
 from runs.peers.webhook_receivers import WebhookReceivers
@@ -203,3 +204,20 @@ async def test_a_name_that_stands_for_a_private_address_is_never_connected_to(
         await public.close()
         await networks.close()
     assert receiver.messages == []
+
+
+async def test_the_events_of_a_retry_are_sent_too(
+    service: RunsService, webhook_relay: WebhookRelay, receiver: Receiver
+) -> None:
+    await service.pipeline()
+    await create(service, receiver.url)
+    run_id = await completed(service, RunStatus.FAILED)
+    await webhook_relay.handle("acme")
+    assert (await delivery(service, run_id)).state is DeliveryState.DELIVERED
+
+    await service.steering.retry("acme", run_id, Retry("mine"))
+    await webhook_relay.handle("acme")
+
+    assert receiver.said[:3] == [*WHOLE[:2], (3, "run.failed")]
+    assert receiver.said[3][0] == 4
+    assert (await delivery(service, run_id)).state is DeliveryState.PENDING

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from runs.domain.tenant_limits import TenantLimits
 from runs.worker.activities.admission import TenantShareTaken, WorkerSlots
 
 
@@ -92,3 +93,32 @@ def test_those_in_line_come_twice_as_often_as_slots_become_free() -> None:
         fill(stack, slots, "a")
         pauses = refusals(slots, "a", 11)
     assert pauses[10] - pauses[0] == pytest.approx(10 * 0.05, rel=0.1)
+
+
+def test_slots_are_held_in_proportion_to_weights() -> None:
+    weights = {"light": 1.0, "heavy": 3.0}
+    slots = WorkerSlots(1_000, 75, limits=lambda tenant: TenantLimits(weights[tenant]))
+    held: dict[str, list[ExitStack]] = {"light": [], "heavy": []}
+    for _ in range(5_000):  # steps end and begin: who holds too many begins none
+        for tenant, stacks in held.items():
+            if slots.exceeds_share(tenant):
+                stacks.pop().close()
+            if slots.has_room(tenant):
+                stacks.append(ExitStack())
+                stacks[-1].enter_context(slots.hold(tenant))
+
+    light, heavy = map(len, held.values())
+    for stacks in held.values():
+        for stack in stacks:
+            stack.close()
+    assert 2.9 <= heavy / light <= 3.1
+    assert light + heavy < 1_000
+
+
+def test_a_tenant_holds_no_more_slots_than_it_may() -> None:
+    slots = WorkerSlots(100, 75, limits=lambda _: TenantLimits(max_steps=3))
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(slots.hold("acme"))
+        assert not slots.has_room("acme")
+        assert slots.has_room("bolt")

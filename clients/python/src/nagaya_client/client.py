@@ -29,6 +29,8 @@ from nagaya.runs.v1 import (
     run_service_pb2_grpc,
     schedule_service_pb2,
     schedule_service_pb2_grpc,
+    tenant_limit_service_pb2,
+    tenant_limit_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
@@ -138,6 +140,11 @@ class Client:
     def schedules(self) -> schedule_service_pb2_grpc.ScheduleServiceStub:
         stub = schedule_service_pb2_grpc.ScheduleServiceStub
         return self._stub("runs", schedule_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def tenant_limits(self) -> tenant_limit_service_pb2_grpc.TenantLimitServiceStub:
+        stub = tenant_limit_service_pb2_grpc.TenantLimitServiceStub
+        return self._stub("runs", tenant_limit_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def webhooks(self) -> webhook_service_pb2_grpc.WebhookServiceStub:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from dataplane.pending_work import PendingWorkTable
     from dataplane.tenants import ManagementPool
 
 
@@ -35,14 +34,14 @@ class TenantStore(Protocol):
         ...
 
 
-class PendingWorkRows:
-    """The rows of a table of pending work, which name tenants and when to visit them."""
+class ManagementRows:
+    """The rows of a table of the management database that names tenants in `tenant_id`."""
 
     method = "DELETE"
 
-    def __init__(self, table: PendingWorkTable, management: ManagementPool) -> None:
-        self.name = f"rows of {table.name} in the management database"
-        self._table = table.name
+    def __init__(self, table: str, management: ManagementPool) -> None:
+        self.name = f"rows of {table} in the management database"
+        self._table = table
         self._management = management
 
     async def count(self, tenant_id: str) -> int:

@@ -26,7 +26,7 @@ from artifacts.servicer.tenant_export import TenantExportServicer
 from artifacts.servicer.uploads import UploadServicer
 from dataplane.pending_work_scheduler import PendingWorkScheduler
 from tenantdata.servicer import TenantDataServicer
-from tenantdata.stores import PendingWorkRows
+from tenantdata.stores import ManagementRows
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -92,6 +92,6 @@ def _tenant_data(
     stores = (
         TenantObjects(objects.bucket),
         TenantUploads(objects.bucket),
-        PendingWorkRows(sweeps, data.management),
+        ManagementRows(sweeps.name, data.management),
     )
     return TenantDataServicer(stores, schedulers)

@@ -38,7 +38,7 @@ from llm_gateway.servicer.calls import CallServicer
 from llm_gateway.servicer.catalog import CatalogServicer
 from llm_gateway.servicer.generation import GenerationServicer
 from tenantdata.servicer import TenantDataServicer
-from tenantdata.stores import PendingWorkRows
+from tenantdata.stores import ManagementRows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -100,7 +100,7 @@ async def compose(
         GenerationServicer(RequestHandler(in_flight, executor, stored), preparer, watcher),
         CallServicer(tenants, stored),
         CatalogServicer(tenants, management, changes, overrides),
-        TenantDataServicer((PendingWorkRows(pending_work, management),), (scheduler,)),
+        TenantDataServicer((ManagementRows(pending_work.name, management),), (scheduler,)),
     )
     for forget in (scheduler.forget, executor.forget):
         data.directory.on_change(forget)

@@ -16,6 +16,7 @@ from runs.api.app.runs import Runs
 from runs.api.app.schedule_delivery import ScheduleDelivery
 from runs.api.app.scheduled_runs import ScheduledRuns
 from runs.api.app.schedules import Schedules
+from runs.api.app.tenant_limits import TenantLimitChanges
 from runs.api.app.webhooks import Webhooks
 from runs.api.launcher import Launcher
 from runs.api.relay.deployments import DeploymentCleaner
@@ -31,6 +32,7 @@ from runs.api.servicer.prompts import PromptServicer
 from runs.api.servicer.runs import RunServicer
 from runs.api.servicer.schedules import ScheduleServicer
 from runs.api.servicer.tenant_data import tenant_data_servicer
+from runs.api.servicer.tenant_limits import TenantLimitServicer
 from runs.api.servicer.webhooks import WebhookServicer
 from runs.api.step_text import StepTextWatcher
 from runs.api.watch import RunWatcher
@@ -43,6 +45,7 @@ from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
 from runs.temporal.deployments import WorkerDeployments
 from runs.temporal.schedules import Schedules as TemporalSchedules
+from runs.tenant_limit_cache import TenantLimitCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +53,10 @@ if TYPE_CHECKING:
     import grpc
     from temporalio.client import Client
 
-    from dataplane.tenants import DataPlane
+    from dataplane.tenants import DataPlane, TenantPools
     from interceptor.server import Binding
     from runs.config import Config
+    from runs.domain.tenant_limits import LimitsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +75,23 @@ class Composition:
     services: Sequence[Binding]
     watcher: RunWatcher
     pollers: Sequence[PendingWorkPoller]
-    schedule_worker: ScheduleWorker
-    cleaner: DeploymentCleaner
+    others: Sequence[ScheduleWorker | DeploymentCleaner | TenantLimitCache]
     receivers: WebhookReceivers
 
     def start(self) -> None:
         """Start what is done beside calls."""
         for poller in self.pollers:
             poller.start()
-        self.schedule_worker.start()
-        self.cleaner.start()
+        for one in self.others:
+            one.start()
 
     async def stop(self) -> None:
         """End watches, and what is done beside calls."""
         self.watcher.close()
         for poller in self.pollers:
             await poller.stop()
-        await self.schedule_worker.stop()
-        await self.cleaner.stop()
+        for one in self.others:
+            await one.stop()
         await self.receivers.close()
 
 
@@ -103,41 +106,61 @@ class _Schedulers:
 def compose(config: Config, client: Client, channels: Channels, data: DataPlane) -> Composition:
     """Construct the service."""
     tenants, gateway = data.tenants, LlmGateway(channels.llm_gateway)
-    launcher = Launcher(client, config.temporal.task_queue)
+    limits = TenantLimitCache(data.management)
+    launcher = Launcher(client, config.temporal.task_queue, limits.of)
     finalizer = RunFinalizer(tenants, launcher)
     schedulers = _Schedulers(
         *(PendingWorkScheduler(one, tenants, data.management) for one in _WORK)
     )
     artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
     models = ModelCheck(gateway)
-    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher)
+    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher, limits.of)
     steering = RunSteering(tenants, schedulers.runs, launcher, finalizer)
     temporal = TemporalSchedules(client, config.temporal.schedule_queue)
     delivery = ScheduleDelivery(tenants, temporal)
     scheduled_runs = ScheduledRuns(data, runs, steering, temporal)
     schedules = Schedules(tenants, schedulers.runs, delivery, scheduled_runs)
-    allowed = AllowedReceivers(config.webhook_networks)
-    secrets, receivers = TenantSecrets(channels.tenant), WebhookReceivers(allowed)
-    webhooks = Webhooks(tenants, schedulers.webhooks, secrets, allowed)
+    outgoing = _outgoing(config, channels, tenants, schedulers.webhooks)
     watcher = RunWatcher(tenants)
-    relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers)
-    webhook_relay = WebhookRelay(tenants, secrets, receivers, config.webhook_days)
+    relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers, limits.of)
     texts = StepTextWatcher(tenants, watcher, gateway)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), tenants),
         RunServicer(runs, steering, tenants, watcher, texts),
         ScheduleServicer(schedules, tenants),
-        WebhookServicer(webhooks, tenants),
+        WebhookServicer(outgoing.webhooks, tenants),
+        TenantLimitServicer(TenantLimitChanges(data.management, limits), data.management),
         tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),
     )
     pollers = (
         PendingWorkPoller(PENDING_WORK, data, relay.handle),
-        PendingWorkPoller(WEBHOOK_WORK, data, webhook_relay.handle, lease_seconds=_LONG_SECONDS),
+        PendingWorkPoller(WEBHOOK_WORK, data, outgoing.relay.handle, lease_seconds=_LONG_SECONDS),
     )
     worker = _schedule_worker(config, scheduled_runs)
     cleaner = DeploymentCleaner(WorkerDeployments(client))
-    return Composition(services, watcher, pollers, worker, cleaner, receivers)
+    return Composition(services, watcher, pollers, (worker, cleaner, limits), outgoing.receivers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """What sends events to receivers, and what says which."""
+
+    webhooks: Webhooks
+    relay: WebhookRelay
+    receivers: WebhookReceivers
+
+
+def _outgoing(
+    config: Config, channels: Channels, tenants: TenantPools, scheduler: PendingWorkScheduler
+) -> _Outgoing:
+    allowed = AllowedReceivers(config.webhook_networks)
+    secrets, receivers = TenantSecrets(channels.tenant), WebhookReceivers(allowed)
+    return _Outgoing(
+        Webhooks(tenants, scheduler, secrets, allowed),
+        WebhookRelay(tenants, secrets, receivers, config.webhook_days),
+        receivers,
+    )
 
 
 def _relay(
@@ -147,11 +170,12 @@ def _relay(
     gateway: LlmGateway,
     delivery: ScheduleDelivery,
     schedulers: _Schedulers,
+    limits: LimitsOf,
 ) -> Relay:
     tenants = data.tenants
     return Relay(
         tenants,
-        OutboxRelay(tenants, launcher, finalizer),
+        OutboxRelay(tenants, launcher, finalizer, limits),
         Reconciler(tenants, launcher, finalizer),
         UsageChecker(tenants, gateway),
         delivery,

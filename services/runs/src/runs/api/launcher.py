@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from runs.api import stuck_reasons
 from runs.domain.plan import FIRST_EPOCH, workflow_id
+from runs.domain.tenant_limits import usual_limits
 from runs.errors import TemporalUnavailable
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHandle
 
     from runs.domain.plan import RunStart
+    from runs.domain.tenant_limits import LimitsOf
 
 WORKFLOW = "PipelineRun"
 
@@ -64,8 +66,9 @@ class WorkflowState:
 class Launcher:
     """Starts, cancels and describes the workflows of runs. All raise TemporalUnavailable."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, limits: LimitsOf = usual_limits) -> None:
         self._client = client
+        self._limits = limits
         self._task_queue = task_queue
         self._unavailable_until = 0.0
 
@@ -150,7 +153,10 @@ class Launcher:
             id_reuse_policy=reuse,
             id_conflict_policy=conflict,
             memo=memo,
-            priority=Priority(fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH]),
+            priority=Priority(
+                fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH],
+                fairness_weight=self._limits(start.tenant_id).weight,
+            ),
             rpc_timeout=_CALL,
         )
 

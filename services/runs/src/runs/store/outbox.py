@@ -38,30 +38,18 @@ async def add(connection: Connection, run_id: str, kind: Literal["start", "cance
     )
 
 
-async def claim(connection: Connection, limit: int, retry_after: timedelta) -> tuple[Message, ...]:
-    """Claim messages that are due, oldest first; each is due again after `retry_after`."""
+async def claim(
+    connection: Connection,
+    limit: int,
+    retry_after: timedelta,
+    kinds: Literal["all", "starts", "others"] = "all",
+) -> tuple[Message, ...]:
+    """Claim messages that are due, oldest first; each is due again after `retry_after`.
+
+    `kinds` tells whether only starts are claimed, or all others.
+    """
     rows = await connection.fetch(
-        """
-        WITH due AS (
-            SELECT id FROM outbox
-             WHERE due_at <= now()
-             ORDER BY id
-             LIMIT $1
-               FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE outbox SET attempts = attempts + 1, due_at = now() + $2
-              FROM due
-             WHERE outbox.id = due.id
-            RETURNING outbox.id, outbox.kind, outbox.run_id
-        )
-        SELECT claimed.id, claimed.kind, claimed.run_id, runs.epoch, pipelines.plan,
-               runs.retry_step, runs.retry_item
-          FROM claimed
-          JOIN runs ON runs.id = claimed.run_id
-          JOIN pipelines ON pipelines.pipeline = runs.pipeline
-           AND pipelines.version = runs.pipeline_version
-         ORDER BY claimed.id
-        """,
+        _CLAIM.format(kinds=_KINDS[kinds]),
         limit,
         retry_after,
     )
@@ -90,3 +78,28 @@ async def remove(connection: Connection, run_id: str, epoch: int, kind: str) -> 
         epoch,
         kind,
     )
+
+
+_KINDS = {"all": "true", "starts": "kind = 'start'", "others": "kind <> 'start'"}
+
+_CLAIM = """
+WITH due AS (
+    SELECT id FROM outbox
+     WHERE due_at <= now() AND {kinds}
+     ORDER BY id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE outbox SET attempts = attempts + 1, due_at = now() + $2
+      FROM due
+     WHERE outbox.id = due.id
+    RETURNING outbox.id, outbox.kind, outbox.run_id
+)
+SELECT claimed.id, claimed.kind, claimed.run_id, runs.epoch, pipelines.plan,
+       runs.retry_step, runs.retry_item
+  FROM claimed
+  JOIN runs ON runs.id = claimed.run_id
+  JOIN pipelines ON pipelines.pipeline = runs.pipeline
+   AND pipelines.version = runs.pipeline_version
+ ORDER BY claimed.id
+"""

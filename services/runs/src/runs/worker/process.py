@@ -13,6 +13,7 @@ from runs.config import MIGRATIONS, WorkerConfig
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
+from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.activities.admission import WorkerSlots
 from runs.worker.activities.function import FunctionStepRunner
 from runs.worker.builtin import BUILT_IN
@@ -59,7 +60,8 @@ async def work(config: WorkerConfig) -> None:
             return
         pool = FunctionPool(config.functions, config.tenant_share)
         functions = FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool)
-        slots = WorkerSlots(config.steps_at_once, config.tenant_share)
+        limits = TenantLimitCache(data.management)
+        slots = WorkerSlots(config.steps_at_once, config.tenant_share, limits=limits.of)
         activities = make_activities(
             data,
             Artifacts(artifacts, data.directory.path_prefix),
@@ -70,8 +72,10 @@ async def work(config: WorkerConfig) -> None:
         worker = make_worker(
             client, config.temporal.task_queue, activities.all, slots, config.build_id
         )
+        limits.start()
         async with pool.running():
             await _run_until(stop, worker)
+        await limits.stop()
 
 
 async def _unless_stopped(

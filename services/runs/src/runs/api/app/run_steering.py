@@ -22,7 +22,7 @@ from runs.errors import (
     RunStopping,
     TemporalUnavailable,
 )
-from runs.store import outbox, run_steering, run_transitions, runs
+from runs.store import outbox, run_steering, run_transitions, runs, webhook_deliveries
 
 if TYPE_CHECKING:
     from dataplane.pending_work_scheduler import PendingWorkScheduler
@@ -136,6 +136,7 @@ class RunSteering:
                 element = f", element {asked.item}" if asked.item else ""
                 why = f"nothing of step {asked.step}{element} has failed"
                 raise NothingToRetry(run_id, why)
+            await webhook_deliveries.reopen(connection, run_id)
             await outbox.add(connection, run_id, "start")
             await audit.append(connection, "run.retry", "run", run.run_id, {"step": asked.step})
         await self._launch(tenant_id, run.run_id, epoch + 1, asked.step, asked.item)

@@ -15,6 +15,7 @@ from runs.api.app.pipelines import check_prompts
 from runs.domain.inputs import input_path
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
 from runs.domain.prompts import ACTIVE
+from runs.domain.tenant_limits import usual_limits
 from runs.errors import (
     InputInvalid,
     InputMissing,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from runs.domain.inputs import Pointer
     from runs.domain.pipelines import PipelineSummary
     from runs.domain.runs import Run, RunDraft
+    from runs.domain.tenant_limits import LimitsOf
     from runs.peers.artifacts import Artifacts
 
 _log = logging.getLogger(__name__)
@@ -52,12 +54,14 @@ class Runs:
         artifacts: Artifacts,
         model_check: ModelCheck,
         launcher: Launcher,
+        limits: LimitsOf = usual_limits,
     ) -> None:
         self._tenants = tenants
         self._scheduler = scheduler
         self._artifacts = artifacts
         self._model_check = model_check
         self._launcher = launcher
+        self._limits = limits
 
     async def create(self, tenant_id: str, draft: RunDraft) -> Run:
         """Record a run, and start it unless it is held.
@@ -145,7 +149,12 @@ class Runs:
         return facts, versions
 
     async def _launch(self, tenant_id: str, run_id: str, facts: PipelineSummary) -> None:
-        """Start the workflow, or let a relay do it. Its message is removed once the run begins."""
+        """Start the workflow, or let a relay do it. Its message is removed once the run begins.
+
+        Where a tenant's runs start at a limited rate, relays alone start them.
+        """
+        if self._limits(tenant_id).starts_per_minute:
+            return
         try:
             start = RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan, WORKFLOW_VERSION)
             await self._launcher.start(start)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from runs.domain.plan import WORKFLOW_VERSION, RunStart
-from runs.store import outbox
+from runs.domain.tenant_limits import usual_limits
+from runs.store import outbox, start_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dataplane.tenants import TenantPools
     from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
+    from runs.domain.tenant_limits import LimitsOf
     from runs.store.outbox import Message
 
 RETRY = timedelta(seconds=5)
@@ -24,26 +28,48 @@ _AT_ONCE = 16
 class OutboxRelay:
     """Delivers the messages of a tenant's outbox to Temporal."""
 
-    def __init__(self, tenants: TenantPools, launcher: Launcher, finalizer: RunFinalizer) -> None:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        launcher: Launcher,
+        finalizer: RunFinalizer,
+        limits: LimitsOf = usual_limits,
+    ) -> None:
         self._tenants = tenants
         self._launcher = launcher
         self._finalizer = finalizer
+        self._limits = limits
 
-    async def deliver(self, tenant_id: str) -> None:
-        """Deliver all that is due. Raises TemporalUnavailable; what is left is due after RETRY."""
+    async def deliver(self, tenant_id: str) -> timedelta | None:
+        """Deliver all that is due, of starts as many as the tenant's rate allows.
+
+        Returns in how long the turn of another start comes, None if none waits for its turn. Raises
+        TemporalUnavailable; what is left is due after RETRY.
+        """
+        per_minute = self._limits(tenant_id).starts_per_minute
+        kinds: Literal["all", "others"] = "others" if per_minute else "all"
         while True:
             async with self._tenants.connection(tenant_id) as connection:
-                messages = await outbox.claim(connection, _MESSAGES, RETRY)
-            at_once = asyncio.Semaphore(_AT_ONCE)
-            outcomes = await asyncio.gather(
-                *(self._deliver_one(tenant_id, message, at_once) for message in messages),
-                return_exceptions=True,
-            )
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
+                messages = await outbox.claim(connection, _MESSAGES, RETRY, kinds)
+            await self._deliver_all(tenant_id, messages)
             if len(messages) < _MESSAGES:
-                return
+                break
+        if not per_minute:
+            return None
+        async with self._tenants.transaction(tenant_id) as connection:
+            messages, due = await start_rate.claim_starts(connection, per_minute, _MESSAGES, RETRY)
+        await self._deliver_all(tenant_id, messages)
+        return due
+
+    async def _deliver_all(self, tenant_id: str, messages: Sequence[Message]) -> None:
+        at_once = asyncio.Semaphore(_AT_ONCE)
+        outcomes = await asyncio.gather(
+            *(self._deliver_one(tenant_id, message, at_once) for message in messages),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _deliver_one(
         self, tenant_id: str, message: Message, at_once: asyncio.Semaphore

@@ -45,7 +45,7 @@ class Relay:
     async def handle(self, tenant_id: str) -> float | None:
         """Do what is due; return in how many seconds more is, None if nothing is left to do."""
         try:
-            await self._outbox.deliver(tenant_id)
+            starts_due = await self._outbox.deliver(tenant_id)
             await self._reconciler.reconcile(tenant_id)
             schedules_due = await self._schedules.deliver(tenant_id)
         except TemporalUnavailable as error:
@@ -59,7 +59,7 @@ class Relay:
                 },
             )
             return RETRY.total_seconds()
-        due = [schedules_due, await self._usage.check(tenant_id)]
+        due = [starts_due, schedules_due, await self._usage.check(tenant_id)]
         if await self._work_left(tenant_id):
             due.append(_INTERVAL * random.uniform(0.75, 1.25))  # noqa: S311 - keeps replicas apart
         soonest = min((one for one in due if one is not None), default=None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runs.store import tenant_limits
 from runs.store.pending_work import PENDING_WORK
 from runs.temporal.schedules_of_tenants import TenantSchedules
 from runs.temporal.workflows_of_tenants import TenantWorkflows
 from tenantdata.servicer import TenantDataServicer
-from tenantdata.stores import PendingWorkRows
+from tenantdata.stores import ManagementRows
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -29,6 +30,7 @@ def tenant_data_servicer(
     stores = (
         TenantSchedules(client),  # before the workflows, of which they start new ones
         TenantWorkflows(client),
-        PendingWorkRows(PENDING_WORK, data.management),
+        ManagementRows(PENDING_WORK.name, data.management),
+        ManagementRows(tenant_limits.TABLE, data.management),
     )
     return TenantDataServicer(stores, (scheduler, webhook_scheduler))

@@ -21,6 +21,7 @@ from temporalio.worker import ActivityInboundInterceptor, Interceptor
 
 from runs.domain.activities import StepRef
 from runs.domain.failures import TENANT_SHARE_TAKEN
+from runs.domain.tenant_limits import usual_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from temporalio.worker import ExecuteActivityInput
 
     from runs.domain.activities import RunEnd, RunRef
+    from runs.domain.tenant_limits import LimitsOf
 
 _SHORT_AT_ONCE = 50
 """How many short steps of a tenant a worker does at once: each may hold some MiB."""
@@ -49,32 +51,40 @@ class WorkerSlots:
     """The slots of a worker. A tenant holds at most `share` percent of what the others leave it.
 
     So tenants that want all they can get leave some to whoever comes next, alone more than
-    together; and a tenant that holds none always gets one.
+    together; and a tenant that holds none always gets one. Those of different weights hold slots
+    in the proportion of their weights: what counts is how many one holds for each that is left.
     """
 
-    def __init__(self, count: int, share: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        count: int,
+        share: int,
+        clock: Callable[[], float] = time.monotonic,
+        limits: LimitsOf = usual_limits,
+    ) -> None:
         self.count = count
         self._share = share
         self._clock = clock
+        self._limits = limits
         self._held = 0
         self._tenants: dict[str, _Tenant] = {}
 
     def exceeds_share(self, tenant_id: str) -> bool:
         """Return whether a tenant holds more than its share, now that others hold some too."""
         tenant = self._tenants.get(tenant_id)
-        return tenant is not None and tenant.held > self._share_of(tenant)
+        return tenant is not None and tenant.held > self._share_of(tenant_id, tenant)
 
     def has_room(self, tenant_id: str) -> bool:
         """Return whether `hold` would let a tenant hold one more slot."""
         tenant = self._tenants.get(tenant_id)
-        return tenant is None or tenant.held < self._share_of(tenant)
+        return tenant is None or tenant.held < self._share_of(tenant_id, tenant)
 
     @contextmanager
     def hold(self, tenant_id: str) -> Generator[None]:
         """Hold a slot. Raises TenantShareTaken, which says when to retry."""
         now = self._clock()
         tenant = self._tenants.setdefault(tenant_id, _Tenant(now))
-        if tenant.held >= self._share_of(tenant):
+        if tenant.held >= self._share_of(tenant_id, tenant):
             raise TenantShareTaken(tenant.next_retry(now))
         self._held += 1
         tenant.add(now)
@@ -86,9 +96,12 @@ class WorkerSlots:
             if not tenant.held:
                 del self._tenants[tenant_id]
 
-    def _share_of(self, tenant: _Tenant) -> int:
+    def _share_of(self, tenant_id: str, tenant: _Tenant) -> int:
         left = self.count - (self._held - tenant.held)
-        return max(1, left * self._share // 100)
+        limits = self._limits(tenant_id)
+        wanted = limits.weight * self._share
+        most = max(1, int(left * wanted / (wanted + 100 - self._share)))
+        return min(most, limits.max_steps) if limits.max_steps else most
 
 
 class _Tenant:
