@@ -10,13 +10,13 @@ from google.protobuf.json_format import MessageToDict
 from tests.support.public_api import (
     create_pipeline,
     create_prompt,
-    create_run,
     create_tenant,
     finish,
 )
 
-from nagaya.runs.v1 import run_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.pipeline_file import read_pipeline
+from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from tests.support.stack import LocalStack
@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "maps"
 
 
 async def run_example(
-    stack: LocalStack, client: Client, name: str, given: object
+    stack: LocalStack, client: Client, name: str, given: object, tmp_path: Path
 ) -> tuple[run_pb2.Run, dict[str, list[tuple[int, str]]], Path]:
     """Run an example to its end; return the run, its rows by step, and its folder."""
     tenant_id = await create_tenant(client, name)
@@ -35,7 +35,15 @@ async def run_example(
         await create_prompt(client, tenant_id, prompt.stem, prompt.read_text())
     file = read_pipeline(EXAMPLES / name / "pipeline.yaml")
     await create_pipeline(client, tenant_id, name, MessageToDict(file.spec))
-    run = await finish(client, tenant_id, await create_run(client, tenant_id, name, given))
+    request = run_service_pb2.CreateRunRequest(
+        tenant_id=tenant_id, request_id=name, pipeline=name, hold=True
+    )
+    run_id = (await client.runs.CreateRun(request)).run.run_id
+    source = tmp_path / "input.json"
+    source.write_text(json.dumps(given))
+    await client.upload(tenant_id, UploadTarget(run_id, "input"), source)
+    await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
+    run = await finish(client, tenant_id, run_id)
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
     database = await stack.database(client, tenant_id)
     found = await database.fetch("SELECT step, item, status FROM steps ORDER BY step, item")
@@ -46,9 +54,11 @@ async def run_example(
     return run, rows, stack.file(f"storage/{tenant_id}/{run.run_id}")
 
 
-async def test_a_book_is_20_chapters_of_20_sections_each(stack: LocalStack, client: Client) -> None:
+async def test_a_book_is_20_chapters_of_20_sections_each(
+    stack: LocalStack, client: Client, tmp_path: Path
+) -> None:
     chapters = [{"title": f"Chapter {number}", "sections": 20} for number in range(1, 21)]
-    run, rows, _ = await run_example(stack, client, "book", {"chapters": chapters})
+    run, rows, _ = await run_example(stack, client, "book", {"chapters": chapters}, tmp_path)
 
     done = {
         step: [item for item, status in of if status == "completed"] for step, of in rows.items()
@@ -63,7 +73,7 @@ async def test_a_book_is_20_chapters_of_20_sections_each(stack: LocalStack, clie
 
 
 async def test_a_survey_of_2000_answers_is_filtered_and_reduced(
-    stack: LocalStack, client: Client
+    stack: LocalStack, client: Client, tmp_path: Path
 ) -> None:
     kinds = ["praise", "complaint", "question", "other"]
     answers = [
@@ -81,7 +91,7 @@ async def test_a_survey_of_2000_answers_is_filtered_and_reduced(
         if answer["kind"] == "complaint" and int(str(answer["stars"])) < 3
     ]
     urgent = [number for number in complaints if answers[number - 1]["urgent"]]
-    run, rows, folder = await run_example(stack, client, "survey", {"answers": answers})
+    run, rows, folder = await run_example(stack, client, "survey", {"answers": answers}, tmp_path)
 
     assert len(complaints) == 300
     assert [item for item, _ in rows["answer"]] == [*range(2_001)]
@@ -97,10 +107,10 @@ async def test_a_survey_of_2000_answers_is_filtered_and_reduced(
 
 
 async def test_each_letter_of_a_mailbox_goes_the_way_of_its_kind(
-    stack: LocalStack, client: Client
+    stack: LocalStack, client: Client, tmp_path: Path
 ) -> None:
     letters = [f"letter {number}" for number in range(1, 21)]
-    _, rows, folder = await run_example(stack, client, "mailbox", {"letters": letters})
+    _, rows, folder = await run_example(stack, client, "mailbox", {"letters": letters}, tmp_path)
 
     manifest = json.loads((folder / "classify" / "output.json").read_text())
     facts = {one["item"]: one["values"] | one["metrics"] for one in manifest["items"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
+AT_ONCE = 50
 COUNT = 250
 MOST = 5_000
 
@@ -68,6 +70,40 @@ async def test_a_map_over_a_map_walks_values_and_collects_a_list_of_any_length(
         "once": [2 * number for number in numbers],
         "twice": [4 * number for number in numbers],
     }
+
+
+@pytest.mark.parametrize("length", [AT_ONCE, AT_ONCE + 1, 4 * AT_ONCE + 1])
+async def test_as_many_calls_are_made_at_once_however_long_the_list_is(
+    stack: LocalStack, client: Client, length: int
+) -> None:
+    word = f"held-{secrets.token_hex(6)}"
+    rule = stack.stub.script(word, {"kind": "hold"}, times=AT_ONCE)
+    tenant_id = await create_tenant(client, "maps")
+    await create_prompt(client, tenant_id, "write", f"{word} {{{{text}}}}")
+    bound = {"variable": "text", "element": {}}
+    llm = {"bindings": [bound], "model": {"modelId": "claude-sonnet-5-5"}, "maxOutputTokens": 20}
+    await create_pipeline(
+        client, tenant_id, "maps", {"steps": [{"step": "write", "map": over("input"), "llm": llm}]}
+    )
+    run_id = await create_run(client, tenant_id, "maps", [f"{n}" for n in range(length)])
+    await stack.stub.wait_until_held(rule, count=AT_ONCE)
+    stack.stub.release(rule)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert most_at_once(stack, run_id) == AT_ONCE
+
+
+def most_at_once(stack: LocalStack, run_id: str) -> int:
+    """Return how many calls of a run were in flight at once, by the stub's own log."""
+    lines = stack.calls()
+    mine = {line["seq"] for line in lines if (line.get("idempotency") or "").startswith(run_id)}
+    in_flight = most = 0
+    for line in lines:
+        if line["seq"] in mine:
+            in_flight += 1 if line["event"] == "begin" else -1
+            most = max(most, in_flight)
+    return most
 
 
 @pytest.mark.timeout(300)
