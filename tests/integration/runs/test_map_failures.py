@@ -118,8 +118,6 @@ async def test_no_more_elements_begin_once_20_more_have_failed_than_may(
     assert "elements failed, 3 may; element 1: it cannot be read; element 2:" in str(failed.value)
     assert 24 <= len(called) < 75
     assert await database.fetchval("SELECT status FROM steps WHERE item = 0") == "failed"
-    running = "SELECT count(*) FROM steps WHERE status = 'running'"
-    assert await database.fetchval(running) == 0
 
 
 async def test_an_element_that_has_failed_is_not_tried_again_by_another_walk(
@@ -202,6 +200,23 @@ async def test_values_are_those_of_the_file_that_was_committed_first(
     assert json.loads(await database.fetchval("SELECT values FROM steps")) == {"kind": "letter"}
     events = "SELECT payload -> 'values' FROM run_events WHERE kind = 'step'"
     assert json.loads(await database.fetchval(events)) == {"kind": "letter"}
+
+
+async def test_a_file_that_was_committed_first_and_has_no_such_values_fails_the_step(
+    worker: RunsWorker, files: FakeArtifacts
+) -> None:
+    ref = await worker.begin({**SHORT, "step": "a", "values": {"kind": "/kind"}})
+    files.files[f"storage/acme/{ref.run_id}/a/output.json"] = "0" * 64
+    files.values = b"7"
+
+    async def another() -> JsonValue:
+        return {"kind": "invoice"}
+
+    worker.does = another
+    with pytest.raises(ApplicationError) as failed:
+        await worker.walk("a")
+
+    assert (failed.value.type, failed.value.non_retryable) == ("VALUE_UNUSABLE", True)
 
 
 @pytest.mark.parametrize("value", [7, None, ["a"], "x" * 257, {"deep": True}])

@@ -106,6 +106,20 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "count", "percent"), [("3", 3, 0.0), ("1%", 0, 1.0), ("0.5 %", 0, 0.5)]
+)
+def test_how_many_elements_may_fail_is_a_number_or_a_share(
+    tmp_path: Path, text: str, count: int, percent: float
+) -> None:
+    file = tmp_path / "p.yaml"
+    step = f"{{step: a, llm: {{}}, map: {{step: input, allow_failed: {text}}}}}"
+    file.write_text(f"pipeline: p\nsteps: [{step}]\n")
+    over = read_pipeline(file).spec.steps[0].map
+
+    assert (over.allow_failed, over.allow_failed_percent) == (count, percent)
+
+
 def test_what_json_does_not_have_is_reported_where_it_stands(tmp_path: Path) -> None:
     text = """\
         pipeline: p

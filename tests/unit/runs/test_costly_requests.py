@@ -47,6 +47,22 @@ def pipeline(steps: Sequence[pipeline_pb2.StepSpec]) -> Case:
     return request, take
 
 
+def nested_maps() -> list[pipeline_pb2.StepSpec]:
+    """Steps that are mapped over each other, and need as many as may be."""
+    steps: list[pipeline_pb2.StepSpec] = []
+    for number, name in enumerate(SHORT):
+        before = SHORT[max(0, number - 64) : number]
+        over = before[-1] if before else "input"
+        step = pipeline_pb2.StepSpec(step=name, needs=before, map=pipeline_pb2.MapSpec(step=over))
+        for bound in before[:5]:
+            binding = step.llm.bindings.add(variable=bound)
+            binding.element_output.step = bound
+        step.map.when = ("!skipped(s0)&&" * 30)[:480] + "true" if "s0" in before else ""
+        step.llm.SetInParent()
+        steps.append(step)
+    return steps
+
+
 def function(name: str, needs: Sequence[str] = (), when: str = "") -> pipeline_pb2.StepSpec:
     kind = pipeline_pb2.FunctionStep(function="copy")
     return pipeline_pb2.StepSpec(step=name, needs=needs, when=when, function=kind)
@@ -109,6 +125,7 @@ COSTLY: dict[str, Case] = {
     "conditions": pipeline(
         [function("r"), *(function(n, ["r"], ("r.s<8&&" * 70)[:488] + "r.s<8") for n in SHORT[1:])]
     ),
+    "maps over maps": pipeline(nested_maps()),
     "JSON values": run(240_000),
     "JSON values that may be": run(30_000),
     "placeholders": prompt("{{a}}\n" * 43_000),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.runs.specs import draft, faults, function, llm
 
-from runs.domain.lists import Relation, Sizes, relation
+from runs.domain.lists import Relation, Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def test_lists_are_related_by_the_steps_that_hold_them(
 ) -> None:
     steps = draft(*BOOK).spec.by_name()
 
-    assert relation(step, other, steps) is related
+    assert steps.relation(step, other) is related
 
 
 def test_the_elements_of_inner_lists_are_numbered_one_list_after_another() -> None:

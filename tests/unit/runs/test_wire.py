@@ -54,8 +54,26 @@ EVERYTHING = {
         {
             "step": "check",
             "needs": ["research"],
-            "map": {"step": "research"},
+            "map": {"step": "research", "when": "research.kind == 'long'", "allow_failed": 3},
             "function": {"function": "check.facts", "element_outputs": ["research"]},
+            "values": {"kind": "/kind"},
+        },
+        {
+            "step": "report",
+            "needs": ["check", "polish"],
+            "map": {"step": "check", "json_pointer": "/parts", "allow_failed_percent": 1.5},
+            "llm": {
+                "bindings": [
+                    {"variable": "a", "manifest": {"step": "check", "json_pointer": "/failed"}},
+                    {"variable": "b", "first_output": {"outputs": [{"step": "polish"}]}},
+                    {"variable": "c", "first_element_output": {"outputs": [{"step": "check"}]}},
+                ],
+            },
+        },
+        {
+            "step": "count",
+            "needs": ["check"],
+            "function": {"function": "count.parts", "manifests": ["check"]},
         },
     ]
 }

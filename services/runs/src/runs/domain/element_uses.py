@@ -8,31 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.domain.conditions import condition_names, name_in_condition
-from runs.domain.lists import Relation, list_of, relation
+from runs.domain.lists import Relation
 from runs.domain.pipelines import FirstOutput, FunctionStep, LlmStep, Manifest, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from runs.domain.lists import Steps
     from runs.domain.pipelines import StepSpec
 
 
-def element_needs(step: StepSpec, steps: Mapping[str, StepSpec]) -> frozenset[str]:
+def element_needs(step: StepSpec, steps: Steps) -> frozenset[str]:
     """Return the steps of which a mapped step uses nothing but the same element's output.
 
-    They are mapped over the same list. `steps` holds at least those that the step needs, and those
-    that these are mapped over.
+    They are mapped over the same list.
     """
     if step.map is None:
         return frozenset()
     return frozenset(
         name
         for name in step.needs
-        if relation(step.step, name, steps) is Relation.SAME and not uses_all(step, name)
+        if steps.relation(step.step, name) is Relation.SAME and not uses_all(step, name)
     )
 
 
-def element_uses(step: StepSpec, steps: Mapping[str, StepSpec]) -> dict[str, Relation]:
+def element_uses(step: StepSpec, steps: Steps) -> dict[str, Relation]:
     """Return the mapped steps of which a mapped step uses what belongs to its own element.
 
     Among them are the step that it is mapped over and those that the condition of its elements
@@ -44,18 +44,18 @@ def element_uses(step: StepSpec, steps: Mapping[str, StepSpec]) -> dict[str, Rel
     named = condition_names(over.when)
     uses: dict[str, Relation] = {}
     for name in dict.fromkeys((*step.needs, over.step)):
-        related = relation(step.step, name, steps)
+        related = steps.relation(step.step, name)
         by_condition = name_in_condition(name) in named and related is not Relation.INNER
         if related and (name == over.step or by_condition or not uses_all(step, name)):
             uses[name] = related
     for name in [name for name, related in uses.items() if related is Relation.INNER]:
-        inner = list_of(name, steps)
+        inner = steps.list_of(name)
         if inner is not None:
             uses.setdefault(inner.step, Relation.SAME)
     return uses
 
 
-def needs_sizes(step: StepSpec, steps: Mapping[str, StepSpec]) -> bool:
+def needs_sizes(step: StepSpec, steps: Steps) -> bool:
     """Return whether it has to be known how long the lists are that a step is mapped over.
 
     It goes through lists within outputs, or a share of its elements may fail.

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from runs.domain.pipelines import StepSpec
 
@@ -64,37 +64,48 @@ class Sizes:
         return range((self.ends[outer - 2] if outer > 1 else 0) + 1, self.ends[outer - 1] + 1)
 
 
-def root(step: str, steps: Mapping[str, StepSpec]) -> str:
-    """Return the step whose list a mapped step goes through: itself, or one that it maps over."""
-    seen: set[str] = set()
-    while step not in seen:
-        seen.add(step)
-        over = steps[step].map
-        if over is None or over.json_pointer or not _is_mapped(over.step, steps):
-            break
-        step = over.step
-    return step
+class Steps(dict[str, "StepSpec"]):
+    """Steps by name. They remember what was found out about their lists, since a pipeline may have
+    thousands of needs.
+    """
 
+    def __init__(self, steps: Iterable[StepSpec]) -> None:
+        """Of several of one name the first counts."""
+        super().__init__()
+        for step in steps:
+            self.setdefault(step.step, step)
+        self._roots: dict[str, str] = {}
 
-def list_of(step: str, steps: Mapping[str, StepSpec]) -> MappedOver | None:
-    """Return the list that a step goes through; None if it is not mapped, or is no step."""
-    if not _is_mapped(step, steps):
-        return None
-    over = steps[root(step, steps)].map
-    return None if over is None else MappedOver(over.step, over.json_pointer)
+    def root(self, step: str) -> str:
+        """Return the step whose list a mapped step goes through: itself, or one it maps over."""
+        passed: list[str] = []
+        while step not in self._roots and step not in passed:
+            passed.append(step)
+            over = self[step].map
+            if over is None or over.json_pointer or not self._is_mapped(over.step):
+                break
+            step = over.step
+        found = self._roots.get(step, step)
+        self._roots |= dict.fromkeys(passed, found)
+        return found
 
+    def list_of(self, step: str) -> MappedOver | None:
+        """Return the list that a step goes through; None if it is not mapped, or is no step."""
+        if not self._is_mapped(step):
+            return None
+        over = self[self.root(step)].map
+        return None if over is None else MappedOver(over.step, over.json_pointer)
 
-def relation(step: str, other: str, steps: Mapping[str, StepSpec]) -> Relation | None:
-    """Return how the list of another step is related to a step's; None if it is not."""
-    own, others = list_of(step, steps), list_of(other, steps)
-    if own is None or others is None:
-        return None
-    if own == others:
-        return Relation.SAME
-    if list_of(own.step, steps) == others:
-        return Relation.OUTER
-    return Relation.INNER if list_of(others.step, steps) == own else None
+    def relation(self, step: str, other: str) -> Relation | None:
+        """Return how the list of another step is related to a step's; None if it is not."""
+        own, others = self.list_of(step), self.list_of(other)
+        if own is None or others is None:
+            return None
+        if own == others:
+            return Relation.SAME
+        if self.list_of(own.step) == others:
+            return Relation.OUTER
+        return Relation.INNER if self.list_of(others.step) == own else None
 
-
-def _is_mapped(step: str, steps: Mapping[str, StepSpec]) -> bool:
-    return step in steps and steps[step].map is not None
+    def _is_mapped(self, step: str) -> bool:
+        return step in self and self[step].map is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.domain.conditions import condition_fault
-from runs.domain.lists import relation
 from runs.domain.pipelines import INPUT
 from servicekit.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from runs.domain.lists import Steps
     from runs.domain.pipelines import StepSpec
 
 
@@ -25,7 +25,7 @@ def element_condition_faults(at: str, step: StepSpec) -> Iterator[Violation]:
 
 
 def element_output_faults(
-    at: str, source: str, step: StepSpec, by_name: Mapping[str, StepSpec]
+    at: str, source: str, step: StepSpec, by_name: Steps
 ) -> Iterator[Violation]:
     """Yield why a step cannot use what belongs to its own element of another step's outputs."""
     if step.map is None:
@@ -36,7 +36,7 @@ def element_output_faults(
 
 
 def function_element_faults(
-    at: str, source: str, step: StepSpec, by_name: Mapping[str, StepSpec]
+    at: str, source: str, step: StepSpec, by_name: Steps
 ) -> Iterator[Violation]:
     """Yield why a function cannot get what belongs to its own element of another step's outputs."""
     if step.map is None:
@@ -48,9 +48,7 @@ def function_element_faults(
         yield Violation(at, fault)
 
 
-def manifest_faults(
-    at: str, source: str, step: StepSpec, by_name: Mapping[str, StepSpec]
-) -> Iterator[Violation]:
+def manifest_faults(at: str, source: str, step: StepSpec, by_name: Steps) -> Iterator[Violation]:
     """Yield why a step cannot use the manifest of another one."""
     if source not in step.needs:
         yield Violation(at, f"{source} is not needed; add it to the step's `needs`")
@@ -58,5 +56,5 @@ def manifest_faults(
         yield Violation(at, f"{source} is not mapped, so it has no manifest")
 
 
-def _related(step: StepSpec, source: str, by_name: Mapping[str, StepSpec]) -> bool:
-    return relation(step.step, source, by_name) is not None
+def _related(step: StepSpec, source: str, by_name: Steps) -> bool:
+    return by_name.relation(step.step, source) is not None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jsonvalues import JsonValue
+    from runs.domain.lists import Steps
 
 BINDINGS = 1_000
 """The most bindings that all steps of a pipeline may have together."""
@@ -59,9 +60,7 @@ def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
     """Return the faults of a spec, in the order of its steps; of very many only the first."""
     if excess := tuple(_excesses(spec)):
         return excess
-    by_name: dict[str, StepSpec] = {}
-    for step in spec.steps:
-        by_name.setdefault(step.step, step)
+    by_name = spec.by_name()
     faults = (
         fault
         for number, step in enumerate(spec.steps)
@@ -118,7 +117,7 @@ def _unknown_needs(spec: PipelineSpec, by_name: Mapping[str, StepSpec]) -> Itera
             yield Violation(field, f"there is no step {needed}{perhaps}")
 
 
-def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> Iterator[Violation]:
+def _step_faults(at: str, step: StepSpec, by_name: Steps) -> Iterator[Violation]:
     if step.step == INPUT:
         yield Violation(f"{at}.step", "`input` is the name of what a run is given; use another")
     if step.map is not None:
@@ -136,9 +135,7 @@ def _step_faults(at: str, step: StepSpec, by_name: Mapping[str, StepSpec]) -> It
     yield from _value_faults(at, step)
 
 
-def _llm_faults(
-    at: str, step: StepSpec, llm: LlmStep, by_name: Mapping[str, StepSpec]
-) -> Iterator[Violation]:
+def _llm_faults(at: str, step: StepSpec, llm: LlmStep, by_name: Steps) -> Iterator[Violation]:
     bound: set[str] = set()
     for number, binding in enumerate(llm.bindings):
         place = f"{at}.bindings[{number}]"
@@ -154,7 +151,7 @@ def _llm_faults(
 
 
 def _function_faults(
-    at: str, step: StepSpec, function: FunctionStep, by_name: Mapping[str, StepSpec]
+    at: str, step: StepSpec, function: FunctionStep, by_name: Steps
 ) -> Iterator[Violation]:
     for number, source in enumerate(function.element_outputs):
         place = f"{at}.element_outputs[{number}]"
@@ -167,7 +164,7 @@ def _function_faults(
 
 
 def _binding_faults(
-    at: str, binding: Binding, step: StepSpec, by_name: Mapping[str, StepSpec]
+    at: str, binding: Binding, step: StepSpec, by_name: Steps
 ) -> Iterator[Violation]:
     match binding.value:
         case Output(source, pointer):

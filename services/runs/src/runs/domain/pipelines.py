@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runs.domain.lists import Steps
 from runs.domain.prompts import PromptRequirement
 
 if TYPE_CHECKING:
@@ -178,8 +179,8 @@ class PipelineSpec:
                 return step
         raise KeyError(name)
 
-    def by_name(self) -> dict[str, StepSpec]:
-        return {step.step: step for step in self.steps}
+    def by_name(self) -> Steps:
+        return Steps(self.steps)
 
     def prompts(self) -> tuple[PromptRequirement, ...]:
         """Return what each llm step asks of its prompt."""

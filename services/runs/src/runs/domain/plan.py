@@ -12,8 +12,9 @@ from runs.domain.element_uses import element_needs
 from runs.domain.pipelines import INPUT, FunctionStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from runs.domain.lists import Steps
     from runs.domain.pipelines import PipelineSpec, StepSpec
 
 PLAN_LIMIT = 6_144
@@ -65,7 +66,7 @@ class Plan:
 
         The order in which the spec lists its steps and their needs makes no difference.
         """
-        steps = {step.step: step for step in spec.steps}
+        steps = spec.by_name()
         missing = {name: {*step.needs} & steps.keys() for name, step in steps.items()}
         needed_by: dict[str, list[str]] = {name: [] for name in steps}
         for name, needs in missing.items():
@@ -141,7 +142,7 @@ def workflow_id(tenant_id: str, run_id: str) -> str:
     return f"{tenant_id}/{run_id}"
 
 
-def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Mapping[str, StepSpec]) -> PlanStep:
+def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep:
     by_element = element_needs(step, steps)
     function = step.kind if isinstance(step.kind, FunctionStep) else None
     return PlanStep(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer
 from runs.domain.element_uses import element_uses
-from runs.domain.lists import Relation, Sizes, list_of, root
+from runs.domain.lists import Relation, Sizes
 from runs.store import steps
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from runs.domain.activities import RunRef, StepRef, Walk
     from runs.domain.conditions import Facts
+    from runs.domain.lists import Steps
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
     from runs.worker.activities.run_context import RunContext
@@ -97,9 +98,9 @@ class ElementOutputs:
             name: (pointer_to(file),) for name, file in done.items() if file is not None
         }
         for name, related in uses.items():
-            inner = list_of(name, by_name)
+            inner = by_name.list_of(name)
             if related is Relation.INNER and inner is not None and inner.step in outputs:
-                outputs[name] = await self._inner(ref, name, root(name, by_name))
+                outputs[name] = await self._inner(ref, name, by_name.root(name))
         facts = {name: None if file is None else file.facts for name, file in done.items()}
         return OwnOutputs(outputs, facts, _element(spec, ref, outputs, sizes))
 
@@ -126,7 +127,7 @@ class ElementOutputs:
 
     async def _own_sizes(
         self,
-        by_name: Mapping[str, StepSpec],
+        by_name: Steps,
         spec: StepSpec,
         ref: StepRef,
         uses: Mapping[str, Relation],
@@ -134,7 +135,7 @@ class ElementOutputs:
         """Return how long the inner lists are that a step goes through; None if it needs not."""
         if Relation.OUTER not in uses.values():
             return None
-        return await self.sizes(ref.run, root(spec.step, by_name))
+        return await self.sizes(ref.run, by_name.root(spec.step))
 
     async def _inner(self, ref: StepRef, name: str, opened: str) -> tuple[FilePointer, ...]:
         """Return a step's outputs for the inner elements that belong to an element."""

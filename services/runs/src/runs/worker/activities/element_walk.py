@@ -214,9 +214,14 @@ class ElementWalker:
         found: list[tuple[StepRef, StepOutcome]] = []
         for ref, outcome in kept:
             file = outcome.output
-            if file is not None and file.output_path in element.files.replaced:
+            draft = None if file is None else element.files.replaced.get(file.output_path)
+            if file is not None and draft is not None:
                 spec = state.context.spec.step(ref.step)
-                file = await read_committed_values(self._artifacts, ref, spec, file)
+                try:
+                    file = await read_committed_values(self._artifacts, ref, spec, file)
+                except StepFailed as failure:
+                    element.files.refused[file.output_path] = (draft, failure)
+                    return found
             found.append((ref, replace(outcome, output=file)))
         return found
 
