@@ -89,7 +89,7 @@ async def test_a_condition_that_cannot_be_evaluated_fails_its_step(
 async def test_a_file_that_holds_no_json_fails_the_step_that_reads_it(
     client: Client, tenant_id: str, tmp_path: Path, content: bytes
 ) -> None:
-    collect = {"step": "collect", "function": {"function": "collect"}}
+    collect = {"step": "collect", "needs": ["input"], "function": {"function": "collect"}}
     await create_pipeline(client, tenant_id, "p", {"steps": [collect]})
     request = run_service_pb2.CreateRunRequest(
         tenant_id=tenant_id, request_id=uuid.uuid4().hex, pipeline="p", hold=True
@@ -117,7 +117,7 @@ async def test_a_binding_to_a_skipped_step_fails_the_step(client: Client, tenant
 
 
 async def test_a_binding_to_too_many_outputs_fails_the_step(client: Client, tenant_id: str) -> None:
-    await create_prompt(client, tenant_id, "ask", "{{what}}")
+    await create_prompt(client, tenant_id, "ask", "{{what}} " * 20)
     each = constant("each", 1, map={"step": "input"})
     await create_pipeline(client, tenant_id, "p", {"steps": [each, ask("each", output="each")]})
 
