@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.runs.specs import draft, faults, function, llm
 
-from runs.domain.lists import Relation, Sizes
+from runs.domain.lists import Relation, Sizes, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ BOOK = [
 def test_lists_are_related_by_the_steps_that_hold_them(
     step: str, other: str, related: Relation | None
 ) -> None:
-    steps = draft(*BOOK).spec.by_name()
+    steps = Steps(draft(*BOOK).spec.steps)
 
     assert steps.relation(step, other) is related
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from outputschema.rule import SchemaUnusable, check_schema
 from runs.domain.conditions import condition_fault
+from runs.domain.lists import Steps
 from runs.domain.map_rules import (
     element_condition_faults,
     element_output_faults,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jsonvalues import JsonValue
-    from runs.domain.lists import Steps
 
 BINDINGS = 1_000
 """The most bindings that all steps of a pipeline may have together."""
@@ -60,7 +60,7 @@ def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
     """Return the faults of a spec, in the order of its steps; of very many only the first."""
     if excess := tuple(_excesses(spec)):
         return excess
-    by_name = spec.by_name()
+    by_name = Steps(spec.steps)
     faults = (
         fault
         for number, step in enumerate(spec.steps)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runs.domain.lists import Steps
 from runs.domain.prompts import PromptRequirement
 
 if TYPE_CHECKING:
@@ -178,9 +177,6 @@ class PipelineSpec:
             if step.step == name:
                 return step
         raise KeyError(name)
-
-    def by_name(self) -> Steps:
-        return Steps(self.steps)
 
     def prompts(self) -> tuple[PromptRequirement, ...]:
         """Return what each llm step asks of its prompt."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonvalues import canonical
 from runs.domain.element_uses import element_needs
+from runs.domain.lists import Steps
 from runs.domain.pipelines import INPUT, FunctionStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runs.domain.lists import Steps
     from runs.domain.pipelines import PipelineSpec, StepSpec
 
 PLAN_LIMIT = 6_144
@@ -66,7 +66,7 @@ class Plan:
 
         The order in which the spec lists its steps and their needs makes no difference.
         """
-        steps = spec.by_name()
+        steps = Steps(spec.steps)
         missing = {name: {*step.needs} & steps.keys() for name, step in steps.items()}
         needed_by: dict[str, list[str]] = {name: [] for name in steps}
         for name, needs in missing.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer
 from runs.domain.element_uses import element_uses
-from runs.domain.lists import Relation, Sizes
+from runs.domain.lists import Relation, Sizes, Steps
 from runs.store import steps
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from runs.domain.activities import RunRef, StepRef, Walk
     from runs.domain.conditions import Facts
-    from runs.domain.lists import Steps
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
     from runs.worker.activities.run_context import RunContext
@@ -89,7 +88,7 @@ class ElementOutputs:
         self, context: RunContext, spec: StepSpec, ref: StepRef, uses: Mapping[str, Relation]
     ) -> OwnOutputs:
         """Return what the mapped steps of `uses` have done for an element of a mapped step."""
-        by_name = context.spec.by_name()
+        by_name = Steps(context.spec.steps)
         sizes = await self._own_sizes(by_name, spec, ref, uses)
         targets = _targets(ref, uses, sizes)
         found = await self._find(ref.run, targets.values())
@@ -109,7 +108,7 @@ class ElementOutputs:
         that must be done before.
         """
         found: dict[StepRef, list[StepRef]] = {}
-        by_name = context.spec.by_name()
+        by_name = Steps(context.spec.steps)
         for step in walk.steps if walk.first else ():
             spec = by_name[step]
             uses = {

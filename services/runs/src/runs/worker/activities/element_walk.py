@@ -16,7 +16,7 @@ from runs.domain.pipelines import FunctionStep
 from runs.domain.runs import Failure, RunStatus
 from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.buffered_files import BufferedFiles, BufferVoid
-from runs.worker.activities.output_values import read_committed_values
+from runs.worker.activities.output_values import with_committed_values
 from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runs.domain.activities import RunRef, StepRef
-    from runs.domain.moves import Advanced, StepAttempt, StepOutcome
+    from runs.domain.moves import Advanced, StepAttempt
     from runs.domain.pipelines import StepSpec
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.admission import WorkerSlots
@@ -188,7 +188,10 @@ class ElementWalker:
             element.input = files.committed.get(element.input.output_path, element.input)
             state.set_input(element.input)
         others = element.whole
-        kept = element.whole = await self._with_values(state, element, element.valid())
+        spec_of = state.context.spec.step
+        kept = element.whole = await with_committed_values(
+            self._artifacts, files, spec_of, element.valid()
+        )
         for ref, outcome in kept:
             self._input_finder.put(ref, outcome.output)
         refusals = {draft.step: failure for draft, failure in files.refused.values()}
@@ -204,26 +207,6 @@ class ElementWalker:
                 spec = state.context.spec.step(ref.step)
                 await self._fail(state, spec, ref, attempt, refusals[ref.step])
         return False
-
-    async def _with_values(
-        self, state: WalkState, element: ElementState, kept: list[tuple[StepRef, StepOutcome]]
-    ) -> list[tuple[StepRef, StepOutcome]]:
-        """Return short steps with the values that are in their files as they are committed."""
-        if not element.files.replaced:
-            return kept
-        found: list[tuple[StepRef, StepOutcome]] = []
-        for ref, outcome in kept:
-            file = outcome.output
-            draft = None if file is None else element.files.replaced.get(file.output_path)
-            if file is not None and draft is not None:
-                spec = state.context.spec.step(ref.step)
-                try:
-                    file = await read_committed_values(self._artifacts, ref, spec, file)
-                except StepFailed as failure:
-                    element.files.refused[file.output_path] = (draft, failure)
-                    return found
-            found.append((ref, replace(outcome, output=file)))
-        return found
 
     async def _record(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runs.domain.activities import MappedList
 from runs.domain.element_uses import needs_sizes
 from runs.domain.failures import RunClosed, StepFailed, StepImpossible
+from runs.domain.lists import Steps
 from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
 from runs.store import steps
@@ -151,7 +152,7 @@ class MapEnds:
 
     async def _note_sizes(self, context: RunContext, walk: Walk, sizes: Sequence[int]) -> None:
         """Note how long the lists are for those steps whose elements or failures ask for it."""
-        by_name = context.spec.by_name()
+        by_name = Steps(context.spec.steps)
         names = [step for step in walk.steps if needs_sizes(by_name[step], by_name)]
         if not names:
             return

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from jsonvalues import NothingThere, at
 from nagaya_functions import FilePointer
-from runs.domain.failures import StepImpossible
+from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.outputs import VALUE_CHARACTERS, parse_json
 from runs.worker.activities.retries import retry_transient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jsonvalues import JsonValue
     from runs.domain.activities import StepRef
+    from runs.domain.moves import StepOutcome
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
-    from runs.worker.activities.buffered_files import OutputFiles
+    from runs.worker.activities.buffered_files import BufferedFiles, OutputFiles
 
 _INLINE_BYTES = 256 << 10  # read here; more in a thread
 
@@ -73,6 +74,30 @@ async def with_values(
     if file.output_digest == hashlib.sha256(data).hexdigest():
         return replace(file, values=values)
     return await read_committed_values(files, ref, spec, file)
+
+
+async def with_committed_values(
+    artifacts: OutputFiles,
+    files: BufferedFiles,
+    spec_of: Callable[[str], StepSpec],
+    steps: Sequence[tuple[StepRef, StepOutcome]],
+) -> list[tuple[StepRef, StepOutcome]]:
+    """Return short steps with the values that are in their files as these were committed.
+
+    They end before one whose file does not have its values, which counts as refused.
+    """
+    found: list[tuple[StepRef, StepOutcome]] = []
+    for ref, outcome in steps:
+        file = outcome.output
+        draft = None if file is None else files.replaced.get(file.output_path)
+        if file is not None and draft is not None:
+            try:
+                file = await read_committed_values(artifacts, ref, spec_of(ref.step), file)
+            except StepFailed as failure:
+                files.refused[file.output_path] = (draft, failure)
+                return found
+        found.append((ref, replace(outcome, output=file)))
+    return found
 
 
 def _values(data: bytes, pointers: Mapping[str, str]) -> dict[str, str | bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runs.domain.conditions import evaluate_condition
 from runs.domain.element_uses import element_uses, uses_all
 from runs.domain.failures import StepImpossible
-from runs.domain.lists import Relation
+from runs.domain.lists import Relation, Steps
 from runs.domain.pipelines import (
     INPUT,
     Element,
@@ -169,7 +169,7 @@ class StepInputFinder:
         uses: Mapping[str, Relation] = {}
         own = OwnOutputs()
         if ref.item and over is not None:
-            uses = element_uses(spec, context.spec.by_name())
+            uses = element_uses(spec, Steps(context.spec.steps))
         if uses:
             own = await self.elements.of_one(context, spec, ref, uses)
         wanted = {*spec.needs, *(() if over is None else (over.step,))} - {INPUT}
@@ -205,7 +205,7 @@ class StepInputFinder:
         self, context: RunContext, ref: StepRef, names: Iterable[str]
     ) -> dict[str, Mapping[int, FilePointer]]:
         """Return the outputs of those of some steps that are mapped, by step and element."""
-        by_name = context.spec.by_name()
+        by_name = Steps(context.spec.steps)
         mapped = [step for step in names if step in by_name and by_name[step].map is not None]
         return {step: await self.elements.of_all(ref.run, step) for step in mapped}
 
