@@ -44,8 +44,9 @@ async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
-    stack.stub.script(refused, {"kind": "status", "status": 400, "delay_ms": 700}, times=1)
-    stack.stub.script(slow, {"kind": "delay", "delay_ms": 2_500}, times=1)
+    # Late, so that the other calls have begun before it.
+    stack.stub.script(refused, {"kind": "status", "status": 400, "delay_ms": 2_000}, times=1)
+    rule = stack.stub.script(slow, {"kind": "hold"}, times=1)
     side_by_side = [
         {"step": name, "llm": LLM | {"bindings": [{"variable": "title", "text": title}]}}
         for name, title in (("one", refused), ("two", slow), ("three", "quick"))
@@ -58,6 +59,7 @@ async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have
     ended = await finish(client, tenant_id, run_id)
     assert ended.state == run_pb2.RUN_STATE_FAILED
     assert ended.totals.calls_open
+    stack.stub.release(rule)
 
     run, calls = await ended_calls(client, tenant_id, run_id)
     states = [call.state for call in calls]

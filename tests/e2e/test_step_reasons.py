@@ -129,17 +129,22 @@ async def test_a_binding_to_too_many_outputs_fails_the_step(client: Client, tena
 
 
 @pytest.mark.parametrize(
-    ("action", "reason"),
+    ("action", "longest", "reason"),
     [
-        ({"kind": "delay", "delay_ms": 4_000}, "STEP_TIMEOUT"),
-        ({"kind": "reply", "text": " "}, "REPLY_EMPTY"),
+        ({"kind": "hang"}, "1s", "STEP_TIMEOUT"),
+        ({"kind": "reply", "text": " "}, "60s", "REPLY_EMPTY"),
     ],
 )
 async def test_a_model_that_is_late_or_says_nothing_fails_the_step(
-    client: Client, stack: LocalStack, tenant_id: str, action: dict[str, Any], reason: str
+    client: Client,
+    stack: LocalStack,
+    tenant_id: str,
+    action: dict[str, Any],
+    longest: str,
+    reason: str,
 ) -> None:
     await create_prompt(client, tenant_id, "ask", "{{what}}")
-    step = ask(timeout="1s", retry={"maxAttempts": 1})
+    step = ask(timeout=longest, retry={"maxAttempts": 1})
     await create_pipeline(client, tenant_id, "p", {"steps": [step]})
     marker = uuid.uuid4().hex
     stack.stub.script(marker, action, times=1)

@@ -138,8 +138,13 @@ class TenantDatabases:
         name = self.names[tenant_id]
         connection = await asyncpg.connect(self.superuser)
         await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        # The oldest last: it may be a test's own, that holds up the others.
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1
+             ORDER BY backend_start DESC
+            """,
+            name,
         )
         await connection.close()
 

@@ -118,7 +118,10 @@ async def test_what_a_process_appends_is_chained_in_the_background(
         await connection.close()
 
 
-async def test_the_last_pass_is_at_the_end_of_the_process(made: TenantDatabases, log: Log) -> None:
+async def test_the_last_pass_is_at_the_end_of_the_process(
+    made: TenantDatabases, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_chainer, "_FIRST_SECONDS", 600.0)  # so that none comes before
     process = Process(made)
     for number in range(3):
         await process.append("acme", str(number))
@@ -187,8 +190,11 @@ async def test_a_database_that_is_away_is_chained_when_it_is_back_and_no_other_w
 ) -> None:
     caplog.set_level(logging.INFO)
     await process.append("globex", "before")
+    holder = await asyncpg.connect(made.superuser_url("acme"))
+    await holder.execute("BEGIN; SELECT * FROM audit_head FOR UPDATE")  # no pass comes before
     await process.append("acme", "1")
     await made.refuse_connections("acme")
+    holder.terminate()
     for number in range(3):
         await process.append("globex", str(number))
     globex = await asyncpg.connect(made.superuser_url("globex"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.tenant.backup_stack import NOTHING, backup_stack
+from tests.support.waiting import wait_until
 
 from tenant.backup_config import BackupBucket, BackupConfig
 from tenant.domain.operations import OperationState
@@ -61,6 +62,11 @@ class Writer:
             self.latencies.append(time.monotonic() - start)
             self.written += 1
 
+    async def go_on(self) -> None:
+        """Return when one more write has ended."""
+        before = self.written
+        await wait_until(lambda: asyncio.sleep(0, self.written > before))
+
 
 @pytest.fixture
 async def stack(
@@ -85,7 +91,9 @@ async def test_writers_go_on_during_a_backup_which_has_one_moment(stack: BackupS
     backups: list[str] = []
     until = time.monotonic() + SECONDS
     while time.monotonic() < until or len(backups) < 2:
+        await writer.go_on()  # so that each backup has something that the one before has not
         backups.append(await stack.back_up(tenant_id))
+    await wait_until(lambda: asyncio.sleep(0, writer.written >= WRITES_PER_SECOND))
     end.set()
     await writing
     await connection.close()
