@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from servicekit.threads import opened
+from servicekit.threads import completed, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,26 @@ async def test_what_is_opened_after_a_cancellation_is_closed() -> None:
     assert not closed.is_set()
     may_go_on.set()
     await closed.wait()
+
+
+async def test_a_call_has_ended_when_the_cancellation_of_who_waits_for_it_is_raised() -> None:
+    begun, may_go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        may_go_on.wait()
+        done.set()
+
+    waiting = asyncio.create_task(completed(slow))
+    await asyncio.to_thread(begun.wait)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert done.is_set()
 
 
 async def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:

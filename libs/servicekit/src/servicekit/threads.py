@@ -1,4 +1,4 @@
-"""Opening in a thread what may be slow to open, such as a file."""
+"""Calls in threads that outlive the cancellation of who waits for them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ async def opened(open_: Callable[[], T], close: Callable[[T], object]) -> T:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(lambda done: _close(done, close))
+        raise
+
+
+async def completed(call: Callable[[], object]) -> None:
+    """Make a call in a thread, and return, or raise what it raises, when it has ended.
+
+    So it does when it is cancelled once: whoever cleans up then finds all that the call does.
+    """
+    calling = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        await asyncio.gather(calling, return_exceptions=True)
         raise
 
 

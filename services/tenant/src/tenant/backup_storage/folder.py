@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from servicekit.threads import opened
+from servicekit.threads import completed, opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 
@@ -40,8 +40,11 @@ class FolderStorage:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def put(self, source: Path, name: str) -> None:
-        """Move a file to its place, once its bytes are on disk."""
-        await asyncio.to_thread(self._put, source, name)
+        """Move a file to its place, once its bytes are on disk.
+
+        Cancelled it still waits for that: nothing may come to be there later.
+        """
+        await completed(partial(self._put, source, name))
 
     async def read(self, name: str) -> AsyncGenerator[bytes]:
         """Yield a file's bytes. Raises BackupDamaged when it is missing."""

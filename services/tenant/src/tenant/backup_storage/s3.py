@@ -16,7 +16,7 @@ import urllib3
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
-from servicekit.threads import opened
+from servicekit.threads import completed, opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 
@@ -64,10 +64,16 @@ class BucketStorage:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def put(self, source: Path, name: str) -> None:
-        """Upload a file; it becomes visible whole."""
-        await _in_thread(
-            lambda: self._client.fput_object(self._bucket, self._prefix + name, str(source))
-        )
+        """Upload a file; it becomes visible whole.
+
+        Cancelled it still waits for that: nothing may come to be there later.
+        """
+
+        def upload() -> None:
+            self._client.fput_object(self._bucket, self._prefix + name, str(source))
+
+        with _translated():
+            await completed(upload)
         await asyncio.to_thread(source.unlink)
 
     async def read(self, name: str) -> AsyncGenerator[bytes]:
