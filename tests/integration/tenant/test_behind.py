@@ -79,7 +79,7 @@ async def test_a_service_reaches_it_as_soon_as_it_has_caught_up(
                 return False
             return True
 
-        await wait_until(is_reachable, seconds=5)
+        await wait_until(is_reachable)
         async with data.tenants.connection(behind) as connection:
             await connection.execute("SELECT FROM runs")
 
