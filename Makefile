@@ -33,7 +33,7 @@ doctor: $(INSTALLED) ## check what the stack needs of this machine
 # Most tests wait rather than compute: three processes keep two cores busy.
 test: $(INSTALLED) ## run every test on real parts; one file: make test TESTS=tests/unit/x.py
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-		PYTEST_DEBUG_TEMPROOT="$$folder" $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder \
+		PYTEST_DEBUG_TEMPROOT="$$folder" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 0 $(or $(TESTS),tests)
 
 test-unit: $(INSTALLED) ## run the tests that need no other process, and those of the contracts
