@@ -38,6 +38,8 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.dies_after: int | None = None
         """How many files of the next request are committed before whoever asks dies."""
         self.died = asyncio.Event()
+        self.copied = asyncio.Event()
+        """Set to let copies come to their end."""
         self.values: DomainError | bytes = Internal("no file is kept here")
         """What is answered to whoever wants to read values of files."""
 
@@ -60,6 +62,16 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
             artifact = artifact_pb2.Artifact(path=path, digest=digest, summary=item.draft.summary)
             results.append(artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact))
         return artifact_service_pb2.BatchPutArtifactsResponse(results=results)
+
+    async def CopyArtifact(
+        self, request: artifact_service_pb2.CopyArtifactRequest, context: Context
+    ) -> artifact_service_pb2.CopyArtifactResponse:
+        await self.copied.wait()
+        draft = request.target
+        path = f"storage/acme/{draft.run_id}/{draft.step}/{draft.name}"
+        self.files[path] = request.source.digest
+        artifact = artifact_pb2.Artifact(path=path, digest=request.source.digest)
+        return artifact_service_pb2.CopyArtifactResponse(artifact=artifact)
 
     async def BatchGetArtifacts(
         self, request: artifact_service_pb2.BatchGetArtifactsRequest, context: Context

@@ -194,6 +194,7 @@ async def peers(
             bind(add_files, files, "nagaya.artifacts.v1.ArtifactService"),
             "GetArtifact",
             "BatchPutArtifacts",
+            "CopyArtifact",
             "BatchGetArtifacts",
         ),
         _only(

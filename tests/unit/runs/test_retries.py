@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from runs.worker.activities.retries import is_transient, step_failure
+from runs.domain.failures import StepFailed
+from runs.domain.waiting import collect_waiting
+from runs.worker.activities import retries
+from runs.worker.activities.retries import is_transient, retry_transient, step_failure
 from servicekit.errors import Conflict, DataLoss, DomainError, LimitExceeded, Unavailable
+from servicekit.retries import Backoff
 
 HOUR_MS = 3_600_000
 
@@ -55,3 +59,31 @@ def test_what_a_provider_says_is_no_reason_to_wait_with_the_slot_in_hand() -> No
     assert not is_transient(refusal(Unavailable, "PROVIDER_UNAVAILABLE", retry_after_ms="10000"))
     assert is_transient(refusal(Unavailable, "CALL_IN_FLIGHT", retry_after_ms="1000"))
     assert not is_transient(refusal(Conflict, "CALL_OUTCOME_UNKNOWN"))
+
+
+async def test_what_is_waited_for_can_be_seen_until_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retries, "_BACKOFF", Backoff(first=0.001, most=0.001))
+    waiting, seen = collect_waiting(), list[str]()
+
+    async def ask() -> str:
+        seen.append(waiting.reason)
+        if len(seen) < 3:
+            raise Unavailable("llm-gateway cannot be reached")
+        return "answer"
+
+    assert await retry_transient(ask) == "answer"
+    assert seen == ["", *["llm-gateway cannot be reached"] * 2]
+    assert waiting.reason == ""
+
+
+async def test_a_refusal_is_not_waited_for() -> None:
+    waiting = collect_waiting()
+
+    async def ask() -> None:
+        raise refusal(Conflict, "PROMPT_UNUSABLE")
+
+    with pytest.raises(StepFailed):
+        await retry_transient(ask)
+    assert waiting.reason == ""

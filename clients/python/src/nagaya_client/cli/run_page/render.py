@@ -70,7 +70,7 @@ def _facts(run: run_pb2.Run, scale: Scale) -> Markup:
         ("Input tokens", f"{totals.input_tokens:,}", ""),
         ("Output tokens", f"{totals.output_tokens:,}", ""),
         ("Pieces of work done", f"{totals.completed_steps:,}", ""),
-        ("Created", _moment(run.create_time), f"by {run.user_id}" if run.user_id else ""),
+        ("Created", *_created(run)),
     )
     return element(
         "dl",
@@ -80,6 +80,11 @@ def _facts(run: run_pb2.Run, scale: Scale) -> Markup:
         ),
         class_="facts sheet",
     )
+
+
+def _created(run: run_pb2.Run) -> tuple[str, str]:
+    day, _, time = _moment(run.create_time).partition(" ")
+    return day, f"{time} by {run.user_id}" if run.user_id else time
 
 
 def _small(text: str) -> Markup:

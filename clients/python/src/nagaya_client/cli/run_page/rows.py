@@ -202,7 +202,11 @@ def _number(text: str) -> Markup:
 def _tokens(steps: Iterable[run_pb2.RunStep]) -> str:
     pairs = [(step.input_tokens, step.output_tokens) for step in steps]
     given, made = (sum(column) for column in zip(*pairs, strict=True)) if pairs else (0, 0)
-    return f"{given:,} → {made:,}" if given or made else ""
+    return f"{_short(given)} → {_short(made)}" if given or made else ""
+
+
+def _short(count: int) -> str:
+    return f"{count / 1_000_000:,.2f} M" if count >= 1_000_000 else f"{count:,}"
 
 
 def _cost(micro_usd: int, dearest: int) -> Markup:

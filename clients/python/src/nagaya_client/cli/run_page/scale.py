@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from nagaya.runs.v1 import run_pb2
 
-_TICKS = 6
+_TICKS = 5
+_LAST_TICK = 0.92  # one that is farther right has no room
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0), ("ms", 0.001))
 _STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
 
@@ -69,9 +70,9 @@ class Scale:
             "span",
             joined(
                 *(
-                    element("span", took(at), style=f"left:{100 * at / self.seconds:.3f}%")
+                    element("span", _tick(at), style=f"left:{100 * at / self.seconds:.3f}%")
                     for at in ticks
-                    if at <= 0.94 * self.seconds
+                    if at <= _LAST_TICK * self.seconds
                 )
             ),
             class_="axis",
@@ -88,6 +89,16 @@ class Span:
     @property
     def seconds(self) -> float:
         return (self.end - self.begin) / 1e9
+
+
+def _tick(seconds: float) -> str:
+    if seconds < 60:
+        return took(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return took(seconds)
+    return f"{hours}:{minutes:02} h" if hours else f"{minutes}:{rest:02}"
 
 
 def took(seconds: float) -> str:

@@ -48,7 +48,7 @@ async def retry_transient(do: Callable[[], Awaitable[T]]) -> T:
                 return await do()
             except DomainError as error:
                 if is_transient(error):
-                    tell(error.message)
+                    tell(error.message.partition(". ")[0])  # without the hint
                 raise
             finally:
                 lasting.cancel()
