@@ -11,23 +11,36 @@ import json
 import logging
 import sys
 import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 from google.protobuf.json_format import ParseDict
-from temporalio.client import WorkflowFailureError
+from temporalio.client import (
+    Schedule,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    ScheduleState,
+    WorkflowFailureError,
+)
 from tests.integration.runs.recording_worker import RecordedActivities, connect, start, worker
 
 from nagaya.runs.v1 import pipeline_pb2
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
+from runs.api.app.scheduled_runs import ScheduledRuns
+from runs.api.schedule_worker import ScheduleActivities, make_worker
 from runs.domain.plan import Plan, PlanStep
+from runs.temporal.schedules import WORKFLOW, ScheduledStart
 from runs.wire.pipelines import pipeline_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from datetime import datetime
 
     from temporalio.client import WorkflowHistory
 
@@ -89,24 +102,27 @@ ELEMENTS = Plan(
 async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     """Run one run of each kind; send its name and its history.
 
-    Those of versions before 4 are not recorded anew: their runs are to end as they began.
+    Those of earlier versions are not recorded anew: their runs are to end as they began.
     """
     for name, plan in (
-        ("article-v4", article()),
-        ("short-steps-v4", SHORT_CHAIN),
-        ("skipped-v4", SKIPPED),
-        ("failed-v4", FAILED),
-        ("cancelled-v4", CANCELLED),
-        ("handed-over", HANDED_OVER),
+        ("article-v6", article()),
+        ("short-steps-v6", SHORT_CHAIN),
+        ("skipped-v6", SKIPPED),
+        ("failed-v6", FAILED),
+        ("cancelled-v6", CANCELLED),
+        ("handed-over-v6", HANDED_OVER),
     ):
         yield name, await _ended(address, plan, cancel=name.startswith("cancelled"))
-    for name, plan, length in (("elements", ELEMENTS, 51), ("long-map-v4", LONG_MAP, 1_001)):
+    for name, plan, length in (("elements-v6", ELEMENTS, 51), ("long-map-v6", LONG_MAP, 1_001)):
         recorded = RecordedActivities(list_length=length)
         async with worker(address, recorded, RECORDED) as client:
             handle = await start(client, plan)
             await handle.result()
             yield name, await handle.fetch_history()
-    yield "killed-worker-v4", await _survived(address, KILLED)
+    for name, cancel in (("scheduled", False), ("scheduled-cancelled", True)):
+        yield name, await _scheduled(address, cancel=cancel)
+    yield "retried-v6", await _retried(address, ELEMENTS)
+    yield "killed-worker-v6", await _survived(address, KILLED)
 
 
 async def _ended(address: str, plan: Plan, *, cancel: bool) -> WorkflowHistory:
@@ -120,6 +136,66 @@ async def _ended(address: str, plan: Plan, *, cancel: bool) -> WorkflowHistory:
             await handle.result()
         except WorkflowFailureError:
             assert recorded.statuses[-1] in ("failed", "cancelled")
+        return await handle.fetch_history()
+
+
+class PlayedRuns(ScheduledRuns):
+    """Runs of schedules that have not ended when they are looked at first."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+        self.began = asyncio.Event()
+
+    async def create(self, tenant_id: str, schedule_id: str, time: datetime) -> str:
+        return "0192f0c1-2345-7000-8000-000000000001"
+
+    async def has_ended(self, tenant_id: str, run_id: str) -> bool:
+        self.looked += 1
+        self.began.set()
+        return self.looked > 2
+
+    async def cancel(self, tenant_id: str, run_id: str) -> None:
+        self.looked = 2
+
+
+async def _scheduled(address: str, *, cancel: bool) -> WorkflowHistory:
+    """Return the history of what Temporal starts at a schedule's time, which waits for its run."""
+    client, runs = await connect(address, RECORDED), PlayedRuns()
+    schedule_id = str(uuid.uuid4())
+    start = ScheduledStart("acme", schedule_id, 60, waits=True)
+    action = ScheduleActionStartWorkflow(
+        WORKFLOW, start, id=f"acme/schedule/{schedule_id}", task_queue=RECORDED
+    )
+    never = ScheduleState(paused=True)
+    handle = await client.create_schedule(
+        schedule_id, Schedule(action, ScheduleSpec(cron_expressions=["0 0 1 1 *"]), state=never)
+    )
+    async with make_worker(client, RECORDED, ScheduleActivities(runs)):
+        await handle.trigger()
+        await runs.began.wait()
+        (run,) = [action.action for action in (await handle.describe()).info.recent_actions]
+        assert isinstance(run, ScheduleActionExecutionStartWorkflow)
+        started = client.get_workflow_handle(run.workflow_id, run_id=run.first_execution_run_id)
+        if cancel:
+            runs.looked = -1_000
+            await started.cancel()
+        with suppress(WorkflowFailureError):
+            await started.result()
+        await handle.delete()
+        history = await started.fetch_history()
+    for event in history.events:  # the server's own part says on which machine it runs
+        if event.HasField("workflow_execution_started_event_attributes"):
+            event.workflow_execution_started_event_attributes.identity = RECORDED
+        if event.HasField("workflow_execution_cancel_requested_event_attributes"):
+            event.workflow_execution_cancel_requested_event_attributes.identity = RECORDED
+    return history
+
+
+async def _retried(address: str, plan: Plan) -> WorkflowHistory:
+    """Return the history of a run's second workflow, for which one element goes first."""
+    async with worker(address, RecordedActivities(), RECORDED) as client:
+        handle = await start(client, plan, epoch=2, retry_step="b", retry_item=2)
+        await handle.result()
         return await handle.fetch_history()
 
 

@@ -19,6 +19,10 @@ from tests.integration.runs.recording_worker import replay
 from runs.auditor import examine
 
 FILES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+KINDS_SINCE_4 = {
+    *("article", "cancelled", "elements", "failed", "handed-over", "killed-worker", "long-map"),
+    *("short-steps", "skipped"),
+}
 KINDS = {
     "article",
     "cancelled",
@@ -37,6 +41,8 @@ KINDS = {
     *(f"{kind}-v4" for kind in ("article", "cancelled", "failed", "killed-worker", "long-map")),
     *(f"{kind}-v4" for kind in ("short-steps", "skipped")),
     *("elements", "handed-over"),
+    *(f"{kind}-v{version}" for kind in KINDS_SINCE_4 for version in (5, 6)),
+    *("retried-v6", "scheduled", "scheduled-cancelled"),
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")
 

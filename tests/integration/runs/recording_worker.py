@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
+from runs.api.schedule_worker import ScheduledRun
 from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult, Walk, Walked
 from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
 from runs.temporal.client import data_converter
@@ -31,6 +32,7 @@ LONG = ("endless", "deaf", "stubborn", "gathering", "fatal", "slow")
 LANE = 10
 _SOON = timedelta(milliseconds=50)
 WORKFLOWS = [PipelineRun, MapPartRun]
+REPLAYED = [*WORKFLOWS, ScheduledRun]
 NOTHING = StepResult()
 RESULT = StepResult("storage/acme/r/s/output.json", "0" * 64, "1,234 characters", {"characters": 1})
 
@@ -206,9 +208,15 @@ async def connect(address: str, queue: str) -> Client:
 
 
 async def start(
-    client: Client, plan: Plan, epoch: int = 1, version: int = WORKFLOW_VERSION
+    client: Client,
+    plan: Plan,
+    epoch: int = 1,
+    version: int = WORKFLOW_VERSION,
+    retry_step: str = "",
+    retry_item: int = 0,
 ) -> WorkflowHandle[PipelineRun, None]:
-    run = RunStart("acme", str(uuid.uuid4()), epoch, plan.compact(), version)
+    run_id = str(uuid.uuid4())
+    run = RunStart("acme", run_id, epoch, plan.compact(), version, retry_step, retry_item)
     return await client.start_workflow(
         PipelineRun.run, run, id=run.workflow_id, task_queue=client.identity
     )
@@ -217,7 +225,7 @@ async def start(
 async def replay(history: WorkflowHistory) -> None:
     """Run a history through the workflow's code as a fresh worker would. Raises if they differ."""
     replayer = Replayer(
-        workflows=WORKFLOWS,
+        workflows=REPLAYED,
         workflow_runner=UnsandboxedWorkflowRunner(),
         data_converter=data_converter(),
     )
