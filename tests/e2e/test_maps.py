@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.public_api import (
@@ -27,7 +27,7 @@ COUNT = 250
 MOST = 5_000
 
 
-def function(step: str, name: str, *needs: str, **more: object) -> dict[str, object]:
+def function(step: str, name: str, *needs: str, **more: object) -> dict[str, Any]:
     arguments = more.pop("arguments", {})
     kind = {
         "function": name,

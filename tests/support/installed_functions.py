@@ -97,6 +97,15 @@ async def numbers(context):
     return list(range(context.arguments["count"]))
 
 
+async def visits(context):
+    """Return which visit it is, and of each step that it reads the visit that it found."""
+    read = {}
+    for step, pointers in context.outputs.items():
+        value = await context.read(pointers[0])
+        read[step] = value.get("visit", value) if isinstance(value, dict) else value
+    return {"visit": context.visit, "read": read}
+
+
 async def counted(context):
     """Record that it begins and ends, and what it read; return another value each time."""
     arguments = context.arguments
@@ -137,7 +146,7 @@ def note(context, word):
 
 _FUNCTIONS = (
     *("explode", "flaky", "endless", "double", "total", "number", "numbers"),
-    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted"),
+    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted", "visits"),
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import ParseDict
 
 from nagaya.runs.v1 import (
+    approval_service_pb2_grpc,
     pipeline_pb2,
     pipeline_service_pb2,
     pipeline_service_pb2_grpc,
@@ -35,6 +36,7 @@ class RunsClient:
         self.runs = run_service_pb2_grpc.RunServiceStub(channel)
         self.schedules = schedule_service_pb2_grpc.ScheduleServiceStub(channel)
         self.webhooks = webhook_service_pb2_grpc.WebhookServiceStub(channel)
+        self.approvals = approval_service_pb2_grpc.ApprovalServiceStub(channel)
 
     async def pipeline(
         self, *steps: dict[str, Any], request_id: str = ""

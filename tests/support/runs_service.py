@@ -14,6 +14,7 @@ from dataplane.pending_work_poller import PendingWorkPoller
 from dataplane.pending_work_scheduler import PendingWorkScheduler
 from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
+from runs.api.app.approvals import Approvals
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
@@ -100,6 +101,7 @@ class RunsService:
         self.secrets = secrets or TenantSecrets(nowhere)
         self.receivers = AllowedReceivers((LOOPBACK,))
         self.webhooks = Webhooks(tenants, self.webhook_scheduler, self.secrets, self.receivers)
+        self.approvals = Approvals(tenants, scheduler, launcher)
         self.contexts = RunContextCache(tenants)
         self.journal = Journal(tenants)
         self.initializer = RunInitializer(self.journal, self.contexts, self.files)

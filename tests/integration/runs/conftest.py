@@ -27,6 +27,7 @@ from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 from runs.api.app.tenant_limits import TenantLimitChanges
 from runs.api.relay.webhooks import WebhookRelay
 from runs.api.schedule_worker import ScheduleActivities, make_worker
+from runs.api.servicer.approvals import ApprovalServicer
 from runs.api.servicer.bindings import bindings
 from runs.api.servicer.pipelines import PipelineServicer
 from runs.api.servicer.prompts import PromptServicer
@@ -258,6 +259,7 @@ async def server(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
         RunServicer(service.runs, service.steering, tenants, watcher, texts),
+        ApprovalServicer(service.approvals, tenants),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),
         TenantLimitServicer(

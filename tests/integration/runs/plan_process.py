@@ -8,7 +8,7 @@ import sys
 from langchain_core.tracers.langchain import wait_for_all_tracers
 
 from runs.config import WorkerConfig
-from runs.domain.chains import Chain, chains
+from runs.domain.chains import Chain, RepeatedChains, chains
 from runs.domain.plan import Plan, PlanStep
 from runs.worker.graph import run_chains
 
@@ -18,7 +18,7 @@ async def main() -> None:
     await run_chains(chains(plan), do)
 
 
-async def do(chain: Chain) -> None:
+async def do(chain: Chain | RepeatedChains) -> None:
     sys.stdout.write(f"{chain.name}\n")
 
 

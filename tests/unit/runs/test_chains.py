@@ -10,11 +10,20 @@ from hypothesis import given
 from tests.unit.runs.specs import draft, function, llm
 from tests.unit.runs.test_plan import plans
 
-from runs.domain.chains import NAMES_LIMIT, Chain, chains
+from runs.domain.chains import NAMES_LIMIT, Chain
+from runs.domain.chains import chains as chains_and_loops
 from runs.domain.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def chains(of: Plan) -> list[Chain]:
+    """Return the chains of a plan without loops."""
+    divided = chains_and_loops(of)
+    found = [chain for chain in divided if isinstance(chain, Chain)]
+    assert len(found) == len(divided)
+    return found
 
 
 def names(divided: Sequence[Chain]) -> list[str]:

@@ -21,6 +21,8 @@ from nagaya.llm_gateway.v1 import (
     generation_service_pb2_grpc,
 )
 from nagaya.runs.v1 import (
+    approval_service_pb2,
+    approval_service_pb2_grpc,
     pipeline_service_pb2,
     pipeline_service_pb2_grpc,
     prompt_service_pb2,
@@ -150,6 +152,11 @@ class Client:
     def webhooks(self) -> webhook_service_pb2_grpc.WebhookServiceStub:
         stub = webhook_service_pb2_grpc.WebhookServiceStub
         return self._stub("runs", webhook_service_pb2.DESCRIPTOR, stub)
+
+    @cached_property
+    def approvals(self) -> approval_service_pb2_grpc.ApprovalServiceStub:
+        stub = approval_service_pb2_grpc.ApprovalServiceStub
+        return self._stub("runs", approval_service_pb2.DESCRIPTOR, stub)
 
     @cached_property
     def pipelines(self) -> pipeline_service_pb2_grpc.PipelineServiceStub:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dataplane.pending_work_poller import PendingWorkPoller
 from dataplane.pending_work_scheduler import PendingWorkScheduler
+from runs.api.app.approvals import Approvals
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
@@ -26,6 +27,7 @@ from runs.api.relay.relay import Relay
 from runs.api.relay.usage import UsageChecker
 from runs.api.relay.webhooks import WebhookRelay
 from runs.api.schedule_worker import ScheduleWorker
+from runs.api.servicer.approvals import ApprovalServicer
 from runs.api.servicer.bindings import bindings
 from runs.api.servicer.pipelines import PipelineServicer
 from runs.api.servicer.prompts import PromptServicer
@@ -128,6 +130,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), tenants),
         RunServicer(runs, steering, tenants, watcher, texts),
+        ApprovalServicer(Approvals(tenants, schedulers.runs, launcher), tenants),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(outgoing.webhooks, tenants),
         TenantLimitServicer(TenantLimitChanges(data.management, limits), data.management),

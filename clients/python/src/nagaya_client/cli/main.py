@@ -32,6 +32,7 @@ GROUPS = {
     "schedule": "Schedules: runs of a pipeline at their times.",
     "webhook": "Webhooks: where events of runs are sent, signed.",
     "limits": "Limits of tenants: their weight beside others, slots, starts of runs.",
+    "approval": "Approvals: what runs ask of people, and what these decide.",
     "artifact": "The files that runs leave behind.",
     "model": "The catalogue: providers, models, prices, and which step uses which.",
     "call": "The ledger of calls to models.",

@@ -208,6 +208,15 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("TOKENS", lambda row: _tokens(_step_of(row))),
         ("COST", "step.cost_micro_usd"),
     ),
+    "nagaya.runs.v1.Approval": (
+        ("APPROVAL", "approval_id"),
+        ("PIPELINE", "pipeline"),
+        ("STATE", "state"),
+        ("QUESTION", "question"),
+        ("ASKED", "create_time"),
+        ("EXPIRES", "expire_time"),
+        ("BY", "user_id"),
+    ),
     "nagaya.runs.v1.PipelineVersion": (
         ("PIPELINE", "pipeline"),
         ("VERSION", "version"),

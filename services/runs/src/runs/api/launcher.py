@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runs.domain.tenant_limits import LimitsOf
 
 WORKFLOW = "PipelineRun"
+DECIDED = "decided"
 
 _CALL = timedelta(seconds=5)
 _LONGEST_SECONDS = 8.0
@@ -104,6 +105,15 @@ class Launcher:
                     raise
                 return False
             return True
+
+    async def tell_of_decision(self, tenant_id: str, run_id: str) -> None:
+        """Have a run's workflow look for decisions of people; without one nothing happens."""
+        async with self._translated_errors():
+            try:
+                await self._handle(tenant_id, run_id).signal(DECIDED, rpc_timeout=_CALL)
+            except RPCError as error:
+                if not _no_workflow(error):
+                    raise
 
     async def describe(self, tenant_id: str, run_id: str) -> WorkflowState | None:
         """Return the state of a run's workflow; None if Temporal knows none."""

@@ -26,6 +26,8 @@ class StepRef:
     """Which element of a map, from 1 on; 0 without a map, and for the mapped step as a whole."""
     visit: int = 1
     """Which pass of a loop; 1 without a loop."""
+    looped: bool = field(default=False, compare=False)
+    """Whether the step is in a loop, as far as whoever made this knows."""
 
     @property
     def run(self) -> RunRef:
@@ -38,7 +40,8 @@ class StepRef:
 
     def __str__(self) -> str:
         element = f" #{self.item}" if self.item else ""
-        return f"{self.step}{element}"
+        visit = f" /{self.visit}" if self.visit > 1 else ""
+        return f"{self.step}{element}{visit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Walk:
     """Whether nothing else of the run is left to do."""
     attempts: list[list[int]] = field(default_factory=list[list[int]])
     """Attempts to go on with, as `Walked` has them."""
+    visit: int = 0
+    """Which pass of a loop; 0 where the steps are in none."""
 
     @property
     def run(self) -> RunRef:
@@ -91,10 +96,13 @@ class Walk:
     @property
     def name(self) -> str:
         """Return the name within the run, which is also the activity's id."""
-        return f"{self.steps[0]} {self.first}-{self.last}" if self.first else self.steps[0]
+        elements = f" {self.first}-{self.last}" if self.first else ""
+        visit = f" /{self.visit}" if self.visit else ""
+        return f"{self.steps[0]}{elements}{visit}"
 
     def ref(self, step: str, item: int = 0) -> StepRef:
-        return StepRef(self.tenant_id, self.run_id, self.epoch, step, item)
+        run = (self.tenant_id, self.run_id, self.epoch)
+        return StepRef(*run, step, item, self.visit or 1, looped=self.visit > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,10 @@ class Walked:
     """How long the list is that the steps are mapped over, once it is known."""
     skipped: bool = False
     """Whether the mapped steps are skipped: their condition was false."""
+    again: bool = False
+    """Whether another visit of a loop begins."""
+    waiting: bool = False
+    """Whether a step waits for a person: for `wait_ms` at most, without end where that is 0."""
 
 
 @dataclass(frozen=True, slots=True)

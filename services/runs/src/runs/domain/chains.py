@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from runs.domain.loops import loop_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,23 +39,70 @@ class Chain:
         return self.steps[0].map_step is not None
 
     @property
+    def asks(self) -> bool:
+        """Whether it is a single step that waits for a person."""
+        return self.steps[0].kind == "approval"
+
+    @property
     def short(self) -> bool:
         """Whether all of its steps are short."""
         return all(step.short for step in self.steps)
 
 
-def chains(plan: Plan) -> tuple[Chain, ...]:
-    """Divide a plan into chains, each after all that it needs.
+@dataclass(frozen=True, slots=True)
+class RepeatedChains:
+    """The chains of a loop's body, which are done again together."""
 
-    Two steps are in one chain if no other step would wait longer for that.
+    name: str
+    """The last step of the body: it decides whether they are done again."""
+    chains: tuple[Chain, ...]
+    """Each after those of them that it needs, and it names no others."""
+    needs: tuple[str, ...]
+    """The chains and loops that must be done before, by name."""
+
+
+def chains(plan: Plan) -> tuple[Chain | RepeatedChains, ...]:
+    """Divide a plan into chains, and those in loops into loops, each after all that it needs.
+
+    Two steps are in one chain if no other step would wait longer for that, and both are in the same
+    loop or in none.
     """
-    graph = _Graph(plan)
+    repeats = {step.step: step.loop_from for step in plan.steps if step.loop_from is not None}
+    bodies = loop_bodies({step.step: step.needs for step in plan.steps}, repeats)
+    loop_of = {step: body.last for body in bodies for step in body.steps}
+    graph = _Graph(plan, loop_of)
     building: dict[str, list[PlanStep]] = {}  # by the name of the last step
     for step in plan.steps:
         joined = (name for name in step.needs if graph.joins(step, name, building.get(name, ())))
         last = next(joined, None)
         building[step.step] = [*(() if last is None else building.pop(last)), step]
-    return _in_order(plan, list(building.values()))
+    divided = _in_order(plan, list(building.values()))
+    return _repeated(divided, loop_of) if loop_of else divided
+
+
+def _repeated(
+    divided: Sequence[Chain], loop_of: Mapping[str, str]
+) -> tuple[Chain | RepeatedChains, ...]:
+    """Put chains of one loop together, and everything after what it needs."""
+    inside: dict[str, list[Chain]] = defaultdict(list)
+    nodes: dict[str, Chain | RepeatedChains] = {}
+    for chain in divided:
+        node = loop_of.get(chain.name, chain.name)
+        needs = tuple(dict.fromkeys(loop_of.get(name, name) for name in chain.needs))
+        if node == chain.name and chain.name not in loop_of:
+            nodes[node] = replace(chain, needs=needs)
+            continue
+        own = tuple(name for name in chain.needs if loop_of.get(name) == node)
+        inside[node].append(replace(chain, needs=own))
+        others = () if (known := nodes.get(node)) is None else known.needs
+        outer = dict.fromkeys((*others, *(name for name in needs if name != node)))
+        nodes[node] = RepeatedChains(node, tuple(inside[node]), tuple(outer))
+    placed: dict[str, Chain | RepeatedChains] = {}
+    while len(placed) < len(nodes):
+        free = (n for n in nodes.values() if n.name not in placed and placed.keys() >= {*n.needs})
+        node_ = next(free)
+        placed[node_.name] = node_
+    return tuple(placed.values())
 
 
 def _in_order(plan: Plan, built: Sequence[Sequence[PlanStep]]) -> tuple[Chain, ...]:
@@ -69,7 +118,8 @@ def _in_order(plan: Plan, built: Sequence[Sequence[PlanStep]]) -> tuple[Chain, .
 class _Graph:
     """Who needs whom, directly or not: steps as bits of a number, by their place in the plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, loop_of: Mapping[str, str]) -> None:
+        self._loop_of = loop_of
         self._bits = {step.step: 1 << place for place, step in enumerate(plan.steps)}
         self._before: dict[str, int] = {}
         self._needed_by: Mapping[str, list[str]] = defaultdict(list)
@@ -91,6 +141,7 @@ class _Graph:
         size = sum(len(each.step) for each in (*steps, step))
         return (
             bool(steps)
+            and self._loop_of.get(step.step) == self._loop_of.get(last)
             and waits_for_nothing_else
             and nobody_else_waits
             and size <= NAMES_LIMIT
@@ -102,7 +153,7 @@ class _Graph:
 
 
 def _of_one_kind(step: PlanStep, steps: Sequence[PlanStep]) -> bool:
-    if any(each.visits != 1 for each in (*steps, step)):
+    if "approval" in (step.kind, steps[0].kind):
         return False
     if step.map_step is None or steps[0].map_step is None:
         return step.map_step is steps[0].map_step

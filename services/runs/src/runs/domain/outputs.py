@@ -12,6 +12,7 @@ from runs.domain.failures import StepImpossible
 
 if TYPE_CHECKING:
     from jsonvalues import JsonValue
+    from runs.domain.activities import StepRef
 
 OUTPUT = "output.json"
 BYTES_AT_ONCE = MAX_FILE_BYTES
@@ -52,9 +53,13 @@ def parse_json(data: bytes) -> JsonValue:
         raise StepImpossible("NOT_JSON", message) from None
 
 
-def output_name(item: int, visit: int) -> str:
-    """Return the name of an output within its step."""
-    return OUTPUT if (item, visit) == (0, 1) else f"artifacts/{item}-{visit}/{OUTPUT}"
+def output_name(ref: StepRef) -> str:
+    """Return the name of an output within its step.
+
+    The one that a loop leaves behind is no visit's: it is copied there in the end.
+    """
+    whole = (ref.item, ref.visit, ref.looped) == (0, 1, False)
+    return OUTPUT if whole else f"artifacts/{ref.item}-{ref.visit}/{OUTPUT}"
 
 
 def error_name(item: int, visit: int, attempt: int) -> str:

@@ -12,8 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from outputschema.rule import SchemaUnusable, check_schema
+from runs.domain.approval_rules import approval_faults
 from runs.domain.conditions import condition_fault
+from runs.domain.cycles import cycle_faults
 from runs.domain.lists import Steps
+from runs.domain.loop_rules import loop_faults
 from runs.domain.map_rules import (
     element_condition_faults,
     element_output_faults,
@@ -22,6 +25,7 @@ from runs.domain.map_rules import (
 )
 from runs.domain.pipelines import (
     INPUT,
+    ApprovalStep,
     Binding,
     Element,
     ElementOutput,
@@ -32,6 +36,7 @@ from runs.domain.pipelines import (
     Manifest,
     Output,
     PipelineSpec,
+    StepKind,
     StepSpec,
 )
 from servicekit.errors import Violation
@@ -70,7 +75,8 @@ def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
         *islice(faults, _MOST_FAULTS),
         *islice(_unknown_needs(spec, by_name), _MOST_FAULTS),
         *islice(_names_used_twice(spec), _MOST_FAULTS),
-        *islice(_cycles(spec, by_name), _MOST_FAULTS),
+        *islice(cycle_faults(spec, by_name), _MOST_FAULTS),
+        *islice(loop_faults(spec, by_name), _MOST_FAULTS),
     ]
     return tuple(sorted(found, key=lambda fault: _place(fault.field)))
 
@@ -84,12 +90,22 @@ def _excesses(spec: PipelineSpec) -> Iterator[Violation]:
             fault = f"up to here the steps have more than {BINDINGS:,} bindings together"
             yield Violation(f"spec.steps[{number}].llm.bindings", fault)
             return
-        given = step.kind.output_schema if isinstance(step.kind, LlmStep) else step.kind.arguments
+        given = _given(step.kind)
         values += 0 if given is None else _count(given, VALUES + 1 - values)
         if values > VALUES:
             fault = f"up to here schemas and arguments hold more than {VALUES:,} JSON values"
             yield Violation(f"spec.steps[{number}]", fault)
             return
+
+
+def _given(kind: StepKind) -> JsonValue:
+    match kind:
+        case LlmStep():
+            return kind.output_schema
+        case FunctionStep():
+            return kind.arguments
+        case _:
+            return None
 
 
 def _count(value: JsonValue, most: int) -> int:
@@ -127,10 +143,13 @@ def _step_faults(at: str, step: StepSpec, by_name: Steps) -> Iterator[Violation]
         fault = condition_fault(step.when, (*step.needs, INPUT))
         if fault is not None:
             yield Violation(f"{at}.when", fault)
-    if isinstance(step.kind, LlmStep):
-        yield from _llm_faults(f"{at}.llm", step, step.kind, by_name)
-    else:
-        yield from _function_faults(f"{at}.function", step, step.kind, by_name)
+    match step.kind:
+        case LlmStep():
+            yield from _llm_faults(f"{at}.llm", step, step.kind, by_name)
+        case FunctionStep():
+            yield from _function_faults(f"{at}.function", step, step.kind, by_name)
+        case ApprovalStep():
+            yield from approval_faults(at, step, step.kind, by_name)
     yield from _metric_faults(at, step)
     yield from _value_faults(at, step)
 
@@ -167,8 +186,9 @@ def _binding_faults(
     at: str, binding: Binding, step: StepSpec, by_name: Steps
 ) -> Iterator[Violation]:
     match binding.value:
-        case Output(source, pointer):
-            yield from _reference(f"{at}.output", source, pointer, step)
+        case Output(source, pointer, previous_visit):
+            if not previous_visit:  # else loop_rules say whose it may be
+                yield from _reference(f"{at}.output", source, pointer, step)
         case ElementOutput(source, pointer):
             yield from _reference(f"{at}.element_output", source, pointer, step)
             yield from element_output_faults(f"{at}.element_output", source, step, by_name)
@@ -235,38 +255,6 @@ def _names_used_twice(spec: PipelineSpec) -> Iterator[Violation]:
         if first.setdefault(step.step, number) != number:
             fault = f"{step.step} is the name of spec.steps[{first[step.step]}] already"
             yield Violation(f"spec.steps[{number}].step", fault)
-
-
-def _cycles(spec: PipelineSpec, by_name: Mapping[str, StepSpec]) -> Iterator[Violation]:
-    """Name each cycle once, at the need that closes it."""
-    done: set[str] = set()
-    for start in spec.steps:
-        path: dict[str, Iterator[str]] = {}  # the steps that one is inside of, in their order
-        _enter(start.step, by_name, done, path)
-        while path:
-            name = next(reversed(path))
-            needed = next(path[name], None)
-            if needed is None:
-                del path[name]
-                done.add(name)
-            elif needed in path:
-                yield _cycle(spec, name, needed, tuple(path))
-            else:
-                _enter(needed, by_name, done, path)
-
-
-def _enter(
-    name: str, by_name: Mapping[str, StepSpec], done: set[str], path: dict[str, Iterator[str]]
-) -> None:
-    if name in by_name and name not in done:
-        path[name] = iter(by_name[name].needs)
-
-
-def _cycle(spec: PipelineSpec, name: str, needed: str, path: tuple[str, ...]) -> Violation:
-    number = next(n for n, step in enumerate(spec.steps) if step.step == name)
-    place = spec.steps[number].needs.index(needed)
-    around = " needs ".join([*path[path.index(needed) :], needed])
-    return Violation(f"spec.steps[{number}].needs[{place}]", f"a cycle: {around}")
 
 
 def _perhaps(name: str, known: Mapping[str, StepSpec]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runs.domain.loops import Loop, loop_bodies
 from runs.domain.prompts import PromptRequirement
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jsonvalues import JsonMapping
+    from runs.domain.approvals import OnTimeout
+    from runs.domain.loops import Repeat
     from runs.domain.models import ModelChoice, ModelRequirement
 
 INPUT = "input"
@@ -32,6 +36,11 @@ class Output:
 
     step: str
     json_pointer: str = ""
+    previous_visit: bool = False
+    """Whether it is the newest output that the step has left in the visits before this one."""
+    first_visit_step: str = ""
+    """Whose output it is where there is none before; nothing where this is empty."""
+    first_visit_json_pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,31 @@ class FunctionStep:
     """Mapped steps of which the function gets what belongs to its own element only."""
     manifests: tuple[str, ...] = ()
     """Mapped steps of which the function gets the manifest in the place of the outputs."""
+    previous_visits: tuple[str, ...] = ()
+    """Steps of the same loop of which the function gets the newest output of the visits before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStep:
+    """Asks a person; the decision is the output."""
+
+    question: str
+    subjects: tuple[Output, ...]
+    """What is to be looked at."""
+    user_ids: tuple[str, ...]
+    permissions: tuple[str, ...]
+    """Who may decide, beside those of `user_ids`; everybody where both are empty."""
+    excludes_creator: bool
+    """Whether the person who created the run may not."""
+    comment_required: bool
+    timeout_seconds: int
+    """0 when the decision is waited for without end."""
+    on_timeout: OnTimeout
+    goes_on_when_rejected: bool
+    """Whether the run goes on when it is rejected; otherwise the step fails."""
+
+
+StepKind: TypeAlias = "LlmStep | FunctionStep | ApprovalStep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +187,7 @@ class StepSpec:
 
     step: str
     needs: tuple[str, ...]
-    kind: LlmStep | FunctionStep
+    kind: StepKind
     map: MapSpec | None
     when: str
     """A condition in CEL; empty when the step is never skipped."""
@@ -163,13 +197,30 @@ class StepSpec:
     """JSON pointers to numbers in the output, by the metric's name."""
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     """JSON pointers to short texts and booleans in the output, by the value's name."""
+    repeat: Repeat | None = None
+    """Whether the step ends a loop, and when that goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `loops` is found out once
 class PipelineSpec:
     """The steps of a pipeline, in any order."""
 
     steps: tuple[StepSpec, ...]
+
+    @cached_property
+    def loops(self) -> Mapping[str, Loop]:
+        """Return each step's loop, of steps that are in one; the spec's rules have been checked."""
+        ends = {step.step: step.repeat for step in self.steps if step.repeat is not None}
+        if not ends:
+            return {}
+        names = {step.step for step in self.steps}
+        needs = {step.step: [name for name in step.needs if name in names] for step in self.steps}
+        bodies = loop_bodies(needs, {last: end.from_step for last, end in ends.items()})
+        return {
+            step: Loop(body, ends[body.last], body.steps | {*needs[body.last]})
+            for body in bodies
+            for step in body.steps
+        }
 
     def step(self, name: str) -> StepSpec:
         """Return the step of this name. Raises KeyError."""

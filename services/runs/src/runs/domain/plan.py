@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonvalues import canonical
 from runs.domain.element_uses import element_needs
 from runs.domain.lists import Steps
-from runs.domain.pipelines import INPUT, FunctionStep
+from runs.domain.pipelines import INPUT, FunctionStep, LlmStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class PlanStep:
     """A step as its workflow needs it."""
 
     step: str
-    kind: Literal["llm", "function"] = "llm"
+    kind: Literal["llm", "function", "approval"] = "llm"
     needs: tuple[str, ...] = ()
     """Steps that must be done before, in the plan's order; `input` is not among them."""
     short: bool = False
@@ -49,6 +49,9 @@ class PlanStep:
     max_attempts: int = MAX_ATTEMPTS
     backoff_ms: int = BACKOFF_MS
     visits: int = 1
+    """How often the loop that ends with the step is gone through at most."""
+    loop_from: str | None = None
+    """The first step of that loop; None when the step ends none."""
     has_when: bool = False
     element_needs: tuple[str, ...] = ()
     """Those of `needs` that are mapped, and of which the step uses the same element's output."""
@@ -147,7 +150,7 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep
     function = step.kind if isinstance(step.kind, FunctionStep) else None
     return PlanStep(
         step=step.step,
-        kind="llm" if function is None else "function",
+        kind=_kind(step),
         needs=needs,
         short=function is not None and function.short,
         map_step=None if step.map is None else step.map.step,
@@ -155,15 +158,29 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep
         timeout_seconds=step.timeout_seconds,
         max_attempts=step.retry.max_attempts,
         backoff_ms=step.retry.backoff_ms,
+        visits=1 if step.repeat is None else step.repeat.max_visits,
+        loop_from=None if step.repeat is None else step.repeat.from_step,
         has_when=bool(step.when),
         element_needs=tuple(name for name in needs if name in by_element),
     )
+
+
+def _kind(step: StepSpec) -> Literal["llm", "function", "approval"]:
+    match step.kind:
+        case LlmStep():
+            return "llm"
+        case FunctionStep():
+            return "function"
+        case _:
+            return "approval"
 
 
 def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
     non_defaults: dict[str, Any] = {}
     if step.kind == "function":
         non_defaults["f"] = 1
+    if step.kind == "approval":
+        non_defaults["p"] = 1
     if step.short:
         non_defaults["s"] = 1
     if step.map_step is not None:
@@ -172,6 +189,8 @@ def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
         non_defaults["w"] = 1
     if step.element_needs:
         non_defaults["e"] = [numbers[name] for name in step.element_needs]
+    if step.loop_from is not None:
+        non_defaults["l"] = numbers[step.loop_from]
     numeric = (
         ("t", step.timeout_seconds, TIMEOUT_SECONDS),
         ("a", step.max_attempts, MAX_ATTEMPTS),
@@ -188,9 +207,10 @@ def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
     non_defaults: dict[str, Any] = compact[2] if len(compact) > 2 else {}
     map_number, map_pointer = non_defaults.get("m", (None, ""))
     element_needs: list[int] = non_defaults.get("e", [])
+    loop_from: int | None = non_defaults.get("l")
     return PlanStep(
         step=compact[0],
-        kind="function" if "f" in non_defaults else "llm",
+        kind="function" if "f" in non_defaults else "approval" if "p" in non_defaults else "llm",
         needs=tuple(names[number] for number in numbers),
         short="s" in non_defaults,
         map_step=None if map_number is None else _name(map_number, names),
@@ -199,6 +219,7 @@ def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
         max_attempts=non_defaults.get("a", MAX_ATTEMPTS),
         backoff_ms=non_defaults.get("b", BACKOFF_MS),
         visits=non_defaults.get("v", 1),
+        loop_from=None if loop_from is None else names[loop_from],
         has_when="w" in non_defaults,
         element_needs=tuple(names[number] for number in element_needs),
     )

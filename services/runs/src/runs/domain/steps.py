@@ -16,6 +16,7 @@ class StepStatus(StrEnum):
     """As the column `steps.status` holds it."""
 
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     SKIPPED = "skipped"
     FAILED = "failed"

@@ -8,14 +8,16 @@ DomainError
 │   ├── InputInvalid
 │   ├── ModelUnusable
 │   ├── ScheduleInvalid
-│   └── WebhookInvalid
+│   ├── WebhookInvalid
+│   └── CommentMissing
 ├── NotFound
 │   ├── PromptVersionNotFound
 │   ├── PipelineNotFound
 │   ├── RunNotFound
 │   ├── ScheduleNotFound
 │   ├── StepNotFound
-│   └── WebhookEndpointNotFound
+│   ├── WebhookEndpointNotFound
+│   └── ApprovalNotFound
 ├── OutOfRange
 │   └── SequenceUnknown
 ├── AlreadyExists
@@ -30,7 +32,12 @@ DomainError
 │   ├── RunStopping
 │   ├── RunHeld
 │   ├── NothingToRetry
-│   └── InputMissing
+│   ├── InputMissing
+│   ├── ApprovalDecided
+│   ├── ApprovalExpired
+│   └── ApprovalClosed
+├── Forbidden
+│   └── ApproverNotAllowed
 └── Unavailable
     └── TemporalUnavailable   never leaves the service: the relay retries
 """

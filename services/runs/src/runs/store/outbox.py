@@ -1,4 +1,4 @@
-"""The table `outbox`: starts and cancellations of workflows that are still to be delivered."""
+"""The table `outbox`: what workflows are still to be told: starts, cancellations, decisions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A start or a cancellation, and of which run."""
+    """A start, a cancellation, or that somebody has decided; and of which run."""
 
     id: int
-    kind: Literal["start", "cancel"]
+    kind: Literal["start", "cancel", "decision"]
     run_id: str
     epoch: int
     plan: list[Any]
@@ -32,6 +32,21 @@ async def add(connection: Connection, run_id: str, kind: Literal["start", "cance
         """
         INSERT INTO outbox (run_id, kind, due_at) VALUES ($1, $2, now() + interval '5 seconds')
         ON CONFLICT (run_id, kind) DO NOTHING
+        """,
+        UUID(run_id),
+        kind,
+    )
+
+
+async def add_again(connection: Connection, run_id: str, kind: Literal["decision"]) -> int:
+    """Add a message in place of one that is there, which is being delivered perhaps: what it tells
+    of came before. Return its id.
+    """
+    return await connection.fetchval(
+        """
+        INSERT INTO outbox (run_id, kind, due_at) VALUES ($1, $2, now() + interval '5 seconds')
+        ON CONFLICT (run_id, kind) DO UPDATE SET id = DEFAULT, due_at = EXCLUDED.due_at
+        RETURNING id
         """,
         UUID(run_id),
         kind,
@@ -78,6 +93,11 @@ async def remove(connection: Connection, run_id: str, epoch: int, kind: str) -> 
         epoch,
         kind,
     )
+
+
+async def remove_message(connection: Connection, message_id: int) -> None:
+    """Remove a message that has been delivered, unless another one has taken its place."""
+    await connection.execute("DELETE FROM outbox WHERE id = $1", message_id)
 
 
 _KINDS = {"all": "true", "starts": "kind = 'start'", "others": "kind <> 'start'"}

@@ -81,39 +81,8 @@ async def finish(
 
 async def _close_steps(connection: Connection, run_id: str, epoch: int, status: RunStatus) -> None:
     """End the steps that the run leaves unfinished, each with its event."""
-    await connection.execute(
-        f"""
-        -- steps that are still running
-        WITH closed AS (
-            UPDATE steps
-               SET status = $3, completed_at = now()
-              FROM runs
-             WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
-               AND steps.run_id = runs.id AND steps.status = 'running'
-            RETURNING steps.*
-        ),
-        attempts AS (
-            UPDATE step_attempts
-               SET status = $3, completed_at = now()
-              FROM closed
-             WHERE step_attempts.step_id = closed.id AND step_attempts.status = 'running'
-        ),
-        -- the numbers of their events
-        numbered AS (
-            UPDATE runs SET last_seq = last_seq + (SELECT count(*) FROM closed)
-             WHERE id = $1 AND EXISTS (SELECT FROM closed)
-            RETURNING last_seq
-        )
-        INSERT INTO run_events (run_id, seq, kind, payload, created_at)
-        SELECT run_id,
-               numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY closed.id),
-               'step', jsonb_strip_nulls(to_jsonb(closed) - 'list_sizes'), clock_timestamp()
-          FROM closed, numbered
-        """,
-        UUID(run_id),
-        epoch,
-        "cancelled" if status is RunStatus.CANCELLED else "failed",
-    )
+    ended = "cancelled" if status is RunStatus.CANCELLED else "failed"
+    await connection.execute(_CLOSE_STEPS, UUID(run_id), epoch, ended)
 
 
 def _input(file: OutputFile) -> tuple[str, str, str, str]:
@@ -129,6 +98,42 @@ def _usage(
         return None, None, None, status is not RunStatus.COMPLETED
     return usage.input_tokens, usage.output_tokens, usage.cost_micro_usd, usage.calls_open
 
+
+_CLOSE_STEPS = f"""
+-- steps that are still running
+WITH closed AS (
+    UPDATE steps
+       SET status = $3, completed_at = now()
+      FROM runs
+     WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
+       AND steps.run_id = runs.id AND steps.status IN ('running', 'waiting')
+    RETURNING steps.*
+),
+-- what they have asked people
+questions AS (
+    UPDATE approvals SET state = 'closed', ended_at = now()
+      FROM closed
+     WHERE approvals.run_id = closed.run_id AND approvals.step = closed.step
+       AND approvals.visit = closed.visit AND approvals.state = 'open'
+),
+attempts AS (
+    UPDATE step_attempts
+       SET status = $3, completed_at = now()
+      FROM closed
+     WHERE step_attempts.step_id = closed.id AND step_attempts.status = 'running'
+),
+-- the numbers of their events
+numbered AS (
+    UPDATE runs SET last_seq = last_seq + (SELECT count(*) FROM closed)
+     WHERE id = $1 AND EXISTS (SELECT FROM closed)
+    RETURNING last_seq
+)
+INSERT INTO run_events (run_id, seq, kind, payload, created_at)
+SELECT run_id,
+       numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY closed.id),
+       'step', jsonb_strip_nulls(to_jsonb(closed) - 'list_sizes'), clock_timestamp()
+  FROM closed, numbered
+"""
 
 _END = f"""
 -- the run, unless it has a final status or another epoch

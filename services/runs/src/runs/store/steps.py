@@ -14,7 +14,7 @@ from runs.domain.steps import StepStatus
 from runs.store import rows, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from dataplane.pools import Connection
     from runs.domain.activities import RunRef
@@ -66,16 +66,41 @@ async def find_latest(connection: Connection, ref: StepRef) -> RunStep | None:
     return None if row is None else rows.run_step(row)
 
 
-async def done(connection: Connection, run_id: str, steps: Sequence[str]) -> dict[str, RunStep]:
-    """Return those of the steps that are done, by name; of mapped steps the whole step."""
+async def done(
+    connection: Connection, run_id: str, visits: Mapping[str, int]
+) -> dict[str, RunStep]:
+    """Return those of the steps that are done, by name; of mapped steps the whole step.
+
+    `visits` has the visit of each.
+    """
     found = await connection.fetch(
         f"""
-        SELECT {COLUMNS} FROM steps
-         WHERE run_id = $1 AND step = ANY($2) AND item = 0 AND visit = 1
-           AND status IN ('completed', 'skipped')
+        SELECT {COLUMNS} FROM unnest($2::text[], $3::int[]) AS asked (step, visit)
+          JOIN steps USING (step, visit)
+         WHERE run_id = $1 AND item = 0 AND status IN ('completed', 'skipped')
         """,
         UUID(run_id),
-        list(steps),
+        [*visits],
+        [*visits.values()],
+    )
+    return {row["step"]: rows.run_step(row) for row in found}
+
+
+async def newest(
+    connection: Connection, run_id: str, steps: Collection[str], before: int
+) -> dict[str, RunStep]:
+    """Return, of each of the steps that has left an output in a visit before `before`, the newest
+    such one, by name; of mapped steps the whole step.
+    """
+    found = await connection.fetch(
+        f"""
+        SELECT DISTINCT ON (step) {COLUMNS} FROM steps
+         WHERE run_id = $1 AND step = ANY($2) AND item = 0 AND visit < $3 AND status = 'completed'
+         ORDER BY step, visit DESC
+        """,
+        UUID(run_id),
+        [*steps],
+        before,
     )
     return {row["step"]: rows.run_step(row) for row in found}
 
@@ -127,17 +152,18 @@ class Elements:
         return len(self.outputs) + len(self.failed) + len(self.skipped)
 
 
-async def elements(connection: Connection, run_id: str, step: str) -> Elements:
-    """Return what has become of the elements of a mapped step, in their order."""
+async def elements(connection: Connection, ref: StepRef) -> Elements:
+    """Return what has become of the elements of a mapped step, in their order; of one visit."""
     found = await connection.fetch(
         f"""
         SELECT {COLUMNS} FROM steps
-         WHERE run_id = $1 AND step = $2 AND item > 0
+         WHERE run_id = $1 AND step = $2 AND item > 0 AND visit = $3
            AND status IN ('completed', 'skipped', 'failed')
          ORDER BY item
         """,
-        UUID(run_id),
-        step,
+        UUID(ref.run_id),
+        ref.step,
+        ref.visit,
     )
     result = Elements({}, {}, [])
     for row in found:
@@ -166,30 +192,32 @@ async def failed_elements(connection: Connection, ref: StepRef) -> dict[int, Fai
     return {row["item"]: rows.failure(row) or INTERRUPTED for row in found}
 
 
-async def list_sizes(connection: Connection, run_id: str, step: str) -> list[int]:
+async def list_sizes(connection: Connection, ref: StepRef) -> list[int]:
     """Return how long the lists are that a mapped step which has begun goes through."""
     found = await connection.fetchval(
-        "SELECT list_sizes FROM steps WHERE run_id = $1 AND step = $2 AND item = 0 AND visit = 1",
-        UUID(run_id),
-        step,
+        "SELECT list_sizes FROM steps WHERE run_id = $1 AND step = $2 AND item = 0 AND visit = $3",
+        UUID(ref.run_id),
+        ref.step,
+        ref.visit,
     )
     return found or []
 
 
 async def set_list_sizes(
-    connection: Connection, run: RunRef, names: Sequence[str], sizes: Sequence[int]
+    connection: Connection, refs: Sequence[StepRef], sizes: Sequence[int]
 ) -> None:
-    """Note how long the lists are that mapped steps which have begun go through."""
+    """Note how long the lists are that mapped steps which have begun go through; of one visit."""
     await connection.execute(
         """
         UPDATE steps SET list_sizes = $4
-         WHERE run_id = $1 AND epoch = $2 AND step = ANY($3) AND item = 0 AND visit = 1
+         WHERE run_id = $1 AND epoch = $2 AND step = ANY($3) AND item = 0 AND visit = $5
            AND status = 'running'
         """,
-        UUID(run.run_id),
-        run.epoch,
-        list(names),
+        UUID(refs[0].run_id),
+        refs[0].epoch,
+        [ref.step for ref in refs],
         list(sizes),
+        refs[0].visit,
     )
 
 

@@ -11,6 +11,7 @@ from nagaya.llm_gateway.v1 import generation_pb2
 from nagaya.runs.v1 import pipeline_pb2 as pb
 from runs.domain.pipelines import (
     AllowedFailures,
+    ApprovalStep,
     Binding,
     BoundValue,
     Element,
@@ -24,10 +25,13 @@ from runs.domain.pipelines import (
     Output,
     PipelineSpec,
     Retry,
+    StepKind,
     StepSpec,
     Text,
 )
 from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
+from runs.wire import loops
+from runs.wire.approvals import approval_step, approval_step_message
 from runs.wire.models import model_choice, model_choice_message
 from runs.wire.structs import given_object, struct, text_beside
 from servicekit.errors import RequestInvalid, Violation
@@ -78,13 +82,10 @@ def from_document(content: JsonMapping) -> PipelineSpec:
 
 
 def _step(at: str, message: pb.StepSpec) -> StepSpec:
-    llm = message.WhichOneof("kind") == "llm"
     return StepSpec(
         step=message.step,
         needs=tuple(message.needs),
-        kind=(
-            _llm(f"{at}.llm", message.llm) if llm else _function(f"{at}.function", message.function)
-        ),
+        kind=_kind(at, message),
         map=_map(message.map) if message.HasField("map") else None,
         when=message.when,
         timeout_seconds=-(-_milliseconds(message.timeout) // 1000) or TIMEOUT_SECONDS,
@@ -94,7 +95,22 @@ def _step(at: str, message: pb.StepSpec) -> StepSpec:
         ),
         metrics=dict(message.metrics),
         values=dict(message.values),
+        repeat=loops.repeat(message.repeat) if message.HasField("repeat") else None,
     )
+
+
+def _kind(at: str, message: pb.StepSpec) -> StepKind:
+    match message.WhichOneof("kind"):
+        case "llm":
+            return _llm(f"{at}.llm", message.llm)
+        case "function":
+            return _function(f"{at}.function", message.function)
+        case _:
+            if message.HasField("timeout"):
+                fault = "a step that asks a person has the timeout in `approval`"
+                violation = Violation(f"{at}.timeout", fault)
+                raise RequestInvalid(f"{at}.timeout: {fault}", violations=[violation])
+            return approval_step(message.approval)
 
 
 def _llm(at: str, message: pb.LlmStep) -> LlmStep:
@@ -124,6 +140,7 @@ def _function(at: str, message: pb.FunctionStep) -> FunctionStep:
         message.short,
         tuple(message.element_outputs),
         tuple(message.manifests),
+        tuple(message.previous_visits),
     )
 
 
@@ -135,21 +152,21 @@ def _map(message: pb.MapSpec) -> MapSpec:
 def _value(message: pb.Binding) -> BoundValue:
     match message.WhichOneof("value"):
         case "output":
-            return Output(message.output.step, message.output.json_pointer)
+            return loops.output(message.output)
         case "element":
             return Element(message.element.json_pointer)
         case "element_output":
-            return ElementOutput(message.element_output.step, message.element_output.json_pointer)
+            return ElementOutput(*loops.of_this_visit(message.element_output))
         case "first_output":
             outputs = message.first_output.outputs
-            return FirstOutput(tuple(Output(each.step, each.json_pointer) for each in outputs))
+            return FirstOutput(tuple(Output(*loops.of_this_visit(each)) for each in outputs))
         case "first_element_output":
             outputs = message.first_element_output.outputs
             return FirstElementOutput(
-                tuple(ElementOutput(each.step, each.json_pointer) for each in outputs)
+                tuple(ElementOutput(*loops.of_this_visit(each)) for each in outputs)
             )
         case "manifest":
-            return Manifest(message.manifest.step, message.manifest.json_pointer)
+            return Manifest(*loops.of_this_visit(message.manifest))
         case _:
             return Text(message.text)
 
@@ -167,7 +184,6 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
         step=step.step,
         needs=step.needs,
         when=step.when,
-        timeout=Duration(seconds=step.timeout_seconds),
         retry=pb.RetryPolicy(
             max_attempts=step.retry.max_attempts,
             backoff=_duration(step.retry.backoff_ms),
@@ -175,10 +191,17 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
         metrics=step.metrics,
         values=step.values,
     )
-    if isinstance(step.kind, LlmStep):
-        message.llm.CopyFrom(_llm_message(step.kind))
-    else:
-        message.function.CopyFrom(_function_message(step.kind))
+    match step.kind:
+        case LlmStep():
+            message.llm.CopyFrom(_llm_message(step.kind))
+        case FunctionStep():
+            message.function.CopyFrom(_function_message(step.kind))
+        case ApprovalStep():
+            message.approval.CopyFrom(approval_step_message(step.kind))
+    if not isinstance(step.kind, ApprovalStep):
+        message.timeout.FromSeconds(step.timeout_seconds)
+    if step.repeat is not None:
+        message.repeat.CopyFrom(loops.repeat_message(step.repeat))
     if step.map is not None:
         message.map.CopyFrom(_map_message(step.map))
     return message
@@ -217,6 +240,7 @@ def _function_message(function: FunctionStep) -> pb.FunctionStep:
         short=function.short,
         element_outputs=function.element_outputs,
         manifests=function.manifests,
+        previous_visits=function.previous_visits,
     )
 
 
@@ -225,8 +249,8 @@ def _binding_message(binding: Binding) -> pb.Binding:
     match binding.value:
         case Text(text):
             message.text = text
-        case Output(step, json_pointer):
-            message.output.CopyFrom(pb.OutputRef(step=step, json_pointer=json_pointer))
+        case Output() as output:
+            message.output.CopyFrom(loops.output_message(output))
         case Element(json_pointer):
             message.element.CopyFrom(pb.ElementRef(json_pointer=json_pointer))
         case ElementOutput(step, json_pointer):

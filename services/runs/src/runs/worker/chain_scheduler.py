@@ -1,4 +1,4 @@
-"""Schedules the activities that walk the chains of a run's plan.
+"""Schedules the activities that walk the chains of a run's plan, loops and questions among them.
 
 It is code of the workflow, and as deterministic: see `workflows`.
 """
@@ -6,11 +6,16 @@ It is code of the workflow, and as deterministic: see `workflows`.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+from temporalio import workflow
+
 from runs.domain.activities import RunRef, Walk
+from runs.domain.chains import RepeatedChains
 from runs.worker.activities.walk import WalkActivities
 from runs.worker.activity_calls import ActivityCalls
 from runs.worker.graph import run_chains
@@ -41,20 +46,35 @@ CHUNK_SIZES = range(20, 100)
 _LONGEST_WALK = timedelta(days=3_650)
 
 
+@dataclass(slots=True)
+class Decisions:
+    """What the workflow knows of decisions of people: the rest stands in the database."""
+
+    count: int = 0
+    """How often it was to look there."""
+
+
 class ChainScheduler:
     """Schedules the activities of one run's chains."""
 
-    def __init__(self, run: RunRef, of: Sequence[Chain], version: int) -> None:
+    def __init__(
+        self,
+        run: RunRef,
+        of: Sequence[Chain | RepeatedChains],
+        version: int,
+        decisions: Decisions,
+    ) -> None:
         self._run = run
         self._calls = ActivityCalls(version)
         self._chains = of
+        self._decisions = decisions
         self._open = {chain.name for chain in of}
         self._first_alone = sum(not chain.needs for chain in of) == 1
         self._recorded = False
 
     async def run(self) -> bool:
         """Run all chains; return whether it is recorded already that the run has completed."""
-        await run_chains(self._chains, self._run_chain)
+        await run_chains(self._chains, self._run_node)
         if not self._recorded:
             raise_if_cancelled()
         return self._recorded
@@ -62,40 +82,93 @@ class ChainScheduler:
     async def retry(self, step: str, item: int) -> None:
         """Do what is to be retried of a step, or of one of its elements, before all that is left.
 
-        What else has failed stays so, and fails the run again: that is to come afterwards.
+        What else has failed stays so, and fails the run again: that is to come afterwards. Of a
+        step in a loop all visits are gone through; what is done in them takes no time.
         """
-        for chain in self._chains:
-            if step in {each.step for each in chain.steps}:
-                walk = self._walk_of(chain)
-                if not chain.mapped:
-                    await self._walk(chain, walk)
-                elif item:
-                    await self._walk(chain, replace(walk, first=item, last=item))
-                else:
-                    await self._run_elements(chain, walk)
+        for node in self._chains:
+            inside = node.chains if isinstance(node, RepeatedChains) else (node,)
+            if step not in {each.step for chain in inside for each in chain.steps}:
+                continue
+            if isinstance(node, RepeatedChains):
+                await self._run_visits(node)
+                continue
+            walk = self._walk_of(node)
+            if node.asks:
+                await self._run_question(walk)
+            elif not node.mapped:
+                await self._walk(node, walk)
+            elif item:
+                await self._walk(node, replace(walk, first=item, last=item))
+            else:
+                await self._run_elements(node, walk)
         raise_if_cancelled()
 
-    def _walk_of(self, chain: Chain) -> Walk:
+    def _walk_of(self, chain: Chain, visit: int = 0) -> Walk:
         names = [step.step for step in chain.steps]
         run = self._run
-        return Walk(run.tenant_id, run.run_id, run.epoch, names, short=chain.short)
+        return Walk(run.tenant_id, run.run_id, run.epoch, names, short=chain.short, visit=visit)
 
-    async def _run_chain(self, chain: Chain) -> None:
+    async def _run_node(self, node: Chain | RepeatedChains) -> None:
+        if isinstance(node, RepeatedChains):
+            await self._run_visits(node)
+            self._open.discard(node.name)
+            raise_if_cancelled()
+        else:
+            await self._run_chain(node)
+
+    async def _run_visits(self, loop: RepeatedChains) -> None:
+        """Run the chains of a loop until an activity says that it is left."""
+        run = self._run
+        end = Walk(run.tenant_id, run.run_id, run.epoch, [loop.name])
+        again = True
+        while again:
+            raise_if_cancelled()
+            end = replace(end, visit=end.visit + 1)
+            await run_chains(loop.chains, partial(self._run_chain, visit=end.visit))
+            raise_if_cancelled()
+            ended = await self._calls.run(
+                f"end {end.name}", WalkActivities.end_visit, end, BEGIN_TIMEOUT
+            )
+            again = ended.again
+
+    async def _run_chain(self, chain: Chain, visit: int = 0) -> None:
+        """Run a chain; `visit` is the pass of its loop, 0 where it is in none."""
         raise_if_cancelled()
+        alone = not visit and not chain.asks
         walk = replace(
-            self._walk_of(chain),
-            begins_run=self._first_alone and not chain.needs,
-            completes_run=self._open == {chain.name},
+            self._walk_of(chain, visit),
+            begins_run=alone and self._first_alone and not chain.needs,
+            completes_run=alone and self._open == {chain.name},
         )
-        if chain.mapped:
+        completed = True
+        if chain.asks:
+            await self._run_question(walk)
+        elif chain.mapped:
             completed = await self._run_map(chain, walk)
         else:
             await self._walk(chain, walk)
-            completed = True
-        self._open.discard(chain.name)
+        if not visit:
+            self._open.discard(chain.name)
         self._recorded = completed and walk.completes_run
         if not self._recorded:
             raise_if_cancelled()
+
+    async def _run_question(self, walk: Walk) -> None:
+        """Wait until a person has decided, or the time to do so is up."""
+        while True:
+            seen = self._decisions.count
+            walked = await self._calls.run(
+                f"ask {walk.name}", WalkActivities.walk_approval, walk, BEGIN_TIMEOUT
+            )
+            raise_if_cancelled()
+            if not walked.waiting:
+                return
+            longest = timedelta(milliseconds=walked.wait_ms) if walked.wait_ms else None
+            with suppress(TimeoutError):
+                await workflow.wait_condition(partial(self._is_to_look, seen), timeout=longest)
+
+    def _is_to_look(self, seen: int) -> bool:
+        return self._decisions.count != seen
 
     async def _run_map(self, chain: Chain, walk: Walk) -> bool:
         """Run a chain of mapped steps; return whether they were not skipped."""

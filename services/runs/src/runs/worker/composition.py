@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runs.worker.activities.approvals import ApprovalWalker
 from runs.worker.activities.chain_walk import ChainWalker
 from runs.worker.activities.element_walk import ElementWalker
 from runs.worker.activities.error_files import ErrorFiles
 from runs.worker.activities.journal import Journal
 from runs.worker.activities.llm import LlmStepRunner
+from runs.worker.activities.loop_ends import LoopEnds
 from runs.worker.activities.map_ends import MapEnds
 from runs.worker.activities.map_failures import MapFailures
 from runs.worker.activities.run_context import RunContextCache
@@ -49,6 +51,8 @@ class Activities:
             walks.walk,
             walks.open_maps,
             walks.close_maps,
+            walks.end_visit,
+            walks.walk_approval,
             steps.run_step,
             steps.run_short_step,
             steps.open_map,
@@ -78,8 +82,10 @@ def make_activities(
     maps = MapEnds(
         tenants, contexts, initializer, input_finder, artifacts, runner, failures, journal
     )
+    loops = LoopEnds(initializer, input_finder, artifacts)
+    approvals = ApprovalWalker(tenants, initializer, input_finder, artifacts, runner, journal)
     return Activities(
         RunActivities(data, journal, contexts, initializer, gateway),
-        WalkActivities(chains, maps, slots, RunStops(tenants)),
+        WalkActivities(chains, maps, loops, approvals, slots, RunStops(tenants)),
         StepActivities(tenants, journal, initializer, input_finder, artifacts, runner),
     )

@@ -12,26 +12,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence  # noqa: TC003 - LangGraph reads them
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from langgraph.func import entrypoint, task
 
-if TYPE_CHECKING:
-    from runs.domain.chains import Chain
+
+class _Node(Protocol):
+    """What is run: a chain, or a loop of chains."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> Sequence[str]: ...
+
+
+N = TypeVar("N", bound=_Node)
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    chains: Sequence[Chain]
-    run_chain: Callable[[Chain], Awaitable[None]]
+    chains: Sequence[_Node]
+    run_chain: Callable[[Any], Awaitable[None]]
     running: list[asyncio.Future[None]] = field(default_factory=list["asyncio.Future[None]"])
     """In the order in which they began, which a replay repeats."""
 
 
-async def run_chains(
-    chains: Sequence[Chain], run_chain: Callable[[Chain], Awaitable[None]]
-) -> None:
-    """Run every chain once all that it needs is done.
+async def run_chains(chains: Sequence[N], run_chain: Callable[[N], Awaitable[None]]) -> None:
+    """Run every chain or loop once all that it needs is done.
 
     What `run_chain` raises ends it: chains that still run are cancelled and waited for.
     """
@@ -56,7 +63,7 @@ async def _run_all(graph: _Graph) -> int:
 
 
 @task
-async def _run_chain(graph: _Graph, chain: Chain, needed: Sequence[asyncio.Future[None]]) -> None:
+async def _run_chain(graph: _Graph, chain: _Node, needed: Sequence[asyncio.Future[None]]) -> None:
     await _all(needed)
     running = asyncio.ensure_future(graph.run_chain(chain))
     graph.running.append(running)

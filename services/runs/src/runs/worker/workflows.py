@@ -17,7 +17,7 @@ from runs.domain.failures import RUN_CLOSED
 from runs.domain.plan import Plan, RunStart
 from runs.domain.runs import RunStatus
 from runs.worker.activities.runs import RunActivities
-from runs.worker.chain_scheduler import ChainScheduler
+from runs.worker.chain_scheduler import ChainScheduler, Decisions
 from runs.worker.scheduling import (
     LOCAL_TIMEOUT,
     ONCE,
@@ -36,6 +36,14 @@ _CHAINS_VERSION = 4
 class PipelineRun:
     """Runs a pipeline's plan, and records the run's final status."""
 
+    def __init__(self) -> None:
+        self._decisions = Decisions()
+
+    @workflow.signal
+    def decided(self) -> None:
+        """Take note that there may be a decision of a person: an activity looks for it."""
+        self._decisions.count += 1
+
     @workflow.run
     async def run(self, start: RunStart) -> None:
         run = RunRef(start.tenant_id, start.run_id, start.epoch)
@@ -44,7 +52,7 @@ class PipelineRun:
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
             else:
-                scheduler = ChainScheduler(run, chains(plan), start.version)
+                scheduler = ChainScheduler(run, chains(plan), start.version, self._decisions)
                 if start.retry_step:
                     await scheduler.retry(start.retry_step, start.retry_item)
                 recorded = await scheduler.run()

@@ -76,6 +76,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The run waits for StartRun. `run_id` names it."""
     ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 16
     """Nothing has failed that the retry is for. `run_id` names the run."""
+    ERROR_REASON_APPROVAL_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """There is no such approval. `approval_id` holds it."""
+    ERROR_REASON_APPROVER_NOT_ALLOWED: _ErrorReason.ValueType  # 41
+    """The step does not let this person decide. `approval_id` names the approval, `user_id` the person."""
+    ERROR_REASON_APPROVAL_DECIDED: _ErrorReason.ValueType  # 42
+    """Somebody has decided. `approval_id` names the approval, `state` is what was decided, `user_id` who did."""
+    ERROR_REASON_APPROVAL_EXPIRED: _ErrorReason.ValueType  # 43
+    """Nobody has decided in time. `approval_id` names the approval, `expire_time` is when the time was over."""
+    ERROR_REASON_APPROVAL_CLOSED: _ErrorReason.ValueType  # 44
+    """The run has ended before anybody decided. `approval_id` names the approval."""
+    ERROR_REASON_COMMENT_MISSING: _ErrorReason.ValueType  # 45
+    """The step asks for a comment with each decision. `approval_id` names the approval."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the runs service refused. The `domain` of the ErrorInfo is `runs.nagaya.dev`."""
@@ -134,4 +146,16 @@ ERROR_REASON_RUN_HELD: ErrorReason.ValueType  # 15
 """The run waits for StartRun. `run_id` names it."""
 ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 16
 """Nothing has failed that the retry is for. `run_id` names the run."""
+ERROR_REASON_APPROVAL_NOT_FOUND: ErrorReason.ValueType  # 40
+"""There is no such approval. `approval_id` holds it."""
+ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 41
+"""The step does not let this person decide. `approval_id` names the approval, `user_id` the person."""
+ERROR_REASON_APPROVAL_DECIDED: ErrorReason.ValueType  # 42
+"""Somebody has decided. `approval_id` names the approval, `state` is what was decided, `user_id` who did."""
+ERROR_REASON_APPROVAL_EXPIRED: ErrorReason.ValueType  # 43
+"""Nobody has decided in time. `approval_id` names the approval, `expire_time` is when the time was over."""
+ERROR_REASON_APPROVAL_CLOSED: ErrorReason.ValueType  # 44
+"""The run has ended before anybody decided. `approval_id` names the approval."""
+ERROR_REASON_COMMENT_MISSING: ErrorReason.ValueType  # 45
+"""The step asks for a comment with each decision. `approval_id` names the approval."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

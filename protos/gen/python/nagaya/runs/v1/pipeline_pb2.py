@@ -31,7 +31,7 @@ from nagaya.llm_gateway.v1 import model_pb2 as nagaya_dot_llm__gateway_dot_v1_do
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/runs/v1/pipeline.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xba\x01\n\x0fPipelineVersion\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12*\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpec\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x17\n\x0fplan_size_bytes\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x0cPipelineSpec\x12\x34\n\x05steps\x18\x01 \x03(\x0b\x32\x18.nagaya.runs.v1.StepSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\"\xd6\x04\n\x08StepSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x19\n\x05needs\x18\x02 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10@\x18\x01\x12&\n\x03llm\x18\x03 \x01(\x0b\x32\x17.nagaya.runs.v1.LlmStepH\x00\x12\x30\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.FunctionStepH\x00\x12$\n\x03map\x18\x05 \x01(\x0b\x32\x17.nagaya.runs.v1.MapSpec\x12\x16\n\x04when\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12<\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.RetryPolicy\x12S\n\x07metrics\x18\t \x03(\x0b\x32%.nagaya.runs.v1.StepSpec.MetricsEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12Q\n\x06values\x18\n \x03(\x0b\x32$.nagaya.runs.v1.StepSpec.ValuesEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xf2\x02\n\x07LlmStep\x12\x1f\n\x0eprompt_version\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x33\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.nagaya.runs.v1.BindingB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x36\n\routput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\"\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x46\n\x0eunknown_policy\x18\x06 \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0b\x61llow_empty\x18\x07 \x01(\x08\x12%\n\x12output_schema_json\x18\x08 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\"\x83\x03\n\x07\x42inding\x12\x1b\n\x08variable\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x98\xb5\x18\x01\x12\x19\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01H\x00\x12+\n\x06output\x18\x03 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x07\x65lement\x18\x04 \x01(\x0b\x32\x1a.nagaya.runs.v1.ElementRefH\x00\x12\x33\n\x0e\x65lement_output\x18\x05 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x08manifest\x18\x06 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12\x33\n\x0c\x66irst_output\x18\x07 \x01(\x0b\x32\x1b.nagaya.runs.v1.FirstOutputH\x00\x12;\n\x14\x66irst_element_output\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.FirstOutputH\x00\x42\x0e\n\x05value\x12\x05\xbaH\x02\x08\x01\"E\n\x0b\x46irstOutput\x12\x36\n\x07outputs\x18\x01 \x03(\x0b\x32\x19.nagaya.runs.v1.OutputRefB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\"H\n\tOutputRef\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"0\n\nElementRef\x12\"\n\x0cjson_pointer\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"\xe5\x01\n\x0c\x46unctionStep\x12\x1b\n\x08\x66unction\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xb0\xb5\x18\x01\x12\x32\n\targuments\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\r\n\x05short\x18\x03 \x01(\x08\x12!\n\x0e\x61rguments_json\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12+\n\x0f\x65lement_outputs\x18\x05 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x90\xb5\x18\x01\x12%\n\tmanifests\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x90\xb5\x18\x01\"\xc6\x01\n\x07MapSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12\x16\n\x04when\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\"\n\x0c\x61llow_failed\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00H\x00\x12\x37\n\x14\x61llow_failed_percent\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x42\t\n\x07\x61llowed\"m\n\x0bRetryPolicy\x12\x1f\n\x0cmax_attempts\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12=\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x03\x08\x90\x1c\x32\x04\x10\xc0\x84=b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/runs/v1/pipeline.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&nagaya/llm_gateway/v1/generation.proto\x1a!nagaya/llm_gateway/v1/model.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xba\x01\n\x0fPipelineVersion\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12*\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpec\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x17\n\x0fplan_size_bytes\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x0cPipelineSpec\x12\x34\n\x05steps\x18\x01 \x03(\x0b\x32\x18.nagaya.runs.v1.StepSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\"\xb4\x05\n\x08StepSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x19\n\x05needs\x18\x02 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10@\x18\x01\x12&\n\x03llm\x18\x03 \x01(\x0b\x32\x17.nagaya.runs.v1.LlmStepH\x00\x12\x30\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.FunctionStepH\x00\x12\x30\n\x08\x61pproval\x18\x15 \x01(\x0b\x32\x1c.nagaya.runs.v1.ApprovalStepH\x00\x12$\n\x03map\x18\x05 \x01(\x0b\x32\x17.nagaya.runs.v1.MapSpec\x12\x16\n\x04when\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12<\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.RetryPolicy\x12S\n\x07metrics\x18\t \x03(\x0b\x32%.nagaya.runs.v1.StepSpec.MetricsEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12Q\n\x06values\x18\n \x03(\x0b\x32$.nagaya.runs.v1.StepSpec.ValuesEntryB\x1b\xbaH\x18\x9a\x01\x15\x10\x0c\"\x06r\x04\x98\xb5\x18\x01*\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12*\n\x06repeat\x18\x16 \x01(\x0b\x32\x1a.nagaya.runs.v1.RepeatSpec\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\x94\x01\n\nRepeatSpec\x12\x1c\n\tfrom_step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x16\n\x04when\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x12\n\nmax_visits\x18\x03 \x01(\x05\x12<\n\x08on_limit\x18\x04 \x01(\x0e\x32 .nagaya.runs.v1.VisitLimitPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa9\x03\n\x0c\x41pprovalStep\x12\x1c\n\x08question\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\x12\x35\n\x08subjects\x18\x02 \x03(\x0b\x32\x19.nagaya.runs.v1.OutputRefB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12%\n\x08user_ids\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01(\x80\x02\x12\'\n\x0bpermissions\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x10\x18\x01\"\x06r\x04\x10\x01\x18\x64\x12\x18\n\x10\x65xcludes_creator\x18\x05 \x01(\x08\x12\x18\n\x10\x63omment_required\x18\x06 \x01(\x08\x12=\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xe7\x84\x0f\x32\x02\x08\x01\x12\x43\n\non_timeout\x18\x08 \x01(\x0e\x32%.nagaya.runs.v1.ApprovalTimeoutPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12<\n\ton_reject\x18\t \x01(\x0e\x32\x1f.nagaya.runs.v1.RejectionPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xf2\x02\n\x07LlmStep\x12\x1f\n\x0eprompt_version\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x33\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.nagaya.runs.v1.BindingB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x31\n\x05model\x18\x03 \x01(\x0b\x32\".nagaya.llm_gateway.v1.ModelChoice\x12\x36\n\routput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\"\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x46\n\x0eunknown_policy\x18\x06 \x01(\x0e\x32$.nagaya.llm_gateway.v1.UnknownPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0b\x61llow_empty\x18\x07 \x01(\x08\x12%\n\x12output_schema_json\x18\x08 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\"\x83\x03\n\x07\x42inding\x12\x1b\n\x08variable\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x98\xb5\x18\x01\x12\x19\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01H\x00\x12+\n\x06output\x18\x03 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x07\x65lement\x18\x04 \x01(\x0b\x32\x1a.nagaya.runs.v1.ElementRefH\x00\x12\x33\n\x0e\x65lement_output\x18\x05 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12-\n\x08manifest\x18\x06 \x01(\x0b\x32\x19.nagaya.runs.v1.OutputRefH\x00\x12\x33\n\x0c\x66irst_output\x18\x07 \x01(\x0b\x32\x1b.nagaya.runs.v1.FirstOutputH\x00\x12;\n\x14\x66irst_element_output\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.FirstOutputH\x00\x42\x0e\n\x05value\x12\x05\xbaH\x02\x08\x01\"E\n\x0b\x46irstOutput\x12\x36\n\x07outputs\x18\x01 \x03(\x0b\x32\x19.nagaya.runs.v1.OutputRefB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\"\xb8\x01\n\tOutputRef\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12\x16\n\x0eprevious_visit\x18\n \x01(\x08\x12&\n\x10\x66irst_visit_step\x18\x0b \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12.\n\x18\x66irst_visit_json_pointer\x18\x0c \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"0\n\nElementRef\x12\"\n\x0cjson_pointer\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\"\x92\x02\n\x0c\x46unctionStep\x12\x1b\n\x08\x66unction\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xb0\xb5\x18\x01\x12\x32\n\targuments\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\r\n\x05short\x18\x03 \x01(\x08\x12!\n\x0e\x61rguments_json\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12+\n\x0f\x65lement_outputs\x18\x05 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x90\xb5\x18\x01\x12%\n\tmanifests\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x90\xb5\x18\x01\x12+\n\x0fprevious_visits\x18\x14 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x90\xb5\x18\x01\"\xc6\x01\n\x07MapSpec\x12\x17\n\x04step\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\"\n\x0cjson_pointer\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xc8\xb5\x18\x01\x12\x16\n\x04when\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\"\n\x0c\x61llow_failed\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x88\'(\x00H\x00\x12\x37\n\x14\x61llow_failed_percent\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x42\t\n\x07\x61llowed\"m\n\x0bRetryPolicy\x12\x1f\n\x0cmax_attempts\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12=\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x03\x08\x90\x1c\x32\x04\x10\xc0\x84=*t\n\x10VisitLimitPolicy\x12\"\n\x1eVISIT_LIMIT_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17VISIT_LIMIT_POLICY_FAIL\x10\x01\x12\x1f\n\x1bVISIT_LIMIT_POLICY_CONTINUE\x10\x02*\xab\x01\n\x15\x41pprovalTimeoutPolicy\x12\'\n#APPROVAL_TIMEOUT_POLICY_UNSPECIFIED\x10\x00\x12 \n\x1c\x41PPROVAL_TIMEOUT_POLICY_FAIL\x10\x01\x12#\n\x1f\x41PPROVAL_TIMEOUT_POLICY_APPROVE\x10\x02\x12\"\n\x1e\x41PPROVAL_TIMEOUT_POLICY_REJECT\x10\x03*m\n\x0fRejectionPolicy\x12 \n\x1cREJECTION_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15REJECTION_POLICY_FAIL\x10\x01\x12\x1d\n\x19REJECTION_POLICY_CONTINUE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPSPEC'].fields_by_name['metrics']._serialized_options = b'\272H\030\232\001\025\020\014\"\006r\004\230\265\030\001*\tr\007\030\200\004\310\265\030\001'
   _globals['_STEPSPEC'].fields_by_name['values']._loaded_options = None
   _globals['_STEPSPEC'].fields_by_name['values']._serialized_options = b'\272H\030\232\001\025\020\014\"\006r\004\230\265\030\001*\tr\007\030\200\004\310\265\030\001'
+  _globals['_REPEATSPEC'].fields_by_name['from_step']._loaded_options = None
+  _globals['_REPEATSPEC'].fields_by_name['from_step']._serialized_options = b'\272H\006r\004\220\265\030\001'
+  _globals['_REPEATSPEC'].fields_by_name['when']._loaded_options = None
+  _globals['_REPEATSPEC'].fields_by_name['when']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_REPEATSPEC'].fields_by_name['on_limit']._loaded_options = None
+  _globals['_REPEATSPEC'].fields_by_name['on_limit']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_APPROVALSTEP'].fields_by_name['question']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['question']._serialized_options = b'\272H\007r\005\020\001\030\320\017'
+  _globals['_APPROVALSTEP'].fields_by_name['subjects']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['subjects']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_APPROVALSTEP'].fields_by_name['user_ids']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['user_ids']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001(\200\002'
+  _globals['_APPROVALSTEP'].fields_by_name['permissions']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['permissions']._serialized_options = b'\272H\017\222\001\014\020\020\030\001\"\006r\004\020\001\030d'
+  _globals['_APPROVALSTEP'].fields_by_name['timeout']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['timeout']._serialized_options = b'\272H\016\252\001\013\"\005\010\200\347\204\0172\002\010\001'
+  _globals['_APPROVALSTEP'].fields_by_name['on_timeout']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['on_timeout']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_APPROVALSTEP'].fields_by_name['on_reject']._loaded_options = None
+  _globals['_APPROVALSTEP'].fields_by_name['on_reject']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LLMSTEP'].fields_by_name['prompt_version']._loaded_options = None
   _globals['_LLMSTEP'].fields_by_name['prompt_version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LLMSTEP'].fields_by_name['bindings']._loaded_options = None
@@ -82,6 +102,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUTREF'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_OUTPUTREF'].fields_by_name['json_pointer']._loaded_options = None
   _globals['_OUTPUTREF'].fields_by_name['json_pointer']._serialized_options = b'\272H\tr\007\030\200\004\310\265\030\001'
+  _globals['_OUTPUTREF'].fields_by_name['first_visit_step']._loaded_options = None
+  _globals['_OUTPUTREF'].fields_by_name['first_visit_step']._serialized_options = b'\272H\tr\004\220\265\030\001\330\001\001'
+  _globals['_OUTPUTREF'].fields_by_name['first_visit_json_pointer']._loaded_options = None
+  _globals['_OUTPUTREF'].fields_by_name['first_visit_json_pointer']._serialized_options = b'\272H\tr\007\030\200\004\310\265\030\001'
   _globals['_ELEMENTREF'].fields_by_name['json_pointer']._loaded_options = None
   _globals['_ELEMENTREF'].fields_by_name['json_pointer']._serialized_options = b'\272H\tr\007\030\200\004\310\265\030\001'
   _globals['_FUNCTIONSTEP'].fields_by_name['function']._loaded_options = None
@@ -94,6 +118,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUNCTIONSTEP'].fields_by_name['element_outputs']._serialized_options = b'\272H\017\222\001\014\020@\030\001\"\006r\004\220\265\030\001'
   _globals['_FUNCTIONSTEP'].fields_by_name['manifests']._loaded_options = None
   _globals['_FUNCTIONSTEP'].fields_by_name['manifests']._serialized_options = b'\272H\017\222\001\014\020@\030\001\"\006r\004\220\265\030\001'
+  _globals['_FUNCTIONSTEP'].fields_by_name['previous_visits']._loaded_options = None
+  _globals['_FUNCTIONSTEP'].fields_by_name['previous_visits']._serialized_options = b'\272H\017\222\001\014\020@\030\001\"\006r\004\220\265\030\001'
   _globals['_MAPSPEC'].fields_by_name['step']._loaded_options = None
   _globals['_MAPSPEC'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_MAPSPEC'].fields_by_name['json_pointer']._loaded_options = None
@@ -108,30 +134,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPOLICY'].fields_by_name['max_attempts']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_RETRYPOLICY'].fields_by_name['backoff']._loaded_options = None
   _globals['_RETRYPOLICY'].fields_by_name['backoff']._serialized_options = b'\272H\016\252\001\013\"\003\010\220\0342\004\020\300\204='
+  _globals['_VISITLIMITPOLICY']._serialized_start=3477
+  _globals['_VISITLIMITPOLICY']._serialized_end=3593
+  _globals['_APPROVALTIMEOUTPOLICY']._serialized_start=3596
+  _globals['_APPROVALTIMEOUTPOLICY']._serialized_end=3767
+  _globals['_REJECTIONPOLICY']._serialized_start=3769
+  _globals['_REJECTIONPOLICY']._serialized_end=3878
   _globals['_PIPELINEVERSION']._serialized_start=285
   _globals['_PIPELINEVERSION']._serialized_end=471
   _globals['_PIPELINESPEC']._serialized_start=473
   _globals['_PIPELINESPEC']._serialized_end=541
   _globals['_STEPSPEC']._serialized_start=544
-  _globals['_STEPSPEC']._serialized_end=1142
-  _globals['_STEPSPEC_METRICSENTRY']._serialized_start=1034
-  _globals['_STEPSPEC_METRICSENTRY']._serialized_end=1080
-  _globals['_STEPSPEC_VALUESENTRY']._serialized_start=1082
-  _globals['_STEPSPEC_VALUESENTRY']._serialized_end=1127
-  _globals['_LLMSTEP']._serialized_start=1145
-  _globals['_LLMSTEP']._serialized_end=1515
-  _globals['_BINDING']._serialized_start=1518
-  _globals['_BINDING']._serialized_end=1905
-  _globals['_FIRSTOUTPUT']._serialized_start=1907
-  _globals['_FIRSTOUTPUT']._serialized_end=1976
-  _globals['_OUTPUTREF']._serialized_start=1978
-  _globals['_OUTPUTREF']._serialized_end=2050
-  _globals['_ELEMENTREF']._serialized_start=2052
-  _globals['_ELEMENTREF']._serialized_end=2100
-  _globals['_FUNCTIONSTEP']._serialized_start=2103
-  _globals['_FUNCTIONSTEP']._serialized_end=2332
-  _globals['_MAPSPEC']._serialized_start=2335
-  _globals['_MAPSPEC']._serialized_end=2533
-  _globals['_RETRYPOLICY']._serialized_start=2535
-  _globals['_RETRYPOLICY']._serialized_end=2644
+  _globals['_STEPSPEC']._serialized_end=1236
+  _globals['_STEPSPEC_METRICSENTRY']._serialized_start=1128
+  _globals['_STEPSPEC_METRICSENTRY']._serialized_end=1174
+  _globals['_STEPSPEC_VALUESENTRY']._serialized_start=1176
+  _globals['_STEPSPEC_VALUESENTRY']._serialized_end=1221
+  _globals['_REPEATSPEC']._serialized_start=1239
+  _globals['_REPEATSPEC']._serialized_end=1387
+  _globals['_APPROVALSTEP']._serialized_start=1390
+  _globals['_APPROVALSTEP']._serialized_end=1815
+  _globals['_LLMSTEP']._serialized_start=1818
+  _globals['_LLMSTEP']._serialized_end=2188
+  _globals['_BINDING']._serialized_start=2191
+  _globals['_BINDING']._serialized_end=2578
+  _globals['_FIRSTOUTPUT']._serialized_start=2580
+  _globals['_FIRSTOUTPUT']._serialized_end=2649
+  _globals['_OUTPUTREF']._serialized_start=2652
+  _globals['_OUTPUTREF']._serialized_end=2836
+  _globals['_ELEMENTREF']._serialized_start=2838
+  _globals['_ELEMENTREF']._serialized_end=2886
+  _globals['_FUNCTIONSTEP']._serialized_start=2889
+  _globals['_FUNCTIONSTEP']._serialized_end=3163
+  _globals['_MAPSPEC']._serialized_start=3166
+  _globals['_MAPSPEC']._serialized_end=3364
+  _globals['_RETRYPOLICY']._serialized_start=3366
+  _globals['_RETRYPOLICY']._serialized_end=3475
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from nagaya.llm_gateway.v1 import generation_pb2 as _generation_pb2
 from nagaya.llm_gateway.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
@@ -22,6 +23,82 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _VisitLimitPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VisitLimitPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VisitLimitPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VISIT_LIMIT_POLICY_UNSPECIFIED: _VisitLimitPolicy.ValueType  # 0
+    """The same as FAIL."""
+    VISIT_LIMIT_POLICY_FAIL: _VisitLimitPolicy.ValueType  # 1
+    """The run fails with VISITS_USED_UP."""
+    VISIT_LIMIT_POLICY_CONTINUE: _VisitLimitPolicy.ValueType  # 2
+    """The run goes on with what the last visit has left."""
+
+class VisitLimitPolicy(_VisitLimitPolicy, metaclass=_VisitLimitPolicyEnumTypeWrapper):
+    """What happens when a loop has been gone through as often as it may be."""
+
+VISIT_LIMIT_POLICY_UNSPECIFIED: VisitLimitPolicy.ValueType  # 0
+"""The same as FAIL."""
+VISIT_LIMIT_POLICY_FAIL: VisitLimitPolicy.ValueType  # 1
+"""The run fails with VISITS_USED_UP."""
+VISIT_LIMIT_POLICY_CONTINUE: VisitLimitPolicy.ValueType  # 2
+"""The run goes on with what the last visit has left."""
+Global___VisitLimitPolicy: _TypeAlias = VisitLimitPolicy  # noqa: Y015
+
+class _ApprovalTimeoutPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalTimeoutPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalTimeoutPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_TIMEOUT_POLICY_UNSPECIFIED: _ApprovalTimeoutPolicy.ValueType  # 0
+    """The same as FAIL."""
+    APPROVAL_TIMEOUT_POLICY_FAIL: _ApprovalTimeoutPolicy.ValueType  # 1
+    """The step fails with APPROVAL_EXPIRED."""
+    APPROVAL_TIMEOUT_POLICY_APPROVE: _ApprovalTimeoutPolicy.ValueType  # 2
+    """It counts as approved."""
+    APPROVAL_TIMEOUT_POLICY_REJECT: _ApprovalTimeoutPolicy.ValueType  # 3
+    """It counts as rejected."""
+
+class ApprovalTimeoutPolicy(_ApprovalTimeoutPolicy, metaclass=_ApprovalTimeoutPolicyEnumTypeWrapper):
+    """What happens when nobody decides an approval in time."""
+
+APPROVAL_TIMEOUT_POLICY_UNSPECIFIED: ApprovalTimeoutPolicy.ValueType  # 0
+"""The same as FAIL."""
+APPROVAL_TIMEOUT_POLICY_FAIL: ApprovalTimeoutPolicy.ValueType  # 1
+"""The step fails with APPROVAL_EXPIRED."""
+APPROVAL_TIMEOUT_POLICY_APPROVE: ApprovalTimeoutPolicy.ValueType  # 2
+"""It counts as approved."""
+APPROVAL_TIMEOUT_POLICY_REJECT: ApprovalTimeoutPolicy.ValueType  # 3
+"""It counts as rejected."""
+Global___ApprovalTimeoutPolicy: _TypeAlias = ApprovalTimeoutPolicy  # noqa: Y015
+
+class _RejectionPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RejectionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectionPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REJECTION_POLICY_UNSPECIFIED: _RejectionPolicy.ValueType  # 0
+    """The same as FAIL."""
+    REJECTION_POLICY_FAIL: _RejectionPolicy.ValueType  # 1
+    """The step fails with APPROVAL_REJECTED."""
+    REJECTION_POLICY_CONTINUE: _RejectionPolicy.ValueType  # 2
+    """The run goes on: the conditions of later steps, or of a loop, decide with what."""
+
+class RejectionPolicy(_RejectionPolicy, metaclass=_RejectionPolicyEnumTypeWrapper):
+    """What happens when an approval is rejected."""
+
+REJECTION_POLICY_UNSPECIFIED: RejectionPolicy.ValueType  # 0
+"""The same as FAIL."""
+REJECTION_POLICY_FAIL: RejectionPolicy.ValueType  # 1
+"""The step fails with APPROVAL_REJECTED."""
+REJECTION_POLICY_CONTINUE: RejectionPolicy.ValueType  # 2
+"""The run goes on: the conditions of later steps, or of a loop, decide with what."""
+Global___RejectionPolicy: _TypeAlias = RejectionPolicy  # noqa: Y015
 
 @_typing.final
 class PipelineVersion(_message.Message):
@@ -150,12 +227,14 @@ class StepSpec(_message.Message):
     NEEDS_FIELD_NUMBER: _builtins.int
     LLM_FIELD_NUMBER: _builtins.int
     FUNCTION_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     WHEN_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step's name, unique in its pipeline."""
     when: _builtins.str
@@ -175,6 +254,10 @@ class StepSpec(_message.Message):
     @_builtins.property
     def function(self) -> Global___FunctionStep:
         """Calls a Python function that the worker has installed."""
+
+    @_builtins.property
+    def approval(self) -> Global___ApprovalStep:
+        """Asks a person, and waits for the decision. Such a step has no `map` and no `timeout` of its own."""
 
     @_builtins.property
     def map(self) -> Global___MapSpec:
@@ -198,6 +281,10 @@ class StepSpec(_message.Message):
         true or false; the whole output where it is text. At most 12. What is none of these fails the step with VALUE_UNUSABLE.
         """
 
+    @_builtins.property
+    def repeat(self) -> Global___RepeatSpec:
+        """Ends a loop with this step: when it is done, the run may go back."""
+
     def __init__(
         self,
         *,
@@ -205,22 +292,132 @@ class StepSpec(_message.Message):
         needs: _abc.Iterable[_builtins.str] | None = ...,
         llm: Global___LlmStep | None = ...,
         function: Global___FunctionStep | None = ...,
+        approval: Global___ApprovalStep | None = ...,
         map: Global___MapSpec | None = ...,
         when: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
         retry: Global___RetryPolicy | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        repeat: Global___RepeatSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "repeat", b"repeat", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "retry", b"retry", "step", b"step", "timeout", b"timeout", "values", b"values", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "repeat", b"repeat", "retry", b"retry", "step", b"step", "timeout", b"timeout", "values", b"values", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["llm", "function"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["llm", "function", "approval"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___StepSpec: _TypeAlias = StepSpec  # noqa: Y015
+
+@_typing.final
+class RepeatSpec(_message.Message):
+    """Does steps again while a condition is true: those on all paths from `from_step` to the step that has this, the body of the loop. Loops neither
+    overlap nor contain each other.
+
+    Each pass is a visit with rows, calls and files of its own. In a visit, a step uses what other steps of the body have left in the same visit,
+    and what they left before where it says so (`previous_visit`). Steps after the loop begin when it is left, and use the newest output that each
+    step of the body has left.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_STEP_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    MAX_VISITS_FIELD_NUMBER: _builtins.int
+    ON_LIMIT_FIELD_NUMBER: _builtins.int
+    from_step: _builtins.str
+    """The first step of the body: the step itself, or one that must be done before it."""
+    when: _builtins.str
+    """A condition in CEL over the metrics of the body's steps and of those that this step needs, such as `review.score < 8`: when it is true after
+    a visit, another one begins.
+    """
+    max_visits: _builtins.int
+    """The most visits, 2 to 100."""
+    on_limit: Global___VisitLimitPolicy.ValueType
+    """What happens when the condition is still true after the last visit; FAIL when unspecified."""
+    def __init__(
+        self,
+        *,
+        from_step: _builtins.str = ...,
+        when: _builtins.str = ...,
+        max_visits: _builtins.int = ...,
+        on_limit: Global___VisitLimitPolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_step", b"from_step", "max_visits", b"max_visits", "on_limit", b"on_limit", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepeatSpec: _TypeAlias = RepeatSpec  # noqa: Y015
+
+@_typing.final
+class ApprovalStep(_message.Message):
+    """Asks a person. The output is an object with `decision` (`approved` or `rejected`), `approved`, `timed_out`, `user_id`, `comment` and
+    `decide_time`; the first four are values of it, for conditions such as `sign_off.approved`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    EXCLUDES_CREATOR_FIELD_NUMBER: _builtins.int
+    COMMENT_REQUIRED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    ON_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ON_REJECT_FIELD_NUMBER: _builtins.int
+    question: _builtins.str
+    """What is asked, for people."""
+    excludes_creator: _builtins.bool
+    """Whether the person who created the run may not decide."""
+    comment_required: _builtins.bool
+    """Whether a decision needs a comment."""
+    on_timeout: Global___ApprovalTimeoutPolicy.ValueType
+    """What happens when nobody decides in time; FAIL when unspecified."""
+    on_reject: Global___RejectionPolicy.ValueType
+    """What happens when it is rejected; FAIL when unspecified."""
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputRef]:
+        """What is to be looked at: outputs of steps that this one needs and that are not mapped, or JSON values inside them."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who may decide, by user id."""
+
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who may decide: whoever has one of these permissions, such as `invoices.approve`. Where both lists are empty, whoever may call
+        DecideApproval; that permission, `approvals.decide`, is needed in any case.
+        """
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long the decision is waited for; without end when absent."""
+
+    def __init__(
+        self,
+        *,
+        question: _builtins.str = ...,
+        subjects: _abc.Iterable[Global___OutputRef] | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        permissions: _abc.Iterable[_builtins.str] | None = ...,
+        excludes_creator: _builtins.bool = ...,
+        comment_required: _builtins.bool = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        on_timeout: Global___ApprovalTimeoutPolicy.ValueType = ...,
+        on_reject: Global___RejectionPolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment_required", b"comment_required", "excludes_creator", b"excludes_creator", "on_reject", b"on_reject", "on_timeout", b"on_timeout", "permissions", b"permissions", "question", b"question", "subjects", b"subjects", "timeout", b"timeout", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalStep: _TypeAlias = ApprovalStep  # noqa: Y015
 
 @_typing.final
 class LlmStep(_message.Message):
@@ -381,19 +578,33 @@ class OutputRef(_message.Message):
 
     STEP_FIELD_NUMBER: _builtins.int
     JSON_POINTER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VISIT_FIELD_NUMBER: _builtins.int
+    FIRST_VISIT_STEP_FIELD_NUMBER: _builtins.int
+    FIRST_VISIT_JSON_POINTER_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step, or `input`; it is one of those that the referring step needs."""
     json_pointer: _builtins.str
     """A JSON pointer (RFC 6901), or empty for the whole output."""
+    previous_visit: _builtins.bool
+    """In a step of a loop: the newest output that the other step, of the same loop, has left in the visits before this one. It need not be needed.
+    Only in `output` of a binding.
+    """
+    first_visit_step: _builtins.str
+    """With `previous_visit`: the step, or `input`, whose output it is where there is none before, as in the first visit; nothing when empty."""
+    first_visit_json_pointer: _builtins.str
+    """A JSON pointer (RFC 6901) into the output of `first_visit_step`."""
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
         json_pointer: _builtins.str = ...,
+        previous_visit: _builtins.bool = ...,
+        first_visit_step: _builtins.str = ...,
+        first_visit_json_pointer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_pointer", b"json_pointer", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_visit_json_pointer", b"first_visit_json_pointer", "first_visit_step", b"first_visit_step", "json_pointer", b"json_pointer", "previous_visit", b"previous_visit", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,6 +644,7 @@ class FunctionStep(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     ELEMENT_OUTPUTS_FIELD_NUMBER: _builtins.int
     MANIFESTS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VISITS_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """The function's name: an entry point of the group `nagaya.functions`."""
     short: _builtins.bool
@@ -458,6 +670,12 @@ class FunctionStep(_message.Message):
         outputs: it names them, and the elements that failed.
         """
 
+    @_builtins.property
+    def previous_visits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In a step of a loop: steps of the same loop of which the function gets, under their names, the newest output that they have left in the visits
+        before; nothing in the first visit. None of them is needed.
+        """
+
     def __init__(
         self,
         *,
@@ -467,10 +685,11 @@ class FunctionStep(_message.Message):
         arguments_json: _builtins.str = ...,
         element_outputs: _abc.Iterable[_builtins.str] | None = ...,
         manifests: _abc.Iterable[_builtins.str] | None = ...,
+        previous_visits: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "element_outputs", b"element_outputs", "function", b"function", "manifests", b"manifests", "short", b"short"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "element_outputs", b"element_outputs", "function", b"function", "manifests", b"manifests", "previous_visits", b"previous_visits", "short", b"short"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -107,6 +107,8 @@ class _StepStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepState.V
     """The attempts are used up. Final."""
     STEP_STATE_CANCELLED: _StepState.ValueType  # 5
     """The run was cancelled. Final."""
+    STEP_STATE_WAITING: _StepState.ValueType  # 6
+    """A person is asked, and has not decided."""
 
 class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper):
     """Where a piece of work is in its life."""
@@ -123,6 +125,8 @@ STEP_STATE_FAILED: StepState.ValueType  # 4
 """The attempts are used up. Final."""
 STEP_STATE_CANCELLED: StepState.ValueType  # 5
 """The run was cancelled. Final."""
+STEP_STATE_WAITING: StepState.ValueType  # 6
+"""A person is asked, and has not decided."""
 Global___StepState: _TypeAlias = StepState  # noqa: Y015
 
 @_typing.final

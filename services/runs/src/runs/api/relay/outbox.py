@@ -78,6 +78,11 @@ class OutboxRelay:
             if message.kind == "cancel":
                 await self._finalizer.stop(tenant_id, message.run_id, message.epoch)
                 return
+            if message.kind == "decision":
+                await self._launcher.tell_of_decision(tenant_id, message.run_id)
+                async with self._tenants.connection(tenant_id) as connection:
+                    await outbox.remove_message(connection, message.id)
+                return
             run_id, epoch = message.run_id, message.epoch
             start = RunStart(
                 *(tenant_id, run_id, epoch, message.plan, WORKFLOW_VERSION),

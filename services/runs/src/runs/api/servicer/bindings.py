@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.server import Binding, bind
+from nagaya.runs.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from nagaya.runs.v1.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
 from nagaya.runs.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from nagaya.runs.v1.run_service_pb2_grpc import add_RunServiceServicer_to_server
@@ -18,6 +19,7 @@ from nagaya.tenant_data.v1.tenant_data_service_pb2_grpc import (
 )
 
 if TYPE_CHECKING:
+    from runs.api.servicer.approvals import ApprovalServicer
     from runs.api.servicer.pipelines import PipelineServicer
     from runs.api.servicer.prompts import PromptServicer
     from runs.api.servicer.runs import RunServicer
@@ -31,6 +33,7 @@ def bindings(
     prompts: PromptServicer,
     pipelines: PipelineServicer,
     runs: RunServicer,
+    approvals: ApprovalServicer,
     schedules: ScheduleServicer,
     webhooks: WebhookServicer,
     limits: TenantLimitServicer,
@@ -44,6 +47,7 @@ def bindings(
         bind(add_ScheduleServiceServicer_to_server, schedules, "nagaya.runs.v1.ScheduleService"),
         bind(add_WebhookServiceServicer_to_server, webhooks, "nagaya.runs.v1.WebhookService"),
         bind(add_TenantLimitServiceServicer_to_server, limits, "nagaya.runs.v1.TenantLimitService"),
+        bind(add_ApprovalServiceServicer_to_server, approvals, "nagaya.runs.v1.ApprovalService"),
         bind(
             add_TenantDataServiceServicer_to_server,
             tenant_data,

@@ -10,6 +10,7 @@ from nagaya_functions import FilePointer
 from runs.domain.element_uses import element_uses
 from runs.domain.lists import Relation, Sizes, Steps
 from runs.store import steps
+from runs.worker.activities.visits import VisitFinder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -46,8 +47,9 @@ class ElementOutputs:
     def __init__(self, tenants: TenantPools) -> None:
         self._tenants = tenants
         self._outputs: OrderedDict[StepRef, OutputFile | None] = OrderedDict()
-        self._items: OrderedDict[tuple[RunRef, str], Mapping[int, FilePointer]] = OrderedDict()
-        self._sizes: OrderedDict[tuple[RunRef, str], Sizes] = OrderedDict()
+        self._items: OrderedDict[StepRef, Mapping[int, FilePointer]] = OrderedDict()
+        self._sizes: OrderedDict[StepRef, Sizes] = OrderedDict()
+        self.visits = VisitFinder(tenants)
 
     def put(self, ref: StepRef, output: OutputFile | None) -> None:
         """Spare the elements that come after this one a query."""
@@ -55,31 +57,31 @@ class ElementOutputs:
         if len(self._outputs) > _CACHED_ELEMENTS:
             self._outputs.popitem(last=False)
 
-    def put_sizes(self, run: RunRef, step: str, sizes: Sequence[int]) -> None:
+    def put_sizes(self, whole: StepRef, sizes: Sequence[int]) -> None:
         """Spare the elements of a mapped step a query for how long the lists are."""
-        self._sizes[run, step] = Sizes.of(sizes)
+        self._sizes[whole] = Sizes.of(sizes)
         if len(self._sizes) > _CACHED_MAPS:
             self._sizes.popitem(last=False)
 
-    async def sizes(self, run: RunRef, step: str) -> Sizes:
+    async def sizes(self, whole: StepRef) -> Sizes:
         """Return how long the lists are that a mapped step which has begun goes through."""
-        known = self._sizes.get((run, step))
+        known = self._sizes.get(whole)
         if known is not None:
             return known
-        async with self._tenants.connection(run.tenant_id) as connection:
-            found = await steps.list_sizes(connection, run.run_id, step)
-        self.put_sizes(run, step, found)
+        async with self._tenants.connection(whole.tenant_id) as connection:
+            found = await steps.list_sizes(connection, whole)
+        self.put_sizes(whole, found)
         return Sizes.of(found)
 
-    async def of_all(self, run: RunRef, step: str) -> Mapping[int, FilePointer]:
+    async def of_all(self, whole: StepRef) -> Mapping[int, FilePointer]:
         """Return the outputs of a mapped step that is done, by element, in their order."""
-        known = self._items.get((run, step))
+        known = self._items.get(whole)
         if known is not None:  # else each element of a map would read all those of another
             return known
-        async with self._tenants.connection(run.tenant_id) as connection:
-            elements = await steps.elements(connection, run.run_id, step)
+        async with self._tenants.connection(whole.tenant_id) as connection:
+            elements = await steps.elements(connection, whole)
         found = {item: pointer_to(output) for item, output in elements.outputs.items()}
-        self._items[run, step] = found
+        self._items[whole] = found
         if len(self._items) > _CACHED_MAPS:
             self._items.popitem(last=False)
         return found
@@ -89,8 +91,8 @@ class ElementOutputs:
     ) -> OwnOutputs:
         """Return what the mapped steps of `uses` have done for an element of a mapped step."""
         by_name = Steps(context.spec.steps)
-        sizes = await self._own_sizes(by_name, spec, ref, uses)
-        targets = _targets(ref, uses, sizes)
+        sizes = await self._own_sizes(context, spec, ref, uses)
+        targets = await self._targets(context, ref, uses, sizes)
         found = await self._find(ref.run, targets.values())
         done = {name: found[target] for name, target in targets.items() if target in found}
         outputs: dict[str, tuple[FilePointer, ...]] = {
@@ -99,7 +101,7 @@ class ElementOutputs:
         for name, related in uses.items():
             inner = by_name.list_of(name)
             if related is Relation.INNER and inner is not None and inner.step in outputs:
-                outputs[name] = await self._inner(ref, name, by_name.root(name))
+                outputs[name] = await self._inner(context, ref, name, by_name.root(name))
         facts = {name: None if file is None else file.facts for name, file in done.items()}
         return OwnOutputs(outputs, facts, _element(spec, ref, outputs, sizes))
 
@@ -118,15 +120,15 @@ class ElementOutputs:
             }
             if not uses:
                 continue
-            sizes = await self._own_sizes(by_name, spec, walk.ref(step), uses)
+            sizes = await self._own_sizes(context, spec, walk.ref(step), uses)
             for item in range(walk.first, walk.last + 1):
                 ref = walk.ref(step, item)
-                found[ref] = list(_targets(ref, uses, sizes).values())
+                found[ref] = [*(await self._targets(context, ref, uses, sizes)).values()]
         return found
 
     async def _own_sizes(
         self,
-        by_name: Steps,
+        context: RunContext,
         spec: StepSpec,
         ref: StepRef,
         uses: Mapping[str, Relation],
@@ -134,12 +136,32 @@ class ElementOutputs:
         """Return how long the inner lists are that a step goes through; None if it needs not."""
         if Relation.OUTER not in uses.values():
             return None
-        return await self.sizes(ref.run, by_name.root(spec.step))
+        opened = Steps(context.spec.steps).root(spec.step)
+        return await self.sizes(await self.visits.whole(context.spec, ref, opened))
 
-    async def _inner(self, ref: StepRef, name: str, opened: str) -> tuple[FilePointer, ...]:
+    async def _targets(
+        self,
+        context: RunContext,
+        ref: StepRef,
+        uses: Mapping[str, Relation],
+        sizes: Sizes | None,
+    ) -> dict[str, StepRef]:
+        """Return the element of each step, but those over inner lists, that belongs to one."""
+        outer = 0 if sizes is None else sizes.outer(ref.item)[0]
+        item_of = {Relation.SAME: ref.item, Relation.OUTER: outer}
+        items = {name: item_of[related] for name, related in uses.items() if related in item_of}
+        visits = await self.visits.used(context.spec, ref, items.keys())
+        return {
+            name: replace(ref, step=name, item=item, visit=visits[name])
+            for name, item in items.items()
+        }
+
+    async def _inner(
+        self, context: RunContext, ref: StepRef, name: str, opened: str
+    ) -> tuple[FilePointer, ...]:
         """Return a step's outputs for the inner elements that belong to an element."""
-        sizes = await self.sizes(ref.run, opened)
-        items = await self.of_all(ref.run, name)
+        sizes = await self.sizes(await self.visits.whole(context.spec, ref, opened))
+        items = await self.of_all(await self.visits.whole(context.spec, ref, name))
         return tuple(items[item] for item in sizes.inner(ref.item) if item in items)
 
     async def _find(
@@ -158,17 +180,6 @@ class ElementOutputs:
 
 def pointer_to(file: OutputFile) -> FilePointer:
     return FilePointer(file.output_path, file.output_digest)
-
-
-def _targets(ref: StepRef, uses: Mapping[str, Relation], sizes: Sizes | None) -> dict[str, StepRef]:
-    """Return the element of each step, but those over inner lists, that belongs to an element."""
-    outer = 0 if sizes is None else sizes.outer(ref.item)[0]
-    item_of = {Relation.SAME: ref.item, Relation.OUTER: outer}
-    return {
-        name: replace(ref, step=name, item=item_of[related])
-        for name, related in uses.items()
-        if related in item_of
-    }
 
 
 def _element(

@@ -75,7 +75,7 @@ class FunctionStepRunner:
         draft = FileDraft(
             run_id=ref.run_id,
             step=ref.step,
-            name=output_name(ref.item, ref.visit),
+            name=output_name(ref),
             item=ref.item,
             visit=ref.visit,
             metrics=result.metrics,

@@ -153,13 +153,13 @@ class MapEnds:
     async def _note_sizes(self, context: RunContext, walk: Walk, sizes: Sequence[int]) -> None:
         """Note how long the lists are for those steps whose elements or failures ask for it."""
         by_name = Steps(context.spec.steps)
-        names = [step for step in walk.steps if needs_sizes(by_name[step], by_name)]
-        if not names:
+        noted = [walk.ref(step) for step in walk.steps if needs_sizes(by_name[step], by_name)]
+        if not noted:
             return
         async with self._tenants.connection(walk.tenant_id) as connection:
-            await steps.set_list_sizes(connection, walk.run, names, sizes)
-        for name in names:
-            self._input_finder.elements.put_sizes(walk.run, name, sizes)
+            await steps.set_list_sizes(connection, noted, sizes)
+        for ref in noted:
+            self._input_finder.elements.put_sizes(ref, sizes)
 
     async def _current(self, refs: list[StepRef]) -> dict[StepRef, StepAttempt]:
         """Return the attempts that are being made; a step that is done has none."""
@@ -171,7 +171,7 @@ class MapEnds:
         found: dict[StepRef, Elements] = {}
         for ref in refs:
             async with self._tenants.connection(ref.tenant_id) as connection:
-                found[ref] = await steps.elements(connection, ref.run_id, ref.step)
+                found[ref] = await steps.elements(connection, ref)
         return found
 
     async def _manifest(

@@ -67,7 +67,7 @@ class MapFailures:
             return 0
         if not over.allowed.percent:
             return over.allowed.count
-        return over.allowed.of((await self._elements.sizes(ref.run, ref.step)).count)
+        return over.allowed.of((await self._elements.sizes(replace(ref, item=0))).count)
 
 
 def _failure(failed: Mapping[int, Failure], what: str) -> StepImpossible:

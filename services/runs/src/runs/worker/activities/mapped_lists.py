@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
 from runs.domain.failures import ReadTooLarge, StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, OUTPUT, FileDraft, parse_json
+from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FileDraft, output_name, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,9 @@ async def put_manifest(artifacts: Artifacts, ref: StepRef, elements: Elements) -
     summary += f", {failed:,} failed" if failed else ""
     summary += f", {skipped:,} skipped" if skipped else ""
     metrics = {"items": done, "failed": failed, "skipped": skipped}
-    draft = FileDraft(ref.run_id, ref.step, OUTPUT, summary=summary, metrics=metrics)
+    draft = FileDraft(
+        ref.run_id, ref.step, output_name(ref), 0, ref.visit, summary=summary, metrics=metrics
+    )
     data = canonical(manifest)
     if len(data) > BYTES_AT_ONCE:
         raise StepImpossible(

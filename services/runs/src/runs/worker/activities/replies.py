@@ -92,7 +92,7 @@ def _draft(ref: StepRef, result: GenerationResult, metrics: Mapping[str, float])
     return FileDraft(
         run_id=ref.run_id,
         step=ref.step,
-        name=output_name(ref.item, ref.visit),
+        name=output_name(ref),
         item=ref.item,
         visit=ref.visit,
         metrics={

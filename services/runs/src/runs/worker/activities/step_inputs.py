@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runs.domain.conditions import evaluate_condition
@@ -24,6 +24,7 @@ from runs.domain.pipelines import (
 )
 from runs.store import steps
 from runs.worker.activities.element_outputs import ElementOutputs, OwnOutputs, pointer_to
+from runs.worker.activities.visits import previous_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
@@ -66,6 +67,12 @@ class StepInputs:
     """Those of the steps that are mapped: their outputs are lists, of one element too."""
     inner: frozenset[str] = frozenset()
     """Those that are mapped over lists inside of the element that the step is done for."""
+    previous: Mapping[str, tuple[FilePointer, ...]] = field(
+        default_factory=dict[str, "tuple[FilePointer, ...]"]
+    )
+    """The newest outputs of visits before, by step; a step that has left none has none."""
+    mapped_before: frozenset[str] = frozenset()
+    """Those of the steps of `previous` that are mapped."""
 
     def list_pointer(self) -> FilePointer:
         """Return the list that the step is mapped over. Raises StepImpossible without one."""
@@ -121,6 +128,10 @@ class StepInputs:
             if step in self.element_outputs:
                 outputs[step] = self.element_outputs[step]
                 mapped |= {step} & self.inner
+        for step in self.spec.kind.previous_visits:
+            if step in self.previous:
+                outputs[step] = self.previous[step]
+                mapped |= {step} & self.mapped_before
         return outputs, frozenset(mapped)
 
     def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
@@ -128,6 +139,8 @@ class StepInputs:
         match value:
             case Text(text):
                 return (text,)
+            case Output(previous_visit=True):
+                return self._previous_pieces(value)
             case Output():
                 return _pieces((value,), self.outputs)
             case FirstOutput(outputs):
@@ -145,40 +158,47 @@ class StepInputs:
                     raise _missing(self.spec.step)
                 return (self.element.inside(json_pointer),)
 
+    def _previous_pieces(self, value: Output) -> tuple[FilePointer, ...]:
+        if value.step in self.previous:
+            return _pieces((value,), self.previous)
+        if not value.first_visit_step:
+            return ()
+        first = Output(value.first_visit_step, value.first_visit_json_pointer)
+        return _pieces((first,), self.outputs)
+
 
 class StepInputFinder:
     """Finds the inputs of steps. Outputs never change, so they are cached."""
 
     def __init__(self, tenants: TenantPools) -> None:
         self._tenants = tenants
-        self._step_outputs: OrderedDict[tuple[RunRef, str], OutputFile | None] = OrderedDict()
+        self._step_outputs: OrderedDict[tuple[RunRef, str, int], OutputFile | None] = OrderedDict()
         self.elements = ElementOutputs(tenants)
 
     def put(self, ref: StepRef, output: OutputFile | None) -> None:
         """Spare the steps that need this one a query."""
-        if (ref.item, ref.visit) != (0, 1):
+        if ref.item:
             self.elements.put(ref, output)
             return
-        self._step_outputs[ref.run, ref.step] = output
+        self._step_outputs[ref.run, ref.step, ref.visit] = output
         if len(self._step_outputs) > _CACHED_OUTPUTS:
             self._step_outputs.popitem(last=False)
 
     async def find(self, context: RunContext, spec: StepSpec, ref: StepRef) -> StepInputs:
         """Find what a step may use; what this worker has done itself without a query."""
         over = spec.map
-        uses: Mapping[str, Relation] = {}
-        own = OwnOutputs()
-        if ref.item and over is not None:
-            uses = element_uses(spec, Steps(context.spec.steps))
-        if uses:
-            own = await self.elements.of_one(context, spec, ref, uses)
+        of_element = ref.item and over is not None
+        uses = element_uses(spec, Steps(context.spec.steps)) if of_element else {}
+        own = await self.elements.of_one(context, spec, ref, uses) if uses else OwnOutputs()
         wanted = {*spec.needs, *(() if over is None else (over.step,))} - {INPUT}
         alone = {step for step in uses if not uses_all(spec, step)}
-        done = await self._done(ref.run, wanted - alone)
+        visits = await self.elements.visits.used(context.spec, ref, wanted)
+        done = await self._done(ref.run, {step: visits[step] for step in wanted - alone})
         given = context.run.input_file
         known = {**({} if given is None else {INPUT: given}), **done}
         files = {step: pointer_to(file) for step, file in known.items() if file is not None}
         items = await self._items(context, ref, files)
+        previous = await self._previous(context, spec, ref)
         facts: dict[str, Facts | None] = {step: {} for step in (*spec.needs, INPUT)}
         facts |= {step: None if file is None else file.facts for step, file in known.items()}
         element = own.element
@@ -199,7 +219,34 @@ class StepInputFinder:
             list_outputs=None if over is None else items.get(over.step),
             mapped=frozenset(items),
             inner=frozenset(step for step, related in uses.items() if related is Relation.INNER),
+            previous=previous,
+            mapped_before=frozenset(n for n in previous if context.spec.step(n).map is not None),
         )
+
+    async def facts(
+        self, context: RunContext, ref: StepRef, names: Set[str]
+    ) -> dict[str, Facts | None]:
+        """Return what is known of `input` and of some steps, for a condition of the step `ref`."""
+        visits = await self.elements.visits.used(context.spec, ref, names)
+        done = await self._done(ref.run, visits)
+        given = context.run.input_file
+        facts: dict[str, Facts | None] = {step: {} for step in (*names, INPUT)}
+        facts |= {step: None if file is None else file.facts for step, file in done.items()}
+        return facts if given is None else {**facts, INPUT: given.facts}
+
+    async def _previous(
+        self, context: RunContext, spec: StepSpec, ref: StepRef
+    ) -> dict[str, tuple[FilePointer, ...]]:
+        names = previous_steps(spec) if ref.visit > 1 else frozenset[str]()
+        rows = await self.elements.visits.newest(ref.run, names, ref.visit) if names else {}
+        found: dict[str, tuple[FilePointer, ...]] = {}
+        for step, row in rows.items():
+            if context.spec.step(step).map is not None:
+                whole = replace(ref, step=step, item=0, visit=row.visit)
+                found[step] = tuple((await self.elements.of_all(whole)).values())
+            elif row.output is not None:
+                found[step] = (pointer_to(row.output),)
+        return found
 
     async def _items(
         self, context: RunContext, ref: StepRef, names: Iterable[str]
@@ -207,16 +254,22 @@ class StepInputFinder:
         """Return the outputs of those of some steps that are mapped, by step and element."""
         by_name = Steps(context.spec.steps)
         mapped = [step for step in names if step in by_name and by_name[step].map is not None]
-        return {step: await self.elements.of_all(ref.run, step) for step in mapped}
-
-    async def _done(self, run: RunRef, names: Set[str]) -> dict[str, OutputFile | None]:
-        """Return the outputs of those of the steps that are done; None of one that was skipped."""
-        known = {
-            step: self._step_outputs[run, step]
-            for step in names
-            if (run, step) in self._step_outputs
+        wholes = {
+            step: await self.elements.visits.whole(context.spec, ref, step) for step in mapped
         }
-        unknown = sorted(names - known.keys())
+        return {step: await self.elements.of_all(whole) for step, whole in wholes.items()}
+
+    async def _done(self, run: RunRef, visits: Mapping[str, int]) -> dict[str, OutputFile | None]:
+        """Return the outputs of those of the steps that are done; None of one that was skipped.
+
+        `visits` has the visit of each.
+        """
+        known = {
+            step: self._step_outputs[run, step, visit]
+            for step, visit in visits.items()
+            if (run, step, visit) in self._step_outputs
+        }
+        unknown = {step: visits[step] for step in sorted(visits.keys() - known.keys())}
         if unknown:
             async with self._tenants.connection(run.tenant_id) as connection:
                 found = await steps.done(connection, run.run_id, unknown)

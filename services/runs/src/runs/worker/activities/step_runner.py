@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
 from runs.domain.moves import StepOutcome
-from runs.domain.pipelines import LlmStep
+from runs.domain.pipelines import FunctionStep, LlmStep
 from runs.worker.activities.retries import retry_transient
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class StepRunner:
                 async with asyncio.timeout(spec.timeout_seconds):
                     call = 1 if attempt is None else attempt.call
                     return await self._llm.run(context, spec, spec.kind, inputs, call)
-            return await self._functions.run(spec, spec.kind, inputs, files)
+            if isinstance(spec.kind, FunctionStep):
+                return await self._functions.run(spec, spec.kind, inputs, files)
+            raise TypeError(f"step {spec.step} asks a person: a workflow waits for it")
 
         return await retry_transient(once)
 

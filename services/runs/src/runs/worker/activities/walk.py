@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
     from runs.domain.activities import StepRef
     from runs.worker.activities.admission import WorkerSlots
+    from runs.worker.activities.approvals import ApprovalWalker
     from runs.worker.activities.chain_walk import ChainWalker
+    from runs.worker.activities.loop_ends import LoopEnds
     from runs.worker.activities.map_ends import MapEnds
     from runs.worker.activities.run_stops import RunStops, StopSignal
 
@@ -82,10 +84,18 @@ class WalkActivities:
     """Temporal calls these by the names of the methods."""
 
     def __init__(
-        self, chains: ChainWalker, maps: MapEnds, slots: WorkerSlots, stops: RunStops
+        self,
+        chains: ChainWalker,
+        maps: MapEnds,
+        loops: LoopEnds,
+        approvals: ApprovalWalker,
+        slots: WorkerSlots,
+        stops: RunStops,
     ) -> None:
         self._chains = chains
         self._maps = maps
+        self._loops = loops
+        self._approvals = approvals
         self._slots = slots
         self._stops = stops
         self._left: dict[tuple[str, str], _Work] = {}
@@ -119,6 +129,24 @@ class WalkActivities:
         async def do(work: _Work) -> Walked:
             await self._maps.close(walk, earlier)
             return Walked()
+
+        return await self._run(walk, do)
+
+    @activity.defn
+    async def end_visit(self, walk: Walk) -> Walked:
+        """End a visit of a loop; say whether there is another one."""
+
+        async def do(work: _Work) -> Walked:
+            return Walked(again=await self._loops.end(walk))
+
+        return await self._run(walk, do)
+
+    @activity.defn
+    async def walk_approval(self, walk: Walk) -> Walked:
+        """Ask a person, or end the step that asked; say whether and how long it waits."""
+
+        async def do(work: _Work) -> Walked:
+            return await self._approvals.walk(walk)
 
         return await self._run(walk, do)
 

@@ -140,7 +140,7 @@ class ElementState:
         kept: list[tuple[StepRef, StepOutcome]] = []
         for ref, outcome in self.whole:
             name = replaced.get(ref.step)
-            own_file = name is not None and name != output_name(ref.item, ref.visit)
+            own_file = name is not None and name != output_name(ref)
             if own_file or ref.step in void:
                 return kept
             output = outcome.output

@@ -114,7 +114,7 @@ class StepActivities:
         spec = context.spec.step(ref.step)
         with on_behalf_of(tenant_id=ref.tenant_id, user_id=context.run.user_id):
             async with self._tenants.connection(ref.tenant_id) as connection:
-                elements = await steps.elements(connection, ref.run_id, ref.step)
+                elements = await steps.elements(connection, ref)
                 attempt = await steps.current(connection, ref)
             if attempt is None:
                 return await self._earlier_result(ref)
