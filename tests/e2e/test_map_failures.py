@@ -5,6 +5,7 @@ NAGAYA_TEST_INVOICES says how many there are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from tests.support.public_api import (
     finish,
 )
 
-from nagaya.runs.v1 import run_pb2
+from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
     from tests.support.stack import LocalStack
@@ -88,7 +89,7 @@ async def test_elements_that_may_fail_are_named_and_the_others_are_done(
     await database.close()
 
 
-async def test_a_map_of_which_none_may_fail_is_done_to_its_end_and_says_which_did(
+async def test_a_map_of_which_none_may_fail_is_done_to_its_end_and_a_retry_does_what_failed(
     stack: LocalStack, client: Client
 ) -> None:
     tenant_id, run, refused = await start(stack, client)
@@ -99,12 +100,41 @@ async def test_a_map_of_which_none_may_fail_is_done_to_its_end_and_says_which_di
         f"{REFUSED} of {INVOICES} elements failed, 0 may; element {refused[0]}: "
     )
     assert f"; element {refused[1]}: " in run.error.message
-    assert not stack.file(f"storage/{tenant_id}/{run.run_id}/extract/output.json").exists()
+    folder = stack.file(f"storage/{tenant_id}/{run.run_id}")
+    assert not (folder / "extract" / "output.json").exists()
+    good = [(step, n) for step in ("extract", "check") for n in range(1, INVOICES + 1)]
+    good = [(step, item) for step, item in good if item not in refused]
+    kept = await outputs(stack, client, tenant_id)
+    assert sorted(kept) == sorted(good)  # check follows each element at once
+    asked = stack.requests_of(run.run_id)
+    assert asked == INVOICES + INVOICES - REFUSED
+
+    await client.runs.RetryRun(
+        run_service_pb2.RetryRunRequest(
+            tenant_id=tenant_id, run_id=run.run_id, request_id=secrets.token_hex(8)
+        )
+    )
+    events = [e async for e in client.watch_run(tenant_id, run.run_id, after=run.last_sequence)]
+    again = events[-1].run
+
+    assert again.state == run_pb2.RUN_STATE_COMPLETED, again.error
+    assert stack.requests_of(run.run_id) == asked + 2 * REFUSED + 1  # and the report
+    done = await outputs(stack, client, tenant_id)
+    assert len(done) == 2 * INVOICES
+    assert {place: done[place] for place in kept} == kept
+    manifest = json.loads((folder / "extract" / "output.json").read_text())
+    assert [one["item"] for one in manifest["items"]] == [*range(1, INVOICES + 1)]
+    assert manifest["failed"] == []
+    for (step, item), digest in done.items():
+        file = folder / step / "artifacts" / f"{item}-1" / "output.json"
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
+
+
+async def outputs(stack: LocalStack, client: Client, tenant_id: str) -> dict[tuple[str, int], str]:
+    """Return the digests of the outputs of a tenant's elements that are done."""
     database = await stack.database(client, tenant_id)
-    rows = await database.fetch("SELECT step, item, status FROM steps WHERE item > 0")
+    rows = await database.fetch(
+        "SELECT step, item, output_digest FROM steps WHERE item > 0 AND status = 'completed'"
+    )
     await database.close()
-    failed = {(row["step"], row["item"]) for row in rows if row["status"] == "failed"}
-    assert failed == {("extract", item) for item in refused}
-    done = sum(row["status"] == "completed" for row in rows)
-    assert done == 2 * (INVOICES - REFUSED)  # check follows each element at once
-    assert stack.requests_of(run.run_id) == INVOICES + INVOICES - REFUSED
+    return {(row["step"], row["item"]): row["output_digest"] for row in rows}
