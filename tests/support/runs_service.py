@@ -15,6 +15,7 @@ from dataplane.pending_work_scheduler import PendingWorkScheduler
 from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
 from runs.api.app.approvals import Approvals
+from runs.api.app.bulk_runs import BulkRuns
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
@@ -92,6 +93,7 @@ class RunsService:
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
         self.runs = Runs(tenants, scheduler, self.files, ModelCheck(gateway), launcher)
         self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
+        self.bulk = BulkRuns(tenants, self.steering)
         self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
         self.delivery = ScheduleDelivery(tenants, self.temporal_schedules)
         self.scheduled_runs = ScheduledRuns(

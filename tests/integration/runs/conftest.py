@@ -258,7 +258,7 @@ async def server(
     services = bindings(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, tenants),
-        RunServicer(service.runs, service.steering, tenants, watcher, texts),
+        RunServicer(service.runs, service.steering, service.bulk, tenants, watcher, texts),
         ApprovalServicer(service.approvals, tenants),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),

@@ -120,3 +120,22 @@ def test_an_element_is_retried_with_its_step(api: Api, capsys: pytest.CaptureFix
     assert run(["run", "retry", RUN_ID, "--item", "90", "-t", "acme"]) == 2
     assert "name it with --step" in capsys.readouterr().err
     assert api.calls == []
+
+
+def test_many_runs_are_steered_page_by_page(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    def page(call: RecordedCall) -> run_service_pb2.BulkRunsResponse:
+        result = run_service_pb2.BulkRunResult(run=run_pb2.Run(run_id=RUN_ID))
+        more = "" if call.request.page_token else "more"
+        return run_service_pb2.BulkRunsResponse(results=[result], next_page_token=more)
+
+    api.on("BulkRuns", page)
+
+    assert run(["run", "bulk", "cancel", "-t", "acme"]) == 2
+    assert "--all" in capsys.readouterr().err
+    options = ("--pipeline", "article", "--dry-run")
+    assert run(["run", "bulk", "cancel", *options, "-t", "acme", "-o", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 2
+    first, second = (call.request for call in api.called("BulkRuns"))
+    assert (first.filter.pipeline, first.dry_run) == ("article", True)
+    assert first.operation == run_service_pb2.RUN_OPERATION_CANCEL
+    assert first.request_id == second.request_id

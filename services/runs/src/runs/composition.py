@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dataplane.pending_work_poller import PendingWorkPoller
 from dataplane.pending_work_scheduler import PendingWorkScheduler
 from runs.api.app.approvals import Approvals
+from runs.api.app.bulk_runs import BulkRuns
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
@@ -129,7 +130,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), tenants),
-        RunServicer(runs, steering, tenants, watcher, texts),
+        RunServicer(runs, steering, BulkRuns(tenants, steering), tenants, watcher, texts),
         ApprovalServicer(Approvals(tenants, schedulers.runs, launcher), tenants),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(outgoing.webhooks, tenants),

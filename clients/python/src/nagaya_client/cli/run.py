@@ -17,7 +17,7 @@ from nagaya_client.cli import catalog, completion, failures, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.run_export import export
 from nagaya_client.cli.run_lists import list_runs, steps, timeline
-from nagaya_client.cli.run_steering import cancel, pause, resume, retry
+from nagaya_client.cli.run_steering import bulk, cancel, pause, resume, retry
 from nagaya_client.cli.run_text import text
 from nagaya_client.cli.session import Session, api_command, labels, tenant_option
 from nagaya_client.cli.watch_run import watch as watch_to_the_end
@@ -172,7 +172,7 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
     return await _watched(session, tenant, run_id, after)
 
 
-for _command in (list_runs, steps, timeline, text, export, pause, resume, cancel, retry):
+for _command in (list_runs, steps, timeline, text, export, pause, resume, cancel, retry, bulk):
     group.add_command(_command)
 
 

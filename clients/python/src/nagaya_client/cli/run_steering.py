@@ -1,15 +1,17 @@
-"""`nagaya run pause`, `resume`, `cancel` and `retry`."""
+"""`nagaya run pause`, `resume`, `cancel`, `retry` and `bulk`."""
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya_client.cli.command import Command
-from nagaya_client.cli.session import Session, api_command, tenant_option
+from nagaya_client.cli.run_filters import RunFilterOptions, run_filter, run_filter_options
+from nagaya_client.cli.session import Session, api_command, choice_of, chosen, tenant_option
+from nagaya_client.paging import pages
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -80,3 +82,45 @@ async def retry(
         new_calls=new_calls,
     )
     return await session.client.runs.RetryRun(request)
+
+
+@click.command(cls=Command, rpcs=("BulkRuns",))
+@click.argument("operation", type=choice_of(pb.RunOperation))
+@run_filter_options
+@click.option("--all", "every", is_flag=True, help="Of all runs: no filter is given.")
+@click.option("--dry-run", is_flag=True, help="Only tell which runs, and what is refused.")
+@click.option("--new-calls", is_flag=True, help="With retry: as of `run retry`.")
+@click.option("--request-id", help="The key of this call, to repeat it without harm.")
+@tenant_option
+@api_command
+async def bulk(
+    session: Session,
+    *,
+    operation: str,
+    every: bool,
+    dry_run: bool,
+    new_calls: bool,
+    request_id: str | None,
+    tenant: str,
+    **given: Unpack[RunFilterOptions],
+) -> Message:
+    """Pause, resume, cancel or retry many runs.
+
+    What is refused for one run is told, and keeps no other from it.
+    """
+    wanted = run_filter(given)
+    if not every and not wanted.ByteSize():
+        raise click.UsageError("which runs? Filter them, or say --all")
+    request = pb.BulkRunsRequest(
+        tenant_id=tenant,
+        request_id=request_id or str(uuid.uuid4()),
+        filter=wanted,
+        operation=chosen(pb.RunOperation, operation),
+        dry_run=dry_run,
+        new_calls=new_calls,
+        page_size=200,
+    )
+    found = pb.BulkRunsResponse()
+    async for page in pages(session.client.runs.BulkRuns, request):
+        found.results.extend(page.results)
+    return found

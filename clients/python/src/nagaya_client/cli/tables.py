@@ -156,6 +156,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("CREATED", "create_time"),
         ("LABELS", "labels"),
     ),
+    "nagaya.runs.v1.BulkRunResult": (
+        ("RUN", "run.run_id"),
+        ("PIPELINE", "run.pipeline"),
+        ("STATE", "run.state"),
+        ("REFUSED", "refusal.reason"),
+        ("WHY", "refusal.message"),
+    ),
     "nagaya.runs.v1.RunStep": (
         ("STEP", "step"),
         ("ITEM", "item"),

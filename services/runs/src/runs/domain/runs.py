@@ -43,6 +43,15 @@ class RunStatus(StrEnum):
 _FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
+class RunOperation(StrEnum):
+    """What is asked of a run that there is."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
 class RunStop(StrEnum):
     """What a running run is told to stop for, as the column `runs.stop` holds it."""
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from nagaya.runs.v1 import run_pb2 as pb
 from nagaya.runs.v1 import run_service_pb2
 from runs.domain.activities import StepRef
+from runs.domain.bulk import Bulk, BulkResult
 from runs.domain.events import Heartbeat, StepText
 from runs.domain.inputs import Held, Inline, Pointer
 from runs.domain.run_filters import RunFilter
-from runs.domain.runs import Retry, Run, RunDraft, RunStatus, RunStop
+from runs.domain.runs import Retry, Run, RunDraft, RunOperation, RunStatus, RunStop
 from runs.domain.steps import RunStep
 from runs.wire.models import model_choice
 from runs.wire.steps import artifact_ref, run_error, run_step, step_text
@@ -43,6 +44,12 @@ _STOPS = {
     RunStop.RESUME: pb.RUN_STOP_RESUME,
     RunStop.CANCEL: pb.RUN_STOP_CANCEL,
 }
+_OPERATIONS = {
+    run_service_pb2.RUN_OPERATION_PAUSE: RunOperation.PAUSE,
+    run_service_pb2.RUN_OPERATION_RESUME: RunOperation.RESUME,
+    run_service_pb2.RUN_OPERATION_CANCEL: RunOperation.CANCEL,
+    run_service_pb2.RUN_OPERATION_RETRY: RunOperation.RETRY,
+}
 _STATUSES = {state: status for status, state in _STATES.items()}
 
 
@@ -60,6 +67,21 @@ def run_draft(request: run_service_pb2.CreateRunRequest) -> RunDraft:
 
 def retry(request: run_service_pb2.RetryRunRequest) -> Retry:
     return Retry(request.request_id, request.step, item=request.item, new_calls=request.new_calls)
+
+
+def bulk(request: run_service_pb2.BulkRunsRequest) -> Bulk:
+    return Bulk(
+        wanted=run_filter(request.filter),
+        operation=_OPERATIONS[request.operation],
+        retry=Retry(request.request_id, new_calls=request.new_calls),
+        dry_run=request.dry_run,
+        page_size=request.page_size,
+        page_token=request.page_token,
+    )
+
+
+def bulk_result(result: BulkResult) -> run_service_pb2.BulkRunResult:
+    return run_service_pb2.BulkRunResult(run=run(result.run), refusal=run_error(result.refusal))
 
 
 def run_filter(message: pb.RunFilter) -> RunFilter:

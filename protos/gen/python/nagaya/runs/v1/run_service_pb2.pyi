@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from nagaya.artifacts.v1 import artifact_pb2 as _artifact_pb2
 from nagaya.llm_gateway.v1 import model_pb2 as _model_pb2
 from nagaya.runs.v1 import run_pb2 as _run_pb2
@@ -21,6 +22,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RunOperation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunOperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunOperation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_OPERATION_UNSPECIFIED: _RunOperation.ValueType  # 0
+    """Never sent."""
+    RUN_OPERATION_PAUSE: _RunOperation.ValueType  # 1
+    """As PauseRun."""
+    RUN_OPERATION_RESUME: _RunOperation.ValueType  # 2
+    """As ResumeRun."""
+    RUN_OPERATION_CANCEL: _RunOperation.ValueType  # 3
+    """As CancelRun."""
+    RUN_OPERATION_RETRY: _RunOperation.ValueType  # 4
+    """As RetryRun, of everything that failed."""
+
+class RunOperation(_RunOperation, metaclass=_RunOperationEnumTypeWrapper):
+    """What is asked of runs."""
+
+RUN_OPERATION_UNSPECIFIED: RunOperation.ValueType  # 0
+"""Never sent."""
+RUN_OPERATION_PAUSE: RunOperation.ValueType  # 1
+"""As PauseRun."""
+RUN_OPERATION_RESUME: RunOperation.ValueType  # 2
+"""As ResumeRun."""
+RUN_OPERATION_CANCEL: RunOperation.ValueType  # 3
+"""As CancelRun."""
+RUN_OPERATION_RETRY: RunOperation.ValueType  # 4
+"""As RetryRun, of everything that failed."""
+Global___RunOperation: _TypeAlias = RunOperation  # noqa: Y015
 
 @_typing.final
 class CreateRunRequest(_message.Message):
@@ -656,6 +689,112 @@ class RetryRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryRunResponse: _TypeAlias = RetryRunResponse  # noqa: Y015
+
+@_typing.final
+class BulkRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    NEW_CALLS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the runs."""
+    request_id: _builtins.str
+    """The caller's key: a retry with the same key as a run's last one changes nothing."""
+    operation: Global___RunOperation.ValueType
+    """What is asked of them."""
+    dry_run: _builtins.bool
+    """Whether nothing is to change."""
+    new_calls: _builtins.bool
+    """As RetryRunRequest has it."""
+    page_size: _builtins.int
+    """How many runs at most; 50 when 0."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before, or empty for the first."""
+    @_builtins.property
+    def filter(self) -> _run_pb2.RunFilter:
+        """Which runs. An empty filter names all."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        filter: _run_pb2.RunFilter | None = ...,
+        operation: Global___RunOperation.ValueType = ...,
+        dry_run: _builtins.bool = ...,
+        new_calls: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "new_calls", b"new_calls", "operation", b"operation", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkRunsRequest: _TypeAlias = BulkRunsRequest  # noqa: Y015
+
+@_typing.final
+class BulkRunsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page, or empty at the end."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkRunResult]:
+        """The runs, newest first."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BulkRunResult] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkRunsResponse: _TypeAlias = BulkRunsResponse  # noqa: Y015
+
+@_typing.final
+class BulkRunResult(_message.Message):
+    """What became of one of many runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _run_pb2.Run:
+        """The run as it is now."""
+
+    @_builtins.property
+    def refusal(self) -> _run_pb2.RunError:
+        """Why it was not steered, as its own method would have refused it; absent when it was."""
+
+    def __init__(
+        self,
+        *,
+        run: _run_pb2.Run | None = ...,
+        refusal: _run_pb2.RunError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkRunResult: _TypeAlias = BulkRunResult  # noqa: Y015
 
 @_typing.final
 class ListRunStepsRequest(_message.Message):

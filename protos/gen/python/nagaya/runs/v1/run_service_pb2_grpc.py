@@ -85,6 +85,11 @@ class RunServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
                 _registered_method=True)
+        self.BulkRuns = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/BulkRuns',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.FromString,
+                _registered_method=True)
         self.ListRunSteps = channel.unary_unary(
                 '/nagaya.runs.v1.RunService/ListRunSteps',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.SerializeToString,
@@ -245,6 +250,19 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BulkRuns(self, request, context):
+        """Pauses, resumes, cancels or retries the runs that a filter names, newest first, a page of them a call. Each is steered as by its own method;
+        what is refused for one is told, and keeps no other from it.
+
+        With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
+
+        Errors:
+        - none of its own; what the runs' own methods refuse is in the results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRunSteps(self, request, context):
         """Lists a run's pieces of work in the order in which they began.
 
@@ -317,6 +335,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.RetryRun,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.SerializeToString,
+            ),
+            'BulkRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkRuns,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.SerializeToString,
             ),
             'ListRunSteps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRunSteps,
@@ -600,6 +623,33 @@ class RunService:
             '/nagaya.runs.v1.RunService/RetryRun',
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BulkRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/BulkRuns',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

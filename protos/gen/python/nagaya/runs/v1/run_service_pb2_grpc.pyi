@@ -120,6 +120,15 @@ class RunServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed.
     - FAILED_PRECONDITION `ERROR_REASON_NOTHING_TO_RETRY`: the step or element has not failed, or the run was cancelled while it was held.
     """
+    BulkRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.BulkRunsRequest, _run_service_pb2.BulkRunsResponse]
+    """Pauses, resumes, cancels or retries the runs that a filter names, newest first, a page of them a call. Each is steered as by its own method;
+    what is refused for one is told, and keeps no other from it.
+
+    With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
+
+    Errors:
+    - none of its own; what the runs' own methods refuse is in the results.
+    """
     ListRunSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunStepsRequest, _run_service_pb2.ListRunStepsResponse]
     """Lists a run's pieces of work in the order in which they began.
 
@@ -298,6 +307,21 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FINISHED`: the run has not reached a final state.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_FINISHED`: the run has completed.
         - FAILED_PRECONDITION `ERROR_REASON_NOTHING_TO_RETRY`: the step or element has not failed, or the run was cancelled while it was held.
+        """
+
+    @_abc_1.abstractmethod
+    def BulkRuns(
+        self,
+        request: _run_service_pb2.BulkRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.BulkRunsRequest, _abc.Awaitable[_run_service_pb2.BulkRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.BulkRunsResponse]:
+        """Pauses, resumes, cancels or retries the runs that a filter names, newest first, a page of them a call. Each is steered as by its own method;
+        what is refused for one is told, and keeps no other from it.
+
+        With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
+
+        Errors:
+        - none of its own; what the runs' own methods refuse is in the results.
         """
 
     @_abc_1.abstractmethod

@@ -7,12 +7,13 @@ to Temporal, then the message is delivered; if that fails, a relay does it.
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dataplane import audit
 from runs.domain.inputs import Held
 from runs.domain.plan import WORKFLOW_VERSION, RunStart
-from runs.domain.runs import RunStatus, RunStop
+from runs.domain.runs import RunOperation, RunStatus, RunStop
 from runs.errors import (
     NothingToRetry,
     RunFinished,
@@ -25,6 +26,8 @@ from runs.errors import (
 from runs.store import outbox, run_steering, run_transitions, runs, webhook_deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
@@ -60,9 +63,7 @@ class RunSteering:
             run, epoch = await _lock(connection, run_id)
             if run.status is RunStatus.PAUSED or run.stop is RunStop.PAUSE:
                 return run
-            _check_open(run)
-            if run.held:
-                raise RunHeld(run_id)
+            _check_pausable(run)
             if run.status is RunStatus.PENDING:
                 changed = await run_steering.pause_pending(connection, run_id)
             else:
@@ -103,8 +104,7 @@ class RunSteering:
             run, epoch = await _lock(connection, run_id)
             if run.status is RunStatus.CANCELLED:
                 return run
-            if run.status.final:
-                raise RunFinished(run_id, run.status)
+            _check_cancellable(run)
             if run.status is RunStatus.RUNNING:
                 changed: Run | None = run
                 if run.stop is not RunStop.CANCEL:
@@ -126,10 +126,7 @@ class RunSteering:
             run, epoch = await _lock(connection, run_id)
             if await run_steering.last_retry(connection, run_id) == asked.request_id:
                 return run
-            if not run.status.final:
-                raise RunNotFinished(run_id, run.status)
-            if run.status is RunStatus.COMPLETED:
-                raise RunFinished(run_id, run.status)
+            _check_retriable(run)
             await _check_given(connection, run)
             retried = await run_steering.retry(connection, run_id, asked)
             if retried is None:
@@ -190,6 +187,35 @@ def _check_open(run: Run) -> None:
         raise RunFinished(run.run_id, run.status)
     if run.stop is RunStop.CANCEL:
         raise RunStopping(run.run_id)
+
+
+def _check_pausable(run: Run) -> None:
+    _check_open(run)
+    if run.held:
+        raise RunHeld(run.run_id)
+
+
+def _check_cancellable(run: Run) -> None:
+    if run.status.final and run.status is not RunStatus.CANCELLED:
+        raise RunFinished(run.run_id, run.status)
+
+
+def _check_retriable(run: Run) -> None:
+    if not run.status.final:
+        raise RunNotFinished(run.run_id, run.status)
+    if run.status is RunStatus.COMPLETED:
+        raise RunFinished(run.run_id, run.status)
+
+
+CHECKS: Mapping[RunOperation, Callable[[Run], None]] = MappingProxyType(
+    {
+        RunOperation.PAUSE: _check_pausable,
+        RunOperation.RESUME: _check_open,
+        RunOperation.CANCEL: _check_cancellable,
+        RunOperation.RETRY: _check_retriable,
+    }
+)
+"""What raises the refusal that a run's state brings, by operation."""
 
 
 async def _check_given(connection: Connection, run: Run) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from interceptor.server import Context
+    from runs.api.app.bulk_runs import BulkRuns
     from runs.api.app.run_steering import RunSteering
     from runs.api.app.runs import Runs
     from runs.api.step_text import StepTextWatcher
@@ -30,12 +31,14 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         self,
         app: Runs,
         steering: RunSteering,
+        bulk: BulkRuns,
         tenants: TenantPools,
         watcher: RunWatcher,
         texts: StepTextWatcher,
     ) -> None:
         self._app = app
         self._steering = steering
+        self._bulk = bulk
         self._tenants = tenants
         self._watcher = watcher
         self._texts = texts
@@ -120,6 +123,11 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     ) -> pb.ResumeRunResponse:
         run = await self._steering.resume(request.tenant_id, request.run_id)
         return pb.ResumeRunResponse(run=wire.run(run))
+
+    async def BulkRuns(self, request: pb.BulkRunsRequest, context: Context) -> pb.BulkRunsResponse:
+        page = await self._bulk.steer(request.tenant_id, wire.bulk(request))
+        results = map(wire.bulk_result, page.results)
+        return pb.BulkRunsResponse(results=results, next_page_token=page.next_token)
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
         asked = wire.retry(request)
