@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 RUN_ID = "0192f0c1-2345-7000-8000-000000000001"
 NO_RUN = "there is no run. List the tenant's runs with ListRuns."
-# Made only on a condition: with a filter, of a large input, of a file that is not there yet, of a tenant or not,
-# of a whole bundle, or when an operation is done.
+# Made only on a condition: with a filter; of a large input, of a file that is not there yet, of a
+# tenant or not, of a whole bundle, or when an operation is done.
 CONDITIONAL = {
     "BulkRuns",
     "CreateImport",

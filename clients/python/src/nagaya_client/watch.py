@@ -48,6 +48,7 @@ async def watch_run(
     pause = _FIRST_PAUSE_SECONDS
     connection = _ConnectionState(reconnect_seconds, on_cut, on_resumed)
     while True:
+        final = False
         try:
             async with aclosing(_responses(runs, tenant_id, run_id, after)) as responses:
                 async for response in responses:
@@ -56,9 +57,9 @@ async def watch_run(
                     if response.WhichOneof("part") == "event":
                         after = response.event.sequence
                         yield response.event
-                        if _is_final(response.event):
-                            return
-            if await _is_over(runs, tenant_id, run_id, after):
+                        final = _is_final(response.event)
+            # A run that was retried has reached a final state more than once.
+            if final or await _is_over(runs, tenant_id, run_id, after):
                 return
         except ApiError as error:
             connection.broke(error)
