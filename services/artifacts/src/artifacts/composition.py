@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from artifacts.app.batch_copies import BatchCopies
 from artifacts.app.batches import Batches
 from artifacts.app.collector import COLLECTION, SWEEP, Collector, pending_work_table
 from artifacts.app.committer import Committer
@@ -66,10 +67,11 @@ def compose(
     uploads = Uploads(tenants, layout, scheduler, committer, config.upload_seconds)
     batches = Batches(tenants, layout, committer, reader, threads)
     copies = Copies(reader, committer)
+    batch_copies = BatchCopies(tenants, layout, reader, committer)
     collector = Collector(data, layout, objects, config)
     tenant_export = TenantExport(tenants, layout, objects, reader)
     service_bindings = bindings(
-        ArtifactServicer(layout, uploads, batches, copies, reader),
+        ArtifactServicer(layout, uploads, batches, copies, batch_copies, reader),
         UploadServicer(layout, uploads),
         TenantExportServicer(tenant_export),
         _tenant_data(data, objects, config, scheduler),

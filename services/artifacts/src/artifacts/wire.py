@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from artifacts.domain.files import Artifact, ArtifactPointer, BatchItem, Draft, Upload
+from artifacts.domain.files import Artifact, ArtifactPointer, BatchItem, Draft, FileCopy, Upload
 from artifacts.domain.tenant_objects import TenantObject
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
 from nagaya.tenant_data.v1 import tenant_export_service_pb2
@@ -85,6 +85,23 @@ def item(
         return error
 
 
+def file_copy(
+    layout: BucketLayout,
+    tenant_id: str,
+    message: artifact_service_pb2.BatchCopyArtifactsRequest.Copy,
+) -> FileCopy | DomainError:
+    try:
+        return FileCopy(
+            layout.parse(tenant_id, message.path),
+            message.digest,
+            layout.key(tenant_id, message.run_id, message.step, message.name),
+            message.item,
+            message.visit or 1,
+        )
+    except DomainError as error:
+        return error
+
+
 def artifact(file: Artifact) -> artifact_pb2.Artifact:
     message = artifact_pb2.Artifact(
         path=file.path,
@@ -123,6 +140,14 @@ def put_result(
     if isinstance(outcome, DomainError):
         return artifact_service_pb2.BatchPutArtifactsResponse.Result(status=_status(outcome))
     return artifact_service_pb2.BatchPutArtifactsResponse.Result(artifact=artifact(outcome))
+
+
+def copy_result(
+    outcome: Artifact | DomainError,
+) -> artifact_service_pb2.BatchCopyArtifactsResponse.Result:
+    if isinstance(outcome, DomainError):
+        return artifact_service_pb2.BatchCopyArtifactsResponse.Result(status=_status(outcome))
+    return artifact_service_pb2.BatchCopyArtifactsResponse.Result(artifact=artifact(outcome))
 
 
 def get_result(

@@ -58,6 +58,18 @@ class BatchItem:
 
 
 @dataclass(frozen=True, slots=True)
+class FileCopy:
+    """A committed file that is to be copied as it is, to another key."""
+
+    source: ArtifactKey
+    digest: str
+    """The sha256 that the source must have."""
+    target: ArtifactKey
+    item: int
+    visit: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContentDigests:
     """The sha256 and the size of a file, and the sha256 of its chunks."""
 

@@ -13,6 +13,7 @@ from nagaya.artifacts.v1 import artifact_service_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from artifacts.app.batch_copies import BatchCopies
     from artifacts.app.batches import Batches
     from artifacts.app.copies import Copies
     from artifacts.app.reader import Reader
@@ -30,12 +31,14 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         uploads: Uploads,
         batches: Batches,
         copies: Copies,
+        batch_copies: BatchCopies,
         reader: Reader,
     ) -> None:
         self._layout = layout
         self._uploads = uploads
         self._batches = batches
         self._copies = copies
+        self._batch_copies = batch_copies
         self._reader = reader
 
     async def UploadArtifact(
@@ -67,6 +70,14 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         target = wire.draft(self._layout, request.tenant_id, request.target)
         copy = await self._copies.copy(source, target)
         return pb.CopyArtifactResponse(artifact=wire.artifact(copy))
+
+    async def BatchCopyArtifacts(
+        self, request: pb.BatchCopyArtifactsRequest, context: Context
+    ) -> pb.BatchCopyArtifactsResponse:
+        tenant_id = request.tenant_id
+        copies = [wire.file_copy(self._layout, tenant_id, each) for each in request.copies]
+        outcomes = await self._batch_copies.copy(tenant_id, copies)
+        return pb.BatchCopyArtifactsResponse(results=map(wire.copy_result, outcomes))
 
     async def GetArtifact(
         self, request: pb.GetArtifactRequest, context: Context

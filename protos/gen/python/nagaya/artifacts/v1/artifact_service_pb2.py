@@ -29,7 +29,7 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*nagaya/artifacts/v1/artifact_service.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x81\x01\n\x15UploadArtifactRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tupload_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x19\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"I\n\x16UploadArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"\xa0\x01\n\x17\x44ownloadArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x1c\n\x06\x64igest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01\x12\x17\n\x06offset\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x16\n\x05limit\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"e\n\x18\x44ownloadArtifactResponse\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xad\x01\n\x13\x43opyArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12<\n\x06source\x18\x02 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\"G\n\x14\x43opyArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"L\n\x12GetArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"F\n\x13GetArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"\xa7\x01\n\x14ListArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x04step\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf8\n\"b\n\x15ListArtifactsResponse\x12\x30\n\tartifacts\x18\x01 \x03(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf7\x01\n\x18\x42\x61tchPutArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12N\n\x05items\x18\x02 \x03(\x0b\x32\x32.nagaya.artifacts.v1.BatchPutArtifactsRequest.ItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x1am\n\x04Item\x12\x39\n\x05\x64raft\x18\x01 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x1c\n\x06\x64igest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01\"\xd1\x01\n\x19\x42\x61tchPutArtifactsResponse\x12\x46\n\x07results\x18\x01 \x03(\x0b\x32\x35.nagaya.artifacts.v1.BatchPutArtifactsResponse.Result\x1al\n\x06Result\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"}\n\x18\x42\x61tchGetArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x43\n\x08pointers\x18\x02 \x03(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"\xae\x01\n\x19\x42\x61tchGetArtifactsResponse\x12\x46\n\x07results\x18\x01 \x03(\x0b\x32\x35.nagaya.artifacts.v1.BatchGetArtifactsResponse.Result\x1aI\n\x06Result\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\xd3\t\n\x0f\x41rtifactService\x12\xb7\x01\n\x0eUploadArtifact\x12*.nagaya.artifacts.v1.UploadArtifactRequest\x1a+.nagaya.artifacts.v1.UploadArtifactResponse\"J\x90\x02\x02\x8a\xb5\x18\x43\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(\x90\x1c(\x01\x12\xab\x01\n\x10\x44ownloadArtifact\x12,.nagaya.artifacts.v1.DownloadArtifactRequest\x1a-.nagaya.artifacts.v1.DownloadArtifactResponse\"8\x90\x02\x01\x8a\xb5\x18\x31\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway(\x90\x1c\x30\x01\x12\xaf\x01\n\x0c\x43opyArtifact\x12(.nagaya.artifacts.v1.CopyArtifactRequest\x1a).nagaya.artifacts.v1.CopyArtifactResponse\"J\x90\x02\x02\x8a\xb5\x18\x43\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(\xac\x02\x12\x97\x01\n\x0bGetArtifact\x12\'.nagaya.artifacts.v1.GetArtifactRequest\x1a(.nagaya.artifacts.v1.GetArtifactResponse\"5\x90\x02\x01\x8a\xb5\x18.\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway\x12\x9d\x01\n\rListArtifacts\x12).nagaya.artifacts.v1.ListArtifactsRequest\x1a*.nagaya.artifacts.v1.ListArtifactsResponse\"5\x90\x02\x01\x8a\xb5\x18.\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway\x12\xbd\x01\n\x11\x42\x61tchPutArtifacts\x12-.nagaya.artifacts.v1.BatchPutArtifactsRequest\x1a..nagaya.artifacts.v1.BatchPutArtifactsResponse\"I\x90\x02\x02\x8a\xb5\x18\x42\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(<\x12\xab\x01\n\x11\x42\x61tchGetArtifacts\x12-.nagaya.artifacts.v1.BatchGetArtifactsRequest\x1a..nagaya.artifacts.v1.BatchGetArtifactsResponse\"7\x90\x02\x01\x8a\xb5\x18\x30\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway(<b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*nagaya/artifacts/v1/artifact_service.proto\x12\x13nagaya.artifacts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\x1a\"nagaya/artifacts/v1/artifact.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x81\x01\n\x15UploadArtifactRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tupload_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x19\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"I\n\x16UploadArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"\xa0\x01\n\x17\x44ownloadArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x1c\n\x06\x64igest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01\x12\x17\n\x06offset\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x16\n\x05limit\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"e\n\x18\x44ownloadArtifactResponse\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xad\x01\n\x13\x43opyArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12<\n\x06source\x18\x02 \x01(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerB\x06\xbaH\x03\xc8\x01\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\"G\n\x14\x43opyArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"\xce\x02\n\x19\x42\x61tchCopyArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12P\n\x06\x63opies\x18\x02 \x03(\x0b\x32\x33.nagaya.artifacts.v1.BatchCopyArtifactsRequest.CopyB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x1a\xc0\x01\n\x04\x43opy\x12\x18\n\x04path\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x19\n\x06\x64igest\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xc0\xb5\x18\x01\x12\x18\n\x06run_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x04step\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x1a\n\x04name\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xd0\xb5\x18\x01\x12\x19\n\x04item\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12\x19\n\x05visit\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\"\xd3\x01\n\x1a\x42\x61tchCopyArtifactsResponse\x12G\n\x07results\x18\x01 \x03(\x0b\x32\x36.nagaya.artifacts.v1.BatchCopyArtifactsResponse.Result\x1al\n\x06Result\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"L\n\x12GetArtifactRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"F\n\x13GetArtifactResponse\x12/\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\"\xa7\x01\n\x14ListArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x04step\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf8\n\"b\n\x15ListArtifactsResponse\x12\x30\n\tartifacts\x18\x01 \x03(\x0b\x32\x1d.nagaya.artifacts.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf7\x01\n\x18\x42\x61tchPutArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12N\n\x05items\x18\x02 \x03(\x0b\x32\x32.nagaya.artifacts.v1.BatchPutArtifactsRequest.ItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\x1am\n\x04Item\x12\x39\n\x05\x64raft\x18\x01 \x01(\x0b\x32\".nagaya.artifacts.v1.ArtifactDraftB\x06\xbaH\x03\xc8\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x1c\n\x06\x64igest\x18\x03 \x01(\tB\x0c\xbaH\tr\x04\xc0\xb5\x18\x01\xd8\x01\x01\"\xd1\x01\n\x19\x42\x61tchPutArtifactsResponse\x12\x46\n\x07results\x18\x01 \x03(\x0b\x32\x35.nagaya.artifacts.v1.BatchPutArtifactsResponse.Result\x1al\n\x06Result\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1d.nagaya.artifacts.v1.ArtifactH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"}\n\x18\x42\x61tchGetArtifactsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x43\n\x08pointers\x18\x02 \x03(\x0b\x32$.nagaya.artifacts.v1.ArtifactPointerB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"\xae\x01\n\x19\x42\x61tchGetArtifactsResponse\x12\x46\n\x07results\x18\x01 \x03(\x0b\x32\x35.nagaya.artifacts.v1.BatchGetArtifactsResponse.Result\x1aI\n\x06Result\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome2\x8a\x0b\n\x0f\x41rtifactService\x12\xb7\x01\n\x0eUploadArtifact\x12*.nagaya.artifacts.v1.UploadArtifactRequest\x1a+.nagaya.artifacts.v1.UploadArtifactResponse\"J\x90\x02\x02\x8a\xb5\x18\x43\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(\x90\x1c(\x01\x12\xab\x01\n\x10\x44ownloadArtifact\x12,.nagaya.artifacts.v1.DownloadArtifactRequest\x1a-.nagaya.artifacts.v1.DownloadArtifactResponse\"8\x90\x02\x01\x8a\xb5\x18\x31\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway(\x90\x1c\x30\x01\x12\xaf\x01\n\x0c\x43opyArtifact\x12(.nagaya.artifacts.v1.CopyArtifactRequest\x1a).nagaya.artifacts.v1.CopyArtifactResponse\"J\x90\x02\x02\x8a\xb5\x18\x43\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(\xac\x02\x12\xb4\x01\n\x12\x42\x61tchCopyArtifacts\x12..nagaya.artifacts.v1.BatchCopyArtifactsRequest\x1a/.nagaya.artifacts.v1.BatchCopyArtifactsResponse\"=\x90\x02\x02\x8a\xb5\x18\x36\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs(\xac\x02\x12\x97\x01\n\x0bGetArtifact\x12\'.nagaya.artifacts.v1.GetArtifactRequest\x1a(.nagaya.artifacts.v1.GetArtifactResponse\"5\x90\x02\x01\x8a\xb5\x18.\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway\x12\x9d\x01\n\rListArtifacts\x12).nagaya.artifacts.v1.ListArtifactsRequest\x1a*.nagaya.artifacts.v1.ListArtifactsResponse\"5\x90\x02\x01\x8a\xb5\x18.\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway\x12\xbd\x01\n\x11\x42\x61tchPutArtifacts\x12-.nagaya.artifacts.v1.BatchPutArtifactsRequest\x1a..nagaya.artifacts.v1.BatchPutArtifactsResponse\"I\x90\x02\x02\x8a\xb5\x18\x42\n\x0f\x61rtifacts.write\x12\ttenant_id\x1a\x0f\x61rtifact.create\"\x04runs\"\x0bllm-gateway(<\x12\xab\x01\n\x11\x42\x61tchGetArtifacts\x12-.nagaya.artifacts.v1.BatchGetArtifactsRequest\x1a..nagaya.artifacts.v1.BatchGetArtifactsResponse\"7\x90\x02\x01\x8a\xb5\x18\x30\n\x0e\x61rtifacts.read\x12\ttenant_id\"\x04runs\"\x0bllm-gateway(<b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COPYARTIFACTREQUEST'].fields_by_name['source']._serialized_options = b'\272H\003\310\001\001'
   _globals['_COPYARTIFACTREQUEST'].fields_by_name['target']._loaded_options = None
   _globals['_COPYARTIFACTREQUEST'].fields_by_name['target']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['path']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\200\010'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['digest']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['digest']._serialized_options = b'\272H\006r\004\300\265\030\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['run_id']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['step']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['step']._serialized_options = b'\272H\006r\004\220\265\030\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['name']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['name']._serialized_options = b'\272H\tr\007\030\200\004\320\265\030\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['item']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['item']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['visit']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY'].fields_by_name['visit']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_BATCHCOPYARTIFACTSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_BATCHCOPYARTIFACTSREQUEST'].fields_by_name['copies']._loaded_options = None
+  _globals['_BATCHCOPYARTIFACTSREQUEST'].fields_by_name['copies']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\002'
   _globals['_GETARTIFACTREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_GETARTIFACTREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETARTIFACTREQUEST'].fields_by_name['path']._loaded_options = None
@@ -92,6 +110,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTSERVICE'].methods_by_name['DownloadArtifact']._serialized_options = b'\220\002\001\212\265\0301\n\016artifacts.read\022\ttenant_id\"\004runs\"\013llm-gateway(\220\034'
   _globals['_ARTIFACTSERVICE'].methods_by_name['CopyArtifact']._loaded_options = None
   _globals['_ARTIFACTSERVICE'].methods_by_name['CopyArtifact']._serialized_options = b'\220\002\002\212\265\030C\n\017artifacts.write\022\ttenant_id\032\017artifact.create\"\004runs\"\013llm-gateway(\254\002'
+  _globals['_ARTIFACTSERVICE'].methods_by_name['BatchCopyArtifacts']._loaded_options = None
+  _globals['_ARTIFACTSERVICE'].methods_by_name['BatchCopyArtifacts']._serialized_options = b'\220\002\002\212\265\0306\n\017artifacts.write\022\ttenant_id\032\017artifact.create\"\004runs(\254\002'
   _globals['_ARTIFACTSERVICE'].methods_by_name['GetArtifact']._loaded_options = None
   _globals['_ARTIFACTSERVICE'].methods_by_name['GetArtifact']._serialized_options = b'\220\002\001\212\265\030.\n\016artifacts.read\022\ttenant_id\"\004runs\"\013llm-gateway'
   _globals['_ARTIFACTSERVICE'].methods_by_name['ListArtifacts']._loaded_options = None
@@ -112,28 +132,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COPYARTIFACTREQUEST']._serialized_end=879
   _globals['_COPYARTIFACTRESPONSE']._serialized_start=881
   _globals['_COPYARTIFACTRESPONSE']._serialized_end=952
-  _globals['_GETARTIFACTREQUEST']._serialized_start=954
-  _globals['_GETARTIFACTREQUEST']._serialized_end=1030
-  _globals['_GETARTIFACTRESPONSE']._serialized_start=1032
-  _globals['_GETARTIFACTRESPONSE']._serialized_end=1102
-  _globals['_LISTARTIFACTSREQUEST']._serialized_start=1105
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1272
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1274
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1372
-  _globals['_BATCHPUTARTIFACTSREQUEST']._serialized_start=1375
-  _globals['_BATCHPUTARTIFACTSREQUEST']._serialized_end=1622
-  _globals['_BATCHPUTARTIFACTSREQUEST_ITEM']._serialized_start=1513
-  _globals['_BATCHPUTARTIFACTSREQUEST_ITEM']._serialized_end=1622
-  _globals['_BATCHPUTARTIFACTSRESPONSE']._serialized_start=1625
-  _globals['_BATCHPUTARTIFACTSRESPONSE']._serialized_end=1834
-  _globals['_BATCHPUTARTIFACTSRESPONSE_RESULT']._serialized_start=1726
-  _globals['_BATCHPUTARTIFACTSRESPONSE_RESULT']._serialized_end=1834
-  _globals['_BATCHGETARTIFACTSREQUEST']._serialized_start=1836
-  _globals['_BATCHGETARTIFACTSREQUEST']._serialized_end=1961
-  _globals['_BATCHGETARTIFACTSRESPONSE']._serialized_start=1964
-  _globals['_BATCHGETARTIFACTSRESPONSE']._serialized_end=2138
-  _globals['_BATCHGETARTIFACTSRESPONSE_RESULT']._serialized_start=2065
-  _globals['_BATCHGETARTIFACTSRESPONSE_RESULT']._serialized_end=2138
-  _globals['_ARTIFACTSERVICE']._serialized_start=2141
-  _globals['_ARTIFACTSERVICE']._serialized_end=3376
+  _globals['_BATCHCOPYARTIFACTSREQUEST']._serialized_start=955
+  _globals['_BATCHCOPYARTIFACTSREQUEST']._serialized_end=1289
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY']._serialized_start=1097
+  _globals['_BATCHCOPYARTIFACTSREQUEST_COPY']._serialized_end=1289
+  _globals['_BATCHCOPYARTIFACTSRESPONSE']._serialized_start=1292
+  _globals['_BATCHCOPYARTIFACTSRESPONSE']._serialized_end=1503
+  _globals['_BATCHCOPYARTIFACTSRESPONSE_RESULT']._serialized_start=1395
+  _globals['_BATCHCOPYARTIFACTSRESPONSE_RESULT']._serialized_end=1503
+  _globals['_GETARTIFACTREQUEST']._serialized_start=1505
+  _globals['_GETARTIFACTREQUEST']._serialized_end=1581
+  _globals['_GETARTIFACTRESPONSE']._serialized_start=1583
+  _globals['_GETARTIFACTRESPONSE']._serialized_end=1653
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=1656
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1823
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1825
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1923
+  _globals['_BATCHPUTARTIFACTSREQUEST']._serialized_start=1926
+  _globals['_BATCHPUTARTIFACTSREQUEST']._serialized_end=2173
+  _globals['_BATCHPUTARTIFACTSREQUEST_ITEM']._serialized_start=2064
+  _globals['_BATCHPUTARTIFACTSREQUEST_ITEM']._serialized_end=2173
+  _globals['_BATCHPUTARTIFACTSRESPONSE']._serialized_start=2176
+  _globals['_BATCHPUTARTIFACTSRESPONSE']._serialized_end=2385
+  _globals['_BATCHPUTARTIFACTSRESPONSE_RESULT']._serialized_start=1395
+  _globals['_BATCHPUTARTIFACTSRESPONSE_RESULT']._serialized_end=1503
+  _globals['_BATCHGETARTIFACTSREQUEST']._serialized_start=2387
+  _globals['_BATCHGETARTIFACTSREQUEST']._serialized_end=2512
+  _globals['_BATCHGETARTIFACTSRESPONSE']._serialized_start=2515
+  _globals['_BATCHGETARTIFACTSRESPONSE']._serialized_end=2689
+  _globals['_BATCHGETARTIFACTSRESPONSE_RESULT']._serialized_start=2616
+  _globals['_BATCHGETARTIFACTSRESPONSE_RESULT']._serialized_end=2689
+  _globals['_ARTIFACTSERVICE']._serialized_start=2692
+  _globals['_ARTIFACTSERVICE']._serialized_end=4110
 # @@protoc_insertion_point(module_scope)

@@ -191,6 +191,128 @@ class CopyArtifactResponse(_message.Message):
 Global___CopyArtifactResponse: _TypeAlias = CopyArtifactResponse  # noqa: Y015
 
 @_typing.final
+class BatchCopyArtifactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Copy(_message.Message):
+        """One file that is to be copied."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: _builtins.int
+        DIGEST_FIELD_NUMBER: _builtins.int
+        RUN_ID_FIELD_NUMBER: _builtins.int
+        STEP_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        ITEM_FIELD_NUMBER: _builtins.int
+        VISIT_FIELD_NUMBER: _builtins.int
+        path: _builtins.str
+        """The file's path."""
+        digest: _builtins.str
+        """The sha256 that the file must have."""
+        run_id: _builtins.str
+        """The run that the copy belongs to."""
+        step: _builtins.str
+        """The step that the copy belongs to."""
+        name: _builtins.str
+        """The copy's name within its step."""
+        item: _builtins.int
+        """Which element of a map the copy belongs to; 0 when there is none."""
+        visit: _builtins.int
+        """Which pass of a loop the copy belongs to; 1 when 0."""
+        def __init__(
+            self,
+            *,
+            path: _builtins.str = ...,
+            digest: _builtins.str = ...,
+            run_id: _builtins.str = ...,
+            step: _builtins.str = ...,
+            name: _builtins.str = ...,
+            item: _builtins.int = ...,
+            visit: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "item", b"item", "name", b"name", "path", b"path", "run_id", b"run_id", "step", b"step", "visit", b"visit"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the files."""
+    @_builtins.property
+    def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCopyArtifactsRequest.Copy]:
+        """What to copy, no two to one path."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        copies: _abc.Iterable[Global___BatchCopyArtifactsRequest.Copy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCopyArtifactsRequest: _TypeAlias = BatchCopyArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCopyArtifactsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """What became of one copy."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ARTIFACT_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def artifact(self) -> _artifact_pb2.Artifact:
+            """The copy as committed."""
+
+        @_builtins.property
+        def status(self) -> _status_pb2.Status:
+            """Why it was not committed."""
+
+        def __init__(
+            self,
+            *,
+            artifact: _artifact_pb2.Artifact | None = ...,
+            status: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "outcome", b"outcome", "status", b"status"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "outcome", b"outcome", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["artifact", "status"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCopyArtifactsResponse.Result]:
+        """The results, in the order of the copies."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchCopyArtifactsResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCopyArtifactsResponse: _TypeAlias = BatchCopyArtifactsResponse  # noqa: Y015
+
+@_typing.final
 class GetArtifactRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -58,6 +58,11 @@ class ArtifactServiceStub:
                 request_serializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactRequest.SerializeToString,
                 response_deserializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactResponse.FromString,
                 _registered_method=True)
+        self.BatchCopyArtifacts = channel.unary_unary(
+                '/nagaya.artifacts.v1.ArtifactService/BatchCopyArtifacts',
+                request_serializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsRequest.SerializeToString,
+                response_deserializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsResponse.FromString,
+                _registered_method=True)
         self.GetArtifact = channel.unary_unary(
                 '/nagaya.artifacts.v1.ArtifactService/GetArtifact',
                 request_serializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetArtifactRequest.SerializeToString,
@@ -152,6 +157,17 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCopyArtifacts(self, request, context):
+        """Commits copies of whole files at other paths of the same tenant, with their types, summaries, metrics and metadata. The bytes never leave
+        the service. Each has a result of its own; some may succeed where others fail.
+
+        A file that lies at its new path already, with the digest of the source, is not read again. A result's status carries the reasons that
+        CopyArtifact lists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetArtifact(self, request, context):
         """Returns what is known of a file.
 
@@ -211,6 +227,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.CopyArtifact,
                     request_deserializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactRequest.FromString,
                     response_serializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactResponse.SerializeToString,
+            ),
+            'BatchCopyArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCopyArtifacts,
+                    request_deserializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsRequest.FromString,
+                    response_serializer=nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsResponse.SerializeToString,
             ),
             'GetArtifact': grpc.unary_unary_rpc_method_handler(
                     servicer.GetArtifact,
@@ -323,6 +344,33 @@ class ArtifactService:
             '/nagaya.artifacts.v1.ArtifactService/CopyArtifact',
             nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactRequest.SerializeToString,
             nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.CopyArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCopyArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.artifacts.v1.ArtifactService/BatchCopyArtifacts',
+            nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsRequest.SerializeToString,
+            nagaya_dot_artifacts_dot_v1_dot_artifact__service__pb2.BatchCopyArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

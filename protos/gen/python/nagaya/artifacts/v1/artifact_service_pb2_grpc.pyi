@@ -73,6 +73,13 @@ class ArtifactServiceStub:
     - DATA_LOSS `ERROR_REASON_ARTIFACT_CORRUPT`: the stored bytes of the source are missing or do not agree with the digest.
     - UNAVAILABLE `ERROR_REASON_STORE_UNAVAILABLE`: the object store cannot be reached.
     """
+    BatchCopyArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.BatchCopyArtifactsRequest, _artifact_service_pb2.BatchCopyArtifactsResponse]
+    """Commits copies of whole files at other paths of the same tenant, with their types, summaries, metrics and metadata. The bytes never leave
+    the service. Each has a result of its own; some may succeed where others fail.
+
+    A file that lies at its new path already, with the digest of the source, is not read again. A result's status carries the reasons that
+    CopyArtifact lists.
+    """
     GetArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.GetArtifactResponse]
     """Returns what is known of a file.
 
@@ -176,6 +183,19 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - DATA_LOSS `ERROR_REASON_ARTIFACT_CORRUPT`: the stored bytes of the source are missing or do not agree with the digest.
         - UNAVAILABLE `ERROR_REASON_STORE_UNAVAILABLE`: the object store cannot be reached.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCopyArtifacts(
+        self,
+        request: _artifact_service_pb2.BatchCopyArtifactsRequest,
+        context: _aio.ServicerContext[_artifact_service_pb2.BatchCopyArtifactsRequest, _abc.Awaitable[_artifact_service_pb2.BatchCopyArtifactsResponse]],
+    ) -> _abc.Awaitable[_artifact_service_pb2.BatchCopyArtifactsResponse]:
+        """Commits copies of whole files at other paths of the same tenant, with their types, summaries, metrics and metadata. The bytes never leave
+        the service. Each has a result of its own; some may succeed where others fail.
+
+        A file that lies at its new path already, with the digest of the source, is not read again. A result's status carries the reasons that
+        CopyArtifact lists.
         """
 
     @_abc_1.abstractmethod
