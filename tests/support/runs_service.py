@@ -16,7 +16,9 @@ from dataplane.tenants import DataPlane
 from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
 from runs.api.app.approvals import Approvals
 from runs.api.app.bulk_runs import BulkRuns
+from runs.api.app.forks import Forks
 from runs.api.app.model_check import ModelCheck
+from runs.api.app.pipeline_apply import PipelineApply
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
@@ -47,6 +49,7 @@ from runs.temporal.schedules import Schedules as TemporalSchedules
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
 from runs.worker.activities.journal import Journal
+from runs.worker.activities.reuse import StepReuser
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
 from servicekit.channel import open_channel
@@ -91,7 +94,10 @@ class RunsService:
         self.finalizer = RunFinalizer(tenants, launcher)
         scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
-        self.runs = Runs(tenants, scheduler, self.files, ModelCheck(gateway), launcher)
+        model_check = ModelCheck(gateway)
+        self.runs = Runs(tenants, scheduler, self.files, model_check, launcher)
+        self.forks = Forks(tenants, self.runs, model_check)
+        self.applying = PipelineApply(tenants)
         self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
         self.bulk = BulkRuns(tenants, self.steering)
         self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
@@ -106,7 +112,9 @@ class RunsService:
         self.approvals = Approvals(tenants, scheduler, launcher)
         self.contexts = RunContextCache(tenants)
         self.journal = Journal(tenants)
-        self.initializer = RunInitializer(self.journal, self.contexts, self.files)
+        self.initializer = RunInitializer(
+            self.journal, self.contexts, self.files, StepReuser(tenants, self.files)
+        )
 
     def with_launcher(self, launcher: Launcher) -> RunsService:
         """Make a replica with another way to Temporal."""

@@ -198,6 +198,9 @@ async def _definitions(connection: asyncpg.Connection[asyncpg.Record]) -> None:
             """,
             name, version, _text(), version == 3, secrets.token_hex(8),
         )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO prompt_labels (prompt, label, version) VALUES ($1, 'canary', 2)", name
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,8 +257,16 @@ async def server(
     texts = StepTextWatcher(tenants, watcher, service.gateway, heartbeat_seconds=0.3)
     services = bindings(
         PromptServicer(service.prompts, tenants),
-        PipelineServicer(service.pipelines, tenants),
-        RunServicer(service.runs, service.steering, service.bulk, tenants, watcher, texts),
+        PipelineServicer(service.pipelines, service.applying, tenants),
+        RunServicer(
+            service.runs,
+            service.forks,
+            service.steering,
+            service.bulk,
+            tenants,
+            watcher,
+            texts,
+        ),
         ApprovalServicer(service.approvals, tenants),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),

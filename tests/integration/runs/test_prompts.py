@@ -54,8 +54,9 @@ async def test_concurrent_creations_get_distinct_versions(prompts: Prompts) -> N
 
 @pytest.mark.parametrize(
     "content",
-    ["Outline {{topic", "Outline {{topic}", "Outline {{Topic}}", "Outline {{}}", "{{ topic }}",
-     "{{{topic}}}", "{{topic-a}}", r"{{\bf x}} {{topic}}", "<p>{{ message }}</p> {{topic}}"],
+    ["Outline {{topic", "Outline {{topic}", "Outline {{Topic}}", "Outline {{}}", "{{ to pic }}",
+     "{{{topic}}}", "{{topic-a}}", r"{{\bf x}} {{topic}}", "<p>{{ message.a }}</p> {{topic}}",
+     "{{ topic\n}}"],
 )  # fmt: skip
 async def test_a_malformed_template_is_refused_and_stores_nothing(
     prompts: Prompts, database: asyncpg.Connection, content: str
@@ -69,7 +70,8 @@ async def test_a_malformed_template_is_refused_and_stores_nothing(
 @pytest.mark.parametrize(
     "content",
     ["{{topic}}", "{{topic}} {{topic}}", 'say {"a": {"b": 1}} {{topic}}', "{{topic}}}}",
-     "{{topic}} {% raw %} {topic} ${topic}", r"\{\{x\}\} {{topic}}"],
+     "{{topic}} {% raw %} {topic} ${topic}", r"\{\{x\}\} {{topic}}", "{{ topic }}",
+     "{{{{x}} {{topic}}", "{{{{{{\ttopic}}"],
 )  # fmt: skip
 async def test_what_other_template_languages_read_is_text(prompts: Prompts, content: str) -> None:
     created = await prompts.create("acme", "r1", "outline", content)

@@ -73,3 +73,16 @@ def test_a_prompt_that_says_nothing_is_refused_with_its_variables(value: str) ->
         render("{{b}}\n{{a}}", {"a": (value,), "b": ()})
 
     assert failed.value.reason == "PROMPT_BLANK"
+
+
+def test_blanks_around_a_name_make_no_difference() -> None:
+    assert render("{{ a }}, {{\ta}}.", {"a": ("x",)}) == ("x, x.",)
+
+
+def test_four_braces_are_the_text_of_two() -> None:
+    assert render("{{{{a}} {{a}}", {"a": ("x",)}) == ("{{a}} x",)
+    assert render("{{{{{{ a }}", {"a": ("x",)}) == ("{{x",)
+
+
+def test_closing_braces_are_text() -> None:
+    assert render('{"a": {"b": {{a}}}}', {"a": ("x",)}) == ('{"a": {"b": x}}',)

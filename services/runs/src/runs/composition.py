@@ -9,7 +9,9 @@ from dataplane.pending_work_poller import PendingWorkPoller
 from dataplane.pending_work_scheduler import PendingWorkScheduler
 from runs.api.app.approvals import Approvals
 from runs.api.app.bulk_runs import BulkRuns
+from runs.api.app.forks import Forks
 from runs.api.app.model_check import ModelCheck
+from runs.api.app.pipeline_apply import PipelineApply
 from runs.api.app.pipelines import Pipelines
 from runs.api.app.prompts import Prompts
 from runs.api.app.run_finalizer import RunFinalizer
@@ -127,10 +129,11 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     watcher = RunWatcher(tenants)
     relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers, limits.of)
     texts = StepTextWatcher(tenants, watcher, gateway)
+    forks, bulk = Forks(tenants, runs, models), BulkRuns(tenants, steering)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
-        PipelineServicer(Pipelines(tenants), tenants),
-        RunServicer(runs, steering, BulkRuns(tenants, steering), tenants, watcher, texts),
+        PipelineServicer(Pipelines(tenants), PipelineApply(tenants), tenants),
+        RunServicer(runs, forks, steering, bulk, tenants, watcher, texts),
         ApprovalServicer(Approvals(tenants, schedulers.runs, launcher), tenants),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(outgoing.webhooks, tenants),

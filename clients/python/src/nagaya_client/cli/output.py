@@ -87,6 +87,11 @@ def json_line(message: Message) -> str:
     return _json(message)
 
 
+def yaml_text(message: Message) -> str:
+    """A message as YAML, its fields in the order of the contract."""
+    return _yaml(_plain(message))
+
+
 def _json(message: Message, indent: int | None = None) -> str:
     return json_format.MessageToJson(message, indent=indent, ensure_ascii=False)
 

@@ -12,6 +12,7 @@ import click
 from nagaya.runs.v1 import pipeline_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
+from nagaya_client.cli.pipeline_folder import changes, difference, read_folder
 from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.errors import ApiError
 from nagaya_client.paging import first
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group(cls=Group)
@@ -64,6 +66,40 @@ async def create(
     )
     with _located(pipeline):
         return await session.client.pipelines.CreatePipelineVersion(request)
+
+
+@group.command(rpcs=("ApplyPipeline",))
+@click.argument("folder", type=_FOLDER)
+@click.option("--shared", is_flag=True, help="Prompts may change that other pipelines use too.")
+@tenant_option
+@api_command
+async def apply(session: Session, folder: Path, *, shared: bool, tenant: str) -> Message | None:
+    """Create a pipeline and its prompts from a folder.
+
+    All together or not at all. The folder holds `pipeline.yaml`, and `prompts/NAME.md` for prompts
+    of its steps. What is already as the files say is left alone.
+    """
+    source = read_folder(folder)
+    with _located(source.file):
+        applied = await session.client.pipelines.ApplyPipeline(
+            source.request(tenant, allow_shared=shared)
+        )
+    if session.asked_format in ("json", "jsonl", "yaml"):
+        return applied
+    session.printer.show_records(changes(applied))
+    return None
+
+
+@group.command(rpcs=("ApplyPipeline", "GetPipelineVersion", "GetPromptVersion"))
+@click.argument("folder", type=_FOLDER)
+@tenant_option
+@api_command
+async def diff(session: Session, folder: Path, tenant: str) -> None:
+    """Show what `apply` would change, and change nothing."""
+    source = read_folder(folder)
+    with _located(source.file):
+        text = await difference(session.client, source, tenant)
+    click.echo(text or "no difference")
 
 
 @group.command(rpcs=("GetPipelineVersion",))

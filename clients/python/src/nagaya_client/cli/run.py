@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from google.protobuf import json_format
 
-from jsonvalues import NameTwice, NotJson, compact, exact_in_protobuf, parse, parse_strict
+from jsonvalues import exact_in_protobuf, parse
 from nagaya.runs.v1 import run_service_pb2 as pb
-from nagaya_client.cli import catalog, completion, failures, hints
+from nagaya_client.cli import completion, hints
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.run_export import export
+from nagaya_client.cli.run_fork import fork
 from nagaya_client.cli.run_lists import list_runs, steps, timeline
+from nagaya_client.cli.run_options import (
+    INLINE_BYTES,
+    JsonFile,
+    StepModel,
+    parse_into,
+    supply,
+    watched,
+)
 from nagaya_client.cli.run_steering import bulk, cancel, pause, resume, retry
 from nagaya_client.cli.run_text import text
 from nagaya_client.cli.session import Session, api_command, labels, tenant_option
-from nagaya_client.cli.watch_run import watch as watch_to_the_end
 from nagaya_client.errors import ApiError
-from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,43 +35,8 @@ if TYPE_CHECKING:
     from nagaya.runs.v1 import run_pb2
     from nagaya_client.client import Client
 
-_INLINE_BYTES = 65_536
 _STARTED = "WatchRun shows it"
 _HELD = "UploadArtifact gives it files, StartRun starts it"
-
-
-class JsonFile(click.ParamType[bytes]):
-    """A file that holds one JSON value, in its shortest form; `-` is standard input."""
-
-    name = "file"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> bytes:
-        try:
-            with click.open_file(value, "rb") as file:
-                content = parse_strict(file.read())
-            return compact(content).encode()
-        except NameTwice as error:
-            self.fail(f"{value} has two members named {error.name[:80]!r}", param, ctx)
-        except NotJson as error:
-            self.fail(f"{value} cannot be used: {error}", param, ctx)
-        except OSError as error:
-            self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
-
-
-class StepModel(click.ParamType["tuple[str, model_pb2.ModelChoice]"]):
-    """`STEP=MODEL` or `STEP=PROVIDER/CLASS`."""
-
-    name = "step=model"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, model_pb2.ModelChoice]:
-        step, equals, model = value.partition("=")
-        if not equals:
-            self.fail(f"{value} is not STEP=MODEL", param, ctx)
-        return step, catalog.choice(model)
 
 
 @click.group(cls=Group)
@@ -128,7 +97,7 @@ async def start(
         request.step_models[step].CopyFrom(choice)
     run = await _create(session.client, request, given, held=hold, repeatable=bool(request_id))
     if wait:
-        return await _watched(session, tenant, run.run_id)
+        return await watched(session, tenant, run.run_id)
     if session.on_terminal:
         goes_on = _HELD if hold else _STARTED
         click.echo(hints.in_commands(goes_on, {"run_id": run.run_id}), err=True)
@@ -145,7 +114,7 @@ async def release(session: Session, run_id: str, *, wait: bool, tenant: str) -> 
     request = pb.StartRunRequest(tenant_id=tenant, run_id=run_id)
     response = await session.client.runs.StartRun(request)
     if wait:
-        return await _watched(session, tenant, run_id)
+        return await watched(session, tenant, run_id)
     return response
 
 
@@ -169,10 +138,13 @@ async def watch(session: Session, run_id: str, after: int, tenant: str) -> Messa
     On a terminal as a table; piped, one RunEvent a line as JSON. Exits with 1 if the run does not
     complete.
     """
-    return await _watched(session, tenant, run_id, after)
+    return await watched(session, tenant, run_id, after)
 
 
-for _command in (list_runs, steps, timeline, text, export, pause, resume, cancel, retry, bulk):
+for _command in (
+    *(list_runs, steps, timeline, text, export),
+    *(fork, pause, resume, cancel, retry, bulk),
+):
     group.add_command(_command)
 
 
@@ -184,9 +156,9 @@ async def _create(
     held: bool,
     repeatable: bool,
 ) -> run_pb2.Run:
-    if given is not None and len(given) <= _INLINE_BYTES and not held:
+    if given is not None and len(given) <= INLINE_BYTES and not held:
         if exact_in_protobuf(parse(given)):
-            _parse(given, request.inline)
+            parse_into(given, request.inline)
         else:
             request.inline_json = given.decode()
         return (await client.runs.CreateRun(request)).run
@@ -195,7 +167,7 @@ async def _create(
     if given is None:
         return run
     try:
-        await _supply(client, request.tenant_id, run.run_id, given)
+        await supply(client, request.tenant_id, run.run_id, given)
         if held:
             return run
         started = pb.StartRunRequest(tenant_id=request.tenant_id, run_id=run.run_id)
@@ -208,36 +180,12 @@ async def _create(
         raise
 
 
-async def _supply(client: Client, tenant_id: str, run_id: str, given: bytes) -> None:
-    """Upload the input of a held run."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "input.json"
-        source.write_bytes(given)
-        await client.upload(tenant_id, UploadTarget(run_id, "input"), source)
-
-
-async def _watched(session: Session, tenant_id: str, run_id: str, after: int = 0) -> None:
-    completed = await watch_to_the_end(session, tenant_id, run_id, after)
-    if session.asked_format in ("json", "yaml"):
-        request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
-        session.printer.show(await session.client.runs.GetRun(request))
-    if not completed:
-        raise failures.CommandExit(failures.FAILED)
-
-
 def _set_config(request: pb.CreateRunRequest, given: bytes | None) -> None:
     if given is None:
         return
     if not given.startswith(b"{"):
         raise click.UsageError("--config is not a JSON object")
     if exact_in_protobuf(parse(given)):
-        _parse(given, request.config)
+        parse_into(given, request.config)
     else:
         request.config_json = given.decode()
-
-
-def _parse(given: bytes, message: Message) -> None:
-    try:
-        json_format.Parse(given, message)
-    except json_format.ParseError as error:
-        raise click.UsageError(f"the JSON cannot be sent: {error}") from None

@@ -13,7 +13,7 @@ from nagaya.runs.v1 import run_service_pb2, schedule_pb2
 from nagaya.runs.v1 import schedule_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
-from nagaya_client.cli.run import JsonFile, StepModel
+from nagaya_client.cli.run_options import JsonFile, StepModel
 from nagaya_client.cli.session import (
     Session,
     api_command,

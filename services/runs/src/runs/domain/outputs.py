@@ -44,6 +44,29 @@ class FileDraft:
     """Whether another attempt at the same step makes the same bytes of the same inputs."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A committed file of a step."""
+
+    path: str
+    digest: str
+    name: str
+    """Within the step."""
+    item: int
+    visit: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileCopy:
+    """A committed file that is to be copied as it is."""
+
+    file: StoredFile
+    run_id: str
+    step: str
+    name: str
+    item: int
+
+
 def parse_json(data: bytes) -> JsonValue:
     """Return the value that a file holds. Raises StepImpossible when it holds none."""
     try:

@@ -162,6 +162,8 @@ def _llm_faults(at: str, step: StepSpec, llm: LlmStep, by_name: Steps) -> Iterat
             yield Violation(f"{place}.variable", f"{binding.variable} is bound twice")
         bound.add(binding.variable)
         yield from _binding_faults(place, binding, step, by_name)
+    if llm.prompt_version and llm.prompt_label:
+        yield Violation(f"{at}.prompt_label", "`prompt_version` chooses already; leave one out")
     if llm.output_schema is not None:
         try:
             check_schema(llm.output_schema)

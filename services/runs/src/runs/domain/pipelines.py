@@ -99,7 +99,9 @@ class LlmStep:
     """Asks a model; the reply's content is the output."""
 
     prompt_version: int
-    """The version of the step's prompt; 0 is the one that is active when a run is created."""
+    """The version of the step's prompt; 0 is the one that `prompt_label` or else the active one is
+    when a run is created.
+    """
     bindings: tuple[Binding, ...]
     model: ModelChoice | None
     output_schema: JsonMapping | None
@@ -108,6 +110,10 @@ class LlmStep:
     """Whether a call is sent again when its outcome is unknown; otherwise the step fails."""
     allow_empty: bool = False
     """Whether an empty text is an output; otherwise an empty reply fails the step."""
+    prompt: str = ""
+    """The prompt's name; that of the step when empty."""
+    prompt_label: str = ""
+    """The label that chooses the prompt's version; the active one when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +242,8 @@ class PipelineSpec:
                 step.step,
                 step.kind.prompt_version,
                 tuple(binding.variable for binding in step.kind.bindings),
+                step.kind.prompt or step.step,
+                step.kind.prompt_label,
             )
             for step in self.steps
             if isinstance(step.kind, LlmStep)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runs.errors import PromptTemplateInvalid
+from runs.domain.templates import variables_of
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_PLACEHOLDER = re.compile(r"\{\{(.*?)(\}\}|\Z)", re.DOTALL)
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 ACTIVE = 0
 """In place of a version's number: the version that is active at that moment."""
@@ -23,29 +19,31 @@ ACTIVE = 0
 class PromptDraft:
     """A prompt that has no version yet; its template has been checked."""
 
-    step: str
+    prompt: str
     content: str
     variables: tuple[str, ...]
     digest: str
 
     @classmethod
-    def parse(cls, step: str, content: str) -> PromptDraft:
+    def parse(cls, prompt: str, content: str) -> PromptDraft:
         """Check a template and find its variables. Raises PromptTemplateInvalid."""
         digest = hashlib.sha256(content.encode()).hexdigest()
-        return cls(step, content, _variables(content), digest)
+        return cls(prompt, content, variables_of(content), digest)
 
 
 @dataclass(frozen=True, slots=True)
 class PromptVersion:
-    """A version of a step's prompt; but for `active` it never changes."""
+    """A version of a prompt; but for `active` and `labels` it never changes."""
 
-    step: str
+    prompt: str
+    """Its name."""
     version: int
     content: str
     variables: tuple[str, ...]
     active: bool
     digest: str
     create_time: datetime
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +53,21 @@ class PromptRequirement:
     step: str
     version: int
     variables: tuple[str, ...]
+    prompt: str
+    """The prompt's name."""
+    label: str = ""
+    """The label that chooses the version, in place of ACTIVE."""
+
+    @property
+    def name(self) -> str:
+        """Return the prompt as people are told of it."""
+        return "" if self.prompt == self.step else f" {self.prompt}"
 
     def faults(self, prompt: PromptFacts | None) -> tuple[PromptFault, ...]:
         """Return why a prompt is unusable for the step; nothing when it can be used."""
         if prompt is None:
-            which = f"no version {self.version}" if self.version else "no active prompt"
-            return (PromptFault(self.step, "", f"step {self.step} has {which}"),)
-        at = f"step {self.step}: prompt version {prompt.version}"
+            return (PromptFault(self.step, "", self._missing()),)
+        at = f"step {self.step}: prompt{self.name} version {prompt.version}"
         bound, wanted = set(self.variables), set(prompt.variables)
         unbound = (
             PromptFault(self.step, name, f"{at} needs {name}, which is not bound")
@@ -74,6 +80,15 @@ class PromptRequirement:
             if name not in wanted
         )
         return (*unbound, *unknown)
+
+    def _missing(self) -> str:
+        if self.label:
+            return f"step {self.step}: prompt {self.prompt} has no version labelled {self.label}"
+        if not self.name:
+            which = f"no version {self.version}" if self.version else "no active prompt"
+            return f"step {self.step} has {which}"
+        which = f"no version {self.version}" if self.version else "no active version"
+        return f"step {self.step}: prompt {self.prompt} has {which}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +110,12 @@ class PromptFault:
     description: str
 
 
-def _variables(content: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}  # a dict keeps the order of first appearance
-    line, counted = 1, 0
-    for placeholder in _PLACEHOLDER.finditer(content):
-        name, end = placeholder.groups()
-        line += content.count("\n", counted, placeholder.start())
-        counted = placeholder.start()
-        if not end:
-            raise PromptTemplateInvalid(f"line {line}: a variable is not closed", line=str(line))
-        if not _NAME.fullmatch(name):
-            raise PromptTemplateInvalid(f"line {line}: {name[:40]!r} is no name", line=str(line))
-        found[name] = None
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """A step that uses a prompt's active version, or one that has a label, in the newest version
+    of its pipeline.
+    """
+
+    pipeline: str
+    step: str
+    label: str

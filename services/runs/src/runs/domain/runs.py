@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
+from runs.domain.forks import fork_json
 from runs.domain.inputs import Held, Pointer, check_settings, check_size, input_json, to_stored_json
 from runs.domain.models import model_json
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jsonvalues import JsonMapping, JsonValue
+    from runs.domain.forks import Fork
     from runs.domain.inputs import RunInput
     from runs.domain.models import ModelChoice
 
@@ -142,6 +144,8 @@ class Run:
     """The time of the schedule for which it was created."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """What its creator sorts runs by."""
+    forked_from_run_id: str = ""
+    """Empty when it was not forked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,8 @@ class RunDraft:
     """The schedule that creates it, for its `schedule_time`; empty for CreateRun."""
     schedule_time: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    fork: Fork | None = None
+    """What the run takes over from another one."""
 
     @classmethod
     def parse(
@@ -199,6 +205,11 @@ class RunDraft:
             labels=labels or {},
         )
 
+    def forked(self, fork: Fork, digest: str) -> RunDraft:
+        """Return the same as a fork; `digest` is that of what was asked for."""
+        config = {**self.config, "fork": fork_json(fork)}
+        return replace(self, digest=digest, config=config, fork=fork)
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -228,3 +239,5 @@ class RunParameters:
     prompt_versions: Mapping[str, int]
     input_file: OutputFile | None
     """The committed file of step `input`; None until the first activity has written it."""
+    fork: Fork | None = None
+    """What the run takes over from another one."""

@@ -56,3 +56,5 @@ class RunStep:
     end_time: datetime | None
     call: int = 1
     """The number of its model call in the call's key."""
+    reused: bool = False
+    """Whether it was taken over from the run that this one was forked from."""

@@ -27,6 +27,8 @@ DomainError
 ├── Conflict
 │   ├── PromptUnusable
 │   ├── SchedulePaused
+│   ├── PromptShared
+│   ├── RunNotBegun
 │   ├── RunFinished
 │   ├── RunNotFinished
 │   ├── RunStopping
@@ -122,13 +124,15 @@ class ModelUnusable(InvalidInput):
 
 
 class PromptVersionNotFound(NotFound):
-    """A step has no prompt of this version."""
+    """A prompt has no such version."""
 
     reason = "ERROR_REASON_PROMPT_VERSION_NOT_FOUND"
-    hint = "List the step's versions with ListPromptVersions."
+    hint = "List the tenant's prompts and their versions with ListPromptVersions."
 
-    def __init__(self, step: str, version: int) -> None:
-        super().__init__(f"step {step} has no version {version}", step=step, version=str(version))
+    def __init__(self, prompt: str, version: int, label: str = "") -> None:
+        which = f"version {version}" if version else "active version"
+        which = f"version labelled {label}" if label else which
+        super().__init__(f"prompt {prompt} has no {which}", step=prompt, version=str(version))
 
 
 class PipelineNotFound(NotFound):
@@ -200,6 +204,34 @@ class PromptUnusable(Conflict):
         "Create the step's prompt with CreatePromptVersion, activate it with "
         "ActivatePromptVersion, and bind each of its variables exactly once."
     )
+
+
+class PromptShared(Conflict):
+    """A prompt that would change is used by other pipelines too."""
+
+    reason = "ERROR_REASON_PROMPT_SHARED"
+    hint = (
+        "Give the step a prompt of its own: a `prompt` with another name, such as "
+        "`invoices.extract`. Or set allow_shared, and the others change as well."
+    )
+
+    def __init__(self, prompt: str, pipelines: Sequence[str]) -> None:
+        names = ", ".join(pipelines)
+        super().__init__(
+            f"prompt {prompt} is used by other pipelines too: {names}",
+            prompt=prompt,
+            pipelines=names,
+        )
+
+
+class RunNotBegun(Conflict):
+    """A run that has done nothing is to be forked."""
+
+    reason = "ERROR_REASON_RUN_NOT_BEGUN"
+    hint = "Fork it once it has begun, or create a run with CreateRun."
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} has no input yet", run_id=run_id)
 
 
 class RunFinished(Conflict):

@@ -11,7 +11,7 @@ from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from nagaya.artifacts.v1 import artifact_service_pb2_grpc as grpc_stubs
 from runs.domain.failures import ReadTooLarge
 from runs.domain.metrics import Metrics
-from runs.domain.outputs import BYTES_AT_ONCE
+from runs.domain.outputs import BYTES_AT_ONCE, StoredFile
 from runs.domain.runs import OutputFile
 from runs.peers.recent_files import RecentFiles
 from servicekit import status
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import grpc
 
     from nagaya_functions import FilePointer
-    from runs.domain.outputs import FileDraft
+    from runs.domain.outputs import FileCopy, FileDraft
 
 _PUTS = Limits(weight=BYTES_AT_ONCE, at_once=4)
 _MOST_PUTS = 256
@@ -125,6 +125,28 @@ class Artifacts:
             return await self._committed(tenant_id, error)
         return output_file(response.artifact)
 
+    async def list_files(
+        self, tenant_id: str, run_id: str, step: str, token: str
+    ) -> tuple[tuple[StoredFile, ...], str]:
+        """Return some files of a step, by path, and the token for more; empty at the end."""
+        response = await self._stub.ListArtifacts(
+            pb.ListArtifactsRequest(
+                tenant_id=tenant_id, run_id=run_id, step=step, page_size=200, page_token=token
+            )
+        )
+        files = (
+            StoredFile(each.path, each.digest, each.name, each.item, each.visit)
+            for each in response.artifacts
+        )
+        return tuple(files), response.next_page_token
+
+    async def copy_files(self, tenant_id: str, copies: Sequence[FileCopy]) -> None:
+        """Commit copies of files as they are, at most 256. Raises the first refusal."""
+        request = pb.BatchCopyArtifactsRequest(tenant_id=tenant_id, copies=map(_copy, copies))
+        for result in (await self._stub.BatchCopyArtifacts(request)).results:
+            if result.WhichOneof("outcome") == "status":
+                raise status.from_proto(result.status)
+
     async def read(self, tenant_id: str, pointers: Sequence[FilePointer]) -> tuple[bytes, ...]:
         """Return JSON values of files, in their shortest form, at most 3 MiB together.
 
@@ -191,6 +213,18 @@ async def _chunks(
 def _pointer(pointer: FilePointer) -> artifact_pb2.ArtifactPointer:
     return artifact_pb2.ArtifactPointer(
         path=pointer.path, digest=pointer.digest, json_pointer=pointer.json_pointer
+    )
+
+
+def _copy(copy: FileCopy) -> pb.BatchCopyArtifactsRequest.Copy:
+    return pb.BatchCopyArtifactsRequest.Copy(
+        path=copy.file.path,
+        digest=copy.file.digest,
+        run_id=copy.run_id,
+        step=copy.step,
+        name=copy.name,
+        item=copy.item,
+        visit=copy.file.visit,
     )
 
 

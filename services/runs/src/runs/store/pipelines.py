@@ -27,9 +27,7 @@ async def insert(
     connection: Connection, draft: PipelineDraft, request_id: str
 ) -> PipelineVersion | None:
     """Insert the pipeline's next version; None if `request_id` has been used before."""
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtext($1))", f"pipelines/{draft.pipeline}"
-    )
+    await lock(connection, draft.pipeline)
     return await _one(
         connection,
         f"""
@@ -49,6 +47,11 @@ async def insert(
         json.dumps(_prompts(draft.spec.prompts())),
         request_id,
     )
+
+
+async def lock(connection: Connection, pipeline: str) -> None:
+    """Wait, in a transaction, until no other one creates versions of a pipeline."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"pipelines/{pipeline}")
 
 
 async def find_by_request(connection: Connection, request_id: str) -> PipelineVersion | None:
@@ -142,8 +145,15 @@ def _pipeline_version(row: asyncpg.Record) -> PipelineVersion:
 
 
 def _prompts(needs: Sequence[PromptRequirement]) -> dict[str, Any]:
+    """Return what is stored of them: a prompt's name only where it is not that of the step."""
     return {
-        need.step: {"version": need.version, "variables": list(need.variables)} for need in needs
+        need.step: {
+            "version": need.version,
+            "variables": list(need.variables),
+            **({} if need.prompt == need.step else {"prompt": need.prompt}),
+            **({"label": need.label} if need.label else {}),
+        }
+        for need in needs
     }
 
 
@@ -155,7 +165,13 @@ def _facts(row: asyncpg.Record) -> PipelineSummary:
         version=row["version"],
         steps=frozenset(step[0] for step in plan),
         prompts=tuple(
-            PromptRequirement(step, need["version"], tuple(need["variables"]))
+            PromptRequirement(
+                step,
+                need["version"],
+                tuple(need["variables"]),
+                need.get("prompt", step),
+                need.get("label", ""),
+            )
             for step, need in prompts.items()
         ),
         models=tuple(map(_model_need, json.loads(row["models"] or "[]"))),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jsonvalues import parse_object
+from runs.domain.forks import fork_from_json
 from runs.domain.inputs import run_input
 from runs.domain.models import model_choice
 from runs.domain.runs import (
@@ -62,6 +63,7 @@ def run(row: Row) -> Run:
         schedule=row.get("schedule") or "",
         schedule_time=_moment(row.get("schedule_time")),
         labels=document(row.get("labels")) or {},
+        forked_from_run_id=str(row.get("forked_from_run_id") or ""),
     )
 
 
@@ -79,6 +81,7 @@ def run_parameters(row: Row) -> RunParameters:
         step_models={step: model_choice(choice) for step, choice in models.items()},
         prompt_versions=document(row["prompt_versions"]),
         input_file=_input_file(row),
+        fork=fork_from_json(config["fork"]) if "fork" in config else None,
     )
 
 
@@ -102,6 +105,7 @@ def run_step(row: Row) -> RunStep:
         start_time=_moment(row.get("started_at")),
         end_time=_moment(row.get("completed_at")),
         call=row.get("call") or 1,
+        reused=bool(row.get("reused")),
     )
 
 

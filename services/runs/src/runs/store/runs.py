@@ -26,7 +26,7 @@ COLUMNS = """
     config -> 'settings' AS settings, config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
-    started_at, ended_at, schedule, schedule_time, labels
+    started_at, ended_at, schedule, schedule_time, labels, forked_from_run_id
 """
 
 
@@ -54,6 +54,7 @@ async def insert(
         draft.schedule or None,
         draft.schedule_time,
         json.dumps(dict(draft.labels)),
+        None if draft.fork is None else UUID(draft.fork.run_id),
     )
     return None if row is None else rows.run(row)
 
@@ -136,8 +137,8 @@ _INSERT = f"""
 WITH updated AS (
     INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
                       request_id, request_digest, prompt_versions, schedule, schedule_time,
-                      labels, last_seq)
-    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, 1)
+                      labels, forked_from_run_id, last_seq)
+    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12, 1)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ),
@@ -161,7 +162,10 @@ labelled AS (
 event AS ({run_event("updated")})
 SELECT {COLUMNS},
        audit_append(
-           user_id, 'run.create', 'run', id::text,
-           jsonb_build_object('pipeline', pipeline, 'version', pipeline_version))
+           user_id, CASE WHEN forked_from_run_id IS NULL THEN 'run.create' ELSE 'run.fork' END,
+           'run', id::text,
+           jsonb_strip_nulls(jsonb_build_object(
+               'pipeline', pipeline, 'version', pipeline_version,
+               'forked_from_run_id', forked_from_run_id)))
   FROM updated
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = """
     id, step, item, visit, call, status, retry_count, llm_model, model_rule, token_usage,
     cost_micro_usd, prompt_version, prompt_digest, output_path, output_digest, summary, metrics,
-    fractional_metrics, values, error, started_at, completed_at
+    fractional_metrics, values, error, started_at, completed_at, reused
 """
 
 

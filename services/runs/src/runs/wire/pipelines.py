@@ -122,6 +122,8 @@ def _llm(at: str, message: pb.LlmStep) -> LlmStep:
         max_output_tokens=message.max_output_tokens,
         redo_unknown=message.unknown_policy == generation_pb2.UNKNOWN_POLICY_REDO,
         allow_empty=message.allow_empty,
+        prompt=message.prompt,
+        prompt_label=message.prompt_label,
     )
 
 
@@ -229,6 +231,8 @@ def _llm_message(llm: LlmStep) -> pb.LlmStep:
         max_output_tokens=llm.max_output_tokens,
         unknown_policy=redo if llm.redo_unknown else fail,
         allow_empty=llm.allow_empty,
+        prompt=llm.prompt,
+        prompt_label=llm.prompt_label,
     )
 
 

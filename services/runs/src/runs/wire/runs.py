@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from nagaya.runs.v1 import run_pb2 as pb
 from nagaya.runs.v1 import run_service_pb2
 from runs.domain.activities import StepRef
 from runs.domain.bulk import Bulk, BulkResult
 from runs.domain.events import Heartbeat, StepText
+from runs.domain.fork_drafts import ForkDraft
 from runs.domain.inputs import Held, Inline, Pointer
 from runs.domain.run_filters import RunFilter
 from runs.domain.runs import Retry, Run, RunDraft, RunOperation, RunStatus, RunStop
@@ -62,6 +64,19 @@ def run_draft(request: run_service_pb2.CreateRunRequest) -> RunDraft:
         {step: model_choice(choice) for step, choice in request.step_models.items()},
         given_object(request.config_json, request.config, "config_json"),
         dict(request.labels),
+    )
+
+
+def fork_draft(request: run_service_pb2.ForkRunRequest) -> ForkDraft:
+    """Return what a request asks for. Raises InputInvalid and RequestInvalid."""
+    return ForkDraft.parse(
+        request.request_id,
+        str(UUID(request.run_id)),
+        (request.from_step, frozenset(request.items)),
+        request.pipeline_version,
+        dict(request.prompt_versions),
+        {step: model_choice(choice) for step, choice in request.step_models.items()},
+        _input(request) if request.WhichOneof("input") else None,
     )
 
 
@@ -140,6 +155,7 @@ def run(run: Run) -> pb.Run:
         schedule=run.schedule,
         schedule_time=None if run.schedule_time is None else timestamp(run.schedule_time),
         labels=run.labels,
+        forked_from_run_id=run.forked_from_run_id,
     )
 
 
@@ -193,7 +209,9 @@ def _moment(message: Timestamp) -> datetime | None:
     return message.ToDatetime(UTC)
 
 
-def _input(request: run_service_pb2.CreateRunRequest) -> RunInput:
+def _input(
+    request: run_service_pb2.CreateRunRequest | run_service_pb2.ForkRunRequest,
+) -> RunInput:
     match request.WhichOneof("input"):
         case "inline":
             return Inline(json_value(request.inline))

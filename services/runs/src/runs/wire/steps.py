@@ -44,6 +44,7 @@ def run_step(step: RunStep) -> pb.RunStep:
         error=run_error(step.error),
         start_time=None if step.start_time is None else timestamp(step.start_time),
         end_time=None if step.end_time is None else timestamp(step.end_time),
+        reused=step.reused,
     )
 
 

@@ -14,6 +14,7 @@ from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.loop_ends import LoopEnds
 from runs.worker.activities.map_ends import MapEnds
 from runs.worker.activities.map_failures import MapFailures
+from runs.worker.activities.reuse import StepReuser
 from runs.worker.activities.run_context import RunContextCache
 from runs.worker.activities.run_initializer import RunInitializer
 from runs.worker.activities.run_stops import RunStops
@@ -72,7 +73,8 @@ def make_activities(
     journal = Journal(tenants)
     contexts = RunContextCache(tenants)
     data.directory.on_change(contexts.forget)
-    initializer = RunInitializer(journal, contexts, artifacts)
+    reuser = StepReuser(tenants, artifacts)
+    initializer = RunInitializer(journal, contexts, artifacts, reuser)
     input_finder = StepInputFinder(tenants)
     llm = LlmStepRunner(contexts, gateway, artifacts)
     runner = StepRunner(input_finder, llm, functions, journal, ErrorFiles(artifacts))

@@ -5,10 +5,10 @@ The worker never holds what the pointers point to.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
+from runs.domain.templates import Variable, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PIECE_LIMIT = 4_096
 """The most pieces that the gateway takes in one message."""
 
-_VARIABLE = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 _BETWEEN_ITEMS = "\n\n"
 
 
@@ -30,11 +29,12 @@ def render(template: str, values: Mapping[str, Sequence[Piece]]) -> tuple[Piece,
     Raises StepImpossible if a variable has no value, a value has no variable, nothing is said, or
     there are more than PIECE_LIMIT pieces.
     """
-    wanted = set(_VARIABLE.findall(template))
+    parts = parse_template(template)
+    wanted = {part.name for part in parts if isinstance(part, Variable)}
     if wanted != set(values):
         names = ", ".join(sorted(wanted ^ set(values)))
         raise StepImpossible("PROMPT_UNUSABLE", f"variables and bindings disagree: {names}")
-    pieces = tuple(_merged(_pieces(template, values)))
+    pieces = tuple(_merged(_pieces(parts, values)))
     if all(isinstance(piece, str) and not piece.strip() for piece in pieces):
         raise blank_prompt(wanted)
     if len(pieces) > PIECE_LIMIT:
@@ -53,13 +53,14 @@ def blank_prompt(variables: Iterable[str]) -> StepImpossible:
     return StepImpossible("PROMPT_BLANK", f"the prompt says nothing{empty}; no model was asked")
 
 
-def _pieces(template: str, values: Mapping[str, Sequence[Piece]]) -> Iterator[Piece]:
-    # Splitting by a pattern with one group gives text, name, text, name, …, text.
-    for number, part in enumerate(_VARIABLE.split(template)):
-        if number % 2 == 0:
+def _pieces(
+    parts: Iterable[str | Variable], values: Mapping[str, Sequence[Piece]]
+) -> Iterator[Piece]:
+    for part in parts:
+        if isinstance(part, str):
             yield part
             continue
-        for index, value in enumerate(values[part]):
+        for index, value in enumerate(values[part.name]):
             if index:
                 yield _BETWEEN_ITEMS
             yield value

@@ -24,6 +24,7 @@ MEDIA_TYPE_FIELD_NUMBER: _builtins.int
 LABEL_NAME_FIELD_NUMBER: _builtins.int
 BASE_URL_FIELD_NUMBER: _builtins.int
 WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+PROMPT_NAME_FIELD_NUMBER: _builtins.int
 tenant_id: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The id of a tenant."""
 name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
@@ -52,3 +53,5 @@ base_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _
 """The address of an HTTP server, with or without a path."""
 webhook_url: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """Where a webhook is sent."""
+prompt_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
+"""The name of a prompt."""

@@ -88,6 +88,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The run has ended before anybody decided. `approval_id` names the approval."""
     ERROR_REASON_COMMENT_MISSING: _ErrorReason.ValueType  # 45
     """The step asks for a comment with each decision. `approval_id` names the approval."""
+    ERROR_REASON_RUN_NOT_BEGUN: _ErrorReason.ValueType  # 60
+    """The run has no input yet, so there is nothing to take over. `run_id` names it."""
+    ERROR_REASON_PROMPT_SHARED: _ErrorReason.ValueType  # 61
+    """A prompt that would change is used by other pipelines too. `prompt` names it, `pipelines` those that use it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the runs service refused. The `domain` of the ErrorInfo is `runs.nagaya.dev`."""
@@ -158,4 +162,8 @@ ERROR_REASON_APPROVAL_CLOSED: ErrorReason.ValueType  # 44
 """The run has ended before anybody decided. `approval_id` names the approval."""
 ERROR_REASON_COMMENT_MISSING: ErrorReason.ValueType  # 45
 """The step asks for a comment with each decision. `approval_id` names the approval."""
+ERROR_REASON_RUN_NOT_BEGUN: ErrorReason.ValueType  # 60
+"""The run has no input yet, so there is nothing to take over. `run_id` names it."""
+ERROR_REASON_PROMPT_SHARED: ErrorReason.ValueType  # 61
+"""A prompt that would change is used by other pipelines too. `prompt` names it, `pipelines` those that use it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -433,8 +433,10 @@ class LlmStep(_message.Message):
     UNKNOWN_POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    PROMPT_LABEL_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.int
-    """The version of the step's prompt; the active one when the run is created, when 0."""
+    """The version of the step's prompt; when 0, the one that `prompt_label` or else the active one is when the run is created."""
     max_output_tokens: _builtins.int
     """The most tokens that the visible reply may have; the model's own limit when 0. A reply that is cut off fails the step with REPLY_CUT."""
     unknown_policy: _generation_pb2.UnknownPolicy.ValueType
@@ -444,6 +446,12 @@ class LlmStep(_message.Message):
     output_schema_json: _builtins.str
     """The schema as the text of a JSON object, whose numbers are kept to the letter, nested at most 30 levels deep; when given it counts, and
     `output_schema` does not. In a response it is empty where `output_schema` holds all that there is.
+    """
+    prompt: _builtins.str
+    """The prompt's name; that of the step when empty. Steps that name the same prompt share it, in other pipelines of the tenant too."""
+    prompt_label: _builtins.str
+    """The label that chooses the prompt's version when the run is created, such as `canary`; the active version when empty. Not with
+    `prompt_version`.
     """
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]:
@@ -468,10 +476,12 @@ class LlmStep(_message.Message):
         unknown_policy: _generation_pb2.UnknownPolicy.ValueType = ...,
         allow_empty: _builtins.bool = ...,
         output_schema_json: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        prompt_label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_schema", b"output_schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "output_schema_json", b"output_schema_json", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "bindings", b"bindings", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_schema", b"output_schema", "output_schema_json", b"output_schema_json", "prompt", b"prompt", "prompt_label", b"prompt_label", "prompt_version", b"prompt_version", "unknown_policy", b"unknown_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

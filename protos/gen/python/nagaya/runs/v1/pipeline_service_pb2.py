@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 from nagaya.runs.v1 import pipeline_pb2 as nagaya_dot_runs_dot_v1_dot_pipeline__pb2
+from nagaya.runs.v1 import prompt_pb2 as nagaya_dot_runs_dot_v1_dot_prompt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/runs/v1/pipeline_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/runs/v1/pipeline.proto\"k\n\x17ValidatePipelineRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"3\n\x18ValidatePipelineResponse\x12\x17\n\x0fplan_size_bytes\x18\x01 \x01(\x05\"\xac\x01\n\x1c\x43reatePipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08pipeline\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"Z\n\x1d\x43reatePipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"p\n\x19GetPipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x08pipeline\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"W\n\x1aGetPipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\x98\x01\n\x1bListPipelineVersionsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1e\n\x08pipeline\x18\x02 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"s\n\x1cListPipelineVersionsResponse\x12:\n\x11pipeline_versions\x18\x01 \x03(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf4\x04\n\x0fPipelineService\x12\x89\x01\n\x10ValidatePipeline\x12\'.nagaya.runs.v1.ValidatePipelineRequest\x1a(.nagaya.runs.v1.ValidatePipelineResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\xaa\x01\n\x15\x43reatePipelineVersion\x12,.nagaya.runs.v1.CreatePipelineVersionRequest\x1a-.nagaya.runs.v1.CreatePipelineVersionResponse\"4\x90\x02\x02\x8a\xb5\x18-\n\x0fpipelines.write\x12\ttenant_id\x1a\x0fpipeline.create\x12\x8f\x01\n\x12GetPipelineVersion\x12).nagaya.runs.v1.GetPipelineVersionRequest\x1a*.nagaya.runs.v1.GetPipelineVersionResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\x95\x01\n\x14ListPipelineVersions\x12+.nagaya.runs.v1.ListPipelineVersionsRequest\x1a,.nagaya.runs.v1.ListPipelineVersionsResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/runs/v1/pipeline_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/runs/v1/pipeline.proto\x1a\x1bnagaya/runs/v1/prompt.proto\"k\n\x17ValidatePipelineRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"3\n\x18ValidatePipelineResponse\x12\x17\n\x0fplan_size_bytes\x18\x01 \x01(\x05\"\xac\x01\n\x1c\x43reatePipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08pipeline\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\"Z\n\x1d\x43reatePipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\xbe\x02\n\x14\x41pplyPipelineRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x08pipeline\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x32\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.nagaya.runs.v1.PipelineSpecB\x06\xbaH\x03\xc8\x01\x01\x12G\n\x07prompts\x18\x04 \x03(\x0b\x32+.nagaya.runs.v1.ApplyPipelineRequest.PromptB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x14\n\x0c\x61llow_shared\x18\x06 \x01(\x08\x1a\x41\n\x06Prompt\x12\x19\n\x06prompt\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xe8\xb5\x18\x01\x12\x1c\n\x07\x63ontent\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"\x8e\x02\n\x15\x41pplyPipelineResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12=\n\x07prompts\x18\x03 \x03(\x0b\x32,.nagaya.runs.v1.ApplyPipelineResponse.Prompt\x1aj\n\x06Prompt\x12\x35\n\x0eprompt_version\x18\x01 \x01(\x0b\x32\x1d.nagaya.runs.v1.PromptVersion\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x18\n\x10replaced_version\x18\x03 \x01(\x05\"p\n\x19GetPipelineVersionRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\x08pipeline\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x90\xb5\x18\x01\x12\x18\n\x07version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"W\n\x1aGetPipelineVersionResponse\x12\x39\n\x10pipeline_version\x18\x01 \x01(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\"\x98\x01\n\x1bListPipelineVersionsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1e\n\x08pipeline\x18\x02 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"s\n\x1cListPipelineVersionsResponse\x12:\n\x11pipeline_versions\x18\x01 \x03(\x0b\x32\x1f.nagaya.runs.v1.PipelineVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x89\x06\n\x0fPipelineService\x12\x89\x01\n\x10ValidatePipeline\x12\'.nagaya.runs.v1.ValidatePipelineRequest\x1a(.nagaya.runs.v1.ValidatePipelineResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\xaa\x01\n\x15\x43reatePipelineVersion\x12,.nagaya.runs.v1.CreatePipelineVersionRequest\x1a-.nagaya.runs.v1.CreatePipelineVersionResponse\"4\x90\x02\x02\x8a\xb5\x18-\n\x0fpipelines.write\x12\ttenant_id\x1a\x0fpipeline.create\x12\x92\x01\n\rApplyPipeline\x12$.nagaya.runs.v1.ApplyPipelineRequest\x1a%.nagaya.runs.v1.ApplyPipelineResponse\"4\x90\x02\x02\x8a\xb5\x18-\n\x0fpipelines.write\x12\ttenant_id\x1a\x0fpipeline.create\x12\x8f\x01\n\x12GetPipelineVersion\x12).nagaya.runs.v1.GetPipelineVersionRequest\x1a*.nagaya.runs.v1.GetPipelineVersionResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_id\x12\x95\x01\n\x14ListPipelineVersions\x12+.nagaya.runs.v1.ListPipelineVersionsRequest\x1a,.nagaya.runs.v1.ListPipelineVersionsResponse\"\"\x90\x02\x01\x8a\xb5\x18\x1b\n\x0epipelines.read\x12\ttenant_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +48,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\006r\004\220\265\030\001'
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['spec']._loaded_options = None
   _globals['_CREATEPIPELINEVERSIONREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_APPLYPIPELINEREQUEST_PROMPT'].fields_by_name['prompt']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST_PROMPT'].fields_by_name['prompt']._serialized_options = b'\272H\006r\004\350\265\030\001'
+  _globals['_APPLYPIPELINEREQUEST_PROMPT'].fields_by_name['content']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST_PROMPT'].fields_by_name['content']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['pipeline']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['pipeline']._serialized_options = b'\272H\006r\004\220\265\030\001'
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['spec']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['prompts']._loaded_options = None
+  _globals['_APPLYPIPELINEREQUEST'].fields_by_name['prompts']._serialized_options = b'\272H\006\222\001\003\020\310\001'
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_GETPIPELINEVERSIONREQUEST'].fields_by_name['pipeline']._loaded_options = None
@@ -65,26 +78,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIPELINESERVICE'].methods_by_name['ValidatePipeline']._serialized_options = b'\220\002\001\212\265\030\033\n\016pipelines.read\022\ttenant_id'
   _globals['_PIPELINESERVICE'].methods_by_name['CreatePipelineVersion']._loaded_options = None
   _globals['_PIPELINESERVICE'].methods_by_name['CreatePipelineVersion']._serialized_options = b'\220\002\002\212\265\030-\n\017pipelines.write\022\ttenant_id\032\017pipeline.create'
+  _globals['_PIPELINESERVICE'].methods_by_name['ApplyPipeline']._loaded_options = None
+  _globals['_PIPELINESERVICE'].methods_by_name['ApplyPipeline']._serialized_options = b'\220\002\002\212\265\030-\n\017pipelines.write\022\ttenant_id\032\017pipeline.create'
   _globals['_PIPELINESERVICE'].methods_by_name['GetPipelineVersion']._loaded_options = None
   _globals['_PIPELINESERVICE'].methods_by_name['GetPipelineVersion']._serialized_options = b'\220\002\001\212\265\030\033\n\016pipelines.read\022\ttenant_id'
   _globals['_PIPELINESERVICE'].methods_by_name['ListPipelineVersions']._loaded_options = None
   _globals['_PIPELINESERVICE'].methods_by_name['ListPipelineVersions']._serialized_options = b'\220\002\001\212\265\030\033\n\016pipelines.read\022\ttenant_id'
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=192
-  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=299
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=301
-  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=352
-  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_start=355
-  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_end=527
-  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_start=529
-  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_end=619
-  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_start=621
-  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_end=733
-  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_start=735
-  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_end=822
-  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_start=825
-  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_end=977
-  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_start=979
-  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_end=1094
-  _globals['_PIPELINESERVICE']._serialized_start=1097
-  _globals['_PIPELINESERVICE']._serialized_end=1725
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_start=221
+  _globals['_VALIDATEPIPELINEREQUEST']._serialized_end=328
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_start=330
+  _globals['_VALIDATEPIPELINERESPONSE']._serialized_end=381
+  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_start=384
+  _globals['_CREATEPIPELINEVERSIONREQUEST']._serialized_end=556
+  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_start=558
+  _globals['_CREATEPIPELINEVERSIONRESPONSE']._serialized_end=648
+  _globals['_APPLYPIPELINEREQUEST']._serialized_start=651
+  _globals['_APPLYPIPELINEREQUEST']._serialized_end=969
+  _globals['_APPLYPIPELINEREQUEST_PROMPT']._serialized_start=904
+  _globals['_APPLYPIPELINEREQUEST_PROMPT']._serialized_end=969
+  _globals['_APPLYPIPELINERESPONSE']._serialized_start=972
+  _globals['_APPLYPIPELINERESPONSE']._serialized_end=1242
+  _globals['_APPLYPIPELINERESPONSE_PROMPT']._serialized_start=1136
+  _globals['_APPLYPIPELINERESPONSE_PROMPT']._serialized_end=1242
+  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_start=1244
+  _globals['_GETPIPELINEVERSIONREQUEST']._serialized_end=1356
+  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_start=1358
+  _globals['_GETPIPELINEVERSIONRESPONSE']._serialized_end=1445
+  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_start=1448
+  _globals['_LISTPIPELINEVERSIONSREQUEST']._serialized_end=1600
+  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_start=1602
+  _globals['_LISTPIPELINEVERSIONSRESPONSE']._serialized_end=1717
+  _globals['_PIPELINESERVICE']._serialized_start=1720
+  _globals['_PIPELINESERVICE']._serialized_end=2497
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from nagaya.runs.v1 import pipeline_pb2 as _pipeline_pb2
+from nagaya.runs.v1 import prompt_pb2 as _prompt_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -120,6 +121,136 @@ class CreatePipelineVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatePipelineVersionResponse: _TypeAlias = CreatePipelineVersionResponse  # noqa: Y015
+
+@_typing.final
+class ApplyPipelineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Prompt(_message.Message):
+        """A prompt and what its active version is to hold."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROMPT_FIELD_NUMBER: _builtins.int
+        CONTENT_FIELD_NUMBER: _builtins.int
+        prompt: _builtins.str
+        """The prompt's name; a step of the pipeline uses its active version."""
+        content: _builtins.str
+        """The template, at most 256 KiB."""
+        def __init__(
+            self,
+            *,
+            prompt: _builtins.str = ...,
+            content: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "prompt", b"prompt"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ALLOW_SHARED_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns pipeline and prompts."""
+    pipeline: _builtins.str
+    """The pipeline's name."""
+    validate_only: _builtins.bool
+    """Whether nothing is changed: the response says what would be."""
+    allow_shared: _builtins.bool
+    """Whether prompts may change that other pipelines use too."""
+    @_builtins.property
+    def spec(self) -> _pipeline_pb2.PipelineSpec:
+        """The steps."""
+
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyPipelineRequest.Prompt]:
+        """Prompts; those that are not named stay as they are."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        spec: _pipeline_pb2.PipelineSpec | None = ...,
+        prompts: _abc.Iterable[Global___ApplyPipelineRequest.Prompt] | None = ...,
+        validate_only: _builtins.bool = ...,
+        allow_shared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_shared", b"allow_shared", "pipeline", b"pipeline", "prompts", b"prompts", "spec", b"spec", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPipelineRequest: _TypeAlias = ApplyPipelineRequest  # noqa: Y015
+
+@_typing.final
+class ApplyPipelineResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Prompt(_message.Message):
+        """One of the prompts."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROMPT_VERSION_FIELD_NUMBER: _builtins.int
+        CHANGED_FIELD_NUMBER: _builtins.int
+        REPLACED_VERSION_FIELD_NUMBER: _builtins.int
+        changed: _builtins.bool
+        """Whether it was not before."""
+        replaced_version: _builtins.int
+        """The number of the version that was active before; 0 if none was."""
+        @_builtins.property
+        def prompt_version(self) -> _prompt_pb2.PromptVersion:
+            """The version that is active now."""
+
+        def __init__(
+            self,
+            *,
+            prompt_version: _prompt_pb2.PromptVersion | None = ...,
+            changed: _builtins.bool = ...,
+            replaced_version: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "prompt_version", b"prompt_version", "replaced_version", b"replaced_version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PIPELINE_VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether it is new."""
+    @_builtins.property
+    def pipeline_version(self) -> _pipeline_pb2.PipelineVersion:
+        """The newest version of the pipeline."""
+
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyPipelineResponse.Prompt]:
+        """The prompts, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        pipeline_version: _pipeline_pb2.PipelineVersion | None = ...,
+        created: _builtins.bool = ...,
+        prompts: _abc.Iterable[Global___ApplyPipelineResponse.Prompt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pipeline_version", b"pipeline_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pipeline_version", b"pipeline_version", "prompts", b"prompts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPipelineResponse: _TypeAlias = ApplyPipelineResponse  # noqa: Y015
 
 @_typing.final
 class GetPipelineVersionRequest(_message.Message):

@@ -45,6 +45,11 @@ class PipelineServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionResponse.FromString,
                 _registered_method=True)
+        self.ApplyPipeline = channel.unary_unary(
+                '/nagaya.runs.v1.PipelineService/ApplyPipeline',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineResponse.FromString,
+                _registered_method=True)
         self.GetPipelineVersion = channel.unary_unary(
                 '/nagaya.runs.v1.PipelineService/GetPipelineVersion',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.GetPipelineVersionRequest.SerializeToString,
@@ -89,6 +94,24 @@ class PipelineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyPipeline(self, request, context):
+        """Makes prompts and a pipeline what the request says, all together or not at all.
+
+        A prompt whose active version has another content gets a new version, or the newest one with that content, which becomes the active one; a
+        pipeline whose newest version has another spec gets a new version. What is as the request says already is left alone, so a repeated call
+        changes nothing.
+
+        Errors:
+        - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of a template is not closed, or its name is malformed.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_SHARED`: a prompt that would change is used by other pipelines too.
+        - INVALID_ARGUMENT `ERROR_REASON_PIPELINE_INVALID`: as for CreatePipelineVersion.
+        - INVALID_ARGUMENT `ERROR_REASON_PLAN_TOO_LARGE`: the plan is over 6,144 bytes; `size_bytes` is its size.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPipelineVersion(self, request, context):
         """Returns one version, or the newest.
 
@@ -120,6 +143,11 @@ def add_PipelineServiceServicer_to_server(servicer, server):
                     servicer.CreatePipelineVersion,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionResponse.SerializeToString,
+            ),
+            'ApplyPipeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyPipeline,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineResponse.SerializeToString,
             ),
             'GetPipelineVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPipelineVersion,
@@ -187,6 +215,33 @@ class PipelineService:
             '/nagaya.runs.v1.PipelineService/CreatePipelineVersion',
             nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.CreatePipelineVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyPipeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.PipelineService/ApplyPipeline',
+            nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_pipeline__service__pb2.ApplyPipelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

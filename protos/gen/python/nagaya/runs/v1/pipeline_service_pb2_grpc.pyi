@@ -36,6 +36,20 @@ class PipelineServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     """
+    ApplyPipeline: _aio.UnaryUnaryMultiCallable[_pipeline_service_pb2.ApplyPipelineRequest, _pipeline_service_pb2.ApplyPipelineResponse]
+    """Makes prompts and a pipeline what the request says, all together or not at all.
+
+    A prompt whose active version has another content gets a new version, or the newest one with that content, which becomes the active one; a
+    pipeline whose newest version has another spec gets a new version. What is as the request says already is left alone, so a repeated call
+    changes nothing.
+
+    Errors:
+    - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of a template is not closed, or its name is malformed.
+    - FAILED_PRECONDITION `ERROR_REASON_PROMPT_SHARED`: a prompt that would change is used by other pipelines too.
+    - INVALID_ARGUMENT `ERROR_REASON_PIPELINE_INVALID`: as for CreatePipelineVersion.
+    - INVALID_ARGUMENT `ERROR_REASON_PLAN_TOO_LARGE`: the plan is over 6,144 bytes; `size_bytes` is its size.
+    - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+    """
     GetPipelineVersion: _aio.UnaryUnaryMultiCallable[_pipeline_service_pb2.GetPipelineVersionRequest, _pipeline_service_pb2.GetPipelineVersionResponse]
     """Returns one version, or the newest.
 
@@ -81,6 +95,26 @@ class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_PLAN_TOO_LARGE`: the plan is over 6,144 bytes; `size_bytes` is its size.
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyPipeline(
+        self,
+        request: _pipeline_service_pb2.ApplyPipelineRequest,
+        context: _aio.ServicerContext[_pipeline_service_pb2.ApplyPipelineRequest, _abc.Awaitable[_pipeline_service_pb2.ApplyPipelineResponse]],
+    ) -> _abc.Awaitable[_pipeline_service_pb2.ApplyPipelineResponse]:
+        """Makes prompts and a pipeline what the request says, all together or not at all.
+
+        A prompt whose active version has another content gets a new version, or the newest one with that content, which becomes the active one; a
+        pipeline whose newest version has another spec gets a new version. What is as the request says already is left alone, so a repeated call
+        changes nothing.
+
+        Errors:
+        - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of a template is not closed, or its name is malformed.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_SHARED`: a prompt that would change is used by other pipelines too.
+        - INVALID_ARGUMENT `ERROR_REASON_PIPELINE_INVALID`: as for CreatePipelineVersion.
+        - INVALID_ARGUMENT `ERROR_REASON_PLAN_TOO_LARGE`: the plan is over 6,144 bytes; `size_bytes` is its size.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
         """
 
     @_abc_1.abstractmethod

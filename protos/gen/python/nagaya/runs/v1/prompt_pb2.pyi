@@ -21,9 +21,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PromptVersion(_message.Message):
-    """One version of the text that a step sends to its model.
+    """One version of the text that steps send to their models.
 
-    Versions are append-only: once created, a version never changes. At most one version of a step is active.
+    Versions are append-only: once created, a version never changes. At most one version of a prompt is active.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -35,12 +35,13 @@ class PromptVersion(_message.Message):
     ACTIVE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """The step that the prompt belongs to, such as `outline`."""
+    """The prompt's name, such as `invoices.extract`. A step that names no prompt uses the one that has the step's name."""
     version: _builtins.int
-    """The version's number within its step: 1, 2, 3 and so on."""
+    """The version's number within its prompt: 1, 2, 3 and so on."""
     content: _builtins.str
-    """The template. A variable is written `{{name}}`."""
+    """The template. A variable is written `{{name}}` or `{{ name }}`; `{{{{` is the text `{{`."""
     active: _builtins.bool
     """Whether runs that name no version use this one."""
     digest: _builtins.str
@@ -53,6 +54,10 @@ class PromptVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the version was created."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels that are set to this version, by name."""
+
     def __init__(
         self,
         *,
@@ -63,11 +68,42 @@ class PromptVersion(_message.Message):
         active: _builtins.bool = ...,
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "content", b"content", "create_time", b"create_time", "digest", b"digest", "step", b"step", "variables", b"variables", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "content", b"content", "create_time", b"create_time", "digest", b"digest", "labels", b"labels", "step", b"step", "variables", b"variables", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PromptVersion: _TypeAlias = PromptVersion  # noqa: Y015
+
+@_typing.final
+class PromptUse(_message.Message):
+    """A step that uses a prompt's active version, or one that has a label, in the newest version of its pipeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """The pipeline."""
+    step: _builtins.str
+    """The step."""
+    label: _builtins.str
+    """The label by which the version is chosen; empty for the active one."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        step: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "pipeline", b"pipeline", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptUse: _TypeAlias = PromptUse  # noqa: Y015

@@ -32,7 +32,7 @@ class CreatePromptVersionRequest(_message.Message):
     request_id: _builtins.str
     """The caller's key for this creation, unique within the tenant."""
     step: _builtins.str
-    """The step that the prompt belongs to."""
+    """The prompt's name: that of the step that uses it, or what the step calls its `prompt`."""
     content: _builtins.str
     """The template, at most 256 KiB."""
     def __init__(
@@ -80,22 +80,26 @@ class GetPromptVersionRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the prompt."""
     step: _builtins.str
-    """The step that the prompt belongs to."""
+    """The prompt's name."""
     version: _builtins.int
-    """The version's number."""
+    """The version's number; that of the label, or else the active one, when 0."""
+    label: _builtins.str
+    """The label of the version; not with a number."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         step: _builtins.str = ...,
         version: _builtins.int = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "step", b"step", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,7 +138,7 @@ class ListPromptVersionsRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant that owns the prompts."""
     step: _builtins.str
-    """The step whose versions to list."""
+    """The prompt whose versions to list, or those of all when empty."""
     page_size: _builtins.int
     """How many versions to return at most; 50 when 0."""
     page_token: _builtins.str
@@ -165,7 +169,7 @@ class ListPromptVersionsResponse(_message.Message):
     """The token of the next page, or empty at the end."""
     @_builtins.property
     def prompt_versions(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.PromptVersion]:
-        """The versions, newest first."""
+        """The versions, by prompt, newest first."""
 
     def __init__(
         self,
@@ -191,7 +195,7 @@ class ActivatePromptVersionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant that owns the prompt."""
     step: _builtins.str
-    """The step that the prompt belongs to."""
+    """The prompt's name."""
     version: _builtins.int
     """The number of the version to activate."""
     def __init__(
@@ -214,19 +218,177 @@ class ActivatePromptVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prompt_version(self) -> _prompt_pb2.PromptVersion:
         """The version, now active."""
+
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.PromptUse]:
+        """The steps of pipelines' newest versions that use the active version, at most 100."""
 
     def __init__(
         self,
         *,
         prompt_version: _prompt_pb2.PromptVersion | None = ...,
+        uses: _abc.Iterable[_prompt_pb2.PromptUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActivatePromptVersionResponse: _TypeAlias = ActivatePromptVersionResponse  # noqa: Y015
+
+@_typing.final
+class SetPromptLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the prompt."""
+    step: _builtins.str
+    """The prompt's name."""
+    label: _builtins.str
+    """The label."""
+    version: _builtins.int
+    """The number of the version; 0 removes the label."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        label: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "step", b"step", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPromptLabelRequest: _TypeAlias = SetPromptLabelRequest  # noqa: Y015
+
+@_typing.final
+class SetPromptLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_VERSION_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompt_version(self) -> _prompt_pb2.PromptVersion:
+        """The version; absent when the label was removed."""
+
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.PromptUse]:
+        """The steps of pipelines' newest versions that use the label, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        prompt_version: _prompt_pb2.PromptVersion | None = ...,
+        uses: _abc.Iterable[_prompt_pb2.PromptUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPromptLabelResponse: _TypeAlias = SetPromptLabelResponse  # noqa: Y015
+
+@_typing.final
+class RenderPromptRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the prompt."""
+    step: _builtins.str
+    """The prompt's name; not with `content`."""
+    version: _builtins.int
+    """The version's number; that of the label, or else the active one, when 0."""
+    label: _builtins.str
+    """The label of the version; not with a number."""
+    content: _builtins.str
+    """A template that is not stored, instead of a prompt, at most 256 KiB."""
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The values of the variables, as text."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        version: _builtins.int = ...,
+        label: _builtins.str = ...,
+        content: _builtins.str = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "label", b"label", "step", b"step", "tenant_id", b"tenant_id", "values", b"values", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderPromptRequest: _TypeAlias = RenderPromptRequest  # noqa: Y015
+
+@_typing.final
+class RenderPromptResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What the model would be sent."""
+    version: _builtins.int
+    """The version that was rendered; 0 for a template that is not stored."""
+    @_builtins.property
+    def variables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The variables, in order of first appearance."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        variables: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "variables", b"variables", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderPromptResponse: _TypeAlias = RenderPromptResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PromptServiceStub:
-    """The prompts of one tenant, by step and version.
+    """The prompts of one tenant, by name and version.
     """
 
     def __init__(self, channel):
@@ -55,14 +55,24 @@ class PromptServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionResponse.FromString,
                 _registered_method=True)
+        self.SetPromptLabel = channel.unary_unary(
+                '/nagaya.runs.v1.PromptService/SetPromptLabel',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelResponse.FromString,
+                _registered_method=True)
+        self.RenderPrompt = channel.unary_unary(
+                '/nagaya.runs.v1.PromptService/RenderPrompt',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptResponse.FromString,
+                _registered_method=True)
 
 
 class PromptServiceServicer:
-    """The prompts of one tenant, by step and version.
+    """The prompts of one tenant, by name and version.
     """
 
     def CreatePromptVersion(self, request, context):
-        """Creates the next version of a step's prompt, inactive.
+        """Creates the next version of a prompt, inactive.
 
         The same `request_id` with the same content returns the version that the first call created.
 
@@ -75,17 +85,17 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPromptVersion(self, request, context):
-        """Returns one version.
+        """Returns one version: that of the number, of the label, or else the active one.
 
         Errors:
-        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPromptVersions(self, request, context):
-        """Lists the versions of a step, newest first.
+        """Lists the versions of a prompt, newest first, or of all prompts, by name.
 
         A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
@@ -94,12 +104,35 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ActivatePromptVersion(self, request, context):
-        """Makes a version the active one of its step; the version that was active before becomes inactive.
+        """Makes a version the active one of its prompt; the version that was active before becomes inactive.
 
-        Runs that have started keep the version that they started with.
+        Runs that have started keep the version that they started with. The response tells which pipelines use the active version.
 
         Errors:
-        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPromptLabel(self, request, context):
+        """Sets a label such as `canary` to a version of a prompt, or removes it. Steps whose `prompt_label` it is use that version in runs that are
+        created from then on.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderPrompt(self, request, context):
+        """Renders a version of a prompt, or a template that is not stored, with values. No model is asked, so it costs nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of the template is not closed, or its name is malformed.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: the variables are not those that values are given for; each is listed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +161,16 @@ def add_PromptServiceServicer_to_server(servicer, server):
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionResponse.SerializeToString,
             ),
+            'SetPromptLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPromptLabel,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelResponse.SerializeToString,
+            ),
+            'RenderPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderPrompt,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'nagaya.runs.v1.PromptService', rpc_method_handlers)
@@ -137,7 +180,7 @@ def add_PromptServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PromptService:
-    """The prompts of one tenant, by step and version.
+    """The prompts of one tenant, by name and version.
     """
 
     @staticmethod
@@ -238,6 +281,60 @@ class PromptService:
             '/nagaya.runs.v1.PromptService/ActivatePromptVersion',
             nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.ActivatePromptVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPromptLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.PromptService/SetPromptLabel',
+            nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.SetPromptLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.PromptService/RenderPrompt',
+            nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_prompt__service__pb2.RenderPromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

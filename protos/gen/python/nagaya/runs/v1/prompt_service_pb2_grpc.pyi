@@ -13,11 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PromptServiceStub:
-    """The prompts of one tenant, by step and version."""
+    """The prompts of one tenant, by name and version."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptVersionRequest, _prompt_service_pb2.CreatePromptVersionResponse]
-    """Creates the next version of a step's prompt, inactive.
+    """Creates the next version of a prompt, inactive.
 
     The same `request_id` with the same content returns the version that the first call created.
 
@@ -26,27 +26,42 @@ class PromptServiceStub:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     """
     GetPromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptVersionRequest, _prompt_service_pb2.GetPromptVersionResponse]
-    """Returns one version.
+    """Returns one version: that of the number, of the label, or else the active one.
 
     Errors:
-    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
     """
     ListPromptVersions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptVersionsRequest, _prompt_service_pb2.ListPromptVersionsResponse]
-    """Lists the versions of a step, newest first.
+    """Lists the versions of a prompt, newest first, or of all prompts, by name.
 
     A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
     """
     ActivatePromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ActivatePromptVersionRequest, _prompt_service_pb2.ActivatePromptVersionResponse]
-    """Makes a version the active one of its step; the version that was active before becomes inactive.
+    """Makes a version the active one of its prompt; the version that was active before becomes inactive.
 
-    Runs that have started keep the version that they started with.
+    Runs that have started keep the version that they started with. The response tells which pipelines use the active version.
 
     Errors:
-    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+    """
+    SetPromptLabel: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.SetPromptLabelRequest, _prompt_service_pb2.SetPromptLabelResponse]
+    """Sets a label such as `canary` to a version of a prompt, or removes it. Steps whose `prompt_label` it is use that version in runs that are
+    created from then on.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+    """
+    RenderPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]
+    """Renders a version of a prompt, or a template that is not stored, with values. No model is asked, so it costs nothing.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+    - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of the template is not closed, or its name is malformed.
+    - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: the variables are not those that values are given for; each is listed.
     """
 
 class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The prompts of one tenant, by step and version."""
+    """The prompts of one tenant, by name and version."""
 
     @_abc_1.abstractmethod
     def CreatePromptVersion(
@@ -54,7 +69,7 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.CreatePromptVersionRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.CreatePromptVersionRequest, _abc.Awaitable[_prompt_service_pb2.CreatePromptVersionResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.CreatePromptVersionResponse]:
-        """Creates the next version of a step's prompt, inactive.
+        """Creates the next version of a prompt, inactive.
 
         The same `request_id` with the same content returns the version that the first call created.
 
@@ -69,10 +84,10 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.GetPromptVersionRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.GetPromptVersionRequest, _abc.Awaitable[_prompt_service_pb2.GetPromptVersionResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.GetPromptVersionResponse]:
-        """Returns one version.
+        """Returns one version: that of the number, of the label, or else the active one.
 
         Errors:
-        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
         """
 
     @_abc_1.abstractmethod
@@ -81,7 +96,7 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.ListPromptVersionsRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.ListPromptVersionsRequest, _abc.Awaitable[_prompt_service_pb2.ListPromptVersionsResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.ListPromptVersionsResponse]:
-        """Lists the versions of a step, newest first.
+        """Lists the versions of a prompt, newest first, or of all prompts, by name.
 
         A page ends before it is full where what it holds is large: `next_page_token` tells whether there is more.
         """
@@ -92,12 +107,39 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.ActivatePromptVersionRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.ActivatePromptVersionRequest, _abc.Awaitable[_prompt_service_pb2.ActivatePromptVersionResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.ActivatePromptVersionResponse]:
-        """Makes a version the active one of its step; the version that was active before becomes inactive.
+        """Makes a version the active one of its prompt; the version that was active before becomes inactive.
 
-        Runs that have started keep the version that they started with.
+        Runs that have started keep the version that they started with. The response tells which pipelines use the active version.
 
         Errors:
-        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the step has no such version.
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        """
+
+    @_abc_1.abstractmethod
+    def SetPromptLabel(
+        self,
+        request: _prompt_service_pb2.SetPromptLabelRequest,
+        context: _aio.ServicerContext[_prompt_service_pb2.SetPromptLabelRequest, _abc.Awaitable[_prompt_service_pb2.SetPromptLabelResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.SetPromptLabelResponse]:
+        """Sets a label such as `canary` to a version of a prompt, or removes it. Steps whose `prompt_label` it is use that version in runs that are
+        created from then on.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderPrompt(
+        self,
+        request: _prompt_service_pb2.RenderPromptRequest,
+        context: _aio.ServicerContext[_prompt_service_pb2.RenderPromptRequest, _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]:
+        """Renders a version of a prompt, or a template that is not stored, with values. No model is asked, so it costs nothing.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_PROMPT_VERSION_NOT_FOUND`: the prompt has no such version.
+        - INVALID_ARGUMENT `ERROR_REASON_PROMPT_TEMPLATE_INVALID`: a variable of the template is not closed, or its name is malformed.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: the variables are not those that values are given for; each is listed.
         """
 
 def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _aio.Server) -> None: ...

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18nagaya/runs/v1/run.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"\xe5\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\x05\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x0c\n\x04held\x18\x05 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x06 \x01(\t\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x11 \x01(\t\x12*\n\x05input\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12)\n\x06totals\x18\t \x01(\x0b\x32\x19.nagaya.runs.v1.RunTotals\x12\'\n\x05\x65rror\x18\n \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12\x14\n\x0cstuck_reason\x18\x0b \x01(\t\x12\x15\n\rlast_sequence\x18\x0c \x01(\x03\x12\x0f\n\x07user_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x15 \x01(\t\x12\x31\n\rschedule_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04stop\x18\x14 \x01(\x0e\x32\x17.nagaya.runs.v1.RunStop\x12/\n\x06labels\x18\x12 \x03(\x0b\x32\x1f.nagaya.runs.v1.Run.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x03\n\tRunFilter\x12\x1e\n\x08pipeline\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12=\n\x06states\x18\x02 \x03(\x0e\x32\x18.nagaya.runs.v1.RunStateB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12P\n\x06labels\x18\x03 \x03(\x0b\x32%.nagaya.runs.v1.RunFilter.LabelsEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x08\"\x06r\x04\xa0\xb6\x18\x01*\x07r\x05\x10\x01\x18\x80\x01\x12\x34\n\x10\x63reate_time_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x63reate_time_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x12min_cost_micro_usd\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12(\n\x12max_cost_micro_usd\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x15\n\x13_max_cost_micro_usd\"\xbf\x03\n\x0b\x41rtifactRef\x12\x13\n\x0boutput_path\x18\x01 \x01(\t\x12\x15\n\routput_digest\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x39\n\x07metrics\x18\x04 \x03(\x0b\x32(.nagaya.runs.v1.ArtifactRef.MetricsEntry\x12N\n\x12\x66ractional_metrics\x18\x05 \x03(\x0b\x32\x32.nagaya.runs.v1.ArtifactRef.FractionalMetricsEntry\x12\x37\n\x06values\x18\x06 \x03(\x0b\x32\'.nagaya.runs.v1.ArtifactRef.ValuesEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x45\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"}\n\tRunTotals\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ompleted_steps\x18\x04 \x01(\x05\x12\x12\n\ncalls_open\x18\x05 \x01(\x08\"j\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x12\n\nerror_path\x18\x04 \x01(\t\x12\x0c\n\x04item\x18\x05 \x01(\x05\x12\r\n\x05visit\x18\x06 \x01(\x05\"\xc2\x03\n\x07RunStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04item\x18\x02 \x01(\x05\x12\r\n\x05visit\x18\x03 \x01(\x05\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x13\n\x0bretry_count\x18\x05 \x01(\x05\x12\x11\n\tllm_model\x18\x06 \x01(\t\x12\x12\n\nmodel_rule\x18\x07 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\n \x01(\x03\x12\x16\n\x0eprompt_version\x18\x0b \x01(\x05\x12\x15\n\rprompt_digest\x18\x0c \x01(\t\x12+\n\x06output\x18\r \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12\'\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd9\x01\n\x0bStepAttempt\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nerror_path\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x0cStepTimeline\x12%\n\x04step\x18\x01 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStep\x12-\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1b.nagaya.runs.v1.StepAttempt\"\xa7\x01\n\x08RunPhase\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x14\n\x0cstuck_reason\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x08StepText\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xa3\x01\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x03run\x18\x03 \x01(\x0b\x32\x13.nagaya.runs.v1.RunH\x00\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStepH\x00\x42\x07\n\x05\x65vent*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*a\n\x07RunStop\x12\x18\n\x14RUN_STOP_UNSPECIFIED\x10\x00\x12\x12\n\x0eRUN_STOP_PAUSE\x10\x01\x12\x13\n\x0fRUN_STOP_RESUME\x10\x02\x12\x13\n\x0fRUN_STOP_CANCEL\x10\x03*\xba\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x03\x12\x15\n\x11STEP_STATE_FAILED\x10\x04\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x05\x12\x16\n\x12STEP_STATE_WAITING\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18nagaya/runs/v1/run.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x81\x06\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\x05\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x0c\n\x04held\x18\x05 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x06 \x01(\t\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x11 \x01(\t\x12*\n\x05input\x18\x08 \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12)\n\x06totals\x18\t \x01(\x0b\x32\x19.nagaya.runs.v1.RunTotals\x12\'\n\x05\x65rror\x18\n \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12\x14\n\x0cstuck_reason\x18\x0b \x01(\t\x12\x15\n\rlast_sequence\x18\x0c \x01(\x03\x12\x0f\n\x07user_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x15 \x01(\t\x12\x31\n\rschedule_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04stop\x18\x14 \x01(\x0e\x32\x17.nagaya.runs.v1.RunStop\x12\x1a\n\x12\x66orked_from_run_id\x18\x13 \x01(\t\x12/\n\x06labels\x18\x12 \x03(\x0b\x32\x1f.nagaya.runs.v1.Run.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x03\n\tRunFilter\x12\x1e\n\x08pipeline\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x90\xb5\x18\x01\xd8\x01\x01\x12=\n\x06states\x18\x02 \x03(\x0e\x32\x18.nagaya.runs.v1.RunStateB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12P\n\x06labels\x18\x03 \x03(\x0b\x32%.nagaya.runs.v1.RunFilter.LabelsEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x08\"\x06r\x04\xa0\xb6\x18\x01*\x07r\x05\x10\x01\x18\x80\x01\x12\x34\n\x10\x63reate_time_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x63reate_time_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x12min_cost_micro_usd\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12(\n\x12max_cost_micro_usd\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x15\n\x13_max_cost_micro_usd\"\xbf\x03\n\x0b\x41rtifactRef\x12\x13\n\x0boutput_path\x18\x01 \x01(\t\x12\x15\n\routput_digest\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x39\n\x07metrics\x18\x04 \x03(\x0b\x32(.nagaya.runs.v1.ArtifactRef.MetricsEntry\x12N\n\x12\x66ractional_metrics\x18\x05 \x03(\x0b\x32\x32.nagaya.runs.v1.ArtifactRef.FractionalMetricsEntry\x12\x37\n\x06values\x18\x06 \x03(\x0b\x32\'.nagaya.runs.v1.ArtifactRef.ValuesEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x38\n\x16\x46ractionalMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x45\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"}\n\tRunTotals\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ompleted_steps\x18\x04 \x01(\x05\x12\x12\n\ncalls_open\x18\x05 \x01(\x08\"j\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x12\n\nerror_path\x18\x04 \x01(\t\x12\x0c\n\x04item\x18\x05 \x01(\x05\x12\r\n\x05visit\x18\x06 \x01(\x05\"\xd2\x03\n\x07RunStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04item\x18\x02 \x01(\x05\x12\r\n\x05visit\x18\x03 \x01(\x05\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x13\n\x0bretry_count\x18\x05 \x01(\x05\x12\x11\n\tllm_model\x18\x06 \x01(\t\x12\x12\n\nmodel_rule\x18\x07 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x16\n\x0e\x63ost_micro_usd\x18\n \x01(\x03\x12\x16\n\x0eprompt_version\x18\x0b \x01(\x05\x12\x15\n\rprompt_digest\x18\x0c \x01(\t\x12+\n\x06output\x18\r \x01(\x0b\x32\x1b.nagaya.runs.v1.ArtifactRef\x12\'\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x18.nagaya.runs.v1.RunError\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reused\x18\x11 \x01(\x08\"\xd9\x01\n\x0bStepAttempt\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.nagaya.runs.v1.StepState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nerror_path\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x0cStepTimeline\x12%\n\x04step\x18\x01 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStep\x12-\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1b.nagaya.runs.v1.StepAttempt\"\xa7\x01\n\x08RunPhase\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.nagaya.runs.v1.RunState\x12\x14\n\x0cstuck_reason\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x08StepText\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xa3\x01\n\x08RunEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x03run\x18\x03 \x01(\x0b\x32\x13.nagaya.runs.v1.RunH\x00\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x17.nagaya.runs.v1.RunStepH\x00\x42\x07\n\x05\x65vent*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*a\n\x07RunStop\x12\x18\n\x14RUN_STOP_UNSPECIFIED\x10\x00\x12\x12\n\x0eRUN_STOP_PAUSE\x10\x01\x12\x13\n\x0fRUN_STOP_RESUME\x10\x02\x12\x13\n\x0fRUN_STOP_CANCEL\x10\x03*\xba\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x03\x12\x15\n\x11STEP_STATE_FAILED\x10\x04\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x05\x12\x16\n\x12STEP_STATE_WAITING\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,42 +55,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACTREF_VALUESENTRY']._loaded_options = None
   _globals['_ARTIFACTREF_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATE']._serialized_start=3222
-  _globals['_RUNSTATE']._serialized_end=3399
-  _globals['_RUNSTOP']._serialized_start=3401
-  _globals['_RUNSTOP']._serialized_end=3498
-  _globals['_STEPSTATE']._serialized_start=3501
-  _globals['_STEPSTATE']._serialized_end=3687
+  _globals['_RUNSTATE']._serialized_start=3266
+  _globals['_RUNSTATE']._serialized_end=3443
+  _globals['_RUNSTOP']._serialized_start=3445
+  _globals['_RUNSTOP']._serialized_end=3542
+  _globals['_STEPSTATE']._serialized_start=3545
+  _globals['_STEPSTATE']._serialized_end=3731
   _globals['_RUN']._serialized_start=173
-  _globals['_RUN']._serialized_end=914
-  _globals['_RUN_LABELSENTRY']._serialized_start=869
-  _globals['_RUN_LABELSENTRY']._serialized_end=914
-  _globals['_RUNFILTER']._serialized_start=917
-  _globals['_RUNFILTER']._serialized_end=1364
-  _globals['_RUNFILTER_LABELSENTRY']._serialized_start=869
-  _globals['_RUNFILTER_LABELSENTRY']._serialized_end=914
-  _globals['_ARTIFACTREF']._serialized_start=1367
-  _globals['_ARTIFACTREF']._serialized_end=1814
-  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_start=1639
-  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_end=1685
-  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_start=1687
-  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_end=1743
-  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_start=1745
-  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_end=1814
-  _globals['_RUNTOTALS']._serialized_start=1816
-  _globals['_RUNTOTALS']._serialized_end=1941
-  _globals['_RUNERROR']._serialized_start=1943
-  _globals['_RUNERROR']._serialized_end=2049
-  _globals['_RUNSTEP']._serialized_start=2052
-  _globals['_RUNSTEP']._serialized_end=2502
-  _globals['_STEPATTEMPT']._serialized_start=2505
-  _globals['_STEPATTEMPT']._serialized_end=2722
-  _globals['_STEPTIMELINE']._serialized_start=2724
-  _globals['_STEPTIMELINE']._serialized_end=2824
-  _globals['_RUNPHASE']._serialized_start=2827
-  _globals['_RUNPHASE']._serialized_end=2994
-  _globals['_STEPTEXT']._serialized_start=2996
-  _globals['_STEPTEXT']._serialized_end=3053
-  _globals['_RUNEVENT']._serialized_start=3056
-  _globals['_RUNEVENT']._serialized_end=3219
+  _globals['_RUN']._serialized_end=942
+  _globals['_RUN_LABELSENTRY']._serialized_start=897
+  _globals['_RUN_LABELSENTRY']._serialized_end=942
+  _globals['_RUNFILTER']._serialized_start=945
+  _globals['_RUNFILTER']._serialized_end=1392
+  _globals['_RUNFILTER_LABELSENTRY']._serialized_start=897
+  _globals['_RUNFILTER_LABELSENTRY']._serialized_end=942
+  _globals['_ARTIFACTREF']._serialized_start=1395
+  _globals['_ARTIFACTREF']._serialized_end=1842
+  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_start=1667
+  _globals['_ARTIFACTREF_METRICSENTRY']._serialized_end=1713
+  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_start=1715
+  _globals['_ARTIFACTREF_FRACTIONALMETRICSENTRY']._serialized_end=1771
+  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_start=1773
+  _globals['_ARTIFACTREF_VALUESENTRY']._serialized_end=1842
+  _globals['_RUNTOTALS']._serialized_start=1844
+  _globals['_RUNTOTALS']._serialized_end=1969
+  _globals['_RUNERROR']._serialized_start=1971
+  _globals['_RUNERROR']._serialized_end=2077
+  _globals['_RUNSTEP']._serialized_start=2080
+  _globals['_RUNSTEP']._serialized_end=2546
+  _globals['_STEPATTEMPT']._serialized_start=2549
+  _globals['_STEPATTEMPT']._serialized_end=2766
+  _globals['_STEPTIMELINE']._serialized_start=2768
+  _globals['_STEPTIMELINE']._serialized_end=2868
+  _globals['_RUNPHASE']._serialized_start=2871
+  _globals['_RUNPHASE']._serialized_end=3038
+  _globals['_STEPTEXT']._serialized_start=3040
+  _globals['_STEPTEXT']._serialized_end=3097
+  _globals['_RUNEVENT']._serialized_start=3100
+  _globals['_RUNEVENT']._serialized_end=3263
 # @@protoc_insertion_point(module_scope)

@@ -175,6 +175,7 @@ class Run(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_RUN_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id."""
@@ -200,6 +201,8 @@ class Run(_message.Message):
     """The schedule that created the run; empty where somebody called CreateRun."""
     stop: Global___RunStop.ValueType
     """What the run is told to stop for, until it has stopped."""
+    forked_from_run_id: _builtins.str
+    """The run that this one was forked from; empty when it was not."""
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
         """What the creator set for the run."""
@@ -259,11 +262,12 @@ class Run(_message.Message):
         schedule: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
         stop: Global___RunStop.ValueType = ...,
+        forked_from_run_id: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "schedule_time", b"schedule_time", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stop", b"stop", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "forked_from_run_id", b"forked_from_run_id", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stop", b"stop", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +564,7 @@ class RunStep(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step."""
     item: _builtins.int
@@ -584,6 +589,8 @@ class RunStep(_message.Message):
     """The prompt's version; 0 when there is none."""
     prompt_digest: _builtins.str
     """The sha256 of the prompt's template; empty when there is none."""
+    reused: _builtins.bool
+    """Whether it was taken over from the run that this one was forked from, and so cost nothing here. The times are those of that moment."""
     @_builtins.property
     def output(self) -> Global___ArtifactRef:
         """The output, once the work is done."""
@@ -619,10 +626,11 @@ class RunStep(_message.Message):
         error: Global___RunError | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        reused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micro_usd", b"cost_micro_usd", "end_time", b"end_time", "error", b"error", "input_tokens", b"input_tokens", "item", b"item", "llm_model", b"llm_model", "model_rule", b"model_rule", "output", b"output", "output_tokens", b"output_tokens", "prompt_digest", b"prompt_digest", "prompt_version", b"prompt_version", "retry_count", b"retry_count", "start_time", b"start_time", "state", b"state", "step", b"step", "visit", b"visit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micro_usd", b"cost_micro_usd", "end_time", b"end_time", "error", b"error", "input_tokens", b"input_tokens", "item", b"item", "llm_model", b"llm_model", "model_rule", b"model_rule", "output", b"output", "output_tokens", b"output_tokens", "prompt_digest", b"prompt_digest", "prompt_version", b"prompt_version", "retry_count", b"retry_count", "reused", b"reused", "start_time", b"start_time", "state", b"state", "step", b"step", "visit", b"visit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

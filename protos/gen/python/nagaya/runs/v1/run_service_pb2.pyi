@@ -797,6 +797,145 @@ class BulkRunResult(_message.Message):
 Global___BulkRunResult: _TypeAlias = BulkRunResult  # noqa: Y015
 
 @_typing.final
+class ForkRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PromptVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class StepModelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _model_pb2.ModelChoice: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _model_pb2.ModelChoice | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    FROM_STEP_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    PIPELINE_VERSION_FIELD_NUMBER: _builtins.int
+    PROMPT_VERSIONS_FIELD_NUMBER: _builtins.int
+    STEP_MODELS_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    INLINE_JSON_FIELD_NUMBER: _builtins.int
+    POINTER_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the run."""
+    request_id: _builtins.str
+    """The caller's key for this creation, unique within the tenant."""
+    run_id: _builtins.str
+    """The run that is forked."""
+    from_step: _builtins.str
+    """The step that is done again, and with it all that uses its output. When empty, only what the other fields change and what is not done."""
+    pipeline_version: _builtins.int
+    """The pipeline's version; that of the run when 0."""
+    inline_json: _builtins.str
+    """The text of a JSON value, at most 64 KiB in its shortest form. Its numbers are kept to the letter; `inline` knows only doubles."""
+    hold: _builtins.bool
+    """Nothing yet: upload `output.json` of step `input`, then call StartRun. Always true."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where `from_step` is mapped: the elements of it that are done again; all when empty."""
+
+    @_builtins.property
+    def prompt_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Versions of prompts, by step, instead of those of the run; 0 for the one that is active now."""
+
+    @_builtins.property
+    def step_models(self) -> _containers.MessageMap[_builtins.str, _model_pb2.ModelChoice]:
+        """Models for steps of the fork, by step, beside those that the run was created with."""
+
+    @_builtins.property
+    def inline(self) -> _struct_pb2.Value:
+        """A JSON value, at most 64 KiB in its shortest form."""
+
+    @_builtins.property
+    def pointer(self) -> _artifact_pb2.ArtifactPointer:
+        """A file of the same tenant, or a JSON value inside it."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        from_step: _builtins.str = ...,
+        items: _abc.Iterable[_builtins.int] | None = ...,
+        pipeline_version: _builtins.int = ...,
+        prompt_versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        step_models: _abc.Mapping[_builtins.str, _model_pb2.ModelChoice] | None = ...,
+        inline: _struct_pb2.Value | None = ...,
+        inline_json: _builtins.str = ...,
+        pointer: _artifact_pb2.ArtifactPointer | None = ...,
+        hold: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "pointer", b"pointer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_step", b"from_step", "hold", b"hold", "inline", b"inline", "inline_json", b"inline_json", "input", b"input", "items", b"items", "pipeline_version", b"pipeline_version", "pointer", b"pointer", "prompt_versions", b"prompt_versions", "request_id", b"request_id", "run_id", b"run_id", "step_models", b"step_models", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["inline", "inline_json", "pointer", "hold"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___ForkRunRequest: _TypeAlias = ForkRunRequest  # noqa: Y015
+
+@_typing.final
+class ForkRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _run_pb2.Run:
+        """The fork as created."""
+
+    def __init__(
+        self,
+        *,
+        run: _run_pb2.Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkRunResponse: _TypeAlias = ForkRunResponse  # noqa: Y015
+
+@_typing.final
 class ListRunStepsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

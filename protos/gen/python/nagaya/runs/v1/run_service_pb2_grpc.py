@@ -90,6 +90,11 @@ class RunServiceStub:
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.SerializeToString,
                 response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.FromString,
                 _registered_method=True)
+        self.ForkRun = channel.unary_unary(
+                '/nagaya.runs.v1.RunService/ForkRun',
+                request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunRequest.SerializeToString,
+                response_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunResponse.FromString,
+                _registered_method=True)
         self.ListRunSteps = channel.unary_unary(
                 '/nagaya.runs.v1.RunService/ListRunSteps',
                 request_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ListRunStepsRequest.SerializeToString,
@@ -263,6 +268,29 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForkRun(self, request, context):
+        """Creates a run that takes over what another run has done, and does the rest anew.
+
+        Done again are `from_step`, each step whose prompt version, model or definition is another one than in the run, each step that uses a value
+        of the input which is another one now, all that uses their outputs, and what is not done in the run when the fork begins. Everything else
+        is reused: its files are copied, and it costs nothing. So every run's folder is complete.
+
+        The fork has the run's pipeline version, prompt versions, models, config and input, but for what the request says. The run itself does not
+        change, and need not have ended. The same `request_id` with the same content returns the run that the first call created.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_BEGUN`: the run has no input yet, so it has done nothing.
+        - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: the pipeline has no such version.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+        - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, of the steps that may be done again.
+        - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRunSteps(self, request, context):
         """Lists a run's pieces of work in the order in which they began.
 
@@ -340,6 +368,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.BulkRuns,
                     request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.FromString,
                     response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.SerializeToString,
+            ),
+            'ForkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkRun,
+                    request_deserializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunRequest.FromString,
+                    response_serializer=nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunResponse.SerializeToString,
             ),
             'ListRunSteps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRunSteps,
@@ -650,6 +683,33 @@ class RunService:
             '/nagaya.runs.v1.RunService/BulkRuns',
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsRequest.SerializeToString,
             nagaya_dot_runs_dot_v1_dot_run__service__pb2.BulkRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.runs.v1.RunService/ForkRun',
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunRequest.SerializeToString,
+            nagaya_dot_runs_dot_v1_dot_run__service__pb2.ForkRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -129,6 +129,25 @@ class RunServiceStub:
     Errors:
     - none of its own; what the runs' own methods refuse is in the results.
     """
+    ForkRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ForkRunRequest, _run_service_pb2.ForkRunResponse]
+    """Creates a run that takes over what another run has done, and does the rest anew.
+
+    Done again are `from_step`, each step whose prompt version, model or definition is another one than in the run, each step that uses a value
+    of the input which is another one now, all that uses their outputs, and what is not done in the run when the fork begins. Everything else
+    is reused: its files are copied, and it costs nothing. So every run's folder is complete.
+
+    The fork has the run's pipeline version, prompt versions, models, config and input, but for what the request says. The run itself does not
+    change, and need not have ended. The same `request_id` with the same content returns the run that the first call created.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+    - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_BEGUN`: the run has no input yet, so it has done nothing.
+    - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: the pipeline has no such version.
+    - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+    - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, of the steps that may be done again.
+    - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
+    - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+    """
     ListRunSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunStepsRequest, _run_service_pb2.ListRunStepsResponse]
     """Lists a run's pieces of work in the order in which they began.
 
@@ -322,6 +341,31 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - none of its own; what the runs' own methods refuse is in the results.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkRun(
+        self,
+        request: _run_service_pb2.ForkRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ForkRunRequest, _abc.Awaitable[_run_service_pb2.ForkRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ForkRunResponse]:
+        """Creates a run that takes over what another run has done, and does the rest anew.
+
+        Done again are `from_step`, each step whose prompt version, model or definition is another one than in the run, each step that uses a value
+        of the input which is another one now, all that uses their outputs, and what is not done in the run when the fork begins. Everything else
+        is reused: its files are copied, and it costs nothing. So every run's folder is complete.
+
+        The fork has the run's pipeline version, prompt versions, models, config and input, but for what the request says. The run itself does not
+        change, and need not have ended. The same `request_id` with the same content returns the run that the first call created.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
+        - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_BEGUN`: the run has no input yet, so it has done nothing.
+        - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: the pipeline has no such version.
+        - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+        - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, of the steps that may be done again.
+        - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
+        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         """
 
     @_abc_1.abstractmethod

@@ -30,6 +30,8 @@ from servicekit.call import current_principal
 from servicekit.errors import DomainError, RequestInvalid, Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
@@ -73,17 +75,31 @@ class Runs:
         try:
             facts, versions = await self._check(tenant_id, draft)
         except DomainError:
-            repeated = await self._find_repeated(tenant_id, draft)
+            repeated = await self.find_repeated(tenant_id, draft.request_id, draft.digest)
             if repeated is None:
                 raise
             return repeated  # what the request refers to has changed since
+        return await self.record(tenant_id, draft, facts, versions)
+
+    async def record(
+        self,
+        tenant_id: str,
+        draft: RunDraft,
+        facts: PipelineSummary,
+        prompt_versions: Mapping[str, int],
+    ) -> Run:
+        """Record a run that has been checked, and start it unless it is held.
+
+        A repeated `request_id` returns what its first call created, or raises RequestIdReused if
+        the content differs.
+        """
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.connection(tenant_id) as connection:
             user_id = current_principal().user_id
-            created = await runs.insert(connection, draft, facts, versions, user_id)
+            created = await runs.insert(connection, draft, facts, prompt_versions, user_id)
             if created is None:
                 found = await runs.find_by_request(connection, draft.request_id)
-                return _same(found, draft)
+                return _same(found, draft.request_id, draft.digest)
         if not created.held:
             await self._launch(tenant_id, created.run_id, facts)
         return created
@@ -116,13 +132,14 @@ class Runs:
         await self._launch(tenant_id, run.run_id, facts)
         return released
 
-    async def _find_repeated(self, tenant_id: str, draft: RunDraft) -> Run | None:
+    async def find_repeated(self, tenant_id: str, request_id: str, digest: str) -> Run | None:
         """Return what the request created when it was made before. Raises RequestIdReused."""
         async with self._tenants.connection(tenant_id) as connection:
-            found = await runs.find_by_request(connection, draft.request_id)
-        return None if found is None else _same(found, draft)
+            found = await runs.find_by_request(connection, request_id)
+        return None if found is None else _same(found, request_id, digest)
 
-    async def _check_pointer(self, tenant_id: str, pointer: Pointer) -> None:
+    async def check_pointer(self, tenant_id: str, pointer: Pointer) -> None:
+        """Raise InputInvalid unless a pointer's file is committed, with its digest."""
         file = await self._artifacts.find(tenant_id, pointer.path)
         if file is None:
             raise InputInvalid("no file is committed at the pointer's path", path=pointer.path)
@@ -144,7 +161,7 @@ class Runs:
         check_prompts(active, found)  # versions that are named were checked with the pipeline
         versions = {need.step: need.version or found[need.step].version for need in facts.prompts}
         if draft.pointer is not None:
-            await self._check_pointer(tenant_id, draft.pointer)
+            await self.check_pointer(tenant_id, draft.pointer)
         await self._model_check.check_lately(tenant_id, facts.models, draft.step_models)
         return facts, versions
 
@@ -182,9 +199,9 @@ def _check_choices(draft: RunDraft, facts: PipelineSummary) -> None:
         raise RequestInvalid(f"{faults[0].field}: {faults[0].description}", violations=faults)
 
 
-def _same(found: tuple[Run, str] | None, draft: RunDraft) -> Run:
-    if found is None or found[1] != draft.digest:
-        raise RequestIdReused(draft.request_id, "run")
+def _same(found: tuple[Run, str] | None, request_id: str, digest: str) -> Run:
+    if found is None or found[1] != digest:
+        raise RequestIdReused(request_id, "run")
     return found[0]
 
 

@@ -9,18 +9,21 @@ from nagaya.runs.v1 import pipeline_service_pb2_grpc
 from runs.errors import PipelineNotFound
 from runs.store import pipelines
 from runs.wire import pipelines as wire
+from runs.wire.applied_pipelines import apply_response
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from interceptor.server import Context
+    from runs.api.app.pipeline_apply import PipelineApply
     from runs.api.app.pipelines import Pipelines
 
 
 class PipelineServicer(pipeline_service_pb2_grpc.PipelineServiceServicer):
     """Unpacks requests, calls the app or a store, packs responses."""
 
-    def __init__(self, app: Pipelines, tenants: TenantPools) -> None:
+    def __init__(self, app: Pipelines, applying: PipelineApply, tenants: TenantPools) -> None:
         self._app = app
+        self._applying = applying
         self._tenants = tenants
 
     async def ValidatePipeline(
@@ -38,6 +41,19 @@ class PipelineServicer(pipeline_service_pb2_grpc.PipelineServiceServicer):
             request.tenant_id, request.request_id, request.pipeline, spec
         )
         return pb.CreatePipelineVersionResponse(pipeline_version=wire.pipeline_version(version))
+
+    async def ApplyPipeline(
+        self, request: pb.ApplyPipelineRequest, context: Context
+    ) -> pb.ApplyPipelineResponse:
+        applied = await self._applying.apply(
+            request.tenant_id,
+            request.pipeline,
+            wire.pipeline_spec(request.spec),
+            [(each.prompt, each.content) for each in request.prompts],
+            validate_only=request.validate_only,
+            allow_shared=request.allow_shared,
+        )
+        return apply_response(applied)
 
     async def GetPipelineVersion(
         self, request: pb.GetPipelineVersionRequest, context: Context

@@ -34,10 +34,11 @@ class PromptServicer(prompt_service_pb2_grpc.PromptServiceServicer):
     async def GetPromptVersion(
         self, request: pb.GetPromptVersionRequest, context: Context
     ) -> pb.GetPromptVersionResponse:
+        named = request.step, request.version, request.label
         async with self._tenants.connection(request.tenant_id) as connection:
-            prompt = await prompts.find(connection, request.step, request.version)
+            prompt = await prompts.choose(connection, *named)
         if prompt is None:
-            raise PromptVersionNotFound(request.step, request.version)
+            raise PromptVersionNotFound(*named)
         return pb.GetPromptVersionResponse(prompt_version=wire.prompt_version(prompt))
 
     async def ListPromptVersions(
@@ -54,5 +55,27 @@ class PromptServicer(prompt_service_pb2_grpc.PromptServiceServicer):
     async def ActivatePromptVersion(
         self, request: pb.ActivatePromptVersionRequest, context: Context
     ) -> pb.ActivatePromptVersionResponse:
-        prompt = await self._app.activate(request.tenant_id, request.step, request.version)
-        return pb.ActivatePromptVersionResponse(prompt_version=wire.prompt_version(prompt))
+        prompt, uses = await self._app.activate(request.tenant_id, request.step, request.version)
+        return pb.ActivatePromptVersionResponse(
+            prompt_version=wire.prompt_version(prompt), uses=map(wire.prompt_use, uses)
+        )
+
+    async def SetPromptLabel(
+        self, request: pb.SetPromptLabelRequest, context: Context
+    ) -> pb.SetPromptLabelResponse:
+        prompt, uses = await self._app.set_label(
+            request.tenant_id, request.step, request.label, request.version
+        )
+        return pb.SetPromptLabelResponse(
+            prompt_version=None if prompt is None else wire.prompt_version(prompt),
+            uses=map(wire.prompt_use, uses),
+        )
+
+    async def RenderPrompt(
+        self, request: pb.RenderPromptRequest, context: Context
+    ) -> pb.RenderPromptResponse:
+        named = request.step, request.version, request.label
+        text, draft, version = await self._app.render(
+            request.tenant_id, named, request.content, dict(request.values)
+        )
+        return pb.RenderPromptResponse(text=text, variables=draft.variables, version=version)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from interceptor.server import Context
     from runs.api.app.bulk_runs import BulkRuns
+    from runs.api.app.forks import Forks
     from runs.api.app.run_steering import RunSteering
     from runs.api.app.runs import Runs
     from runs.api.step_text import StepTextWatcher
@@ -30,6 +31,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     def __init__(
         self,
         app: Runs,
+        forks: Forks,
         steering: RunSteering,
         bulk: BulkRuns,
         tenants: TenantPools,
@@ -37,6 +39,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         texts: StepTextWatcher,
     ) -> None:
         self._app = app
+        self._forks = forks
         self._steering = steering
         self._bulk = bulk
         self._tenants = tenants
@@ -52,6 +55,10 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run = await self._app.start(request.tenant_id, request.run_id)
         return pb.StartRunResponse(run=wire.run(run))
+
+    async def ForkRun(self, request: pb.ForkRunRequest, context: Context) -> pb.ForkRunResponse:
+        run = await self._forks.fork(request.tenant_id, wire.fork_draft(request))
+        return pb.ForkRunResponse(run=wire.run(run))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         async with self._tenants.connection(request.tenant_id) as connection:

@@ -124,10 +124,11 @@ class ChainWalker:
     async def _state(self, walk: Walk, context: RunContext, signal: StopSignal) -> WalkState:
         """Find out what is done already; begin the run unless the first step is to do it."""
         pending = context.run.status is RunStatus.PENDING
-        if not (pending and walk.begins_run):
+        begins_run = pending and walk.begins_run and context.run.fork is None
+        if not begins_run:
             context = await self._initializer.initialize(walk.run)
-        state = WalkState(walk, context, signal, begins_run=pending and walk.begins_run)
-        if not pending:
+        state = WalkState(walk, context, signal, begins_run=begins_run)
+        if not pending or context.run.fork is not None:
             await self._find_ended(state)
         return state
 

@@ -45,16 +45,17 @@ class LlmStepRunner:
         """
         ref = inputs.ref
         version = context.run.prompt_versions[ref.step]
-        prompt = await self._contexts.prompt(ref.tenant_id, ref.step, version)
+        prompt = await self._contexts.prompt(ref.tenant_id, step.prompt or ref.step, version)
         values = {binding.variable: inputs.pieces(binding.value) for binding in step.bindings}
         parts = render(prompt.content, values)
         pointers = (part for part in parts if not isinstance(part, str))
+        fork = context.run.fork
         request = GenerationRequest(
             ref=ref,
             call=call,
             parts=parts,
             files=self._artifacts.recent(ref.tenant_id, pointers),
-            model=step.model,
+            model=None if fork is not None and ref.step in fork.models else step.model,
             run_model=context.run.step_models.get(ref.step),
             max_output_tokens=step.max_output_tokens,
             output_schema=step.output_schema,

@@ -70,16 +70,16 @@ class RunContextCache:
             found is not None and found.epoch == run.epoch and found.status is RunStatus.COMPLETED
         )
 
-    async def prompt(self, tenant_id: str, step: str, version: int) -> PromptVersion:
-        """Return a version of a step's prompt. Raises StepImpossible if it is gone."""
-        key = (tenant_id, step, version)
+    async def prompt(self, tenant_id: str, name: str, version: int) -> PromptVersion:
+        """Return a version of a prompt. Raises StepImpossible if it is gone."""
+        key = (tenant_id, name, version)
         known = self._prompts.get(key)  # a version never changes
         if known is not None:
             return known
         async with self._tenants.connection(tenant_id) as connection:
-            prompt = await prompts.find(connection, step, version)
+            prompt = await prompts.find(connection, name, version)
         if prompt is None:
-            raise StepImpossible("PROMPT_UNUSABLE", f"step {step} has no prompt version {version}")
+            raise StepImpossible("PROMPT_UNUSABLE", f"prompt {name} has no version {version}")
         self._prompts[key] = prompt
         if len(self._prompts) > _CACHED_PROMPTS:
             self._prompts.popitem(last=False)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.buffered_files import OutputFiles
     from runs.worker.activities.journal import Journal
+    from runs.worker.activities.reuse import StepReuser
     from runs.worker.activities.run_context import RunContext, RunContextCache
 
 
@@ -42,14 +43,17 @@ class RunInitializer:
         journal: Journal,
         contexts: RunContextCache,
         artifacts: Artifacts,
+        reuser: StepReuser,
     ) -> None:
         self._journal = journal
         self._contexts = contexts
         self._artifacts = artifacts
+        self._reuser = reuser
         self._locks: WeakValueDictionary[RunRef, asyncio.Lock] = WeakValueDictionary()
 
     async def initialize(self, run: RunRef) -> RunContext:
-        """Return the context of a run; one that was pending has its input committed and runs then.
+        """Return the context of a run; one that was pending has its input committed and runs then,
+        a fork with what it takes over.
 
         Raises RunClosed if the run is gone, over, paused or replaced, and ApplicationError if its
         input cannot be had.
@@ -77,6 +81,7 @@ class RunInitializer:
         with on_behalf_of(tenant_id=run.tenant_id, user_id=context.run.user_id):
             try:
                 file = await self.commit_input(run, context.run, self._artifacts)
+                await self._reuser.reuse(run, context, file)
             except StepFailed as failure:
                 raise input_error(failure) from None
         status = await retry_transient(lambda: self._make_running(run, file))
