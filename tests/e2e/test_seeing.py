@@ -76,6 +76,7 @@ async def test_the_text_of_a_running_element_is_read_while_it_comes(
                 done = part
                 continue
             if not pieces:  # the provider has more, and is held
+                await stack.stub.wait_until_held(rule)
                 asked = run_service_pb2.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
                 assert (await client.runs.GetRun(asked)).run.state == run_pb2.RUN_STATE_RUNNING
                 stack.stub.release(rule)
