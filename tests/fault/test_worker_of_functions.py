@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from tests.support.waiting import wait_until
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
@@ -57,6 +61,10 @@ class Waiting:
         self._until.touch()
         async with asyncio.timeout(120):
             return await finish(self._client, self.tenant_id, self.run_id)
+
+    async def get(self, client: Client) -> run_pb2.Run:
+        request = run_service_pb2.GetRunRequest(tenant_id=self.tenant_id, run_id=self.run_id)
+        return (await client.runs.GetRun(request)).run
 
     async def attempts(self) -> list[tuple[str, str | None]]:
         database = await self._stack.database(self._client, self.tenant_id)
@@ -159,6 +167,45 @@ async def test_a_run_that_is_cancelled_while_its_worker_is_frozen_ends_when_it_g
     assert frozen.state == run_pb2.RUN_STATE_RUNNING
     assert run.state == run_pb2.RUN_STATE_CANCELLED
     assert ("completed", None) not in attempts
+
+
+async def test_a_run_whose_worker_is_frozen_says_so_within_a_minute(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    async with stack.client() as client:
+        waiting = Waiting(stack, client, tmp_path)
+        await waiting.begin()
+        worker = await worker_of(stack)
+        with frozen_processes(parent_of(worker), worker):  # the stack would end the worker
+            frozen_at = time.monotonic()
+
+            async def reason() -> str:
+                return (await waiting.get(client)).stuck_reason
+
+            stuck = await wait_until(reason, seconds=60, pause=0.5)
+            seconds = time.monotonic() - frozen_at
+        run = await waiting.end()
+
+    assert "worker" in stuck
+    assert seconds < 60
+    assert (run.state, run.stuck_reason) == (run_pb2.RUN_STATE_COMPLETED, "")
+
+
+@contextmanager
+def frozen_processes(*processes: int) -> Generator[None]:
+    """Stop processes in their tracks inside the block."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            os.kill(process, signal.SIGCONT)
+
+
+def parent_of(process: int) -> int:
+    status = (Path("/proc") / str(process) / "status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
 
 
 async def begun_by(worker: int, stack: LocalStack, client: Client, folder: Path) -> Waiting:

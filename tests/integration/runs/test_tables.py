@@ -110,8 +110,10 @@ async def test_no_index_holds_what_changes_with_every_event(database: asyncpg.Co
         "SELECT pg_get_indexdef(indexrelid) AS it FROM pg_index WHERE indrelid = 'runs'::regclass"
     )
 
-    moving = ("last_seq", "updated_at", "current_step", "_tokens", "completed_steps")
-    assert not [row["it"] for row in rows if any(name in row["it"] for name in moving)]
+    moving = ("last_seq", "updated_at", "current_step", "_tokens", "completed_steps", "cost_")
+    # PostgreSQL does not count BRIN indexes when it decides whether to update beside all indexes.
+    counted = [row["it"] for row in rows if "USING brin" not in row["it"]]
+    assert not [index for index in counted if any(name in index for name in moving)]
 
 
 async def test_the_migrations_of_other_services_may_refer_to_runs(
