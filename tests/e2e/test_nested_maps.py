@@ -118,3 +118,9 @@ async def test_an_output_without_a_list_is_named_by_its_element(client: Client) 
 
     assert (run.state, run.error.reason) == (run_pb2.RUN_STATE_FAILED, "MAP_NOT_A_LIST")
     assert run.error.message == "in the output for element 2 there is no list at '/numbers'"
+
+    given = {"chapters": [{"numbers": [1]}, {"numbers": [2]}, {}]}
+    run = await finish(client, tenant_id, await create_run(client, tenant_id, "nested", given))
+
+    assert (run.state, run.error.reason) == (run_pb2.RUN_STATE_FAILED, "POINTER_INVALID")
+    assert run.error.message.startswith("in the output for element 3: the JSON pointer '/numbers'")

@@ -168,19 +168,20 @@ async def test_elements_whose_condition_is_false_are_skipped(
     second = mapped("b", "a", short=short, when="a.ok && !skipped(a)")
     third = {**mapped("c", "b", short=short), "map": {"step": "b"}}
     ref = await worker.begin(first, second, third)
-    files.values = json.dumps([0] * 4).encode()
+    files.values = json.dumps([0] * 5).encode()
     called = failing(worker)
     for steps in (("a", "b", "c"),) if together else (("a",), ("b",), ("c",)):
-        await worker.open_maps(*steps)
-        await worker.walk(*steps, first=1, last=4, short=short, completes_run=False)
+        assert (await worker.open_maps(*steps)).count == 5
+        await worker.walk(*steps, first=1, last=5, short=short, completes_run=False)
         await worker.close_maps(*steps, completes_run=steps[-1] == "c")
 
     assert sorted(called) == sorted(
-        [*(("a", item) for item in range(1, 5)), *((s, item) for s in "bc" for item in (2, 4))]
+        [*(("a", item) for item in range(1, 6)), *((s, item) for s in "bc" for item in (2, 4))]
     )
-    manifest = json.loads(files.contents[f"storage/acme/{ref.run_id}/b/output.json"])
-    assert manifest["skipped"] == [1, 3]
-    assert [each["item"] for each in manifest["items"]] == [2, 4]
+    for step in "bc":
+        manifest = json.loads(files.contents[f"storage/acme/{ref.run_id}/{step}/output.json"])
+        assert manifest["skipped"] == [1, 3, 5]
+        assert [each["item"] for each in manifest["items"]] == [2, 4]
 
 
 async def test_values_are_those_of_the_file_that_was_committed_first(

@@ -151,6 +151,11 @@ class Elements:
     def count(self) -> int:
         return len(self.outputs) + len(self.failed) + len(self.skipped)
 
+    @property
+    def last(self) -> int:
+        """The number of the last of them; 0 if there are none."""
+        return max((*self.outputs, *self.failed, *self.skipped), default=0)
+
 
 async def elements(connection: Connection, ref: StepRef) -> Elements:
     """Return what has become of the elements of a mapped step, in their order; of one visit."""
@@ -175,6 +180,19 @@ async def elements(connection: Connection, ref: StepRef) -> Elements:
         else:
             result.outputs[each.item] = each.output
     return result
+
+
+async def count_failed(connection: Connection, ref: StepRef) -> int:
+    """Return how many elements of a mapped step have failed."""
+    return await connection.fetchval(
+        """
+        SELECT count(*) FROM steps
+         WHERE run_id = $1 AND step = $2 AND item > 0 AND visit = $3 AND status = 'failed'
+        """,
+        UUID(ref.run_id),
+        ref.step,
+        ref.visit,
+    )
 
 
 async def failed_elements(connection: Connection, ref: StepRef) -> dict[int, Failure]:

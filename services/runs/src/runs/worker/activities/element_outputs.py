@@ -41,13 +41,23 @@ class OwnOutputs:
     """The element itself, where it is in the output of a mapped step; None if that was skipped."""
 
 
+@dataclass(frozen=True, slots=True)
+class MapOutputs:
+    """What a mapped step that is done has left."""
+
+    by_item: Mapping[int, FilePointer]
+    """The outputs of its elements, in their order."""
+    last: int
+    """The number of its last element, whatever has become of that."""
+
+
 class ElementOutputs:
     """Finds outputs of elements. They never change, so they are cached."""
 
     def __init__(self, tenants: TenantPools) -> None:
         self._tenants = tenants
         self._outputs: OrderedDict[StepRef, OutputFile | None] = OrderedDict()
-        self._items: OrderedDict[StepRef, Mapping[int, FilePointer]] = OrderedDict()
+        self._items: OrderedDict[StepRef, MapOutputs] = OrderedDict()
         self._sizes: OrderedDict[StepRef, Sizes] = OrderedDict()
         self.visits = VisitFinder(tenants)
 
@@ -73,15 +83,15 @@ class ElementOutputs:
         self.put_sizes(whole, found)
         return Sizes.of(found)
 
-    async def of_all(self, whole: StepRef) -> Mapping[int, FilePointer]:
-        """Return the outputs of a mapped step that is done, by element, in their order."""
+    async def of_all(self, whole: StepRef) -> MapOutputs:
+        """Return the outputs of a mapped step that is done."""
         known = self._items.get(whole)
         if known is not None:  # else each element of a map would read all those of another
             return known
         async with self._tenants.connection(whole.tenant_id) as connection:
             elements = await steps.elements(connection, whole)
-        found = {item: pointer_to(output) for item, output in elements.outputs.items()}
-        self._items[whole] = found
+        by_item = {item: pointer_to(output) for item, output in elements.outputs.items()}
+        found = self._items[whole] = MapOutputs(by_item, elements.last)
         if len(self._items) > _CACHED_MAPS:
             self._items.popitem(last=False)
         return found
@@ -161,7 +171,7 @@ class ElementOutputs:
     ) -> tuple[FilePointer, ...]:
         """Return a step's outputs for the inner elements that belong to an element."""
         sizes = await self.sizes(await self.visits.whole(context.spec, ref, opened))
-        items = await self.of_all(await self.visits.whole(context.spec, ref, name))
+        items = (await self.of_all(await self.visits.whole(context.spec, ref, name))).by_item
         return tuple(items[item] for item in sizes.inner(ref.item) if item in items)
 
     async def _find(

@@ -38,11 +38,11 @@ class MapFailures:
         """Return why the step of an element that has failed begins no more elements, and record
         that it has failed; None if it goes on.
         """
-        async with self._tenants.connection(ref.tenant_id) as connection:
-            failed = await steps.failed_elements(connection, ref)
         allowed = await self._allowed(context, ref)
-        if len(failed) <= allowed + MORE_THAN_ALLOWED:
-            return None
+        async with self._tenants.connection(ref.tenant_id) as connection:
+            if await steps.count_failed(connection, ref) <= allowed + MORE_THAN_ALLOWED:
+                return None
+            failed = await steps.failed_elements(connection, ref)
         failure = _failure(failed, f"{len(failed):,} elements failed, {allowed:,} may")
         whole = replace(ref, item=0)
         async with self._tenants.connection(ref.tenant_id) as connection:

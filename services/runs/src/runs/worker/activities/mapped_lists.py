@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jsonvalues import canonical
 from runs.domain.failures import ReadTooLarge, StepImpossible
 from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FileDraft, output_name, parse_json
+from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +48,9 @@ async def find_list(artifacts: Artifacts, inputs: StepInputs) -> FoundList:
         length = await _length(artifacts, inputs, pointer, "there is no list")
         return FoundList(pointer.digest, (length,))
     if inputs.spec.map is None or not inputs.spec.map.json_pointer:
-        return FoundList(pointer.digest, (max(outputs, default=0),))
-    lengths = await _lengths(artifacts, inputs, outputs, inputs.spec.map.json_pointer)
-    sizes = tuple(lengths.get(item, 0) for item in range(1, max(outputs, default=0) + 1))
+        return FoundList(pointer.digest, (outputs.last,))
+    lengths = await _lengths(artifacts, inputs, outputs.by_item, inputs.spec.map.json_pointer)
+    sizes = tuple(lengths.get(item, 0) for item in range(1, outputs.last + 1))
     _check_length(sum(sizes))
     return FoundList(pointer.digest, sizes)
 
@@ -66,7 +67,12 @@ async def _lengths(
     async def length(item: int, output: FilePointer) -> int:
         nothing = f"in the output for element {item} there is no list"
         async with at_once:
-            return await _length(artifacts, inputs, output.inside(json_pointer), nothing)
+            try:
+                return await _length(artifacts, inputs, output.inside(json_pointer), nothing)
+            except InvalidInput as error:
+                reason = error.reason.removeprefix("ERROR_REASON_")
+                message = f"in the output for element {item}: {error.message}"
+                raise StepImpossible(reason, message) from None
 
     lengths = await asyncio.gather(*(length(item, output) for item, output in outputs.items()))
     return dict(zip(outputs, lengths, strict=True))

@@ -23,7 +23,12 @@ from runs.domain.pipelines import (
     Text,
 )
 from runs.store import steps
-from runs.worker.activities.element_outputs import ElementOutputs, OwnOutputs, pointer_to
+from runs.worker.activities.element_outputs import (
+    ElementOutputs,
+    MapOutputs,
+    OwnOutputs,
+    pointer_to,
+)
 from runs.worker.activities.visits import previous_steps
 
 if TYPE_CHECKING:
@@ -61,8 +66,8 @@ class StepInputs:
     element: FilePointer | None = None
     """The element that the step is done for; None without a map, and where a step that it is mapped
     over was skipped for it."""
-    list_outputs: Mapping[int, FilePointer] | None = None
-    """Where the step is mapped over a mapped one: that one's outputs, by element."""
+    list_outputs: MapOutputs | None = None
+    """Where the step is mapped over a mapped one: that one's outputs."""
     mapped: frozenset[str] = frozenset()
     """Those of the steps that are mapped: their outputs are lists, of one element too."""
     inner: frozenset[str] = frozenset()
@@ -208,7 +213,7 @@ class StepInputFinder:
             ref=ref,
             spec=spec,
             outputs={
-                step: tuple(items[step].values()) if step in items else (file,)
+                step: tuple(items[step].by_item.values()) if step in items else (file,)
                 for step, file in files.items()
             },
             element_outputs=own.outputs,
@@ -243,14 +248,14 @@ class StepInputFinder:
         for step, row in rows.items():
             if context.spec.step(step).map is not None:
                 whole = replace(ref, step=step, item=0, visit=row.visit)
-                found[step] = tuple((await self.elements.of_all(whole)).values())
+                found[step] = tuple((await self.elements.of_all(whole)).by_item.values())
             elif row.output is not None:
                 found[step] = (pointer_to(row.output),)
         return found
 
     async def _items(
         self, context: RunContext, ref: StepRef, names: Iterable[str]
-    ) -> dict[str, Mapping[int, FilePointer]]:
+    ) -> dict[str, MapOutputs]:
         """Return the outputs of those of some steps that are mapped, by step and element."""
         by_name = Steps(context.spec.steps)
         mapped = [step for step in names if step in by_name and by_name[step].map is not None]
