@@ -81,7 +81,7 @@ class Foundation:
             rollout,
             protection,
             template,
-            Provisioning(servers, template, migrator, key_ring, limit),
+            Provisioning(servers, template, migrator, key_ring, limit, protection),
             TenantActivation(rollout),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from dataplane import audit
@@ -29,13 +30,14 @@ from tenant.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from dataplane.pools import Connection
     from tenant.domain.databases import Database
     from tenant.domain.encryption import KeyRing
     from tenant.domain.migrations import Migration
     from tenant.domain.tenants import Tenant
+    from tenant.rollout.audit_protection import AuditProtection
     from tenant.rollout.migrator import Migrator
     from tenant.rollout.template import TemplateDatabase
     from tenant.store.database_servers import DatabaseServers
@@ -67,10 +69,12 @@ class Provisioning:
         migrator: Migrator,
         key_ring: KeyRing,
         connections_per_role: int,
+        protection: AuditProtection,
     ) -> None:
         self._servers = servers
         self._template = template
         self._migrator = migrator
+        self._protection = protection
         self._key_ring = key_ring
         self._connections_per_role = connections_per_role
         self._slots = asyncio.Semaphore(_CONCURRENT_CREATIONS)
@@ -93,7 +97,8 @@ class Provisioning:
         await self.create_roles(server_id, database)
         copy = migrations is None
         await self.create_database(connection, server_id, database, passwords, state, copy=copy)
-        return await self.migrate(connection, server_id, database, passwords, migrations)
+        async with self.session(server_id, database, passwords) as own:
+            return await self.migrate(connection, server_id, database, own, migrations)
 
     async def create_roles(self, server_id: str, database: Database) -> None:
         """Make the roles of a database; none of them can log in yet."""
@@ -141,31 +146,40 @@ class Provisioning:
         async with server.provisioner(database.manager) as provisioner:
             await roles.set_passwords(provisioner, database, verifiers, limits)
 
+    @asynccontextmanager
+    async def session(
+        self, server_id: str, database: Database, passwords: Mapping[str, str]
+    ) -> AsyncGenerator[Connection]:
+        """Lend a session of the tenant service's runtime role. Raises ServerUnavailable."""
+        server = await self._servers.of(server_id)
+        role = database.runtime("tenant")
+        own = await server.login(database.name, role, passwords["tenant"])
+        try:
+            yield own
+        finally:
+            own.terminate()
+
     async def migrate(
         self,
         connection: Connection,
         server_id: str,
         database: Database,
-        passwords: Mapping[str, str],
+        own: Connection,
         migrations: Sequence[Migration] | None = None,
     ) -> MigrationProgress:
         """Apply what a database lacks of `migrations`, or of all that are published.
 
-        Raises MigrationFailed, MigrationsUnpublished, ServerNotFound and ServerUnavailable.
+        `own` is what `session` lends. Raises MigrationFailed, MigrationsUnpublished, ServerNotFound
+        and ServerUnavailable.
         """
         wanted = migrations
         if wanted is None:
             wanted = await published_migrations.list_for(connection, MigrationTarget.TENANT)
-        server = await self._servers.of(server_id)
-        role = database.runtime("tenant")
-        own = await server.login(database.name, role, passwords["tenant"])
-        try:
-            progress = MigrationProgress(await applied_migrations.last_by_service(own))
-        finally:
-            own.terminate()
+        progress = MigrationProgress(await applied_migrations.last_by_service(own))
         numbers = {service: last.number for service, last in progress.applied.items()}
         services = applicable_services(wanted, numbers)
         if services:
+            server = await self._servers.of(server_id)
             progress = await self._migrator.run(server, database, wanted, services)
         for failure in progress.failures.values():
             failed = failure.migration
@@ -173,6 +187,13 @@ class Provisioning:
         if _lacks(progress, wanted):
             raise MigrationsUnpublished(unpublished_services(wanted, ()))
         return progress
+
+    async def protect(self, own: Connection, server_id: str, database: Database) -> None:
+        """Give the audit tables to their last owner; `own` is what `session` lends.
+
+        Before services use them: a statement that meets the change of owners is refused.
+        """
+        await self._protection.protect(own, await self._servers.of(server_id), database)
 
     async def mark(
         self, connection: Connection, server_id: str, database: Database, state: str = READY

@@ -175,23 +175,17 @@ class TenantCreation:
 
     async def _migrate(self, connection: Connection, tenant: Tenant) -> None:
         """Apply migrations, then insert the tenant's identity and its first audit entry."""
-        tenant_id = tenant.tenant_id
+        tenant_id, server_id, database = tenant.tenant_id, tenant.server_id, tenant.database
         passwords = await self._passwords(connection, tenant)
-        progress = await self._provisioning.migrate(
-            connection, tenant.server_id, tenant.database, passwords
-        )
-        await schema_states.record(connection, tenant_id, progress)
-        server = await self._servers.of(tenant.server_id)
-        role = tenant.database.runtime("tenant")
-        own = await server.login(tenant.database.name, role, passwords["tenant"])
-        try:
+        async with self._provisioning.session(server_id, database, passwords) as own:
+            progress = await self._provisioning.migrate(connection, server_id, database, own)
+            await schema_states.record(connection, tenant_id, progress)
             async with own.transaction():
                 if await identities.insert(own, tenant_id):
                     details = {"name": tenant.name}
                     await audit.append(own, "tenant.create", "tenant", tenant_id, details)
             await audit_logs.chain(own)
-        finally:
-            own.terminate()
+            await self._provisioning.protect(own, server_id, database)
 
     async def _activate(self, connection: Connection, tenant: Tenant) -> None:
         await self._provisioning.mark(connection, tenant.server_id, tenant.database)

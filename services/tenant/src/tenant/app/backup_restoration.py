@@ -73,7 +73,9 @@ class RestorationInPlace:
             return  # it has been done
         passwords = new_logins()
         await self._provisioning.set_passwords(server_id, database, passwords)
-        progress = await self._provisioning.migrate(connection, server_id, database, passwords)
+        async with self._provisioning.session(server_id, database, passwords) as own:
+            progress = await self._provisioning.migrate(connection, server_id, database, own)
+            await self._provisioning.protect(own, server_id, database)
         await self._loading.name_tenant(server_id, database, passwords["tenant"], tenant.tenant_id)
         await self._provisioning.mark(connection, server_id, database)
         await self._provisioning.close(tenant.server_id, tenant.database)

@@ -86,12 +86,13 @@ class NewTenants:
         MigrationsUnpublished, ServerUnavailable.
         """
         passwords = await self.passwords(connection, tenant)
-        progress = await self._provisioning.migrate(
-            connection, tenant.server_id, tenant.database, passwords
-        )
+        server_id, database = tenant.server_id, tenant.database
+        async with self._provisioning.session(server_id, database, passwords) as own:
+            progress = await self._provisioning.migrate(connection, server_id, database, own)
+            await self._provisioning.protect(own, server_id, database)
         await schema_states.record(connection, tenant.tenant_id, progress)
         await tenants.set_path_prefix(connection, tenant.tenant_id, path_prefix)
-        await self._provisioning.mark(connection, tenant.server_id, tenant.database)
+        await self._provisioning.mark(connection, server_id, database)
         return await self._activation.run(connection, tenant, action)
 
     async def remove(self, connection: Connection, tenant: Tenant) -> None:

@@ -154,6 +154,8 @@ class TenantMove:
         except BaseException:
             await asyncio.shield(self._reopen(move))
             raise
+        if placed.state is TenantState.ACTIVE:
+            await self._protect(move, logins)
         stopped = round((time.monotonic() - began) * 1000)
         why = str(operation.notes["why_stopped"])
         result = {
@@ -247,6 +249,12 @@ class TenantMove:
         server = await self._servers.of(location.server_id)
         async with server.provisioner() as provisioner:
             return await databases.exists(provisioner, location.database)
+
+    async def _protect(self, move: Move, logins: Mapping[str, str]) -> None:
+        """Protect the audit log, once nobody brings it over again."""
+        server_id, database = move.new.server_id, move.new.database
+        async with self._provisioning.session(server_id, database, logins) as own:
+            await self._provisioning.protect(own, server_id, database)
 
     async def _reopen(self, move: Move) -> None:
         """Let the services into the old database again, if it is the tenant's still."""
