@@ -205,6 +205,60 @@ async def test_a_rejection_or_nobody_in_time_ends_the_run_as_its_pipeline_says(
         assert late.value.reason == "ERROR_REASON_APPROVAL_EXPIRED"
 
 
+@pytest.mark.parametrize("decided", ["while it is paused", "afterwards"])
+async def test_a_run_that_waits_is_paused_and_keeps_its_question(
+    client: Client, decided: str
+) -> None:
+    tenant_id = await create_tenant(client, "ask")
+    steps = [ask("judge", "input"), function("after", "collect", "judge")]
+    await create_pipeline(client, tenant_id, "judged", {"steps": steps})
+    run_id = await create_run(client, tenant_id, "judged", None)
+    question = await asked(client, tenant_id, run_id)
+    await client.runs.PauseRun(run_service_pb2.PauseRunRequest(tenant_id=tenant_id, run_id=run_id))
+    async with asyncio.timeout(30):
+        async for event in client.watch_run(tenant_id, run_id):
+            if event.run.state == run_pb2.RUN_STATE_PAUSED:
+                break
+    if decided == "while it is paused":
+        await decide(client, tenant_id, question.approval_id)
+    resume = run_service_pb2.ResumeRunRequest(tenant_id=tenant_id, run_id=run_id)
+    await client.runs.ResumeRun(resume)
+    if decided == "afterwards":
+        await decide(client, tenant_id, question.approval_id)
+    async with asyncio.timeout(30):
+        run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    rows = [(step.step, step.retry_count) for step in await list_steps(client, tenant_id, run_id)]
+    assert rows == [("judge", 0), ("after", 0)]
+
+
+async def test_a_retry_asks_again_and_a_late_answer_is_not_for_the_new_question(
+    client: Client,
+) -> None:
+    tenant_id = await create_tenant(client, "ask")
+    steps = [ask("judge", "input"), function("after", "collect", "judge")]
+    await create_pipeline(client, tenant_id, "judged", {"steps": steps})
+    run_id = await create_run(client, tenant_id, "judged", None)
+    first = await asked(client, tenant_id, run_id)
+    await decide(client, tenant_id, first.approval_id, REJECT)
+    assert (await finish(client, tenant_id, run_id)).error.reason == "APPROVAL_REJECTED"
+    retry = run_service_pb2.RetryRunRequest(tenant_id=tenant_id, run_id=run_id, request_id="again")
+    before = (await client.runs.RetryRun(retry)).run.last_sequence
+    async with asyncio.timeout(30):
+        async for event in client.watch_run(tenant_id, run_id, before):
+            if event.step.state == run_pb2.STEP_STATE_WAITING:
+                break
+    with pytest.raises(ApiError) as late:
+        await decide(client, tenant_id, first.approval_id)
+    await decide(client, tenant_id, f"{first.approval_id}/2")
+    async with asyncio.timeout(30):
+        run = await finish(client, tenant_id, run_id)
+
+    assert late.value.reason == "ERROR_REASON_APPROVAL_DECIDED"
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+
+
 async def test_a_cancelled_run_asks_nobody_any_more(client: Client) -> None:
     tenant_id = await create_tenant(client, "ask")
     steps = [ask("judge", "input"), ask("second", "input"), function("after", "collect", "judge")]

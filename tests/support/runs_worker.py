@@ -113,6 +113,11 @@ class RunsWorker:
         environment.info = replace(environment.info, heartbeat_details=heartbeat_details)
         return await environment.run(self.activities.walks.walk, replace(whole, **more))
 
+    async def walk_approval(self, step: str, epoch: int = 1) -> Walked:
+        """Ask a person, or end the step that asked."""
+        walk = Walk("acme", self.work.run_id, epoch, [step])
+        return await ActivityEnvironment().run(self.activities.walks.walk_approval, walk)
+
     async def open_maps(self, *steps: str) -> Walked:
         """Begin mapped steps of one chain."""
         walk = Walk("acme", self.work.run_id, 1, list(steps))
