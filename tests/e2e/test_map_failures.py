@@ -1,6 +1,6 @@
 """Long maps of which a provider refuses some elements: what was paid for is kept.
 
-NAGAYA_TEST_INVOICES says how many there are.
+TEST_INVOICES says how many there are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
-INVOICES = int(os.environ.get("NAGAYA_TEST_INVOICES", "40"))
+INVOICES = int(os.environ.get("TEST_INVOICES", "40"))
 REFUSED = 3
 
 
