@@ -2,8 +2,9 @@
 
 `gateway` asks many keys at two gateways that are killed and frozen, on a PostgreSQL that is killed
 too. `worker` has runs of all kinds done by two workers that are killed and frozen, with a Temporal
-and an artifacts service that are killed. `rollout` migrates 200 tenants, three of which cannot be,
-by a tenant service that is killed 20 times.
+and an artifacts service that are killed. `steering` has runs of eight tenants paused, resumed,
+cancelled and retried at random while every part is killed. `rollout` migrates 200 tenants, three of
+which cannot be, by a tenant service that is killed 20 times.
 
 With `--broken` one of the workers of `worker` records nothing of what it does: the proof that such
 a fault is noticed. Then it exits with 1 when no promise was found broken.
@@ -21,9 +22,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.kills import gateway, rollout, worker
+from bench.kills import gateway, rollout, steering, worker
 
-PARTS = ("gateway", "worker", "rollout")
+PARTS = ("gateway", "worker", "steering", "rollout")
 
 
 def main() -> int:
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
     parser.add_argument("--calls", type=int, default=gateway.CALLS, help="keys of the gateway's")
     parser.add_argument("--runs", type=int, default=worker.RUNS, help="runs of the worker's")
+    parser.add_argument("--steered", type=int, default=steering.RUNS, help="runs of steering's")
     parser.add_argument("--tenants", type=int, default=rollout.TENANTS, help="of the rollout")
     parser.add_argument("--kills", type=int, default=rollout.KILLS, help="of the rollout's process")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
@@ -64,6 +66,8 @@ def _run(part: str, asked: argparse.Namespace, folder: Path) -> int:
         return gateway.run(asked.calls, asked.seed, folder)
     if part == "worker":
         return worker.run(asked.runs, asked.seed, folder, broken=asked.broken)
+    if part == "steering":
+        return steering.run(asked.steered, asked.seed, folder)
     return rollout.run(asked.tenants, asked.kills, asked.seed, folder)
 
 

@@ -30,6 +30,19 @@ def pipelines(log: Path) -> dict[str, Json]:
     return {name: {"steps": each} for name, each in steps.items()}
 
 
+def steered_pipeline(log: Path) -> Json:
+    """Return the spec of the runs that are steered: five steps, of every kind."""
+    make = _Maker(log)
+    steps = [
+        make.do("list", seconds=0.01, count=4),
+        make.ask("each-1", "list", bound={"element": {}}, map={"step": "list"}),
+        make.do("do-1", "each-1", seconds=0.5),
+        make.do("do-2", "do-1", seconds=0.02),
+        make.ask("ask-1", "do-2"),
+    ]
+    return {"steps": steps}
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
     """Makes steps."""

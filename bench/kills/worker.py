@@ -188,7 +188,7 @@ class WorkerRun:
         self, client: Client, tenant_id: str, woke: dict[int, float], sent: list[Sent]
     ) -> None:
         verdicts, objects = self._verdicts, self._stack.layout.s3
-        calls = await _ledger(client, tenant_id)
+        calls = await read_calls(client, tenant_id)
         database = await self._stack.database(client, tenant_id)
         verdicts.none("steps with two attempts running at once", self._twice_running)
         await judge_rows(verdicts, database)
@@ -210,7 +210,8 @@ class WorkerRun:
         return await asyncpg.connect(self._stack.endpoints.pg_url)
 
 
-async def _ledger(client: Client, tenant_id: str) -> dict[str, call_pb2.Call]:
+async def read_calls(client: Client, tenant_id: str) -> dict[str, call_pb2.Call]:
+    """Return all calls of a tenant, by name."""
     request = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, page_size=200)
     found: dict[str, call_pb2.Call] = {}
     while True:
