@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import asyncpg
 
-    from bench.kills.verdicts import Verdicts
-
     Database: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 _SETTLED_SECONDS = 180.0
@@ -77,14 +75,20 @@ _TOTALS = """
 """
 
 
-async def judge_tenant(verdicts: Verdicts, database: Database) -> None:
-    """Judge a tenant's runs, once their totals have had the time to be corrected."""
+async def find_faults(database: Database) -> dict[str, list[object]]:
+    """Return what must not be in a tenant's database, by what it is.
+
+    The runs' totals are given the time to be corrected.
+    """
     until = time.monotonic() + _SETTLED_SECONDS
     wrong = await database.fetch(_TOTALS)
     while wrong and time.monotonic() < until:
         await asyncio.sleep(1)  # what corrects them tells nobody
         wrong = await database.fetch(_TOTALS)
-    verdicts.none("runs whose totals are not the sums of the ledger", [*map(tuple, wrong)])
+    faults: dict[str, list[object]] = {
+        "runs whose totals are not the sums of the ledger": [*map(tuple, wrong)]
+    }
     queries = _QUERIES | {name: _CHANGES + query for name, query in _OF_CHANGES.items()}
     for name, query in queries.items():
-        verdicts.none(name, [tuple(row) for row in await database.fetch(query)])
+        faults[name] = [tuple(row) for row in await database.fetch(query)]
+    return faults

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.support.catalog import provider
@@ -23,7 +23,7 @@ from bench.kills.ledger import judge_payments, read_provider_log
 from bench.kills.logs import judge_logs
 from bench.kills.pipelines import PROMPTS, steered_pipeline
 from bench.kills.provider_process import ProviderProcess
-from bench.kills.steered_rows import judge_tenant
+from bench.kills.steered_rows import find_faults
 from bench.kills.verdicts import Verdicts
 from bench.kills.worker import read_calls
 from bench.kills.workers import running_workers
@@ -215,11 +215,15 @@ class SteeredRun:
 
     async def _judge(self, client: Client, tenants: list[str], requests: Path) -> None:
         calls: dict[str, call_pb2.Call] = {}
+        faults: defaultdict[str, list[object]] = defaultdict(list)
         for tenant_id in tenants:
             database = await self._stack.database(client, tenant_id)
-            await judge_tenant(self._verdicts, database)
+            for name, found in (await find_faults(database)).items():
+                faults[name] += found
             await database.close()
             calls |= await read_calls(client, tenant_id)
+        for name, found in faults.items():
+            self._verdicts.none(name, found)
         judge_payments(self._verdicts, calls, read_provider_log(requests))
 
 

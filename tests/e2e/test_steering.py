@@ -1,6 +1,6 @@
 """Runs that are retried and paused, judged by the provider's own count and the tenant's database.
 
-NAGAYA_STEERED_ELEMENTS says how many elements the maps have: 300 for the full count.
+TEST_STEERED_ELEMENTS says how many elements the maps have: 300 for the full count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
-ELEMENTS = int(os.environ.get("NAGAYA_STEERED_ELEMENTS", "24"))
+ELEMENTS = int(os.environ.get("TEST_STEERED_ELEMENTS", "24"))
 REFUSED = 3
 COMPLETED, FAILED = run_pb2.RUN_STATE_COMPLETED, run_pb2.RUN_STATE_FAILED
 

@@ -260,9 +260,6 @@ class RunServiceServicer:
         what is refused for one is told, and keeps no other from it.
 
         With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
-
-        Errors:
-        - none of its own; what the runs' own methods refuse is in the results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

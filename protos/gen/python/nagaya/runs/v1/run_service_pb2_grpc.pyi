@@ -125,9 +125,6 @@ class RunServiceStub:
     what is refused for one is told, and keeps no other from it.
 
     With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
-
-    Errors:
-    - none of its own; what the runs' own methods refuse is in the results.
     """
     ForkRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ForkRunRequest, _run_service_pb2.ForkRunResponse]
     """Creates a run that takes over what another run has done, and does the rest anew.
@@ -338,9 +335,6 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         what is refused for one is told, and keeps no other from it.
 
         With `dry_run` nothing changes: the results tell which runs there are, and which their state would keep from it.
-
-        Errors:
-        - none of its own; what the runs' own methods refuse is in the results.
         """
 
     @_abc_1.abstractmethod
