@@ -24,6 +24,7 @@ PARTS = {
     "gateway": "calls, beside LiteLLM and Portkey",
     "gateway_memory": "memory after 100,000 calls",
     "runs": "runs of three steps, beside a raw Temporal worker and DBOS",
+    "run_lists": "lists of 100,000 runs by what few are, beside the first page of all",
     "fairness": "runs of tenants beside a long queue of another",
     "maps": "maps, beside the build of 2026-11-29",
 }
