@@ -38,6 +38,9 @@ class RunFiles:
         """Add a file unless there is one of that name."""
         self._content.setdefault(self._folder + name, content)
 
+    def has(self, name: str) -> bool:
+        return self._folder + name in self._content
+
     def pointer(self, name: str) -> FilePointer:
         """Return where a file is, and its digest."""
         path = self._folder + name
