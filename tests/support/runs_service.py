@@ -17,6 +17,7 @@ from nagaya.runs.v1 import pipeline_pb2, run_service_pb2
 from runs.api.app.approvals import Approvals
 from runs.api.app.bulk_runs import BulkRuns
 from runs.api.app.forks import Forks
+from runs.api.app.install_check import InstallCheck
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipeline_apply import PipelineApply
 from runs.api.app.pipelines import Pipelines
@@ -94,9 +95,9 @@ class RunsService:
         self.finalizer = RunFinalizer(tenants, launcher)
         scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
-        model_check = ModelCheck(gateway)
-        self.runs = Runs(tenants, scheduler, self.files, model_check, launcher)
-        self.forks = Forks(tenants, self.runs, model_check)
+        checks = InstallCheck(management), ModelCheck(gateway)
+        self.runs = Runs(tenants, scheduler, self.files, *checks, launcher)
+        self.forks = Forks(tenants, self.runs, checks[1])
         self.applying = PipelineApply(tenants)
         self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
         self.bulk = BulkRuns(tenants, self.steering)

@@ -13,10 +13,10 @@ from runs.domain.activities import MappedList, StepRef, StepResult, Walk, Walked
 from runs.peers.llm_gateway import LlmGateway
 from runs.store import run_transitions
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.composition import make_activities
+from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.function_host.pool import FunctionPool
 from runs.worker.functions import FunctionRegistry, InstalledFunction
+from runs.worker.graphs import GraphRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -60,9 +60,14 @@ class RunsWorker:
         registry = FunctionRegistry(
             {"copy": self._copy}, {"installed.copy": InstalledFunction("installed.copy", "x:y")}
         )
-        functions = FunctionStepRunner(registry, PlayedPool(self._copy))
+        code = InstalledCode(registry, GraphRegistry({}))
         self.activities = make_activities(
-            service.data, service.files, LlmGateway(peers), functions, WorkerSlots(100, 75)
+            service.data,
+            service.files,
+            LlmGateway(peers),
+            code,
+            PlayedPool(self._copy),
+            WorkerSlots(100, 75),
         )
         self.steps = self.activities.steps
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from tests.support.installed_functions import install_functions
+from tests.support.installed_graphs import install_graphs
 from tests.support.provider_stub import StubControl
 
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -81,6 +82,7 @@ def running_stack(folder: Path, **environment: str) -> Generator[LocalStack]:
     layout = Layout(folder)
     functions = folder / "functions"
     install_functions(functions)
+    install_graphs(functions)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**environment, "PYTHONPATH": str(functions)}.items():

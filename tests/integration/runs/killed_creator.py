@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DeadlyLauncher(Launcher):
-    async def start(self, start: RunStart) -> None:
+    async def start(self, start: RunStart, task_queue: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

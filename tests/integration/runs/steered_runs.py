@@ -17,9 +17,9 @@ from runs.api.launcher import Launcher
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import data_converter
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.composition import make_activities
+from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry
+from runs.worker.graphs import GraphRegistry
 from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
@@ -65,10 +65,12 @@ class SteeredRuns:
         queue = f"steered-{secrets.token_hex(4)}"
         client = await Client.connect(address, identity=queue, data_converter=data_converter())
         self.service = RunsService(tenants, management, Launcher(client, queue), peers)
-        functions = FunctionStepRunner(FunctionRegistry({"work": self._work}), no_processes())
+        code = InstalledCode(FunctionRegistry({"work": self._work}), GraphRegistry({}))
         slots = WorkerSlots(20, 75)
         gateway = LlmGateway(peers)
-        made = make_activities(self.service.data, self.service.files, gateway, functions, slots)
+        made = make_activities(
+            self.service.data, self.service.files, gateway, code, no_processes(), slots
+        )
         async with make_worker(client, queue, made.all, slots):
             try:
                 yield self.service

@@ -25,9 +25,9 @@ from runs.domain.runs import RunStatus
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.composition import make_activities
+from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry
+from runs.worker.graphs import GraphRegistry
 from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
@@ -69,12 +69,15 @@ class Shop:
         self.most_at_once = 0
         self.may_end = asyncio.Event()
         self._workflows: list[WorkflowHandle[object, object]] = []
-        functions = FunctionStepRunner(
-            FunctionRegistry({"hold": self._hold, "note": self._note}), no_processes()
-        )
+        functions = FunctionRegistry({"hold": self._hold, "note": self._note})
         slots = WorkerSlots(SLOTS, 75)
         activities = make_activities(
-            service.data, service.files, LlmGateway(peers), functions, slots
+            service.data,
+            service.files,
+            LlmGateway(peers),
+            InstalledCode(functions, GraphRegistry({})),
+            no_processes(),
+            slots,
         )
         self.worker = make_worker(client, queue, activities.all, slots)
 

@@ -22,9 +22,9 @@ from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.temporal.client import connect
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.function import FunctionStepRunner
-from runs.worker.composition import make_activities
+from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry
+from runs.worker.graphs import GraphRegistry
 from runs.worker.temporal_worker import make_worker
 
 if TYPE_CHECKING:
@@ -139,10 +139,10 @@ class SlowLauncher(Launcher):
         self.asked = asyncio.Event()
         self.may_start = asyncio.Event()
 
-    async def start(self, start: RunStart) -> None:
+    async def start(self, start: RunStart, task_queue: str = "") -> None:
         self.asked.set()
         await self.may_start.wait()
-        await super().start(start)
+        await super().start(start, task_queue)
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
@@ -168,9 +168,11 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     async def copy(context: StepContext) -> None:
         called.append(context.step)
 
-    functions = FunctionStepRunner(FunctionRegistry({"copy": copy}), no_processes())
+    code = InstalledCode(FunctionRegistry({"copy": copy}), GraphRegistry({}))
     slots = WorkerSlots(4, 75)
-    activities = make_activities(service.data, service.files, service.gateway, functions, slots)
+    activities = make_activities(
+        service.data, service.files, service.gateway, code, no_processes(), slots
+    )
     async with make_worker(client, queue, activities.all, slots):
         await client.get_workflow_handle(workflow_id("acme", run_id)).result()
 

@@ -10,6 +10,7 @@ from dataplane.pending_work_scheduler import PendingWorkScheduler
 from runs.api.app.approvals import Approvals
 from runs.api.app.bulk_runs import BulkRuns
 from runs.api.app.forks import Forks
+from runs.api.app.install_check import InstallCheck
 from runs.api.app.model_check import ModelCheck
 from runs.api.app.pipeline_apply import PipelineApply
 from runs.api.app.pipelines import Pipelines
@@ -119,7 +120,8 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     )
     artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
     models = ModelCheck(gateway)
-    runs = Runs(tenants, schedulers.runs, artifacts, models, launcher, limits.of)
+    checks = InstallCheck(data.management), models
+    runs = Runs(tenants, schedulers.runs, artifacts, *checks, launcher, limits.of)
     steering = RunSteering(tenants, schedulers.runs, launcher, finalizer)
     temporal = TemporalSchedules(client, config.temporal.schedule_queue)
     delivery = ScheduleDelivery(tenants, temporal)

@@ -127,6 +127,34 @@ class FunctionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenRuns:
+    """Which runs a worker does."""
+
+    pipeline_queue: str
+    """The pipelines' own task queue that it serves; empty for the common one."""
+    tenants: frozenset[str]
+    """The only tenants whose runs it does; all when empty."""
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> TakenRuns:
+        return cls(
+            pipeline_queue=environment.text(
+                "NAGAYA_PIPELINE_QUEUE",
+                "the pipelines that it serves: those with this `task_queue`; those without one "
+                "when empty",
+                default="",
+            ),
+            tenants=frozenset(
+                environment.text(
+                    "NAGAYA_WORKER_TENANTS",
+                    "the only tenants whose runs it does, with spaces between them; all when empty",
+                    default="",
+                ).split()
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """The settings of the worker process."""
 
@@ -141,6 +169,7 @@ class WorkerConfig:
     tenant_share: int
     functions: FunctionConfig
     build_id: str
+    runs: TakenRuns
 
     @classmethod
     def read(cls) -> WorkerConfig:
@@ -188,6 +217,7 @@ class WorkerConfig:
                 "without it workers take every run",
                 default="",
             ),
+            runs=TakenRuns.from_environment(environment),
         )
 
 

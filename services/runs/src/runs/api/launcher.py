@@ -22,6 +22,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from runs.api import stuck_reasons
+from runs.domain.installed import queue_name
 from runs.domain.plan import FIRST_EPOCH, workflow_id
 from runs.domain.tenant_limits import usual_limits
 from runs.errors import TemporalUnavailable
@@ -73,24 +74,28 @@ class Launcher:
         self._task_queue = task_queue
         self._unavailable_until = 0.0
 
-    async def start(self, start: RunStart) -> None:
-        """Start a run's workflow. Starting it again, or once it has ended, changes nothing.
+    async def start(self, start: RunStart, task_queue: str = "") -> None:
+        """Start a run's workflow, on its pipeline's own task queue if that has one.
+
+        Starting it again, or once it has ended, changes nothing.
 
         The workflow of an earlier epoch, which changes nothing any more, is given two seconds to
         end, and is terminated then.
         """
+        queue = queue_name(self._task_queue, task_queue)
         async with self._translated_errors():
             if start.epoch == FIRST_EPOCH:
                 with suppress(WorkflowAlreadyStartedError):
                     await self._start(
                         start,
+                        queue,
                         WorkflowIDReusePolicy.REJECT_DUPLICATE,
                         WorkflowIDConflictPolicy.USE_EXISTING,
                     )
                 return
             until = time.monotonic() + _ENDING_SECONDS
             terminate = False
-            while not await self._start_next(start, terminate=terminate):
+            while not await self._start_next(start, queue, terminate=terminate):
                 terminate = time.monotonic() > until
                 await asyncio.sleep(_ENDING_PAUSE_SECONDS)
 
@@ -131,11 +136,12 @@ class Launcher:
         epoch = memo.get(_EPOCH, FIRST_EPOCH)
         return WorkflowState(status.name.lower(), stuck, epoch, described.run_id)
 
-    async def _start_next(self, start: RunStart, *, terminate: bool) -> bool:
+    async def _start_next(self, start: RunStart, queue: str, *, terminate: bool) -> bool:
         """Start the workflow of a later epoch; return False while that of an earlier one runs."""
         try:
             await self._start(
                 start,
+                queue,
                 WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 WorkflowIDConflictPolicy.TERMINATE_EXISTING
                 if terminate
@@ -151,6 +157,7 @@ class Launcher:
     async def _start(
         self,
         start: RunStart,
+        queue: str,
         reuse: WorkflowIDReusePolicy,
         conflict: WorkflowIDConflictPolicy,
         memo: Mapping[str, int] | None = None,
@@ -159,7 +166,7 @@ class Launcher:
             WORKFLOW,
             start,
             id=start.workflow_id,
-            task_queue=self._task_queue,
+            task_queue=queue,
             id_reuse_policy=reuse,
             id_conflict_policy=conflict,
             memo=memo,

@@ -85,6 +85,11 @@ def output_name(ref: StepRef) -> str:
     return OUTPUT if whole else f"artifacts/{ref.item}-{ref.visit}/{OUTPUT}"
 
 
+def reply_name(ref: StepRef, call: int) -> str:
+    """Return the name of the file with the content of a node's call within its step."""
+    return f"artifacts/{ref.item}-{ref.visit}/replies/{call}.json"
+
+
 def error_name(item: int, visit: int, attempt: int) -> str:
     """Return the name of the file with an attempt's error within its step."""
     return f"artifacts/{item}-{visit}/error-{attempt}.json"

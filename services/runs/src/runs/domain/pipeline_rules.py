@@ -15,6 +15,8 @@ from outputschema.rule import SchemaUnusable, check_schema
 from runs.domain.approval_rules import approval_faults
 from runs.domain.conditions import condition_fault
 from runs.domain.cycles import cycle_faults
+from runs.domain.graph_specs import NodeStep
+from runs.domain.graphs import graph_violations
 from runs.domain.lists import Steps
 from runs.domain.loop_rules import loop_faults
 from runs.domain.map_rules import (
@@ -65,6 +67,8 @@ def violations(spec: PipelineSpec) -> tuple[Violation, ...]:
     """Return the faults of a spec, in the order of its steps; of very many only the first."""
     if excess := tuple(_excesses(spec)):
         return excess
+    if spec.graph is not None:
+        return tuple(islice(graph_violations(spec, spec.graph), _MOST_FAULTS))
     by_name = Steps(spec.steps)
     faults = (
         fault
@@ -150,6 +154,8 @@ def _step_faults(at: str, step: StepSpec, by_name: Steps) -> Iterator[Violation]
             yield from _function_faults(f"{at}.function", step, step.kind, by_name)
         case ApprovalStep():
             yield from approval_faults(at, step, step.kind, by_name)
+        case NodeStep():
+            yield Violation(f"{at}.node", "only a pipeline with a `graph` has nodes")
     yield from _metric_faults(at, step)
     yield from _value_faults(at, step)
 

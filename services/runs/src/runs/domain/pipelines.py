@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runs.domain.installed import CodeNeeds
 from runs.domain.loops import Loop, loop_bodies
 from runs.domain.prompts import PromptRequirement
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from jsonvalues import JsonMapping
     from runs.domain.approvals import OnTimeout
+    from runs.domain.graph_specs import GraphSpec, NodeStep
     from runs.domain.loops import Repeat
     from runs.domain.models import ModelChoice, ModelRequirement
 
@@ -151,7 +153,7 @@ class ApprovalStep:
     """Whether the run goes on when it is rejected; otherwise the step fails."""
 
 
-StepKind: TypeAlias = "LlmStep | FunctionStep | ApprovalStep"
+StepKind: TypeAlias = "LlmStep | FunctionStep | ApprovalStep | NodeStep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +211,12 @@ class StepSpec:
 
 @dataclass(frozen=True)  # without slots: `loops` is found out once
 class PipelineSpec:
-    """The steps of a pipeline, in any order."""
+    """The steps of a pipeline, in any order; those of a graph are about its nodes."""
 
     steps: tuple[StepSpec, ...]
+    graph: GraphSpec | None = None
+    task_queue: str = ""
+    """Whose workers do its runs; the common ones when empty."""
 
     @cached_property
     def loops(self) -> Mapping[str, Loop]:
@@ -235,13 +240,25 @@ class PipelineSpec:
                 return step
         raise KeyError(name)
 
+    def code_needs(self) -> CodeNeeds:
+        """Return what is to be installed beside the workers."""
+        functions = {
+            step.step: step.kind.function
+            for step in self.steps
+            if isinstance(step.kind, FunctionStep)
+        }
+        if self.graph is None:
+            return CodeNeeds(self.task_queue, functions)
+        nodes = tuple(step.step for step in self.steps)
+        return CodeNeeds(self.task_queue, {}, self.graph.graph, nodes)
+
     def prompts(self) -> tuple[PromptRequirement, ...]:
-        """Return what each llm step asks of its prompt."""
+        """Return what each llm step asks of its prompt; a node says the variables later."""
         return tuple(
             PromptRequirement(
                 step.step,
                 step.kind.prompt_version,
-                tuple(binding.variable for binding in step.kind.bindings),
+                None if self.graph else tuple(binding.variable for binding in step.kind.bindings),
                 step.kind.prompt or step.step,
                 step.kind.prompt_label,
             )
@@ -273,3 +290,5 @@ class PipelineSummary:
     models: tuple[ModelRequirement, ...]
     plan: list[Any]
     """The plan as Plan.compact returns it."""
+    code_needs: CodeNeeds
+    """What is to be installed beside the workers that do its runs."""

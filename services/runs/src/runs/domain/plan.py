@@ -25,6 +25,7 @@ PLAN_LIMIT = 6_144
 TIMEOUT_SECONDS = 600
 MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
+RECURSION_LIMIT = 100
 
 WORKFLOW_VERSION = 6
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
@@ -59,9 +60,16 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps, each after all that it needs; steps that are free to begin go by name."""
+    """The steps, each after all that it needs; steps that are free to begin go by name.
+
+    Those of a graph say how its nodes are run, where that is not as usual.
+    """
 
     steps: tuple[PlanStep, ...]
+    graph: str = ""
+    """The graph that says what is run when, by its name; empty where the steps' needs do."""
+    recursion_limit: int = 0
+    """The most supersteps of the graph."""
 
     @classmethod
     def of(cls, spec: PipelineSpec) -> Plan:
@@ -70,6 +78,9 @@ class Plan:
         The order in which the spec lists its steps and their needs makes no difference.
         """
         steps = Steps(spec.steps)
+        if spec.graph is not None:
+            settings = tuple(_plan_step(steps[name], (), steps) for name in sorted(steps))
+            return cls(settings, spec.graph.graph, spec.graph.recursion_limit)
         missing = {name: {*step.needs} & steps.keys() for name, step in steps.items()}
         needed_by: dict[str, list[str]] = {name: [] for name in steps}
         for name, needs in missing.items():
@@ -99,7 +110,10 @@ class Plan:
         """Return the plan as JSON values: numbers for names, what is usual left out."""
         numbers = {step.step: number for number, step in enumerate(self.steps)}
         numbers[INPUT] = -1
-        return [_compact_step(step, numbers) for step in self.steps]
+        graph: list[Any] = []
+        if self.graph:
+            graph = [[self.graph, [], {"g": self.recursion_limit}]]
+        return [*graph, *(_compact_step(step, numbers) for step in self.steps)]
 
     def encode(self) -> bytes:
         """Return the plan's bytes: equal plans, equal bytes."""
@@ -112,6 +126,10 @@ class Plan:
     @classmethod
     def parse(cls, compact: Sequence[Any]) -> Plan:
         """Return the plan that `compact` was made from."""
+        if compact and len(compact[0]) > 2 and "g" in compact[0][2]:
+            (name, _, graph), *settings = compact
+            steps = cls.parse(settings).steps
+            return cls(steps, name, graph["g"])
         names = [str(step[0]) for step in compact]
         return cls(tuple(_parsed_step(step, names) for step in compact))
 

@@ -48,11 +48,14 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class PromptRequirement:
-    """What an llm step asks of its prompt: a version (or ACTIVE), and exactly these variables."""
+    """What an llm step asks of its prompt: a version (or ACTIVE), and exactly these variables.
+
+    None for the variables of a node, which are known once it asks.
+    """
 
     step: str
     version: int
-    variables: tuple[str, ...]
+    variables: tuple[str, ...] | None
     prompt: str
     """The prompt's name."""
     label: str = ""
@@ -67,6 +70,8 @@ class PromptRequirement:
         """Return why a prompt is unusable for the step; nothing when it can be used."""
         if prompt is None:
             return (PromptFault(self.step, "", self._missing()),)
+        if self.variables is None:
+            return ()
         at = f"step {self.step}: prompt{self.name} version {prompt.version}"
         bound, wanted = set(self.variables), set(prompt.variables)
         unbound = (

@@ -7,6 +7,7 @@ DomainError
 │   ├── PlanTooLarge
 │   ├── InputInvalid
 │   ├── ModelUnusable
+│   ├── NotInstalled
 │   ├── ScheduleInvalid
 │   ├── WebhookInvalid
 │   └── CommentMissing

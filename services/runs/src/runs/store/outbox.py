@@ -10,6 +10,8 @@ from uuid import UUID
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    import asyncpg
+
     from dataplane.pools import Connection
 
 
@@ -24,6 +26,8 @@ class Message:
     plan: list[Any]
     retry_step: str
     retry_item: int
+    task_queue: str
+    """The pipeline's own; empty for the common one."""
 
 
 async def add(connection: Connection, run_id: str, kind: Literal["start", "cancel"]) -> None:
@@ -68,17 +72,19 @@ async def claim(
         limit,
         retry_after,
     )
-    return tuple(
-        Message(
-            row["id"],
-            row["kind"],
-            str(row["run_id"]),
-            row["epoch"],
-            json.loads(row["plan"]),
-            row["retry_step"] or "",
-            row["retry_item"] or 0,
-        )
-        for row in rows
+    return tuple(map(_message, rows))
+
+
+def _message(row: asyncpg.Record) -> Message:
+    return Message(
+        row["id"],
+        row["kind"],
+        str(row["run_id"]),
+        row["epoch"],
+        json.loads(row["plan"]),
+        row["retry_step"] or "",
+        row["retry_item"] or 0,
+        row["task_queue"],
     )
 
 
@@ -116,7 +122,8 @@ WITH due AS (
     RETURNING outbox.id, outbox.kind, outbox.run_id
 )
 SELECT claimed.id, claimed.kind, claimed.run_id, runs.epoch, pipelines.plan,
-       runs.retry_step, runs.retry_item
+       runs.retry_step, runs.retry_item,
+       coalesce(pipelines.code_needs ->> 'task_queue', '') AS task_queue
   FROM claimed
   JOIN runs ON runs.id = claimed.run_id
   JOIN pipelines ON pipelines.pipeline = runs.pipeline

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dataplane import paging
+from runs.domain.installed import CodeNeeds
 from runs.domain.models import ModelRequirement
 from runs.domain.pipelines import PipelineSummary, PipelineVersion
 from runs.domain.prompts import PromptRequirement
@@ -32,8 +34,9 @@ async def insert(
         connection,
         f"""
         INSERT INTO pipelines (pipeline, version, spec, digest, plan, plan_size_bytes, prompts,
-                               request_id)
-        SELECT $1, coalesce(max(version), 0) + 1, $2::jsonb, $3, $4::jsonb, $5, $6::jsonb, $7
+                               code_needs, request_id)
+        SELECT $1, coalesce(max(version), 0) + 1, $2::jsonb, $3, $4::jsonb, $5, $6::jsonb,
+               $7::jsonb, $8
           FROM pipelines
          WHERE pipeline = $1
         ON CONFLICT (request_id) DO NOTHING
@@ -45,6 +48,7 @@ async def insert(
         json.dumps(draft.plan.compact()),
         draft.plan_size_bytes,
         json.dumps(_prompts(draft.spec.prompts())),
+        json.dumps(asdict(draft.spec.code_needs())),
         request_id,
     )
 
@@ -88,7 +92,15 @@ async def facts(connection: Connection, pipeline: str, version: int) -> Pipeline
                           ))
                      FROM jsonb_array_elements(spec -> 'steps') AS step
                     WHERE step ? 'llm'
-               ) END AS models
+               ) END AS models,
+               -- of versions that were created before there was the column
+               coalesce(code_needs, jsonb_build_object('functions', (
+                   SELECT coalesce(
+                              jsonb_object_agg(step ->> 'step', step #> '{function,function}'), '{}'
+                          )
+                     FROM jsonb_array_elements(spec -> 'steps') AS step
+                    WHERE step ? 'function'
+               ))) AS code_needs
           FROM pipelines
          WHERE pipeline = $1 AND ($2 = 0 OR version = $2)
          ORDER BY version DESC
@@ -149,7 +161,7 @@ def _prompts(needs: Sequence[PromptRequirement]) -> dict[str, Any]:
     return {
         need.step: {
             "version": need.version,
-            "variables": list(need.variables),
+            "variables": need.variables,
             **({} if need.prompt == need.step else {"prompt": need.prompt}),
             **({"label": need.label} if need.label else {}),
         }
@@ -168,7 +180,7 @@ def _facts(row: asyncpg.Record) -> PipelineSummary:
             PromptRequirement(
                 step,
                 need["version"],
-                tuple(need["variables"]),
+                _variables(need["variables"]),
                 need.get("prompt", step),
                 need.get("label", ""),
             )
@@ -176,7 +188,12 @@ def _facts(row: asyncpg.Record) -> PipelineSummary:
         ),
         models=tuple(map(_model_need, json.loads(row["models"] or "[]"))),
         plan=plan,
+        code_needs=CodeNeeds(**json.loads(row["code_needs"])),
     )
+
+
+def _variables(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _model_need(need: dict[str, Any]) -> ModelRequirement:

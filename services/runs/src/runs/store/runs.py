@@ -80,17 +80,20 @@ async def lock(connection: Connection, run_id: str) -> tuple[Run, int] | None:
     return None if row is None else (rows.run(row), row["epoch"])
 
 
-async def find_plan(connection: Connection, run_id: str) -> list[Any]:
-    """Return the plan of a run that there is."""
-    plan = await connection.fetchval(
+async def find_plan(connection: Connection, run_id: str) -> tuple[list[Any], str]:
+    """Return the plan of a run that there is, and its pipeline's own task queue, or nothing."""
+    row = await connection.fetchrow(
         """
-        SELECT plan FROM pipelines JOIN runs
+        SELECT plan, coalesce(code_needs ->> 'task_queue', '') AS task_queue
+          FROM pipelines JOIN runs
             ON pipelines.pipeline = runs.pipeline AND version = pipeline_version
          WHERE runs.id = $1
         """,
         UUID(run_id),
     )
-    return json.loads(plan)
+    if row is None:
+        raise LookupError(f"there is no run {run_id}")
+    return json.loads(row["plan"]), row["task_queue"]
 
 
 async def find_parameters(connection: Connection, run_id: str) -> RunParameters | None:

@@ -25,6 +25,7 @@ from runs.domain.activities import (
     Walk,
     Walked,
 )
+from runs.domain.node_walks import NodeWalk, NodeWalked
 from runs.domain.plan import RunStart
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 PAYLOAD_LIMIT = 4_096
 """The most bytes of an encoded value."""
+
+NODE_LIMIT = 6_144
+"""The most bytes of an encoded NodeWalk or NodeWalked: a graph's state, and what stands around."""
 
 START_LIMIT = 8_192
 """The most bytes of an encoded RunStart, which holds the plan."""
@@ -56,8 +60,14 @@ class ActivityValueConverter(JSONTypeConverter):
         return hint(**{name: value[name] for name in hint.__slots__ if name in value})
 
 
+def _limit(value: object) -> int:
+    if isinstance(value, RunStart):
+        return START_LIMIT
+    return NODE_LIMIT if isinstance(value, (NodeWalk, NodeWalked)) else PAYLOAD_LIMIT
+
+
 class LimitedPayloadConverter(CompositePayloadConverter):
-    """Refuses values that can only be bodies: over PAYLOAD_LIMIT, or START_LIMIT for a RunStart."""
+    """Refuses values that can only be bodies: over PAYLOAD_LIMIT, or the limit of their type."""
 
     def __init__(self) -> None:
         defaults = DefaultPayloadConverter.default_encoding_payload_converters
@@ -69,7 +79,7 @@ class LimitedPayloadConverter(CompositePayloadConverter):
         """Encode values. Raises ApplicationError, not to be retried, for one over its limit."""
         payloads = super().to_payloads(values)
         for value, payload in zip(values, payloads, strict=True):
-            limit = START_LIMIT if isinstance(value, RunStart) else PAYLOAD_LIMIT
+            limit = _limit(value)
             if (size := payload.ByteSize()) > limit:
                 raise ApplicationError(
                     f"{type(value).__name__} takes {size:,} bytes, at most {limit:,} are possible: "

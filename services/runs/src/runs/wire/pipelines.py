@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from nagaya.llm_gateway.v1 import generation_pb2
 from nagaya.runs.v1 import pipeline_pb2 as pb
+from runs.domain.graph_specs import NodeStep
 from runs.domain.pipelines import (
     AllowedFailures,
     ApprovalStep,
@@ -32,6 +33,7 @@ from runs.domain.pipelines import (
 from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
 from runs.wire import loops
 from runs.wire.approvals import approval_step, approval_step_message
+from runs.wire.graphs import graph_message, graph_spec
 from runs.wire.models import model_choice, model_choice_message
 from runs.wire.structs import given_object, struct, text_beside
 from servicekit.errors import RequestInvalid, Violation
@@ -57,7 +59,11 @@ def pipeline_spec(message: pb.PipelineSpec) -> PipelineSpec:
         fault = f"its JSON texts have {texts:,} characters, at most {TEXTS_LIMIT:,} are possible"
         raise RequestInvalid(f"spec: {fault}", violations=[Violation("spec", fault)])
     steps = enumerate(message.steps)
-    return PipelineSpec(tuple(_step(f"spec.steps[{n}]", step) for n, step in steps))
+    return PipelineSpec(
+        tuple(_step(f"spec.steps[{n}]", step) for n, step in steps),
+        graph_spec(message.graph) if message.HasField("graph") else None,
+        message.task_queue,
+    )
 
 
 def pipeline_version(version: PipelineVersion) -> pb.PipelineVersion:
@@ -105,6 +111,8 @@ def _kind(at: str, message: pb.StepSpec) -> StepKind:
             return _llm(f"{at}.llm", message.llm)
         case "function":
             return _function(f"{at}.function", message.function)
+        case "node":
+            return NodeStep()
         case _:
             if message.HasField("timeout"):
                 fault = "a step that asks a person has the timeout in `approval`"
@@ -178,7 +186,11 @@ def _milliseconds(duration: Duration) -> int:
 
 
 def _spec_message(spec: PipelineSpec) -> pb.PipelineSpec:
-    return pb.PipelineSpec(steps=map(_step_message, spec.steps))
+    return pb.PipelineSpec(
+        steps=map(_step_message, spec.steps),
+        graph=None if spec.graph is None else graph_message(spec.graph),
+        task_queue=spec.task_queue,
+    )
 
 
 def _step_message(step: StepSpec) -> pb.StepSpec:
@@ -198,6 +210,8 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
             message.llm.CopyFrom(_llm_message(step.kind))
         case FunctionStep():
             message.function.CopyFrom(_function_message(step.kind))
+        case NodeStep():
+            message.node.SetInParent()
         case ApprovalStep():
             message.approval.CopyFrom(approval_step_message(step.kind))
     if not isinstance(step.kind, ApprovalStep):

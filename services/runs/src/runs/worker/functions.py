@@ -84,8 +84,7 @@ class FunctionRegistry:
         if function is None:
             raise StepImpossible(
                 "FUNCTION_NOT_FOUND",
-                f"no function {name} is installed beside the worker; there are: "
-                + (", ".join(self.names) or "none"),
+                f"no function {name} is installed beside the worker",
             )
         return function
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from dataplane.migrations import least_number, read_migrations
 from dataplane.tenants import connect_data_plane
 from runs.config import MIGRATIONS, WorkerConfig
+from runs.domain.installed import queue_name
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
 from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.activities.function import FunctionStepRunner
 from runs.worker.builtin import BUILT_IN
-from runs.worker.composition import make_activities
+from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.function_host.pool import FunctionPool
 from runs.worker.functions import FunctionRegistry
+from runs.worker.graphs import GraphRegistry
+from runs.worker.registration import Registration
 from runs.worker.temporal_worker import make_worker
 from servicekit import telemetry
 from servicekit.channel import open_channel
@@ -59,21 +61,19 @@ async def work(config: WorkerConfig) -> None:
             _log.info("stopped before there was anything to do", extra={"event": "worker.stopped"})
             return
         pool = FunctionPool(config.functions, config.tenant_share)
-        functions = FunctionStepRunner(FunctionRegistry.discover(BUILT_IN), pool)
+        code = InstalledCode(FunctionRegistry.discover(BUILT_IN), GraphRegistry.discover())
         limits = TenantLimitCache(data.management)
         slots = WorkerSlots(config.steps_at_once, config.tenant_share, limits=limits.of)
-        activities = make_activities(
-            data,
-            Artifacts(artifacts, data.directory.path_prefix),
-            LlmGateway(gateway),
-            functions,
-            slots,
-        )
+        peers = Artifacts(artifacts, data.directory.path_prefix), LlmGateway(gateway)
+        activities = make_activities(data, *peers, code, pool, slots)
+        task_queue = queue_name(config.temporal.task_queue, config.runs.pipeline_queue)
         worker = make_worker(
-            client, config.temporal.task_queue, activities.all, slots, config.build_id
+            client, task_queue, activities.all, slots, config.build_id, code.graphs
         )
         limits.start()
-        async with pool.running():
+        installed = code.installed_for(config.runs.tenants)
+        registration = Registration(data.management, config.runs.pipeline_queue, installed)
+        async with pool.running(), registration.running():
             await _run_until(stop, worker)
         await limits.stop()
 

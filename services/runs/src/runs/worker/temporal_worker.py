@@ -12,6 +12,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 from runs.temporal.deployments import deployment_name
 from runs.worker.activities.admission import AdmissionInterceptor
 from runs.worker.activities.error_interceptor import ActivityErrorInterceptor
+from runs.worker.graph_scheduler import GraphInterceptor
+from runs.worker.graphs import GraphRegistry
 from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
 from runs.worker.superseded.workflows import MapPartRun
 from runs.worker.workflows import PipelineRun
@@ -35,6 +37,7 @@ def make_worker(
     activities: Sequence[Callable[..., object]],
     slots: WorkerSlots,
     build_id: str = "",
+    graphs: GraphRegistry | None = None,
 ) -> Worker:
     """Make a worker on which one tenant's steps do not keep out another's.
 
@@ -47,7 +50,11 @@ def make_worker(
         activities=activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
         workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
-        interceptors=[AdmissionInterceptor(slots), ActivityErrorInterceptor()],
+        interceptors=[
+            AdmissionInterceptor(slots),
+            ActivityErrorInterceptor(),
+            GraphInterceptor(graphs or GraphRegistry({})),
+        ],
         max_concurrent_activities=slots.count,
         max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
         # Whatever these may ask for at once: no one's map keeps out another's begin and end.

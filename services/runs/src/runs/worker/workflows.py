@@ -17,7 +17,9 @@ from runs.domain.failures import RUN_CLOSED
 from runs.domain.plan import Plan, RunStart
 from runs.domain.runs import RunStatus
 from runs.worker.activities.runs import RunActivities
+from runs.worker.activity_calls import ActivityCalls
 from runs.worker.chain_scheduler import ChainScheduler, Decisions
+from runs.worker.graph_scheduler import GraphScheduler
 from runs.worker.scheduling import (
     LOCAL_TIMEOUT,
     ONCE,
@@ -51,6 +53,9 @@ class PipelineRun:
             plan = Plan.parse(start.plan)
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
+            elif plan.graph:
+                await GraphScheduler(run, plan, ActivityCalls(start.version)).run()
+                recorded = False
             else:
                 scheduler = ChainScheduler(run, chains(plan), start.version, self._decisions)
                 if start.retry_step:

@@ -54,6 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The run has no event of this number. `run_id` names it, `after_sequence` is what was asked for, `last_sequence` the number of its last event."""
     ERROR_REASON_STEP_NOT_FOUND: _ErrorReason.ValueType  # 21
     """The pipeline has no such step, or the run ended without this element or pass of it. `run_id` and `step` name it."""
+    ERROR_REASON_NOT_INSTALLED: _ErrorReason.ValueType  # 30
+    """No worker has a function, a graph or a node that the pipeline names, or serves its task queue; each is listed as a field violation."""
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 50
     """A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
     ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
@@ -128,6 +130,8 @@ ERROR_REASON_SEQUENCE_UNKNOWN: ErrorReason.ValueType  # 20
 """The run has no event of this number. `run_id` names it, `after_sequence` is what was asked for, `last_sequence` the number of its last event."""
 ERROR_REASON_STEP_NOT_FOUND: ErrorReason.ValueType  # 21
 """The pipeline has no such step, or the run ended without this element or pass of it. `run_id` and `step` name it."""
+ERROR_REASON_NOT_INSTALLED: ErrorReason.ValueType  # 30
+"""No worker has a function, a graph or a node that the pipeline names, or serves its task queue; each is listed as a field violation."""
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 50
 """A schedule's times, time zone or input cannot be used, or a backfill's; each fault is listed as a field violation."""
 ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51

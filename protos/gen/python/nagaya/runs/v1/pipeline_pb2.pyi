@@ -160,22 +160,91 @@ class PipelineSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STEPS_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    task_queue: _builtins.str
+    """Whose workers do the runs: those that serve this task queue, instead of the common ones. So a customer's functions and graphs run in
+    processes of their own.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepSpec]:
-        """The steps, in any order. `input` is no step but the name of what the run was given."""
+        """The steps, in any order. `input` is no step but the name of what the run was given.
+
+        With a `graph` they are about its nodes: those with `llm` ask a model, those with `node` do not. Nodes that are not listed ask none, and have
+        the usual timeout and retries.
+        """
+
+    @_builtins.property
+    def graph(self) -> Global___GraphSpec:
+        """A graph in Python that says which of its nodes runs when, instead of the steps' `needs`."""
 
     def __init__(
         self,
         *,
         steps: _abc.Iterable[Global___StepSpec] | None = ...,
+        graph: Global___GraphSpec | None = ...,
+        task_queue: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "steps", b"steps", "task_queue", b"task_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PipelineSpec: _TypeAlias = PipelineSpec  # noqa: Y015
+
+@_typing.final
+class GraphSpec(_message.Message):
+    """A LangGraph StateGraph that is installed beside the workers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    RECURSION_LIMIT_FIELD_NUMBER: _builtins.int
+    graph: _builtins.str
+    """The graph's name: an entry point of the group `nagaya.graphs`."""
+    arguments_json: _builtins.str
+    """The same as the text of a JSON object, whose numbers are kept to the letter; when given it counts, and `arguments` does not."""
+    recursion_limit: _builtins.int
+    """The most supersteps; 100 when 0. A graph that has not ended by then fails its run."""
+    @_builtins.property
+    def arguments(self) -> _struct_pb2.Struct:
+        """Fields of the state that the graph begins with, at most 4 KiB as JSON. The field `input` is the run's input."""
+
+    def __init__(
+        self,
+        *,
+        graph: _builtins.str = ...,
+        arguments: _struct_pb2.Struct | None = ...,
+        arguments_json: _builtins.str = ...,
+        recursion_limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "graph", b"graph", "recursion_limit", b"recursion_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GraphSpec: _TypeAlias = GraphSpec  # noqa: Y015
+
+@_typing.final
+class NodeStep(_message.Message):
+    """A node of a graph that asks no model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeStep: _TypeAlias = NodeStep  # noqa: Y015
 
 @_typing.final
 class StepSpec(_message.Message):
@@ -227,6 +296,7 @@ class StepSpec(_message.Message):
     NEEDS_FIELD_NUMBER: _builtins.int
     LLM_FIELD_NUMBER: _builtins.int
     FUNCTION_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     WHEN_FIELD_NUMBER: _builtins.int
@@ -254,6 +324,10 @@ class StepSpec(_message.Message):
     @_builtins.property
     def function(self) -> Global___FunctionStep:
         """Calls a Python function that the worker has installed."""
+
+    @_builtins.property
+    def node(self) -> Global___NodeStep:
+        """Is a node of the pipeline's graph that asks no model."""
 
     @_builtins.property
     def approval(self) -> Global___ApprovalStep:
@@ -292,6 +366,7 @@ class StepSpec(_message.Message):
         needs: _abc.Iterable[_builtins.str] | None = ...,
         llm: Global___LlmStep | None = ...,
         function: Global___FunctionStep | None = ...,
+        node: Global___NodeStep | None = ...,
         approval: Global___ApprovalStep | None = ...,
         map: Global___MapSpec | None = ...,
         when: _builtins.str = ...,
@@ -301,11 +376,11 @@ class StepSpec(_message.Message):
         values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         repeat: Global___RepeatSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "repeat", b"repeat", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "node", b"node", "repeat", b"repeat", "retry", b"retry", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "repeat", b"repeat", "retry", b"retry", "step", b"step", "timeout", b"timeout", "values", b"values", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "function", b"function", "kind", b"kind", "llm", b"llm", "map", b"map", "metrics", b"metrics", "needs", b"needs", "node", b"node", "repeat", b"repeat", "retry", b"retry", "step", b"step", "timeout", b"timeout", "values", b"values", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["llm", "function", "approval"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["llm", "function", "node", "approval"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -124,6 +124,8 @@ class RunServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
         - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: steps get no model, or one that is unknown, inactive, unpriced, has no key, or cannot do
         what the step asks; each is listed as a violation of `step_models`.
+        - INVALID_ARGUMENT `ERROR_REASON_NOT_INSTALLED`: no worker has a function, a graph or a node that the pipeline names, or none serves its
+        task queue for this tenant; each is listed as a violation.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         """

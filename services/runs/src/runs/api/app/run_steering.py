@@ -162,9 +162,9 @@ class RunSteering:
         """Start a run's next workflow, or leave it to a relay."""
         try:
             async with self._tenants.connection(tenant_id) as connection:
-                plan = await runs.find_plan(connection, run_id)
+                plan, task_queue = await runs.find_plan(connection, run_id)
             start = RunStart(tenant_id, run_id, epoch, plan, WORKFLOW_VERSION, step, item)
-            await self._launcher.start(start)
+            await self._launcher.start(start, task_queue)
         except TemporalUnavailable as error:
             _log.info(
                 "a relay will start the run",

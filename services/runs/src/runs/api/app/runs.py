@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
+    from runs.api.app.install_check import InstallCheck
     from runs.api.app.model_check import ModelCheck
     from runs.api.launcher import Launcher
     from runs.domain.inputs import Pointer
@@ -54,6 +55,7 @@ class Runs:
         tenants: TenantPools,
         scheduler: PendingWorkScheduler,
         artifacts: Artifacts,
+        install_check: InstallCheck,
         model_check: ModelCheck,
         launcher: Launcher,
         limits: LimitsOf = usual_limits,
@@ -61,6 +63,7 @@ class Runs:
         self._tenants = tenants
         self._scheduler = scheduler
         self._artifacts = artifacts
+        self._install_check = install_check
         self._model_check = model_check
         self._launcher = launcher
         self._limits = limits
@@ -69,8 +72,8 @@ class Runs:
         """Record a run, and start it unless it is held.
 
         A repeated `request_id` returns what its first call created, or raises RequestIdReused if
-        the content differs. Raises PipelineNotFound, PromptUnusable, ModelUnusable, InputInvalid
-        and RequestInvalid.
+        the content differs. Raises PipelineNotFound, PromptUnusable, NotInstalled, ModelUnusable,
+        InputInvalid and RequestInvalid.
         """
         try:
             facts, versions = await self._check(tenant_id, draft)
@@ -162,6 +165,7 @@ class Runs:
         versions = {need.step: need.version or found[need.step].version for need in facts.prompts}
         if draft.pointer is not None:
             await self.check_pointer(tenant_id, draft.pointer)
+        await self._install_check.check(tenant_id, facts.code_needs)
         await self._model_check.check_lately(tenant_id, facts.models, draft.step_models)
         return facts, versions
 
@@ -174,7 +178,7 @@ class Runs:
             return
         try:
             start = RunStart(tenant_id, run_id, FIRST_EPOCH, facts.plan, WORKFLOW_VERSION)
-            await self._launcher.start(start)
+            await self._launcher.start(start, facts.code_needs.task_queue)
         except TemporalUnavailable as error:
             _log.info(
                 "a relay will start the run",

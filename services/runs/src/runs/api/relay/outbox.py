@@ -88,6 +88,6 @@ class OutboxRelay:
                 *(tenant_id, run_id, epoch, message.plan, WORKFLOW_VERSION),
                 *(message.retry_step, message.retry_item),
             )
-            await self._launcher.start(start)
+            await self._launcher.start(start, message.task_queue)
             async with self._tenants.connection(tenant_id) as connection:
                 await outbox.remove(connection, message.run_id, epoch, message.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepFailed, StepImpossible
@@ -13,9 +14,14 @@ from runs.worker.rendering import blank_prompt, render
 from servicekit.errors import Conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nagaya_functions import FilePointer
     from runs.domain.activities import StepRef
     from runs.domain.generation import CallUsage, GenerationResult
     from runs.domain.pipelines import LlmStep, StepSpec
+    from runs.domain.prompts import PromptVersion
+    from runs.domain.runs import OutputFile
     from runs.peers.artifacts import Artifacts
     from runs.peers.llm_gateway import LlmGateway
     from runs.worker.activities.run_context import RunContext, RunContextCache
@@ -23,6 +29,15 @@ if TYPE_CHECKING:
 
 
 _BLANK = "ERROR_REASON_PROMPT_BLANK"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to a node's call: where its content is, what it used, and what was asked."""
+
+    output: OutputFile
+    usage: CallUsage
+    prompt: PromptVersion
 
 
 class LlmStepRunner:
@@ -44,15 +59,48 @@ class LlmStepRunner:
         `call` is the call's number. Raises StepFailed, and what the services refuse.
         """
         ref = inputs.ref
-        version = context.run.prompt_versions[ref.step]
-        prompt = await self._contexts.prompt(ref.tenant_id, step.prompt or ref.step, version)
+        prompt = await self._prompt(context, ref, step)
         values = {binding.variable: inputs.pieces(binding.value) for binding in step.bindings}
+        result = await self._generate(context, ref, step, call, (prompt, values))
+        output = await self._replies.commit(ref, call, spec, result)
+        return StepOutcome(output, result.usage, prompt)
+
+    async def ask(
+        self,
+        context: RunContext,
+        ref: StepRef,
+        step: LlmStep,
+        call: int,
+        values: Mapping[str, Sequence[str | FilePointer]],
+    ) -> Answer:
+        """Make a call of a node's, unless it was made; commit its reply's content beside the step.
+
+        Raises StepFailed, and what the services refuse.
+        """
+        prompt = await self._prompt(context, ref, step)
+        check_variables(prompt, values)
+        result = await self._generate(context, ref, step, call, (prompt, values))
+        output = await self._replies.commit_call(ref, call, result)
+        return Answer(output, result.usage, prompt)
+
+    async def _prompt(self, context: RunContext, ref: StepRef, step: LlmStep) -> PromptVersion:
+        version = context.run.prompt_versions[ref.step]
+        return await self._contexts.prompt(ref.tenant_id, step.prompt or ref.step, version)
+
+    async def _generate(
+        self,
+        context: RunContext,
+        ref: StepRef,
+        step: LlmStep,
+        call: int,
+        asked: tuple[PromptVersion, Mapping[str, Sequence[str | FilePointer]]],
+    ) -> GenerationResult:
+        prompt, values = asked
         parts = render(prompt.content, values)
         pointers = (part for part in parts if not isinstance(part, str))
         fork = context.run.fork
         request = GenerationRequest(
             ref=ref,
-            call=call,
             parts=parts,
             files=self._artifacts.recent(ref.tenant_id, pointers),
             model=None if fork is not None and ref.step in fork.models else step.model,
@@ -61,6 +109,7 @@ class LlmStepRunner:
             output_schema=step.output_schema,
             redo_unknown=step.redo_unknown,
             allow_empty=step.allow_empty,
+            call=call,
         )
         try:
             result = await self._gateway.generate(request)
@@ -69,8 +118,7 @@ class LlmStepRunner:
                 raise blank_prompt(values) from None
             raise
         _check_complete(ref, result)
-        output = await self._replies.commit(ref, call, spec, result)
-        return StepOutcome(output, result.usage, prompt)
+        return result
 
     async def usage(self, ref: StepRef, call: int) -> CallUsage | None:
         """Return what a step's call has used; None if it made none, or the gateway refuses."""
@@ -78,6 +126,16 @@ class LlmStepRunner:
             return await retry_transient(lambda: self._gateway.get_call_usage(ref, call))
         except StepFailed:
             return None
+
+
+def check_variables(prompt: PromptVersion, values: Mapping[str, object]) -> None:
+    """Raise StepImpossible unless the values are those of a prompt's variables."""
+    wanted, given = set(prompt.variables), set(values)
+    if wanted != given:
+        unbound, unknown = sorted(wanted - given), sorted(given - wanted)
+        what = f"needs {unbound[0]}" if unbound else f"has no variable {unknown[0]}"
+        message = f"prompt {prompt.prompt} version {prompt.version} {what}"
+        raise StepImpossible("PROMPT_UNUSABLE", message)
 
 
 def _check_complete(ref: StepRef, result: GenerationResult) -> None:

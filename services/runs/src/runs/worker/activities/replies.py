@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jsonvalues import NotANumber, plain_number
 from nagaya_functions import FilePointer
 from runs.domain.failures import StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name, parse_json
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name, parse_json, reply_name
 from runs.domain.replies import REPLY_LIMIT, read_reply
 from runs.worker.activities.output_values import read_committed_values, read_values, with_values
 
@@ -52,6 +53,27 @@ class ReplyCommitter:
         async with self._long:
             body = await self._gateway.get_reply(ref, call, REPLY_LIMIT)
             return await self._put(ref, spec, result, body)
+
+    async def commit_call(self, ref: StepRef, call: int, result: GenerationResult) -> OutputFile:
+        """Commit the content of a node's call as a file beside the step's output.
+
+        Raises StepFailed, and what the services refuse.
+        """
+        draft = replace(_draft(ref, result, {}), name=reply_name(ref, call))
+        if result.file is not None and not result.reply:
+            return await self._artifacts.copy(ref.tenant_id, result.file, draft)
+        if result.reply:
+            return await self._put_call(draft, ref, result, result.reply)
+        async with self._long:
+            body = await self._gateway.get_reply(ref, call, REPLY_LIMIT)
+            return await self._put_call(draft, ref, result, body)
+
+    async def _put_call(
+        self, draft: FileDraft, ref: StepRef, result: GenerationResult, body: bytes
+    ) -> OutputFile:
+        data, _ = await asyncio.to_thread(read_reply, body, result.digest, {})
+        commit = self._artifacts.put if len(data) <= BYTES_AT_ONCE else self._artifacts.upload
+        return await commit(ref.tenant_id, draft, data)
 
     async def _put(
         self, ref: StepRef, spec: StepSpec, result: GenerationResult, body: bytes

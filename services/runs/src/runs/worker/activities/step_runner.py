@@ -70,7 +70,7 @@ class StepRunner:
                     return await self._llm.run(context, spec, spec.kind, inputs, call)
             if isinstance(spec.kind, FunctionStep):
                 return await self._functions.run(spec, spec.kind, inputs, files)
-            raise TypeError(f"step {spec.step} asks a person: a workflow waits for it")
+            raise TypeError(f"step {spec.step} is not for this activity")
 
         return await retry_transient(once)
 

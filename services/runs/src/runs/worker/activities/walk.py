@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,27 +23,27 @@ from temporalio.exceptions import ApplicationError
 
 from runs.domain.activities import Walk, Walked
 from runs.domain.failures import RUN_CLOSED, RunClosed, StepImpossible
-from runs.domain.moves import StepAttempt
-from runs.domain.runs import RunStop
-from runs.domain.waiting import Waiting, WaitingNotes, collect_waiting
+from runs.domain.node_walks import NodeWalk, NodeWalked, node_walked
+from runs.domain.waiting import Waiting, collect_waiting
 from runs.worker.activities.admission import TenantShareTaken, retry_later
 from runs.worker.activities.cancellation import is_needed_here
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.run_initializer import input_error
 from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import InputRefused, StepGivenUp, StepRetry
+from runs.worker.activities.walk_work import Work, note_error
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from runs.domain.activities import StepRef
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.approvals import ApprovalWalker
     from runs.worker.activities.chain_walk import ChainWalker
     from runs.worker.activities.loop_ends import LoopEnds
     from runs.worker.activities.map_ends import MapEnds
-    from runs.worker.activities.run_stops import RunStops, StopSignal
+    from runs.worker.activities.node_walk import NodeWalker
+    from runs.worker.activities.run_stops import RunStops
 
 _LOCAL_SECONDS = 4.0
 """How long a local activity lasts at most. A workflow's task is renewed after 8 s, which adds to
@@ -62,24 +62,6 @@ _HEARTBEAT_SECONDS = 0.5
 """Temporal reports a cancellation in its response to a heartbeat."""
 
 
-@dataclass(slots=True)
-class _Work:
-    """What an activity has begun, and may leave to another."""
-
-    walk: Walk
-    signal: StopSignal
-    resumable: dict[StepRef, StepAttempt]
-    attempts: dict[StepRef, StepAttempt] = field(default_factory=dict["StepRef", StepAttempt])
-    waiting: WaitingNotes = field(default_factory=WaitingNotes)
-    task: asyncio.Task[Walked] = field(init=False)
-
-    @property
-    def position(self) -> str:
-        """Return the steps that are being done, for people."""
-        names = [str(ref) for ref in self.attempts]
-        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 class WalkActivities:
     """Temporal calls these by the names of the methods."""
 
@@ -89,6 +71,7 @@ class WalkActivities:
         maps: MapEnds,
         loops: LoopEnds,
         approvals: ApprovalWalker,
+        nodes: NodeWalker,
         slots: WorkerSlots,
         stops: RunStops,
     ) -> None:
@@ -96,16 +79,17 @@ class WalkActivities:
         self._maps = maps
         self._loops = loops
         self._approvals = approvals
+        self._nodes = nodes
         self._slots = slots
         self._stops = stops
-        self._left: dict[tuple[str, str], _Work] = {}
+        self._left: dict[tuple[str, str], Work] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
     @activity.defn
     async def walk(self, walk: Walk) -> Walked:
         """Do some steps one after another, once or for some elements of a list."""
 
-        async def do(work: _Work) -> Walked:
+        async def do(work: Work) -> Walked:
             await self._chains.walk(walk, work.signal, work.resumable, work.attempts)
             return Walked()
 
@@ -115,7 +99,7 @@ class WalkActivities:
     async def open_maps(self, walk: Walk) -> Walked:
         """Begin mapped steps; return how long their list is."""
 
-        async def do(work: _Work) -> Walked:
+        async def do(work: Work) -> Walked:
             mapped = await self._maps.open(walk)
             return Walked(count=mapped.count, skipped=mapped.skipped)
 
@@ -126,7 +110,7 @@ class WalkActivities:
         """End mapped steps: the output of each is the list of its items' outputs."""
         earlier = activity.info().attempt - activity.info().is_local
 
-        async def do(work: _Work) -> Walked:
+        async def do(work: Work) -> Walked:
             await self._maps.close(walk, earlier)
             return Walked()
 
@@ -136,7 +120,7 @@ class WalkActivities:
     async def end_visit(self, walk: Walk) -> Walked:
         """End a visit of a loop; say whether there is another one."""
 
-        async def do(work: _Work) -> Walked:
+        async def do(work: Work) -> Walked:
             return Walked(again=await self._loops.end(walk))
 
         return await self._run(walk, do)
@@ -145,12 +129,30 @@ class WalkActivities:
     async def walk_approval(self, walk: Walk) -> Walked:
         """Ask a person, or end the step that asked; say whether and how long it waits."""
 
-        async def do(work: _Work) -> Walked:
+        async def do(work: Work) -> Walked:
             return await self._approvals.walk(walk)
 
         return await self._run(walk, do)
 
-    async def _run(self, walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> Walked:
+    @activity.defn
+    async def begin_graph(self, walk: NodeWalk) -> NodeWalked:
+        """Begin a run; return the state that its graph begins with."""
+
+        async def do(work: Work) -> NodeWalked:
+            return NodeWalked(update=await self._nodes.begin(walk.run))
+
+        return node_walked(await self._run(walk, do))
+
+    @activity.defn
+    async def run_node(self, walk: NodeWalk) -> NodeWalked:
+        """Run a node of a graph once; return what it returned."""
+
+        async def do(work: Work) -> NodeWalked:
+            return await self._nodes.walk(walk, work.resumable, work.attempts)
+
+        return node_walked(await self._run(walk, do))
+
+    async def _run(self, walk: Walk, do: Callable[[Work], Awaitable[Walked]]) -> Walked:
         info = activity.info()
         key = (info.workflow_run_id or "", info.activity_id)
         try:
@@ -182,37 +184,37 @@ class WalkActivities:
         except TenantShareTaken as taken:
             raise retry_later(taken.seconds) from None
 
-    async def _run_briefly(self, key: tuple[str, str], work: _Work) -> Walked:
+    async def _run_briefly(self, key: tuple[str, str], work: Work) -> Walked:
         """Await some work for a few seconds; then leave it to another activity."""
         try:
             await self._wait(work, _LOCAL_SECONDS)
             if not work.task.done() and work.signal.pauses:
                 await self._wait(work, _PAUSING_SECONDS)
             if work.task.done():
-                return _result(work)
+                return work.result()
             self._leave(key, work)
-            return Walked(more=True, attempts=_encoded(work))
+            return Walked(more=True, attempts=work.encoded_attempts())
         except StepRetry as retry:
             return Walked(more=True, wait_ms=round(retry.seconds * 1_000))
         except TenantShareTaken:
             return Walked(more=True)
 
-    async def _run_with_heartbeats(self, work: _Work) -> Walked:
+    async def _run_with_heartbeats(self, work: Work) -> Walked:
         while not work.task.done():
             activity.heartbeat(*Waiting(work.position, work.waiting.reason).details())
             await self._wait(work, _HEARTBEAT_SECONDS)
-        return _result(work)
+        return work.result()
 
-    async def _wait(self, work: _Work, seconds: float) -> None:
+    async def _wait(self, work: Work, seconds: float) -> None:
         """Wait for the end of some work; cancel it when the activity is, unless its run pauses."""
         try:
             await asyncio.wait({work.task}, timeout=seconds)
         except asyncio.CancelledError:
             if not await self._pauses(work):
-                await _cancel(work.task)
+                await work.cancel()
                 raise
 
-    async def _pauses(self, work: _Work) -> bool:
+    async def _pauses(self, work: Work) -> bool:
         """Return whether the workflow was cancelled for the run to pause."""
         if activity.is_worker_shutdown():
             return False
@@ -222,8 +224,8 @@ class WalkActivities:
             return False  # the database is away: another attempt goes on with what was begun
         return work.signal.pauses
 
-    def _start(self, walk: Walk, do: Callable[[_Work], Awaitable[Walked]]) -> _Work:
-        work = _Work(walk, self._stops.add(walk.run), _attempts(walk))
+    def _start(self, walk: Walk, do: Callable[[Work], Awaitable[Walked]]) -> Work:
+        work = Work.of(walk, self._stops.add(walk.run))
 
         async def run() -> Walked:
             work.waiting = collect_waiting()
@@ -237,14 +239,14 @@ class WalkActivities:
         work.signal.cancels(work.task)
         return work
 
-    def _leave(self, key: tuple[str, str], work: _Work) -> None:
+    def _leave(self, key: tuple[str, str], work: Work) -> None:
         self._left[key] = work
-        work.task.add_done_callback(_note_error)
+        work.task.add_done_callback(note_error)
         looking = asyncio.create_task(self._give_up_unless_taken(key, work))
         self._looking.add(looking)
         looking.add_done_callback(self._looking.discard)
 
-    async def _give_up_unless_taken(self, key: tuple[str, str], work: _Work) -> None:
+    async def _give_up_unless_taken(self, key: tuple[str, str], work: Work) -> None:
         until = asyncio.get_running_loop().time() + _TAKE_OVER_SECONDS
         while asyncio.get_running_loop().time() < until:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -255,43 +257,3 @@ class WalkActivities:
         if self._left.get(key) is work:
             del self._left[key]
             work.task.cancel()
-
-
-def _result(work: _Work) -> Walked:
-    """Return how far some work has come that is over. Raises what it raised."""
-    signal = work.signal
-    if not work.task.cancelled():
-        return work.task.result()
-    if signal.closed:
-        raise RunClosed
-    if signal.stop is RunStop.CANCEL:
-        return Walked(cancelled=True)
-    raise asyncio.CancelledError
-
-
-async def _cancel(task: asyncio.Task[Walked]) -> None:
-    if not task.cancelling():  # once: it may be about to end what it has begun in good order
-        task.cancel()
-    await asyncio.wait({task})
-
-
-def _note_error(task: asyncio.Task[Walked]) -> None:
-    """Take note of a task's error: whoever takes it over raises it, and if nobody does, it is done
-    again.
-    """
-    if not task.cancelled():
-        task.exception()
-
-
-def _attempts(walk: Walk) -> dict[StepRef, StepAttempt]:
-    return {
-        walk.ref(walk.steps[place], item): StepAttempt(*numbers)
-        for place, item, *numbers in walk.attempts
-    }
-
-
-def _encoded(work: _Work) -> list[list[int]]:
-    return [
-        [work.walk.steps.index(ref.step), ref.item, *astuple(attempt)]
-        for ref, attempt in work.attempts.items()
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from nagaya_functions import MAX_FILE_BYTES, MAX_STREAMS
@@ -18,6 +18,7 @@ from runs.worker.function_host.frames import (
     FrameInvalid,
     FrameKind,
     pointer_fields,
+    read_piece,
     read_pointer,
 )
 from servicekit.errors import DomainError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from nagaya_functions.calls import FunctionContext
+    from nagaya_graphs.calls import Models, NodeWork
 
 _MAX_FRAMES = 3 * MAX_STREAMS
 """More than may be waiting at once: a process's requests, the ends of all streams, the result."""
@@ -33,13 +35,16 @@ _MAX_FRAMES = 3 * MAX_STREAMS
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A call of an installed function."""
+    """A call of an installed function, or of a node of an installed graph."""
 
     entry_point: str
     """`module:attribute`."""
     context: FunctionContext
     metrics: Mapping[str, str]
     """JSON pointers into the output, by the metric's name."""
+    node: NodeWork | None = None
+    models: Models | None = None
+    """How a node reaches its model."""
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the frame that requests the call."""
@@ -58,6 +63,7 @@ class FunctionCall:
             "mapped_steps": sorted(context.mapped_steps),
             "element": None if context.element is None else pointer_fields(context.element),
             "metrics": dict(self.metrics),
+            "node": None if self.node is None else asdict(self.node),
         }
 
 
@@ -84,6 +90,7 @@ class CallSession:
     def __init__(self, call: FunctionCall, send: Callable[[Frame], None]) -> None:
         self.entry_point = call.entry_point
         self._files = call.context.files
+        self._models = call.models
         self._send = send
         self._received: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._requests: set[asyncio.Task[None]] = set()
@@ -157,6 +164,13 @@ class CallSession:
             return {}, await self._files.read(read_pointer(fields["file"]))
         if frame.kind is FrameKind.READ_PIECE:
             return await self._piece(int(fields["stream"]), fields["file"])
+        if frame.kind is FrameKind.ASK_MODEL and self._models is not None:
+            variables = {
+                str(name): tuple(map(read_piece, pieces))
+                for name, pieces in fields["variables"].items()
+            }
+            reply = await self._models.ask(int(fields["call_number"]), variables)
+            return {"file": pointer_fields(reply)}, b""
         if frame.kind is not FrameKind.WRITE or len(frame.body) > MAX_FILE_BYTES:
             raise FrameInvalid("no such request")
         name, file_type = str(fields["name"]), str(fields["file_type"])

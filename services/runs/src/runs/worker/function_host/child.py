@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,11 @@ from runs.worker.functions import InstalledFunction
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from nagaya_functions import Function
+    from nagaya_functions.calls import FunctionResult
+    from nagaya_graphs.loading import Graph
 
 _MAX_REQUESTS = 8
 """How many requests of a process may be open at once: each may hold 3 MiB in the worker."""
@@ -55,6 +58,7 @@ class _CallServer:
         self._numbers = count(1)
         self._places = asyncio.Semaphore(_MAX_REQUESTS)
         self._functions: dict[str, Function] = {}
+        self._graphs: dict[str, Graph] = {}
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
         self._send(Frame(FrameKind.PONG))
@@ -90,9 +94,9 @@ class _CallServer:
         """Call the function; return the frame with its result."""
         number, loading = frame.call, True
         try:
-            function = self._load(frame.fields["entry_point"])
+            call = self._prepare(frame)
             loading = False
-            result = await call_function(function, _context(frame, self), frame.fields["metrics"])
+            result = await call()
             fields = {"metrics": dict(result.metrics)}
             return Frame(FrameKind.RETURNED, number, fields=fields, body=result.data)
         except MemoryError:
@@ -105,6 +109,17 @@ class _CallServer:
                 return Frame(FrameKind.CANCELLED, number)
             text = ErrorText.of(error).encoded(MAX_FILE_BYTES)
             return Frame(FrameKind.RAISED, number, fields={"loading": loading}, body=text)
+
+    def _prepare(self, frame: Frame) -> Callable[[], Awaitable[FunctionResult]]:
+        """Import what is to be called. Raises whatever its module raises."""
+        context, metrics = _context(frame, self), frame.fields["metrics"]
+        if frame.fields["node"] is not None:
+            # Imports LangGraph, which functions do without.
+            from runs.worker.function_host.child_nodes import prepare_node  # noqa: PLC0415
+
+            return prepare_node(frame, context, partial(self.request, frame.call), self._graphs)
+        function = self._load(frame.fields["entry_point"])
+        return partial(call_function, function, context, metrics)
 
     def _load(self, entry_point: str) -> Function:
         if entry_point not in self._functions:

@@ -60,6 +60,9 @@ class FrameKind(IntEnum):
     NO_MEMORY = 19
     CANCELLED = 20
 
+    ASK_MODEL = 21
+    """Requests a call of a node's model: its number `call_number`, and the prompt's `variables`."""
+
 
 RESULTS = frozenset(
     {
@@ -106,6 +109,16 @@ async def read_frame(reader: StreamReader, max_fields: int) -> Frame:
 def pointer_fields(file: FilePointer) -> list[str]:
     """Return a pointer as it is in the fields of a frame."""
     return [file.path, file.digest, file.json_pointer]
+
+
+def piece_fields(piece: str | FilePointer) -> str | list[str]:
+    """Return a piece of what a prompt's variable stands for as it is in the fields of a frame."""
+    return piece if isinstance(piece, str) else pointer_fields(piece)
+
+
+def read_piece(fields: str | list[str]) -> str | FilePointer:
+    """Read what `piece_fields` has written."""
+    return fields if isinstance(fields, str) else read_pointer(fields)
 
 
 def read_pointer(fields: list[str]) -> FilePointer:

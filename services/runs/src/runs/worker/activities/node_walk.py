@@ -1,0 +1,153 @@
+"""Running a graph's nodes: each time one is run is a step of the run, with its row and attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nagaya_functions import FilePointer, StepError
+from nagaya_graphs.loading import INPUT
+from nagaya_graphs.nodes import INTERRUPT
+from nagaya_graphs.results import NodeResult
+from nagaya_graphs.state import encode_state, encode_value
+from runs.domain.failures import RunClosed, StepFailed, StepImpossible
+from runs.domain.graphs import node_spec
+from runs.domain.moves import Moves
+from runs.domain.node_walks import NodeWalk, NodeWalked
+from runs.domain.outputs import parse_json
+from runs.worker.activities.retries import retry_transient
+from runs.worker.activities.run_stops import RunStopping
+from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
+from runs.worker.functions import to_step_failure
+from servicekit.call import on_behalf_of
+
+if TYPE_CHECKING:
+    from jsonvalues import JsonValue
+    from runs.domain.activities import RunRef, StepRef
+    from runs.domain.moves import StepAttempt
+    from runs.domain.runs import RunStatus
+    from runs.peers.artifacts import Artifacts
+    from runs.worker.activities.admission import WorkerSlots
+    from runs.worker.activities.journal import Journal
+    from runs.worker.activities.node_runner import NodeRunner
+    from runs.worker.activities.run_context import RunContext
+    from runs.worker.activities.run_initializer import RunInitializer
+    from runs.worker.activities.step_runner import StepRunner
+    from runs.worker.graphs import GraphRegistry
+
+_REPLACED_SECONDS = 5.0
+"""So long that Temporal decides whether the activity whose attempt was replaced goes on."""
+
+
+class NodeWalker:
+    """Runs nodes of graphs, and begins the graphs."""
+
+    def __init__(
+        self,
+        graphs: GraphRegistry,
+        initializer: RunInitializer,
+        nodes: NodeRunner,
+        steps: StepRunner,
+        artifacts: Artifacts,
+        journal: Journal,
+        slots: WorkerSlots,
+    ) -> None:
+        self._graphs = graphs
+        self._initializer = initializer
+        self._nodes = nodes
+        self._steps = steps
+        self._artifacts = artifacts
+        self._journal = journal
+        self._slots = slots
+
+    async def begin(self, run: RunRef) -> dict[str, JsonValue]:
+        """Begin a run; return the state that its graph begins with.
+
+        Raises StepGivenUp, RunClosed, and ApplicationError for the run's input.
+        """
+        context = await self._initializer.initialize(run)
+        if context.spec.graph is None:
+            raise RunClosed
+        try:
+            runnable = self._graphs.find(context.spec.graph.graph).runnable
+            state = encode_state(context.spec.graph.arguments)
+        except StepFailed as failure:
+            raise StepGivenUp(failure) from None
+        except StepError as error:
+            raise StepGivenUp(to_step_failure(error)) from None
+        file = context.run.input_file
+        if file is not None and INPUT in runnable.fields:
+            state[INPUT] = encode_value(INPUT, FilePointer(file.output_path, file.output_digest))
+        return state
+
+    async def walk(
+        self,
+        walk: NodeWalk,
+        resumable: dict[StepRef, StepAttempt],
+        attempts: dict[StepRef, StepAttempt],
+    ) -> NodeWalked:
+        """Run a node, unless it was; return what it returned.
+
+        `resumable` and `attempts` are as for ChainWalker.walk. Raises StepRetry, StepGivenUp,
+        TenantShareTaken, RunStopping and RunClosed.
+        """
+        context = await self._initializer.initialize(walk.run)
+        ref = walk.work
+        with (
+            on_behalf_of(tenant_id=walk.tenant_id, user_id=context.run.user_id),
+            self._slots.hold(walk.tenant_id),
+        ):
+            attempt = resumable.pop(ref, None)
+            if attempt is None:
+                moves = Moves(begun=(ref,))
+                advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+                attempt = advanced.begun[0]
+                if attempt is None and advanced.stop is not None:
+                    raise RunStopping
+                if attempt is None:
+                    return _walked(await self._find(ref, advanced.run_status))
+            attempts[ref] = attempt
+            returned = await self._run(context, walk, ref, attempt)
+            attempts.pop(ref, None)
+            return _walked(returned)
+
+    async def _run(
+        self, context: RunContext, walk: NodeWalk, ref: StepRef, attempt: StepAttempt
+    ) -> JsonValue:
+        spec = node_spec(context.spec, walk.node)
+        try:
+            outcome, returned = await retry_transient(
+                lambda: self._nodes.run(context, spec, walk, attempt)
+            )
+        except Exception as error:
+            failure, final = await self._steps.record_failure(spec, ref, attempt, error)
+            if final:
+                raise StepGivenUp(failure) from None
+            raise StepRetry(failure, pause(spec, failure, attempt.failed_before + 1)) from None
+        if outcome is None:
+            return returned
+        moves = Moves(ended=((ref, attempt, outcome),))
+        advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+        return returned if advanced.ended[0] else await self._find(ref, advanced.run_status)
+
+    async def _find(self, ref: StepRef, status: RunStatus | None) -> JsonValue:
+        """Return what a node has returned before. Raises RunClosed, StepGivenUp and StepRetry."""
+        ended = await retry_transient(lambda: self._journal.ended(ref.run, [ref]))
+        if ref in ended.failed:
+            failure = ended.failed[ref]
+            raise StepGivenUp(StepImpossible(failure.reason, failure.message))
+        output = ended.done.get(ref)
+        if output is None:
+            if status is None or status.final:
+                raise RunClosed
+            replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")
+            raise StepRetry(replaced, _REPLACED_SECONDS)
+        pointer = FilePointer(output.output_path, output.output_digest)
+        (data,) = await retry_transient(lambda: self._artifacts.read(ref.tenant_id, [pointer]))
+        return parse_json(data)
+
+
+def _walked(returned: JsonValue) -> NodeWalked:
+    if isinstance(returned, dict) and INTERRUPT in returned:
+        return NodeWalked(question=returned[INTERRUPT])
+    result = NodeResult.parse(returned)
+    return NodeWalked(update=dict(result.update), goto=list(result.goto))

@@ -1,0 +1,126 @@
+"""Scheduling the activities of a run whose pipeline is a graph.
+
+The graph is walked by LangGraph inside the workflow, so that its state is rebuilt by a replay like
+everything else of the workflow. A node that calls `interrupt` waits here and not in LangGraph,
+whose own interrupts get other ids with each replay.
+"""
+
+# Temporal leaves the types of functions for workflows open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.worker import Interceptor
+
+from nagaya_functions import StepError
+from nagaya_graphs.results import NodeResult
+from runs.domain.failures import StepImpossible
+from runs.domain.node_walks import NodeWalk
+from runs.domain.plan import PlanStep
+from runs.worker.activities.walk import WalkActivities
+from runs.worker.scheduling import BEGIN_TIMEOUT, MAX_ITEMS_AT_ONCE, raise_if_cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
+
+    from nagaya_graphs.running import NodeCall, RunnableGraph
+    from runs.domain.activities import RunRef
+    from runs.domain.plan import Plan
+    from runs.worker.activity_calls import ActivityCalls
+    from runs.worker.graphs import GraphRegistry, InstalledGraph
+
+
+_FIND_GRAPH = "nagaya_find_graph"
+
+
+class GraphScheduler:
+    """Schedules the activities of one run's graph."""
+
+    def __init__(self, run: RunRef, plan: Plan, calls: ActivityCalls) -> None:
+        self._run = run
+        self._plan = plan
+        self._calls = calls
+        self._settings = {step.step: step for step in plan.steps}
+        self._at_once = asyncio.Semaphore(MAX_ITEMS_AT_ONCE)
+
+    async def run(self) -> None:
+        """Run the graph to its end.
+
+        Raises ApplicationError for a state that is too large, a graph that does not end, and a
+        defect of its routes and reducers, whose text is not told: it may hold anything.
+        """
+        begun = await self._calls.run(
+            "begin", WalkActivities.begin_graph, self._walk(self._plan.graph), BEGIN_TIMEOUT
+        )
+        raise_if_cancelled()
+        try:
+            graph = _find_graph(self._plan.graph)
+            await graph.run(
+                begun.update, self._run_node, recursion_limit=self._plan.recursion_limit
+            )
+        except FailureError:
+            raise_if_cancelled()
+            raise
+        except StepError as error:
+            raise ApplicationError(error.message, type=error.reason, non_retryable=True) from None
+        except Exception as error:
+            message = f"the graph raised {type(error).__name__} between its nodes, {_place(error)}"
+            raise ApplicationError(message, type="GRAPH_FAILED", non_retryable=True) from None
+        raise_if_cancelled()
+
+    async def _run_node(self, call: NodeCall) -> NodeResult:
+        async with self._at_once:
+            raise_if_cancelled()
+            setting = self._settings.get(call.node) or PlanStep(call.node)
+            attempts = timedelta(seconds=setting.timeout_seconds) * setting.max_attempts
+            walk = replace(
+                self._walk(call.node), item=call.item, visit=call.visit, state=call.state
+            )
+            walked = await self._calls.run(
+                walk.name, WalkActivities.run_node, walk, attempts + BEGIN_TIMEOUT
+            )
+            raise_if_cancelled()
+            return NodeResult(walked.update, walked.goto)
+
+    def _walk(self, node: str) -> NodeWalk:
+        return NodeWalk(self._run.tenant_id, self._run.run_id, self._run.epoch, [node])
+
+
+class GraphInterceptor(Interceptor):
+    """Gives workflows the graphs that are installed beside the worker."""
+
+    def __init__(self, graphs: GraphRegistry) -> None:
+        self._graphs = graphs
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        input.unsafe_extern_functions[_FIND_GRAPH] = self._graphs.find
+
+
+def _find_graph(name: str) -> RunnableGraph:
+    """Return a graph. Raises ApplicationError for one that is not installed, or unusable."""
+    find: Callable[[str], InstalledGraph] = workflow.extern_functions()[_FIND_GRAPH]
+    try:
+        return find(name).runnable
+    except StepImpossible as failure:
+        raise ApplicationError(failure.message, type=failure.reason, non_retryable=True) from None
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised, without its text."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    if frames is None:
+        return "nobody knows where"
+    return f"in {frames.tb_frame.f_code.co_qualname}, line {frames.tb_lineno}"

@@ -1,0 +1,139 @@
+"""LangGraph graphs as pipelines: their nodes are steps of the run, their state holds no body."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from temporalio.client import Client as Temporal
+from tests.support.public_api import (
+    create_pipeline,
+    create_prompt,
+    create_run,
+    create_tenant,
+    finish,
+    list_steps,
+)
+
+from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.errors import ApiError
+from runs.auditor import examine
+from runs.temporal.client import data_converter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.stack import LocalStack
+
+    from nagaya_client.client import Client
+
+MODEL = {"model": {"model_id": "claude-sonnet-5-5"}, "max_output_tokens": 100}
+PROMPTS = {"plan": "plan {{topic}}", "critic": "criticize {{found}}", "decide": "round {{round}}"}
+
+
+def research(log: Path, **arguments: object) -> dict[str, Any]:
+    """Return a pipeline: a plan, tools in parallel, a critic that goes round, a person."""
+    usual = {"log": str(log), "seconds": 0.2, "tools": 3, "rounds": 2, "asks": False}
+    steps = [{"step": node, "llm": MODEL} for node in PROMPTS]
+    return {"graph": {"graph": "test.research", "arguments": usual | arguments}, "steps": steps}
+
+
+@pytest.fixture
+async def tenant_id(client: Client) -> str:
+    tenant_id = await create_tenant(client, "graphs")
+    for step, content in PROMPTS.items():
+        await create_prompt(client, tenant_id, step, content)
+    return tenant_id
+
+
+async def test_a_graphs_nodes_are_steps_with_items_and_visits_and_paid_once(
+    stack: LocalStack, client: Client, tenant_id: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    await create_pipeline(client, tenant_id, "research", research(log))
+    run_id = await create_run(client, tenant_id, "research", {"topic": "CANARY-" * 40})
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    steps = await list_steps(client, tenant_id, run_id)
+    assert sorted((step.step, step.item, step.visit) for step in steps) == sorted(
+        [
+            *(("plan", 0, 1), ("again", 0, 1), ("decide", 0, 1), ("write", 0, 1)),
+            *(("critic", 0, visit) for visit in (1, 2)),
+            *(("tool", item, visit) for visit in (1, 2) for item in (1, 2, 3)),
+        ]
+    )
+    assert {step.state for step in steps} == {run_pb2.STEP_STATE_COMPLETED}
+    assert stack.requests_of(run_id) == 4
+    asked = [step for step in steps if step.step in PROMPTS]
+    assert all(step.cost_micro_usd and step.prompt_version == 1 for step in asked)
+    assert run.totals.cost_micro_usd == sum(step.cost_micro_usd for step in steps)
+    folder = stack.file(f"storage/{tenant_id}/{run_id}")
+    text = json.loads((folder / "write" / "artifacts" / "0-1" / "text.json").read_text())
+    assert [found["number"] for found in text[1]] == [1, 2, 3, 1, 2, 3]
+    history = (
+        await (await _temporal(stack)).get_workflow_handle(f"{tenant_id}/{run_id}").fetch_history()
+    )
+    assert list(examine(history)) == []
+    assert "CANARY-CANARY" not in history.to_json()
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason", "words"),
+    [
+        ("test.bloated", "STATE_TOO_LARGE", "field approved "),
+        ("test.growing", "STATE_TOO_LARGE", "field found "),
+        ("test.raising", "INTERNAL", "internal error"),
+        ("test.astray", "GRAPH_FAILED", "bad_route"),
+        ("test.endless", "GRAPH_TOO_LONG", "5 supersteps"),
+        ("test.unlisted", "NODE_WITHOUT_MODEL", "node only asks a model"),
+    ],
+)
+async def test_what_a_graph_may_not_do_fails_its_run_without_a_body(
+    client: Client, tenant_id: str, graph: str, reason: str, words: str
+) -> None:
+    retry = {"maxAttempts": 1}
+    steps = [] if graph == "test.growing" else [{"step": "only", "node": {}, "retry": retry}]
+    spec = {"graph": {"graph": graph, "recursion_limit": 5}, "steps": steps}
+    await create_pipeline(client, tenant_id, "broken", spec)
+    run = await finish(client, tenant_id, await create_run(client, tenant_id, "broken", None))
+
+    assert (run.state, run.error.reason) == (run_pb2.RUN_STATE_FAILED, reason)
+    assert words in run.error.message
+    assert "secret" not in run.error.message
+    assert "a body" not in run.error.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"graph": {"graph": "test.reserach"}}, "no graph test.reserach"),
+        (
+            {"graph": {"graph": "test.research"}, "steps": [{"step": "critik", "node": {}}]},
+            "no node critik",
+        ),
+        ({"steps": [{"step": "a", "function": {"function": "test.douple"}}]}, "test.douple"),
+        (
+            {"task_queue": "nobody", "steps": [{"step": "a", "function": {"function": "collect"}}]},
+            "task queue nobody",
+        ),
+    ],
+)
+async def test_a_name_that_is_misspelt_costs_nothing_and_tells_of_no_other(
+    client: Client, tenant_id: str, spec: dict[str, Any], words: str
+) -> None:
+    await create_pipeline(client, tenant_id, "misspelt", spec)
+    with pytest.raises(ApiError) as refused:
+        await create_run(client, tenant_id, "misspelt", None)
+
+    assert refused.value.reason == "ERROR_REASON_NOT_INSTALLED"
+    assert words in str(refused.value)
+    assert "test.double" not in str(refused.value)
+    assert "installed_" not in str(refused.value)
+    listed = await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id=tenant_id))
+    assert not listed.runs
+
+
+async def _temporal(stack: LocalStack) -> Temporal:
+    return await Temporal.connect(stack.endpoints.temporal, data_converter=data_converter())
