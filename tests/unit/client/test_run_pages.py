@@ -168,6 +168,18 @@ def test_a_run_that_goes_on_has_a_page_too() -> None:
     assert "It does not move: draft: llm-gateway cannot be reached" in " ".join(page.text.split())
 
 
+def test_a_page_tells_what_a_fork_has_taken_over() -> None:
+    taken = [piece("extract", item) for item in (1, 2)]
+    for each in taken:
+        each.step.reused = True
+    fork = export(*taken, piece("review"))
+    fork.run.forked_from_run_id = "0192f0c1-0000-7000-8000-000000000001"
+
+    text = Page(render(fork)).text
+    assert "2 elements, 2 reused" in text
+    assert "forked from 0192f0c1-0000-7000-8000-000000000001" in text
+
+
 def test_a_run_without_any_work_has_a_page() -> None:
     assert "invoices" in Page(render(export())).text
 

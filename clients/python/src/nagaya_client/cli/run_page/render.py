@@ -57,7 +57,17 @@ def _heading(export: RunExport) -> Markup:
             element("code", f"{export.tenant_id}/{run.run_id}", class_="soft"),
         ),
         element("div", *labels, class_="labels") if labels else Markup(),
+        _origin(run),
     )
+
+
+def _origin(run: run_pb2.Run) -> Markup:
+    origins = (
+        f"forked from {run.forked_from_run_id}" if run.forked_from_run_id else "",
+        f"created by schedule {run.schedule}" if run.schedule else "",
+    )
+    text = ", ".join(filter(None, origins))
+    return element("p", text, class_="soft") if text else Markup()
 
 
 def _facts(run: run_pb2.Run, scale: Scale) -> Markup:

@@ -116,10 +116,12 @@ def _many(group: Group) -> str:
     elements = {each.step.item for each in group.pieces if each.step.item}
     visits = max(each.step.visit for each in group.pieces)
     failed = sum(each.step.state == run_pb2.STEP_STATE_FAILED for each in group.pieces)
+    reused = sum(each.step.reused for each in group.pieces)
     words = [
         f"{len(elements):,} element{'s' * (len(elements) > 1)}" if elements else "",
         f"{visits} visits" if visits > 1 else "",
         f"{failed:,} failed" if failed else "",
+        f"{reused:,} reused" if reused else "",
     ]
     return ", ".join(filter(None, words))
 
@@ -157,7 +159,7 @@ def _row(tag: str, piece: run_pb2.StepTimeline, name: Markup, scale: Scale, dear
     shown = [took(span.seconds) if step.HasField("start_time") else "", tries]
     return element(
         tag,
-        element("span", name, class_="name", title=step.output.summary or None),
+        element("span", name, _reused(step), class_="name", title=step.output.summary or None),
         element("span", *_bars(piece, scale), class_="track"),
         _number(shown[0]),
         element("span", shown[1], class_="number bad" if reason else "number"),
@@ -193,6 +195,10 @@ def _place(step: run_pb2.RunStep) -> str:
     if step.visit > 1 or not step.item:
         words.append(f"visit {step.visit}")
     return ", ".join(filter(None, words))
+
+
+def _reused(step: run_pb2.RunStep) -> Markup:
+    return joined(" ", element("i", "reused")) if step.reused else Markup()
 
 
 def _number(text: str) -> Markup:
