@@ -26,7 +26,13 @@ from temporalio.client import (
     ScheduleState,
     WorkflowFailureError,
 )
-from tests.integration.runs.recording_worker import RecordedActivities, connect, start, worker
+from tests.integration.runs.recording_worker import (
+    VISITS,
+    RecordedActivities,
+    connect,
+    start,
+    worker,
+)
 
 from nagaya.runs.v1 import pipeline_pb2
 from nagaya_local.machine.ports import free_port
@@ -37,6 +43,7 @@ from runs.api.schedule_worker import ScheduleActivities, make_worker
 from runs.domain.plan import Plan, PlanStep
 from runs.temporal.schedules import WORKFLOW, ScheduledStart
 from runs.wire.pipelines import pipeline_spec
+from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -99,6 +106,29 @@ ELEMENTS = Plan(
 )
 
 
+LOOP = Plan(
+    (
+        PlanStep("a"),
+        PlanStep("draft", needs=("a",)),
+        PlanStep("facts", needs=("draft",)),
+        PlanStep("style", needs=("draft",)),
+        PlanStep("review", needs=("facts", "style"), visits=VISITS, loop_from="draft"),
+        PlanStep("last", needs=("review",)),
+    )
+)
+APPROVAL = Plan(
+    (
+        PlanStep("a"),
+        PlanStep("ask", "approval", ("a",)),
+        PlanStep("beside", needs=("a",)),
+        PlanStep("last", needs=("ask", "beside")),
+    )
+)
+HASTY = Plan(
+    (PlanStep("a"), PlanStep("hasty", "approval", ("a",)), PlanStep("b", needs=("hasty",)))
+)
+
+
 async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     """Run one run of each kind; send its name and its history.
 
@@ -121,6 +151,10 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
             yield name, await handle.fetch_history()
     for name, cancel in (("scheduled", False), ("scheduled-cancelled", True)):
         yield name, await _scheduled(address, cancel=cancel)
+    yield "loop", await _ended(address, LOOP, cancel=False)
+    yield "approval-timeout", await _ended(address, HASTY, cancel=False)
+    yield "approval", await _decided(address, APPROVAL)
+    yield "approval-cancelled", await _decided(address, APPROVAL, cancel=True)
     yield "retried-v6", await _retried(address, ELEMENTS)
     yield "killed-worker-v6", await _survived(address, KILLED)
 
@@ -136,6 +170,23 @@ async def _ended(address: str, plan: Plan, *, cancel: bool) -> WorkflowHistory:
             await handle.result()
         except WorkflowFailureError:
             assert recorded.statuses[-1] in ("failed", "cancelled")
+        return await handle.fetch_history()
+
+
+async def _decided(address: str, plan: Plan, *, cancel: bool = False) -> WorkflowHistory:
+    """Return the history of a run that waits for a person, or is cancelled meanwhile."""
+    recorded = RecordedActivities()
+    async with worker(address, recorded, RECORDED) as client:
+        handle = await start(client, plan)
+        await recorded.asked.wait()
+        if cancel:
+            await handle.cancel()
+        else:
+            await handle.signal(PipelineRun.decided)  # before it is known: it is asked again
+            recorded.decided = True
+            await handle.signal(PipelineRun.decided)
+        with suppress(WorkflowFailureError):
+            await handle.result()
         return await handle.fetch_history()
 
 

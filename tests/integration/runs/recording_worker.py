@@ -30,6 +30,8 @@ LONG = ("endless", "deaf", "stubborn", "gathering", "fatal", "slow")
 """Steps whose names begin so take long."""
 
 LANE = 10
+VISITS = 3
+_HASTY_MS = 50
 _SOON = timedelta(milliseconds=50)
 WORKFLOWS = [PipelineRun, MapPartRun]
 REPLAYED = [*WORKFLOWS, ScheduledRun]
@@ -66,6 +68,9 @@ class RecordedActivities:
     deaf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     endless_began: asyncio.Event = field(default_factory=asyncio.Event)
     endless_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    decided: bool = False
+    waited_for: set[str] = field(default_factory=set[str])
 
     @activity.defn
     async def begin_run(self, run: RunRef) -> bool:
@@ -163,6 +168,21 @@ class RecordedActivities:
         self._complete(walk)
         return Walked()
 
+    @activity.defn
+    async def end_visit(self, walk: Walk) -> Walked:
+        """Leave a loop after its third visit."""
+        return Walked(again=walk.visit < VISITS)
+
+    @activity.defn
+    async def walk_approval(self, walk: Walk) -> Walked:
+        """Ask a person; those called `hasty` are given a moment, the others until they decide."""
+        self.asked.set()
+        hasty = walk.steps[0].startswith("hasty")
+        waiting = not self.decided and walk.steps[0] not in self.waited_for
+        if hasty:
+            self.waited_for.add(walk.steps[0])
+        return Walked(waiting=waiting, wait_ms=_HASTY_MS if hasty and waiting else 0)
+
     def _complete(self, walk: Walk) -> None:
         if walk.completes_run:
             self.statuses.append("completed")
@@ -171,7 +191,8 @@ class RecordedActivities:
     def activities(self) -> list[Callable[..., Awaitable[object]]]:
         runs = [self.begin_run, self.end_run]
         steps = [self.run_step, self.run_short_step, self.open_map, self.close_map]
-        return [*runs, *steps, self.walk, self.open_maps, self.close_maps]
+        walks = [self.walk, self.open_maps, self.close_maps, self.end_visit, self.walk_approval]
+        return [*runs, *steps, *walks]
 
     async def _wait(self) -> None:
         self.endless_began.set()

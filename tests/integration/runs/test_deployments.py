@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from temporalio import workflow
-from temporalio.api.enums.v1 import EventType
+from temporalio import activity, workflow
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import (
     Replayer,
@@ -19,11 +19,11 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 from temporalio.workflow import NondeterminismError
-from tests.integration.runs.recording_worker import RecordedActivities, connect
+from tests.integration.runs.recording_worker import RESULT, RecordedActivities, connect
 from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
-from runs.domain.activities import RunRef
+from runs.domain.activities import RunRef, StepRef, StepResult
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, Plan, PlanStep, RunStart
 from runs.temporal.client import data_converter
 from runs.temporal.deployments import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from nagaya_local.parts.temporal import TemporalServer
 
-FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+NONDETERMINISM = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
 RUNS = int(os.environ.get("DEPLOYED_RUNS", "20"))
 BEFORE = Plan((PlanStep("a"), PlanStep("deaf", needs=("a",)), PlanStep("c", needs=("deaf",))))
 AFTER = Plan((PlanStep("c"), PlanStep("a", needs=("c",)), PlanStep("b", needs=("a",))))
@@ -61,6 +61,20 @@ class OtherPipelineRun(PipelineRun):
             start_to_close_timeout=SHORT_TIMEOUT,
         )
         await super().run(start)
+
+
+class HeldActivities(RecordedActivities):
+    """Steps called `deaf` wait until they may end, and give signs of life."""
+
+    @activity.defn
+    async def run_step(self, work: StepRef) -> StepResult:
+        if work.step == "deaf":
+            self.deaf_began.set()
+            while not self.deaf_may_end.is_set():
+                activity.heartbeat()
+                await asyncio.sleep(0.5)
+        self.done.append((work.step, work.item))
+        return RESULT
 
 
 @asynccontextmanager
@@ -121,7 +135,7 @@ async def state(
 
 async def test_runs_end_on_their_build_and_it_is_removed_then(client: Client) -> None:
     deployments = WorkerDeployments(client)
-    first, second = RecordedActivities(), RecordedActivities()
+    first, second = HeldActivities(), HeldActivities()
     async with deployed(client, "two", second, OtherPipelineRun):
         async with deployed(client, "one", first, PipelineRun):
             await make_current(deployments, client, "one")
@@ -148,7 +162,10 @@ async def test_runs_end_on_their_build_and_it_is_removed_then(client: Client) ->
     ):
         histories = [await client.get_workflow_handle(one).fetch_history() for one in workflow_ids]
         for history in histories:
-            assert FAILED not in {event.event_type for event in history.events}
+            # A task may fail on a machine that is too busy; of another build it fails like this.
+            assert NONDETERMINISM not in {
+                event.workflow_task_failed_event_attributes.cause for event in history.events
+            }
             await replayer(own).replay_workflow(history)
         with pytest.raises(NondeterminismError):  # or else nothing was at stake
             await replayer(other).replay_workflow(histories[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -133,30 +134,35 @@ async def test_a_copy_of_another_tenants_schedule_is_paused(
 
 
 async def test_a_tenants_schedules_are_removed_from_temporal(
-    client: RunsClient, temporal: TemporalServer, database: asyncpg.Connection
+    service: RunsService, temporal: TemporalServer
 ) -> None:
-    await client.pipeline()
-    for name in ("nightly", "weekly"):
-        await create(client, name, cron="0 3 * * *")
-    rows = await database.fetch("SELECT schedule_id FROM schedules")
-    ids = [temporal_id("acme", str(row["schedule_id"])) for row in rows]
-    schedules = TenantSchedules(await connect_to(temporal))
+    await service.pipeline()
+    tenant_id, connected = f"t{secrets.token_hex(6)}", await connect_to(temporal)
+    message = ParseDict(spec(cron="0 3 * * *"), schedule_pb2.ScheduleSpec())
+    made = [
+        await service.schedules.create("acme", name, name, schedule_spec(message), paused=False)
+        for name in ("nightly", "weekly")
+    ]
+    for each in made:
+        await service.temporal_schedules.apply(tenant_id, each)
+    schedules = TenantSchedules(connected)
 
     async def listed() -> bool:
-        return await schedules.count("acme") >= 2
+        return await schedules.count(tenant_id) == 2
 
     await wait_until(listed)
-    assert "acme" in [one async for one in schedules.tenant_ids()]
-    removed = [count async for count in schedules.remove("acme")]
+    assert tenant_id in [one async for one in schedules.tenant_ids()]
+    removed = [count async for count in schedules.remove(tenant_id)]
 
-    assert removed[-1] >= 2
-    assert await schedules.count("acme") == 0
-    connected = await connect_to(temporal)
-    for schedule_id in ids:
+    assert removed[-1] == 2
+    assert await schedules.count(tenant_id) == 0
+    for each in made:
+        schedule_id = temporal_id(tenant_id, each.schedule_id)
         with pytest.raises(RPCError):
             await connected.get_schedule_handle(schedule_id).describe()
         with pytest.raises(RPCError):  # nor is there a history of what has ended
             await connected.get_workflow_handle(f"temporal-sys-scheduler:{schedule_id}").describe()
+        await service.schedules.delete("acme", each.name)
 
 
 @pytest.mark.parametrize(

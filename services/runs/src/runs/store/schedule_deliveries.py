@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from runs.domain.schedules import Schedule
 
 
+async def any_schedules(connection: Connection) -> bool:
+    """Return whether there are any, those that are being deleted included."""
+    return await connection.fetchval("SELECT EXISTS (SELECT FROM schedules)")
+
+
 async def pause_copies(connection: Connection, tenant_id: str) -> None:
     """Pause what was copied with another tenant's database: it would do everything twice."""
     await connection.execute(

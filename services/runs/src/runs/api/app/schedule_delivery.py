@@ -30,6 +30,8 @@ class ScheduleDelivery:
         Raises TemporalUnavailable.
         """
         async with self._tenants.connection(tenant_id) as connection:
+            if not await store.any_schedules(connection):
+                return None
             await store.pause_copies(connection, tenant_id)
             due = await store.undelivered(connection, _AGAIN_AFTER)
         for schedule_id, schedule in due:
