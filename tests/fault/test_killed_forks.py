@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
-ELEMENTS = int(os.environ.get("FORK_ELEMENTS", "300"))
+ELEMENTS = int(os.environ.get("FORK_ELEMENTS", "100"))
 KILLS = 3
 OVER = {"map": {"step": "input"}}
 

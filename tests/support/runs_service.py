@@ -97,7 +97,7 @@ class RunsService:
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
         checks = InstallCheck(management), ModelCheck(gateway)
         self.runs = Runs(tenants, scheduler, self.files, *checks, launcher)
-        self.forks = Forks(tenants, self.runs, checks[1])
+        self.forks = Forks(tenants, self.runs, checks)
         self.applying = PipelineApply(tenants)
         self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
         self.bulk = BulkRuns(tenants, self.steering)

@@ -131,7 +131,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     watcher = RunWatcher(tenants)
     relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers, limits.of)
     texts = StepTextWatcher(tenants, watcher, gateway)
-    forks, bulk = Forks(tenants, runs, models), BulkRuns(tenants, steering)
+    forks, bulk = Forks(tenants, runs, checks), BulkRuns(tenants, steering)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
         PipelineServicer(Pipelines(tenants), PipelineApply(tenants), tenants),

@@ -275,13 +275,14 @@ class RunServiceServicer:
         is reused: its files are copied, and it costs nothing. So every run's folder is complete.
 
         The fork has the run's pipeline version, prompt versions, models, config and input, but for what the request says. The run itself does not
-        change, and need not have ended. The same `request_id` with the same content returns the run that the first call created.
+        change, and need not have ended. A run of a graph is not forked: a graph decides anew what it runs. The same `request_id` with the same content returns the run that the first call created.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_RUN_NOT_FOUND`: there is no such run.
         - FAILED_PRECONDITION `ERROR_REASON_RUN_NOT_BEGUN`: the run has no input yet, so it has done nothing.
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: the pipeline has no such version.
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: a step's prompt is missing, or its variables are not those that are bound.
+        - INVALID_ARGUMENT `ERROR_REASON_NOT_INSTALLED`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun, of the steps that may be done again.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB, or its file is missing or has another digest.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
+    from runs.api.app.install_check import InstallCheck
     from runs.api.app.model_check import ModelCheck
     from runs.api.app.runs import Runs
     from runs.domain.fork_drafts import ForkDraft
@@ -32,17 +33,22 @@ if TYPE_CHECKING:
 class Forks:
     """Creates runs out of others."""
 
-    def __init__(self, tenants: TenantPools, runs: Runs, model_check: ModelCheck) -> None:
+    def __init__(
+        self,
+        tenants: TenantPools,
+        runs: Runs,
+        checks: tuple[InstallCheck, ModelCheck],
+    ) -> None:
         self._tenants = tenants
         self._runs = runs
-        self._model_check = model_check
+        self._install_check, self._model_check = checks
 
     async def fork(self, tenant_id: str, draft: ForkDraft) -> Run:
         """Record a run that takes over from another one, and start it unless it is held.
 
         A repeated `request_id` returns what its first call created, or raises RequestIdReused if
         the content differs. Raises RunNotFound, RunNotBegun, PipelineNotFound, PromptUnusable,
-        ModelUnusable, InputInvalid and RequestInvalid.
+        ModelUnusable, InputInvalid, RequestInvalid, and what InstallCheck raises.
         """
         try:
             run, facts, versions = await self._prepare(tenant_id, draft)
@@ -72,6 +78,7 @@ class Forks:
         if isinstance(draft.given, Pointer):
             await self._runs.check_pointer(tenant_id, draft.given)
         reused = done.keys() - again.keys() if draft.given is None else set[str]()
+        await self._install_check.check(tenant_id, source.facts.code_needs)
         chooses = source.chooses_models(draft)
         models = [
             replace(need, model=None) if need.step in chooses else need
@@ -110,6 +117,9 @@ class _Source:
         new = await pipelines.find(connection, run.pipeline, version)
         if facts is None or old is None or new is None:
             raise PipelineNotFound(run.pipeline, version)
+        if new.spec.graph is not None:
+            fault = "its pipeline is a graph, which decides anew what it runs; RetryRun goes on"
+            raise _invalid([Violation("run_id", fault)])
         faults = [*_faults(draft, new.spec)]
         if faults:
             raise _invalid(faults)
