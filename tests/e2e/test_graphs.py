@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from temporalio.client import Client as Temporal
+from tests.e2e.test_approvals import asked, decide
 from tests.support.public_api import (
     create_pipeline,
     create_prompt,
@@ -35,7 +36,8 @@ PROMPTS = {"plan": "plan {{topic}}", "critic": "criticize {{found}}", "decide": 
 def research(log: Path, **arguments: object) -> dict[str, Any]:
     """Return a pipeline: a plan, tools in parallel, a critic that goes round, a person."""
     usual = {"log": str(log), "seconds": 0.2, "tools": 3, "rounds": 2, "asks": False}
-    steps = [{"step": node, "llm": MODEL} for node in PROMPTS]
+    steps: list[dict[str, Any]] = [{"step": node, "llm": MODEL} for node in PROMPTS]
+    steps.append({"step": "publish", "approval": {"question": "Publish it?"}})
     return {"graph": {"graph": "test.research", "arguments": usual | arguments}, "steps": steps}
 
 
@@ -79,6 +81,28 @@ async def test_a_graphs_nodes_are_steps_with_items_and_visits_and_paid_once(
     assert "CANARY-CANARY" not in history.to_json()
 
 
+async def test_a_node_that_interrupts_waits_for_a_person_and_pays_for_nothing_twice(
+    stack: LocalStack, client: Client, tenant_id: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    await create_pipeline(client, tenant_id, "research", research(log, asks=True, rounds=1))
+    run_id = await create_run(client, tenant_id, "research", {"topic": "cranes"})
+    approval = await asked(client, tenant_id, run_id)
+    paid = stack.requests_of(run_id)
+    await decide(client, tenant_id, approval.approval_id)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert (approval.step, approval.visit, approval.question) == ("publish", 1, "Publish it?")
+    assert (paid, stack.requests_of(run_id)) == (3, 3)
+    (text,) = stack.file(f"storage/{tenant_id}/{run_id}").glob("write/artifacts/*/text.json")
+    assert json.loads(text.read_text())[0] == "approved"
+    began = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert began.count("decide") == 2, "before the answer, and with it"
+    steps = await list_steps(client, tenant_id, run_id)
+    assert [step.retry_count for step in steps if step.step == "decide"] == [0]
+
+
 @pytest.mark.parametrize(
     ("graph", "reason", "words"),
     [
@@ -87,6 +111,7 @@ async def test_a_graphs_nodes_are_steps_with_items_and_visits_and_paid_once(
         ("test.raising", "INTERNAL", "internal error"),
         ("test.astray", "GRAPH_FAILED", "bad_route"),
         ("test.endless", "GRAPH_TOO_LONG", "5 supersteps"),
+        ("test.interrupting", "APPROVAL_UNUSABLE", "node only calls interrupt"),
         ("test.unlisted", "NODE_WITHOUT_MODEL", "node only asks a model"),
     ],
 )

@@ -1,6 +1,6 @@
 """kill -9 of the worker in the middle of a graph: plan, tools in parallel, critic, person, text.
 
-`NAGAYA_TEST_KILLS` says how often; 20 to see all of it.
+`TEST_KILLS` says how often; 20 to see all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.client import Client as Temporal
+from tests.e2e.test_approvals import asked, decide
 from tests.e2e.test_graphs import PROMPTS, research
 from tests.fault.ledger import assert_paid_at_most_once, ledger
 from tests.fault.test_kills import kill, wait_until_reachable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.support.stack import LocalStack
 
-KILLS = int(os.environ.get("NAGAYA_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("TEST_KILLS", "3"))
 RUNS = 3
 CANARY = "CANARY-OF-A-BODY-"
 
@@ -48,7 +49,7 @@ async def test_a_graph_survives_the_death_of_its_worker(stack: LocalStack, tmp_p
         await wait_until_reachable(client, tenant_id)
         for step, content in PROMPTS.items():
             await create_prompt(client, tenant_id, step, content)
-        spec = research(log, rounds=rounds, seconds=0.5)
+        spec = research(log, rounds=rounds, seconds=0.5, asks=True)
         spec["graph"]["recursion_limit"] = 1_000
         await create_pipeline(client, tenant_id, "research", spec)
         given = {"topic": CANARY * 20}
@@ -58,6 +59,8 @@ async def test_a_graph_survives_the_death_of_its_worker(stack: LocalStack, tmp_p
         while kills < KILLS and not all(watch.done() for watch in watches):
             await asyncio.sleep(chance.uniform(0.5, 4.0))
             kills += await kill(stack, "runs-worker")
+        for run_id in runs:
+            await decide(client, tenant_id, (await asked(client, tenant_id, run_id)).approval_id)
         ended = await asyncio.gather(*watches)
 
         assert [run.state for run in ended] == [run_pb2.RUN_STATE_COMPLETED] * RUNS
@@ -79,7 +82,7 @@ async def test_a_graph_survives_the_death_of_its_worker(stack: LocalStack, tmp_p
             history = await handle.fetch_history()
             assert list(examine(history)) == []
             assert CANARY not in history.to_json()
-    assert len(rows) == RUNS * (3 + 2 * rounds - 1 + 3 * rounds)
+    assert len(rows) == RUNS * (4 + 2 * rounds - 1 + 3 * rounds)
     assert {row["status"] for row in rows} == {"completed"}
     done = {
         (str(row["run_id"]), row["step"], row["item"], row["visit"]): row["completed_at"]

@@ -90,7 +90,7 @@ async def decide(state: State, runtime: Runtime[NodeContext]) -> State:
     await runtime.context.ask_model(round=str(state["round"]))
     if not state["asks"]:
         return {"approved": "nobody asked"}
-    decision = interrupt({"question": "publish?", "round": state["round"]})
+    decision = interrupt("publish")
     return {"approved": decision["decision"]}
 
 
@@ -115,6 +115,10 @@ async def raises(state: State) -> State:
 
 async def asks(state: State, runtime: Runtime[NodeContext]) -> State:
     return {"plan": await runtime.context.ask_model(topic="x")}
+
+
+async def interrupts(state: State) -> State:
+    return {"approved": interrupt("nobody-lists-it")["decision"]}
 
 
 def bad_route(state: State) -> str:
@@ -187,9 +191,19 @@ def endless():
 bloated = of_one(bloats)
 raising = of_one(raises)
 unlisted = of_one(asks)
+interrupting = of_one(interrupts)
 '''
 
-_GRAPHS = ("research", "bloated", "growing", "raising", "astray", "endless", "unlisted")
+_GRAPHS = (
+    "research",
+    "bloated",
+    "growing",
+    "raising",
+    "astray",
+    "endless",
+    "unlisted",
+    "interrupting",
+)
 
 
 def install_graphs(folder: Path) -> None:

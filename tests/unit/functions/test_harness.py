@@ -229,3 +229,15 @@ async def test_a_function_is_found_by_the_name_that_pipelines_use(
         load_function("bolt.nine")
     with pytest.raises(LookupError, match=r"2 functions are installed under the name bolt\.both"):
         load_function("bolt.both")
+
+
+async def test_the_idempotency_key_is_the_same_for_each_attempt_and_another_elsewhere() -> None:
+    async def key(context: StepContext) -> JsonValue:
+        return context.idempotency_key
+
+    first, again = [await FunctionHarness().run(key, step="book") for _ in range(2)]
+    visit = await FunctionHarness().run(key, step="book", visit=2)
+    bolt = await FunctionHarness(tenant_id="bolt").run(key, step="book")
+
+    assert first.output == again.output == "81699708-b15f-536c-8d6c-30b7d5c5503a"
+    assert len({str(each.output) for each in (first, visit, bolt)}) == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
+from uuid import UUID, uuid5
 
 from jsonvalues import NotANumber, NothingThere, NotJson, at, canonical, parse, plain_number
 from nagaya_functions.errors import StepError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from jsonvalues import Json, JsonMapping, JsonValue
     from nagaya_functions.files import FilePointer
+
+
+_KEYS = UUID("0d9d6f52-6c2b-4c8f-9a53-2f1c7a2c9c55")
+"""The namespace of idempotency keys. It never changes: a repetition would not be recognized."""
 
 
 class Files(Protocol):
@@ -50,6 +55,11 @@ class FunctionContext:
     mapped_steps: frozenset[str]
     element: FilePointer | None
     files: Files
+
+    @property
+    def idempotency_key(self) -> str:
+        names = (self.tenant_id, self.run_id, self.step, str(self.item), str(self.visit))
+        return str(uuid5(_KEYS, "/".join(names)))
 
     async def read(self, file: FilePointer) -> Json:
         return read_value(await self.files.read(file))

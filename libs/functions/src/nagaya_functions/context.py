@@ -45,8 +45,15 @@ class StepContext(Protocol):
         """Which pass of a loop, from 1.
 
         A function may be called several times for the same run, step, item and visit: after an
-        attempt has failed, or a worker has died. Together they are the key under which another
-        system can recognize the repetition.
+        attempt has failed, or a worker has died. `idempotency_key` is the same each time.
+        """
+        ...
+
+    @property
+    def idempotency_key(self) -> str:
+        """A UUID of tenant, run, step, item and visit, the same for each attempt.
+
+        Another system that is sent it along can recognize a repetition.
         """
         ...
 

@@ -133,7 +133,7 @@ class TakenRuns:
     pipeline_queue: str
     """The pipelines' own task queue that it serves; empty for the common one."""
     tenants: frozenset[str]
-    """The only tenants whose runs it does; all when empty."""
+    """The tenants whose pipelines may name its queue; all when empty."""
 
     @classmethod
     def from_environment(cls, environment: Environment) -> TakenRuns:
@@ -147,7 +147,7 @@ class TakenRuns:
             tenants=frozenset(
                 environment.text(
                     "NAGAYA_WORKER_TENANTS",
-                    "the only tenants whose runs it does, with spaces between them; all when empty",
+                    "the tenants whose pipelines may name its queue, by spaces; all when empty",
                     default="",
                 ).split()
             ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
 from runs.domain.graph_specs import NodeStep
-from runs.domain.pipelines import INPUT, LlmStep, Retry, StepSpec
+from runs.domain.pipelines import INPUT, ApprovalStep, LlmStep, Retry, StepSpec
 from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
 from servicekit.errors import Violation
 
@@ -55,8 +55,11 @@ def graph_violations(spec: PipelineSpec, graph: GraphSpec) -> Iterator[Violation
 def _step_violations(at: str, step: StepSpec) -> Iterator[Violation]:
     if step.step == INPUT:
         yield Violation(f"{at}.step", "`input` is the name of what a run is given; use another")
-    if not isinstance(step.kind, (LlmStep, NodeStep)):
-        fault = "the steps of a graph are its nodes: with `llm` if they ask a model, else `node`"
+    if not isinstance(step.kind, (ApprovalStep, LlmStep, NodeStep)):
+        fault = (
+            "the steps of a graph are its nodes, with `llm` if they ask a model, else `node`; and "
+            "the approvals that nodes ask for by `interrupt`"
+        )
         yield Violation(at, fault)
     if isinstance(step.kind, LlmStep) and step.kind.bindings:
         fault = "a node gives the variables itself, when it calls `ask_model`"

@@ -18,7 +18,7 @@ class NodeWalk(Walk):
     state: dict[str, Any] = field(default_factory=dict[str, Any])
     """The state that the node gets: references and small values, at most 4 KiB."""
     answers: list[Any] = field(default_factory=list[Any])
-    """What people have answered to what the node has asked, in its order."""
+    """The approvals that the node has asked for, and that are decided, in their order."""
 
     @property
     def node(self) -> str:
@@ -45,7 +45,7 @@ class NodeWalked(Walked):
     """The fields of the state that it sets; of the activity that begins a graph, all."""
     goto: list[Any] = field(default_factory=list[Any])
     question: Any = None
-    """What it asks a person; it is to be run again with the answer."""
+    """The approval that it asks for; it is to be run again once that is decided."""
 
 
 def node_walked(walked: Walked) -> NodeWalked:

@@ -249,7 +249,7 @@ class PipelineSpec:
         }
         if self.graph is None:
             return CodeNeeds(self.task_queue, functions)
-        nodes = tuple(step.step for step in self.steps)
+        nodes = tuple(step.step for step in self.steps if not isinstance(step.kind, ApprovalStep))
         return CodeNeeds(self.task_queue, {}, self.graph.graph, nodes)
 
     def prompts(self) -> tuple[PromptRequirement, ...]:

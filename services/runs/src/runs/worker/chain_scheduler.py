@@ -94,7 +94,7 @@ class ChainScheduler:
                 continue
             walk = self._walk_of(node)
             if node.asks:
-                await self._run_question(walk)
+                await run_question(self._calls, self._decisions, walk)
             elif not node.mapped:
                 await self._walk(node, walk)
             elif item:
@@ -142,7 +142,7 @@ class ChainScheduler:
         )
         completed = True
         if chain.asks:
-            await self._run_question(walk)
+            await run_question(self._calls, self._decisions, walk)
         elif chain.mapped:
             completed = await self._run_map(chain, walk)
         else:
@@ -152,23 +152,6 @@ class ChainScheduler:
         self._recorded = completed and walk.completes_run
         if not self._recorded:
             raise_if_cancelled()
-
-    async def _run_question(self, walk: Walk) -> None:
-        """Wait until a person has decided, or the time to do so is up."""
-        while True:
-            seen = self._decisions.count
-            walked = await self._calls.run(
-                f"ask {walk.name}", WalkActivities.walk_approval, walk, BEGIN_TIMEOUT
-            )
-            raise_if_cancelled()
-            if not walked.waiting:
-                return
-            longest = timedelta(milliseconds=walked.wait_ms) if walked.wait_ms else None
-            with suppress(TimeoutError):
-                await workflow.wait_condition(partial(self._is_to_look, seen), timeout=longest)
-
-    def _is_to_look(self, seen: int) -> bool:
-        return self._decisions.count != seen
 
     async def _run_map(self, chain: Chain, walk: Walk) -> bool:
         """Run a chain of mapped steps; return whether they were not skipped."""
@@ -231,3 +214,22 @@ def _parts(walk: Walk, count: int, size: int) -> list[Walk]:
         replace(walk, first=part * count // parts + 1, last=(part + 1) * count // parts)
         for part in range(parts)
     ]
+
+
+async def run_question(calls: ActivityCalls, decisions: Decisions, walk: Walk) -> None:
+    """Wait until a person has decided, or the time to do so is up."""
+    while True:
+        seen = decisions.count
+        walked = await calls.run(
+            f"ask {walk.name}", WalkActivities.walk_approval, walk, BEGIN_TIMEOUT
+        )
+        raise_if_cancelled()
+        if not walked.waiting:
+            return
+        longest = timedelta(milliseconds=walked.wait_ms) if walked.wait_ms else None
+        with suppress(TimeoutError):
+            await workflow.wait_condition(partial(_has_more, decisions, seen), timeout=longest)
+
+
+def _has_more(decisions: Decisions, seen: int) -> bool:
+    return decisions.count != seen

@@ -21,10 +21,12 @@ from temporalio.worker import Interceptor
 
 from nagaya_functions import StepError
 from nagaya_graphs.results import NodeResult
+from runs.domain.activities import Walk
 from runs.domain.failures import StepImpossible
 from runs.domain.node_walks import NodeWalk
 from runs.domain.plan import PlanStep
 from runs.worker.activities.walk import WalkActivities
+from runs.worker.chain_scheduler import run_question
 from runs.worker.scheduling import BEGIN_TIMEOUT, MAX_ITEMS_AT_ONCE, raise_if_cancelled
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
 
     from nagaya_graphs.running import NodeCall, RunnableGraph
     from runs.domain.activities import RunRef
+    from runs.domain.node_walks import NodeWalked
     from runs.domain.plan import Plan
     from runs.worker.activity_calls import ActivityCalls
+    from runs.worker.chain_scheduler import Decisions
     from runs.worker.graphs import GraphRegistry, InstalledGraph
 
 
@@ -45,10 +49,13 @@ _FIND_GRAPH = "nagaya_find_graph"
 class GraphScheduler:
     """Schedules the activities of one run's graph."""
 
-    def __init__(self, run: RunRef, plan: Plan, calls: ActivityCalls) -> None:
+    def __init__(self, run: RunRef, plan: Plan, calls: ActivityCalls, decisions: Decisions) -> None:
         self._run = run
         self._plan = plan
         self._calls = calls
+        self._decisions = decisions
+        self._askers: dict[str, str] = {}
+        """By approval: the node that asks for it."""
         self._settings = {step.step: step for step in plan.steps}
         self._at_once = asyncio.Semaphore(MAX_ITEMS_AT_ONCE)
 
@@ -85,11 +92,34 @@ class GraphScheduler:
             walk = replace(
                 self._walk(call.node), item=call.item, visit=call.visit, state=call.state
             )
-            walked = await self._calls.run(
-                walk.name, WalkActivities.run_node, walk, attempts + BEGIN_TIMEOUT
+            walked = await self._run_once(walk, attempts + BEGIN_TIMEOUT)
+        while walked.question is not None:
+            await self._ask(call, str(walked.question))
+            answers = [*walk.answers, walked.question]
+            walk = replace(walk, answers=answers, attempts=walked.attempts)
+            async with self._at_once:
+                walked = await self._run_once(walk, attempts + BEGIN_TIMEOUT)
+        return NodeResult(walked.update, walked.goto)
+
+    async def _run_once(self, walk: NodeWalk, longest: timedelta) -> NodeWalked:
+        walked = await self._calls.run(walk.name, WalkActivities.run_node, walk, longest)
+        raise_if_cancelled()
+        return walked
+
+    async def _ask(self, call: NodeCall, approval: str) -> None:
+        """Wait for a decision: that of the node's visit, so that none answers another question."""
+        asker = self._askers.setdefault(approval, call.node)
+        setting = self._settings.get(approval)
+        if setting is None or setting.kind != "approval" or asker != call.node or call.item:
+            raise StepError(
+                "APPROVAL_UNUSABLE",
+                f"node {call.node} calls interrupt with {approval!r}: it names an approval in the "
+                "pipeline's `steps`, which no other node asks for; a node of a Send cannot ask",
+                retryable=False,
             )
-            raise_if_cancelled()
-            return NodeResult(walked.update, walked.goto)
+        run = self._run
+        walk = Walk(run.tenant_id, run.run_id, run.epoch, [approval], visit=call.visit)
+        await run_question(self._calls, self._decisions, walk)
 
     def _walk(self, node: str) -> NodeWalk:
         return NodeWalk(self._run.tenant_id, self._run.run_id, self._run.epoch, [node])

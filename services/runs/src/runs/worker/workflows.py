@@ -54,7 +54,7 @@ class PipelineRun:
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
             elif plan.graph:
-                await GraphScheduler(run, plan, ActivityCalls(start.version)).run()
+                await GraphScheduler(run, plan, ActivityCalls(start.version), self._decisions).run()
                 recorded = False
             else:
                 scheduler = ChainScheduler(run, chains(plan), start.version, self._decisions)

@@ -18,7 +18,7 @@ from runs.worker.activities.node_models import NodeModels
 from runs.worker.function_host.call import FunctionCall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jsonvalues import JsonValue
     from runs.domain.activities import StepRef
@@ -50,7 +50,12 @@ class NodeRunner:
         self._artifacts = artifacts
 
     async def run(
-        self, context: RunContext, spec: StepSpec, walk: NodeWalk, attempt: StepAttempt
+        self,
+        context: RunContext,
+        spec: StepSpec,
+        walk: NodeWalk,
+        answers: Sequence[JsonValue],
+        attempt: StepAttempt,
     ) -> tuple[StepOutcome | None, JsonValue]:
         """Run a node; return the outcome of its step, and what the node returned.
 
@@ -68,7 +73,7 @@ class NodeRunner:
             graph.entry_point,
             self._context(context, ref),
             spec.metrics,
-            NodeWork(walk.node, walk.state, walk.answers),
+            NodeWork(walk.node, walk.state, answers),
             models,
         )
         result = await self._pool.call(call, spec.timeout_seconds)

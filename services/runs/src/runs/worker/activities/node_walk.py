@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer, StepError
@@ -9,6 +10,7 @@ from nagaya_graphs.loading import INPUT
 from nagaya_graphs.nodes import INTERRUPT
 from nagaya_graphs.results import NodeResult
 from nagaya_graphs.state import encode_state, encode_value
+from runs.domain.activities import StepRef
 from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.graphs import node_spec
 from runs.domain.moves import Moves
@@ -22,9 +24,9 @@ from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
     from jsonvalues import JsonValue
-    from runs.domain.activities import RunRef, StepRef
+    from runs.domain.activities import RunRef
     from runs.domain.moves import StepAttempt
-    from runs.domain.runs import RunStatus
+    from runs.domain.runs import OutputFile, RunStatus
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.journal import Journal
@@ -106,17 +108,20 @@ class NodeWalker:
                 if attempt is None:
                     return _walked(await self._find(ref, advanced.run_status))
             attempts[ref] = attempt
-            returned = await self._run(context, walk, ref, attempt)
+            walked = _walked(await self._run(context, walk, ref, attempt))
             attempts.pop(ref, None)
-            return _walked(returned)
+        if walked.question is not None:  # the attempt goes on once there is an answer
+            return replace(walked, attempts=[[0, ref.item, *astuple(attempt)]])
+        return walked
 
     async def _run(
         self, context: RunContext, walk: NodeWalk, ref: StepRef, attempt: StepAttempt
     ) -> JsonValue:
         spec = node_spec(context.spec, walk.node)
         try:
+            answers = await self._answers(walk)
             outcome, returned = await retry_transient(
-                lambda: self._nodes.run(context, spec, walk, attempt)
+                lambda: self._nodes.run(context, spec, walk, answers, attempt)
             )
         except Exception as error:
             failure, final = await self._steps.record_failure(spec, ref, attempt, error)
@@ -128,6 +133,13 @@ class NodeWalker:
         moves = Moves(ended=((ref, attempt, outcome),))
         advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
         return returned if advanced.ended[0] else await self._find(ref, advanced.run_status)
+
+    async def _answers(self, walk: NodeWalk) -> list[JsonValue]:
+        """Return the decisions that a node has asked for, which are the outputs of approvals."""
+        refs = [StepRef(*_key(walk), approval, 0, walk.visit) for approval in walk.answers]
+        ended = await retry_transient(lambda: self._journal.ended(walk.run, refs))
+        found = {(ref.step, ref.visit): output for ref, output in ended.done.items()}
+        return [await self._read(walk.run, found.get((ref.step, ref.visit))) for ref in refs]
 
     async def _find(self, ref: StepRef, status: RunStatus | None) -> JsonValue:
         """Return what a node has returned before. Raises RunClosed, StepGivenUp and StepRetry."""
@@ -141,9 +153,18 @@ class NodeWalker:
                 raise RunClosed
             replaced = StepFailed("ATTEMPT_REPLACED", "another attempt has taken over")
             raise StepRetry(replaced, _REPLACED_SECONDS)
+        return await self._read(ref.run, output)
+
+    async def _read(self, run: RunRef, output: OutputFile | None) -> JsonValue:
+        if output is None:
+            return None
         pointer = FilePointer(output.output_path, output.output_digest)
-        (data,) = await retry_transient(lambda: self._artifacts.read(ref.tenant_id, [pointer]))
+        (data,) = await retry_transient(lambda: self._artifacts.read(run.tenant_id, [pointer]))
         return parse_json(data)
+
+
+def _key(walk: NodeWalk) -> tuple[str, str, int]:
+    return walk.tenant_id, walk.run_id, walk.epoch
 
 
 def _walked(returned: JsonValue) -> NodeWalked:
