@@ -40,7 +40,7 @@ from nagaya_local.machine.running import running
 from nagaya_local.parts.temporal import TemporalServer
 from runs.api.app.scheduled_runs import ScheduledRuns
 from runs.api.schedule_worker import ScheduleActivities, make_worker
-from runs.domain.plan import Plan, PlanStep
+from runs.domain.plan import TO_PAUSE, Plan, PlanStep
 from runs.temporal.schedules import WORKFLOW, ScheduledStart
 from runs.wire.pipelines import pipeline_spec
 from runs.worker.workflows import PipelineRun
@@ -127,6 +127,8 @@ APPROVAL = Plan(
 HASTY = Plan(
     (PlanStep("a"), PlanStep("hasty", "approval", ("a",)), PlanStep("b", needs=("hasty",)))
 )
+_CANCELLED_FOR = {"cancelled-v6": "", "paused-v6": TO_PAUSE}
+"""The reasons with which workflows are cancelled, by kind."""
 
 
 async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
@@ -140,9 +142,10 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
         ("skipped-v6", SKIPPED),
         ("failed-v6", FAILED),
         ("cancelled-v6", CANCELLED),
+        ("paused-v6", CANCELLED),
         ("handed-over-v6", HANDED_OVER),
     ):
-        yield name, await _ended(address, plan, cancel=name.startswith("cancelled"))
+        yield name, await _ended(address, plan, _CANCELLED_FOR.get(name))
     for name, plan, length in (("elements-v6", ELEMENTS, 51), ("long-map-v6", LONG_MAP, 1_001)):
         recorded = RecordedActivities(list_length=length)
         async with worker(address, recorded, RECORDED) as client:
@@ -151,21 +154,21 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
             yield name, await handle.fetch_history()
     for name, cancel in (("scheduled", False), ("scheduled-cancelled", True)):
         yield name, await _scheduled(address, cancel=cancel)
-    yield "loop", await _ended(address, LOOP, cancel=False)
-    yield "approval-timeout", await _ended(address, HASTY, cancel=False)
+    yield "loop", await _ended(address, LOOP, None)
+    yield "approval-timeout", await _ended(address, HASTY, None)
     yield "approval", await _decided(address, APPROVAL)
     yield "approval-cancelled", await _decided(address, APPROVAL, cancel=True)
     yield "retried-v6", await _retried(address, ELEMENTS)
     yield "killed-worker-v6", await _survived(address, KILLED)
 
 
-async def _ended(address: str, plan: Plan, *, cancel: bool) -> WorkflowHistory:
+async def _ended(address: str, plan: Plan, reason: str | None) -> WorkflowHistory:
     recorded = RecordedActivities()
     async with worker(address, recorded, RECORDED) as client:
         handle = await start(client, plan)
-        if cancel:
+        if reason is not None:
             await recorded.endless_began.wait()
-            await handle.cancel()
+            await handle.cancel(reason=reason)
         try:
             await handle.result()
         except WorkflowFailureError:

@@ -43,7 +43,7 @@ KINDS = {
     *("elements", "handed-over"),
     *(f"{kind}-v{version}" for kind in KINDS_SINCE_4 for version in (5, 6)),
     *("loop", "approval", "approval-timeout", "approval-cancelled"),
-    *("retried-v6", "scheduled", "scheduled-cancelled"),
+    *("paused-v6", "retried-v6", "scheduled", "scheduled-cancelled"),
 }
 PRIVATE = re.compile(r"/(?:home|root|tmp|Users|var|work)/|\d@|Bearer|eyJhbGci")
 

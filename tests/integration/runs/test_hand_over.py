@@ -227,3 +227,25 @@ async def test_a_cancelled_run_stops_its_chain_once_that_is_handed_over(workers:
         await first.service.steering.cancel("acme", run_id)
         await workers.calls.wait_for(run_id, FIRST, "cancelled", seconds=5)
         assert await ended(first, run_id) is RunStatus.CANCELLED
+
+
+@pytest.mark.usefixtures("brief")
+async def test_a_run_that_is_to_pause_ends_what_was_handed_over(
+    workers: Workers, database: asyncpg.Connection
+) -> None:
+    second = {**COPY, "step": "then", "needs": ["copy"]}
+    async with workers.working(FIRST, 4) as first:
+        run_id = (await first.create(COPY, second)).run_id
+        await workers.wait_until_handed_over(run_id)
+        await first.service.steering.pause("acme", run_id)
+        await asyncio.sleep(1.5)  # it is asked to stop in the meantime, and does not
+        assert workers.calls.of(run_id) == [(FIRST, "began")]
+        workers.calls.let_end(run_id)
+
+        async def paused() -> bool:
+            return (await first.service.find(run_id)).status is RunStatus.PAUSED
+
+        await wait_until(paused, seconds=20)
+
+    assert workers.calls.of(run_id) == [(FIRST, "began"), (FIRST, "ended")]
+    assert await steps_of(database) == [("completed", 0)]

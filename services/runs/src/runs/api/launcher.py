@@ -99,12 +99,14 @@ class Launcher:
                 terminate = time.monotonic() > until
                 await asyncio.sleep(_ENDING_PAUSE_SECONDS)
 
-    async def cancel(self, tenant_id: str, run_id: str, execution_id: str) -> bool:
+    async def cancel(
+        self, tenant_id: str, run_id: str, execution_id: str, reason: str = ""
+    ) -> bool:
         """Ask one of a run's workflows to stop; return whether it was there, and had not ended."""
         async with self._translated_errors():
             handle = self._handle(tenant_id, run_id, execution_id)
             try:
-                await handle.cancel(rpc_timeout=_CALL)
+                await handle.cancel(reason=reason, rpc_timeout=_CALL)
             except RPCError as error:
                 if not _no_workflow(error):
                     raise

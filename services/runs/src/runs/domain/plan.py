@@ -159,6 +159,10 @@ class RunStart:
         return workflow_id(self.tenant_id, self.run_id)
 
 
+TO_PAUSE = "pause"
+"""The reason with which a workflow is cancelled whose run is to pause."""
+
+
 def workflow_id(tenant_id: str, run_id: str) -> str:
     return f"{tenant_id}/{run_id}"
 

@@ -15,6 +15,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import is_cancelled_exception as is_cancelled
 
 from runs.domain.activities import Walk, Walked
+from runs.domain.plan import TO_PAUSE
 from runs.worker.scheduling import (
     HEARTBEAT_TIMEOUT,
     LOCAL_TIMEOUT,
@@ -72,7 +73,7 @@ class ActivityCalls:
                 return walked
             attempts = [] if walked is None else walked.attempts
             hands_over = self._waits and bool(attempts)
-            if _is_cancelled() and not (hands_over and workflow.cancellation_reason() is not None):
+            if _is_cancelled() and not (hands_over and _is_to_pause()):
                 raise asyncio.CancelledError
             if walked is not None and walked.wait_ms:
                 await asyncio.sleep(walked.wait_ms / 1_000)
@@ -122,15 +123,15 @@ class ActivityCalls:
 
 
 async def _taken_over(handle: workflow.ActivityHandle[ResultT]) -> ResultT:
-    """Await an activity that goes on with attempts. Once the run is cancelled it has the time to
-    begin: only then it can tell a pause, which ends what has begun.
+    """Await an activity that goes on with attempts. Where the run is to pause, it has the time to
+    begin before it is cancelled: it is to end what has begun.
     """
     if workflow.cancellation_reason() is None:
         try:
             return await asyncio.shield(handle)
         except asyncio.CancelledError:
             pass  # of the run, or since another of its activities has failed
-    if workflow.cancellation_reason() is not None:
+    if _is_to_pause():
         await workflow.wait([handle], timeout=_TAKE_OVER_SECONDS)
     handle.cancel()
     return await handle
@@ -141,6 +142,10 @@ async def _wait_for_cancellation() -> NoReturn:
     if not _is_cancelled():
         await asyncio.Event().wait()
     raise asyncio.CancelledError
+
+
+def _is_to_pause() -> bool:
+    return workflow.cancellation_reason() == TO_PAUSE
 
 
 def _is_cancelled() -> bool:

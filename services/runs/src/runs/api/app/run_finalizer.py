@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from runs.domain.runs import Failure, RunStatus
+from runs.domain.plan import TO_PAUSE
+from runs.domain.runs import Failure, RunStatus, RunStop
 from runs.store import outbox, run_steering, run_transitions
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class RunFinalizer:
         outbox still holds the message. A start that comes too late finds the run closed.
         """
         state = await self._launcher.describe(tenant_id, run_id)
+        reason = await self._reason(tenant_id, run_id)
         while state is not None and state.epoch == epoch and state.status == "running":
-            if await self._launcher.cancel(tenant_id, run_id, state.execution_id):
+            if await self._launcher.cancel(tenant_id, run_id, state.execution_id, reason):
                 async with self._tenants.connection(tenant_id) as connection:
                     await outbox.remove(connection, run_id, epoch, "cancel")
                 return None
@@ -42,6 +44,11 @@ class RunFinalizer:
         if state is None or state.epoch < epoch:
             return await self.finish(tenant_id, run_id, epoch, RunStatus.CANCELLED)
         return await self.finish(tenant_id, run_id, epoch, *final_status_of(state))
+
+    async def _reason(self, tenant_id: str, run_id: str) -> str:
+        async with self._tenants.connection(tenant_id) as connection:
+            found = await run_steering.find_stops(connection, [run_id])
+        return TO_PAUSE if run_id in found and found[run_id].stop is RunStop.PAUSE else ""
 
     async def finish(
         self,
