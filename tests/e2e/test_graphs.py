@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+from asyncio.subprocess import DEVNULL
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +27,6 @@ from runs.auditor import examine
 from runs.temporal.client import data_converter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
@@ -162,3 +164,51 @@ async def test_a_name_that_is_misspelt_costs_nothing_and_tells_of_no_other(
 
 async def _temporal(stack: LocalStack) -> Temporal:
     return await Temporal.connect(stack.endpoints.temporal, data_converter=data_converter())
+
+
+async def test_a_pipeline_with_a_task_queue_is_done_by_its_own_workers_only(
+    stack: LocalStack, client: Client, tenant_id: str
+) -> None:
+    environment = _environment(stack)
+    environment |= {"NAGAYA_PIPELINE_QUEUE": "own", "NAGAYA_WORKER_TENANTS": tenant_id}
+    spec = {"task_queue": "own", "graph": {"graph": "test.quick"}}
+    await create_pipeline(client, tenant_id, "own", spec)
+    other = await create_tenant(client, "other")
+    await create_pipeline(client, other, "own", spec)
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "runs.worker"), env=environment, stdout=DEVNULL, stderr=DEVNULL
+    )
+    try:
+        run = await _when_installed(client, tenant_id)
+        with pytest.raises(ApiError) as refused:
+            await create_run(client, other, "own", None)
+    finally:
+        worker.terminate()
+        await worker.wait()
+
+    assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+    assert refused.value.reason == "ERROR_REASON_NOT_INSTALLED"
+    temporal = await _temporal(stack)
+    described = await temporal.get_workflow_handle(f"{tenant_id}/{run.run_id}").describe()
+    assert (described.task_queue or "").endswith("/own")
+
+
+def _environment(stack: LocalStack) -> dict[str, str]:
+    """Return the settings of the stack's worker, for another one beside it."""
+    common = json.loads(stack.layout.pids.read_text())["runs-worker"]
+    settings = Path(f"/proc/{common}/environ").read_bytes().decode().split("\0")
+    found = dict(each.split("=", 1) for each in settings if "=" in each)
+    del found["NAGAYA_METRICS_PORT"]
+    return found
+
+
+async def _when_installed(client: Client, tenant_id: str) -> run_pb2.Run:
+    """Start a run once a worker has recorded what it has, and watch it to its end."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                run_id = await create_run(client, tenant_id, "own", None)
+            except ApiError:
+                await asyncio.sleep(0.2)
+            else:
+                return await finish(client, tenant_id, run_id)

@@ -191,6 +191,7 @@ def endless():
 bloated = of_one(bloats)
 raising = of_one(raises)
 unlisted = of_one(asks)
+quick = of_one(again_and_again)
 interrupting = of_one(interrupts)
 '''
 
@@ -202,7 +203,7 @@ _GRAPHS = (
     "astray",
     "endless",
     "unlisted",
-    "interrupting",
+    *("interrupting", "quick"),
 )
 
 
