@@ -200,6 +200,13 @@ async def test_a_name_that_stands_for_a_private_address_is_never_connected_to(
         refused = await networks.send(f"http://example.com:{port}/hook", {}, b"")
         assert refused == "its name stands for no public address"
         assert await public.send(receiver.url, {}, b"") != ""
+        for host in (
+            "127\u30020\u30020\u30021",
+            "\uff11\uff12\uff17.0.0.1",
+            "%31%32%37.0.0.1",
+            "127%E3%80%820.0.1",
+        ):
+            assert await networks.send(f"http://{host}:{port}/hook", {}, b"") != ""
     finally:
         await public.close()
         await networks.close()

@@ -54,6 +54,24 @@ def test_networks_that_the_operator_names_are_allowed_without_tls() -> None:
         *("http://example.com/", "https://127.0.0.1/", "https://127.1/", "https://2130706433/"),
         *("https://[::1]:8443/", "https://[::ffff:7f00:1]/", "https://localhost/"),
         *("https://api.localhost/", "https://example.com:99999/", "https://[::1/"),
+        # Written otherwise, and the same to the client that connects.
+        *(
+            "https://127\u30020\u30020\u30021/",
+            "https://127\uff0e0\uff0e0\uff0e1/",
+            "https://\uff11\uff12\uff17.0.0.1/",
+        ),
+        *(
+            "https://169\u3002254\u3002169\u3002254/latest/",
+            "https://%31%32%37.0.0.1/",
+            "https://\u246027.0.0.1/",
+        ),
+        *("https://127%E3%80%820%E3%80%820%E3%80%821/", "https:///hook", "https://127.0.0.1./"),
+        *(
+            "https://\u24dbocalhost/",
+            "https://LOCALHOST/",
+            "https://localhost./",
+            "https://[::1%25lo]/",
+        ),
     ],
 )
 def test_a_url_that_leads_inside_is_refused_when_it_is_given(url: str) -> None:

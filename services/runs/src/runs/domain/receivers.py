@@ -12,7 +12,8 @@ from ipaddress import (
     ip_network,
 )
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,19 +41,27 @@ class AllowedReceivers:
         return encrypted and meant.is_global and not meant.is_multicast
 
     def fault(self, url: str) -> str:
-        """Return why nothing may be sent to a URL, as far as it tells; empty if something may."""
+        """Return why nothing may be sent to a URL, as far as it tells; empty if something may.
+
+        The host that is judged is the one that aiohttp connects to, as yarl reads it: it turns
+        other digits and dots of Unicode into an address, about which no resolver is asked.
+        """
+        if not url.isascii():
+            return "it has letters that are not ASCII: percent-encode them, a host in Punycode"
         try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-            _ = parts.port
+            parts = URL(url)
         except ValueError:
+            return "it is no URL"
+        host = parts.raw_host or ""
+        if not host or "%" in host:
             return "it is no URL"
         encrypted = parts.scheme == "https"
         if not encrypted and not self.networks:
             return "it must begin with https://"
         if is_literal(host) and not self.allows(host, encrypted=encrypted):
             return f"{host} is no public address"
-        if host == "localhost" or host.endswith(".localhost"):
+        name = host.removesuffix(".")
+        if name == "localhost" or name.endswith(".localhost"):
             allowed: Sequence[str] = ("127.0.0.1", "::1")
             if not any(self.allows(one, encrypted=encrypted) for one in allowed):
                 return f"{host} is no public address"
