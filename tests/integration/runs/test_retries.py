@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.runs.steered_runs import CHAIN, SteeredRuns, assert_whole, begun, step
+from tests.support.waiting import wait_until
 
 from runs.api.watch import RunWatcher
 from runs.domain.events import RunEvent
@@ -80,4 +81,50 @@ async def test_a_cancelled_run_goes_on_when_it_is_retried(
     await steered.service.steering.retry("acme", run_id, Retry("x"))
     await steered.reached(run_id, COMPLETED)
     assert [steered.count(name, "ended") for name in "abc"] == [1, 1, 1]
+    await assert_whole(database)
+
+
+async def test_what_a_map_has_got_over_is_not_taken_up_again(
+    steered: SteeredRuns, database: asyncpg.Connection, files: FakeArtifacts
+) -> None:
+    files.values = b"[1, 2, 3]"
+    steered.failing = {("each", 2), ("last", 0)}
+    tolerant = step("each", map={"step": "input", "allow_failed": 1})
+    await steered.service.pipeline(tolerant, step("last", "each"))
+    run_id = (await steered.service.run(inline=[1, 2, 3])).run_id
+    await steered.reached(run_id, FAILED)
+    with pytest.raises(NothingToRetry):
+        await steered.service.steering.retry("acme", run_id, Retry("x", "each", 2))
+
+    steered.failing = set()
+    await steered.service.steering.retry("acme", run_id, Retry("y"))
+    await steered.reached(run_id, COMPLETED)
+    assert steered.count("each", "began", 2) == 1
+    states = "SELECT status FROM steps WHERE step = 'each' ORDER BY item"
+    found = [row["status"] for row in await database.fetch(states)]
+    assert found == ["completed", "completed", "failed", "completed"]
+    await assert_whole(database)
+
+
+async def test_a_retry_of_one_step_takes_up_what_was_interrupted_between_two_attempts(
+    steered: SteeredRuns, database: asyncpg.Connection
+) -> None:
+    steered.retried, steered.waiting = {"busy"}, {"waits"}
+    patient = {"max_attempts": 3, "backoff": "60s"}
+    await steered.service.pipeline(step("busy", retry=patient), step("waits"))
+    run_id = (await steered.service.run()).run_id
+
+    async def failed_once() -> bool:
+        sql = "SELECT count(*) FROM step_attempts WHERE status = 'failed'"
+        return await database.fetchval(sql) == 1
+
+    await wait_until(failed_once)
+    await steered.began("waits")
+    await steered.service.steering.cancel("acme", run_id)
+    await steered.reached(run_id, RunStatus.CANCELLED)
+
+    steered.retried = set()
+    steered.may_end.set()
+    await steered.service.steering.retry("acme", run_id, Retry("x", "waits"))
+    await steered.reached(run_id, COMPLETED)
     await assert_whole(database)

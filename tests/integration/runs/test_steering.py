@@ -60,6 +60,24 @@ async def test_a_run_is_paused_once_what_is_in_flight_has_ended_and_goes_on_ther
     await assert_whole(database)
 
 
+async def test_a_pause_that_is_recorded_twice_stays_one(
+    steered: SteeredRuns, database: asyncpg.Connection
+) -> None:
+    run_id = await begun(steered, "b")
+    await steered.service.steering.pause("acme", run_id)
+    steered.may_end.set()
+    await steered.reached(run_id, PAUSED)
+
+    epoch = await database.fetchval("SELECT epoch FROM runs")
+    cancelled = RunStatus.CANCELLED
+    found = await steered.service.finalizer.finish("acme", run_id, epoch, cancelled)
+    assert found is not None
+    assert found.status is PAUSED
+    await steered.service.steering.resume("acme", run_id)
+    await steered.reached(run_id, COMPLETED)
+    await assert_whole(database)
+
+
 async def test_a_pause_of_a_map_ends_the_elements_that_are_done_and_begins_no_other(
     steered: SteeredRuns, database: asyncpg.Connection, files: FakeArtifacts
 ) -> None:

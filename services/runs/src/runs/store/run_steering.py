@@ -94,7 +94,8 @@ async def resume(connection: Connection, run_id: str) -> Run | None:
 async def pause_or_go_on(connection: Connection, run_id: str, epoch: int) -> Run | None:
     """Record that the workflow of a run that was told to pause has ended, as it was told to.
 
-    The run is paused then; if the pause has been withdrawn it goes on in its next epoch. In a
+    The run is paused then; if the pause has been withdrawn it goes on in its next epoch. A run that
+    is paused already stays so: whoever recorded that may have died before telling. In a
     transaction. Returns None if the run has another epoch, or was not told to pause.
     """
     await lock_run(connection, run_id)
@@ -123,6 +124,9 @@ async def pause_or_go_on(connection: Connection, run_id: str, epoch: int) -> Run
         UUID(run_id),
         epoch,
     )
+    if row is None:
+        paused = f"SELECT {COLUMNS} FROM runs WHERE id = $1 AND epoch = $2 AND status = 'paused'"
+        row = await connection.fetchrow(paused, UUID(run_id), epoch)
     return None if row is None else rows.run(row)
 
 
@@ -170,11 +174,11 @@ async def find_stops(connection: Connection, run_ids: Sequence[str]) -> dict[str
 
 async def _failed(connection: Connection, run_id: str, asked: Retry) -> bool:
     return await connection.fetchval(
-        """
+        f"""
         SELECT EXISTS (
             SELECT FROM steps
              WHERE run_id = $1 AND step = $2 AND (item = $3 OR $3 = 0)
-               AND status IN ('failed', 'cancelled')
+               AND status IN ('failed', 'cancelled') AND NOT {_OF_COMPLETED_MAP}
         )
         """,
         UUID(run_id),
@@ -182,6 +186,15 @@ async def _failed(connection: Connection, run_id: str, asked: Retry) -> bool:
         asked.item,
     )
 
+
+# Failed elements that a map has got over.
+_OF_COMPLETED_MAP = """(
+    item > 0 AND EXISTS (
+        SELECT FROM steps AS whole
+         WHERE whole.run_id = steps.run_id AND whole.step = steps.step
+           AND whole.visit = steps.visit AND whole.item = 0 AND whole.status = 'completed'
+    )
+)"""
 
 _RETRY = f"""
 -- what is done, whose costs are known
@@ -211,14 +224,16 @@ event AS ({run_event("updated")})
 SELECT {COLUMNS} FROM updated
 """
 
-_TAKE_UP = """
+_TAKE_UP = f"""
 -- what failed, if the retry is for it, and what the run's end interrupted
 WITH changed AS (
     UPDATE steps
        SET status = 'running', completed_at = NULL, error = NULL, error_message = NULL,
-           call = call + ($4 AND error IS NOT NULL)::int, token_usage = NULL, cost_micro_usd = 0
-     WHERE run_id = $1 AND status IN ('failed', 'cancelled')
-       AND (error IS NULL OR $2::text IS NULL OR step = $2 AND (item = $3 OR $3 = 0)
+           call = call + ($4 AND status = 'failed' AND error IS NOT NULL)::int,
+           token_usage = NULL, cost_micro_usd = 0
+     WHERE run_id = $1 AND status IN ('failed', 'cancelled') AND NOT {_OF_COMPLETED_MAP}
+       AND (error IS NULL OR status = 'cancelled' OR $2::text IS NULL
+            OR step = $2 AND (item = $3 OR $3 = 0)
             -- mapped steps as a whole, which have failed since elements have
             OR item = 0 AND EXISTS (
                 SELECT FROM steps AS element
@@ -235,6 +250,6 @@ numbered AS (
 INSERT INTO run_events (run_id, seq, kind, payload, created_at)
 SELECT run_id,
        numbered.last_seq - count(*) OVER () + row_number() OVER (ORDER BY changed.id),
-       'step', jsonb_strip_nulls(to_jsonb(changed)), clock_timestamp()
+       'step', jsonb_strip_nulls(to_jsonb(changed) - 'list_sizes'), clock_timestamp()
   FROM changed, numbered
 """

@@ -100,10 +100,10 @@ def _usage(
 
 
 _CLOSE_STEPS = f"""
--- steps that are still running
+-- steps that are still running: an attempt that failed before is not why they end
 WITH closed AS (
     UPDATE steps
-       SET status = $3, completed_at = now()
+       SET status = $3, completed_at = now(), error = NULL, error_message = NULL
       FROM runs
      WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
        AND steps.run_id = runs.id AND steps.status IN ('running', 'waiting')

@@ -1,6 +1,7 @@
 """The tables `steps` and `step_attempts`: attempts that fail.
 
-Conditional on the attempt and on the run's status, and locking the run first, as in `journal`.
+Conditional on the attempt and on the run's epoch and status; they lock the run first, as `journal`
+does.
 """
 
 from __future__ import annotations
@@ -44,14 +45,16 @@ async def insert(
         *(failure.reason, failure.message),
         *(rows.failure_json(error), failure.error_path or None, final),
         *usage_values(usage),
+        ref.epoch,
     )
 
 
 _FAIL = f"""
 WITH {RUN_LOCK},
--- the run, unless it has a final status
+-- the run, unless it has a final status or another epoch
 run AS (
-    SELECT id FROM runs, run_lock WHERE id = $1 AND {OPEN} FOR NO KEY UPDATE OF runs
+    SELECT id FROM runs, run_lock
+     WHERE id = $1 AND epoch = $13 AND {OPEN} FOR NO KEY UPDATE OF runs
 ),
 -- the row, if this attempt is still the one that is made
 changed AS (
