@@ -64,7 +64,7 @@ _UNFINISHED = tenant_finding_pb2.TENANT_FINDING_KIND_UNFINISHED
 
 async def _tenant_that_worked(client: Client) -> str:
     tenant_id = await create_tenant(client, "killed")
-    steps = [{"step": "copy", "needs": ["input"], "function": {"function": "copy"}}]
+    steps = [{"step": "copy", "needs": ["input"], "function": {"function": "collect"}}]
     await create_pipeline(client, tenant_id, "copying", {"steps": steps})
     await finish(client, tenant_id, await create_run(client, tenant_id, "copying", "x"))
     delete = tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id)
