@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+from google.protobuf.json_format import ParseDict
 from tests.support import audit_log
-from tests.support.schedules import create, deleted_afterwards, get, times
+from tests.support.schedules import create, deleted_afterwards, get, spec, times
 from tests.support.waiting import wait_until
 
 from nagaya.runs.v1 import schedule_pb2
 from nagaya.runs.v1 import schedule_service_pb2 as pb
 from runs.domain.runs import RunStatus
 from runs.store import run_transitions
+from runs.wire.schedules import schedule_spec
 
 if TYPE_CHECKING:
     import asyncpg
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.runs_service import RunsService
 
 ALL = schedule_pb2.SCHEDULE_OVERLAP_ALLOW_ALL
+CANCEL = schedule_pb2.SCHEDULE_OVERLAP_CANCEL_OTHER
 
 
 async def test_each_time_gets_one_run_with_the_time_in_its_input(
@@ -110,6 +114,86 @@ async def test_times_that_have_passed_are_made_up_once(
         await wait_until(all_there)
         await no_more_tasks(client, database)
     assert await times(database) == [start + timedelta(days=day) for day in range(5)]
+
+
+async def backfill(client: RunsClient, start: datetime, end: datetime) -> int:
+    request = pb.BackfillScheduleRequest(tenant_id="acme", schedule="nightly", request_id="mine")
+    request.start_time.FromDatetime(start)
+    request.end_time.FromDatetime(end)
+    return (await client.schedules.BackfillSchedule(request)).time_count
+
+
+async def test_by_default_times_that_have_passed_get_their_runs_one_after_another(
+    client: RunsClient, database: asyncpg.Connection, service: RunsService, schedule_worker: None
+) -> None:
+    await client.pipeline()
+    wanted = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    async with deleted_afterwards(client, "nightly"):
+        await create(client, every_seconds=86_400)
+        assert await backfill(client, wanted[0], wanted[-1]) == 3
+        await has_last(service, database, wanted[-1])
+    assert await times(database) == wanted
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "wanted"),
+    [
+        ("Europe/Berlin", 2, [(10, 24, 0), (10, 25, 0), (10, 26, 1)]),
+        ("America/New_York", 1, [(10, 31, 5), (11, 1, 5), (11, 2, 6)]),
+        ("Europe/Berlin", 2, [(3, 28, 1), (3, 30, 0)]),
+    ],
+    ids=["Temporal comes to the second", "Temporal comes to both", "does not exist"],
+)
+async def test_a_local_time_has_one_run_when_clocks_go_back_and_none_when_it_does_not_exist(
+    client: RunsClient,
+    database: asyncpg.Connection,
+    service: RunsService,
+    schedule_worker: None,
+    zone: str,
+    hour: int,
+    wanted: list[tuple[int, int, int]],
+) -> None:
+    await client.pipeline()
+    expected = [datetime(2026, *time, 30, tzinfo=UTC) for time in wanted]
+    async with deleted_afterwards(client, "nightly"):
+        await create(client, cron=f"30 {hour} * * *", time_zone=zone)
+        assert await backfill(client, expected[0], expected[-1]) == len(expected)
+        await has_last(service, database, expected[-1])  # Temporal keeps their order
+    assert await times(database) == expected
+
+
+async def test_a_run_that_the_second_of_two_equal_local_times_cancels_is_created_again(
+    service: RunsService,
+) -> None:
+    await service.pipeline()
+    fields = {"cron": "30 1 * * *", "time_zone": "America/New_York"}
+    message = ParseDict(spec(**fields, overlap=CANCEL), schedule_pb2.ScheduleSpec())
+    made = await service.schedules.create(
+        "acme", "mine", "nightly", schedule_spec(message), paused=False
+    )
+    time = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+    first = await service.scheduled_runs.create("acme", made.schedule_id, time)
+    second = time + timedelta(hours=1)
+    assert await service.scheduled_runs.create("acme", made.schedule_id, second) == first
+
+    await service.steering.cancel("acme", first)
+
+    other = await service.scheduled_runs.create("acme", made.schedule_id, second)
+    assert other != first
+    assert await service.scheduled_runs.create("acme", made.schedule_id, second) == other
+    await service.schedules.delete("acme", "nightly")
+
+
+async def has_last(service: RunsService, database: asyncpg.Connection, last: datetime) -> None:
+    """End each run as it comes, never two at once, until that of the last time is there."""
+
+    async def there() -> bool:
+        sql = "SELECT count(*) FROM runs WHERE status = 'pending'"
+        assert await database.fetchval(sql) <= 1
+        await end_all(service, database)
+        return last in await times(database)
+
+    await wait_until(there, seconds=60)
 
 
 async def no_more_tasks(client: RunsClient, database: asyncpg.Connection) -> None:

@@ -75,18 +75,43 @@ class Times:
         return [Violation("cron", fault)] if fault else []
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the times after a moment, in UTC. They must have no violations."""
+        """Yield the times after a moment, in UTC. They must have no violations.
+
+        Where clocks go forward, a local time that does not exist is left out. Where they go back, a
+        local time that exists twice comes once, unless the minute or the hour begins with `*`.
+        """
         if not self.cron:
             every = timedelta(seconds=self.every_seconds)
             time = _EPOCH + ((moment - _EPOCH) // every + 1) * every
             while True:
                 yield time
                 time += every
+        last = moment
         try:
-            for time in CronSim(self.cron, moment.astimezone(ZoneInfo(self._zone))):
-                yield time.astimezone(UTC)
+            cron = CronSim(self.cron, moment.astimezone(ZoneInfo(self._zone)))
+            for local in cron:
+                time = local.astimezone(UTC)
+                # It moves a time that does not exist behind the gap, and within an hour that comes
+                # twice it may begin before the moment that it is given.
+                exists = local.hour in cron.hours and local.minute in cron.minutes
+                if exists and time > last:
+                    yield time
+                    last = time
         except CronSimError:
             return
+
+    def first(self, time: datetime) -> datetime:
+        """Return the time that `after` yields for one to which Temporal came.
+
+        It is another one where clocks went back: of a local time that comes twice Temporal comes to
+        both or to the second only, depending on the zone.
+        """
+        local = time.astimezone(ZoneInfo(self._zone))
+        if not self.cron or not local.fold:
+            return time
+        if next(self.after(time - timedelta(seconds=1)), None) == time:
+            return time
+        return local.replace(fold=0).astimezone(UTC)
 
     def between(self, start: datetime, end: datetime) -> int:
         """Return how many times there are from `start` to `end`, both included; MOST_TIMES + 1

@@ -86,10 +86,16 @@ class Schedules:
             await self._delete(temporal_id(tenant_id, schedule_id))
 
     async def backfill(self, tenant_id: str, backfill: Backfill) -> None:
-        """Have a schedule start the workflows of times that have passed."""
-        times = ScheduleBackfill(
-            backfill.start - timedelta(milliseconds=1), backfill.end, _OVERLAPS[backfill.overlap]
-        )
+        """Have a schedule start the workflows of times that have passed, one after another.
+
+        With ALLOW_ALL all start at once. All times come in the same moment, so that Temporal would
+        leave out all but the first under the other policies.
+        """
+        policy = ScheduleOverlapPolicy.BUFFER_ALL
+        if backfill.overlap is Overlap.ALLOW_ALL:
+            policy = ScheduleOverlapPolicy.ALLOW_ALL
+        start = backfill.start - timedelta(milliseconds=1)
+        times = ScheduleBackfill(start, backfill.end, policy)
         async with translated_errors():
             handle = self._client.get_schedule_handle(temporal_id(tenant_id, backfill.schedule_id))
             await handle.backfill(times, rpc_timeout=_CALL)

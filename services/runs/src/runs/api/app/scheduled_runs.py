@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from runs.domain.runs import Failure
+from runs.domain.runs import Failure, RunStatus
+from runs.domain.schedules import Overlap
 from runs.errors import RequestIdReused, RunFinished, RunNotFound
 from runs.store import runs as run_store
 from runs.store import schedules as store
@@ -44,7 +45,8 @@ class ScheduledRuns:
 
         A time has one run, however often this is called. It gets none if the tenant is not active
         or the schedule is paused or deleted; and if CreateRun refuses it, which the schedule's row
-        tells. Raises DomainError for what may be different later.
+        tells. Where clocks go back, both times of a local time have the same run. Raises
+        DomainError for what may be different later.
         """
         entry = self._directory.find(tenant_id)
         if entry is not None and not entry.active:
@@ -104,9 +106,9 @@ class ScheduledRuns:
             return found[0]
 
     async def _create(self, tenant_id: str, schedule: Schedule, time: datetime) -> str:
-        request_id, failure, run_id = schedule.request_id(time), None, ""
+        failure, run_id = None, ""
         try:
-            run_id = (await self.create_once(tenant_id, schedule, request_id, time)).run_id
+            run_id = (await self._run_of(tenant_id, schedule, time)).run_id
         except _FINAL as error:
             failure = _failure(error)
             _log.warning(
@@ -121,6 +123,15 @@ class ScheduledRuns:
         async with self._tenants.connection(tenant_id) as connection:
             await store.note_run(connection, schedule.schedule_id, time, run_id or None, failure)
         return run_id
+
+    async def _run_of(self, tenant_id: str, schedule: Schedule, time: datetime) -> Run:
+        first = schedule.spec.times.first(time)
+        run = await self.create_once(tenant_id, schedule, schedule.request_id(first), first)
+        cancels = schedule.spec.overlap is Overlap.CANCEL_OTHER
+        if first != time and cancels and run.status is RunStatus.CANCELLED:
+            # Temporal has cancelled it for this time, which takes its place.
+            return await self.create_once(tenant_id, schedule, schedule.request_id(time), time)
+        return run
 
 
 def _failure(error: DomainError) -> Failure:
