@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.json_format import ParseDict
 from temporalio.service import RPCError
-from tests.support.runs_client import reason
+from tests.support.runs_client import RunsClient, reason
 from tests.support.runs_service import make_due
 from tests.support.schedules import connect_to, create, deleted_afterwards, get, spec
 from tests.support.waiting import wait_until
@@ -21,13 +21,13 @@ from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.schedules import temporal_id
 from runs.temporal.schedules_of_tenants import TenantSchedules
 from runs.wire.schedules import schedule_spec
-from servicekit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from servicekit.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.support.runs_client import RunsClient
     from tests.support.runs_service import RunsService
 
+    from interceptor.testing import RunningServer
     from nagaya_local.parts.temporal import TemporalServer
     from runs.api.launcher import Launcher
 ALL = schedule_pb2.SCHEDULE_OVERLAP_ALLOW_ALL
@@ -185,6 +185,39 @@ async def test_times_that_cannot_be_used_are_refused(
         await create(client, **fields)
     assert reason(refusal) == "SCHEDULE_INVALID"
     assert [one.field for one in refusal.value.violations] == [field]
+
+
+async def test_a_schedule_creates_no_runs_for_who_may_not_create_them(
+    client: RunsClient, server: RunningServer, database: asyncpg.Connection
+) -> None:
+    await client.pipeline()
+    scope = "schedules.* runs.read pipelines.*"
+    limited = RunsClient(server.channel(user_id="eve", tenants=["acme"], scope=scope))
+    update = pb.UpdateScheduleRequest(tenant_id="acme", schedule="nightly")
+    ParseDict(spec(cron="0 4 * * *"), update.spec)
+    resume = pb.ResumeScheduleRequest(tenant_id="acme", schedule="nightly")
+    trigger = pb.TriggerScheduleRequest(tenant_id="acme", schedule="nightly", request_id="mine")
+    backfill = pb.BackfillScheduleRequest(tenant_id="acme", schedule="nightly", request_id="mine")
+    backfill.start_time.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
+    backfill.end_time.FromDatetime(datetime(2026, 1, 2, tzinfo=UTC))
+    async with deleted_afterwards(client, "nightly"):
+        made = await create(client, cron="0 3 * * *")
+        for call in (
+            create(limited, "other", cron="0 3 * * *"),
+            limited.schedules.UpdateSchedule(update),
+            limited.schedules.ResumeSchedule(resume),
+            limited.schedules.TriggerSchedule(trigger),
+            limited.schedules.BackfillSchedule(backfill),
+        ):
+            with pytest.raises(Forbidden) as refusal:
+                await call
+            assert reason(refusal) == "PERMISSION_DENIED"
+            assert refusal.value.metadata["permission"] == "runs.write"
+        assert await get(limited) == made
+        pause = pb.PauseScheduleRequest(tenant_id="acme", schedule="nightly", reason="too many")
+        await limited.schedules.PauseSchedule(pause)
+    assert await database.fetchval("SELECT count(*) FROM runs") == 0
+    assert await database.fetchval("SELECT count(*) FROM schedule_backfills") == 0
 
 
 async def test_a_name_a_request_and_a_pipeline_are_checked(client: RunsClient) -> None:

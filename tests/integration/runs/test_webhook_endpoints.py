@@ -13,6 +13,9 @@ from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.webhooks import WebhookSpec
 from runs.errors import RequestIdReused
 from runs.errors.webhooks import WebhookEndpointExists, WebhookInvalid
+from servicekit.call import acting_as
+from servicekit.errors import PermissionDenied
+from servicekit.identity import Principal
 
 if TYPE_CHECKING:
     import asyncpg
@@ -53,6 +56,22 @@ async def test_a_repeated_creation_returns_the_same_secret(service: RunsService)
         await service.webhooks.create("acme", "mine", "ours", other)
     with pytest.raises(WebhookEndpointExists):
         await service.webhooks.create("acme", "another", "ours", other)
+
+
+async def test_events_of_runs_are_sent_only_for_who_may_read_runs(service: RunsService) -> None:
+    await create(service, "http://127.0.0.1:9/hook")
+    writer = Principal("eve", None, frozenset({"acme"}), frozenset({"webhooks.*", "runs.write"}))
+    spec = WebhookSpec("http://127.0.0.1:9/other", (), ())
+    with acting_as(writer):
+        for call in (
+            service.webhooks.create("acme", "mine", "theirs", spec),
+            service.webhooks.update("acme", "ours", spec, disabled=False),
+        ):
+            with pytest.raises(PermissionDenied):
+                await call
+    assert (await endpoint(service)).spec.url == "http://127.0.0.1:9/hook"
+    assert isinstance(service.secrets, PlayedSecrets)
+    assert len(service.secrets.kept) == 1
 
 
 async def test_a_deleted_endpoint_leaves_no_secret(

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servicekit.errors import TokenMissing
+from servicekit.errors import PermissionDenied, TokenMissing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,6 +52,12 @@ def current_principal() -> Principal:
     if call is None or call.principal is None:
         raise TokenMissing("no call is being served, and acting_as names nobody")
     return call.principal
+
+
+def require_permission(permission: str) -> None:
+    """Check a permission that a call needs besides its method's. Raises PermissionDenied."""
+    if not current_principal().may(permission):
+        raise PermissionDenied(f"the token lacks permission {permission}", permission=permission)
 
 
 def set_current_call(call: CallContext) -> None:

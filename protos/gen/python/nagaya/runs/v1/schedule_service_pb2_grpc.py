@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ScheduleServiceStub:
-    """The schedules of one tenant: each creates a run of a pipeline at its times.
+    """The schedules of one tenant: each creates a run of a pipeline at its times. What makes one create runs needs `runs.write` too.
     """
 
     def __init__(self, channel):
@@ -83,7 +83,7 @@ class ScheduleServiceStub:
 
 
 class ScheduleServiceServicer:
-    """The schedules of one tenant: each creates a run of a pipeline at its times.
+    """The schedules of one tenant: each creates a run of a pipeline at its times. What makes one create runs needs `runs.write` too.
     """
 
     def CreateSchedule(self, request, context):
@@ -97,6 +97,7 @@ class ScheduleServiceServicer:
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
         - ALREADY_EXISTS `ERROR_REASON_SCHEDULE_EXISTS`: another schedule has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +130,7 @@ class ScheduleServiceServicer:
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times, the time zone or the input cannot be used; each fault is listed.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB.
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +151,7 @@ class ScheduleServiceServicer:
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SCHEDULE_NOT_FOUND`: there is no such schedule.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +168,7 @@ class ScheduleServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: as for CreateRun.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +182,7 @@ class ScheduleServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_SCHEDULE_PAUSED`: the schedule is paused; resume it first.
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times are in the future, in the wrong order, or more than 1,000.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,7 +252,7 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService:
-    """The schedules of one tenant: each creates a run of a pipeline at its times.
+    """The schedules of one tenant: each creates a run of a pipeline at its times. What makes one create runs needs `runs.write` too.
     """
 
     @staticmethod

@@ -90,6 +90,7 @@ class WebhookServiceServicer:
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
         - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +119,7 @@ class WebhookServiceServicer:
         Errors:
         - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,6 +25,7 @@ class WebhookServiceStub:
     - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
     - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
     """
     GetWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookEndpointRequest, _webhook_service_pb2.GetWebhookEndpointResponse]
     """Returns one endpoint, without its secret.
@@ -40,6 +41,7 @@ class WebhookServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
     - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
+    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
     """Gives an endpoint a new secret. For 24 hours events are signed with the former one too.
@@ -80,6 +82,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
         - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
 
     @_abc_1.abstractmethod
@@ -113,6 +116,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
+        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
 
     @_abc_1.abstractmethod

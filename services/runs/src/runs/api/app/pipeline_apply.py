@@ -13,8 +13,8 @@ from runs.domain.prompts import PromptDraft
 from runs.errors import PromptShared, RequestIdReused
 from runs.store import pipelines, prompt_uses, prompts
 from runs.wire.pipelines import document
-from servicekit.call import current_principal
-from servicekit.errors import PermissionDenied, RequestInvalid, Violation
+from servicekit.call import require_permission
+from servicekit.errors import RequestInvalid, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,8 @@ class PipelineApply:
 
 
 def _check_request(spec: PipelineSpec, drafts: Sequence[PromptDraft]) -> None:
-    if drafts and not current_principal().may(_PERMISSION):
-        raise PermissionDenied(f"the token lacks permission {_PERMISSION}", permission=_PERMISSION)
+    if drafts:
+        require_permission(_PERMISSION)
     used = {need.prompt for need in spec.prompts() if not need.version and not need.label}
     faults: list[Violation] = []
     seen: set[str] = set()

@@ -1,5 +1,7 @@
 """Schedules: creating, changing, triggering and deleting.
 
+Whatever makes a schedule create runs needs the permission to create runs, too.
+
 The tenant's database comes first. Then Temporal is told; if that fails, or this process ends
 before, a relay does it.
 """
@@ -21,7 +23,7 @@ from runs.errors.schedules import (
 from runs.store import pipelines, schedule_deliveries
 from runs.store import runs as run_store
 from runs.store import schedules as store
-from servicekit.call import current_principal
+from servicekit.call import current_principal, require_permission
 from servicekit.errors import Violation
 from servicekit.times import now
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run
     from runs.domain.schedules import Schedule, ScheduleSpec
 
+_CREATES_RUNS = "runs.write"
 _log = logging.getLogger(__name__)
 
 
@@ -60,9 +63,10 @@ class Schedules:
         """Create a schedule.
 
         A repeated `request_id` returns what its first call created, or raises RequestIdReused if
-        the content differs. Raises ScheduleInvalid, InputInvalid, RequestInvalid, PipelineNotFound
-        and ScheduleExists.
+        the content differs. Raises PermissionDenied, ScheduleInvalid, InputInvalid, RequestInvalid,
+        PipelineNotFound and ScheduleExists.
         """
+        require_permission(_CREATES_RUNS)
         spec.check()
         await self._scheduler.schedule(tenant_id)
         user_id = current_principal().user_id
@@ -79,8 +83,10 @@ class Schedules:
     async def update(self, tenant_id: str, name: str, spec: ScheduleSpec) -> Schedule:
         """Replace what a schedule does and when.
 
-        Raises ScheduleNotFound, ScheduleInvalid, InputInvalid, RequestInvalid, PipelineNotFound.
+        Raises PermissionDenied, ScheduleNotFound, ScheduleInvalid, InputInvalid, RequestInvalid and
+        PipelineNotFound.
         """
+        require_permission(_CREATES_RUNS)
         spec.check()
         await self._scheduler.schedule(tenant_id)
         user_id = current_principal().user_id
@@ -97,14 +103,19 @@ class Schedules:
         return await self._set_paused(tenant_id, name, "schedule.pause", reason, paused=True)
 
     async def resume(self, tenant_id: str, name: str) -> Schedule:
-        """Have a paused schedule create runs again. Raises ScheduleNotFound."""
+        """Have a paused schedule create runs again.
+
+        Raises PermissionDenied and ScheduleNotFound.
+        """
+        require_permission(_CREATES_RUNS)
         return await self._set_paused(tenant_id, name, "schedule.resume", "", paused=False)
 
     async def trigger(self, tenant_id: str, name: str, request_id: str) -> Run:
         """Create a run of a schedule now; a repeated `request_id` returns the same run.
 
-        Raises ScheduleNotFound, and what CreateRun does.
+        Raises PermissionDenied, ScheduleNotFound, and what CreateRun does.
         """
+        require_permission(_CREATES_RUNS)
         async with self._tenants.connection(tenant_id) as connection:
             schedule = await _find(connection, name)
             key = f"trigger:{schedule.schedule_id}:{request_id}"
@@ -123,8 +134,10 @@ class Schedules:
     ) -> int:
         """Have a schedule create the runs of times that have passed; return how many there are.
 
-        Raises ScheduleNotFound, SchedulePaused, ScheduleInvalid and RequestIdReused.
+        Raises PermissionDenied, ScheduleNotFound, SchedulePaused, ScheduleInvalid and
+        RequestIdReused.
         """
+        require_permission(_CREATES_RUNS)
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
             schedule = await _find(connection, name)

@@ -21,7 +21,7 @@ from runs.errors.webhooks import (
 from runs.store import runs as run_store
 from runs.store import webhook_deliveries as deliveries
 from runs.store import webhook_endpoints as endpoints
-from servicekit.call import current_principal
+from servicekit.call import current_principal, require_permission
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from runs.peers.tenant_secrets import TenantSecrets
 
 _FIRST_SECRET = 1
+_READS_RUNS = "runs.read"
+"""What it needs besides to have events of runs sent somewhere."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -57,8 +60,9 @@ class Webhooks:
         """Create an endpoint; return it and its secret.
 
         A repeated `request_id` returns what its first call created, or raises RequestIdReused if
-        the content differs. Raises WebhookInvalid and WebhookEndpointExists.
+        the content differs. Raises PermissionDenied, WebhookInvalid and WebhookEndpointExists.
         """
+        require_permission(_READS_RUNS)
         self._check(spec)
         endpoint_id = str(uuid5(NAMESPACE_URL, f"nagaya:{tenant_id}/webhooks/{request_id}"))
         secret = await self._secret(tenant_id, f"webhook/{endpoint_id}/{_FIRST_SECRET}")
@@ -81,7 +85,11 @@ class Webhooks:
     async def update(
         self, tenant_id: str, name: str, spec: WebhookSpec, *, disabled: bool
     ) -> WebhookEndpoint:
-        """Replace what an endpoint is. Raises WebhookEndpointNotFound and WebhookInvalid."""
+        """Replace what an endpoint is.
+
+        Raises PermissionDenied, WebhookEndpointNotFound and WebhookInvalid.
+        """
+        require_permission(_READS_RUNS)
         self._check(spec)
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
