@@ -97,7 +97,6 @@ class ScheduleServiceServicer:
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
         - ALREADY_EXISTS `ERROR_REASON_SCHEDULE_EXISTS`: another schedule has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +129,6 @@ class ScheduleServiceServicer:
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times, the time zone or the input cannot be used; each fault is listed.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB.
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +149,6 @@ class ScheduleServiceServicer:
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SCHEDULE_NOT_FOUND`: there is no such schedule.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,7 +165,6 @@ class ScheduleServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: as for CreateRun.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,7 +178,6 @@ class ScheduleServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_SCHEDULE_PAUSED`: the schedule is paused; resume it first.
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times are in the future, in the wrong order, or more than 1,000.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

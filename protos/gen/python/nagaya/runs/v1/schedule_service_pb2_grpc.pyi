@@ -27,7 +27,6 @@ class ScheduleServiceStub:
     - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
     - ALREADY_EXISTS `ERROR_REASON_SCHEDULE_EXISTS`: another schedule has this name.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
     """
     GetSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.GetScheduleRequest, _schedule_service_pb2.GetScheduleResponse]
     """Returns one schedule.
@@ -48,7 +47,6 @@ class ScheduleServiceStub:
     - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times, the time zone or the input cannot be used; each fault is listed.
     - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB.
     - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
     """
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.PauseScheduleRequest, _schedule_service_pb2.PauseScheduleResponse]
     """Has a schedule create no run until it is resumed. Pausing a paused schedule changes nothing but the reason.
@@ -61,7 +59,6 @@ class ScheduleServiceStub:
 
     Errors:
     - NOT_FOUND `ERROR_REASON_SCHEDULE_NOT_FOUND`: there is no such schedule.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
     """
     TriggerSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.TriggerScheduleRequest, _schedule_service_pb2.TriggerScheduleResponse]
     """Creates a run of a schedule now, paused or not, whatever runs of it there are.
@@ -74,7 +71,6 @@ class ScheduleServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: as for CreateRun.
     - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun.
     - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: as for CreateRun.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
     """
     BackfillSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.BackfillScheduleRequest, _schedule_service_pb2.BackfillScheduleResponse]
     """Has a schedule create the runs of times that have passed. A time that has its run already gets no second one.
@@ -84,7 +80,6 @@ class ScheduleServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_SCHEDULE_PAUSED`: the schedule is paused; resume it first.
     - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times are in the future, in the wrong order, or more than 1,000.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
     """
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]
     """Deletes a schedule. Its runs stay as they are. Deleting one that is not there changes nothing."""
@@ -108,7 +103,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
         - ALREADY_EXISTS `ERROR_REASON_SCHEDULE_EXISTS`: another schedule has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
 
     @_abc_1.abstractmethod
@@ -147,7 +141,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times, the time zone or the input cannot be used; each fault is listed.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: the input is over 64 KiB.
         - NOT_FOUND `ERROR_REASON_PIPELINE_NOT_FOUND`: there is no such pipeline or version.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
 
     @_abc_1.abstractmethod
@@ -172,7 +165,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SCHEDULE_NOT_FOUND`: there is no such schedule.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
 
     @_abc_1.abstractmethod
@@ -191,7 +183,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_PROMPT_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_MODEL_UNUSABLE`: as for CreateRun.
         - INVALID_ARGUMENT `ERROR_REASON_INPUT_INVALID`: as for CreateRun.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
 
     @_abc_1.abstractmethod
@@ -207,7 +198,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_SCHEDULE_PAUSED`: the schedule is paused; resume it first.
         - INVALID_ARGUMENT `ERROR_REASON_SCHEDULE_INVALID`: the times are in the future, in the wrong order, or more than 1,000.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.write`.
         """
 
     @_abc_1.abstractmethod

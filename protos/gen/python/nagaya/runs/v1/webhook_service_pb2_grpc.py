@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
     """
 
     def __init__(self, channel):
@@ -78,7 +78,7 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
     """
 
     def CreateWebhookEndpoint(self, request, context):
@@ -90,7 +90,6 @@ class WebhookServiceServicer:
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
         - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +118,6 @@ class WebhookServiceServicer:
         Errors:
         - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,7 +213,7 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
     """
 
     @staticmethod

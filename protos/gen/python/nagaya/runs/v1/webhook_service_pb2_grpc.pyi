@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order."""
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookEndpointRequest, _webhook_service_pb2.CreateWebhookEndpointResponse]
@@ -25,7 +25,6 @@ class WebhookServiceStub:
     - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
     - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
     """
     GetWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookEndpointRequest, _webhook_service_pb2.GetWebhookEndpointResponse]
     """Returns one endpoint, without its secret.
@@ -41,7 +40,6 @@ class WebhookServiceStub:
     Errors:
     - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
     - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
-    - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
     """Gives an endpoint a new secret. For 24 hours events are signed with the former one too.
@@ -66,7 +64,7 @@ class WebhookServiceStub:
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order."""
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too."""
 
     @_abc_1.abstractmethod
     def CreateWebhookEndpoint(
@@ -82,7 +80,6 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
         - ALREADY_EXISTS `ERROR_REASON_WEBHOOK_ENDPOINT_EXISTS`: another endpoint has this name.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
 
     @_abc_1.abstractmethod
@@ -116,7 +113,6 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_WEBHOOK_ENDPOINT_NOT_FOUND`: there is no such endpoint.
         - INVALID_ARGUMENT `ERROR_REASON_WEBHOOK_INVALID`: the address must not be sent to, or there is no such type of event; each fault is listed.
-        - PERMISSION_DENIED `ERROR_REASON_PERMISSION_DENIED`: the token lacks `runs.read`.
         """
 
     @_abc_1.abstractmethod
