@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from base64 import b64encode
@@ -44,17 +45,36 @@ class Message:
 
 @dataclass
 class Receiver:
-    """Takes messages, or answers with the statuses that it was given, one after another."""
+    """Takes messages, or answers with the statuses that it was given, one after another.
+
+    Answers nothing while `answering` is not set.
+    """
 
     url: str
     messages: list[Message] = field(default_factory=list[Message])
     refusals: list[int] = field(default_factory=list[int])
     location: str = ""
+    seconds: float = 0.0
+    """How long each answer takes."""
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        self.answering.set()
 
     async def take(self, request: web.Request) -> web.Response:
         self.messages.append(Message(request.headers, await request.read()))
+        async with self.came:
+            self.came.notify_all()
+        await self.answering.wait()
+        await asyncio.sleep(self.seconds)
         status = self.refusals.pop(0) if self.refusals else 204
         return web.Response(status=status, headers={"location": self.location})
+
+    async def wait_for(self, count: int) -> None:
+        """Return once so many messages have come."""
+        async with self.came, asyncio.timeout(30):
+            await self.came.wait_for(lambda: len(self.messages) >= count)
 
     @property
     def said(self) -> list[tuple[int, str]]:

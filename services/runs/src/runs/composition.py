@@ -144,7 +144,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     )
     pollers = (
         PendingWorkPoller(PENDING_WORK, data, relay.handle),
-        PendingWorkPoller(WEBHOOK_WORK, data, outgoing.relay.handle, lease_seconds=_LONG_SECONDS),
+        PendingWorkPoller(WEBHOOK_WORK, data, outgoing.relay.handle, at_once=_SENDING_TENANTS),
     )
     worker = _schedule_worker(config, scheduled_runs)
     cleaner = DeploymentCleaner(WorkerDeployments(client))
@@ -200,5 +200,5 @@ def _schedule_worker(config: Config, runs: ScheduledRuns) -> ScheduleWorker:
 
 
 _WORK = (PENDING_WORK, WEBHOOK_WORK)
-_LONG_SECONDS = 300.0
-"""How long the webhooks of a tenant may take: receivers may be slow."""
+_SENDING_TENANTS = 16
+"""For how many tenants webhooks are sent at once: receivers may be slow."""

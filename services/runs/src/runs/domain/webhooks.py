@@ -79,6 +79,11 @@ class WebhookSpec:
         return event_type in wanted or event_type.partition(".")[0] + ".*" in wanted
 
     @property
+    def taken_types(self) -> tuple[str, ...]:
+        """The types of events that are sent, each by its whole name."""
+        return tuple(filter(self.takes, (*_RUNS, *_STEPS)))
+
+    @property
     def digest(self) -> str:
         """The sha256 of everything that it says."""
         said = [self.url, sorted(self.event_types), sorted(self.pipelines)]
@@ -139,7 +144,6 @@ class ClaimedDelivery:
     """Grows with each replay: what was under way before it changes nothing afterwards."""
     next_sequence: int
     attempts: int
-    failing_since: datetime | None
 
 
 def event_type(event: RunEvent) -> str:

@@ -18,7 +18,7 @@ from runs.domain.events import RunEvent
 from runs.store import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import asyncpg
 
@@ -126,6 +126,37 @@ async def after(
         limit,
     )
     return tuple(map(_event, found))
+
+
+async def of_types(
+    connection: Connection, run_id: str, after: int, types: Sequence[str], limit: int
+) -> tuple[tuple[RunEvent, ...], int]:
+    """Return a run's next events of some types, at most `limit`, and the number of its last event.
+
+    Types are those of webhooks, such as `step.failed`.
+    """
+    found = await connection.fetch(
+        """
+        SELECT runs.last_seq, next.*
+          FROM runs
+          LEFT JOIN LATERAL (
+               SELECT run_id, seq, kind, payload, created_at
+                 FROM run_events
+                WHERE run_events.run_id = runs.id AND run_events.seq > $2
+                  AND kind = ANY($3) AND kind || '.' || (payload ->> 'status') = ANY($4)
+                ORDER BY seq
+                LIMIT $5
+          ) AS next ON true
+         WHERE runs.id = $1
+         ORDER BY next.seq
+        """,
+        UUID(run_id),
+        after,
+        list({one.partition(".")[0] for one in types}),
+        list(types),
+        limit,
+    )
+    return tuple(_event(row) for row in found if row["seq"] is not None), found[0]["last_seq"]
 
 
 def _event(row: asyncpg.Record) -> RunEvent:

@@ -150,12 +150,13 @@ start AS (
     INSERT INTO outbox (run_id, kind, due_at)
     SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT held
 ),
--- its events are to be sent to these endpoints
+-- its events are to be sent to these endpoints, but not to one that is being deleted
 webhooks AS (
     INSERT INTO webhook_deliveries (endpoint_id, run_id)
     SELECT endpoint_id, id
       FROM updated, webhook_endpoints
      WHERE state = 'enabled' AND (pipelines = '{{}}' OR pipeline = ANY(pipelines))
+       FOR KEY SHARE OF webhook_endpoints SKIP LOCKED
 ),
 -- what it is found by
 labelled AS (

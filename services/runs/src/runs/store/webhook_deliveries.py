@@ -20,39 +20,42 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
 
+_DELETED_AT_ONCE = 5_000
 _WANTED = """
     FROM webhook_deliveries AS delivery
     JOIN webhook_endpoints AS endpoint USING (endpoint_id)
     JOIN runs ON runs.id = delivery.run_id
    WHERE delivery.state = 'pending' AND endpoint.state = 'enabled'
 """
+DUE = "delivery.due_at <= now() AND delivery.next_seq <= runs.last_seq"
+"""Of a delivery that is pending: whether it has events to be sent now."""
 
 
 async def any_pending(connection: Connection) -> bool:
     """Return whether an endpoint waits for events."""
-    sql = "SELECT EXISTS (SELECT FROM webhook_deliveries WHERE state = 'pending')"
-    return await connection.fetchval(sql)
+    return await connection.fetchval(f"SELECT EXISTS (SELECT {_WANTED})")
 
 
 async def claim(
-    connection: Connection, limit: int, lease: timedelta
+    connection: Connection, endpoint_id: str, limit: int, lease: timedelta
 ) -> tuple[ClaimedDelivery, ...]:
-    """Claim deliveries that have events to be sent now; nobody else does for `lease`."""
+    """Claim deliveries of an endpoint that are due; nobody else does for `lease`."""
     rows = await connection.fetch(
         f"""
         WITH due AS (
             SELECT delivery.endpoint_id, delivery.run_id
             {_WANTED}
-               AND delivery.due_at <= now() AND delivery.next_seq <= runs.last_seq
+               AND delivery.endpoint_id = $1 AND {DUE}
              ORDER BY delivery.due_at
-             LIMIT $1
+             LIMIT $2
                FOR UPDATE OF delivery SKIP LOCKED
         )
-        UPDATE webhook_deliveries AS delivery SET due_at = now() + $2
+        UPDATE webhook_deliveries AS delivery SET due_at = now() + $3
           FROM due
          WHERE (delivery.endpoint_id, delivery.run_id) = (due.endpoint_id, due.run_id)
         RETURNING delivery.*
         """,
+        UUID(endpoint_id),
         limit,
         lease,
     )
@@ -63,7 +66,6 @@ async def claim(
             row["generation"],
             row["next_seq"],
             row["attempts"],
-            row["failing_since"],
         )
         for row in rows
     )
@@ -84,12 +86,14 @@ async def settle(connection: Connection) -> None:
 async def seconds_until_due(connection: Connection) -> float | None:
     """Return in how long to look again; None when no endpoint waits for anything.
 
-    Every second while something has happened lately, else every five.
+    At once while something is due, every second while something has happened lately, else every
+    five.
     """
     found = await connection.fetchval(
         f"""
         SELECT extract(epoch FROM min(
-                   CASE WHEN delivery.failing_since IS NOT NULL THEN delivery.due_at - now()
+                   CASE WHEN {DUE} THEN interval '0'
+                        WHEN delivery.failing_since IS NOT NULL THEN delivery.due_at - now()
                         WHEN runs.updated_at > now() - interval '1 minute' THEN interval '1 second'
                         ELSE interval '5 seconds'
                    END))::float8
@@ -100,20 +104,27 @@ async def seconds_until_due(connection: Connection) -> float | None:
 
 
 async def note_sent(
-    connection: Connection, claimed: ClaimedDelivery, next_sequence: int, *, sent: bool
-) -> None:
-    """Record up to which number an endpoint has been told; the next events are due at once."""
-    await connection.execute(
-        """
+    connection: Connection, claimed: ClaimedDelivery, next_sequence: int, *, sent: bool, more: bool
+) -> bool:
+    """Record up to which number an endpoint has been told; return whether it was still claimed.
+
+    The delivery stays claimed if `more` is sent at once. Else its next events are due.
+    """
+    noted = await connection.fetchval(
+        f"""
         UPDATE webhook_deliveries
-           SET next_seq = $4, attempts = 0, failing_since = NULL, failure = '', due_at = now(),
-               delivered_at = CASE WHEN $5 THEN now() ELSE delivered_at END
-         WHERE endpoint_id = $1 AND run_id = $2 AND generation = $3
+           SET next_seq = $5, attempts = 0, failing_since = NULL, failure = '',
+               delivered_at = CASE WHEN $6 THEN now() ELSE delivered_at END,
+               due_at = CASE WHEN $7 THEN due_at ELSE now() END
+         WHERE {_CLAIMED}
+        RETURNING true
         """,
         *_key(claimed),
         next_sequence,
         sent,
+        more,
     )
+    return bool(noted)
 
 
 async def note_failed(
@@ -121,14 +132,14 @@ async def note_failed(
 ) -> bool:
     """Record an attempt that failed; it is dead once it has failed for `days`. Return whether."""
     state = await connection.fetchval(
-        """
+        f"""
         UPDATE webhook_deliveries
-           SET attempts = attempts + 1, failure = $4,
+           SET attempts = attempts + 1, failure = $5,
                failing_since = coalesce(failing_since, now()),
-               due_at = now() + make_interval(secs => $5),
-               state = CASE WHEN failing_since < now() - make_interval(secs => $6 * 86400)
+               due_at = now() + make_interval(secs => $6),
+               state = CASE WHEN failing_since < now() - make_interval(secs => $7 * 86400)
                             THEN 'dead' ELSE 'pending' END
-         WHERE endpoint_id = $1 AND run_id = $2 AND generation = $3
+         WHERE {_CLAIMED}
         RETURNING state
         """,
         *_key(claimed),
@@ -172,12 +183,15 @@ async def page(
 async def replay_run(
     connection: Connection, endpoint_id: str, run_id: str, from_sequence: int
 ) -> int:
-    """Have a run's events sent from a number on, also of one that was created before."""
+    """Have a run's events sent from a number on, also of one that was created before.
+
+    Returns of how many runs: 0 if there is no such endpoint.
+    """
     return await connection.fetchval(
         f"""
         WITH again AS (
             INSERT INTO webhook_deliveries AS delivery (endpoint_id, run_id, next_seq)
-            VALUES ($1, $2, $3)
+            SELECT endpoint_id, $2, $3 FROM webhook_endpoints WHERE endpoint_id = $1 FOR KEY SHARE
             ON CONFLICT (endpoint_id, run_id) DO UPDATE
                SET next_seq = $3, {_AGAIN}
             RETURNING 1
@@ -203,6 +217,22 @@ async def replay_failed(connection: Connection, endpoint_id: str) -> int:
     return len(rows)
 
 
+async def delete_some(connection: Connection, endpoint_id: str) -> bool:
+    """Delete deliveries of an endpoint; return whether there may be more."""
+    rows = await connection.fetch(
+        """
+        DELETE FROM webhook_deliveries
+         WHERE (endpoint_id, run_id) IN (
+               SELECT endpoint_id, run_id FROM webhook_deliveries
+                WHERE endpoint_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+        RETURNING 1
+        """,
+        UUID(endpoint_id),
+        _DELETED_AT_ONCE,
+    )
+    return len(rows) == _DELETED_AT_ONCE
+
+
 async def reopen(connection: Connection, run_id: str) -> None:
     """Have the events of a run that had ended, and goes on, sent again."""
     await connection.execute(
@@ -217,8 +247,17 @@ _AGAIN = """
 """
 
 
-def _key(claimed: ClaimedDelivery) -> tuple[UUID, UUID, int]:
-    return UUID(claimed.endpoint_id), UUID(claimed.run_id), claimed.generation
+# Nobody else has sent its events since, and no replay was asked for.
+_CLAIMED = "endpoint_id = $1 AND run_id = $2 AND generation = $3 AND next_seq = $4"
+
+
+def _key(claimed: ClaimedDelivery) -> tuple[UUID, UUID, int, int]:
+    return (
+        UUID(claimed.endpoint_id),
+        UUID(claimed.run_id),
+        claimed.generation,
+        claimed.next_sequence,
+    )
 
 
 def _delivery(row: asyncpg.Record) -> Delivery:

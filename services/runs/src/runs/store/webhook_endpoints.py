@@ -7,6 +7,7 @@ from uuid import UUID
 
 from dataplane import paging
 from runs.domain.webhooks import FORMER_SECRET, EndpointState, WebhookEndpoint, WebhookSpec
+from runs.store.webhook_deliveries import DUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -82,18 +83,30 @@ async def find_by_request(
     return None if row is None else (_endpoint(row), row["request_digest"])
 
 
-async def find_all(
-    connection: Connection, endpoint_ids: Collection[str]
-) -> dict[str, WebhookEndpoint]:
-    """Return endpoints by their ids."""
+async def find_due(
+    connection: Connection, others: Collection[str], limit: int
+) -> tuple[WebhookEndpoint, ...]:
+    """Return endpoints that events are to be sent to now, without `others`, in any order.
+
+    Their deliveries are not counted.
+    """
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, 0 AS pending_runs, 0 AS failing_runs, 0 AS dead_runs
-          FROM webhook_endpoints WHERE endpoint_id = ANY($1)
+          FROM webhook_endpoints AS found
+         WHERE state = 'enabled' AND endpoint_id <> ALL ($1)
+           AND EXISTS (
+               SELECT FROM webhook_deliveries AS delivery
+                 JOIN runs ON runs.id = delivery.run_id
+                WHERE delivery.endpoint_id = found.endpoint_id AND delivery.state = 'pending'
+                  AND {DUE})
+         ORDER BY random()
+         LIMIT $2
         """,
-        [UUID(one) for one in endpoint_ids],
+        [UUID(one) for one in others],
+        limit,
     )
-    return {str(row["endpoint_id"]): _endpoint(row) for row in rows}
+    return tuple(map(_endpoint, rows))
 
 
 async def page(connection: Connection, size: int, token: str) -> paging.Page[WebhookEndpoint]:
@@ -183,7 +196,7 @@ async def rotate(connection: Connection, name: str, request_id: str) -> bool:
 
 
 async def delete(connection: Connection, name: str) -> None:
-    """Delete an endpoint with its deliveries."""
+    """Delete an endpoint with the deliveries that are left."""
     await connection.execute("DELETE FROM webhook_endpoints WHERE name = $1", name)
 
 

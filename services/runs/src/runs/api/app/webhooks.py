@@ -111,11 +111,19 @@ class Webhooks:
         return await self._secret(tenant_id, endpoint.secret_name(endpoint.secret))
 
     async def delete(self, tenant_id: str, name: str) -> None:
-        """Delete an endpoint; nothing happens if there is none."""
-        async with self._tenants.transaction(tenant_id) as connection:
+        """Delete an endpoint; nothing happens if there is none.
+
+        It is disabled first, and its deliveries are deleted some at a time, so that the endpoint's
+        row is locked for a moment only. A call that breaks off leaves it disabled.
+        """
+        async with self._tenants.connection(tenant_id) as connection:
             endpoint = await endpoints.find(connection, name)
             if endpoint is None:
                 return
+            await endpoints.disable(connection, endpoint.endpoint_id, "it is being deleted")
+            while await deliveries.delete_some(connection, endpoint.endpoint_id):
+                pass
+        async with self._tenants.transaction(tenant_id) as connection:
             await endpoints.delete(connection, name)
             await audit.append(connection, "webhook.delete", "webhook", name)
         for number in (endpoint.secret - 1, endpoint.secret):
@@ -137,6 +145,8 @@ class Webhooks:
                 count = await deliveries.replay_run(
                     connection, endpoint.endpoint_id, run_id, max(from_sequence, 1)
                 )
+                if not count:  # deleted meanwhile
+                    raise WebhookEndpointNotFound(name)
             await audit.append(connection, "webhook.replay", "webhook", name)
         return count
 

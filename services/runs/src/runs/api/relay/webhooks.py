@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,21 @@ from runs.wire.runs import run_event
 from servicekit.times import now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from runs.domain.events import RunEvent
     from runs.domain.webhooks import ClaimedDelivery, WebhookEndpoint
     from runs.peers.tenant_secrets import TenantSecrets
     from runs.peers.webhook_receivers import WebhookReceivers
 
-_DELIVERIES = 50
-_AT_ONCE = 8
+_ENDPOINTS = 8
+_DELIVERIES = 4  # of an endpoint
 _EVENTS = 10
-_LEASE = timedelta(seconds=150)  # longer than ten requests
+_PASS_SECONDS = 15.0  # then only what is under way comes to its end
+_LOOK_SECONDS = 1.0
+_LEASE = timedelta(seconds=60)  # longer than a pass and a request
 _log = logging.getLogger(__name__)
 
 
@@ -55,51 +61,119 @@ class WebhookRelay:
         self._dead_after_days = dead_after_days
 
     async def handle(self, tenant_id: str) -> float | None:
-        """Send what is due; return in how many seconds to look again, None if nothing waits."""
+        """Send what is due; return in how many seconds to look again, None if nothing waits.
+
+        Ends after 15 seconds, and the time that a request takes. An endpoint has few messages under
+        way, and others never wait for them.
+        """
         async with self._tenants.connection(tenant_id) as connection:
             await endpoints.disable_copies(connection, tenant_id)
-            claimed = await deliveries.claim(connection, _DELIVERIES, _LEASE)
-            known = await endpoints.find_all(connection, {one.endpoint_id for one in claimed})
-        at_once = asyncio.Semaphore(_AT_ONCE)
-
-        async def deliver(one: ClaimedDelivery) -> None:
-            async with at_once:
-                await self._deliver(tenant_id, known[one.endpoint_id], one)
-
-        await asyncio.gather(*map(deliver, claimed))
+        deadline = time.monotonic() + _PASS_SECONDS
+        sending: dict[str, asyncio.Task[None]] = {}
+        try:
+            await self._send_due(tenant_id, sending, deadline)
+            while sending:
+                await asyncio.wait(
+                    sending.values(), timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                for endpoint_id in [one for one, task in sending.items() if task.done()]:
+                    sending.pop(endpoint_id).result()
+                await self._send_due(tenant_id, sending, deadline)
+        finally:
+            for task in sending.values():
+                task.cancel()
+            await asyncio.gather(*sending.values(), return_exceptions=True)
         async with self._tenants.connection(tenant_id) as connection:
             await deliveries.settle(connection)
             return await deliveries.seconds_until_due(connection)
 
-    async def _deliver(
-        self, tenant_id: str, endpoint: WebhookEndpoint, claimed: ClaimedDelivery
+    async def _send_due(
+        self, tenant_id: str, sending: dict[str, asyncio.Task[None]], deadline: float
     ) -> None:
+        """Begin to send to the endpoints that something is due for, without those of `sending`."""
+        if time.monotonic() >= deadline or len(sending) >= _ENDPOINTS:
+            return
         async with self._tenants.connection(tenant_id) as connection:
-            after = {claimed.run_id: claimed.next_sequence - 1}
-            found = await events.after(connection, after, _EVENTS)
-        reached, sent, failure = claimed.next_sequence, False, ""
-        for event in found:
-            if endpoint.spec.takes(event_type(event)):
-                failure = await self._send(tenant_id, endpoint, event)
-                if failure:
-                    break
-                sent = True
-            reached = event.sequence + 1
+            due = await endpoints.find_due(connection, sending.keys(), _ENDPOINTS - len(sending))
+        for endpoint in due:
+            sending[endpoint.endpoint_id] = asyncio.create_task(
+                self._send_some(tenant_id, endpoint, deadline)
+            )
+
+    async def _send_some(self, tenant_id: str, endpoint: WebhookEndpoint, deadline: float) -> None:
         async with self._tenants.connection(tenant_id) as connection:
-            if reached > claimed.next_sequence:
-                await deliveries.note_sent(connection, claimed, reached, sent=sent)
-            if failure:
-                attempts = 1 if sent else claimed.attempts + 1
-                dead = await deliveries.note_failed(
+            claimed = await deliveries.claim(connection, endpoint.endpoint_id, _DELIVERIES, _LEASE)
+        await asyncio.gather(
+            *(self._deliver(tenant_id, endpoint, one, deadline) for one in claimed)
+        )
+
+    async def _deliver(
+        self,
+        tenant_id: str,
+        endpoint: WebhookEndpoint,
+        claimed: ClaimedDelivery,
+        deadline: float,
+    ) -> None:
+        """Send a run's events until none is left, one is not taken, or the time is over."""
+        more = True
+        while more:
+            async with self._tenants.connection(tenant_id) as connection:
+                found, last = await events.of_types(
                     connection,
-                    claimed,
-                    failure,
-                    seconds_until_retry(attempts),
-                    self._dead_after_days,
+                    claimed.run_id,
+                    claimed.next_sequence - 1,
+                    endpoint.spec.taken_types,
+                    _EVENTS,
                 )
-                if failure == GONE:
-                    await endpoints.disable(connection, endpoint.endpoint_id, "its receiver: 410")
-                _log_failure(tenant_id, endpoint, claimed, failure, dead=dead)
+            sent, failure = await self._send_until(tenant_id, endpoint, found, deadline)
+            reached = claimed.next_sequence
+            if sent == len(found) < _EVENTS:
+                reached = last + 1
+            elif sent:
+                reached = found[sent - 1].sequence + 1
+            more = not failure and reached <= last and time.monotonic() < deadline
+            async with self._tenants.connection(tenant_id) as connection:
+                if reached > claimed.next_sequence:
+                    if not await deliveries.note_sent(
+                        connection, claimed, reached, sent=sent > 0, more=more
+                    ):
+                        return
+                    attempts = 0 if sent else claimed.attempts
+                    claimed = replace(claimed, next_sequence=reached, attempts=attempts)
+                if failure:
+                    await self._note_failed(connection, tenant_id, endpoint, claimed, failure)
+
+    async def _send_until(
+        self,
+        tenant_id: str,
+        endpoint: WebhookEndpoint,
+        found: Sequence[RunEvent],
+        deadline: float,
+    ) -> tuple[int, str]:
+        """Send events in order; return how many were taken, and why the next one was not."""
+        for number, event in enumerate(found):
+            if number and time.monotonic() >= deadline:
+                return number, ""
+            failure = await self._send(tenant_id, endpoint, event)
+            if failure:
+                return number, failure
+        return len(found), ""
+
+    async def _note_failed(
+        self,
+        connection: Connection,
+        tenant_id: str,
+        endpoint: WebhookEndpoint,
+        claimed: ClaimedDelivery,
+        failure: str,
+    ) -> None:
+        seconds = seconds_until_retry(claimed.attempts + 1)
+        dead = await deliveries.note_failed(
+            connection, claimed, failure, seconds, self._dead_after_days
+        )
+        if failure == GONE:
+            await endpoints.disable(connection, endpoint.endpoint_id, "its receiver: 410")
+        _log_failure(tenant_id, endpoint, claimed, failure, dead=dead)
 
     async def _send(self, tenant_id: str, endpoint: WebhookEndpoint, event: RunEvent) -> str:
         """Send one event; return why it was not taken, empty if it was."""
