@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from tests.support import schedules
 from tests.support.runs_service import RunsService, make_due
 from tests.support.webhook_receiver import PlayedSecrets, Receiver
 from tests.support.webhooks import completed, create, endpoint
 
+from nagaya.runs.v1 import schedule_pb2
 from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.webhooks import WebhookSpec
 from runs.errors import RequestIdReused
 from runs.errors.webhooks import WebhookEndpointExists, WebhookInvalid
+from runs.wire.schedules import schedule_spec
 from servicekit.call import acting_as
 from servicekit.errors import PermissionDenied
 from servicekit.identity import Principal
@@ -125,6 +129,29 @@ async def test_the_relay_of_runs_has_a_tenant_visited_that_has_events_to_send(
     await service.relay(launcher, STALE_AFTER).poll()
 
     assert await registry.fetchval(sql) == 1
+
+
+async def test_schedules_that_cannot_be_delivered_hold_up_nothing_else_of_the_relay(
+    service: RunsService,
+    launcher: Launcher,
+    unreachable_launcher: Launcher,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
+) -> None:
+    await service.pipeline()
+    away = service.with_launcher(unreachable_launcher)
+    message = ParseDict(schedules.spec(cron="0 3 * * *"), schedule_pb2.ScheduleSpec())
+    await away.schedules.create("acme", "mine", "nightly", schedule_spec(message), paused=False)
+    await create(service, "http://127.0.0.1:9/hook")
+    await completed(service)
+    await registry.execute("DELETE FROM runs_pending_work WHERE kind = 'webhooks'")
+    await make_due(database, registry)
+
+    await away.relay(launcher, STALE_AFTER).poll()
+
+    sql = "SELECT count(*) FROM runs_pending_work WHERE kind = 'webhooks'"
+    assert await registry.fetchval(sql) == 1
+    assert await database.fetchval("SELECT applied_generation FROM schedules") == 0
 
 
 @pytest.mark.parametrize(

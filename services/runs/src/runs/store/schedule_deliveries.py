@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.schedules import Backfill, Overlap
+from runs.store import rows
 from runs.store.schedules import COLUMNS, schedule
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dataplane.pools import Connection
+    from runs.domain.runs import Failure
     from runs.domain.schedules import Schedule
 
 
@@ -55,7 +57,9 @@ async def note_applied(connection: Connection, schedule_id: str, generation: int
     """Record that Temporal follows a generation; False if there is another one by now."""
     found = await connection.fetchval(
         """
-        UPDATE schedules SET applied_generation = $2, applied_at = now()
+        UPDATE schedules
+           SET applied_generation = $2, applied_at = now(),
+               error = CASE WHEN error ->> 'reason' <> 'SCHEDULE_INVALID' THEN error END
          WHERE schedule_id = $1 AND generation = $2
         RETURNING true
         """,
@@ -63,6 +67,12 @@ async def note_applied(connection: Connection, schedule_id: str, generation: int
         generation,
     )
     return bool(found)
+
+
+async def note_refused(connection: Connection, schedule_id: str, failure: Failure) -> None:
+    """Record that Temporal refuses what the schedule is, until it takes it."""
+    sql = "UPDATE schedules SET error = $2::jsonb WHERE schedule_id = $1"
+    await connection.execute(sql, UUID(schedule_id), rows.failure_json(failure))
 
 
 async def next_due(connection: Connection, again_after: timedelta) -> timedelta | None:

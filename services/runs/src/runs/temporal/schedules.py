@@ -24,6 +24,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from runs.domain.schedules import Overlap, temporal_id
 from runs.errors import TemporalUnavailable
+from runs.errors.schedules import ScheduleInvalid
+from servicekit.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,6 +38,12 @@ WORKFLOW = "ScheduledRun"
 
 _CALL = timedelta(seconds=5)
 _LONGEST_SECONDS = 8.0
+_AWAY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.CANCELLED,
+)
 _OVERLAPS = {
     Overlap.SKIP: ScheduleOverlapPolicy.SKIP,
     Overlap.BUFFER_ONE: ScheduleOverlapPolicy.BUFFER_ONE,
@@ -57,7 +65,10 @@ class ScheduledStart:
 
 
 class Schedules:
-    """Creates, changes and deletes schedules in Temporal. All raise TemporalUnavailable."""
+    """Creates, changes and deletes schedules in Temporal. All raise TemporalUnavailable.
+
+    What Temporal answers otherwise concerns one schedule only: ScheduleInvalid.
+    """
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -71,7 +82,7 @@ class Schedules:
         def replaced(_: ScheduleUpdateInput) -> ScheduleUpdate:
             return ScheduleUpdate(wanted)
 
-        async with translated_errors():
+        async with translated_errors(), _refusals():
             handle = self._client.get_schedule_handle(schedule_id)
             try:
                 await handle.update(replaced, rpc_timeout=_CALL)
@@ -82,23 +93,30 @@ class Schedules:
 
     async def delete(self, tenant_id: str, schedule_id: str) -> None:
         """Delete a schedule; nothing happens if Temporal knows none."""
-        async with translated_errors():
+        async with translated_errors(), _refusals():
             await self._delete(temporal_id(tenant_id, schedule_id))
 
-    async def backfill(self, tenant_id: str, backfill: Backfill) -> None:
+    async def backfill(self, tenant_id: str, backfill: Backfill) -> bool:
         """Have a schedule start the workflows of times that have passed, one after another.
 
         With ALLOW_ALL all start at once. All times come in the same moment, so that Temporal would
-        leave out all but the first under the other policies.
+        leave out all but the first under the other policies. Returns False if Temporal does not
+        know the schedule: it was restored perhaps.
         """
         policy = ScheduleOverlapPolicy.BUFFER_ALL
         if backfill.overlap is Overlap.ALLOW_ALL:
             policy = ScheduleOverlapPolicy.ALLOW_ALL
         start = backfill.start - timedelta(milliseconds=1)
         times = ScheduleBackfill(start, backfill.end, policy)
-        async with translated_errors():
+        async with translated_errors(), _refusals():
             handle = self._client.get_schedule_handle(temporal_id(tenant_id, backfill.schedule_id))
-            await handle.backfill(times, rpc_timeout=_CALL)
+            try:
+                await handle.backfill(times, rpc_timeout=_CALL)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                return False
+        return True
 
     async def _create(self, schedule_id: str, wanted: TemporalSchedule) -> None:
         try:
@@ -140,6 +158,21 @@ class Schedules:
             ),
             state=ScheduleState(paused=schedule.paused),
         )
+
+
+@asynccontextmanager
+async def _refusals() -> AsyncGenerator[None]:
+    """Turn an answer that Temporal gives to this only, not to all, into ScheduleInvalid."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status in _AWAY:
+            raise
+        # Only of what was asked for itself its text is told.
+        asked = error.status is RPCStatusCode.INVALID_ARGUMENT
+        why = f": {error.message}" if asked else ""
+        fault = Violation("spec", f"Temporal answered {error.status.name}{why}")
+        raise ScheduleInvalid([fault]) from error
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ class Schedule(_message.Message):
 
     @_builtins.property
     def error(self) -> _run_pb2.RunError:
-        """Why no run could be created at that time; absent where one was."""
+        """Why no run could be created at that time, or why Temporal refuses the schedule; absent where neither is so."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -109,8 +109,12 @@ class ScheduledRuns:
         failure, run_id = None, ""
         try:
             run_id = (await self._run_of(tenant_id, schedule, time)).run_id
-        except _FINAL as error:
+        except DomainError as error:
             failure = _failure(error)
+            if not isinstance(error, _FINAL):
+                # It may be tried until it is too late: then this is what is known of the time.
+                await self._note(tenant_id, schedule, time, "", failure)
+                raise
             _log.warning(
                 "a schedule's time gets no run",
                 extra={
@@ -120,9 +124,19 @@ class ScheduledRuns:
                     "why": error.message,
                 },
             )
+        await self._note(tenant_id, schedule, time, run_id, failure)
+        return run_id
+
+    async def _note(
+        self,
+        tenant_id: str,
+        schedule: Schedule,
+        time: datetime,
+        run_id: str,
+        failure: Failure | None,
+    ) -> None:
         async with self._tenants.connection(tenant_id) as connection:
             await store.note_run(connection, schedule.schedule_id, time, run_id or None, failure)
-        return run_id
 
     async def _run_of(self, tenant_id: str, schedule: Schedule, time: datetime) -> Run:
         first = schedule.spec.times.first(time)

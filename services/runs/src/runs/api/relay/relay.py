@@ -47,23 +47,34 @@ class Relay:
         try:
             starts_due = await self._outbox.deliver(tenant_id)
             await self._reconciler.reconcile(tenant_id)
-            schedules_due = await self._schedules.deliver(tenant_id)
         except TemporalUnavailable as error:
-            await self._reconciler.note_outage(tenant_id)
-            _log.info(
-                "a tenant's runs wait for Temporal",
-                extra={
-                    "event": "temporal.unavailable",
-                    "tenant_id": tenant_id,
-                    "why": error.message,
-                },
-            )
+            await self._note_outage(tenant_id, error)
             return RETRY.total_seconds()
+        schedules_due = await self._deliver_schedules(tenant_id)
         due = [starts_due, schedules_due, await self._usage.check(tenant_id)]
         if await self._work_left(tenant_id):
             due.append(_INTERVAL * random.uniform(0.75, 1.25))  # noqa: S311 - keeps replicas apart
         soonest = min((one for one in due if one is not None), default=None)
         return None if soonest is None else max(soonest.total_seconds(), 0.0)
+
+    async def _deliver_schedules(self, tenant_id: str) -> timedelta | None:
+        """Tell Temporal of schedules; what else is due for the tenant does not wait for them."""
+        try:
+            return await self._schedules.deliver(tenant_id)
+        except TemporalUnavailable as error:
+            await self._note_outage(tenant_id, error)
+            return RETRY
+
+    async def _note_outage(self, tenant_id: str, error: TemporalUnavailable) -> None:
+        await self._reconciler.note_outage(tenant_id)
+        _log.info(
+            "a tenant's runs wait for Temporal",
+            extra={
+                "event": "temporal.unavailable",
+                "tenant_id": tenant_id,
+                "why": error.message,
+            },
+        )
 
     async def _work_left(self, tenant_id: str) -> bool:
         async with self._tenants.connection(tenant_id) as connection:
