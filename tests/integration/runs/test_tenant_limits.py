@@ -62,7 +62,7 @@ class NotedLauncher:
     def __init__(self) -> None:
         self.started: list[str] = []
 
-    async def start(self, start: RunStart) -> None:
+    async def start(self, start: RunStart, task_queue: str) -> None:
         self.started.append(start.run_id)
 
 
@@ -90,6 +90,23 @@ async def test_runs_start_at_the_rate_of_their_tenant_the_oldest_first(
     assert second == created[1:4]
     assert sorted(launcher.started[4:]) == sorted(created[4:])  # five seconds are made up
     assert last is None
+
+
+async def test_a_rate_above_one_claim_is_reached(
+    service: RunsService, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.api.relay.outbox._MESSAGES", 2)
+    await service.pipeline()
+    created = [(await service.run()).run_id for _ in range(5)]
+    await database.execute("UPDATE outbox SET due_at = now()")
+    await database.execute("INSERT INTO start_rate (next_start) VALUES (now() - interval '1 hour')")
+    launcher: Any = NotedLauncher()
+    limited = TenantLimits(starts_per_minute=60_000)
+    relay = OutboxRelay(service.tenants, launcher, service.finalizer, lambda _: limited)
+
+    assert await relay.deliver("acme") is None
+
+    assert sorted(launcher.started) == sorted(created)
 
 
 async def test_a_run_of_a_tenant_with_a_rate_is_left_to_the_relay(

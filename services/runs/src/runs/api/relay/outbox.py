@@ -56,10 +56,14 @@ class OutboxRelay:
                 break
         if not per_minute:
             return None
-        async with self._tenants.transaction(tenant_id) as connection:
-            messages, due = await start_rate.claim_starts(connection, per_minute, _MESSAGES, RETRY)
-        await self._deliver_all(tenant_id, messages)
-        return due
+        while True:
+            async with self._tenants.transaction(tenant_id) as connection:
+                messages, due = await start_rate.claim_starts(
+                    connection, per_minute, _MESSAGES, RETRY
+                )
+            await self._deliver_all(tenant_id, messages)
+            if len(messages) < _MESSAGES:
+                return due
 
     async def _deliver_all(self, tenant_id: str, messages: Sequence[Message]) -> None:
         at_once = asyncio.Semaphore(_AT_ONCE)
