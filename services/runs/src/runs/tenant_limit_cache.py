@@ -56,6 +56,11 @@ class TenantLimitCache:
                 await self.refresh()
             except DomainError as error:
                 self._retry_log.failed(error)
+            except Exception:
+                _log.exception(
+                    "the limits of tenants could not be read",
+                    extra={"event": "tenant_limits.read_failed"},
+                )
             else:
                 self._retry_log.succeeded()
             await asyncio.sleep(_SECONDS)

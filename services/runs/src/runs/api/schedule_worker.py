@@ -37,6 +37,7 @@ _TRY_AGAIN = RetryPolicy(maximum_interval=timedelta(seconds=60))
 _LOOK_AGAIN = RetryPolicy(backoff_coefficient=1.2, maximum_interval=timedelta(seconds=10))
 _LONGEST_RUN = timedelta(days=3_650)
 _AT_ONCE = 20
+_RESTART_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,16 @@ class ScheduleWorker:
     async def _run(self) -> None:
         log = RetryLog(_log, "temporal.unavailable", "schedules wait for Temporal")
         # With a RuntimeError the SDK says that it cannot connect.
-        client = await retry(self._connect, RuntimeError, log)
-        async with make_worker(client, self._task_queue, self._activities):
-            await asyncio.Event().wait()
+        while True:
+            try:
+                client = await retry(self._connect, RuntimeError, log)
+                await make_worker(client, self._task_queue, self._activities).run()
+            except Exception:
+                _log.exception(
+                    "the worker for schedules ended and begins again",
+                    extra={"event": "schedule.worker_failed"},
+                )
+            await asyncio.sleep(_RESTART_SECONDS)
 
 
 def make_worker(client: Client, task_queue: str, activities: ScheduleActivities) -> Worker:

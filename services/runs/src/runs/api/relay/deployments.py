@@ -44,6 +44,12 @@ class DeploymentCleaner:
                     extra={"event": "deployment.cleaning_postponed", "why": error.message},
                 )
                 continue
+            except Exception:
+                _log.exception(
+                    "drained versions of workers could not be removed",
+                    extra={"event": "deployment.cleaning_failed"},
+                )
+                continue
             for one in removed:
                 _log.info(
                     "a drained version of workers was removed",
