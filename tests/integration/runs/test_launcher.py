@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -10,10 +11,12 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from temporalio import activity, workflow
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.support.runs_service import NOWHERE, launcher_at
 from tests.support.waiting import wait_until
 
+from runs.api import launcher as launching
 from runs.api.launcher import WORKFLOW, Launcher
 from runs.config import TemporalConfig
 from runs.domain.plan import RunStart
@@ -150,6 +153,36 @@ async def test_a_workflow_is_started_once_and_not_again_when_it_has_ended(
     state = await launcher.describe("acme", start.run_id)
     assert state is not None
     assert state.status == "terminated"
+
+
+@pytest.mark.parametrize("slow", ["_start", "_terminate"])
+async def test_a_slow_start_leaves_the_workflow_of_a_later_epoch_alone(
+    temporal: TemporalServer, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr(launching, "_ENDING_SECONDS", 0.0)
+    launcher, other = [await launcher_at(temporal.address) for _ in range(2)]
+    first = new_start()
+    await launcher.start(first)
+    before = await launcher.describe("acme", first.run_id)
+    call, calls = getattr(launcher, slow), 0
+
+    async def after_the_others(*values: object, **more: object) -> object:
+        """Have the other replica start epoch 3 before this one terminates, or starts again."""
+        nonlocal calls
+        calls += 1
+        if slow == "_terminate" or calls == 2:
+            await other.start(replace(first, epoch=3))
+        return await call(*values, **more)
+
+    monkeypatch.setattr(launcher, slow, after_the_others)
+    await launcher.start(replace(first, epoch=2))
+
+    state = await launcher.describe("acme", first.run_id)
+    assert state is not None
+    assert (state.status, state.epoch) == ("running", 3)
+    assert before is not None
+    ended = await launcher._handle("acme", first.run_id, before.execution_id).describe()
+    assert ended.status is WorkflowExecutionStatus.TERMINATED
 
 
 async def test_a_workflow_carries_its_tenant_for_fairness(launcher: Launcher) -> None:

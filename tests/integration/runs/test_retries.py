@@ -71,6 +71,39 @@ async def test_a_retry_of_one_element_leaves_the_others_as_they_are(
     await assert_whole(database)
 
 
+async def test_a_run_that_fails_again_names_the_step_that_had_failed_before(
+    steered: SteeredRuns,
+) -> None:
+    steered.failing = {("x", 0), ("y", 0)}
+    steered.waiting = {"x", "y"}
+    await steered.service.pipeline(step("x"), step("y"))
+    run_id = (await steered.service.run()).run_id
+    await steered.began("x")
+    await steered.began("y")
+    steered.may_end.set()
+    await steered.reached(run_id, FAILED)
+
+    steered.failing = {("y", 0)}
+    await steered.service.steering.retry("acme", run_id, Retry("only x", "x"))
+    failed = await steered.reached(run_id, FAILED)
+    assert steered.count("x", "ended") == 1
+    assert failed.error is not None
+    assert (failed.error.step, failed.error.reason) == ("y", "REFUSED")
+
+
+async def test_a_step_that_fails_after_a_pause_is_named(steered: SteeredRuns) -> None:
+    run_id = await begun(steered, "b")
+    steered.failing = {("c", 0)}
+    await steered.service.steering.pause("acme", run_id)
+    steered.may_end.set()
+    await steered.reached(run_id, RunStatus.PAUSED)
+    await steered.service.steering.resume("acme", run_id)
+
+    failed = await steered.reached(run_id, FAILED)
+    assert failed.error is not None
+    assert (failed.error.step, failed.error.reason) == ("c", "REFUSED")
+
+
 async def test_a_cancelled_run_goes_on_when_it_is_retried(
     steered: SteeredRuns, database: asyncpg.Connection
 ) -> None:

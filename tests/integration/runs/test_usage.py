@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio.testing import ActivityEnvironment
 from tests.support.runs_service import RunsService, make_due
+from tests.support.webhooks import create, delivery
 
 from interceptor.server import Context, bind
 from interceptor.testing import serve
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2, call_service_pb2_grpc
+from runs.api.app.webhooks import Webhooks
 from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.activities import RunEnd
 from runs.domain.runs import Run, RunStatus
+from runs.domain.webhooks import DeliveryState
 from runs.worker.activities.runs import RunActivities
 from servicekit.errors import Unavailable
 
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
 
     import asyncpg
     import grpc
+    from tests.support.webhook_receiver import Receiver
 
     from dataplane.tenants import ManagementPool, TenantPools
     from runs.api.launcher import Launcher
+    from runs.api.relay.webhooks import WebhookRelay
     from servicekit.identity import Principal
     from servicekit.testing import Keys
 
@@ -138,6 +143,36 @@ async def test_calls_in_flight_at_the_end_are_added_once_they_have_landed(
     assert landed.last_sequence == run.last_sequence + 1
     payload = await database.fetchval("SELECT payload FROM run_events ORDER BY seq DESC LIMIT 1")
     assert '"calls_open": false' in payload
+
+
+async def test_webhooks_tell_the_totals_of_calls_that_landed_after_the_end(
+    paid: RunsService,
+    ledger: Ledger,
+    database: asyncpg.Connection,
+    registry: asyncpg.Connection,
+    receiver: Receiver,
+    webhook_relay: WebhookRelay,
+) -> None:
+    paid.secrets = webhook_relay._secrets
+    paid.webhooks = Webhooks(paid.tenants, paid.webhook_scheduler, paid.secrets, paid.receivers)
+    await create(paid, receiver.url, "run.failed")
+    ledger.open_calls = 1
+    run = await end(paid, await begun(paid), "failed")
+
+    due = await webhook_relay.handle("acme")
+    assert due is not None
+    assert due >= 1
+    assert await webhook_relay.handle("acme") == due  # all is sent: it waits, and claims nothing
+    assert (await delivery(paid, run.run_id)).state is DeliveryState.PENDING
+    ledger.open_calls = 0
+    await database.execute("UPDATE runs SET ended_at = now() - interval '16 seconds'")
+    await visit(paid, database, registry, run)
+
+    assert await webhook_relay.handle("acme") is None
+    sent = [message.content["data"]["run"]["totals"] for message in receiver.messages]
+    assert [totals.get("callsOpen", False) for totals in sent] == [True, False]
+    assert receiver.said == [(3, "run.failed"), (4, "run.failed")]
+    assert (await delivery(paid, run.run_id)).state is DeliveryState.DELIVERED
 
 
 async def test_a_run_is_looked_at_until_it_has_been_over_for_a_while(

@@ -94,9 +94,9 @@ class Launcher:
                     )
                 return
             until = time.monotonic() + _ENDING_SECONDS
-            terminate = False
-            while not await self._start_next(start, queue, terminate=terminate):
-                terminate = time.monotonic() > until
+            while earlier := await self._start_next(start, queue):
+                if time.monotonic() > until:
+                    await self._terminate(start, earlier)
                 await asyncio.sleep(_ENDING_PAUSE_SECONDS)
 
     async def cancel(
@@ -138,23 +138,36 @@ class Launcher:
         epoch = memo.get(_EPOCH, FIRST_EPOCH)
         return WorkflowState(status.name.lower(), stuck, epoch, described.run_id)
 
-    async def _start_next(self, start: RunStart, queue: str, *, terminate: bool) -> bool:
-        """Start the workflow of a later epoch; return False while that of an earlier one runs."""
+    async def _start_next(self, start: RunStart, queue: str) -> str:
+        """Start the workflow of a later epoch.
+
+        Returns the execution id of the workflow of an earlier one, which has to end before; empty
+        where there is none, or nothing to start, since the epoch's or a later one's has started.
+        """
         try:
             await self._start(
                 start,
                 queue,
                 WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                WorkflowIDConflictPolicy.TERMINATE_EXISTING
-                if terminate
-                else WorkflowIDConflictPolicy.FAIL,
+                WorkflowIDConflictPolicy.FAIL,
                 memo={_EPOCH: start.epoch},
             )
         except WorkflowAlreadyStartedError:
-            handle = self._handle(start.tenant_id, start.run_id)
-            memo = await (await handle.describe(rpc_timeout=_CALL)).memo()
-            return memo.get(_EPOCH, FIRST_EPOCH) >= start.epoch
-        return True
+            described = await self._handle(start.tenant_id, start.run_id).describe(
+                rpc_timeout=_CALL
+            )
+            memo = await described.memo()
+            return described.run_id if memo.get(_EPOCH, FIRST_EPOCH) < start.epoch else ""
+        return ""
+
+    async def _terminate(self, start: RunStart, execution_id: str) -> None:
+        """Terminate one of a run's workflows, unless it has ended: never whichever runs by then."""
+        handle = self._handle(start.tenant_id, start.run_id, execution_id)
+        try:
+            await handle.terminate(rpc_timeout=_CALL)
+        except RPCError as error:
+            if not _no_workflow(error):
+                raise
 
     async def _start(
         self,

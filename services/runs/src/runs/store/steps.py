@@ -239,20 +239,27 @@ async def set_list_sizes(
     )
 
 
-async def find_failure(connection: Connection, run: RunRef) -> Failure | None:
-    """Return the error of the run's first failed step, or else element.
+async def find_failure(connection: Connection, run_id: str, reported: Failure) -> Failure | None:
+    """Return the error of the step that failed a run, or else element, whichever epoch it is of.
 
-    A mapped step fails after its elements, and its error tells of them.
+    It has the reason that the workflow reported, of several its message too, or is the first. None
+    if there is none. Elements that were allowed to fail count for nothing.
     """
     row = await connection.fetchrow(
         f"""
         SELECT {COLUMNS} FROM steps
-         WHERE run_id = $1 AND epoch = $2 AND status = 'failed' AND error IS NOT NULL
-         ORDER BY item > 0, completed_at, id
+         WHERE run_id = $1 AND status = 'failed' AND error ->> 'reason' = $2
+           AND NOT (item > 0 AND EXISTS (
+               SELECT FROM steps AS whole
+                WHERE whole.run_id = steps.run_id AND whole.step = steps.step
+                  AND whole.item = 0 AND whole.visit = steps.visit
+                  AND whole.status = 'completed'))
+         ORDER BY error ->> 'message' <> $3, item > 0, completed_at, id
          LIMIT 1
         """,
-        UUID(run.run_id),
-        run.epoch,
+        UUID(run_id),
+        reported.reason,
+        reported.message,
     )
     return None if row is None else _named(rows.run_step(row).error)
 

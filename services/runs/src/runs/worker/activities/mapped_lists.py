@@ -13,7 +13,7 @@ from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FileDraft, output_name
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from jsonvalues import JsonValue
     from nagaya_functions import FilePointer
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from runs.worker.activities.step_inputs import StepInputs
 
 _LISTS_AT_ONCE = 8
+_LEFT_OUT = (("summary",), ("summary", "values"), ("summary", "values", "metrics"))
+"""What a manifest that would be too large does not tell of each output: the rows do. By then all
+elements are paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +109,6 @@ def _check_length(length: int) -> None:
 async def put_manifest(artifacts: Artifacts, ref: StepRef, elements: Elements) -> OutputFile:
     """Commit the output of a mapped step. Raises StepImpossible if it is too large."""
     done, failed, skipped = len(elements.outputs), len(elements.failed), len(elements.skipped)
-    manifest: JsonValue = {
-        "items": [
-            {
-                "item": item,
-                "path": output.output_path,
-                "digest": output.output_digest,
-                "summary": output.summary,
-                "metrics": output.numbers,
-                "values": dict(output.values),
-            }
-            for item, output in elements.outputs.items()
-        ],
-        "failed": [
-            {"item": item, "reason": failure.reason, "message": failure.message}
-            for item, failure in elements.failed.items()
-        ],
-        "skipped": elements.skipped,
-    }
     summary = f"{done:,} items"
     summary += f", {failed:,} failed" if failed else ""
     summary += f", {skipped:,} skipped" if skipped else ""
@@ -131,7 +116,10 @@ async def put_manifest(artifacts: Artifacts, ref: StepRef, elements: Elements) -
     draft = FileDraft(
         ref.run_id, ref.step, output_name(ref), 0, ref.visit, summary=summary, metrics=metrics
     )
-    data = canonical(manifest)
+    data = _manifest(elements, ())
+    for left_out in _LEFT_OUT:
+        if len(data) > BYTES_AT_ONCE:
+            data = _manifest(elements, left_out)
     if len(data) > BYTES_AT_ONCE:
         raise StepImpossible(
             "OUTPUT_TOO_LARGE",
@@ -139,3 +127,28 @@ async def put_manifest(artifacts: Artifacts, ref: StepRef, elements: Elements) -
             f"most {BYTES_AT_ONCE:,} are possible: map over fewer",
         )
     return await artifacts.put(ref.tenant_id, draft, data)
+
+
+def _manifest(elements: Elements, left_out: Collection[str]) -> bytes:
+    """Return the manifest, without some of what it tells of each output."""
+    items: list[JsonValue] = []
+    for item, output in elements.outputs.items():
+        whole: dict[str, JsonValue] = {
+            "item": item,
+            "path": output.output_path,
+            "digest": output.output_digest,
+            "summary": output.summary,
+            "metrics": output.numbers,
+            "values": dict(output.values),
+        }
+        items.append({name: value for name, value in whole.items() if name not in left_out})
+    return canonical(
+        {
+            "items": items,
+            "failed": [
+                {"item": item, "reason": failure.reason, "message": failure.message}
+                for item, failure in elements.failed.items()
+            ],
+            "skipped": elements.skipped,
+        }
+    )

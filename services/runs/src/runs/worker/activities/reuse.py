@@ -99,7 +99,7 @@ class StepReuser:
         for begin in range(0, len(rows), _AT_ONCE):
             part = rows[begin : begin + _AT_ONCE]
             reused = [
-                store.ReusedStep(row, item, self._new_path(run, step.step, row, item))
+                store.ReusedStep(row, item, self._new_path(run, source_id, step.step, row, item))
                 for row, item in part
             ]
             record = partial(self._record, run, source_id, step, reused)
@@ -112,11 +112,11 @@ class StepReuser:
         async with self._tenants.connection(run.tenant_id) as connection:
             return await store.insert(connection, run, source_id, step.step, reused)
 
-    def _new_path(self, run: RunRef, step: str, done: DoneStep, item: int) -> str:
+    def _new_path(self, run: RunRef, source_id: str, step: str, done: DoneStep, item: int) -> str:
         """Return where the copy of an output lies; empty without an output."""
         if not done.output_path:
             return ""
-        name = done.output_path.rpartition(f"/{step}/")[2]
+        name = done.output_path.partition(f"/{source_id}/{step}/")[2]
         prefix = self._artifacts.prefix(run.tenant_id)
         return file_path(prefix, run.run_id, step, _renamed(name, done.item, item))
 

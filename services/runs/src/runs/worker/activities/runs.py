@@ -62,7 +62,7 @@ class RunActivities:
 
     @activity.defn
     async def end_run(self, end: RunEnd) -> None:
-        """Give the run its final status, with the first failure of its steps if it failed.
+        """Give the run its final status; if it failed, with the error of the step that it is for.
 
         A run whose workflow was cancelled for it to pause is paused.
         """
@@ -87,7 +87,7 @@ class RunActivities:
         async with self._tenants.transaction(run.tenant_id) as connection:
             error: Failure | None = None
             if status is RunStatus.FAILED:
-                error = await steps.find_failure(connection, run) or reported
+                error = await steps.find_failure(connection, run.run_id, reported) or reported
             ended = await run_transitions.finish(
                 connection, run.run_id, run.epoch, status, error, usage
             )
