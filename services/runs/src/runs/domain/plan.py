@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonvalues import canonical
 from runs.domain.element_uses import element_needs
 from runs.domain.lists import Steps
-from runs.domain.pipelines import INPUT, FunctionStep, LlmStep
+from runs.domain.pipelines import INPUT, ApprovalStep, FunctionStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,12 +189,12 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep
 
 def _kind(step: StepSpec) -> Literal["llm", "function", "approval"]:
     match step.kind:
-        case LlmStep():
-            return "llm"
         case FunctionStep():
             return "function"
-        case _:
+        case ApprovalStep():
             return "approval"
+        case _:
+            return "llm"  # or a node of a graph, whose workflow knows no kinds
 
 
 def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
