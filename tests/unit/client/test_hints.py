@@ -37,6 +37,10 @@ CONDITIONAL = {
     "UploadBundle",
 }
 WORDS = {
+    "schedule": "nightly",
+    "every_seconds": "3600",
+    "start": "2026-11-29T02:30:00Z",
+    "end": "2026-11-30T02:30:00Z",
     "path": f"storage/acme/{RUN_ID}/draft/output.json",
     "version": "1",
     "input_micro_usd": "1",
@@ -151,7 +155,7 @@ def test_what_a_run_failed_with_names_commands_too(
     api.on("WatchRun", [run_service_pb2.WatchRunResponse(event=event)])
 
     assert run(["run", "watch", RUN_ID, "--tenant", "acme"]) == 1
-    assert "`nagaya prompt create STEP --tenant acme`." in capsys.readouterr().err
+    assert "`nagaya prompt create PROMPT --tenant acme`." in capsys.readouterr().err
 
 
 def _empty(call: RecordedCall) -> Message | list[Message]:
@@ -182,8 +186,10 @@ def _arguments(command: click.Command, folder: Path) -> list[str]:
         value = WORDS.get(str(one.name), RUN_ID)
         if one.type.name in ("file", "filename", "path"):
             value = str(folder / ("pipeline.yaml" if one.name == "file" else "in.json"))
+        if one.name == "folder":
+            value = str(folder)
         if isinstance(one, click.Argument):
             words += [value] if one.required else []
-        elif one.required or one.name in ("tenant", "owner", "content", "given"):
+        elif one.required or one.name in ("tenant", "owner", "content", "given", "every_seconds"):
             words += [one.opts[0], value]
     return words

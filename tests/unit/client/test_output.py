@@ -143,7 +143,7 @@ def test_costs_times_and_states_are_for_people(
 
     assert run(["run", "steps", RUN_ID, "-t", "acme", "--no-headers"]) == 0
     assert capsys.readouterr().out.split("  ") == [
-        "draft", "2", "1", "completed", "0", "claude/claude-sonnet-5-5", "step_default",
+        "draft", "2", "1", "completed", "0", "no", "claude/claude-sonnet-5-5", "step_default",
         "1,545", "$0.0312", "2.5", "5,213 characters, 12 headings\n",
     ]  # fmt: skip
 

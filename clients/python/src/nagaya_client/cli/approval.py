@@ -70,7 +70,7 @@ async def list_approvals(
 @tenant_option
 @api_command
 async def get(session: Session, approval_id: str, tenant: str) -> Message:
-    """Show one approval: what is asked, what is to be looked at, and who may decide."""
+    """Show one approval: what is asked, and who may decide."""
     request = pb.GetApprovalRequest(tenant_id=tenant, approval_id=approval_id)
     return await session.client.approvals.GetApproval(request)
 

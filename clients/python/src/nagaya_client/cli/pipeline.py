@@ -90,7 +90,7 @@ async def apply(session: Session, folder: Path, *, shared: bool, tenant: str) ->
     return None
 
 
-@group.command(rpcs=("ApplyPipeline", "GetPipelineVersion", "GetPromptVersion"))
+@group.command(rpcs=())
 @click.argument("folder", type=_FOLDER)
 @tenant_option
 @api_command

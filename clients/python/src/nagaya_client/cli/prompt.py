@@ -137,7 +137,7 @@ async def label(session: Session, *, prompt: str, label: str, version: int, tena
     return _with_uses(session, response)
 
 
-@group.command(rpcs=("GetPromptVersion",))
+@group.command(rpcs=())
 @click.argument("prompt")
 @click.argument("old", type=click.IntRange(1))
 @click.argument("new", type=click.IntRange(1), required=False)
