@@ -1,13 +1,16 @@
-"""What goes on in the background of the API process outlives errors that nobody expected."""
+"""What goes on in the background of the processes outlives errors that nobody expected."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, MagicMock
 
 from runs.api.relay.deployments import DeploymentCleaner
 from runs.api.schedule_worker import ScheduleWorker
+from runs.domain.installed import Installed
 from runs.tenant_limit_cache import TenantLimitCache
+from runs.worker.registration import Registration
 
 if TYPE_CHECKING:
     import pytest
@@ -59,3 +62,16 @@ async def test_the_worker_for_schedules_begins_again(monkeypatch: pytest.MonkeyP
     failing, runs = Failing(), object()
     worker = ScheduleWorker(failing, "queue", runs)  # pyright: ignore[reportArgumentType] - it is not asked
     await happens_again(worker, failing)
+
+
+async def test_a_worker_goes_on_recording_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runs.worker.registration._RETRY_SECONDS", 0.0)
+    failing = Failing()
+    monkeypatch.setattr("runs.store.workers.put", lambda *_: failing())
+    monkeypatch.setattr("runs.store.workers.remove", AsyncMock())
+    installed = Installed(frozenset(), frozenset(), {})
+    registration = Registration(MagicMock(), "queue", installed)
+    async with asyncio.timeout(20), registration.running():
+        await failing.third.wait()

@@ -55,6 +55,12 @@ class Registration:
                     extra={"event": "worker.registration_postponed", "why": error.message},
                 )
                 await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                _log.exception(
+                    "what is installed could not be recorded",
+                    extra={"event": "worker.registration_failed"},
+                )
+                await asyncio.sleep(_RETRY_SECONDS)
             else:
                 await asyncio.sleep(_SECONDS)
 
