@@ -26,7 +26,7 @@ BEGUN = [("run", "pending"), ("run", "running")]
 async def test_a_first_short_step_commits_the_input_and_has_the_run_running(
     worker: RunsWorker, files: FakeArtifacts, database: asyncpg.Connection
 ) -> None:
-    work = await worker.create(SHORT)
+    work = await worker.create({**SHORT, "needs": ["input"]})
     await worker.run_short()
 
     assert worker.context is not None
