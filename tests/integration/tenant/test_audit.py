@@ -12,6 +12,7 @@ import pytest
 from tests.support.waiting import wait_until
 
 from dataplane import audit
+from tenant.domain.databases import AuditRoles
 
 if TYPE_CHECKING:
     from nagaya_local.parts.postgres import PostgresServer
@@ -113,7 +114,11 @@ async def test_even_the_owner_and_the_superuser_are_refused(
         await audit.append(own, "prompt.create", "prompt", "outline/1")
     connection = await asyncpg.connect(postgres.superuser_url(acme.database.name))
     try:
-        for role in ("postgres", acme.database.migration("tenant")):
+        for role, why in (
+            ("postgres", "only be added to"),
+            (AuditRoles(service.servers.main.management).owner, "only be added to"),
+            (acme.database.migration("tenant"), "permission denied"),
+        ):
             await connection.execute(f"SET ROLE {role}")
             for sql in (
                 "UPDATE audit_logs SET user_id = 'eve'",
@@ -123,7 +128,7 @@ async def test_even_the_owner_and_the_superuser_are_refused(
                 "DELETE FROM audit_unchained",
                 "TRUNCATE audit_unchained",
             ):
-                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only be added to"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError, match=why):
                     await connection.execute(sql)
         await connection.execute("SELECT audit_chain(10)")
         assert await connection.fetchval("SELECT count(*) FROM audit_logs") == 2

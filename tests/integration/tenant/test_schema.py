@@ -133,8 +133,8 @@ async def test_tables_belong_to_the_migration_role_of_their_service(
     holders = {row["tablename"]: row["held"] for row in rows}
     assert holders["runs"] == holders["added"] == [tenant.database.migration("runs")]
     assert holders["artifacts"] == [tenant.database.migration("artifacts")]
-    assert holders["audit_logs"] == [tenant.database.migration("tenant")]
-    assert holders["audit_unchained"] == [tenant.database.migration("tenant")]
+    assert holders["tenant_identity"] == [tenant.database.migration("tenant")]
+    assert holders["audit_logs"] == holders["audit_unchained"] == []  # of no login
     assert locale is not None
     assert tuple(locale) == ("b", "C.UTF-8")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
@@ -17,6 +19,9 @@ from runs.api import stuck_reasons
 from runs.domain.failures import TENANT_SHARE_TAKEN
 from runs.domain.waiting import Waiting
 from servicekit.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
@@ -49,25 +54,25 @@ def activity(
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (activity(STARTED), ""),
-        (activity(STARTED, details=("draft #3", "")), ""),
+        (partial(activity, STARTED), ""),
+        (partial(activity, STARTED, details=("draft #3", "")), ""),
         (
-            activity(STARTED, details=("draft #3", "llm-gateway cannot be reached")),
+            partial(activity, STARTED, details=("draft #3", "llm-gateway cannot be reached")),
             "draft #3: llm-gateway cannot be reached",
         ),
         (
-            activity(STARTED, details=("", "the run's input is being copied")),
+            partial(activity, STARTED, details=("", "the run's input is being copied")),
             "the run's input is being copied",
         ),
         (
-            activity(STARTED, attempt=3, failed="INTERNAL"),
+            partial(activity, STARTED, attempt=3, failed="INTERNAL"),
             "draft 1-10 is tried again and again, now on worker 7@host: INTERNAL",
         ),
-        (activity(SCHEDULED), ""),
-        (activity(SCHEDULED, due=-60), NOBODY),
-        (activity(SCHEDULED, attempt=5, failed=TENANT_SHARE_TAKEN, due=5), ""),
+        (partial(activity, SCHEDULED), ""),
+        (partial(activity, SCHEDULED, due=-60), NOBODY),
+        (partial(activity, SCHEDULED, attempt=5, failed=TENANT_SHARE_TAKEN, due=5), ""),
         (
-            activity(SCHEDULED, attempt=5, failed=TENANT_SHARE_TAKEN, due=-60),
+            partial(activity, SCHEDULED, attempt=5, failed=TENANT_SHARE_TAKEN, due=-60),
             "the run waits until its tenant holds less of the workers than its share",
         ),
     ],
@@ -84,9 +89,10 @@ def activity(
     ],
 )
 def test_an_activity_tells_why_its_run_does_not_move(
-    found: PendingActivityInfo, expected: str
+    found: Callable[[], PendingActivityInfo], expected: str
 ) -> None:
-    described = DescribeWorkflowExecutionResponse(pending_activities=[activity(STARTED), found])
+    both = [activity(STARTED), found()]
+    described = DescribeWorkflowExecutionResponse(pending_activities=both)
 
     assert stuck_reasons.of_pending(described) == expected
 
