@@ -65,6 +65,7 @@ async def fill(
         await _run(connection, run, number)
         await _step(connection, run, prefix, files)
         await _calls(connection, run)
+        await _around(connection, run)
     await _definitions(connection)
     for number in range(runs):
         await connection.execute(
@@ -91,6 +92,61 @@ async def _run(connection: asyncpg.Connection[asyncpg.Record], run: UUID, number
     await connection.execute(
         "INSERT INTO usage_checks (run_id, due_at) VALUES ($1, now() + interval '1 day')", run
     )
+
+
+async def _around(connection: asyncpg.Connection[asyncpg.Record], run: UUID) -> None:
+    """Put rows into the tables around a run; nothing is due, so no service acts on them."""
+    await connection.execute(
+        """
+        INSERT INTO run_labels (name, value, run_created_at, run_id)
+        SELECT 'team', $2, created_at, id FROM runs WHERE id = $1
+        """,
+        run, _text(),
+    )  # fmt: skip
+    await connection.execute(
+        """
+        INSERT INTO approvals (approval_id, run_id, step, visit, attempt, state, question,
+                               subjects, user_ids, permissions, excludes_creator,
+                               comment_required, ended_at)
+        VALUES ($1::uuid::text || '/sign-off/1', $1::uuid, 'sign-off', 1, 1, 'closed', $2, '[]',
+                ARRAY[$2], '{}', false, true, now())
+        """,
+        run, _text(),
+    )  # fmt: skip
+    await connection.execute(
+        """
+        WITH schedule AS (
+            INSERT INTO schedules (schedule_id, tenant_id, name, pipeline, pipeline_version, cron,
+                                   every_seconds, time_zone, time_member, overlap,
+                                   catch_up_seconds, config, digest, paused,
+                                   applied_generation, user_id, request_id, request_digest)
+            VALUES ($1::uuid, 'acme', $1::uuid::text, 'article', 1, '', 3600, '', '', 'skip',
+                    60, $2, '', true, 1, $3, $1::uuid::text, '')
+        )
+        SELECT
+        """,
+        run, _json(), _text(),
+    )  # fmt: skip
+    await connection.execute(
+        """
+        INSERT INTO schedule_backfills (schedule_id, start_time, end_time, request_id, delivered)
+        VALUES ($1::uuid, now(), now(), $1::uuid::text, true)
+        """,
+        run,
+    )
+    await connection.execute(
+        """
+        WITH endpoint AS (
+            INSERT INTO webhook_endpoints (endpoint_id, tenant_id, name, url, event_types,
+                                           pipelines, state, user_id, request_id, request_digest)
+            VALUES ($1::uuid, 'acme', $1::uuid::text, 'https://hooks.invalid/', '{}', ARRAY[$2],
+                    'disabled', $2, $1::uuid::text, '')
+        )
+        INSERT INTO webhook_deliveries (endpoint_id, run_id, state, next_seq, delivered_at)
+        VALUES ($1::uuid, $1::uuid, 'delivered', 4, now())
+        """,
+        run, _text(),
+    )  # fmt: skip
 
 
 async def _step(
