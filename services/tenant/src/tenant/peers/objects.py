@@ -68,9 +68,11 @@ class TenantObjects:
             with on_behalf_of(tenant_id):
                 response = await self._stub().ImportTenantData(requests)
         except (DomainError, asyncio.CancelledError):
-            if failures:  # gRPC answers with a cancellation when its source of requests raises
+            if failures:
                 raise failures[0] from None
             raise
+        if failures:
+            raise failures[0]
         return response.object_count
 
     async def remove_all(self, tenant_id: str) -> None:
@@ -97,8 +99,9 @@ async def _requests(
         async for part in parts:
             yield _request(part)
     except Exception as error:
+        # The stream ends, for gRPC would cancel it if this raised: then nobody would know when the
+        # service has put what it has, and a removal could come before.
         failures.append(error)
-        raise
 
 
 def _request(part: TenantObject | bytes) -> pb.ImportTenantDataRequest:
