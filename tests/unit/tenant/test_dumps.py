@@ -32,6 +32,7 @@ class Starting:
         if self._wait_before:
             self.begun.set()
             self.may_go_on.wait()
+        # Options of any type, by name: handed on as they came.
         process = POPEN(command, **options)  # type: ignore[call-overload]
         self.started.append(process)
         self.begun.set()

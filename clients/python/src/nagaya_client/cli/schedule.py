@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +12,7 @@ from nagaya.runs.v1 import run_service_pb2, schedule_pb2
 from nagaya.runs.v1 import schedule_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
+from nagaya_client.cli.run_filters import Moment
 from nagaya_client.cli.run_options import JsonFile, StepModel
 from nagaya_client.cli.session import (
     Session,
@@ -26,25 +26,11 @@ from nagaya_client.paging import first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from google.protobuf.message import Message
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
-
-
-class Moment(click.ParamType[datetime]):
-    """A time such as 2026-11-30T02:30:00+09:00; UTC where no zone is named."""
-
-    name = "time"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value} is no time such as 2026-11-30T02:30:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def spec_options(command: Decorated) -> Decorated:
