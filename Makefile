@@ -7,7 +7,7 @@ IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
-	protos protos-baseline docs histories bench kills clean install lock
+	protos protos-baseline docs histories bench kills clean install lock version wheels
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,7 @@ lint: $(INSTALLED) ## check style, contracts, import layers, sizes, words, and t
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 	@$(BIN)/python deploy/build/budgets.py
 	@$(BIN)/python deploy/build/words.py
+	@$(BIN)/python deploy/build/version.py --check
 
 types: $(INSTALLED) ## check types, strictly
 	@$(BIN)/basedpyright
@@ -66,7 +67,7 @@ protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
 protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out
 	@$(BIN)/python protos/generate.py --baseline
 
-docs: $(INSTALLED) ## generate docs/{errors,settings,log-events}.md from contracts and code
+docs: $(INSTALLED) ## generate docs/{errors,settings,log-events}.md and envoy.json from contracts, code
 	@$(BIN)/python -m docs.generate
 
 histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
@@ -83,8 +84,14 @@ clean: $(INSTALLED) ## stop the stack and delete its data; asks first, YES=1 ans
 
 install: $(INSTALLED) ## make .venv with everything in it
 
-lock: ## refresh requirements.lock; newest versions: make lock UPGRADE=1
+lock: ## refresh requirements.lock and deploy/locks; newest versions: make lock UPGRADE=1
 	@deploy/build/lock $(if $(UPGRADE),--upgrade)
+
+version: $(INSTALLED) ## write the version of the file VERSION to all parts
+	@$(BIN)/python deploy/build/version.py
+
+wheels: ## build dist/*.whl of all parts: docs/operations/pip.md
+	@deploy/build/wheels
 
 # A virtual environment holds its own address: in a clone that was moved it is made anew.
 ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"

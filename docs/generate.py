@@ -4,6 +4,7 @@
 
 errors.md: the comments of the `ErrorReason` enums, with the classes that name the reasons.
 settings.md: what configurations read. log-events.md: log calls; each needs an event.
+And the configuration of Envoy for deploy/k8s and deploy/compose.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from docs import log_events
+from docs import envoy, log_events
 from docs.error_classes import ERRORS, classes_of
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -142,6 +143,7 @@ def pages() -> dict[Path, str]:
         DOCS / "errors.md": _errors_page(),
         DOCS / "log-events.md": log_events.page(),
         DOCS / "settings.md": _settings_page(),
+        envoy.FILE: envoy.configuration(),
     }
 
 

@@ -42,5 +42,10 @@ async def serve(config: Config) -> None:
             await service.stored_bodies.flush()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the service until SIGTERM or SIGINT."""
     run("artifacts", lambda: serve(Config.read()))
+
+
+if __name__ == "__main__":
+    main()

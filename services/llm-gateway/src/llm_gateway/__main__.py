@@ -56,5 +56,10 @@ async def serve(config: Config) -> None:
         await server.run_until_signal(prepare())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the service until SIGTERM or SIGINT."""
     run(SERVICE, lambda: serve(Config.read()))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,6 @@ class Config:
     def from_environment(cls, environment: Environment) -> Config:
         server = ServerConfig.from_environment(environment)
         environment.renamed("NAGAYA_LANDING_SECONDS", "NAGAYA_SHUTDOWN_GRACE_SECONDS")
-        endpoint = environment.text(
-            "NAGAYA_ENDPOINT",
-            "where other processes of the gateway reach this one; where it listens, when not set",
-            default="",
-        )
         return cls(
             server=server,
             providers=ProviderConfig.from_environment(environment),
@@ -113,7 +109,7 @@ class Config:
                 least=2,
             ),
             process=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}",
-            endpoint=endpoint or f"{server.listen_host}:{server.listen_port}",
+            endpoint=_endpoint(environment, server),
             lease_seconds=environment.seconds(
                 "NAGAYA_LEASE_SECONDS",
                 "how long after the death of a process its calls may be taken over",
@@ -131,3 +127,17 @@ class Config:
                 default=30.0,
             ),
         )
+
+
+def _endpoint(environment: Environment, server: ServerConfig) -> str:
+    endpoint = environment.text(
+        "NAGAYA_ENDPOINT",
+        "where other processes of the gateway reach this one; where it listens, when not set",
+        default="",
+    )
+    if not endpoint and server.listen_host in _WILDCARDS:
+        environment.refuse(
+            f"NAGAYA_ENDPOINT is not set: at {server.listen_host}, where this one listens, other "
+            "processes of the gateway cannot reach it; name its address, as `host:port`"
+        )
+    return endpoint or f"{server.listen_host}:{server.listen_port}"

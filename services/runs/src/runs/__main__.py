@@ -54,5 +54,10 @@ async def _run_until_signal(
     await server.run_until_signal(prepare())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the service until SIGTERM or SIGINT."""
     run("runs", lambda: serve(Config.read()))
+
+
+if __name__ == "__main__":
+    main()

