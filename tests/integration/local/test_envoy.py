@@ -17,6 +17,7 @@ from nagaya_local.envoy.routes import virtual_host
 from nagaya_local.errors import Unresponsive
 from nagaya_local.machine.ports import free_port
 from nagaya_local.names import SERVICES
+from nagaya_local.origins import LOOPBACK
 from nagaya_local.parts.envoy import EnvoyServer
 from nagaya_local.parts.wheels import packaged_envoy
 
@@ -89,13 +90,17 @@ async def test_an_envoy_whose_listener_is_silent_hangs_though_its_admin_answers(
             await envoy.probe()
 
 
-def test_envoy_accepts_the_configuration_of_all_services(tmp_path: Path) -> None:
+@pytest.mark.parametrize("web_origins", [(), LOOPBACK], ids=["without pages", "with pages"])
+def test_envoy_accepts_the_configuration_of_all_services(
+    tmp_path: Path, web_origins: tuple[str, ...]
+) -> None:
     fronts = [
         ProxiedService(
             name,
             Address("127.0.0.1", free_port()),
             (Address("127.0.0.1", free_port()),),
             methods_of(f"nagaya.{name.replace('-', '_')}.v1"),
+            web_origins,
         )
         for name in SERVICES
     ]

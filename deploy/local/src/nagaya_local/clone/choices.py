@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nagaya_local.clone.addresses import external_address
 from nagaya_local.errors import EnvironmentInvalid
+from nagaya_local.origins import LOOPBACK, read_origins
 from servicekit.settings import Environment
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Choices:
     """By provider id (`claude`, `openai`, `gemini`): whose models are really called."""
     otlp_endpoint: str = ""
     """Where the spans of all services go; nowhere when empty."""
+    web_origins: tuple[str, ...] = LOOPBACK
+    """The origins of pages that may call from a browser."""
     parts: tuple[str, ...] = ()
     """The only parts to run; all when empty."""
 
@@ -91,6 +94,7 @@ class Choices:
             otlp_endpoint=environment.text(
                 "NAGAYA_OTLP_ENDPOINT", "where all services send their spans, by gRPC", default=""
             ),
+            web_origins=_web_origins(environment),
             parts=tuple(sorted(parts)),
         )
 
@@ -98,6 +102,23 @@ class Choices:
     def digest(self) -> str:
         """A digest that changes when something else is chosen; tells no key."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def _web_origins(environment: Environment) -> tuple[str, ...]:
+    text = environment.text(
+        "NAGAYA_WEB_ORIGINS",
+        "the origins of pages that may call from a browser, separated by commas, such as "
+        "`https://app.example.com`; the port may be `*`; `none` for none",
+        default=",".join(LOOPBACK),
+    )
+    if text == "none":
+        return ()
+    try:
+        return read_origins(part.strip() for part in text.split(","))
+    except ValueError as error:
+        raise EnvironmentInvalid(
+            f"NAGAYA_WEB_ORIGINS: {error}", "Correct it, or unset it for this machine's own pages."
+        ) from None
 
 
 def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:

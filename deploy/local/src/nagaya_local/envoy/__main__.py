@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 
 from nagaya_local.envoy.bootstrap import Address, ProxiedService, bootstrap
 from nagaya_local.names import SERVICES
+from nagaya_local.origins import read_origins
 
 
 def main() -> int:
@@ -16,6 +18,14 @@ def main() -> int:
     )
     parser.add_argument("--admin", type=Address.parse, default=Address("127.0.0.1", 9901))
     parser.add_argument(
+        "--web-origin",
+        action="append",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="pages of this origin may call from a browser, such as https://app.example.com",
+    )
+    parser.add_argument(
         "services",
         nargs="+",
         type=_service,
@@ -23,8 +33,18 @@ def main() -> int:
         help="such as runs=0.0.0.0:7001=runs-1:7000,runs-2:7000",
     )
     options = parser.parse_args()
-    sys.stdout.write(json.dumps(bootstrap(options.services, options.admin), indent=2) + "\n")
+    origins = tuple(options.web_origin)
+    services = [replace(service, web_origins=origins) for service in options.services]
+    sys.stdout.write(json.dumps(bootstrap(services, options.admin), indent=2) + "\n")
     return 0
+
+
+def _origin(text: str) -> str:
+    try:
+        (origin,) = read_origins((text,))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return origin
 
 
 def _service(text: str) -> ProxiedService:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nagaya_local.envoy import routes
+from nagaya_local.envoy import routes, web
 from nagaya_local.envoy.contracts import methods_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class ProxiedService:
     servers: tuple[Address, ...]
     methods: tuple[Method, ...] | None = None
     """Those of its contract, read when the configuration is made, if None."""
+    web_origins: tuple[str, ...] = ()
+    """The origins of pages that may call it from a browser; with none it speaks HTTP/2 only."""
 
 
 def bootstrap(services: Sequence[ProxiedService], admin: Address) -> _Json:
@@ -121,7 +123,7 @@ def _connection_manager(service: ProxiedService) -> _Json:
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
         "stat_prefix": service.name,
-        "codec_type": "HTTP2",
+        **web.connection_options(service.web_origins),
         "http2_protocol_options": _HTTP2_KEPT_ALIVE,
         "common_http_protocol_options": {
             "idle_timeout": "3600s",
@@ -133,9 +135,11 @@ def _connection_manager(service: ProxiedService) -> _Json:
         "early_header_mutation_extensions": [_header_mutation()],
         "route_config": {
             "name": service.name,
-            "virtual_hosts": [routes.virtual_host(service.name, _methods(service))],
+            "virtual_hosts": [
+                routes.virtual_host(service.name, _methods(service), service.web_origins)
+            ],
         },
-        "http_filters": [router],
+        "http_filters": [*web.http_filters(service.web_origins), router],
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nagaya_local.envoy import web
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,11 +27,19 @@ _STREAM_IDLE = "3600s"
 _GRACE_SECONDS = 30
 
 
-def virtual_host(cluster: str, methods: Sequence[Method]) -> _Json:
-    """All routes of one service. A path that none matches is answered UNIMPLEMENTED."""
-    routes = [_method_route(cluster, method) for method in methods]
+def virtual_host(cluster: str, methods: Sequence[Method], origins: Sequence[str] = ()) -> _Json:
+    """All routes of one service. A path that none matches is answered UNIMPLEMENTED.
+
+    Pages of the origins may call its methods from a browser.
+    """
+    kind = web.content_type(origins)
+    routes = [_method_route(cluster, method, kind) for method in methods]
     routes += [_common_route(cluster, prefix) for prefix in _COMMON]
-    return {"name": cluster, "domains": ["*"], "routes": routes}
+    host: _Json = {"name": cluster, "domains": ["*"], "routes": routes}
+    if origins:
+        routes.insert(0, web.preflight_route(cluster))
+        host["typed_per_filter_config"] = web.policy(origins)
+    return host
 
 
 def header_removals() -> list[_Json]:
@@ -39,7 +49,7 @@ def header_removals() -> list[_Json]:
     return [{"remove_on_match": {"key_matcher": matcher}} for matcher in (*prefixes, *exact)]
 
 
-def _method_route(cluster: str, method: Method) -> _Json:
+def _method_route(cluster: str, method: Method, kind: _Json) -> _Json:
     route: _Json = {
         "cluster": cluster,
         # Envoy's own default would cut every stream after 15 s. The caller's deadline counts
@@ -50,7 +60,7 @@ def _method_route(cluster: str, method: Method) -> _Json:
     }
     if method.repeatable:
         route["retry_policy"] = _retry()
-    return {"match": {"path": method.path, "grpc": {}}, "route": route}
+    return {"match": {"path": method.path, **kind}, "route": route}
 
 
 def _idle_timeout(method: Method) -> str:

@@ -178,6 +178,7 @@ class Stack:
                 name,
                 Address("127.0.0.1", self._ports[f"envoy-{name}"]),
                 (Address("127.0.0.1", self._ports[name]),),
+                web_origins=self._choices.web_origins,
             )
             for name in SERVICES
         ]
