@@ -7,7 +7,7 @@ IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
-	protos protos-baseline docs histories bench kills clean install lock version wheels
+	protos protos-baseline docs site histories bench kills clean install lock version wheels
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -67,8 +67,11 @@ protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
 protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out
 	@$(BIN)/python protos/generate.py --baseline
 
-docs: $(INSTALLED) ## generate docs/{errors,settings,log-events}.md and envoy.json from contracts, code
+docs: $(INSTALLED) ## generate pages of docs/, and envoy.json, from contracts and code
 	@$(BIN)/python -m docs.generate
+
+site: $(INSTALLED) ## build the documentation as a site, in var/docs/site
+	@$(BIN)/python -m docs.site
 
 histories: $(INSTALLED) ## record the histories that the next release must replay: for a release
 	@$(BIN)/python -m tests.contract.record_histories

@@ -4,6 +4,7 @@
 
 errors.md: the comments of the `ErrorReason` enums, with the classes that name the reasons.
 settings.md: what configurations read. log-events.md: log calls; each needs an event.
+reference/pipelines.md: the comments of a pipeline's fields.
 And the configuration of Envoy for deploy/k8s and deploy/compose.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from docs import envoy, log_events
+from docs import envoy, log_events, pipeline_reference
 from docs.error_classes import ERRORS, classes_of
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -142,6 +143,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "errors.md": _errors_page(),
         DOCS / "log-events.md": log_events.page(),
+        DOCS / "reference" / "pipelines.md": pipeline_reference.page(contracts()),
         DOCS / "settings.md": _settings_page(),
         envoy.FILE: envoy.configuration(),
     }

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import gc
+import os
 import secrets
 import signal
+import sys
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +23,7 @@ from nagaya_local.parts.s3 import S3Server
 from nagaya_local.parts.temporal import TemporalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from xdist.remote import Producer
@@ -28,23 +33,68 @@ settings.register_profile("nagaya", deadline=None)
 settings.load_profile("nagaya")
 
 STACK = "e2e"
+CLEAN_UP_SECONDS = 240.0
 LONGEST_FIRST = (STACK, "fault", "local", "llm_gateway", "runs", "tenant", "integration")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C reach what tests start: begun in a shell's background, we would ignore it."""
+def pytest_configure(config: pytest.Config) -> None:
+    # Let Ctrl-C reach what tests start: begun in a shell's background, we would ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(_FailuresAtOnce(config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process when a test does not end: its own timeout comes once, and not for clean-up.
+
+    What every thread and task was waiting for is written first.
+    """
+    mark = item.get_closest_marker("timeout")
+    seconds = float(mark.args[0] if mark else item.config.getini("timeout"))
+    watchdog = Timer(seconds + CLEAN_UP_SECONDS, _give_up, (item.nodeid,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        return (yield)
+    finally:
+        watchdog.cancel()
+
+
+def _give_up(nodeid: str) -> None:
+    out = sys.__stderr__ or sys.stderr
+    print(f"{nodeid} does not end; the process is given up", file=out)
+    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task)]:
+        if not task.done():
+            task.print_stack(file=out)
+    faulthandler.dump_traceback(out, all_threads=True)
+    os._exit(70)
+
+
+class _FailuresAtOnce:
+    """Says at once what failed: the summary is lost when the whole run is ended."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}")
 
 
 class _ByFile(LoadFileScheduling):
-    """Keeps a file's tests in one process, and those that share the whole stack too.
+    """Keeps a file's tests in one process; those of the whole stack are two groups, each with one.
 
     The mark `xdist_group` would say the same; xdist 3.8 does not see it under pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return STACK if f"/{STACK}/" in file else file
+        folder, _, name = file.rpartition("/")
+        if not folder.endswith(STACK):
+            return file
+        return f"{STACK} a" if name < "test_m" else f"{STACK} b"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile:

@@ -1,4 +1,4 @@
-"""Functions that harm their process, beside those of another tenant."""
+"""Functions that are missing, and those that harm their process, beside those of another tenant."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support.processes import wait_until_gone
 from tests.support.public_api import create_pipeline, create_run, create_tenant, finish, list_steps
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya_client.errors import ApiError
 from nagaya_functions.testing import FunctionHarness
 
 if TYPE_CHECKING:
@@ -204,3 +205,18 @@ async def test_the_harness_for_authors_gives_what_a_run_has_left_behind(
         left = folder / "doubled" / "artifacts" / f"{item}-1" / "output.json"
         assert result.data == left.read_bytes()
     assert len(harness.outputs["doubled"]) == 3
+
+
+async def test_a_run_of_a_function_that_no_worker_has_is_not_created(
+    client: Client, tenant_id: str
+) -> None:
+    step = function("gone", "no.such.function")
+    await create_pipeline(client, tenant_id, "test", {"steps": [step]})
+
+    with pytest.raises(ApiError) as refused:
+        await create_run(client, tenant_id, "test", None)
+
+    assert refused.value.reason == "ERROR_REASON_NOT_INSTALLED"
+    assert [each.field for each in refused.value.violations] == ['steps["gone"].function']
+    listed = await client.runs.ListRuns(run_service_pb2.ListRunsRequest(tenant_id=tenant_id))
+    assert not listed.runs

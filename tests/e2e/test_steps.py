@@ -113,16 +113,6 @@ async def test_a_step_whose_attempts_are_used_up_fails_the_run(
     assert ("after", 0) not in steps
 
 
-async def test_a_function_that_is_not_installed_is_not_tried_again(
-    client: Client, tenant_id: str
-) -> None:
-    run, steps = await run_steps(client, tenant_id, function("gone", "no.such.function"))
-
-    assert run.error.reason == "FUNCTION_NOT_FOUND"
-    assert "constant" in run.error.message
-    assert steps["gone", 0].retry_count == 0
-
-
 async def test_a_step_whose_condition_is_false_is_skipped_and_counts_as_done(
     client: Client, tenant_id: str
 ) -> None:

@@ -89,6 +89,12 @@ def test_json_lines_are_one_item_each(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("listing")
+def test_ids_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tenant", "list", "-o", "id"]) == 0
+    assert capsys.readouterr().out.splitlines() == [one.tenant_id for one in TENANTS.tenants]
+
+
+@pytest.mark.usefixtures("listing")
 def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["tenant", "list", "-o", "yaml"]) == 0
     printed = capsys.readouterr().out

@@ -35,3 +35,10 @@ def test_a_name_that_two_distributions_give_to_different_functions_is_refused(
     assert "billing:invoice of billing, ledger:invoice of ledger" in failed.value.message
     assert functions.find("shared") == InstalledFunction("shared", "tools:shared")
     assert functions.find("sum") == InstalledFunction("sum", "ledger:add")
+
+
+def test_a_name_that_nothing_installed_offers_fails_the_step_for_good() -> None:
+    with pytest.raises(StepImpossible) as failed:
+        FunctionRegistry({}).find("no.such.function")
+
+    assert failed.value.reason == "FUNCTION_NOT_FOUND"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
-FORMATS = ("table", "json", "jsonl", "yaml")
+FORMATS = ("table", "json", "jsonl", "yaml", "id")
 """How answers are printed; the first is the default."""
 
 

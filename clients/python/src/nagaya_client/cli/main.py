@@ -54,7 +54,7 @@ Exit codes:
 
 \b
 -o json prints the response as protobuf's own JSON: camelCase names, 64-bit
-numbers as strings, defaults left out. jsonl prints one item a line.
+numbers as strings, defaults left out. jsonl prints one item a line, id its name.
 
 \b
 Where Nagaya is and who you are comes from the nearest of: options,

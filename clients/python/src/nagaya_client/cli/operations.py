@@ -87,7 +87,7 @@ def _view(session: Session) -> AbstractContextManager[Show]:
     match session.asked_format:
         case "jsonl":
             return nullcontext(lambda operation: click.echo(json_line(operation)))
-        case "json" | "yaml":
+        case "json" | "yaml" | "id":
             return nullcontext(lambda _: None)
         case _ if session.on_terminal:
             # Only here, because loading rich takes as long as loading click.

@@ -39,6 +39,9 @@ class Printer:
                     click.echo(_json(item))
             case "yaml":
                 click.echo(_yaml(json_format.MessageToDict(response)), nl=False)
+            case "id":
+                for item in _items(response):
+                    click.echo(_id(item))
             case _:
                 self._table(response)
 
@@ -52,6 +55,9 @@ class Printer:
                     click.echo(json.dumps(record, ensure_ascii=False))
             case "yaml":
                 click.echo(_yaml(list(records)), nl=False)
+            case "id":
+                for record in records:
+                    click.echo(next(iter(record.values())))
             case _:
                 rows = [tuple(map(_cell, record.values())) for record in records]
                 header = tuple(key.upper() for key in records[0]) if records else ()
@@ -122,6 +128,16 @@ def _items(response: Message) -> Sequence[Message]:
     if len(fields) == 1 and fields[0].message_type is not None:
         return (getattr(response, fields[0].name),)
     return (response,)
+
+
+def _id(message: Message) -> str:
+    """What names a thing: in our contracts its first field, or what that consists of."""
+    first = cast("FieldDescriptor", message.DESCRIPTOR.fields[0])
+    value = getattr(message, first.name)
+    if first.message_type is None:
+        return str(value)
+    parts = cast("list[FieldDescriptor]", first.message_type.fields)
+    return "/".join(str(getattr(value, part.name)) for part in parts)
 
 
 def _described(message: Message, above: str = "") -> list[str]:

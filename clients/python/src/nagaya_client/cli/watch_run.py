@@ -95,7 +95,7 @@ def _view(session: Session, progress: RunProgress) -> AbstractAsyncContextManage
     match session.asked_format:
         case "jsonl":
             return nullcontext(_print_json)
-        case "json" | "yaml":
+        case "json" | "yaml" | "id":
             return nullcontext(_print_nothing)
         case "table" if not session.on_terminal:
             return nullcontext(print_event)
