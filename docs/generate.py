@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from docs import envoy, log_events, pipeline_reference
 from docs.error_classes import ERRORS, classes_of
+from docs.errors_head import ERRORS_HEAD
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import artifacts.config
@@ -44,40 +45,6 @@ DOCS = Path(__file__).resolve().parent
 _UNSPECIFIED = 0
 _KEY = re.compile(r"`([a-z][a-z0-9_]*)`")
 _STATUS = re.compile(r"[A-Z_]+: ")
-_ERRORS_HEAD = """\
-# Errors
-
-Made by `make docs` from the contracts' `ErrorReason` enums and the classes that name them.
-
-A refusal is a gRPC status. Its message says what is wrong, and then what helps. Its details hold,
-for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
-`google.rpc.BadRequest` where fields are wrong; a `google.rpc.RetryInfo` where the metadata has
-`retry_after_ms`. The comment of each method in `protos/` lists its reasons under `Errors:`. gRPC
-itself refuses, without details, what is compressed (`UNIMPLEMENTED`: send it again without) and
-what is far too large (`RESOURCE_EXHAUSTED`: 4 MiB, 8 to artifacts, 16 to tenant).
-
-## Who may send a call again
-
-A refusal is an answer: nobody between caller and server repeats it. A proxy cannot tell "this
-server is away" from "this server says that its provider is away", and pays for the difference.
-
-- **A proxy or load balancer** sends again what certainly was not handled, by its transport: no
-  connection was made, `REFUSED_STREAM`, a stream behind the last one that a `GOAWAY` names. Never
-  after a status, nor when a stream broke off or a call took long. It does not eject a server for
-  its statuses: gRPC health checks tell whether a server serves.
-- **A client by itself**, such as gRPC's retry policy, sends again after
-  {codes}, where the method's `idempotency_level` is `NO_SIDE_EFFECTS`
-  or `IDEMPOTENT` and its request is one message. Never after another code, nor where the trailers
-  say `grpc-retry-pushback-ms: -1`.
-- **Whoever made the call** may send the same request with the same request id or key, after
-  `retry_after_ms` where there is one. Under a new request id or key it is new work.
-
-In Envoy that is `retry_on: connect-failure,refused-stream` without `outlier_detection`, as in
-[deploy/envoy](../deploy/envoy/README.md); nginx's `grpc_next_upstream` does no more as it is
-delivered. The column "again" says who may repeat a call: the `client` by itself, or the `caller`
-after the time in `retry_after_ms`. Where it is empty, the same call is refused again until
-something has changed.
-"""
 _SETTINGS_HEAD = """\
 # Settings
 
@@ -221,7 +188,7 @@ def _errors_page() -> str:
     intros = {file.name.split("/")[1]: comments(file)[5, 0] for file in files if _is_enum(file)}
     head = ("reason", "status", "what it means", "metadata", "again", "what helps")
     codes = " and ".join(f"`{code}`" for code in RETRYABLE)
-    parts = [_ERRORS_HEAD.format(codes=codes)]
+    parts = [ERRORS_HEAD.format(codes=codes)]
     for package, found in reasons(files).items():
         title = "Any service" if package == "options" else package.replace("_", "-")
         rows = (reason.row() for reason in found)

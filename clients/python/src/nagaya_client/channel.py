@@ -33,8 +33,9 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_retries", 1),
+    # Of a name with several addresses: else a rolling deployment outruns what is known of it.
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
 ]
-_TLS = "https://"
 
 
 class Channel:
@@ -44,13 +45,15 @@ class Channel:
         self._address = address
         self._settings = settings
         self._seconds = contract.seconds_by_path(service)
-        options = [*_OPTIONS, ("grpc.service_config", contract.service_config(service))]
-        if address.startswith(_TLS):
+        config = contract.service_config(service, balanced=address.startswith("dns"))
+        options = [*_OPTIONS, ("grpc.service_config", config)]
+        scheme, target = _split(address)
+        if scheme == "https":
             roots = settings.ca_file.read_bytes() if settings.ca_file else None
             credentials = grpc.ssl_channel_credentials(roots)
-            self._inner = grpc.aio.secure_channel(address[len(_TLS) :], credentials, options)
+            self._inner = grpc.aio.secure_channel(target, credentials, options)
         else:
-            self._inner = grpc.aio.insecure_channel(address, options)
+            self._inner = grpc.aio.insecure_channel(target, options)
 
     def stub(self, make: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         """Return a generated stub. Its calls are awaited or iterated, and nothing else."""
@@ -180,3 +183,12 @@ class Stream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Message]: ...
     def cancel(self) -> bool: ...
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return `https` or nothing, and what gRPC is to connect to."""
+    scheme, _, rest = address.rpartition("://")
+    kind, _, transport = scheme.rpartition("+")
+    if kind:
+        return transport, f"{kind}://{rest}"
+    return (scheme, address) if scheme == "dns" else (scheme, rest)

@@ -36,8 +36,11 @@ def seconds_by_path(service: ServiceDescriptor) -> dict[str, float]:
     return {f"/{service.full_name}/{method.name}": _seconds(method) for method in service.methods}
 
 
-def service_config(service: ServiceDescriptor) -> str:
-    """Return gRPC's service config: retries, for methods that the contract lets be repeated."""
+def service_config(service: ServiceDescriptor, *, balanced: bool = False) -> str:
+    """Return gRPC's service config: retries, for methods that the contract lets be repeated.
+
+    With `balanced` calls are spread over the healthy ones of the servers that a name stands for.
+    """
     names = [
         {"service": service.full_name, "method": method.name}
         for method in service.methods
@@ -46,6 +49,9 @@ def service_config(service: ServiceDescriptor) -> str:
     config: dict[str, object] = {"retryThrottling": _THROTTLING}
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRIES}]
+    if balanced:
+        config["loadBalancingConfig"] = [{"round_robin": {}}]
+        config["healthCheckConfig"] = {"serviceName": service.full_name}
     return json.dumps(config)
 
 

@@ -35,6 +35,8 @@ KEYS = {
 """What the environment, as `NAGAYA_<KEY>`, and a profile may say, and what it means."""
 
 _ENDPOINTS = Path("var/dev/endpoints.env")
+_BALANCED = ("dns", "dns+https")
+_SCHEMES = ("https", *_BALANCED)
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _NOWHERE = (
     "`nagaya dev up` starts one here; or set NAGAYA_TENANT_ADDRESS, NAGAYA_RUNS_ADDRESS, "
@@ -77,7 +79,8 @@ class Settings:
 
     addresses: Mapping[str, str]
     """By service (`tenant`, `runs`, `artifacts`, `llm_gateway`): `host:port`, or
-    `https://host:port` for TLS."""
+    `https://host:port` for TLS. With `dns:///host:port` or `dns+https:///host:port` calls are
+    spread over all servers that the name stands for and that are healthy."""
     token: Token
     tenant: str = ""
     """The tenant meant where a command is given none."""
@@ -144,13 +147,20 @@ def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def _check_address(address: str) -> None:
     scheme, slashes, rest = address.rpartition("://")
-    if slashes and scheme != "https":
+    if slashes and scheme not in _SCHEMES:
         raise SettingsInvalid(
             f"the address {address} begins with {scheme}://, and there is no such kind",
             "Write HOST:PORT, or https://HOST:PORT for TLS.",
         )
-    if scheme and ":" not in rest:
+    if scheme == "https" and ":" not in rest:
         return  # TLS has a port of its own
+    if scheme in _BALANCED:
+        _, slashes, rest = rest.partition("/")
+        if not slashes:
+            raise SettingsInvalid(
+                f"the address {address} has no third slash",
+                "Write dns:///HOST:PORT, or dns+https:///HOST:PORT for TLS.",
+            )
     host, _, port = rest.rpartition(":")
     if not host:
         raise SettingsInvalid(f"the address {address} is not HOST:PORT", "Add the port.")
@@ -181,6 +191,8 @@ def _token(
 
 
 def _host(address: str) -> str:
+    if address.startswith(_BALANCED):
+        return address  # whoever answers for the name says where it leads
     host, colon, port = address.removeprefix("https://").rpartition(":")
     return host if colon else port
 

@@ -38,6 +38,8 @@ _HEALTH_CHECK: _Json = {
     "no_traffic_interval": "1s",
     "no_traffic_healthy_interval": "1s",
 }
+# A process that has just started opens its connections to databases first.
+_SLOW_START = "5s"
 _THRESHOLD: _Json = {
     "max_connections": 1024,
     "max_requests": 8192,
@@ -180,6 +182,7 @@ def _cluster(service: ProxiedService) -> _Json:
         # And no outlier detection: it counts UNAVAILABLE as a 503, and would eject a server that
         # tells the truth about a provider.
         "health_checks": [_HEALTH_CHECK],
+        "round_robin_lb_config": {"slow_start_config": {"slow_start_window": _SLOW_START}},
         "circuit_breakers": {"thresholds": [_THRESHOLD]},
     }
 
