@@ -105,3 +105,32 @@ async def test_a_person_who_may_not_read_files_reads_no_replies(client: GatewayC
     with pytest.raises(Refused) as refusal:
         await read(person)
     assert refusal.value.reason == "PERMISSION_DENIED"
+
+
+async def test_an_address_that_no_gateway_has_announced_is_not_dialled(
+    stack: GatewayStack, client: GatewayClient
+) -> None:
+    reader = await client.via(stack.gateways[1])
+    rule = stack.stub.script(client.word, {"kind": "hold", "after_chunks": 6})
+    first_caller = asyncio.create_task(client.generate())
+    await stack.stub.wait_until_held(rule, first_caller)
+    dialled = asyncio.Event()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.set()
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        forged = "UPDATE llm_calls SET owner_endpoint = $1 WHERE lease_owner IS NOT NULL"
+        await client.database.execute(forged, f"127.0.0.1:{port}")
+        reading = asyncio.create_task(read(reader))
+        await asyncio.wait({reading}, timeout=1.5)  # it looks three times a second
+        assert not reading.done()
+        stack.stub.release(rule)
+        text, call = await reading
+
+    assert not dialled.is_set()
+    assert call.state == SETTLED
+    assert text == (await client.reply((await first_caller).call))["content"]

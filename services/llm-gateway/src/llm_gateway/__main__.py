@@ -43,6 +43,7 @@ async def serve(config: Config) -> None:
             await data.ready()
             await retry(service.cache.refresh, TRANSIENT, retry_log)
             await background.enter_async_context(service.cache.following())
+            await background.enter_async_context(service.processes.announcing())
             service.poller.start()
             background.push_async_callback(service.poller.stop)
 

@@ -14,6 +14,7 @@ from llm_gateway.app.collector import Collector, pending_calls
 from llm_gateway.app.execute import CallExecutor
 from llm_gateway.app.in_flight import InFlightCalls
 from llm_gateway.app.prepare import CallPreparer
+from llm_gateway.app.processes import GatewayProcesses
 from llm_gateway.app.prompt import PromptBuilder
 from llm_gateway.app.recover import CallRecovery
 from llm_gateway.app.reply_storage import ReplyStorage
@@ -62,6 +63,7 @@ class Composition:
     """The objects by which a process starts and stops the service."""
 
     cache: CatalogCache
+    processes: GatewayProcesses
     in_flight: InFlightCalls
     poller: PendingWorkPoller
     bindings: Sequence[Binding]
@@ -94,7 +96,8 @@ async def compose(
     collector = Collector(tenants, outcomes, recovery, process.seconds, config.reply_retention_days)
     poller = _poller(data, pending_work, collector, process.seconds)
     stored = StoredReplies(tenants, artifacts)
-    watcher = CallWatcher(tenants, in_flight, stored, gateways)
+    processes = GatewayProcesses(management, process)
+    watcher = CallWatcher(tenants, in_flight, stored, gateways, processes)
     changes, overrides = CatalogChanges(management, base_urls, cache), StepOverrides(tenants, cache)
     services = bindings(
         GenerationServicer(RequestHandler(in_flight, executor, stored), preparer, watcher),
@@ -105,7 +108,7 @@ async def compose(
     for forget in (scheduler.forget, executor.forget):
         data.directory.on_change(forget)
     async with providers:
-        yield Composition(cache, in_flight, poller, services)
+        yield Composition(cache, processes, in_flight, poller, services)
 
 
 def _poller(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from llm_gateway.domain.attempts import CallState
 from llm_gateway.errors import CallNotFound, ReplyExpired
 from llm_gateway.store import calls
-from servicekit.errors import DomainError
+from servicekit.errors import DomainError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.tenants import TenantPools
     from llm_gateway.app.in_flight import Cursor, InFlightCalls
+    from llm_gateway.app.processes import GatewayProcesses
     from llm_gateway.app.stored_replies import StoredReplies
     from llm_gateway.domain.calls import CallKey, Delta, LlmCall
     from llm_gateway.peers.gateways import Gateways
@@ -34,11 +35,13 @@ class CallWatcher:
         in_flight: InFlightCalls,
         replies: StoredReplies,
         gateways: Gateways,
+        processes: GatewayProcesses,
     ) -> None:
         self._tenants = tenants
         self._in_flight = in_flight
         self._replies = replies
         self._gateways = gateways
+        self._processes = processes
 
     async def watch(
         self, tenant_id: str, key: CallKey, cursor: Cursor, *, relayed: bool
@@ -78,8 +81,13 @@ class CallWatcher:
     async def _from(
         self, endpoint: str, tenant_id: str, key: CallKey, cursor: Cursor
     ) -> AsyncGenerator[Delta]:
-        """Yield what another process receives. If that cannot be had, the stored reply tells it."""
+        """Yield what another process receives. If that cannot be had, the stored reply tells it.
+
+        Only an address that a process of the gateway has announced is asked.
+        """
         try:
+            if not await self._processes.is_known(endpoint):
+                raise Unavailable("no process of the gateway has announced its address")
             watch = self._gateways.watch(endpoint, tenant_id, key, cursor.offset, cursor.attempt)
             async with aclosing(watch) as deltas:
                 async for delta in deltas:

@@ -1,4 +1,4 @@
-"""Other processes of the gateway, at the addresses that their leases name."""
+"""Other processes of the gateway, at the addresses that they have announced."""
 
 from __future__ import annotations
 
