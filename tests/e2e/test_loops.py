@@ -109,6 +109,7 @@ async def test_a_loop_that_goes_on_for_ever_ends_as_its_pipeline_says(
         assert steps == [*visits, ("after", 1)]
     else:
         assert (run.state, run.error.reason) == (run_pb2.RUN_STATE_FAILED, "VISITS_USED_UP")
+        assert (run.error.step, run.error.visit) == ("again", 4)
         assert "step again asks for another visit after 4" in run.error.message
         assert steps == visits
 

@@ -86,6 +86,14 @@ class SteeredRuns:
 
         await wait_until(found)
 
+    async def began_in_all(self, name: str, elements: int) -> None:
+        """Wait until so many elements of a step have begun."""
+
+        async def found() -> bool:
+            return sum(one[0] == name and one[2] == "began" for one in self.noted) >= elements
+
+        await wait_until(found)
+
     async def reached(self, run_id: str, *statuses: RunStatus, seconds: float = 30.0) -> Run:
         async def status() -> Run | None:
             run = await self.service.find(run_id)

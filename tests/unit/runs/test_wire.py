@@ -54,7 +54,12 @@ EVERYTHING = {
         {
             "step": "check",
             "needs": ["research"],
-            "map": {"step": "research", "when": "research.kind == 'long'", "allow_failed": 3},
+            "map": {
+                "step": "research",
+                "when": "research.kind == 'long'",
+                "allow_failed": 3,
+                "parallel": 5,
+            },
             "function": {"function": "check.facts", "element_outputs": ["research"]},
             "values": {"kind": "/kind"},
         },

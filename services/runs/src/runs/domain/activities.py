@@ -88,6 +88,8 @@ class Walk:
     """Attempts to go on with, as `Walked` has them."""
     visit: int = 0
     """Which pass of a loop; 0 where the steps are in none."""
+    at_once: int = 0
+    """How many elements are done at once; as many as usual when 0."""
 
     @property
     def run(self) -> RunRef:
@@ -138,3 +140,6 @@ class RunEnd:
     status: str
     reason: str = ""
     message: str = ""
+    step: str = ""
+    """Where it failed, if the workflow knows: a loop that has to end, whose steps are all done."""
+    visit: int = 1

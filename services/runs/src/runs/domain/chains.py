@@ -39,6 +39,11 @@ class Chain:
         return self.steps[0].map_step is not None
 
     @property
+    def parallel(self) -> int:
+        """Return how many of its elements are done at once; as many as usual when 0."""
+        return min((step.parallel for step in self.steps if step.parallel), default=0)
+
+    @property
     def asks(self) -> bool:
         """Whether it is a single step that waits for a person."""
         return self.steps[0].kind == "approval"

@@ -179,6 +179,8 @@ class MapSpec:
     when: str = ""
     """A condition in CEL for each element; empty when none is skipped."""
     allowed: AllowedFailures = AllowedFailures()
+    parallel: int = 0
+    """How many elements are done at once; 50 when 0."""
 
 
 @dataclass(frozen=True, slots=True)

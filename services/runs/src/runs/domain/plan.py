@@ -46,6 +46,8 @@ class PlanStep:
     map_step: str | None = None
     """The step whose output holds the list, or `input`; None when the step is done once."""
     map_pointer: str = ""
+    parallel: int = 0
+    """How many of its elements are done at once; as many as usual when 0."""
     timeout_seconds: int = TIMEOUT_SECONDS
     max_attempts: int = MAX_ATTEMPTS
     backoff_ms: int = BACKOFF_MS
@@ -167,6 +169,11 @@ def workflow_id(tenant_id: str, run_id: str) -> str:
     return f"{tenant_id}/{run_id}"
 
 
+def tenant_of(workflow_id: str) -> str:
+    """Return whose a run's workflow is; also one that another of the run's has started."""
+    return workflow_id.partition("/")[0]
+
+
 def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep:
     by_element = element_needs(step, steps)
     function = step.kind if isinstance(step.kind, FunctionStep) else None
@@ -176,6 +183,7 @@ def _plan_step(step: StepSpec, needs: tuple[str, ...], steps: Steps) -> PlanStep
         needs=needs,
         short=function is not None and function.short,
         map_step=None if step.map is None else step.map.step,
+        parallel=0 if step.map is None else step.map.parallel,
         map_pointer="" if step.map is None else step.map.json_pointer,
         timeout_seconds=step.timeout_seconds,
         max_attempts=step.retry.max_attempts,
@@ -218,6 +226,7 @@ def _compact_step(step: PlanStep, numbers: dict[str, int]) -> list[Any]:
         ("a", step.max_attempts, MAX_ATTEMPTS),
         ("b", step.backoff_ms, BACKOFF_MS),
         ("v", step.visits, 1),
+        ("o", step.parallel, 0),
     )
     non_defaults |= {name: value for name, value, usual in numeric if value != usual}
     needs = [numbers[name] for name in step.needs]
@@ -241,6 +250,7 @@ def _parsed_step(compact: Sequence[Any], names: list[str]) -> PlanStep:
         max_attempts=non_defaults.get("a", MAX_ATTEMPTS),
         backoff_ms=non_defaults.get("b", BACKOFF_MS),
         visits=non_defaults.get("v", 1),
+        parallel=non_defaults.get("o", 0),
         loop_from=None if loop_from is None else names[loop_from],
         has_when="w" in non_defaults,
         element_needs=tuple(names[number] for number in element_needs),

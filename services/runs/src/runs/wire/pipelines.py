@@ -156,7 +156,7 @@ def _function(at: str, message: pb.FunctionStep) -> FunctionStep:
 
 def _map(message: pb.MapSpec) -> MapSpec:
     allowed = AllowedFailures(message.allow_failed, message.allow_failed_percent)
-    return MapSpec(message.step, message.json_pointer, message.when, allowed)
+    return MapSpec(message.step, message.json_pointer, message.when, allowed, message.parallel)
 
 
 def _value(message: pb.Binding) -> BoundValue:
@@ -225,6 +225,7 @@ def _step_message(step: StepSpec) -> pb.StepSpec:
 
 def _map_message(over: MapSpec) -> pb.MapSpec:
     message = pb.MapSpec(step=over.step, json_pointer=over.json_pointer, when=over.when)
+    message.parallel = over.parallel
     if over.allowed.count:
         message.allow_failed = over.allowed.count
     if over.allowed.percent:

@@ -13,6 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.exceptions import is_cancelled_exception as is_cancelled
 
 from runs.domain.activities import RunRef, Walk
 from runs.domain.chains import RepeatedChains
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
 
     from runs.domain.chains import Chain
 
-LANES = 5
-"""How many activities at once do the elements of a map that are not short."""
+LANE_ELEMENTS = 10
+"""How many elements of a map that are not short an activity does at once."""
 
 LANE_SIZE = 200
 """The most elements that one of them does."""
+
+CHUNK_ELEMENTS = 25
+"""How many short ones a local activity does at once."""
 
 _CHUNKS_AT_ONCE = 4
 _CHUNKS = 40
@@ -71,6 +76,8 @@ class ChainScheduler:
         self._open = {chain.name for chain in of}
         self._first_alone = sum(not chain.needs for chain in of) == 1
         self._recorded = False
+        self.failed_loop: tuple[str, int] | None = None
+        """The last step of a loop that failed at the end of a visit, and the visit."""
 
     async def run(self) -> bool:
         """Run all chains; return whether it is recorded already that the run has completed."""
@@ -126,10 +133,19 @@ class ChainScheduler:
             end = replace(end, visit=end.visit + 1)
             await run_chains(loop.chains, partial(self._run_chain, visit=end.visit))
             raise_if_cancelled()
+            again = await self._end_visit(end)
+
+    async def _end_visit(self, end: Walk) -> bool:
+        """End a visit of a loop; return whether there is another one."""
+        try:
             ended = await self._calls.run(
                 f"end {end.name}", WalkActivities.end_visit, end, BEGIN_TIMEOUT
             )
-            again = ended.again
+        except FailureError as error:
+            if not is_cancelled(error):
+                self.failed_loop = (end.steps[0], end.visit)
+            raise
+        return ended.again
 
     async def _run_chain(self, chain: Chain, visit: int = 0) -> None:
         """Run a chain; `visit` is the pass of its loop, 0 where it is in none."""
@@ -182,12 +198,19 @@ class ChainScheduler:
     async def _run_chunks(self, chain: Chain, walk: Walk, count: int) -> None:
         steps = min(max(count * len(chain.steps) // _CHUNKS, CHUNK_SIZES.start), CHUNK_SIZES.stop)
         parts = _parts(walk, count, max(1, steps // len(chain.steps)))
-        await self._walk_all(chain, parts, _CHUNKS_AT_ONCE)
+        chunks = _CHUNKS_AT_ONCE
+        if chain.parallel:
+            chunks = max(1, min(chunks, chain.parallel // CHUNK_ELEMENTS))
+            at_once = min(CHUNK_ELEMENTS, chain.parallel // chunks)
+            parts = [replace(part, at_once=at_once) for part in parts]
+        await self._walk_all(chain, parts, chunks)
 
     async def _run_lanes(self, chain: Chain, walk: Walk, count: int) -> None:
-        at_once = MAX_ITEMS_AT_ONCE // LANES
-        size = min(max(-(-count // LANES), at_once), LANE_SIZE)
-        await self._walk_all(chain, _parts(walk, count, size), LANES)
+        lanes = -(-(chain.parallel or MAX_ITEMS_AT_ONCE) // LANE_ELEMENTS)
+        if chain.parallel:
+            walk = replace(walk, at_once=chain.parallel // lanes)
+        size = min(max(-(-count // lanes), walk.at_once or LANE_ELEMENTS), LANE_SIZE)
+        await self._walk_all(chain, _parts(walk, count, size), lanes)
 
     async def _walk_all(self, chain: Chain, parts: Sequence[Walk], at_once: int) -> None:
         slots = asyncio.Semaphore(at_once)

@@ -40,6 +40,7 @@ class PipelineRun:
 
     def __init__(self) -> None:
         self._decisions = Decisions()
+        self._chains: ChainScheduler | None = None
 
     @workflow.signal
     def decided(self) -> None:
@@ -57,10 +58,10 @@ class PipelineRun:
                 await GraphScheduler(run, plan, ActivityCalls(start.version), self._decisions).run()
                 recorded = False
             else:
-                scheduler = ChainScheduler(run, chains(plan), start.version, self._decisions)
+                self._chains = ChainScheduler(run, chains(plan), start.version, self._decisions)
                 if start.retry_step:
-                    await scheduler.retry(start.retry_step, start.retry_item)
-                recorded = await scheduler.run()
+                    await self._chains.retry(start.retry_step, start.retry_item)
+                recorded = await self._chains.run()
             if not recorded:
                 await _end_run(start, RunStatus.COMPLETED)
         except BaseException as error:
@@ -72,16 +73,25 @@ class PipelineRun:
             failure = _failure(error)
             if failure.type == RUN_CLOSED and start.version >= _CHAINS_VERSION:
                 return
-            await _end_run(start, RunStatus.FAILED, failure)
+            loop = None if self._chains is None else self._chains.failed_loop
+            await _end_run(start, RunStatus.FAILED, failure, loop)
             raise failure from None
 
 
 async def _end_run(
-    start: RunStart, status: RunStatus, failure: ApplicationError | None = None
+    start: RunStart,
+    status: RunStatus,
+    failure: ApplicationError | None = None,
+    loop: tuple[str, int] | None = None,
 ) -> None:
+    """Record how a run ended; `loop` is the last step of the loop that failed it, and its visit."""
     reason = "" if failure is None else failure.type or ""
     message = "" if failure is None else failure.message
-    end = RunEnd(start.tenant_id, start.run_id, start.epoch, status.value, reason, message)
+    step, visit = loop or ("", 1)
+    end = RunEnd(
+        *(start.tenant_id, start.run_id, start.epoch, status.value),
+        *(reason, message, step, visit),
+    )
     if start.version < _CHAINS_VERSION:
         await run_local_activity("end", RunActivities.end_run, end)
         return

@@ -534,7 +534,7 @@ class LlmStep(_message.Message):
 
     @_builtins.property
     def model(self) -> _model_pb2.ModelChoice:
-        """The model, instead of what the tenant's override or the step's default says."""
+        """The model, instead of what the tenant's override or the step's default says; a run may choose another one (`step_models`)."""
 
     @_builtins.property
     def output_schema(self) -> _struct_pb2.Struct:
@@ -795,6 +795,7 @@ class MapSpec(_message.Message):
     WHEN_FIELD_NUMBER: _builtins.int
     ALLOW_FAILED_FIELD_NUMBER: _builtins.int
     ALLOW_FAILED_PERCENT_FIELD_NUMBER: _builtins.int
+    PARALLEL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step whose output holds the list, or `input`."""
     json_pointer: _builtins.str
@@ -810,6 +811,10 @@ class MapSpec(_message.Message):
     """So many."""
     allow_failed_percent: _builtins.float
     """So many of a hundred, rounded down."""
+    parallel: _builtins.int
+    """How many elements are done at once, of all runs' workers together; 50 when 0. Where mapped steps use the same element's output of each
+    other, the smallest of theirs counts.
+    """
     def __init__(
         self,
         *,
@@ -818,10 +823,11 @@ class MapSpec(_message.Message):
         when: _builtins.str = ...,
         allow_failed: _builtins.int = ...,
         allow_failed_percent: _builtins.float = ...,
+        parallel: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allow_failed", b"allow_failed", "allow_failed_percent", b"allow_failed_percent", "allowed", b"allowed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_failed", b"allow_failed", "allow_failed_percent", b"allow_failed_percent", "allowed", b"allowed", "json_pointer", b"json_pointer", "step", b"step", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_failed", b"allow_failed", "allow_failed_percent", b"allow_failed_percent", "allowed", b"allowed", "json_pointer", b"json_pointer", "parallel", b"parallel", "step", b"step", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_allowed: _TypeAlias = _typing.Literal["allow_failed", "allow_failed_percent"]  # noqa: Y015
     _WhichOneofArgType_allowed: _TypeAlias = _typing.Literal["allowed", b"allowed"]  # noqa: Y015

@@ -199,7 +199,8 @@ class ChainWalker:
     async def _begin_items(self, state: WalkState, work: _Items) -> None:
         """Begin the items that are due, as many as there is room for."""
         short = state.walk.short
-        at_once = _SHORT_ITEMS_AT_ONCE if short else _ITEMS_AT_ONCE
+        usual = _SHORT_ITEMS_AT_ONCE if short else _ITEMS_AT_ONCE
+        at_once = state.walk.at_once or usual
         now = asyncio.get_running_loop().time()
         for item in [item for item, (due, _) in work.later.items() if due <= now]:
             del work.later[item]

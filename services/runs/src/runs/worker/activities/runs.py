@@ -71,7 +71,9 @@ class RunActivities:
         if status is RunStatus.COMPLETED:
             await self._journal.advance(run, Moves(completes_run=True))
         elif status is not RunStatus.CANCELLED or not await self._pause(run):
-            await self._finish(run, status, Failure(end.reason, end.message))
+            await self._finish(
+                run, status, Failure(end.reason, end.message, end.step, visit=end.visit)
+            )
         self._contexts.discard(run)
 
     async def _pause(self, run: RunRef) -> bool:
