@@ -133,7 +133,7 @@ class TakenRuns:
     pipeline_queue: str
     """The pipelines' own task queue that it serves; empty for the common one."""
     tenants: frozenset[str]
-    """The tenants whose pipelines may name its queue; all when empty."""
+    """The only tenants whose runs it does; those of all when empty."""
 
     @classmethod
     def from_environment(cls, environment: Environment) -> TakenRuns:
@@ -147,7 +147,8 @@ class TakenRuns:
             tenants=frozenset(
                 environment.text(
                     "NAGAYA_WORKER_TENANTS",
-                    "the tenants whose pipelines may name its queue, by spaces; all when empty",
+                    "the tenants whose runs it does, by spaces, those of all when empty; no "
+                    "other's pipelines may name its queue",
                     default="",
                 ).split()
             ),

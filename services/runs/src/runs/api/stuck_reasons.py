@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 
-from runs.domain.failures import TENANT_SHARE_TAKEN
+from runs.domain.failures import TENANT_NOT_TAKEN, TENANT_SHARE_TAKEN
 from runs.domain.waiting import Waiting
 from servicekit.times import now
 
@@ -22,6 +22,7 @@ _WAITING = timedelta(seconds=10)
 _NO_TASKS = "no worker takes the run's tasks: is a worker running?"
 _NO_STEPS = "no worker takes the run's steps: is a worker running?"
 _SHARE_TAKEN = "the run waits until its tenant holds less of the workers than its share"
+_OTHERS_ONLY = "the workers of its task queue do not do this tenant's runs (NAGAYA_WORKER_TENANTS)"
 _GONE = "the worker that had the run's tasks is gone or hangs, so they are given out again"
 
 
@@ -33,6 +34,8 @@ def of_failed_task(failed: WorkflowTaskFailedEventAttributes | None) -> str:
     if failed is None:
         return _GONE
     kind = failed.failure.application_failure_info.type
+    if kind == "TenantNotTaken":
+        return _OTHERS_ONLY
     return f"the workflow's code fails on worker {failed.identity}" + (f": {kind}" if kind else "")
 
 
@@ -62,6 +65,8 @@ def _of_activity(activity: PendingActivityInfo) -> str:
     again = activity.attempt >= FAILING_ATTEMPTS and not shared
     if activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED:
         due = activity.scheduled_time
+        if kind == TENANT_NOT_TAKEN:
+            return _OTHERS_ONLY
         if again and due.ToDatetime(now().tzinfo) > now():
             at = f"{due.ToDatetime():%H:%M:%S} UTC"
             return f"{activity.activity_id} is tried again at {at}: the last attempt was {kind}"

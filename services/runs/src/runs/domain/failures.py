@@ -12,6 +12,9 @@ MESSAGE_LIMIT = 400
 TENANT_SHARE_TAKEN = "TENANT_SHARE_TAKEN"
 """The type of the error of a step that is handed back, since its tenant holds its share."""
 
+TENANT_NOT_TAKEN = "TENANT_NOT_TAKEN"
+"""The type of the error of a step that is handed back by a worker that is for other tenants."""
+
 RUN_CLOSED = "RUN_CLOSED"
 """The type of the error of what comes after the run's end, or its epoch's."""
 

@@ -68,11 +68,14 @@ async def work(config: WorkerConfig) -> None:
         activities = make_activities(data, *peers, code, pool, slots)
         task_queue = queue_name(config.temporal.task_queue, config.runs.pipeline_queue)
         worker = make_worker(
-            client, task_queue, activities.all, slots, config.build_id, code.graphs
+            *(client, task_queue, activities.all, slots, config.build_id, code.graphs),
+            config.runs.tenants,
         )
         limits.start()
         installed = code.installed_for(config.runs.tenants)
-        registration = Registration(data.management, config.runs.pipeline_queue, installed)
+        registration = Registration(
+            data.management, config.runs.pipeline_queue, installed, config.steps_at_once
+        )
         async with pool.running(), registration.running():
             await _run_until(stop, worker)
         await limits.stop()

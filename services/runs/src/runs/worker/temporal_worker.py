@@ -16,6 +16,7 @@ from runs.worker.graph_scheduler import GraphInterceptor
 from runs.worker.graphs import GraphRegistry
 from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
 from runs.worker.superseded.workflows import MapPartRun
+from runs.worker.taken_tenants import TenantInterceptor
 from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ def make_worker(
     slots: WorkerSlots,
     build_id: str = "",
     graphs: GraphRegistry | None = None,
+    tenants: frozenset[str] = frozenset(),
 ) -> Worker:
     """Make a worker on which one tenant's steps do not keep out another's.
 
+    It does the runs of `tenants` only, or those of all when empty.
     With a build id, runs that begin on it are done by workers of this build alone.
     """
     return Worker(
@@ -51,6 +54,7 @@ def make_worker(
         workflow_runner=UnsandboxedWorkflowRunner(),
         workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
         interceptors=[
+            TenantInterceptor(tenants),
             AdmissionInterceptor(slots),
             ActivityErrorInterceptor(),
             GraphInterceptor(graphs or GraphRegistry({})),
