@@ -26,6 +26,8 @@ from temporalio.client import (
     ScheduleState,
     WorkflowFailureError,
 )
+from tests.integration.runs.recorded_graph import GRAPH as RECORDED_GRAPH
+from tests.integration.runs.recorded_graph import QUESTION
 from tests.integration.runs.recording_worker import (
     VISITS,
     RecordedActivities,
@@ -127,6 +129,7 @@ APPROVAL = Plan(
 HASTY = Plan(
     (PlanStep("a"), PlanStep("hasty", "approval", ("a",)), PlanStep("b", needs=("hasty",)))
 )
+GRAPH = Plan((PlanStep(QUESTION, "approval"),), RECORDED_GRAPH, 50)
 _CANCELLED_FOR = {"cancelled-v6": "", "paused-v6": TO_PAUSE}
 """The reasons with which workflows are cancelled, by kind."""
 
@@ -158,6 +161,8 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     yield "approval-timeout", await _ended(address, HASTY, None)
     yield "approval", await _decided(address, APPROVAL)
     yield "approval-cancelled", await _decided(address, APPROVAL, cancel=True)
+    yield "graph", await _decided(address, GRAPH)
+    yield "graph-cancelled", await _decided(address, GRAPH, cancel=True)
     yield "retried-v6", await _retried(address, ELEMENTS)
     yield "killed-worker-v6", await _survived(address, KILLED)
 

@@ -19,6 +19,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
+from nagaya_functions import StepError
 from nagaya_graphs import FilePointer, NodeContext
 
 
@@ -109,6 +110,19 @@ async def grows(state: State) -> State:
     return {"found": [state["input"]] * 12}
 
 
+async def first(state: State, runtime: Runtime[NodeContext]) -> State:
+    note(state, runtime, "began")
+    return {"round": 1}
+
+
+async def mended(state: State, runtime: Runtime[NodeContext]) -> State:
+    """Fail for good, until somebody has mended what it needs."""
+    note(state, runtime, "began")
+    if not os.path.exists(state["log"] + ".mended"):
+        raise StepError("NOT_MENDED", "what the node needs is not there", retryable=False)
+    return {}
+
+
 async def raises(state: State) -> State:
     raise ValueError("a secret of the node")
 
@@ -160,6 +174,16 @@ def of_one(node):
     return graph
 
 
+def mending():
+    graph = StateGraph(State)
+    graph.add_node("first", first)
+    graph.add_node("mended", mended)
+    graph.add_edge(START, "first")
+    graph.add_edge("first", "mended")
+    graph.add_edge("mended", END)
+    return graph
+
+
 def growing():
     graph = StateGraph(State)
     for name in ("first", "second", "third"):
@@ -203,7 +227,7 @@ _GRAPHS = (
     "astray",
     "endless",
     "unlisted",
-    *("interrupting", "quick"),
+    *("interrupting", "quick", "mending"),
 )
 
 

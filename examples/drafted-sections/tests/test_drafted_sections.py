@@ -42,6 +42,8 @@ def test_nobody_goes_round_for_ever() -> None:
 
 def test_an_input_without_sections_fails_its_step_for_good() -> None:
     with pytest.raises(StepError) as failed:
-        asyncio.run(GraphHarness().run("example.drafted_sections", {}, arguments=ARGUMENTS))
+        asyncio.run(
+            GraphHarness().run("example.drafted_sections", {"sections": []}, arguments=ARGUMENTS)
+        )
 
     assert (failed.value.reason, failed.value.retryable) == ("NO_SECTIONS", False)

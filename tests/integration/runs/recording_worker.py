@@ -13,9 +13,11 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+from tests.integration.runs.recorded_graph import interceptor, returned
 
 from runs.api.schedule_worker import ScheduledRun
 from runs.domain.activities import MappedList, RunEnd, RunRef, StepRef, StepResult, Walk, Walked
+from runs.domain.node_walks import NodeWalk, NodeWalked
 from runs.domain.plan import WORKFLOW_VERSION, Plan, RunStart
 from runs.temporal.client import data_converter
 from runs.worker.superseded.workflows import MapPartRun
@@ -183,6 +185,15 @@ class RecordedActivities:
             self.waited_for.add(walk.steps[0])
         return Walked(waiting=waiting, wait_ms=_HASTY_MS if hasty and waiting else 0)
 
+    @activity.defn
+    async def begin_graph(self, walk: NodeWalk) -> NodeWalked:
+        return NodeWalked(update={"round": 0})
+
+    @activity.defn
+    async def run_node(self, walk: NodeWalk) -> NodeWalked:
+        self.done.append((walk.node, walk.item))
+        return returned(walk, local=activity.info().is_local)
+
     def _complete(self, walk: Walk) -> None:
         if walk.completes_run:
             self.statuses.append("completed")
@@ -192,7 +203,7 @@ class RecordedActivities:
         runs = [self.begin_run, self.end_run]
         steps = [self.run_step, self.run_short_step, self.open_map, self.close_map]
         walks = [self.walk, self.open_maps, self.close_maps, self.end_visit, self.walk_approval]
-        return [*runs, *steps, *walks]
+        return [*runs, *steps, *walks, self.begin_graph, self.run_node]
 
     async def _wait(self) -> None:
         self.endless_began.set()
@@ -218,6 +229,7 @@ async def worker(
         workflows=WORKFLOWS,
         activities=recorded.activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[interceptor()],
         max_heartbeat_throttle_interval=timedelta(seconds=1),
     ):
         yield client
@@ -248,6 +260,7 @@ async def replay(history: WorkflowHistory) -> None:
     replayer = Replayer(
         workflows=REPLAYED,
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[interceptor()],
         data_converter=data_converter(),
     )
     await replayer.replay_workflow(history)

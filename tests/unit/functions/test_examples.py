@@ -1,4 +1,4 @@
-"""The example's distribution passes its own tests, installed as its author installs it."""
+"""The examples' distributions pass their own tests, installed as their authors install them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import sys
 import zipfile
 from pathlib import Path
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "word-count"
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 BUILD = "import sys, uv_build; print(uv_build.build_wheel(sys.argv[1]))"
 
 
-def test_the_examples_tests_pass_on_its_wheel(tmp_path: Path) -> None:
-    sources, site = tmp_path / "word-count", tmp_path / "site"
-    shutil.copytree(EXAMPLE, sources)
+@pytest.mark.parametrize(("example", "passed"), [("word-count", 2), ("drafted-sections", 3)])
+def test_an_examples_tests_pass_on_its_wheel(tmp_path: Path, example: str, passed: int) -> None:
+    sources, site = tmp_path / example, tmp_path / "site"
+    shutil.copytree(EXAMPLES / example, sources)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the backend is a program
     build = [sys.executable, "-c", BUILD, str(tmp_path)]
     subprocess.run(build, cwd=sources, env={**os.environ, "PATH": path}, check=True)
@@ -32,4 +35,4 @@ def test_the_examples_tests_pass_on_its_wheel(tmp_path: Path) -> None:
     )
 
     assert tested.returncode == 0, tested.stdout
-    assert "2 passed" in tested.stdout
+    assert f"{passed} passed" in tested.stdout
