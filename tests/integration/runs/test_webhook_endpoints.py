@@ -70,6 +70,7 @@ async def test_events_of_runs_are_sent_only_for_who_may_read_runs(service: RunsS
         for call in (
             service.webhooks.create("acme", "mine", "theirs", spec),
             service.webhooks.update("acme", "ours", spec, disabled=False),
+            service.webhooks.replay("acme", "ours", "", 0),
         ):
             with pytest.raises(PermissionDenied):
                 await call

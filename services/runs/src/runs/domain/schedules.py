@@ -38,6 +38,9 @@ SCHEDULES = "/schedule/"
 MOST_TIMES = 1_000
 """How many times one backfill may have."""
 
+TRIGGERED = "trigger:"
+"""How the request ids of runs begin that somebody has triggered."""
+
 _FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 _FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")

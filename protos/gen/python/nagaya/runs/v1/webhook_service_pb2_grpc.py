@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating
+    an endpoint and sending events again need `runs.read` too; a new secret shows no event, so it does not.
     """
 
     def __init__(self, channel):
@@ -78,7 +79,8 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating
+    an endpoint and sending events again need `runs.read` too; a new secret shows no event, so it does not.
     """
 
     def CreateWebhookEndpoint(self, request, context):
@@ -213,7 +215,8 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too.
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating
+    an endpoint and sending events again need `runs.read` too; a new secret shows no event, so it does not.
     """
 
     @staticmethod

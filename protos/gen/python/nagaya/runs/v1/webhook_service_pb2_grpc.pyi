@@ -13,7 +13,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too."""
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating
+    an endpoint and sending events again need `runs.read` too; a new secret shows no event, so it does not.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookEndpointRequest, _webhook_service_pb2.CreateWebhookEndpointResponse]
@@ -64,7 +66,9 @@ class WebhookServiceStub:
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating an endpoint needs `runs.read` too."""
+    """Where the events of one tenant's runs are sent, signed. Each is sent at least once, those of a run in their order. Creating or updating
+    an endpoint and sending events again need `runs.read` too; a new secret shows no event, so it does not.
+    """
 
     @_abc_1.abstractmethod
     def CreateWebhookEndpoint(

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dataplane import audit
-from runs.domain.schedules import MOST_TIMES
+from runs.domain.schedules import MOST_TIMES, TRIGGERED
 from runs.errors import PipelineNotFound, RequestIdReused, TemporalUnavailable
 from runs.errors.schedules import (
     ScheduleExists,
@@ -113,20 +113,21 @@ class Schedules:
     async def trigger(self, tenant_id: str, name: str, request_id: str) -> Run:
         """Create a run of a schedule now; a repeated `request_id` returns the same run.
 
+        The transaction that records the run records in the audit log that it was triggered.
+
         Raises PermissionDenied, ScheduleNotFound, and what CreateRun does.
         """
         require_permission(_CREATES_RUNS)
         async with self._tenants.connection(tenant_id) as connection:
             schedule = await _find(connection, name)
-            key = f"trigger:{schedule.schedule_id}:{request_id}"
+            key = f"{TRIGGERED}{schedule.schedule_id}:{request_id}"
             found = await run_store.find_by_request(connection, key)
         if found is not None:
             return found[0]
         time = now().replace(microsecond=0)
         run = await self._runs.create_once(tenant_id, schedule, key, time)
-        async with self._tenants.transaction(tenant_id) as connection:
+        async with self._tenants.connection(tenant_id) as connection:
             await store.note_run(connection, schedule.schedule_id, time, run.run_id)
-            await audit.append(connection, "schedule.trigger", "schedule", name)
         return run
 
     async def backfill(

@@ -132,8 +132,9 @@ class Webhooks:
     async def replay(self, tenant_id: str, name: str, run_id: str, from_sequence: int) -> int:
         """Send events of one run again from a number on, or what has failed of every run.
 
-        Returns of how many runs. Raises WebhookEndpointNotFound and RunNotFound.
+        Returns of how many runs. Raises PermissionDenied, WebhookEndpointNotFound and RunNotFound.
         """
+        require_permission(_READS_RUNS)
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
             endpoint = await _find(connection, name)
