@@ -99,6 +99,9 @@ class Failure:
     visit: int = 1
 
 
+RUN_MODELS_FIRST = "run_models_first"
+"""What the `config` of a run holds whose `step_models` go before the pipeline's models."""
+
 INTERRUPTED = Failure("INTERRUPTED", "the run ended before the step did")
 """Of steps that their run left unfinished."""
 
@@ -126,6 +129,8 @@ class Run:
     stop: RunStop | None
     """What it is told to stop for, while it still runs."""
     held: bool
+    queued: bool
+    """Whether it waits for its turn: as many of its tenant's runs are under way as may be."""
     current_step: str
     settings: JsonMapping
     """What the creator wanted to keep with the run."""
@@ -186,16 +191,19 @@ class RunDraft:
         check_size(given)
         check_settings(settings)
         models = {step: model_json(choice) for step, choice in step_models.items()}
-        config = {
+        config: dict[str, JsonValue] = {
             **input_json(given),
             "step_models": models,
             **to_stored_json("settings", settings),
         }
         # Without labels it is the digest that earlier builds took.
         whole: list[JsonValue] = [*pipeline, config, *([dict(labels)] if labels else [])]
+        digest = hashlib.sha256(canonical(whole)).hexdigest()
+        if models:
+            config[RUN_MODELS_FIRST] = True
         return cls(
             request_id=request_id,
-            digest=hashlib.sha256(canonical(whole)).hexdigest(),
+            digest=digest,
             pipeline=pipeline[0],
             version=pipeline[1],
             held=isinstance(given, Held),
@@ -241,3 +249,12 @@ class RunParameters:
     """The committed file of step `input`; None until the first activity has written it."""
     fork: Fork | None = None
     """What the run takes over from another one."""
+    run_models_first: bool = False
+    """Whether `step_models` go before the pipeline's own models. Those of runs that earlier builds
+    created do not, but for those that a fork has chosen."""
+
+    def chooses_model(self, step: str) -> bool:
+        """Return whether the run's own model for a step counts, and not the pipeline's."""
+        if self.run_models_first:
+            return step in self.step_models
+        return self.fork is not None and step in self.fork.models

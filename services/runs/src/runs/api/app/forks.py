@@ -80,11 +80,7 @@ class Forks:
         reused = done.keys() - again.keys() if draft.given is None else set[str]()
         await self._install_check.check(tenant_id, source.facts.code_needs)
         chooses = source.chooses_models(draft)
-        models = [
-            replace(need, model=None) if need.step in chooses else need
-            for need in source.facts.models
-            if need.step not in reused
-        ]
+        models = [need for need in source.facts.models if need.step not in reused]
         step_models = {**source.parameters.step_models, **draft.step_models}
         await self._model_check.check_lately(tenant_id, models, step_models)
         run = source.run_draft(draft, Fork(draft.run_id, again, chooses))
@@ -177,7 +173,7 @@ def _alike(step: StepSpec, before: StepSpec | None) -> bool:
         return False
     over = before.map
     if over is not None and step.map is not None:
-        over = replace(over, allowed=step.map.allowed)
+        over = replace(over, allowed=step.map.allowed, parallel=step.map.parallel)
     same = replace(before, map=over, timeout_seconds=step.timeout_seconds, retry=step.retry)
     return step == same
 

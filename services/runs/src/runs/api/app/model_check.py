@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from runs.errors import ModelUnusable
@@ -60,7 +61,7 @@ class ModelCheck:
     ) -> None:
         """Raise ModelUnusable, with each step that gets no model, or none that can do its work.
 
-        `chosen` are the run's own models, by step.
+        `chosen` are the run's own models, by step: they go before the pipeline's.
         """
         call = current_call()
         left = None if call is None else call.remaining()
@@ -78,6 +79,9 @@ class ModelCheck:
     async def _find_fault(
         self, tenant_id: str, need: ModelRequirement, chosen: ModelChoice | None, seconds: float
     ) -> ModelFault | None:
+        question = (tenant_id, need, chosen)
+        if chosen is not None:
+            need = replace(need, model=None)
         try:
             async with asyncio.timeout(seconds), self._at_once:
                 fault = await self._gateway.find_model_fault(tenant_id, need, chosen)
@@ -91,5 +95,5 @@ class ModelCheck:
         if fault is None:
             if len(self._known_until) > _MOST_KNOWN:
                 self._known_until.clear()
-            self._known_until[tenant_id, need, chosen] = self._clock() + _KNOWN_SECONDS
+            self._known_until[question] = self._clock() + _KNOWN_SECONDS
         return fault

@@ -98,12 +98,11 @@ class LlmStepRunner:
         prompt, values = asked
         parts = render(prompt.content, values)
         pointers = (part for part in parts if not isinstance(part, str))
-        fork = context.run.fork
         request = GenerationRequest(
             ref=ref,
             parts=parts,
             files=self._artifacts.recent(ref.tenant_id, pointers),
-            model=None if fork is not None and ref.step in fork.models else step.model,
+            model=None if context.run.chooses_model(ref.step) else step.model,
             run_model=context.run.step_models.get(ref.step),
             max_output_tokens=step.max_output_tokens,
             output_schema=step.output_schema,
