@@ -39,6 +39,7 @@ from runs.domain.activities import RunRef
 from runs.domain.moves import Moves
 from runs.domain.receivers import AllowedReceivers
 from runs.domain.runs import OutputFile
+from runs.domain.tenant_limits import TenantLimits
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.peers.tenant_secrets import TenantSecrets
@@ -96,10 +97,13 @@ class RunsService:
         scheduler = PendingWorkScheduler(PENDING_WORK, tenants, management)
         self.webhook_scheduler = PendingWorkScheduler(WEBHOOK_WORK, tenants, management)
         checks = InstallCheck(management), ModelCheck(gateway)
-        self.runs = Runs(tenants, scheduler, self.files, *checks, launcher)
+        self.limits = TenantLimits()
+        """Those of every tenant."""
+        limits = self.limits_of
+        self.runs = Runs(tenants, scheduler, self.files, *checks, launcher, limits)
         self.forks = Forks(tenants, self.runs, checks)
         self.applying = PipelineApply(tenants)
-        self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer)
+        self.steering = RunSteering(tenants, scheduler, launcher, self.finalizer, limits)
         self.bulk = BulkRuns(tenants, self.steering)
         self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
         self.delivery = ScheduleDelivery(tenants, self.temporal_schedules)
@@ -128,13 +132,16 @@ class RunsService:
         finalizer = RunFinalizer(self.tenants, launcher)
         relay = Relay(
             self.tenants,
-            OutboxRelay(self.tenants, launcher, finalizer),
+            OutboxRelay(self.tenants, launcher, finalizer, self.limits_of),
             Reconciler(self.tenants, launcher, finalizer, stale_after),
             UsageChecker(self.tenants, self.gateway),
             self.delivery,
             self.webhook_scheduler,
         )
         return PendingWorkPoller(PENDING_WORK, data or self.data, relay.handle)
+
+    def limits_of(self, _: str) -> TenantLimits:
+        return self.limits
 
     async def find(self, run_id: str, tenant_id: str = "acme") -> Run:
         async with self.tenants.connection(tenant_id) as connection:

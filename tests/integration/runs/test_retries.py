@@ -11,8 +11,9 @@ from tests.support.waiting import wait_until
 
 from runs.api.watch import RunWatcher
 from runs.domain.events import RunEvent
-from runs.domain.runs import Retry, Run, RunStatus
+from runs.domain.runs import Failure, Retry, Run, RunStatus
 from runs.errors import NothingToRetry
+from runs.store import steps
 
 if TYPE_CHECKING:
     import asyncpg
@@ -125,7 +126,9 @@ async def test_what_a_map_has_got_over_is_not_taken_up_again(
     tolerant = step("each", map={"step": "input", "allow_failed": 1})
     await steered.service.pipeline(tolerant, step("last", "each"))
     run_id = (await steered.service.run(inline=[1, 2, 3])).run_id
-    await steered.reached(run_id, FAILED)
+    run = await steered.reached(run_id, FAILED)
+    assert run.error is not None
+    assert (run.error.step, run.error.item) == ("last", 0)
     with pytest.raises(NothingToRetry):
         await steered.service.steering.retry("acme", run_id, Retry("x", "each", 2))
 
@@ -137,6 +140,22 @@ async def test_what_a_map_has_got_over_is_not_taken_up_again(
     found = [row["status"] for row in await database.fetch(states)]
     assert found == ["completed", "completed", "failed", "completed"]
     await assert_whole(database)
+
+
+async def test_an_element_that_was_tolerated_is_not_why_a_run_failed(
+    steered: SteeredRuns, tenants: TenantPools, files: FakeArtifacts
+) -> None:
+    files.values = b"[1, 2, 3]"
+    steered.failing, steered.retried = {("each", 2)}, {"last"}
+    tolerant = step("each", map={"step": "input", "allow_failed": 1})
+    await steered.service.pipeline(tolerant, step("last", "each", retry={"max_attempts": 1}))
+    run = await steered.reached((await steered.service.run(inline=[1, 2, 3])).run_id, FAILED)
+    assert run.error is not None
+    assert (run.error.step, run.error.reason) == ("last", "BUSY")
+
+    refused = Failure("REFUSED", "not this one")
+    async with tenants.connection("acme") as connection:
+        assert await steps.find_failure(connection, run.run_id, refused) is None
 
 
 async def test_a_retry_of_one_step_takes_up_what_was_interrupted_between_two_attempts(

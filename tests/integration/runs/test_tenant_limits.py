@@ -34,7 +34,7 @@ def limits(server: RunningServer, tenant_id: str) -> Any:  # noqa: ANN401 - a st
 async def test_whoever_may_act_for_all_tenants_sets_limits(
     server: RunningServer, registry: asyncpg.Connection, management: ManagementPool
 ) -> None:
-    wanted = pb.TenantLimits(weight=2, max_steps=30, starts_per_minute=PER_MINUTE)
+    wanted = pb.TenantLimits(weight=2, max_steps=30, starts_per_minute=PER_MINUTE, max_runs=7)
     request = pb.SetTenantLimitsRequest(tenant_id="acme", limits=wanted)
     with pytest.raises(DomainError) as refusal:
         await limits(server, "acme").SetTenantLimits(request)
@@ -49,7 +49,7 @@ async def test_whoever_may_act_for_all_tenants_sets_limits(
     assert shown.limits == wanted
     cache = TenantLimitCache(management)
     await cache.refresh()
-    assert cache.of("acme") == TenantLimits(2, 30, PER_MINUTE)
+    assert cache.of("acme") == TenantLimits(2, 30, PER_MINUTE, 7)
     assert cache.of("bolt") == TenantLimits()
     request.limits.CopyFrom(pb.TenantLimits())
     await limits(server, "*").SetTenantLimits(request)
@@ -113,7 +113,7 @@ async def test_a_run_of_a_tenant_with_a_rate_is_left_to_the_relay(
     service: RunsService, database: asyncpg.Connection
 ) -> None:
     await service.pipeline()
-    service.runs._limits = lambda _: TenantLimits(starts_per_minute=PER_MINUTE)
+    service.limits = TenantLimits(starts_per_minute=PER_MINUTE)
 
     run = await service.run()
 

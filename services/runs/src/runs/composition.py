@@ -122,7 +122,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     models = ModelCheck(gateway)
     checks = InstallCheck(data.management), models
     runs = Runs(tenants, schedulers.runs, artifacts, *checks, launcher, limits.of)
-    steering = RunSteering(tenants, schedulers.runs, launcher, finalizer)
+    steering = RunSteering(tenants, schedulers.runs, launcher, finalizer, limits.of)
     temporal = TemporalSchedules(client, config.temporal.schedule_queue)
     delivery = ScheduleDelivery(tenants, temporal)
     scheduled_runs = ScheduledRuns(data, runs, steering, temporal)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runs.domain.tenant_limits import USUAL, TenantLimits
-from runs.store import tenant_limits
+from runs.domain.tenant_limits import USUAL
+from runs.store import tenant_limits, workers
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.tenants import ManagementPool
+    from runs.domain.tenant_limits import TenantLimits
 
 _SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class TenantLimitCache:
     def __init__(self, management: ManagementPool) -> None:
         self._management = management
         self._limits: Mapping[str, TenantLimits] = {}
+        self._usual = USUAL
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "tenant_limits.unavailable", "the limits of tenants are not known"
@@ -33,7 +36,7 @@ class TenantLimitCache:
 
     def of(self, tenant_id: str) -> TenantLimits:
         """Return a tenant's limits."""
-        return self._limits.get(tenant_id, USUAL)
+        return self._limits.get(tenant_id, self._usual)
 
     def start(self) -> None:
         """Start to read."""
@@ -48,7 +51,12 @@ class TenantLimitCache:
     async def refresh(self) -> None:
         """Read them now. Raises DomainError."""
         async with self._management.connection() as connection:
-            self._limits = await tenant_limits.find_all(connection)
+            found = await tenant_limits.find_all(connection)
+            steps = await workers.steps_at_once(connection)
+        self._usual = replace(USUAL, steps_at_once=steps)
+        self._limits = {
+            tenant_id: replace(limits, steps_at_once=steps) for tenant_id, limits in found.items()
+        }
 
     async def _run(self) -> None:
         while True:

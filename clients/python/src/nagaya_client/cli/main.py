@@ -31,7 +31,7 @@ GROUPS = {
     "run": "Runs: start, watch, look at, pause, cancel, retry.",
     "schedule": "Schedules: runs of a pipeline at their times.",
     "webhook": "Webhooks: where events of runs are sent, signed.",
-    "limits": "Limits of tenants: their weight beside others, slots, starts of runs.",
+    "limits": "Limits of tenants: their weight beside others, slots, runs at once, starts.",
     "approval": "Approvals: what runs ask of people, and what these decide.",
     "artifact": "The files that runs leave behind.",
     "model": "The catalogue: providers, models, prices, and which step uses which.",

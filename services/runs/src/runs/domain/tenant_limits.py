@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
+
+USUAL_RUNS = 100
+"""How many runs of a tenant are under way at once while no worker of their task queue is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,14 @@ class TenantLimits:
     """The most steps that one worker does at once; its share when 0."""
     starts_per_minute: int = 0
     """How many runs start in a minute at most; any number when 0."""
+    max_runs: int = 0
+    """The most runs under way at once on a task queue; as its workers can do when 0."""
+    steps_at_once: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
+    """How many steps the workers of each task queue do at once, all together."""
+
+    def runs_at_once(self, task_queue: str) -> int:
+        """Return the most runs that are under way at once on a task queue."""
+        return self.max_runs or self.steps_at_once.get(task_queue, USUAL_RUNS)
 
 
 USUAL = TenantLimits()

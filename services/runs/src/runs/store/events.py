@@ -51,7 +51,8 @@ def run_event(updated: str) -> str:
 def run_payload(row: str) -> str:
     """Return the expression for what a run's event holds, of one for its row as JSON."""
     left_out = (
-        "'{config,prompt_versions,request_id,request_digest,checked_at,retry_request_id}'::text[]"
+        "'{config,prompt_versions,request_id,request_digest,checked_at,retry_request_id,"
+        "task_queue}'::text[]"
     )
     return f"jsonb_strip_nulls(({row}) - {left_out})"
 

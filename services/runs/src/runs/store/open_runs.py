@@ -36,7 +36,7 @@ async def claim_stale(
         f"""
         WITH stale AS (
             SELECT id FROM runs
-             WHERE {OPEN} AND status <> 'paused' AND NOT held
+             WHERE {OPEN} AND status <> 'paused' AND NOT held AND NOT queued
                AND greatest(updated_at, checked_at) < now() - $1::interval
              ORDER BY greatest(updated_at, checked_at), id
              LIMIT $2

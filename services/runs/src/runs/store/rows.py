@@ -12,6 +12,7 @@ from runs.domain.forks import fork_from_json
 from runs.domain.inputs import run_input
 from runs.domain.models import model_choice
 from runs.domain.runs import (
+    RUN_MODELS_FIRST,
     Failure,
     OutputFile,
     Run,
@@ -43,6 +44,7 @@ def run(row: Row) -> Run:
         status=RunStatus(row["status"]),
         stop=None if (stop := row.get("stop")) is None else RunStop(stop),
         held=row["held"],
+        queued=bool(row.get("queued")),  # not in events that are older than the column
         current_step=row.get("current_step") or "",
         settings=_settings(row),
         input=_input_file(row),
@@ -82,6 +84,7 @@ def run_parameters(row: Row) -> RunParameters:
         prompt_versions=document(row["prompt_versions"]),
         input_file=_input_file(row),
         fork=fork_from_json(config["fork"]) if "fork" in config else None,
+        run_models_first=bool(config.get(RUN_MODELS_FIRST)),
     )
 
 

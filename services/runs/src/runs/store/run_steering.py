@@ -14,6 +14,7 @@ from uuid import UUID
 from runs.domain.runs import RunStatus, RunStop
 from runs.store import rows
 from runs.store.events import lock_run, run_event
+from runs.store.queued_runs import has_to_wait
 from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ async def pause_pending(connection: Connection, run_id: str) -> Run | None:
         f"""
         WITH updated AS (
             UPDATE runs
-               SET status = 'paused', epoch = epoch + 1, updated_at = now(), stuck_reason = NULL,
-                   last_seq = last_seq + 1
+               SET status = 'paused', queued = false, epoch = epoch + 1, updated_at = now(),
+                   stuck_reason = NULL, last_seq = last_seq + 1
              WHERE id = $1 AND status = 'pending' AND NOT held
             RETURNING *
         ),
@@ -72,21 +73,31 @@ async def pause_pending(connection: Connection, run_id: str) -> Run | None:
     return None if row is None else rows.run(row)
 
 
-async def resume(connection: Connection, run_id: str) -> Run | None:
-    """Have a paused run go on in its next epoch; None if it is not paused."""
+async def resume(connection: Connection, run_id: str, most: int) -> Run | None:
+    """Have a paused run go on in its next epoch; None if it is not paused.
+
+    It waits for its turn where so many of the tenant's runs are under way.
+    """
     row = await connection.fetchrow(
         f"""
         WITH updated AS (
             UPDATE runs
                SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
+                   queued = {has_to_wait("runs.task_queue", "$2")},
                    epoch = epoch + 1, updated_at = now(), last_seq = last_seq + 1
              WHERE id = $1 AND status = 'paused'
             RETURNING *
+        ),
+        start AS (
+            INSERT INTO outbox (run_id, kind, due_at)
+            SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT queued
+            ON CONFLICT (run_id, kind) DO NOTHING
         ),
         event AS ({run_event("updated")})
         SELECT {COLUMNS} FROM updated
         """,
         UUID(run_id),
+        most,
     )
     return None if row is None else rows.run(row)
 
@@ -104,8 +115,8 @@ async def pause_or_go_on(connection: Connection, run_id: str, epoch: int) -> Run
         WITH updated AS (
             UPDATE runs
                SET status = CASE stop WHEN 'pause' THEN 'paused' ELSE status END,
-                   epoch = epoch + (stop = 'resume')::int, stop = NULL, updated_at = now(),
-                   stuck_reason = NULL, last_seq = last_seq + 1
+                   epoch = epoch + (stop = 'resume')::int, stop = NULL, queued = false,
+                   updated_at = now(), stuck_reason = NULL, last_seq = last_seq + 1
              WHERE id = $1 AND epoch = $2 AND status = 'running' AND stop IN ('pause', 'resume')
             RETURNING *
         ),
@@ -136,17 +147,18 @@ async def last_retry(connection: Connection, run_id: str) -> str:
     return await connection.fetchval(sql, UUID(run_id)) or ""
 
 
-async def retry(connection: Connection, run_id: str, asked: Retry) -> Run | None:
+async def retry(connection: Connection, run_id: str, asked: Retry, most: int) -> Run | None:
     """Have a run that failed or was cancelled go on in its next epoch.
 
     What the retry is for waits for its next attempt again, and so does what the run's end
-    interrupted. The totals are those of the steps that are done. In a transaction that has locked
-    the run. Returns None if nothing failed that it is for.
+    interrupted. The totals are those of the steps that are done. The run waits for its turn where
+    so many of the tenant's are under way. In a transaction that has locked it. Returns None if
+    nothing failed that it is for.
     """
     if asked.step and not await _failed(connection, run_id, asked):
         return None
     row = await connection.fetchrow(
-        _RETRY, UUID(run_id), asked.request_id, asked.step or None, asked.item
+        _RETRY, UUID(run_id), asked.request_id, asked.step or None, asked.item, most
     )
     if row is None:
         return None
@@ -208,6 +220,7 @@ WITH sums AS (
 updated AS (
     UPDATE runs
        SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
+           queued = {has_to_wait("runs.task_queue", "$5")},
            epoch = epoch + 1, error = NULL, ended_at = NULL, calls_open = false,
            retry_request_id = $2, retry_step = $3, retry_item = $4,
            input_tokens = sums.input_tokens, output_tokens = sums.output_tokens,
@@ -215,6 +228,12 @@ updated AS (
       FROM sums
      WHERE id = $1 AND status IN ('failed', 'cancelled')
     RETURNING runs.*
+),
+-- its next workflow is to be started, unless it waits for its turn
+start AS (
+    INSERT INTO outbox (run_id, kind, due_at)
+    SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT queued
+    ON CONFLICT (run_id, kind) DO NOTHING
 ),
 -- its totals are not final any more
 usage_check AS (

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from dataplane import paging
 from runs.domain.run_filters import RunFilter
+from runs.domain.schedules import TRIGGERED
 from runs.store import rows
 from runs.store.events import lock_run, run_event
+from runs.store.queued_runs import has_to_wait
 from runs.store.run_filters import planned_for_values, selection
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from runs.domain.runs import Run, RunDraft, RunParameters
 
 COLUMNS = """
-    id, pipeline, pipeline_version, status, stop, held, current_step,
+    id, pipeline, pipeline_version, status, stop, held, queued, current_step,
     config -> 'settings' AS settings, config ->> 'settings_json' AS settings_json,
     input_path, input_digest, input_summary, input_metrics, input_tokens, output_tokens,
     cost_micro_usd, completed_steps, calls_open, error, stuck_reason, last_seq, user_id, created_at,
@@ -36,10 +38,12 @@ async def insert(
     facts: PipelineSummary,
     prompt_versions: Mapping[str, int],
     user_id: str,
+    most: int,
 ) -> Run | None:
     """Record a pending run, its first event, an audit entry, and that it is to be started.
 
-    A held one is not started. Returns None if the request's id has been used before.
+    A held one is not started, and one waits for its turn where the tenant has `most` under way on
+    its task queue, as many as it may. Returns None if the request's id has been used before.
     """
     row = await connection.fetchrow(
         _INSERT,
@@ -55,6 +59,8 @@ async def insert(
         draft.schedule_time,
         json.dumps(dict(draft.labels)),
         None if draft.fork is None else UUID(draft.fork.run_id),
+        facts.code_needs.task_queue,
+        most,
     )
     return None if row is None else rows.run(row)
 
@@ -78,6 +84,11 @@ async def lock(connection: Connection, run_id: str) -> tuple[Run, int] | None:
         f"SELECT {COLUMNS}, epoch FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id)
     )
     return None if row is None else (rows.run(row), row["epoch"])
+
+
+async def find_task_queue(connection: Connection, run_id: str) -> str:
+    """Return the own task queue of a run's pipeline; empty for the common one."""
+    return await connection.fetchval("SELECT task_queue FROM runs WHERE id = $1", UUID(run_id))
 
 
 async def find_plan(connection: Connection, run_id: str) -> tuple[list[Any], str]:
@@ -140,15 +151,16 @@ _INSERT = f"""
 WITH updated AS (
     INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
                       request_id, request_digest, prompt_versions, schedule, schedule_time,
-                      labels, forked_from_run_id, last_seq)
-    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12, 1)
+                      labels, forked_from_run_id, task_queue, queued, last_seq)
+    VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12, $13,
+            NOT $4 AND {has_to_wait("$13", "$14")}, 1)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ),
--- its workflow is to be started, unless it is held
+-- its workflow is to be started, unless it is held or waits for its turn
 start AS (
     INSERT INTO outbox (run_id, kind, due_at)
-    SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT held
+    SELECT id, 'start', now() + interval '5 seconds' FROM updated WHERE NOT held AND NOT queued
 ),
 -- its events are to be sent to these endpoints, but not to one that is being deleted
 webhooks AS (
@@ -170,6 +182,8 @@ SELECT {COLUMNS},
            'run', id::text,
            jsonb_strip_nulls(jsonb_build_object(
                'pipeline', pipeline, 'version', pipeline_version,
-               'forked_from_run_id', forked_from_run_id)))
+               'forked_from_run_id', forked_from_run_id))),
+       CASE WHEN schedule IS NOT NULL AND request_id LIKE '{TRIGGERED}%'
+            THEN audit_append(user_id, 'schedule.trigger', 'schedule', schedule, '{{}}') END
   FROM updated
 """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 TABLE = "runs_tenant_limits"
-_COLUMNS = "tenant_id, weight, max_steps, starts_per_minute"
+_COLUMNS = "tenant_id, weight, max_steps, starts_per_minute, max_runs"
 
 
 async def find(connection: Connection, tenant_id: str) -> TenantLimits:
@@ -35,20 +35,21 @@ async def put(connection: Connection, tenant_id: str, limits: TenantLimits) -> b
         return bool(await connection.fetchval(sql, tenant_id))
     found = await connection.fetchval(
         f"""
-        INSERT INTO {TABLE} AS known ({_COLUMNS}) VALUES ($1, $2, $3, $4)
+        INSERT INTO {TABLE} AS known ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (tenant_id) DO UPDATE
-           SET weight = $2, max_steps = $3, starts_per_minute = $4
-         WHERE (known.weight, known.max_steps, known.starts_per_minute)
-               IS DISTINCT FROM ($2, $3, $4)
+           SET weight = $2, max_steps = $3, starts_per_minute = $4, max_runs = $5
+         WHERE (known.weight, known.max_steps, known.starts_per_minute, known.max_runs)
+               IS DISTINCT FROM ($2, $3, $4, $5)
         RETURNING true
         """,
         tenant_id,
         limits.weight,
         limits.max_steps,
         limits.starts_per_minute,
+        limits.max_runs,
     )
     return bool(found)
 
 
 def _limits(row: asyncpg.Record) -> TenantLimits:
-    return TenantLimits(row["weight"], row["max_steps"], row["starts_per_minute"])
+    return TenantLimits(row["weight"], row["max_steps"], row["starts_per_minute"], row["max_runs"])

@@ -1,4 +1,4 @@
-"""The table `runs_workers` of the management database: what is installed beside workers."""
+"""The table `runs_workers` of the management database: what workers can do, how much at once."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ if TYPE_CHECKING:
 
 
 async def put(
-    connection: Connection, worker_id: str, task_queue: str, installed: Installed
+    connection: Connection,
+    worker_id: str,
+    task_queue: str,
+    installed: Installed,
+    steps: int,
 ) -> None:
-    """Record what is installed beside a worker, and that it works now; forget old workers."""
+    """Record what a worker can do, how many steps at once, and that it works now.
+
+    Old workers are forgotten.
+    """
     await connection.execute(
         """
         WITH forgotten AS (
             DELETE FROM runs_workers WHERE seen_at < now() - interval '7 days' AND worker_id <> $1
         )
-        INSERT INTO runs_workers (worker_id, task_queue, tenants, functions, graphs, seen_at)
-        VALUES ($1, $2, $3, $4, $5::jsonb, now())
+        INSERT INTO runs_workers (worker_id, task_queue, tenants, functions, graphs, steps_at_once,
+                                  seen_at)
+        VALUES ($1, $2, $3, $4, $5::jsonb, $6, now())
         ON CONFLICT (worker_id) DO UPDATE
            SET task_queue = EXCLUDED.task_queue, tenants = EXCLUDED.tenants,
-               functions = EXCLUDED.functions, graphs = EXCLUDED.graphs, seen_at = now()
+               functions = EXCLUDED.functions, graphs = EXCLUDED.graphs,
+               steps_at_once = EXCLUDED.steps_at_once, seen_at = now()
         """,
         worker_id,
         task_queue,
         sorted(installed.tenants),
         sorted(installed.functions),
         json.dumps({name: sorted(nodes) for name, nodes in sorted(installed.graphs.items())}),
+        steps,
     )
 
 
@@ -48,6 +58,19 @@ async def remove(connection: Connection, worker_id: str) -> None:
         """,
         worker_id,
     )
+
+
+async def steps_at_once(connection: Connection) -> dict[str, int]:
+    """Return how many steps the workers of each task queue do at once that work now."""
+    rows = await connection.fetch(
+        """
+        SELECT task_queue, sum(steps_at_once)::int AS steps
+          FROM runs_workers
+         WHERE seen_at > now() - interval '3 minutes'
+         GROUP BY task_queue
+        """
+    )
+    return {row["task_queue"]: row["steps"] for row in rows}
 
 
 async def of_queue(connection: Connection, task_queue: str) -> tuple[Installed, ...]:

@@ -134,6 +134,7 @@ def run(run: Run) -> pb.Run:
         state=_STATES[run.status],
         stop=_STOPS[run.stop],
         held=run.held,
+        queued=run.queued,
         current_step=run.current_step,
         config=struct(run.settings) if run.settings else None,
         config_json=text_beside(run.settings),

@@ -1,4 +1,6 @@
-"""Records what is installed beside this worker, so that CreateRun refuses what nobody can do."""
+"""Records what this worker can do, so that CreateRun refuses what nobody can, and how many steps at
+once, which is how many runs of a tenant are under way.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,13 @@ _log = logging.getLogger(__name__)
 class Registration:
     """This worker's row, which says what it can do and that it works."""
 
-    def __init__(self, management: ManagementPool, task_queue: str, installed: Installed) -> None:
+    def __init__(
+        self, management: ManagementPool, task_queue: str, installed: Installed, steps: int
+    ) -> None:
         self._management = management
         self._task_queue = task_queue
         self._installed = installed
+        self._steps = steps
         self._worker_id = uuid.uuid4().hex
 
     @asynccontextmanager
@@ -47,7 +52,11 @@ class Registration:
             try:
                 async with self._management.connection() as connection:
                     await workers.put(
-                        connection, self._worker_id, self._task_queue, self._installed
+                        connection,
+                        self._worker_id,
+                        self._task_queue,
+                        self._installed,
+                        self._steps,
                     )
             except DomainError as error:
                 _log.info(

@@ -106,6 +106,8 @@ def _error(run: run_pb2.Run) -> Markup:
     if error.message:
         where = f"step {error.step}: " if error.step else ""
         said = joined(element("b", error.reason), " ", where, error.message)
+    elif run.queued:
+        said = element("b", "It waits for its turn.")
     elif run.stuck_reason:
         said = joined(element("b", "It does not move: "), run.stuck_reason)
     else:

@@ -160,6 +160,7 @@ class Run(_message.Message):
     PIPELINE_VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
     CURRENT_STEP_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     CONFIG_JSON_FIELD_NUMBER: _builtins.int
@@ -187,6 +188,8 @@ class Run(_message.Message):
     """Where the run is in its life."""
     held: _builtins.bool
     """Whether the run waits for StartRun."""
+    queued: _builtins.bool
+    """Whether the run waits for its turn: its tenant has as many runs under way as it may (`TenantLimits.max_runs`)."""
     current_step: _builtins.str
     """The step that began last; empty before the first."""
     config_json: _builtins.str
@@ -247,6 +250,7 @@ class Run(_message.Message):
         pipeline_version: _builtins.int = ...,
         state: Global___RunState.ValueType = ...,
         held: _builtins.bool = ...,
+        queued: _builtins.bool = ...,
         current_step: _builtins.str = ...,
         config: _struct_pb2.Struct | None = ...,
         config_json: _builtins.str = ...,
@@ -267,7 +271,7 @@ class Run(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "input", b"input", "schedule_time", b"schedule_time", "start_time", b"start_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "forked_from_run_id", b"forked_from_run_id", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stop", b"stop", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "config_json", b"config_json", "create_time", b"create_time", "current_step", b"current_step", "end_time", b"end_time", "error", b"error", "forked_from_run_id", b"forked_from_run_id", "held", b"held", "input", b"input", "labels", b"labels", "last_sequence", b"last_sequence", "pipeline", b"pipeline", "pipeline_version", b"pipeline_version", "queued", b"queued", "run_id", b"run_id", "schedule", b"schedule", "schedule_time", b"schedule_time", "start_time", b"start_time", "state", b"state", "stop", b"stop", "stuck_reason", b"stuck_reason", "totals", b"totals", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

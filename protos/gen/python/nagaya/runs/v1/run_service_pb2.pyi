@@ -136,7 +136,7 @@ class CreateRunRequest(_message.Message):
 
     @_builtins.property
     def step_models(self) -> _containers.MessageMap[_builtins.str, _model_pb2.ModelChoice]:
-        """Models for steps of this run, by step, instead of what the tenant's overrides and the defaults say."""
+        """Models for steps of this run, by step. They go before the pipeline's own, the tenant's overrides and the defaults."""
 
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:

@@ -27,7 +27,7 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/runs/v1/tenant_limit_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"{\n\x0cTenantLimits\x12\'\n\x06weight\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1a\n\tmax_steps\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12&\n\x11starts_per_minute\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xe0\xd4\x03(\x00\"l\n\x16SetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x34\n\x06limits\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimitsB\x06\xbaH\x03\xc8\x01\x01\"G\n\x17SetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits\"6\n\x16GetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"G\n\x17GetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits2\xa9\x02\n\x12TenantLimitService\x12\x8c\x01\n\x0fSetTenantLimits\x12&.nagaya.runs.v1.SetTenantLimitsRequest\x1a\'.nagaya.runs.v1.SetTenantLimitsResponse\"(\x90\x02\x02\x8a\xb5\x18!\n\x0climits.write\x1a\x11tenant_limits.set\x12\x83\x01\n\x0fGetTenantLimits\x12&.nagaya.runs.v1.GetTenantLimitsRequest\x1a\'.nagaya.runs.v1.GetTenantLimitsResponse\"\x1f\x90\x02\x01\x8a\xb5\x18\x18\n\x0blimits.read\x12\ttenant_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/runs/v1/tenant_limit_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x96\x01\n\x0cTenantLimits\x12\'\n\x06weight\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1a\n\tmax_steps\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12&\n\x11starts_per_minute\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xe0\xd4\x03(\x00\x12\x19\n\x08max_runs\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"l\n\x16SetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x34\n\x06limits\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimitsB\x06\xbaH\x03\xc8\x01\x01\"G\n\x17SetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits\"6\n\x16GetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"G\n\x17GetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits2\xa9\x02\n\x12TenantLimitService\x12\x8c\x01\n\x0fSetTenantLimits\x12&.nagaya.runs.v1.SetTenantLimitsRequest\x1a\'.nagaya.runs.v1.SetTenantLimitsResponse\"(\x90\x02\x02\x8a\xb5\x18!\n\x0climits.write\x1a\x11tenant_limits.set\x12\x83\x01\n\x0fGetTenantLimits\x12&.nagaya.runs.v1.GetTenantLimitsRequest\x1a\'.nagaya.runs.v1.GetTenantLimitsResponse\"\x1f\x90\x02\x01\x8a\xb5\x18\x18\n\x0blimits.read\x12\ttenant_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTLIMITS'].fields_by_name['max_steps']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_TENANTLIMITS'].fields_by_name['starts_per_minute']._loaded_options = None
   _globals['_TENANTLIMITS'].fields_by_name['starts_per_minute']._serialized_options = b'\272H\010\032\006\030\340\324\003(\000'
+  _globals['_TENANTLIMITS'].fields_by_name['max_runs']._loaded_options = None
+  _globals['_TENANTLIMITS'].fields_by_name['max_runs']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['limits']._loaded_options = None
@@ -50,16 +52,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTLIMITSERVICE'].methods_by_name['SetTenantLimits']._serialized_options = b'\220\002\002\212\265\030!\n\014limits.write\032\021tenant_limits.set'
   _globals['_TENANTLIMITSERVICE'].methods_by_name['GetTenantLimits']._loaded_options = None
   _globals['_TENANTLIMITSERVICE'].methods_by_name['GetTenantLimits']._serialized_options = b'\220\002\001\212\265\030\030\n\013limits.read\022\ttenant_id'
-  _globals['_TENANTLIMITS']._serialized_start=165
-  _globals['_TENANTLIMITS']._serialized_end=288
-  _globals['_SETTENANTLIMITSREQUEST']._serialized_start=290
-  _globals['_SETTENANTLIMITSREQUEST']._serialized_end=398
-  _globals['_SETTENANTLIMITSRESPONSE']._serialized_start=400
-  _globals['_SETTENANTLIMITSRESPONSE']._serialized_end=471
-  _globals['_GETTENANTLIMITSREQUEST']._serialized_start=473
-  _globals['_GETTENANTLIMITSREQUEST']._serialized_end=527
-  _globals['_GETTENANTLIMITSRESPONSE']._serialized_start=529
-  _globals['_GETTENANTLIMITSRESPONSE']._serialized_end=600
-  _globals['_TENANTLIMITSERVICE']._serialized_start=603
-  _globals['_TENANTLIMITSERVICE']._serialized_end=900
+  _globals['_TENANTLIMITS']._serialized_start=166
+  _globals['_TENANTLIMITS']._serialized_end=316
+  _globals['_SETTENANTLIMITSREQUEST']._serialized_start=318
+  _globals['_SETTENANTLIMITSREQUEST']._serialized_end=426
+  _globals['_SETTENANTLIMITSRESPONSE']._serialized_start=428
+  _globals['_SETTENANTLIMITSRESPONSE']._serialized_end=499
+  _globals['_GETTENANTLIMITSREQUEST']._serialized_start=501
+  _globals['_GETTENANTLIMITSREQUEST']._serialized_end=555
+  _globals['_GETTENANTLIMITSRESPONSE']._serialized_start=557
+  _globals['_GETTENANTLIMITSRESPONSE']._serialized_end=628
+  _globals['_TENANTLIMITSERVICE']._serialized_start=631
+  _globals['_TENANTLIMITSERVICE']._serialized_end=928
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,7 @@ class TenantLimits(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     MAX_STEPS_FIELD_NUMBER: _builtins.int
     STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
     """The weight beside other tenants: of two that want all they can get, one of weight 2 holds twice the slots of one of weight 1, and its
     tasks are handed out twice as often. 1 when 0.
@@ -33,16 +34,21 @@ class TenantLimits(_message.Message):
     """The most steps of its runs that one worker does at once; as many as its share when 0."""
     starts_per_minute: _builtins.int
     """How many of its runs start in a minute at most, evenly; any number when 0. The others stay pending."""
+    max_runs: _builtins.int
+    """The most of its runs that are under way at once on each task queue; as many as the queue's workers do steps at once when 0. The others
+    stay pending, and start in their order as those before them end. Runs that are paused, held or wait for a person do not count.
+    """
     def __init__(
         self,
         *,
         weight: _builtins.float = ...,
         max_steps: _builtins.int = ...,
         starts_per_minute: _builtins.int = ...,
+        max_runs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_steps", b"max_steps", "starts_per_minute", b"starts_per_minute", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_runs", b"max_runs", "max_steps", b"max_steps", "starts_per_minute", b"starts_per_minute", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

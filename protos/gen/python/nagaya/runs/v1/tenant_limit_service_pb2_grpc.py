@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TenantLimitServiceStub:
-    """How much of the workers a tenant gets beside others, and how fast its runs start.
+    """How much of the workers a tenant gets beside others, and how many of its runs are under way.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class TenantLimitServiceStub:
 
 
 class TenantLimitServiceServicer:
-    """How much of the workers a tenant gets beside others, and how fast its runs start.
+    """How much of the workers a tenant gets beside others, and how many of its runs are under way.
     """
 
     def SetTenantLimits(self, request, context):
@@ -89,7 +89,7 @@ def add_TenantLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TenantLimitService:
-    """How much of the workers a tenant gets beside others, and how fast its runs start.
+    """How much of the workers a tenant gets beside others, and how many of its runs are under way.
     """
 
     @staticmethod

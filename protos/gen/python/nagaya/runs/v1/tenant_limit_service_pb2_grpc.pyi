@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TenantLimitServiceStub:
-    """How much of the workers a tenant gets beside others, and how fast its runs start."""
+    """How much of the workers a tenant gets beside others, and how many of its runs are under way."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetTenantLimits: _aio.UnaryUnaryMultiCallable[_tenant_limit_service_pb2.SetTenantLimitsRequest, _tenant_limit_service_pb2.SetTenantLimitsResponse]
@@ -25,7 +25,7 @@ class TenantLimitServiceStub:
     """Returns a tenant's limits."""
 
 class TenantLimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """How much of the workers a tenant gets beside others, and how fast its runs start."""
+    """How much of the workers a tenant gets beside others, and how many of its runs are under way."""
 
     @_abc_1.abstractmethod
     def SetTenantLimits(

@@ -14,6 +14,7 @@ from dataplane import audit
 from runs.domain.inputs import Held
 from runs.domain.plan import WORKFLOW_VERSION, RunStart
 from runs.domain.runs import RunOperation, RunStatus, RunStop
+from runs.domain.tenant_limits import usual_limits
 from runs.errors import (
     NothingToRetry,
     RunFinished,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
     from runs.domain.runs import Retry, Run
+    from runs.domain.tenant_limits import LimitsOf
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +49,13 @@ class RunSteering:
         scheduler: PendingWorkScheduler,
         launcher: Launcher,
         finalizer: RunFinalizer,
+        limits: LimitsOf = usual_limits,
     ) -> None:
         self._tenants = tenants
         self._scheduler = scheduler
         self._launcher = launcher
         self._finalizer = finalizer
+        self._limits = limits
 
     async def pause(self, tenant_id: str, run_id: str) -> Run:
         """Pause a run that has not begun at once, and ask a running one to come to a rest.
@@ -82,14 +86,14 @@ class RunSteering:
             run, epoch = await _lock(connection, run_id)
             _check_open(run)
             if run.status is RunStatus.PAUSED:
-                changed = await run_steering.resume(connection, run_id)
-                await outbox.add(connection, run_id, "start")
+                most = await self._most(connection, tenant_id, run_id)
+                changed = await run_steering.resume(connection, run_id, most)
             elif run.stop is RunStop.PAUSE:
                 changed = await run_steering.ask_to_stop(connection, run_id, RunStop.RESUME)
             else:
                 return run
             await audit.append(connection, "run.resume", "run", run.run_id)
-        if run.status is RunStatus.PAUSED:
+        if run.status is RunStatus.PAUSED and changed is not None and not changed.queued:
             await self._launch(tenant_id, run.run_id, epoch + 1)
         return changed or run
 
@@ -128,16 +132,22 @@ class RunSteering:
                 return run
             _check_retriable(run)
             await _check_given(connection, run)
-            retried = await run_steering.retry(connection, run_id, asked)
+            most = await self._most(connection, tenant_id, run_id)
+            retried = await run_steering.retry(connection, run_id, asked, most)
             if retried is None:
                 element = f", element {asked.item}" if asked.item else ""
                 why = f"nothing of step {asked.step}{element} has failed"
                 raise NothingToRetry(run_id, why)
             await webhook_deliveries.reopen(connection, run_id)
-            await outbox.add(connection, run_id, "start")
             await audit.append(connection, "run.retry", "run", run.run_id, {"step": asked.step})
-        await self._launch(tenant_id, run.run_id, epoch + 1, asked.step, asked.item)
+        if not retried.queued:
+            await self._launch(tenant_id, run.run_id, epoch + 1, asked.step, asked.item)
         return retried
+
+    async def _most(self, connection: Connection, tenant_id: str, run_id: str) -> int:
+        """Return how many runs may be under way on a run's task queue."""
+        task_queue = await runs.find_task_queue(connection, run_id)
+        return self._limits(tenant_id).runs_at_once(task_queue)
 
     async def _stop_workflow(self, tenant_id: str, run: Run, epoch: int) -> Run:
         """Have the workflow of a run end that is told to stop; return the run as it is then."""

@@ -99,11 +99,12 @@ class Runs:
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.connection(tenant_id) as connection:
             user_id = current_principal().user_id
-            created = await runs.insert(connection, draft, facts, prompt_versions, user_id)
+            most = self._limits(tenant_id).runs_at_once(facts.code_needs.task_queue)
+            created = await runs.insert(connection, draft, facts, prompt_versions, user_id, most)
             if created is None:
                 found = await runs.find_by_request(connection, draft.request_id)
                 return _same(found, draft.request_id, draft.digest)
-        if not created.held:
+        if not created.held and not created.queued:
             await self._launch(tenant_id, created.run_id, facts)
         return created
 
@@ -127,12 +128,15 @@ class Runs:
         )
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
-            released = await run_transitions.release(connection, run_id, file)
+            most = self._limits(tenant_id).runs_at_once(facts.code_needs.task_queue)
+            released = await run_transitions.release(connection, run_id, file, most)
             if released is None:  # somebody was faster
                 return _unfinished(await runs.find(connection, run_id), run_id)
-            await outbox.add(connection, run_id, "start")
+            if not released.queued:
+                await outbox.add(connection, run_id, "start")
             await audit.append(connection, "run.start", "run", run.run_id)
-        await self._launch(tenant_id, run.run_id, facts)
+        if not released.queued:
+            await self._launch(tenant_id, run.run_id, facts)
         return released
 
     async def find_repeated(self, tenant_id: str, request_id: str, digest: str) -> Run | None:

@@ -28,6 +28,7 @@ class TenantLimitChanges:
                     "weight": limits.weight,
                     "max_steps": limits.max_steps,
                     "starts_per_minute": limits.starts_per_minute,
+                    "max_runs": limits.max_runs,
                 }
                 await audit.append(connection, "tenant_limits.set", "tenant", tenant_id, details)
         await self._cache.refresh()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runs.domain.plan import WORKFLOW_VERSION, RunStart
 from runs.domain.tenant_limits import usual_limits
-from runs.store import outbox, start_rate
+from runs.store import outbox, queued_runs, start_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 RETRY = timedelta(seconds=5)
 
 _MESSAGES = 100
+_NEXT_TURN = timedelta(seconds=0.5)
+"""How often it is looked whether runs have ended that others wait for."""
+
 _AT_ONCE = 16
 
 
@@ -43,9 +46,29 @@ class OutboxRelay:
     async def deliver(self, tenant_id: str) -> timedelta | None:
         """Deliver all that is due, of starts as many as the tenant's rate allows.
 
-        Returns in how long the turn of another start comes, None if none waits for its turn. Raises
+        Runs that wait since as many are under way as may be start where others have ended. Returns
+        in how long the turn of another start comes, None if none waits for its turn. Raises
         TemporalUnavailable; what is left is due after RETRY.
         """
+        left = await self._admit(tenant_id)
+        due = await self._deliver_due(tenant_id)
+        if not left:
+            return due
+        return _NEXT_TURN if due is None else min(due, _NEXT_TURN)
+
+    async def _admit(self, tenant_id: str) -> bool:
+        """Have runs started that have waited for their turn; return whether others are left."""
+        async with self._tenants.connection(tenant_id) as connection:
+            task_queues = await queued_runs.find_task_queues(connection)
+        left = False
+        for task_queue in task_queues:
+            most = self._limits(tenant_id).runs_at_once(task_queue)
+            async with self._tenants.transaction(tenant_id) as connection:
+                left |= await queued_runs.admit(connection, task_queue, most)
+        return left
+
+    async def _deliver_due(self, tenant_id: str) -> timedelta | None:
+        """Deliver what is due; return in how long the tenant's rate allows another start."""
         per_minute = self._limits(tenant_id).starts_per_minute
         kinds: Literal["all", "others"] = "others" if per_minute else "all"
         while True:

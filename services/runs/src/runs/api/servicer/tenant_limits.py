@@ -26,7 +26,9 @@ class TenantLimitServicer(tenant_limit_service_pb2_grpc.TenantLimitServiceServic
         self, request: pb.SetTenantLimitsRequest, context: Context
     ) -> pb.SetTenantLimitsResponse:
         given = request.limits
-        limits = TenantLimits(given.weight or 1.0, given.max_steps, given.starts_per_minute)
+        limits = TenantLimits(
+            given.weight or 1.0, given.max_steps, given.starts_per_minute, given.max_runs
+        )
         await self._app.put(request.tenant_id, limits)
         return pb.SetTenantLimitsResponse(limits=_message(limits))
 
@@ -43,4 +45,5 @@ def _message(limits: TenantLimits) -> pb.TenantLimits:
         weight=limits.weight,
         max_steps=limits.max_steps,
         starts_per_minute=limits.starts_per_minute,
+        max_runs=limits.max_runs,
     )
