@@ -1,4 +1,4 @@
-"""The shell completes names of tenants and pipelines, as far as Nagaya can be asked."""
+"""The shell completes names of tenants, pipelines, runs and so on, if Nagaya can be asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from tests.unit.client.api import Refusal
 
-from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2
+from nagaya.runs.v1 import pipeline_pb2, pipeline_service_pb2, run_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
 from nagaya_client.cli.main import nagaya
 
@@ -40,6 +40,18 @@ def test_pipelines_are_completed_once_however_many_versions_they_have(api: Api) 
 
     assert completed("run", "start", "--tenant", "acme", "a") == ["article"]
     assert api.calls[0].request.tenant_id == "acme"
+
+
+@pytest.mark.usefixtures("here")
+def test_runs_and_the_steps_of_a_run_are_completed(api: Api) -> None:
+    runs = [run_pb2.Run(run_id=name) for name in ("a1", "a2", "b1")]
+    api.on("ListRuns", run_service_pb2.ListRunsResponse(runs=runs))
+    steps = [run_pb2.RunStep(step=name) for name in ("draft", "review", "draft")]
+    api.on("ListRunSteps", run_service_pb2.ListRunStepsResponse(run_steps=steps))
+
+    assert completed("run", "pause", "--tenant", "acme", "a") == ["a1", "a2"]
+    assert completed("run", "retry", "--tenant", "acme", "a1", "--step", "d") == ["draft"]
+    assert api.calls[-1].request.run_id == "a1"
 
 
 @pytest.mark.usefixtures("here")

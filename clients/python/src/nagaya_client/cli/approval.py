@@ -9,6 +9,7 @@ import click
 
 from nagaya.runs.v1 import approval_pb2
 from nagaya.runs.v1 import approval_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
@@ -40,7 +41,9 @@ def group() -> None:
     help="Only approvals in this state.",
 )
 @click.option("--all", "everything", is_flag=True, help="In any state.")
-@click.option("--run", "run_id", default="", help="Only those of this run.")
+@click.option(
+    "--run", "run_id", default="", shell_complete=completion.runs, help="Only those of this run."
+)
 @click.option("--mine", is_flag=True, help="Only those that you may decide.")
 @tenant_option
 @limit_option
@@ -66,7 +69,7 @@ async def list_approvals(
 
 
 @group.command(rpcs=("GetApproval",))
-@click.argument("approval_id")
+@click.argument("approval_id", shell_complete=completion.approvals)
 @tenant_option
 @api_command
 async def get(session: Session, approval_id: str, tenant: str) -> Message:
@@ -77,7 +80,7 @@ async def get(session: Session, approval_id: str, tenant: str) -> Message:
 
 def _decision_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.argument("approval_id"),
+        click.argument("approval_id", shell_complete=completion.approvals),
         click.option("-c", "--comment", default="", help="Why; it is kept with the run."),
         click.option("--request-id", help="The key of this decision, to repeat it without harm."),
     ):

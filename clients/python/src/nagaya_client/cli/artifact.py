@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
-from nagaya_client.cli import failures
+from nagaya_client.cli import completion, failures
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.errors import ApiError, BytesCorrupt
@@ -39,8 +39,8 @@ def group() -> None:
 
 
 @group.command("list", rpcs=("ListArtifacts",))
-@click.argument("run_id")
-@click.option("--step", default="", help="Only this step's files.")
+@click.argument("run_id", shell_complete=completion.runs)
+@click.option("--step", default="", shell_complete=completion.steps, help="Only this step's files.")
 @tenant_option
 @limit_option
 @api_command
@@ -69,7 +69,13 @@ async def get(session: Session, path: str, target: Path | None, owner: str | Non
 
 @group.command(rpcs=("CreateUpload", "UploadArtifact"))
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
-@click.option("--run", "run_id", required=True, help="The run that it belongs to.")
+@click.option(
+    "--run",
+    "run_id",
+    required=True,
+    shell_complete=completion.runs,
+    help="The run that it belongs to.",
+)
 @click.option(
     "--step", default="input", show_default=True, help="People write there, while the run is held."
 )
@@ -122,7 +128,7 @@ async def cat(session: Session, path: str, *, raw: bool, owner: str | None) -> N
 
 @group.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option("--run", "run_id", help="All files of this run.")
+@click.option("--run", "run_id", shell_complete=completion.runs, help="All files of this run.")
 @click.option("--sha256", help="What the one file must have, beside its own record.")
 @_OWNER
 @api_command

@@ -11,6 +11,7 @@ import click
 
 from nagaya.llm_gateway.v1 import call_pb2
 from nagaya.llm_gateway.v1 import call_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
@@ -41,8 +42,8 @@ class _Key(TypedDict):
 def _key_options(command: C) -> C:
     """Add the arguments and options that make a call's key."""
     parameters = (
-        click.argument("run_id"),
-        click.argument("step"),
+        click.argument("run_id", shell_complete=completion.runs),
+        click.argument("step", shell_complete=completion.steps),
         click.option("--item", default=0, show_default=True, help="Which element of a map."),
         click.option("--visit", default=1, show_default=True, help="Which pass of a loop."),
         click.option(
@@ -58,7 +59,9 @@ def group() -> None:
 
 
 @group.command("list", rpcs=("ListCalls",))
-@click.option("--run", "run_id", default="", help="Only calls of this run.")
+@click.option(
+    "--run", "run_id", default="", shell_complete=completion.runs, help="Only calls of this run."
+)
 @click.option("--state", type=choice_of(call_pb2.CallState), help="Only calls in this state.")
 @tenant_option
 @limit_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.runs.v1 import prompt_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, api_command, limit_option, tenant_option
 from nagaya_client.paging import first
@@ -52,7 +53,7 @@ def group() -> None:
 
 
 @group.command(rpcs=("CreatePromptVersion",))
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.option(
     "-f",
     "--file",
@@ -89,7 +90,7 @@ async def create(
 
 
 @group.command(rpcs=("GetPromptVersion",))
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.argument("version", type=int, default=0)
 @click.option("--label", default="", help="The version that has this label.")
 @tenant_option
@@ -103,7 +104,7 @@ async def get(session: Session, prompt: str, version: int, label: str, tenant: s
 
 
 @group.command("list", rpcs=("ListPromptVersions",))
-@click.argument("prompt", default="")
+@click.argument("prompt", default="", shell_complete=completion.prompts)
 @tenant_option
 @limit_option
 @api_command
@@ -114,7 +115,7 @@ async def list_versions(session: Session, prompt: str, tenant: str, limit: int) 
 
 
 @group.command(rpcs=("ActivatePromptVersion",))
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.argument("version", type=int)
 @tenant_option
 @api_command
@@ -124,7 +125,7 @@ async def activate(session: Session, prompt: str, version: int, tenant: str) -> 
 
 
 @group.command(rpcs=("SetPromptLabel",))
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.argument("label")
 @click.argument("version", type=click.IntRange(0))
 @tenant_option
@@ -138,7 +139,7 @@ async def label(session: Session, *, prompt: str, label: str, version: int, tena
 
 
 @group.command(rpcs=())
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.argument("old", type=click.IntRange(1))
 @click.argument("new", type=click.IntRange(1), required=False)
 @tenant_option
@@ -160,7 +161,7 @@ async def diff(session: Session, prompt: str, old: int, new: int | None, tenant:
 
 
 @group.command(rpcs=("RenderPrompt",))
-@click.argument("prompt")
+@click.argument("prompt", shell_complete=completion.prompts)
 @click.option("--version", type=int, default=0, help="The active one when absent.")
 @click.option("--label", default="", help="The version that has this label.")
 @click.option("-f", "--file", "content", type=Text(), default=None, help="A template instead.")

@@ -105,7 +105,7 @@ async def start(
 
 
 @group.command(rpcs=("StartRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @click.option("--wait", is_flag=True, help="Watch it; exits with 1 if it does not complete.")
 @tenant_option
 @api_command
@@ -119,7 +119,7 @@ async def release(session: Session, run_id: str, *, wait: bool, tenant: str) -> 
 
 
 @group.command(rpcs=("GetRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @tenant_option
 @api_command
 async def get(session: Session, run_id: str, tenant: str) -> Message:
@@ -128,7 +128,7 @@ async def get(session: Session, run_id: str, tenant: str) -> Message:
 
 
 @group.command(rpcs=("WatchRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @click.option("--after", type=click.IntRange(0), default=0, help="The last event you have seen.")
 @tenant_option
 @api_command

@@ -6,6 +6,7 @@ import importlib
 
 import click
 
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.session import Session, api_command, tenant_option
 
@@ -13,7 +14,7 @@ _NEW_FILE = click.Path(dir_okay=False, allow_dash=True)
 
 
 @click.command(cls=Command)
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @click.option(
     "--html",
     "target",

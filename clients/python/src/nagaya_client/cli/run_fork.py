@@ -9,7 +9,7 @@ import click
 
 from jsonvalues import exact_in_protobuf, parse
 from nagaya.runs.v1 import run_service_pb2 as pb
-from nagaya_client.cli import hints
+from nagaya_client.cli import completion, hints
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.run_options import (
     INLINE_BYTES,
@@ -48,8 +48,10 @@ class StepPrompt(click.ParamType["tuple[str, int]"]):
 
 
 @click.command(cls=Command, rpcs=("ForkRun",))
-@click.argument("run_id")
-@click.option("--step", default="", help="The first step that is done again.")
+@click.argument("run_id", shell_complete=completion.runs)
+@click.option(
+    "--step", default="", shell_complete=completion.steps, help="The first step that is done again."
+)
 @click.option("--item", "items", type=click.IntRange(1), multiple=True, help="Of it, only these.")
 @click.option("--prompt", "prompts", type=StepPrompt(), multiple=True, help="Another version.")
 @click.option("--model", "models", type=StepModel(), multiple=True, help="Only for this run.")

@@ -8,6 +8,7 @@ import click
 
 from nagaya.runs.v1 import run_pb2
 from nagaya.runs.v1 import run_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.run_filters import RunFilterOptions, run_filter, run_filter_options
 from nagaya_client.cli.session import (
@@ -46,10 +47,12 @@ async def list_runs(
 
 
 @click.command(cls=Command, rpcs=("ListRunSteps",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @click.option("--failed", is_flag=True, help="Only those that failed, and why.")
 @click.option("--state", type=choice_of(run_pb2.StepState), help="Only those in this state.")
-@click.option("--step", default="", help="Only this step and its elements.")
+@click.option(
+    "--step", default="", shell_complete=completion.steps, help="Only this step and its elements."
+)
 @tenant_option
 @limit_option
 @api_command
@@ -84,7 +87,7 @@ async def steps(
 
 
 @click.command(cls=Command, rpcs=("GetRunTimeline",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @tenant_option
 @limit_option
 @api_command

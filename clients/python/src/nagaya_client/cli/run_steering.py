@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from nagaya.runs.v1 import run_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.run_filters import RunFilterOptions, run_filter, run_filter_options
 from nagaya_client.cli.session import Session, api_command, choice_of, chosen, tenant_option
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, rpcs=("PauseRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @tenant_option
 @api_command
 async def pause(session: Session, run_id: str, tenant: str) -> Message:
@@ -28,7 +29,7 @@ async def pause(session: Session, run_id: str, tenant: str) -> Message:
 
 
 @click.command(cls=Command, rpcs=("ResumeRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @tenant_option
 @api_command
 async def resume(session: Session, run_id: str, tenant: str) -> Message:
@@ -38,7 +39,7 @@ async def resume(session: Session, run_id: str, tenant: str) -> Message:
 
 
 @click.command(cls=Command, rpcs=("CancelRun",))
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=completion.runs)
 @tenant_option
 @api_command
 async def cancel(session: Session, run_id: str, tenant: str) -> Message:
@@ -48,8 +49,8 @@ async def cancel(session: Session, run_id: str, tenant: str) -> Message:
 
 
 @click.command(cls=Command, rpcs=("RetryRun",))
-@click.argument("run_id")
-@click.option("--step", default="", help="Only this step.")
+@click.argument("run_id", shell_complete=completion.runs)
+@click.option("--step", default="", shell_complete=completion.steps, help="Only this step.")
 @click.option("--item", type=click.IntRange(1), help="Only this element of the step.")
 @click.option("--new-calls", is_flag=True, help="Ask models anew, which may be paid again.")
 @click.option("--request-id", help="The key of this retry, to repeat it without harm.")

@@ -7,15 +7,15 @@ from contextlib import aclosing
 import click
 
 from nagaya.runs.v1 import run_pb2
-from nagaya_client.cli import failures, values
+from nagaya_client.cli import completion, failures, values
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.output import json_line
 from nagaya_client.cli.session import Session, api_command, tenant_option
 
 
 @click.command(cls=Command, rpcs=("WatchStepText",))
-@click.argument("run_id")
-@click.argument("step")
+@click.argument("run_id", shell_complete=completion.runs)
+@click.argument("step", shell_complete=completion.steps)
 @click.option("--item", default=0, show_default=True, help="Which element of a map.")
 @click.option("--visit", default=1, show_default=True, help="Which pass of a loop.")
 @tenant_option

@@ -64,7 +64,7 @@ def group() -> None:
 
 
 @group.command(rpcs=("CreateSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @spec_options
 @click.option("--paused", is_flag=True, help="It creates nothing until it is resumed.")
 @click.option("--request-id", help="The key of this creation, to repeat it without harm.")
@@ -91,7 +91,7 @@ async def create(
 
 
 @group.command(rpcs=("UpdateSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @spec_options
 @tenant_option
 @api_command
@@ -108,7 +108,7 @@ async def update(
 
 
 @group.command(rpcs=("GetSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @tenant_option
 @api_command
 async def get(session: Session, schedule: str, tenant: str) -> Message:
@@ -128,7 +128,7 @@ async def list_schedules(session: Session, tenant: str, limit: int) -> Message:
 
 
 @group.command(rpcs=("PauseSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @click.option("--reason", default="", help="Why, for whoever reads it.")
 @tenant_option
 @api_command
@@ -139,7 +139,7 @@ async def pause(session: Session, schedule: str, reason: str, tenant: str) -> Me
 
 
 @group.command(rpcs=("ResumeSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @tenant_option
 @api_command
 async def resume(session: Session, schedule: str, tenant: str) -> Message:
@@ -149,7 +149,7 @@ async def resume(session: Session, schedule: str, tenant: str) -> Message:
 
 
 @group.command(rpcs=("TriggerSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @click.option("--request-id", help="The key of this run, to repeat it without harm.")
 @tenant_option
 @api_command
@@ -163,7 +163,7 @@ async def trigger(session: Session, schedule: str, request_id: str | None, tenan
 
 
 @group.command(rpcs=("BackfillSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @click.option("--from", "start", type=Moment(), required=True, help="The first time, included.")
 @click.option("--to", "end", type=Moment(), required=True, help="The last time, included.")
 @click.option("--request-id", help="The key of this call, to repeat it without harm.")
@@ -192,7 +192,7 @@ async def backfill(
 
 
 @group.command(rpcs=("DeleteSchedule",))
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=completion.schedules)
 @tenant_option
 @api_command
 async def delete(session: Session, schedule: str, tenant: str) -> Message:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nagaya.tenant.v1 import server_service_pb2 as pb
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import Session, api_command, labels, limit_option
 from nagaya_client.paging import first
@@ -23,7 +24,7 @@ def group() -> None:
 
 
 @group.command(rpcs=("RegisterServer",))
-@click.argument("server_id")
+@click.argument("server_id", shell_complete=completion.servers)
 @click.option(
     "--address-file",
     type=click.File(),
@@ -65,7 +66,7 @@ async def register(
 
 
 @group.command(rpcs=("GetServer",))
-@click.argument("server_id")
+@click.argument("server_id", shell_complete=completion.servers)
 @api_command
 async def get(session: Session, server_id: str) -> Message:
     """Show one server, with what it has and lacks."""
@@ -81,7 +82,7 @@ async def list_servers(session: Session, limit: int) -> Message:
 
 
 @group.command(rpcs=("DrainServer",))
-@click.argument("server_id")
+@click.argument("server_id", shell_complete=completion.servers)
 @click.option("--undo", is_flag=True, help="Place tenants on it again.")
 @api_command
 async def drain(session: Session, server_id: str, *, undo: bool) -> Message:

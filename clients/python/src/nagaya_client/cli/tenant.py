@@ -231,7 +231,7 @@ async def rotate_passwords(
 
 @group.command(rpcs=("MoveTenant",))
 @click.argument("tenant_id", shell_complete=completion.tenants)
-@click.argument("server_id")
+@click.argument("server_id", shell_complete=completion.servers)
 @click.option("--request-id", help="The key of this move: repeat it to finish one.")
 @no_wait_option
 @api_command

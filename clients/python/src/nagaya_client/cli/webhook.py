@@ -11,6 +11,7 @@ import click
 from nagaya.runs.v1 import webhook_pb2
 from nagaya.runs.v1 import webhook_service_pb2 as pb
 from nagaya_client import webhooks
+from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
 from nagaya_client.cli.session import (
     Session,
@@ -160,7 +161,9 @@ async def deliveries(
 
 @group.command(rpcs=("ReplayWebhookDeliveries",))
 @click.argument("endpoint")
-@click.option("--run", "run_id", default="", help="All events of this run.")
+@click.option(
+    "--run", "run_id", default="", shell_complete=completion.runs, help="All events of this run."
+)
 @click.option("--from", "from_sequence", type=click.IntRange(0), default=0, help="From this one.")
 @tenant_option
 @api_command
