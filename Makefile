@@ -3,7 +3,6 @@
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 NAGAYA := $(BIN)/nagaya dev
-IMAGE := .cache/contracts.binpb
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-unit test-integration test-e2e lint types \
@@ -50,9 +49,8 @@ lint: $(INSTALLED) ## check style, contracts, import layers, sizes, words, and t
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python -m docs.generate --check
-	@mkdir -p .cache && $(BIN)/python protos/generate.py --image $(IMAGE)
-	@$(BIN)/buf lint $(IMAGE) --config protos/buf.yaml
-	@$(BIN)/buf breaking $(IMAGE) --against protos/baseline.binpb --config protos/buf.yaml
+	@$(BIN)/buf lint protos
+	@$(BIN)/buf breaking protos --against protos/baseline.binpb
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 	@$(BIN)/python deploy/build/budgets.py
 	@$(BIN)/python deploy/build/words.py
@@ -61,7 +59,7 @@ lint: $(INSTALLED) ## check style, contracts, import layers, sizes, words, and t
 types: $(INSTALLED) ## check types, strictly
 	@$(BIN)/basedpyright
 
-protos: $(INSTALLED) ## generate protos/gen/python from protos/nagaya
+protos: $(INSTALLED) ## generate protos/gen/python and clients/go/gen from protos/nagaya
 	@$(BIN)/python protos/generate.py
 
 protos-baseline: $(INSTALLED) ## accept the contracts as they are: for a release, and until v1 is out

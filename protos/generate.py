@@ -1,20 +1,21 @@
-"""Python from the contracts: `generate.py` writes protos/gen/python, `--check` only compares.
+"""Python and Go from the contracts: protos/gen/python and clients/go/gen.
 
-`--image FILE` writes what buf reads (`buf lint FILE`, `buf generate FILE`), comments included, and
-`--baseline` writes protos/baseline.binpb, which `buf breaking` compares with.
-
-Nothing that others wrote is kept here: the wheels of protovalidate and googleapis-common-protos
-carry buf/validate and google/rpc.
+`--check` changes nothing: it compares what is committed with the contracts, tells which of them
+lacks an option for generators of code, and compares what others wrote (buf/validate, google/rpc)
+with the wheels that the lock pins. `--image FILE` writes all contracts as one file, comments
+included, and `--baseline` writes protos/baseline.binpb, which `buf breaking` compares with.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
@@ -22,19 +23,23 @@ from google.rpc import status_pb2
 from protovalidate._gen.buf.validate import validate_pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 PROTOS = Path(__file__).resolve().parent
 PYTHON = PROTOS / "gen" / "python"
 BASELINE = PROTOS / "baseline.binpb"
+GO = PROTOS.parent / "clients" / "go"
+GO_DIGEST = GO / "gen" / "contracts.sha256"
 VALIDATE = "buf/validate/validate.proto"
+GOOGLE = ("google/rpc/error_details.proto", "google/rpc/status.proto")
+GO_PACKAGES = "github.com/nagaya/nagaya/clients/go/gen"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="fail when protos/gen/python is stale")
-    what.add_argument("--image", type=Path, metavar="FILE", help="write the image for buf")
+    what.add_argument("--check", action="store_true", help="fail when something is stale")
+    what.add_argument("--image", type=Path, metavar="FILE", help="write all contracts there")
     what.add_argument("--baseline", action="store_true", help="accept the contracts as they are")
     chosen = parser.parse_args(arguments)
     if chosen.image:
@@ -42,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif chosen.baseline:
         write_image(BASELINE)
     elif chosen.check:
-        return _report(stale())
+        return _report([*wrong_options(), *changed_by_us(), *stale(), *stale_go()])
+    elif missing := list(wrong_options()):
+        return _report(missing)
     else:
         write(PYTHON)
+        write_go()
     return 0
 
 
@@ -88,26 +96,87 @@ def stale() -> list[str]:
     return sorted(missing + unknown + differing)
 
 
+def write_go() -> None:
+    """Generate clients/go/gen by the plugins that its go.mod pins."""
+    if shutil.which("go") is None:
+        sys.exit("Go is not on PATH, and clients/go/gen is made by it: https://go.dev/dl")
+    buf = Path(sys.executable).with_name("buf")
+    subprocess.run((buf, "generate"), cwd=GO, check=True)
+    GO_DIGEST.write_text(go_digest() + "\n")
+
+
+def go_digest() -> str:
+    """Return a digest of all that clients/go/gen is made of: compared where there is no Go."""
+    digest = hashlib.sha256()
+    made_of = [PROTOS / name for name in sources()]
+    for file in (*made_of, GO / "buf.gen.yaml", GO / "go.mod"):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def stale_go() -> Iterator[str]:
+    """Say whether clients/go/gen was made of other contracts."""
+    if not GO_DIGEST.exists() or GO_DIGEST.read_text().strip() != go_digest():
+        yield f"differs: {GO_DIGEST.parent.relative_to(PROTOS.parent)}"
+
+
+def wrong_options() -> Iterator[str]:
+    """Say of each contract which options for generators it lacks, or has with another value."""
+    for file in _descriptors(sources()):
+        wanted = _options(file)
+        for name, value in wanted.items():
+            if getattr(file.options, name) != value:
+                text = "true" if value is True else f'"{value}"'
+                yield f"protos/{file.name}: option {name} = {text};"
+
+
+def changed_by_us() -> Iterator[str]:
+    """Say which contracts of others are not those that the pinned wheels have."""
+    wheel = Path(status_pb2.__file__).parents[2]
+    for name in GOOGLE:
+        if (PROTOS / name).read_bytes() != (wheel / name).read_bytes():
+            yield f"protos/{name}: not that of the wheel of googleapis-common-protos"
+    (ours,) = _descriptors([VALIDATE])
+    theirs = descriptor_pb2.FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
+    for file in (ours, theirs):
+        file.ClearField("options")  # only they differ in the wheel, which is made with others
+    if ours != theirs:
+        yield f"protos/{VALIDATE}: not that of the wheel of protovalidate"
+
+
 def write_image(target: Path, *options: str) -> None:
     """Write all contracts, ours and those they import, as one FileDescriptorSet."""
     _protoc(sources(), "--include_imports", f"--descriptor_set_out={target.resolve()}", *options)
 
 
-def _protoc(files: Sequence[str], *options: str) -> None:
+def _options(file: descriptor_pb2.FileDescriptorProto) -> Mapping[str, str | bool]:
+    """Return the options that our contracts have, all made of the package and the file's name."""
+    *_, name, version = parts = file.package.split(".")
+    return {
+        "csharp_namespace": ".".join(_camel_case(part) for part in parts),
+        "go_package": f"{GO_PACKAGES}/{'/'.join(parts)};{name.replace('_', '')}{version}",
+        "java_multiple_files": True,
+        "java_outer_classname": f"{_camel_case(PurePosixPath(file.name).stem)}Proto",
+        "java_package": f"dev.{file.package.replace('_', '')}",
+    }
+
+
+def _camel_case(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _descriptors(files: Sequence[str]) -> Sequence[descriptor_pb2.FileDescriptorProto]:
     with tempfile.TemporaryDirectory() as folder:
-        validate = Path(folder) / "validate.binpb"
-        validate.write_bytes(_validate_descriptor())
-        google = Path(status_pb2.__file__).parents[2]
-        command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"-I{google}"]
-        command += [f"--descriptor_set_in={validate}", *options, *files]
-        done = subprocess.run(command, cwd=PROTOS, env=_plugins_on_path(), check=False)
+        image = Path(folder) / "image.binpb"
+        _protoc(files, f"--descriptor_set_out={image}")
+        return descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file
+
+
+def _protoc(files: Sequence[str], *options: str) -> None:
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *options, *files]
+    done = subprocess.run(command, cwd=PROTOS, env=_plugins_on_path(), check=False)
     if done.returncode:
         sys.exit(done.returncode)  # protoc has said why
-
-
-def _validate_descriptor() -> bytes:
-    file = descriptor_pb2.FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
-    return descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString(deterministic=True)
 
 
 def _plugins_on_path() -> Mapping[str, str]:
@@ -129,7 +198,7 @@ def _report(problems: Sequence[str]) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        print("protos/gen/python is stale: run `make protos`", file=sys.stderr)
+        print("run `make protos`, or correct what is named", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -1,8 +1,9 @@
-"""A client in Go, generated from the contracts and built here, through Envoy with a token."""
+"""The examples of the Go client, built here: direct and through Envoy."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -14,22 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.article import EXAMPLE, load_article
+from tests.e2e.article import EXAMPLE, PIPELINE, load_article
 from tests.support.public_api import create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
 from nagaya_client.transfer import UploadTarget
-from nagaya_local.clone.tokens import issue_tenant_token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
 
-CLONE = Path(__file__).resolve().parents[2]
-BRIEF = EXAMPLE / "briefs" / "heat-pumps.json"
+CLIENT = Path(__file__).resolve().parents[2] / "clients" / "go"
 # Longer than any default of Envoy's that could cut a stream: the shortest is 15 s.
 SILENT_SECONDS = 40
 
@@ -38,67 +35,102 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, built from code that is generated now."""
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the examples, built."""
     go = shutil.which("go")
-    assert go is not None, "Go 1.24 or newer is needed: https://go.dev/dl"
-    module = tmp_path_factory.mktemp("go")
-    generate = (sys.executable, str(CLONE / "clients" / "go" / "generate.py"), str(module))
-    subprocess.run(generate, check=True)
-    build = (go, "build", "-mod=readonly", "-o", "example-program", "./example")
-    subprocess.run(build, cwd=module, check=True)
-    return module / "example-program"
+    assert go is not None, "Go is needed: https://go.dev/dl"
+    folder = tmp_path_factory.mktemp("go")
+    build = (go, "build", "-mod=readonly", "-o", str(folder), "./examples/...")
+    subprocess.run(build, cwd=CLIENT, check=True)
+    return folder
 
 
-@pytest.fixture
-async def tenant_id(client: Client) -> str:
-    tenant_id = await create_tenant(client, "go")
-    await load_article(client, tenant_id)
-    return tenant_id
+def test_the_committed_code_is_what_the_contracts_generate(tmp_path: Path) -> None:
+    buf = Path(sys.executable).with_name("buf")
+    subprocess.run((buf, "generate", "--output", tmp_path), cwd=CLIENT, check=True)
+
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.go")}
+    committed = {path.relative_to(CLIENT): path.read_bytes() for path in CLIENT.glob("gen/**/*.go")}
+    assert made == committed
 
 
-def settings(stack: LocalStack, tenant_id: str) -> Mapping[str, str]:
-    token = issue_tenant_token(stack.layout, tenant_id)
-    own = {"NAGAYA_RUNS_ADDRESS": stack.endpoints.runs, "NAGAYA_TOKEN_FILE": str(token)}
-    return os.environ | own
+def test_its_own_tests_pass() -> None:
+    """Against a server that a test scripts: retries, watches that break, damaged files."""
+    go = shutil.which("go")
+    assert go is not None, "Go is needed: https://go.dev/dl"
+    for command in (("vet",), ("test", "-count=1")):
+        done = subprocess.run(
+            (go, *command, "./..."), cwd=CLIENT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def start(
-    program: Path, stack: LocalStack, tenant_id: str, *arguments: str
+    program: Path, stack: LocalStack, *arguments: str, direct: bool = False
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         program,
-        *("-tenant", tenant_id, "-pipeline", "article", *arguments),
-        env=settings(stack, tenant_id),
+        *arguments,
+        env=os.environ | stack.environment(direct=direct),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def test_a_go_client_creates_a_run_and_watches_it_to_the_end(
-    program: Path, stack: LocalStack, tenant_id: str
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "through Envoy"])
+async def test_the_example_does_the_whole_main_job(
+    programs: Path, stack: LocalStack, tmp_path: Path, *, direct: bool
 ) -> None:
-    process = await start(program, stack, tenant_id, "-input", str(BRIEF))
+    target = tmp_path / "article.json"
+    arguments = ("-folder", str(EXAMPLE), "-to", str(target))
+    process = await start(programs / "article", stack, *arguments, direct=direct)
     out, errors = (part.decode() for part in await process.communicate())
 
     assert (process.returncode, errors) == (0, "")
-    first, *events = out.splitlines()
-    assert re.fullmatch(r"run [0-9a-f-]{36}", first)
+    tenant, pipeline, run, uploaded, *events, cost, result, refused = out.splitlines()
+    assert pipeline == "pipeline article version 1"
+    tenant_id, run_id = tenant.removeprefix("tenant "), run.removeprefix("run ")
+    path = f"storage/{tenant_id}/{run_id}/input/output.json"
+    assert uploaded == f"input {path} {sha256(EXAMPLE / 'briefs' / 'heat-pumps.json')}"
     assert [int(line.split()[0]) for line in events] == list(range(1, len(events) + 1))
-    assert "polish 0 STEP_STATE_COMPLETED openai/gpt-6.2-sol" in out
+    assert "polish 0 STEP_STATE_COMPLETED openai/gpt-6.2-sol" in events[-2]
     assert events[-1].endswith(" RUN_STATE_COMPLETED")
+    assert re.fullmatch(r"cost \$0\.\d{4} for \d+ tokens", cost)
+    stored = stack.file(f"storage/{tenant_id}/{run_id}/polish/output.json").read_bytes()
+    assert target.read_bytes() == stored
+    assert result == f"result {target} {len(stored)} bytes {sha256(target)}"
+    assert re.fullmatch(
+        r"refused ERROR_REASON_PIPELINE_NOT_FOUND no-such-pipeline [0-9A-Z]{26}", refused
+    )
+    assert stack.requests_of(run_id) > 0
+
+
+@pytest.fixture
+async def held(client: Client) -> tuple[str, str]:
+    """A tenant, and a run of it that waits for its input."""
+    tenant_id = await create_tenant(client, "go")
+    await load_article(client, tenant_id)
+    request = run_service_pb2.CreateRunRequest(
+        tenant_id=tenant_id, request_id="held", pipeline=PIPELINE, hold=True
+    )
+    return tenant_id, (await client.runs.CreateRun(request)).run.run_id
+
+
+async def release(client: Client, tenant_id: str, run_id: str) -> None:
+    await client.upload(
+        tenant_id, UploadTarget(run_id, "input"), EXAMPLE / "briefs" / "heat-pumps.json"
+    )
+    await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
 
 
 async def test_a_watch_is_not_cut_while_nothing_happens(
-    program: Path, stack: LocalStack, client: Client, tenant_id: str
+    programs: Path, stack: LocalStack, client: Client, held: tuple[str, str]
 ) -> None:
-    process = await start(program, stack, tenant_id, "-hold")
-    assert process.stdout is not None
-    run_id = (await process.stdout.readline()).decode().split()[1]
+    tenant_id, run_id = held
+    process = await start(programs / "watch", stack, "-tenant", tenant_id, "-run", run_id)
 
     await asyncio.sleep(SILENT_SECONDS)
-    await client.upload(tenant_id, UploadTarget(run_id, "input"), BRIEF)
-    await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
+    await release(client, tenant_id, run_id)
     out, errors = (part.decode() for part in await process.communicate())
 
     # A broken stream would be taken up again, and told on stderr.
@@ -106,33 +138,25 @@ async def test_a_watch_is_not_cut_while_nothing_happens(
     assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
 
 
-async def test_a_go_client_takes_a_watch_up_again_whose_server_died(
-    program: Path, stack: LocalStack, client: Client, tenant_id: str
+async def test_a_watch_whose_server_died_goes_on_without_a_gap(
+    programs: Path, stack: LocalStack, client: Client, held: tuple[str, str]
 ) -> None:
-    process = await start(program, stack, tenant_id, "-hold")
+    tenant_id, run_id = held
+    process = await start(programs / "watch", stack, "-tenant", tenant_id, "-run", run_id)
     assert process.stdout is not None
-    run_id = (await process.stdout.readline()).decode().split()[1]
+    assert process.stderr is not None
     first_event = await process.stdout.readline()
     os.kill(json.loads(stack.layout.pids.read_text())["runs"], signal.SIGKILL)
-    assert process.stderr is not None
-    assert (
-        b"the stream broke after event 1 and is taken up again" in await process.stderr.readline()
-    )
+    assert b"the connection broke, and is opened again" in await process.stderr.readline()
 
-    await client.upload(tenant_id, UploadTarget(run_id, "input"), BRIEF)
-    await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
+    await release(client, tenant_id, run_id)
     out, _ = (part.decode() for part in await process.communicate())
 
     assert process.returncode == 0
-    assert first_event.startswith(b"1 ")
-    assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
+    events = [first_event.decode(), *out.splitlines()]
+    assert [int(line.split()[0]) for line in events] == list(range(1, len(events) + 1))
+    assert events[-1].endswith(" RUN_STATE_COMPLETED")
 
 
-async def test_a_go_client_reads_the_reason_of_a_refusal(
-    program: Path, stack: LocalStack, tenant_id: str
-) -> None:
-    process = await start(program, stack, tenant_id, "-pipeline", "nosuch", "-input", str(BRIEF))
-    _, errors = await process.communicate()
-
-    assert process.returncode == 1
-    assert errors.decode().startswith("ERROR_REASON_PIPELINE_NOT_FOUND: ")
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -19,6 +19,7 @@ from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
 from nagaya_local.clone.layout import Layout
+from nagaya_local.clone.tokens import OPERATOR, token_file
 from nagaya_local.commands import down, up
 
 if TYPE_CHECKING:
@@ -41,6 +42,19 @@ class LocalStack:
 
     def client(self) -> Client:
         return Client.connect(local_stack_settings(self.layout.root))
+
+    def environment(self, *, direct: bool = False) -> dict[str, str]:
+        """Return what a client in a process of its own reads: addresses, and the operator's token.
+
+        The addresses are those of Envoy, or with `direct` those of the services.
+        """
+        services = ("tenant", "runs", "artifacts", "llm-gateway")
+        ports = json.loads(self.layout.ports.read_text())
+        front = "" if direct else "envoy-"
+        return {"NAGAYA_TOKEN_FILE": str(token_file(self.layout, OPERATOR))} | {
+            f"NAGAYA_{name.replace('-', '_').upper()}_ADDRESS": f"127.0.0.1:{ports[front + name]}"
+            for name in services
+        }
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the lines of the stub's own log."""

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&nagaya/artifacts/v1/error_reason.proto\x12\x13nagaya.artifacts.v1*\xe9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_ARTIFACT_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_ARTIFACT_CONFLICT\x10\x02\x12!\n\x1d\x45RROR_REASON_ARTIFACT_CORRUPT\x10\x03\x12!\n\x1d\x45RROR_REASON_UPLOAD_NOT_FOUND\x10\x04\x12\x1e\n\x1a\x45RROR_REASON_SIZE_MISMATCH\x10\x05\x12 \n\x1c\x45RROR_REASON_DIGEST_MISMATCH\x10\x06\x12\"\n\x1e\x45RROR_REASON_DIGEST_UNEXPECTED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_RANGE_INVALID\x10\x08\x12 \n\x1c\x45RROR_REASON_POINTER_INVALID\x10\t\x12\x1d\n\x19\x45RROR_REASON_NAME_INVALID\x10\n\x12\x1d\n\x19\x45RROR_REASON_PATH_INVALID\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x0c\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\r\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x0e\x12 \n\x1c\x45RROR_REASON_VALUE_TOO_LARGE\x10\x0f\x12\x1f\n\x1b\x45RROR_REASON_STREAM_INVALID\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_PATH_RESERVED\x10\x11\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&nagaya/artifacts/v1/error_reason.proto\x12\x13nagaya.artifacts.v1*\xe9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_ARTIFACT_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_ARTIFACT_CONFLICT\x10\x02\x12!\n\x1d\x45RROR_REASON_ARTIFACT_CORRUPT\x10\x03\x12!\n\x1d\x45RROR_REASON_UPLOAD_NOT_FOUND\x10\x04\x12\x1e\n\x1a\x45RROR_REASON_SIZE_MISMATCH\x10\x05\x12 \n\x1c\x45RROR_REASON_DIGEST_MISMATCH\x10\x06\x12\"\n\x1e\x45RROR_REASON_DIGEST_UNEXPECTED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_RANGE_INVALID\x10\x08\x12 \n\x1c\x45RROR_REASON_POINTER_INVALID\x10\t\x12\x1d\n\x19\x45RROR_REASON_NAME_INVALID\x10\n\x12\x1d\n\x19\x45RROR_REASON_PATH_INVALID\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x0c\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\r\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x0e\x12 \n\x1c\x45RROR_REASON_VALUE_TOO_LARGE\x10\x0f\x12\x1f\n\x1b\x45RROR_REASON_STREAM_INVALID\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_PATH_RESERVED\x10\x11\x42\x8c\x01\n\x17\x64\x65v.nagaya.artifacts.v1B\x10\x45rrorReasonProtoP\x01ZGgithub.com/nagaya/nagaya/clients/go/gen/nagaya/artifacts/v1;artifactsv1\xaa\x02\x13Nagaya.Artifacts.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.artifacts.v1.error_reason_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027dev.nagaya.artifacts.v1B\020ErrorReasonProtoP\001ZGgithub.com/nagaya/nagaya/clients/go/gen/nagaya/artifacts/v1;artifactsv1\252\002\023Nagaya.Artifacts.V1'
   _globals['_ERRORREASON']._serialized_start=64
   _globals['_ERRORREASON']._serialized_end=681
 # @@protoc_insertion_point(module_scope)

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/artifacts/v1/upload.proto\x12\x13nagaya.artifacts.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Z\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n nagaya/artifacts/v1/upload.proto\x12\x13nagaya.artifacts.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Z\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x87\x01\n\x17\x64\x65v.nagaya.artifacts.v1B\x0bUploadProtoP\x01ZGgithub.com/nagaya/nagaya/clients/go/gen/nagaya/artifacts/v1;artifactsv1\xaa\x02\x13Nagaya.Artifacts.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.artifacts.v1.upload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027dev.nagaya.artifacts.v1B\013UploadProtoP\001ZGgithub.com/nagaya/nagaya/clients/go/gen/nagaya/artifacts/v1;artifactsv1\252\002\023Nagaya.Artifacts.V1'
   _globals['_UPLOAD']._serialized_start=90
   _globals['_UPLOAD']._serialized_end=180
 # @@protoc_insertion_point(module_scope)

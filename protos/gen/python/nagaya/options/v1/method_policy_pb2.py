@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/options/v1/method_policy.proto\x12\x11nagaya.options.v1\x1a google/protobuf/descriptor.proto\"v\n\x0cMethodPolicy\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x14\n\x0ctenant_field\x18\x02 \x01(\t\x12\x14\n\x0c\x61udit_action\x18\x03 \x01(\t\x12\x11\n\tworkloads\x18\x04 \x03(\t\x12\x13\n\x0bmax_seconds\x18\x05 \x01(\x05:Q\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1f.nagaya.options.v1.MethodPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/options/v1/method_policy.proto\x12\x11nagaya.options.v1\x1a google/protobuf/descriptor.proto\"v\n\x0cMethodPolicy\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x14\n\x0ctenant_field\x18\x02 \x01(\t\x12\x14\n\x0c\x61udit_action\x18\x03 \x01(\t\x12\x11\n\tworkloads\x18\x04 \x03(\t\x12\x13\n\x0bmax_seconds\x18\x05 \x01(\x05:Q\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1f.nagaya.options.v1.MethodPolicyB\x85\x01\n\x15\x64\x65v.nagaya.options.v1B\x11MethodPolicyProtoP\x01ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\xaa\x02\x11Nagaya.Options.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.options.v1.method_policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.nagaya.options.v1B\021MethodPolicyProtoP\001ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\252\002\021Nagaya.Options.V1'
   _globals['_METHODPOLICY']._serialized_start=94
   _globals['_METHODPOLICY']._serialized_end=212
 # @@protoc_insertion_point(module_scope)

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bnagaya/runs/v1/prompt.proto\x12\x0enagaya.runs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\rPromptVersion\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x11\n\tvariables\x18\x04 \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06labels\x18\x08 \x03(\t\":\n\tPromptUse\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bnagaya/runs/v1/prompt.proto\x12\x0enagaya.runs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\rPromptVersion\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x11\n\tvariables\x18\x04 \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06labels\x18\x08 \x03(\t\":\n\tPromptUse\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\tBs\n\x12\x64\x65v.nagaya.runs.v1B\x0bPromptProtoP\x01Z=github.com/nagaya/nagaya/clients/go/gen/nagaya/runs/v1;runsv1\xaa\x02\x0eNagaya.Runs.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.runs.v1.prompt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022dev.nagaya.runs.v1B\013PromptProtoP\001Z=github.com/nagaya/nagaya/clients/go/gen/nagaya/runs/v1;runsv1\252\002\016Nagaya.Runs.V1'
   _globals['_PROMPTVERSION']._serialized_start=81
   _globals['_PROMPTVERSION']._serialized_end=260
   _globals['_PROMPTUSE']._serialized_start=262

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/tenant/v1/connection.proto\x12\x10nagaya.tenant.v1\"\xdd\x01\n\nConnection\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x15\n\x08password\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x18\n\x10\x63onnection_limit\x18\x07 \x01(\x05\x12\x11\n\tserver_id\x18\x08 \x01(\t\x12\x1f\n\x17server_connection_limit\x18\t \x01(\x05\x12\x1a\n\rnext_password\x18\n \x01(\tB\x03\x80\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nagaya/tenant/v1/connection.proto\x12\x10nagaya.tenant.v1\"\xdd\x01\n\nConnection\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x15\n\x08password\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x18\n\x10\x63onnection_limit\x18\x07 \x01(\x05\x12\x11\n\tserver_id\x18\x08 \x01(\t\x12\x1f\n\x17server_connection_limit\x18\t \x01(\x05\x12\x1a\n\rnext_password\x18\n \x01(\tB\x03\x80\x01\x01\x42\x7f\n\x14\x64\x65v.nagaya.tenant.v1B\x0f\x43onnectionProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.connection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.nagaya.tenant.v1B\017ConnectionProtoP\001ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\252\002\020Nagaya.Tenant.V1'
   _globals['_CONNECTION'].fields_by_name['password']._loaded_options = None
   _globals['_CONNECTION'].fields_by_name['password']._serialized_options = b'\200\001\001'
   _globals['_CONNECTION'].fields_by_name['next_password']._loaded_options = None

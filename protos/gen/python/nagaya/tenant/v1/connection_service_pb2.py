@@ -28,13 +28,14 @@ from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_te
 from nagaya.tenant.v1 import connection_pb2 as nagaya_dot_tenant_dot_v1_dot_connection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/tenant/v1/connection_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a!nagaya/tenant/v1/connection.proto\"`\n\x18ResolveConnectionRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12#\n\x0fleast_migration\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00\"M\n\x19ResolveConnectionResponse\x12\x30\n\nconnection\x18\x01 \x01(\x0b\x32\x1c.nagaya.tenant.v1.Connection2\xb4\x01\n\x11\x43onnectionService\x12\x9e\x01\n\x11ResolveConnection\x12*.nagaya.tenant.v1.ResolveConnectionRequest\x1a+.nagaya.tenant.v1.ResolveConnectionResponse\"0\x90\x02\x01\x8a\xb5\x18)\x12\ttenant_id\"\x04runs\"\tartifacts\"\x0bllm-gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/tenant/v1/connection_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a!nagaya/tenant/v1/connection.proto\"`\n\x18ResolveConnectionRequest\x12\x1f\n\ttenant_id\x18\x01 \x01(\tB\x0c\xbaH\tr\x04\x88\xb5\x18\x01\xd8\x01\x01\x12#\n\x0fleast_migration\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00\"M\n\x19ResolveConnectionResponse\x12\x30\n\nconnection\x18\x01 \x01(\x0b\x32\x1c.nagaya.tenant.v1.Connection2\xb4\x01\n\x11\x43onnectionService\x12\x9e\x01\n\x11ResolveConnection\x12*.nagaya.tenant.v1.ResolveConnectionRequest\x1a+.nagaya.tenant.v1.ResolveConnectionResponse\"0\x90\x02\x01\x8a\xb5\x18)\x12\ttenant_id\"\x04runs\"\tartifacts\"\x0bllm-gatewayB\x86\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x16\x43onnectionServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.connection_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.nagaya.tenant.v1B\026ConnectionServiceProtoP\001ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\252\002\020Nagaya.Tenant.V1'
   _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\tr\004\210\265\030\001\330\001\001'
   _globals['_RESOLVECONNECTIONREQUEST'].fields_by_name['least_migration']._loaded_options = None

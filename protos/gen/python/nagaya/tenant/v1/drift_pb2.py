@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnagaya/tenant/v1/drift.proto\x12\x10nagaya.tenant.v1\"s\n\x0bTenantDrift\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x37\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\".nagaya.tenant.v1.SchemaDifference\x12\x18\n\x10unchecked_reason\x18\x03 \x01(\t\"\x8b\x01\n\x10SchemaDifference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12:\n\ndifference\x18\x03 \x01(\x0e\x32&.nagaya.tenant.v1.SchemaDifferenceKind\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\r\n\x05\x66ound\x18\x05 \x01(\t*\xad\x01\n\x14SchemaDifferenceKind\x12&\n\"SCHEMA_DIFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eSCHEMA_DIFFERENCE_KIND_MISSING\x10\x01\x12%\n!SCHEMA_DIFFERENCE_KIND_UNEXPECTED\x10\x02\x12\"\n\x1eSCHEMA_DIFFERENCE_KIND_ALTERED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnagaya/tenant/v1/drift.proto\x12\x10nagaya.tenant.v1\"s\n\x0bTenantDrift\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x37\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\".nagaya.tenant.v1.SchemaDifference\x12\x18\n\x10unchecked_reason\x18\x03 \x01(\t\"\x8b\x01\n\x10SchemaDifference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12:\n\ndifference\x18\x03 \x01(\x0e\x32&.nagaya.tenant.v1.SchemaDifferenceKind\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\r\n\x05\x66ound\x18\x05 \x01(\t*\xad\x01\n\x14SchemaDifferenceKind\x12&\n\"SCHEMA_DIFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eSCHEMA_DIFFERENCE_KIND_MISSING\x10\x01\x12%\n!SCHEMA_DIFFERENCE_KIND_UNEXPECTED\x10\x02\x12\"\n\x1eSCHEMA_DIFFERENCE_KIND_ALTERED\x10\x03\x42z\n\x14\x64\x65v.nagaya.tenant.v1B\nDriftProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.drift_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.nagaya.tenant.v1B\nDriftProtoP\001ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\252\002\020Nagaya.Tenant.V1'
   _globals['_SCHEMADIFFERENCEKIND']._serialized_start=310
   _globals['_SCHEMADIFFERENCEKIND']._serialized_end=483
   _globals['_TENANTDRIFT']._serialized_start=50

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/tenant.proto\x12\x10nagaya.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x02\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.nagaya.tenant.v1.TenantState\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x11\n\tserver_id\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpath_prefix\x18\t \x01(\t\x12/\n\x0b\x64\x65lete_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xaf\x01\n\x0bTenantState\x12\x1c\n\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TENANT_STATE_CREATING\x10\x01\x12\x17\n\x13TENANT_STATE_ACTIVE\x10\x02\x12\x1a\n\x16TENANT_STATE_SUSPENDED\x10\x03\x12\x18\n\x14TENANT_STATE_DELETED\x10\x04\x12\x18\n\x14TENANT_STATE_PURGING\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/tenant.proto\x12\x10nagaya.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x02\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.nagaya.tenant.v1.TenantState\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x11\n\tserver_id\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpath_prefix\x18\t \x01(\t\x12/\n\x0b\x64\x65lete_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xaf\x01\n\x0bTenantState\x12\x1c\n\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TENANT_STATE_CREATING\x10\x01\x12\x17\n\x13TENANT_STATE_ACTIVE\x10\x02\x12\x1a\n\x16TENANT_STATE_SUSPENDED\x10\x03\x12\x18\n\x14TENANT_STATE_DELETED\x10\x04\x12\x18\n\x14TENANT_STATE_PURGING\x10\x05\x42{\n\x14\x64\x65v.nagaya.tenant.v1B\x0bTenantProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nagaya.tenant.v1.tenant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.nagaya.tenant.v1B\013TenantProtoP\001ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\252\002\020Nagaya.Tenant.V1'
   _globals['_TENANTSTATE']._serialized_start=448
   _globals['_TENANTSTATE']._serialized_end=623
   _globals['_TENANT']._serialized_start=85
