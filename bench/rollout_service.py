@@ -28,6 +28,7 @@ from nagaya_local.parts.health import probe_grpc_health
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
 from servicekit.testing import ISSUER
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -77,7 +78,7 @@ class RolloutService:
         until = time.monotonic() + _START_SECONDS
         while True:
             try:
-                return await probe_grpc_health(self._address, "tenant")
+                return await probe_grpc_health(ServerAddress.parse(self._address), "tenant")
             except NotReady:
                 if time.monotonic() > until or self._process.returncode is not None:
                     raise

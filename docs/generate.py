@@ -27,6 +27,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 import artifacts.config
 import llm_gateway.config
 import runs.config
+import runs.temporal_config
 import tenant.config
 from nagaya_client.contract import RETRYABLE
 from nagaya_client.settings import KEYS
@@ -145,7 +146,7 @@ def settings() -> dict[str, list[Setting]]:
         "runs: `python -m runs`": runs.config.Config.from_environment,
         "The worker of runs: `python -m runs.worker`": runs.config.WorkerConfig.from_environment,
         "The auditor of histories: `python -m runs.auditor`": (
-            runs.config.TemporalConfig.from_environment
+            runs.temporal_config.TemporalConfig.from_environment
         ),
         "artifacts: `python -m artifacts`": artifacts.config.Config.from_environment,
         "llm-gateway: `python -m llm_gateway`": llm_gateway.config.Config.from_environment,

@@ -30,6 +30,7 @@ from servicekit.identity import Principal
 from tenant.backup_config import BackupConfig
 from tenant.composition import Composition, compose
 from tenant.config import Config, TransferConfig, management_address
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -76,7 +77,7 @@ class Place:
             connections_per_role=5,
             processes_per_service=2,
             transfers=TransferConfig(self.folder / "bundles"),
-            backups=BackupConfig(artifacts_address=artifacts_address),
+            backups=BackupConfig(artifacts_address=ServerAddress.parse(artifacts_address)),
         )
 
     def object_files(self, tenant_id: str) -> dict[str, bytes]:

@@ -34,7 +34,6 @@ from runs.api.relay.outbox import OutboxRelay
 from runs.api.relay.reconciler import Reconciler
 from runs.api.relay.relay import Relay
 from runs.api.relay.usage import UsageChecker
-from runs.config import TemporalConfig
 from runs.domain.activities import RunRef
 from runs.domain.moves import Moves
 from runs.domain.receivers import AllowedReceivers
@@ -48,6 +47,7 @@ from runs.store.events import run_event
 from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
 from runs.temporal.schedules import Schedules as TemporalSchedules
+from runs.temporal_config import TemporalConfig
 from runs.wire import pipelines as wire
 from runs.wire.runs import run_draft
 from runs.worker.activities.journal import Journal

@@ -10,8 +10,8 @@ from google.protobuf.json_format import ParseDict
 
 from nagaya.runs.v1 import schedule_pb2
 from nagaya.runs.v1 import schedule_service_pb2 as pb
-from runs.config import TemporalConfig
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

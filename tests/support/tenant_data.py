@@ -10,6 +10,7 @@ from interceptor.server import bind
 from interceptor.testing import serve
 from nagaya.tenant_data.v1 import tenant_data_service_pb2_grpc
 from tenantdata.servicer import TenantDataServicer
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -64,17 +65,13 @@ class MemoryPeers:
     @asynccontextmanager
     async def serving(self, keys: Keys, config: Config) -> AsyncGenerator[Config]:
         """Serve them; yield a configuration of the tenant service that knows where."""
-        peers: dict[str, str] = {}
         async with (
             serve(keys, _binding(self.stores["runs"])) as runs,
             serve(keys, _binding(self.stores["llm-gateway"])) as gateway,
             serve(keys, _binding(self.stores["artifacts"])) as artifacts,
         ):
-            peers = {
-                "runs": runs.address,
-                "llm-gateway": gateway.address,
-                "artifacts": artifacts.address,
-            }
+            servers = {"runs": runs, "llm-gateway": gateway, "artifacts": artifacts}
+            peers = {name: ServerAddress.parse(one.address) for name, one in servers.items()}
             yield replace(config, peers=peers)
 
 

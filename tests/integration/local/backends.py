@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import probe_grpc_health
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ class DyingServer:
         return Command((sys.executable, "-c", _DYING, str(self.port)), self._folder)
 
     async def probe(self) -> None:
-        await probe_grpc_health(f"127.0.0.1:{self.port}", "it")
+        await probe_grpc_health(ServerAddress("127.0.0.1", self.port), "it")
 
     def calls(self) -> int:
         """How many calls it was sent."""

@@ -14,6 +14,7 @@ from nagaya_local.names import PARTS
 from nagaya_local.parts.health import probe_grpc_health
 from nagaya_local.supervisor.orphans import find_orphans
 from nagaya_local.supervisor.state import PartState, current_state
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ async def test_everything_comes_up_through_envoy_and_goes_down_without_a_trace(
         assert {part.state for part in parts.values()} == {PartState.READY}
         assert all(any(line.startswith(name) for line in lines) for name in PARTS)
         for address in (endpoints.tenant, endpoints.runs, endpoints.artifacts):
-            await probe_grpc_health(address, address)
+            await probe_grpc_health(ServerAddress.parse(address), address)
         token = (layout.tokens / "operator.jwt").read_text().strip()
         assert _openai_url(endpoints.llm_gateway, token) == endpoints.llmstub_url
     finally:

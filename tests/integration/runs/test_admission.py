@@ -18,12 +18,12 @@ from tests.support.runs_worker import no_processes
 from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
-from runs.config import TemporalConfig
 from runs.domain.activities import RunRef
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 from runs.worker.activities.admission import WorkerSlots
 from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry

@@ -16,11 +16,11 @@ from tests.support.waiting import wait_until
 
 from runs.api.launcher import Launcher
 from runs.api.relay.reconciler import STALE_AFTER
-from runs.config import TemporalConfig
 from runs.domain.activities import StepRef
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 from runs.worker.activities.admission import WorkerSlots
 from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry

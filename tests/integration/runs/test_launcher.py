@@ -18,10 +18,10 @@ from tests.support.waiting import wait_until
 
 from runs.api import launcher as launching
 from runs.api.launcher import WORKFLOW, Launcher
-from runs.config import TemporalConfig
 from runs.domain.plan import RunStart
 from runs.errors import TemporalUnavailable
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 from servicekit import telemetry
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from tests.support.runs_service import make_due
 
 from runs.api import stuck_reasons
 from runs.api.launcher import WORKFLOW, Launcher
-from runs.config import TemporalConfig
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 
 if TYPE_CHECKING:
     import asyncpg

@@ -13,10 +13,10 @@ from tests.integration.runs.test_admission import SLOTS
 from tests.integration.runs.test_workflow import BY_STEPS
 
 from runs.api.launcher import Launcher
-from runs.config import TemporalConfig
 from runs.domain.activities import StepRef, StepResult
 from runs.domain.plan import Plan, PlanStep, RunStart
 from runs.temporal.client import connect
+from runs.temporal_config import TemporalConfig
 from runs.worker.activities.admission import WorkerSlots
 from runs.worker.temporal_worker import make_worker
 

@@ -12,10 +12,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from tests.integration.runs.conftest import NOWHERE
 from tests.support.waiting import wait_until
 
-from runs.config import TemporalConfig
 from runs.errors import TemporalUnavailable
 from runs.temporal.client import connect
 from runs.temporal.workflows_of_tenants import TenantWorkflows
+from runs.temporal_config import TemporalConfig
 
 if TYPE_CHECKING:
     from temporalio.client import Client

@@ -26,6 +26,7 @@ from servicekit.channel import open_channel
 from tenant.backup_config import BackupConfig
 from tenant.domain.operations import OperationState
 from tenant.store import operations, tenants
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -209,7 +210,7 @@ async def backup_stack(
     settings = replace(
         backups or BackupConfig(folder=folder / "backups"),
         programs=packaged_binaries(),
-        artifacts_address=f"127.0.0.1:{artifacts_port}",
+        artifacts_address=ServerAddress("127.0.0.1", artifacts_port),
     )
     config = replace(config, backups=settings, required_services=("runs", "artifacts"))
     before = await _names(postgres)

@@ -29,6 +29,7 @@ from nagaya_local.parts.health import probe_grpc_health
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
 from servicekit.testing import ISSUER
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +68,7 @@ class Process:
 
     async def _serves(self) -> bool:
         try:
-            await probe_grpc_health(self.address, "tenant")
+            await probe_grpc_health(ServerAddress.parse(self.address), "tenant")
         except NotReady:
             return False
         return True

@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_written_is_no_defect(
         (
             ["up", "--here"],
             {"TEMPORAL_ADDRESS": "nonsense"},
-            "error: TEMPORAL_ADDRESS is not HOST:PORT\n",
+            "error: TEMPORAL_ADDRESS is not HOST:PORT, or https://HOST:PORT for TLS\n",
         ),
         (["up", "--here", "moon"], {}, "error: there is no part moon"),
         (

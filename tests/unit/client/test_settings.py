@@ -108,7 +108,7 @@ def test_why_the_local_token_is_not_sent_is_reported(place: UploadTarget) -> Non
 
 
 def test_an_address_without_a_port_is_named(place: UploadTarget) -> None:
-    with pytest.raises(SettingsInvalid, match="the address example is not HOST:PORT"):
+    with pytest.raises(SettingsInvalid, match="the address example is not host:port"):
         place.read({"address": "example"}, NAGAYA_TOKEN="t")
 
 
@@ -116,10 +116,10 @@ def test_an_address_without_a_port_is_named(place: UploadTarget) -> None:
     ("address", "expected"),
     [
         ("ftp://example.com:21", "begins with ftp://, and there is no such kind"),
-        ("http://example.com:80", "begins with http://, and there is no such kind"),
+        ("grpcs://example.com:80", "begins with grpcs://, and there is no such kind"),
         ("example.com:http", "has no port: http is none"),
         ("example.com:70000", "has no port: 70000 is none"),
-        (":7000", "is not HOST:PORT"),
+        (":7000", "is not host:port"),
     ],
 )
 def test_an_address_of_no_kind_is_reported_before_anything_else(

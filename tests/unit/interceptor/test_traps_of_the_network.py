@@ -16,6 +16,7 @@ from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import OPTIONS, Channel, open_channel
 from servicekit.errors import DomainError, Unavailable
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     import grpc
@@ -76,7 +77,9 @@ async def test_t6_a_peer_that_falls_silent_is_noticed_long_before_the_deadline(k
     async with (
         serve(keys, binding(Ask=sleep)) as running,
         Wire(running.address) as wire,
-        Channel(wire.address, lambda: token, impatient, None, balanced=False) as channel,
+        Channel(
+            ServerAddress.parse(wire.address), lambda: token, impatient, None, balanced=False
+        ) as channel,
     ):
         stub = Stub(cast("grpc.aio.Channel", channel))
         call = asyncio.create_task(stub.ask(ASKED, timeout=20))

@@ -52,7 +52,8 @@ def test_without_an_address_it_says_what_to_set(capsys: pytest.CaptureFixture[st
     assert main(["a canary"]) == 2
     assert capsys.readouterr() == (
         "",
-        "python -m runs.auditor: TEMPORAL_ADDRESS is not set: Temporal's frontend, `host:port`\n",
+        "python -m runs.auditor: TEMPORAL_ADDRESS is not set: Temporal's frontend, "
+        "`host:port` or `https://host:port`\n",
     )
 
 

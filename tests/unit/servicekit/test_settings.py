@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.certificates import CertificateFiles
 
 from servicekit.settings import Environment, ServerConfig, Setting, SettingsInvalid, read
+from tls.config import ClientTls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +65,8 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ("seconds", "x", "not a number of seconds"),
         ("seconds", "nan", "not a number of seconds"),
         ("address", "https://tenant:7000", "host:port is meant, without a scheme"),
-        ("peer", "https://tenant:7000", "host:port is meant, without a scheme"),
-        ("peer", "tenant", "not host:port"),
+        ("peer", "ftp://tenant:7000", "begins with ftp://, and there is no such kind"),
+        ("peer", "tenant", "is not host:port"),
         ("path", "https://issuer/jwks.json", "a file is meant: fetch what is at the address"),
     ],
 )
@@ -82,8 +84,65 @@ def test_a_problem_is_reported_in_words(read: str, raw: str, words: str) -> None
 def test_a_peer_is_read_as_grpc_names_it(address: str) -> None:
     environment = Environment({"A": address})
 
-    assert environment.peer("A", "why") == address
+    assert environment.peer("A", "why").target == address
     environment.done()
+
+
+def test_a_peer_by_https_is_verified_as_the_settings_say(tmp_path: Path) -> None:
+    files = CertificateFiles(tmp_path)
+    own = files.issue("own", "runs")
+    variables = {
+        "A": "https://tenant:7000",
+        "NAGAYA_CA_FILE": str(files.ca_file),
+        "NAGAYA_TLS_CERT_FILE": str(own.cert_file),
+        "NAGAYA_TLS_KEY_FILE": str(own.key_file),
+    }
+    environment = Environment(variables)
+
+    assert environment.peer("A", "why").tls == ClientTls(files.ca_file, own)
+    assert environment.optional_peer("B", "why") is None
+    environment.done()
+
+
+def test_what_is_wrong_with_the_files_of_tls_is_reported_with_everything_else(
+    tmp_path: Path,
+) -> None:
+    files = CertificateFiles(tmp_path)
+    own, other = files.issue("own", "runs"), files.issue("other", "runs")
+    wrong = {
+        "NAGAYA_CA_FILE": str(own.key_file),
+        "NAGAYA_TLS_CERT_FILE": str(own.cert_file),
+        "NAGAYA_TLS_KEY_FILE": str(other.key_file),
+        "NAGAYA_TLS_TRUST_DOMAIN": "Example.org",
+    }
+    with pytest.raises(SettingsInvalid) as raised:
+        read(ServerConfig.from_environment, wrong)
+
+    problems = raised.value.problems
+    for words in (
+        "holds no certificate (PEM)",
+        "is not that of",
+        "NAGAYA_TLS_TRUST_DOMAIN=Example.org: not a name of a-z",
+        "NAGAYA_TLS_TRUST_DOMAIN needs NAGAYA_TLS_CLIENT_CA_FILE",
+    ):
+        assert any(words in problem for problem in problems), words
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("NAGAYA_TLS_CERT_FILE",), "belong together"),
+        (("NAGAYA_TLS_CLIENT_CA_FILE",), "needs NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE"),
+    ],
+)
+def test_files_that_mean_nothing_alone_are_refused(
+    tmp_path: Path, given: tuple[str, ...], words: str
+) -> None:
+    files = CertificateFiles(tmp_path)
+    with pytest.raises(SettingsInvalid) as raised:
+        read(ServerConfig.from_environment, dict.fromkeys(given, str(files.ca_file)))
+
+    assert any(words in problem for problem in raised.value.problems)
 
 
 def test_a_misspelt_setting_is_not_ignored() -> None:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import grpc
 
 from nagaya_client import contract, statuses
+from nagaya_client.errors import SettingsInvalid
+from tls.address import ServerAddress
+from tls.config import ClientTls
+from tls.credentials import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -36,24 +40,24 @@ _OPTIONS: list[tuple[str, str | int]] = [
     # Of a name with several addresses: else a rolling deployment outruns what is known of it.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
 ]
+_FILES = "NAGAYA_CA_FILE, NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE name files in PEM."
 
 
 class Channel:
     """A connection to one service, on which its generated stub makes its calls."""
 
     def __init__(self, address: str, service: ServiceDescriptor, settings: Settings) -> None:
-        self._address = address
+        """Raises SettingsInvalid when a file of certificates cannot be used."""
         self._settings = settings
         self._seconds = contract.seconds_by_path(service)
-        config = contract.service_config(service, balanced=address.startswith("dns"))
-        options = [*_OPTIONS, ("grpc.service_config", config)]
-        scheme, target = _split(address)
-        if scheme == "https":
-            roots = settings.ca_file.read_bytes() if settings.ca_file else None
-            credentials = grpc.ssl_channel_credentials(roots)
-            self._inner = grpc.aio.secure_channel(target, credentials, options)
-        else:
-            self._inner = grpc.aio.insecure_channel(target, options)
+        try:
+            tls = ClientTls(settings.ca_file, settings.certificate)
+            self._address = ServerAddress.parse(address, tls)
+            config = contract.service_config(service, balanced=self._address.balanced)
+            options = [*_OPTIONS, ("grpc.service_config", config)]
+            self._inner = Connection(self._address, options)
+        except ValueError as error:
+            raise SettingsInvalid(f"{address} cannot be called: {error}", _FILES) from None
 
     def stub(self, make: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         """Return a generated stub. Its calls are awaited or iterated, and nothing else."""
@@ -65,25 +69,25 @@ class Channel:
     def unary_unary(
         self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
     ) -> UnaryCall:
-        call = self._inner.unary_unary(path, request_serializer, response_deserializer)
+        call = self._inner.call("unary_unary", path, request_serializer, response_deserializer)
         return UnaryCall(call, self._method(path))
 
     def stream_unary(
         self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
     ) -> UnaryCall:
-        call = self._inner.stream_unary(path, request_serializer, response_deserializer)
+        call = self._inner.call("stream_unary", path, request_serializer, response_deserializer)
         return UnaryCall(call, self._method(path))
 
     def unary_stream(
         self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
     ) -> StreamCall:
-        call = self._inner.unary_stream(path, request_serializer, response_deserializer)
+        call = self._inner.call("unary_stream", path, request_serializer, response_deserializer)
         return StreamCall(call, self._method(path))
 
     def stream_stream(
         self, path: str, request_serializer: Writer, response_deserializer: Reader, **_: object
     ) -> StreamCall:
-        call = self._inner.stream_stream(path, request_serializer, response_deserializer)
+        call = self._inner.call("stream_stream", path, request_serializer, response_deserializer)
         return StreamCall(call, self._method(path))
 
     def _method(self, path: str) -> Method:
@@ -93,7 +97,7 @@ class Channel:
 class Method:
     """How one method is called."""
 
-    def __init__(self, address: str, max_seconds: float, settings: Settings) -> None:
+    def __init__(self, address: ServerAddress, max_seconds: float, settings: Settings) -> None:
         self.address = address
         self._max_seconds = max_seconds
         self._settings = settings
@@ -162,7 +166,7 @@ class StreamCall:
 class Responses:
     """The responses of one call, in order. Iterating raises ApiError; `cancel` ends it early."""
 
-    def __init__(self, call: Stream, address: str, request_id: str) -> None:
+    def __init__(self, call: Stream, address: ServerAddress, request_id: str) -> None:
         self._call = call
         self._address = address
         self._request_id = request_id
@@ -183,12 +187,3 @@ class Stream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Message]: ...
     def cancel(self) -> bool: ...
-
-
-def _split(address: str) -> tuple[str, str]:
-    """Return `https` or nothing, and what gRPC is to connect to."""
-    scheme, _, rest = address.rpartition("://")
-    kind, _, transport = scheme.rpartition("+")
-    if kind:
-        return transport, f"{kind}://{rest}"
-    return (scheme, address) if scheme == "dns" else (scheme, rest)

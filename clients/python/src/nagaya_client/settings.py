@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nagaya_client.errors import SettingsInvalid
+from tls.address import ServerAddress
+from tls.files import KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +25,8 @@ SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
 
 _ADDRESSES = tuple(f"{service}_address" for service in SERVICES)
 KEYS = {
-    "tenant_address": "where tenant is: `host:port`, or `https://host:port` for TLS",
+    "tenant_address": "where tenant is: `host:port`, `https://host:port` for TLS, "
+    "`dns:///host:port` for several servers",
     "runs_address": "where runs is",
     "artifacts_address": "where artifacts is",
     "llm_gateway_address": "where llm-gateway is",
@@ -31,12 +34,12 @@ KEYS = {
     "token_file": "the file that holds your token, read anew for every call",
     "tenant": "the tenant meant where a command is given none",
     "ca_file": "certificates to trust, in PEM, instead of the system's",
+    "tls_cert_file": "your certificate, in PEM, for servers that ask for one",
+    "tls_key_file": "its private key",
 }
 """What the environment, as `NAGAYA_<KEY>`, and a profile may say, and what it means."""
 
 _ENDPOINTS = Path("var/dev/endpoints.env")
-_BALANCED = ("dns", "dns+https")
-_SCHEMES = ("https", *_BALANCED)
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _NOWHERE = (
     "`nagaya dev up` starts one here; or set NAGAYA_TENANT_ADDRESS, NAGAYA_RUNS_ADDRESS, "
@@ -78,14 +81,15 @@ class Settings:
     """What a client needs to know."""
 
     addresses: Mapping[str, str]
-    """By service (`tenant`, `runs`, `artifacts`, `llm_gateway`): `host:port`, or
-    `https://host:port` for TLS. With `dns:///host:port` or `dns+https:///host:port` calls are
-    spread over all servers that the name stands for and that are healthy."""
+    """By service (`tenant`, `runs`, `artifacts`, `llm_gateway`): as `ServerAddress.parse` reads
+    them, such as `host:port`, or `https://host:port` for TLS."""
     token: Token
     tenant: str = ""
     """The tenant meant where a command is given none."""
     ca_file: Path | None = None
     """Certificates to trust, in PEM; those of the system's when absent."""
+    certificate: KeyPair | None = None
+    """What servers are shown that ask who calls, beside the token."""
     timeout_seconds: float | None = None
     """How long one call may take; as the contract says when None. Does not cut watches."""
 
@@ -120,12 +124,15 @@ def read_settings(
     addresses = _addresses([*layers, local])
     if not addresses:
         raise SettingsInvalid("no Nagaya found", _NOWHERE.format(config=config))
-    ca_file = _nearest(layers, "ca_file")
+    ca_file = _nearest(layers, "ca_file") or (
+        "" if _addresses(layers) else local.get("ca_file", "")
+    )
     return Settings(
         addresses,
         _token(layers, local, tuple(addresses.values())),
         tenant=_nearest(layers, "tenant"),
         ca_file=Path(ca_file).expanduser() if ca_file else None,
+        certificate=_certificate(layers),
     )
 
 
@@ -134,7 +141,8 @@ def local_stack_settings(folder: Path) -> Settings:
     local = _local_stack(folder)
     if not local:
         raise SettingsInvalid("no local stack found", "`nagaya dev up` starts one.")
-    return Settings(_addresses([local]), Token(file=Path(local["token_file"])))
+    ca_file = Path(local["ca_file"]) if local["ca_file"] else None
+    return Settings(_addresses([local]), Token(file=Path(local["token_file"])), ca_file=ca_file)
 
 
 def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -146,26 +154,23 @@ def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _check_address(address: str) -> None:
-    scheme, slashes, rest = address.rpartition("://")
-    if slashes and scheme not in _SCHEMES:
+    try:
+        ServerAddress.parse(address)
+    except ValueError as error:
+        hint = "Write HOST:PORT, or https://HOST:PORT for TLS."
+        raise SettingsInvalid(f"the address {address} {error}", hint) from None
+
+
+def _certificate(layers: Sequence[Mapping[str, str]]) -> KeyPair | None:
+    cert_file, key_file = _nearest(layers, "tls_cert_file"), _nearest(layers, "tls_key_file")
+    if bool(cert_file) != bool(key_file):
         raise SettingsInvalid(
-            f"the address {address} begins with {scheme}://, and there is no such kind",
-            "Write HOST:PORT, or https://HOST:PORT for TLS.",
+            "a certificate and its private key belong together",
+            "Set NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE, or neither.",
         )
-    if scheme == "https" and ":" not in rest:
-        return  # TLS has a port of its own
-    if scheme in _BALANCED:
-        _, slashes, rest = rest.partition("/")
-        if not slashes:
-            raise SettingsInvalid(
-                f"the address {address} has no third slash",
-                "Write dns:///HOST:PORT, or dns+https:///HOST:PORT for TLS.",
-            )
-    host, _, port = rest.rpartition(":")
-    if not host:
-        raise SettingsInvalid(f"the address {address} is not HOST:PORT", "Add the port.")
-    if not (port.isdecimal() and 0 < int(port) < 65536):
-        raise SettingsInvalid(f"the address {address} has no port: {port} is none", "Correct it.")
+    if not cert_file:
+        return None
+    return KeyPair(Path(cert_file).expanduser(), Path(key_file).expanduser())
 
 
 def _nearest(layers: Sequence[Mapping[str, str]], key: str) -> str:
@@ -181,7 +186,7 @@ def _token(
         if layer.get("token_file"):
             return Token(file=Path(layer["token_file"]).expanduser())
     # The local stack's token goes nowhere but to this machine.
-    if local and all(_host(address) in _LOOPBACK for address in addresses):
+    if local and all(map(_is_here, addresses)):
         return Token(file=Path(local["token_file"]))
     only_here = "The local stack's own token is sent to this machine only. " if local else ""
     raise SettingsInvalid(
@@ -190,11 +195,10 @@ def _token(
     )
 
 
-def _host(address: str) -> str:
-    if address.startswith(_BALANCED):
-        return address  # whoever answers for the name says where it leads
-    host, colon, port = address.removeprefix("https://").rpartition(":")
-    return host if colon else port
+def _is_here(text: str) -> bool:
+    address = ServerAddress.parse(text)
+    # Of a name for several servers, whoever answers for the name says where it leads.
+    return not address.balanced and address.host in _LOOPBACK
 
 
 def _spread(given: Mapping[str, str]) -> dict[str, str]:
@@ -260,5 +264,6 @@ def _local_stack(folder: Path) -> dict[str, str]:
             lines = (line.partition("=") for line in endpoints.read_text().splitlines())
             found = _from_environment({name: value for name, _, value in lines})
             token_file = endpoints.parent / "tokens" / "operator.jwt"
-            return {key: found[key] for key in _ADDRESSES} | {"token_file": str(token_file)}
+            kept = {key: found[key] for key in (*_ADDRESSES, "ca_file")}
+            return kept | {"token_file": str(token_file)}
     return {}

@@ -9,9 +9,12 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from nagaya_client.errors import ApiError, Violation
+from tls.failures import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tls.address import ServerAddress
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID_KEY = "x-request-id"
@@ -25,7 +28,7 @@ _HINTS = {
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def decode(error: grpc.aio.AioRpcError, address: str, request_id: str) -> ApiError:
+def decode(error: grpc.aio.AioRpcError, address: ServerAddress, request_id: str) -> ApiError:
     """Return what a failed call tells; `request_id` is what it was sent with."""
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     raw = trailers.get(_DETAILS_KEY)
@@ -36,7 +39,8 @@ def decode(error: grpc.aio.AioRpcError, address: str, request_id: str) -> ApiErr
         code = grpc.StatusCode.UNAVAILABLE  # what gRPC makes of an HTTP status says less
         message = f"{address} is no Nagaya: it answers with HTTP status {strange[1]}"
     elif not status.details and code is grpc.StatusCode.UNAVAILABLE:
-        message = f"{address} cannot be reached: {message.rpartition(': ')[2]}"
+        why = explain(message, address) or message.rpartition(": ")[2]
+        message = f"{address} cannot be reached: {why}"
     return _api_error(code, message, status, answered if isinstance(answered, str) else request_id)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ import click
 from nagaya_client.cli import failures
 from nagaya_client.cli.command import Group, output_options
 from nagaya_local import commands
+from nagaya_local.clone.choices import TLS
 from nagaya_local.clone.layout import Layout
 from nagaya_local.errors import LocalError, UsageInvalid
 
@@ -49,13 +51,16 @@ def group() -> None:
 @group.command()
 @click.argument("parts", metavar="[PART]...", nargs=-1)
 @click.option("--here", is_flag=True, help="Begin a stack in this folder, which is no clone.")
+@click.option("--tls", is_flag=True, help="Speak TLS only, by certificates made for this clone.")
 @local_command
-async def up(*, parts: tuple[str, ...], here: bool) -> None:
+async def up(*, parts: tuple[str, ...], here: bool, tls: bool) -> None:
     """Start everything and wait until it is ready; data is kept.
 
     With PARTs only these run: the addresses of the others lead nowhere then.
     """
     layout = _layout_to_start(here=here)
+    if tls:
+        os.environ[TLS] = "true"  # for the supervisor too
     await commands.up(layout, click.echo, parts)
     click.echo(f"addresses: {layout.endpoints}")
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interceptor import fields
-from servicekit.errors import PermissionDenied, RequestInvalid, TokenInvalid, TokenMissing
+from servicekit.errors import PermissionDenied, RequestInvalid, TokenInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import grpc
     from google.protobuf.message import Message
 
+    from interceptor.callers import Callers
     from servicekit.call import CallContext
-    from servicekit.identity import Principal, Verifier
+    from servicekit.identity import Principal
     from servicekit.policy import Method
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -50,16 +52,17 @@ def request_id_of(metadata: Mapping[str, object]) -> str:
 
 
 def authenticate(
-    call: CallContext, method: Method, metadata: Mapping[str, object], verifier: Verifier
+    call: CallContext,
+    method: Method,
+    metadata: Mapping[str, object],
+    context: grpc.aio.ServicerContext[Any, Any],
+    callers: Callers,
 ) -> Principal:
-    """Verify the token and return the caller, if they may call the method for some tenant.
+    """Identify the caller and return them, if they may call the method for some tenant.
 
     Raises TokenMissing, TokenInvalid, PermissionDenied.
     """
-    header = metadata.get("authorization")
-    if not isinstance(header, str) or header[:7].lower() != "bearer ":
-        raise TokenMissing("the call carries no token")
-    principal = call.principal = verifier.verify(header[7:])
+    principal = call.principal = callers.identify(metadata, context)
     call.user_id = principal.user_id
     permission = method.permission
     if principal.workload is not None:

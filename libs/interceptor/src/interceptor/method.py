@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from interceptor.call_log import CallLog
+    from interceptor.callers import Callers
     from interceptor.concurrency_limit import ConcurrencyLimit
     from interceptor.fair_semaphore import FairSemaphore
-    from servicekit.identity import Verifier
     from servicekit.policy import Method
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -58,7 +58,7 @@ class Interceptor:
     `first_message` and `blocked_write` cancel calls that wait too long for message or reader.
     """
 
-    verifier: Verifier
+    callers: Callers
     arriving: ConcurrencyLimit
     unary: ConcurrencyLimit
     streams: ConcurrencyLimit
@@ -186,7 +186,7 @@ class InterceptedMethod:
             self._timeouts.start(call)
         else:
             call.deadline = call.started + left  # and gRPC watches it
-        principal = authenticate(call, method, metadata, self._interceptor.verifier)
+        principal = authenticate(call, method, metadata, context, self._interceptor.callers)
         call.key = key_of(principal)
         traceparent = metadata.get("traceparent")
         if self._interceptor.tracer is not None:

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from interceptor.call_log import CallLog
+from interceptor.callers import Callers
 from interceptor.concurrency_limit import ConcurrencyLimit
 from interceptor.fair_semaphore import FairSemaphore
 from interceptor.method import Context, Handler, InterceptedMethod, Interceptor
@@ -21,6 +22,8 @@ from interceptor.server_call import CallTimeouts
 from servicekit import telemetry
 from servicekit.errors import StartRefused
 from servicekit.policy import methods_of
+from tls.credentials import ServerCredentials
+from tls.files import CertificateInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -110,7 +113,8 @@ class Server:
         self._config = config
         self._on_drain = on_drain
         self._log = CallLog()
-        interceptor = _interceptor(verifier, self._log, calls_per_tenant, streams_per_tenant)
+        callers = Callers(verifier, "" if config.tls is None else config.tls.trust_domain)
+        interceptor = _interceptor(callers, self._log, calls_per_tenant, streams_per_tenant)
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
         # No limit for all callers together: it would count calls of nobody, and shut others out.
@@ -132,7 +136,7 @@ class Server:
         """
         address = f"{self._config.listen_host}:{self._config.listen_port}"
         try:
-            port = self._server.add_insecure_port(address)
+            port = self._add_port(address)
         except RuntimeError:
             raise StartRefused(f"cannot listen on {address}: is the port taken?") from None
         await self.set_serving(False)
@@ -200,6 +204,16 @@ class Server:
             await prepare
         await self.set_serving(True)
 
+    def _add_port(self, address: str) -> int:
+        tls = self._config.tls
+        if tls is None:
+            return self._server.add_insecure_port(address)
+        try:
+            credentials = ServerCredentials(tls).make()
+        except CertificateInvalid as error:
+            raise StartRefused(str(error)) from None
+        return self._server.add_secure_port(address, credentials)
+
     def _add(self, binding: Binding, interceptor: Interceptor) -> None:
         methods, most = methods_of(binding.service), binding.max_request_bytes
         handlers = {
@@ -232,10 +246,10 @@ class Server:
 
 
 def _interceptor(
-    verifier: Verifier, log: CallLog, calls_per_tenant: int, streams_per_tenant: int
+    callers: Callers, log: CallLog, calls_per_tenant: int, streams_per_tenant: int
 ) -> Interceptor:
     return Interceptor(
-        verifier=verifier,
+        callers=callers,
         arriving=ConcurrencyLimit(_ARRIVING),
         unary=ConcurrencyLimit(calls_per_tenant),
         streams=ConcurrencyLimit(streams_per_tenant),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from interceptor.server import Binding
     from servicekit.testing import Keys
+    from tls.config import ServerTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,10 @@ async def serve(
     reflection: bool = False,
     drain_seconds: float = 0.0,
     calls_per_tenant: int = 256,
+    tls: ServerTls | None = None,
 ) -> AsyncGenerator[RunningServer]:
     """Serve bindings on a free port of the loopback interface until the block ends."""
-    config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds)
+    config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds, tls=tls)
     verifier = keys.verifier()
     server = Server(config, bindings, verifier, calls_per_tenant=calls_per_tenant)
     port = await server.start()

@@ -11,6 +11,8 @@ from servicekit import status
 from servicekit.call import current_call
 from servicekit.errors import DeadlineExceeded
 from servicekit.policy import DEFAULT_SECONDS, methods_of
+from tls.address import ServerAddress
+from tls.credentials import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -48,7 +50,7 @@ _PUSH_BACK = {"grpc.http2.bdp_probe": 0, "grpc.http2.lookahead_bytes": 64 << 10}
 
 
 def open_channel(
-    address: str,
+    address: ServerAddress | str,
     signer: WorkloadSigner | None,
     token: str | None = None,
     *,
@@ -74,7 +76,8 @@ def open_channel(
         return signer.token(call.tenant_id or None, call.user_id) if call else signer.token()
 
     options = OPTIONS | (_PUSH_BACK if streaming else {})
-    channel = Channel(address, authorization, options, peer, balanced=balanced)
+    where = ServerAddress.parse(address) if isinstance(address, str) else address
+    channel = Channel(where, authorization, options, peer, balanced=balanced)
     return cast("grpc.aio.Channel", channel)
 
 
@@ -87,7 +90,7 @@ class Channel:
 
     def __init__(
         self,
-        address: str,
+        address: ServerAddress,
         authorization: Callable[[], str | None],
         options: dict[str, int],
         peer: str | None,
@@ -99,7 +102,7 @@ class Channel:
         self._options = options
         self._peer = peer
         self._balanced = balanced
-        self._services: dict[str, tuple[grpc.aio.Channel, dict[str, Method]]] = {}
+        self._services: dict[str, tuple[Connection, dict[str, Method]]] = {}
 
     def unary_unary(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
         return self._method("unary_unary", path, codecs, options).unary
@@ -114,8 +117,8 @@ class Channel:
         return self._method("stream_stream", path, codecs, options).stream
 
     async def close(self, grace: float | None = None) -> None:
-        for inner, _ in self._services.values():
-            await inner.close(grace)
+        for connection, _ in self._services.values():
+            await connection.close(grace)
 
     async def __aenter__(self) -> Channel:
         return self
@@ -129,19 +132,19 @@ class Channel:
         service, _, name = path[1:].partition("/")
         if service not in self._services:
             self._services[service] = self._connect(service)
-        inner, methods = self._services[service]
+        connection, methods = self._services[service]
         method = methods.get(name)
         seconds = DEFAULT_SECONDS if method is None else method.max_seconds
         peer = self._peer or (service if method is None else service.split(".")[-3])
-        call = getattr(inner, shape)(path, *codecs, **options)
+        call = connection.call(shape, path, *codecs, **options)
         return PeerMethod(call, peer, seconds, self._authorization)
 
-    def _connect(self, service: str) -> tuple[grpc.aio.Channel, dict[str, Method]]:
+    def _connect(self, service: str) -> tuple[Connection, dict[str, Method]]:
         # Services that are not ours, such as health, have no policy.
         methods = methods_of(service) if service.startswith("nagaya.") else {}
         config = json.dumps(_service_config(service, methods, balanced=self._balanced))
         options = [*self._options.items(), ("grpc.service_config", config)]
-        return grpc.aio.insecure_channel(self._address, options), methods
+        return Connection(self._address, options), methods
 
 
 class PeerMethod(Generic[Q, R]):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from servicekit.errors import StartRefused
+from tls.address import ServerAddress
+from tls.config import ClientTls, ServerTls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +51,7 @@ class Environment:
         self.settings: list[Setting] = []
         self._variables = variables
         self._problems: list[str] = []
+        self._tls: ClientTls | None = None
 
     def text(self, name: str, meaning: str, *, default: str | None = None) -> str:
         """Read a string that is not empty, unless the default is."""
@@ -83,16 +86,32 @@ class Environment:
     def address(
         self, name: str, meaning: str, *, default: tuple[str, int] | None = None
     ) -> tuple[str, int]:
-        """Read `host:port`."""
+        """Read the `host:port` where a server listens."""
         return self._read(name, meaning, default, _address, ("", 0))
 
-    def peer(self, name: str, meaning: str) -> str:
-        """Read the `host:port` of a server that is called."""
-        return "{}:{}".format(*self.address(name, meaning))
+    def peer(self, name: str, meaning: str) -> ServerAddress:
+        """Read where a server is that is called; by TLS it is verified as `client_tls` says."""
+        return self._read(name, meaning, None, self._parse_peer, ServerAddress("", 0))
+
+    def optional_peer(self, name: str, meaning: str) -> ServerAddress | None:
+        """Read where a server is that is called; None when it is not set."""
+        found: ServerAddress | str = self._read(name, meaning, "", self._parse_peer, "")
+        return None if isinstance(found, str) else found
+
+    def client_tls(self) -> ClientTls:
+        """Read how calls to servers verify them, and the certificate of this process."""
+        if self._tls is None:
+            self._tls = ClientTls.from_environment(self)
+        return self._tls
 
     def path(self, name: str, meaning: str) -> Path:
         """Read the path of a file or folder that exists."""
         return self._read(name, meaning, None, _path, Path())
+
+    def optional_path(self, name: str, meaning: str) -> Path | None:
+        """Read the path of a file or folder that exists; None when it is not set."""
+        found: Path | str = self._read(name, meaning, "", _path, "")
+        return None if isinstance(found, str) else found
 
     def private_file(self, name: str, meaning: str) -> Path:
         """Read the path of a file that only its owner may read."""
@@ -126,6 +145,9 @@ class Environment:
                 self._problems.append(f"{name} is read by nobody: is {near[0]} meant?")
         if self._problems:
             raise SettingsInvalid(self._problems)
+
+    def _parse_peer(self, raw: str) -> ServerAddress:
+        return ServerAddress.parse(raw, self.client_tls())
 
     def _read(
         self, name: str, meaning: str, default: T | None, parse: Callable[[str], T], zero: T
@@ -170,13 +192,14 @@ class ServerConfig:
     workload_key_file: Path
     otlp_endpoint: str | None
     log_level: str
+    tls: ServerTls | None = None
+    """None where it serves plaintext HTTP/2."""
 
     @classmethod
     def from_environment(
-        cls, environment: Environment, listen: tuple[str, int] | None = None
+        cls, read: Environment, listen: tuple[str, int] | None = None
     ) -> ServerConfig:
         """Read what all processes have in common; `listen` is where one listens by default."""
-        read = environment
         level = read.text(
             "NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info"
         )
@@ -211,6 +234,7 @@ class ServerConfig:
             otlp_endpoint=read.text("NAGAYA_OTLP_ENDPOINT", "where spans go, by gRPC", default="")
             or None,
             log_level=level,
+            tls=ServerTls.from_environment(read, read.client_tls()),
         )
 
 
@@ -229,8 +253,8 @@ def _flag(raw: str) -> bool:
 
 def _address(raw: str) -> tuple[str, int]:
     host, _, port = raw.rpartition(":")
-    if "://" in host and not host.startswith("dns://"):
-        raise ValueError("host:port is meant, without a scheme: services speak plain HTTP/2")
+    if "://" in host:
+        raise ValueError("host:port is meant, without a scheme: NAGAYA_TLS_CERT_FILE makes it TLS")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("not host:port")
     return host, int(port)

@@ -6,10 +6,14 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
+
+if TYPE_CHECKING:
+    from tls.address import ServerAddress
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -87,7 +91,7 @@ class Config:
     server: ServerConfig
     store: StoreConfig
     collector: CollectorConfig
-    tenant_address: str
+    tenant_address: ServerAddress
     connections: int
 
     @classmethod
@@ -101,7 +105,9 @@ class Config:
             server=ServerConfig.from_environment(environment),
             store=StoreConfig.from_environment(environment),
             collector=CollectorConfig.from_environment(environment),
-            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            tenant_address=environment.peer(
+                "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"
+            ),
             connections=environment.integer(
                 "NAGAYA_CONNECTIONS",
                 "how many connections this process may hold open to one database server",

@@ -31,7 +31,7 @@ async def serve(config: Config) -> None:
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
         connect_data_plane(tenant, SERVICE, config.connections, least) as data,
-        Gateways(signer) as gateways,
+        Gateways(signer, config.endpoint.tls) as gateways,
         compose(config, data, artifacts, gateways) as service,
         service.in_flight.renewing_leases(),
         AsyncExitStack() as background,

@@ -86,7 +86,7 @@ async def compose(
     recovery = CallRecovery(outcomes, settlements, replies, cache)
     settlement = CallSettlement(outcomes, settlements, replies)
     retry_policy = RetryPolicy(RetryBudget(settings.retry_reserve), settings.retry_pause_seconds)
-    process = CallLease(config.process, config.endpoint, config.lease_seconds)
+    process = CallLease(config.process, str(config.endpoint), config.lease_seconds)
     pending_work = pending_calls(process.seconds)
     scheduler = PendingWorkScheduler(pending_work, tenants, management)
     executor = CallExecutor(

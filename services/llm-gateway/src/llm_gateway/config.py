@@ -10,6 +10,7 @@ from pathlib import Path
 
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
+from tls.address import ServerAddress
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104
@@ -75,12 +76,13 @@ class Config:
 
     server: ServerConfig
     providers: ProviderConfig
-    tenant_address: str
-    artifacts_address: str
+    tenant_address: ServerAddress
+    artifacts_address: ServerAddress
     connections: int
     process: str
     """Names this process uniquely; owner of its leases."""
-    endpoint: str
+    endpoint: ServerAddress
+    """Where other processes of the gateway reach this one."""
     lease_seconds: float
     reply_retention_days: int
     """How long replies are kept; 0 for as long as their runs."""
@@ -98,9 +100,11 @@ class Config:
         return cls(
             server=server,
             providers=ProviderConfig.from_environment(environment),
-            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            tenant_address=environment.peer(
+                "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"
+            ),
             artifacts_address=environment.peer(
-                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port` or `https://host:port`"
             ),
             connections=environment.integer(
                 "NAGAYA_CONNECTIONS",
@@ -129,15 +133,20 @@ class Config:
         )
 
 
-def _endpoint(environment: Environment, server: ServerConfig) -> str:
-    endpoint = environment.text(
+def _endpoint(environment: Environment, server: ServerConfig) -> ServerAddress:
+    given = environment.optional_peer(
         "NAGAYA_ENDPOINT",
         "where other processes of the gateway reach this one; where it listens, when not set",
-        default="",
     )
-    if not endpoint and server.listen_host in _WILDCARDS:
+    if given is not None:
+        if (given.tls is None) != (server.tls is None):
+            spoken = "TLS: https:// is" if server.tls is not None else "plaintext: host:port is"
+            environment.refuse(f"NAGAYA_ENDPOINT={given}: this process speaks {spoken} meant")
+        return given
+    if server.listen_host in _WILDCARDS:
         environment.refuse(
             f"NAGAYA_ENDPOINT is not set: at {server.listen_host}, where this one listens, other "
             "processes of the gateway cannot reach it; name its address, as `host:port`"
         )
-    return endpoint or f"{server.listen_host}:{server.listen_port}"
+    tls = None if server.tls is None else environment.client_tls()
+    return ServerAddress(server.listen_host, server.listen_port, tls)

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError
 
-from runs.config import TemporalConfig
+from runs.config import read_temporal_config
 from runs.temporal.client import connect
 from runs.temporal.payload_converter import START_LIMIT
 from servicekit.errors import StartRefused
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from temporalio.client import Client, WorkflowHistory
+
+    from runs.temporal_config import TemporalConfig
 
 EVENT_LIMIT = START_LIMIT + 2_048
 """The most bytes that one event may take: the largest payload, and what stands around it."""
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("canaries", metavar="CANARY", nargs="*", help="what no event may hold")
     canaries = parser.parse_args(arguments).canaries
     try:
-        return asyncio.run(_audit(TemporalConfig.read(), canaries))
+        return asyncio.run(_audit(read_temporal_config(), canaries))
     except SettingsInvalid as error:
         why = "; ".join(error.problems)
     except (StartRefused, RPCError) as error:

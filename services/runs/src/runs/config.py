@@ -8,46 +8,23 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runs.temporal_config import TemporalConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tls.address import ServerAddress
+
 _OURS = ("NAGAYA_", "TEMPORAL_")
 _TRACING = ("LANGCHAIN_", "LANGSMITH_")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-@dataclass(frozen=True, slots=True)
-class TemporalConfig:
-    """Where Temporal is, and where in it."""
-
-    address: str
-    namespace: str
-    task_queue: str
-
-    @property
-    def schedule_queue(self) -> str:
-        """Where API processes look for the times of schedules."""
-        return f"{self.task_queue}-schedules"
-
-    @classmethod
-    def read(cls) -> TemporalConfig:
-        """Read the process's environment. Raises SettingsInvalid with every problem."""
-        return settings.read(cls.from_environment, os.environ)
-
-    @classmethod
-    def from_environment(cls, environment: Environment) -> TemporalConfig:
-        return cls(
-            address=environment.peer("TEMPORAL_ADDRESS", "Temporal's frontend, `host:port`"),
-            namespace=environment.text(
-                "NAGAYA_TEMPORAL_NAMESPACE", "Temporal's namespace", default="default"
-            ),
-            task_queue=environment.text(
-                "NAGAYA_TASK_QUEUE", "where workers look for runs", default="runs"
-            ),
-        )
+def read_temporal_config() -> TemporalConfig:
+    """Read the process's environment. Raises SettingsInvalid with every problem."""
+    return settings.read(TemporalConfig.from_environment, os.environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +33,9 @@ class Config:
 
     server: ServerConfig
     temporal: TemporalConfig
-    tenant_address: str
-    artifacts_address: str
-    llm_gateway_address: str
+    tenant_address: ServerAddress
+    artifacts_address: ServerAddress
+    llm_gateway_address: ServerAddress
     connections: int
     webhook_networks: tuple[IPv4Network | IPv6Network, ...]
     webhook_days: int
@@ -73,12 +50,14 @@ class Config:
         return cls(
             server=ServerConfig.from_environment(environment),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            tenant_address=environment.peer(
+                "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"
+            ),
             artifacts_address=environment.peer(
-                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port` or `https://host:port`"
             ),
             llm_gateway_address=environment.peer(
-                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
+                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port` or `https://host:port`"
             ),
             connections=_connections(environment),
             webhook_networks=_networks(environment),
@@ -162,9 +141,9 @@ class WorkerConfig:
     process: ServerConfig
     """A worker listens nowhere: of the address only the host counts, for its metrics."""
     temporal: TemporalConfig
-    tenant_address: str
-    artifacts_address: str
-    llm_gateway_address: str
+    tenant_address: ServerAddress
+    artifacts_address: ServerAddress
+    llm_gateway_address: ServerAddress
     connections: int
     steps_at_once: int
     tenant_share: int
@@ -190,12 +169,14 @@ class WorkerConfig:
         return cls(
             process=ServerConfig.from_environment(environment, listen=("127.0.0.1", 0)),
             temporal=TemporalConfig.from_environment(environment),
-            tenant_address=environment.peer("NAGAYA_TENANT_ADDRESS", "tenant, `host:port`"),
+            tenant_address=environment.peer(
+                "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"
+            ),
             artifacts_address=environment.peer(
-                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port`"
+                "NAGAYA_ARTIFACTS_ADDRESS", "artifacts, `host:port` or `https://host:port`"
             ),
             llm_gateway_address=environment.peer(
-                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port`"
+                "NAGAYA_LLM_GATEWAY_ADDRESS", "llm-gateway, `host:port` or `https://host:port`"
             ),
             connections=_connections(environment),
             steps_at_once=environment.integer(

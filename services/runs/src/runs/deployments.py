@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.service import RPCError
 
-from runs.config import TemporalConfig
+from runs.config import read_temporal_config
 from runs.errors import TemporalUnavailable
 from runs.temporal.client import connect
 from runs.temporal.deployments import VersionUnknown, WorkerDeployments, deployment_name
@@ -19,6 +19,8 @@ from servicekit.settings import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from runs.temporal_config import TemporalConfig
 
 
 async def _run(config: TemporalConfig, command: str, build_id: str) -> int:
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("remove-drained", help="remove and list those that are drained")
     given = parser.parse_args(arguments)
     try:
-        config = TemporalConfig.read()
+        config = read_temporal_config()
         return asyncio.run(_run(config, given.command, getattr(given, "build_id", "")))
     except SettingsInvalid as error:
         why = "; ".join(error.problems)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from servicekit.settings import Environment
+    from tls.address import ServerAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,13 @@ class BackupConfig:
     bucket: BackupBucket | None = None
     programs: Path | None = None
     """The folder of pg_dump and pg_restore; None for those on the path."""
-    artifacts_address: str = ""
-    """`host:port`; empty when it is not known."""
+    artifacts_address: ServerAddress | None = None
+    """None when it is not known."""
 
     @property
     def configured(self) -> bool:
         """Whether backups can be made."""
-        return bool(self.artifacts_address) and (self.folder or self.bucket) is not None
+        return self.artifacts_address is not None and (self.folder or self.bucket) is not None
 
     @classmethod
     def from_environment(cls, environment: Environment) -> BackupConfig:
@@ -55,10 +56,9 @@ class BackupConfig:
             "those on the path, else those of the extra `postgresql`",
             default="",
         )
-        artifacts = environment.text(
+        artifacts = environment.optional_peer(
             "NAGAYA_ARTIFACTS_ADDRESS",
-            "artifacts, `host:port`; without it no backups are made",
-            default="",
+            "artifacts, `host:port` or `https://host:port`; without it no backups are made",
         )
         bucket = _backup_bucket(environment, url)
         folder = None

@@ -13,6 +13,7 @@ from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 from tenant.backup_config import NO_BACKUPS, BackupConfig
 from tenant.key_config import AwsKmsConfig, VaultConfig, key_management, key_ring_file
+from tls.address import ServerAddress
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _DEFAULT_PORT = 5432
@@ -104,7 +105,7 @@ class Config:
     backups: BackupConfig = NO_BACKUPS
     rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
     deleted_tenant_days: int = 30
-    peers: dict[str, str] = field(default_factory=dict[str, str])
+    peers: dict[str, ServerAddress] = field(default_factory=dict[str, ServerAddress])
     """The addresses of the other services that are known, by name."""
     key_management: VaultConfig | AwsKmsConfig | None = None
     transfers: TransferConfig = TransferConfig()
@@ -156,15 +157,14 @@ class Config:
         )
 
 
-def _peers(environment: Environment, artifacts: str) -> dict[str, str]:
+def _peers(environment: Environment, artifacts: ServerAddress | None) -> dict[str, ServerAddress]:
     peers = {"artifacts": artifacts}
     for service in ("runs", "llm-gateway"):
-        peers[service] = environment.text(
+        peers[service] = environment.optional_peer(
             f"NAGAYA_{service.replace('-', '_').upper()}_ADDRESS",
-            f"{service}, `host:port`; without it no tenant is purged",
-            default="",
+            f"{service}, `host:port` or `https://host:port`; without it no tenant is purged",
         )
-    return {service: address for service, address in peers.items() if address}
+    return {service: address for service, address in peers.items() if address is not None}
 
 
 def _folder(environment: Environment) -> Path | None:

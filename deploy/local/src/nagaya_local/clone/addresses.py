@@ -9,7 +9,7 @@ from nagaya_local.errors import EnvironmentInvalid
 _FORMS = {
     "NAGAYA_PG_URL": (("postgresql", "postgres"), "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE"),
     "S3_ENDPOINT": (("http", "https"), "http://HOST:PORT or https://HOST:PORT"),
-    "TEMPORAL_ADDRESS": (("",), "HOST:PORT"),
+    "TEMPORAL_ADDRESS": (("", "http", "https"), "HOST:PORT, or https://HOST:PORT for TLS"),
 }
 
 

@@ -20,6 +20,8 @@ _PROVIDER_KEYS = {
     "openai": "OPENAI_API_KEY",
     "gemini": "GEMINI_API_KEY",
 }
+TLS = "NAGAYA_DEV_TLS"
+"""The variable that `nagaya dev up --tls` sets to `true`."""
 _S3 = {
     "S3_ENDPOINT": "a real S3 server, instead of the embedded one; the bucket is `storage`",
     "S3_ACCESS_KEY": "the key pair of that server",
@@ -51,6 +53,8 @@ class Choices:
     """The origins of pages that may call from a browser."""
     parts: tuple[str, ...] = ()
     """The only parts to run; all when empty."""
+    tls: bool = False
+    """Whether Envoy and the services speak TLS only, by certificates of the clone."""
 
     @classmethod
     def read(
@@ -96,6 +100,7 @@ class Choices:
             ),
             web_origins=_web_origins(environment),
             parts=tuple(sorted(parts)),
+            tls=_tls(environment),
         )
 
     @property
@@ -119,6 +124,15 @@ def _web_origins(environment: Environment) -> tuple[str, ...]:
         raise EnvironmentInvalid(
             f"NAGAYA_WEB_ORIGINS: {error}", "Correct it, or unset it for this machine's own pages."
         ) from None
+
+
+def _tls(environment: Environment) -> bool:
+    text = environment.text(
+        TLS, "`true` has Envoy and the services speak TLS only, as `--tls` does", default="false"
+    )
+    if text not in ("true", "false"):
+        raise EnvironmentInvalid(f"{TLS} is neither true nor false", "Correct it, or unset it.")
+    return text == "true"
 
 
 def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nagaya_local.machine import files
+from tls.config import ClientTls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,13 @@ class Endpoints:
     s3_secret_key: str
     temporal: str
     llmstub_url: str
+    ca_file: str = ""
+    """Whom `https://` addresses of services are trusted by; empty for the system's."""
+
+    @property
+    def client_tls(self) -> ClientTls:
+        """How services at `https://` addresses are verified."""
+        return ClientTls(Path(self.ca_file) if self.ca_file else None)
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner only: it holds passwords."""
@@ -37,7 +45,7 @@ class Endpoints:
         """Read the file. Raises FileNotFoundError before the first `up`."""
         lines = path.read_text().splitlines()
         found: Mapping[str, str] = dict(line.split("=", 1) for line in lines if "=" in line)
-        return cls(**{field: found[name] for field, name in _NAMES.items()})
+        return cls(**{field: found[name] for field, name in _NAMES.items() if name in found})
 
 
 _NAMES = {
@@ -51,4 +59,5 @@ _NAMES = {
     "s3_secret_key": "S3_SECRET_KEY",
     "temporal": "TEMPORAL_ADDRESS",
     "llmstub_url": "LLMSTUB_URL",
+    "ca_file": "NAGAYA_CA_FILE",
 }

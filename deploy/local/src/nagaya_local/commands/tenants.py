@@ -18,6 +18,8 @@ from nagaya_local.clone.tokens import (
 from nagaya_local.errors import LocalError, StackDown, TenantUnknown
 from nagaya_local.parts.health import CHANNEL_OPTIONS, transport_error
 from nagaya_local.supervisor.state import Phase, current_state
+from tls.address import ServerAddress
+from tls.credentials import open_channel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +48,10 @@ async def issue_known_tenant_token(layout: Layout, tenant_id: str) -> Path:
 
 
 def _require(layout: Layout, tenant_id: str) -> None:
-    address = Endpoints.read(layout.endpoints).tenant
+    endpoints = Endpoints.read(layout.endpoints)
+    address = ServerAddress.parse(endpoints.tenant, endpoints.client_tls)
     metadata = (("authorization", f"Bearer {operator_token(layout)}"),)
-    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+    with open_channel(address, CHANNEL_OPTIONS) as channel:
         get = channel.unary_unary(
             _GET_TENANT,
             request_serializer=pb.GetTenantRequest.SerializeToString,

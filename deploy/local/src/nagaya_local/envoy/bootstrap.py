@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from nagaya_local.envoy import routes, web
 from nagaya_local.envoy.contracts import methods_of
+from nagaya_local.envoy.tls import towards_clients, towards_servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nagaya_local.envoy.contracts import Method
+    from nagaya_local.envoy.tls import ProxyTls
 
 _Json = dict[str, Any]
 
@@ -76,6 +78,8 @@ class ProxiedService:
     """Those of its contract, read when the configuration is made, if None."""
     web_origins: tuple[str, ...] = ()
     """The origins of pages that may call it from a browser; with none it speaks HTTP/2 only."""
+    tls: ProxyTls | None = None
+    """TLS towards clients and servers, whose certificates are for the name; plaintext if None."""
 
 
 def bootstrap(services: Sequence[ProxiedService], admin: Address) -> _Json:
@@ -112,8 +116,14 @@ def _listener(service: ProxiedService) -> _Json:
         # Otherwise a second Envoy could listen on the same port and take half of the calls.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": _BUFFER,
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [{"filters": [manager]} | _listener_tls(service)],
     }
+
+
+def _listener_tls(service: ProxiedService) -> _Json:
+    if service.tls is None:
+        return {}
+    return {"transport_socket": towards_clients(service.tls, ["h2"])}
 
 
 def _connection_manager(service: ProxiedService) -> _Json:
@@ -164,7 +174,9 @@ def _header_mutation() -> _Json:
 
 def _cluster(service: ProxiedService) -> _Json:
     servers = [{"endpoint": {"address": _socket(address)}} for address in service.servers]
-    return {
+    tls = service.tls
+    secure = {} if tls is None else {"transport_socket": towards_servers(tls, service.name)}
+    return secure | {
         "name": service.name,
         "type": "STATIC" if all(map(_is_numeric, service.servers)) else "STRICT_DNS",
         "connect_timeout": "1s",

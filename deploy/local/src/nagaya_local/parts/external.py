@@ -13,9 +13,11 @@ import asyncpg
 from nagaya_local.errors import NotReady
 from nagaya_local.parts.s3 import BUCKET
 from nagaya_local.parts.temporal import describe_namespace
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from nagaya_local.clone.choices import S3Choice
+    from runs.temporal_config import TemporalConfig
 
 # Short, so that an address which leads nowhere is told within 10 s.
 _SECONDS = 3.0
@@ -46,10 +48,14 @@ async def probe_postgres(url: str) -> None:
         raise NotReady("the role in NAGAYA_PG_URL has not both CREATEDB and CREATEROLE")
 
 
-async def probe_temporal(address: str) -> None:
-    """Return when the server has the default namespace. Raises NotReady."""
+async def probe_temporal(config: TemporalConfig) -> None:
+    """Return when the server has the namespace. Raises NotReady."""
+    host, _, port = config.address.rpartition(":")
+    address = ServerAddress(host, int(port), config.tls)
     try:
-        await asyncio.to_thread(describe_namespace, address, _SECONDS)
+        await asyncio.to_thread(
+            describe_namespace, address, config.namespace, _SECONDS, config.api_key
+        )
     except NotReady as lack:
         raise NotReady(f"TEMPORAL_ADDRESS does not lead to Temporal: {lack}") from lack
 

@@ -7,11 +7,16 @@ import http.client
 import re
 import socket
 import time
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from nagaya_local.errors import NotReady, Unresponsive
+from tls.credentials import open_channel
+
+if TYPE_CHECKING:
+    from tls.address import ServerAddress
 
 # A caller's proxy is not the way to 127.0.0.1.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
@@ -21,13 +26,13 @@ _TICKS = re.compile(r"^event_loop_lag_seconds_count (\S+)$", re.MULTILINE)
 _TICK_SECONDS = 2.0  # four of them
 
 
-async def probe_grpc_health(address: str, name: str) -> None:
+async def probe_grpc_health(address: ServerAddress, name: str) -> None:
     """Return when a gRPC server calls itself SERVING. Raises NotReady, and Unresponsive."""
     # In a thread and not on grpc.aio, which wants one event loop in a process's whole life.
     await asyncio.to_thread(_probe_grpc_health, address, name)
 
 
-async def probe_grpc_server(address: str, name: str) -> None:
+async def probe_grpc_server(address: ServerAddress, name: str) -> None:
     """Return when a gRPC server responds at all, such as that it has no such method.
 
     Raises Unresponsive.
@@ -79,19 +84,18 @@ def transport_error(error: grpc.RpcError) -> str:
     return str(error.details()).rpartition(": ")[2].rstrip("]")
 
 
-def require_listener(address: str, name: str) -> None:
+def require_listener(address: ServerAddress, name: str) -> None:
     """Connect to a server by TCP alone, a fraction of a gRPC call's cost. Raises Unresponsive."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), _SECONDS).close()
+        socket.create_connection((address.host, address.port), _SECONDS).close()
     except OSError as error:
         reason = error.strerror or "timed out"
         raise Unresponsive(f"{name} at {address} does not answer ({reason})") from error
 
 
-def _probe_grpc_health(address: str, name: str) -> None:
+def _probe_grpc_health(address: ServerAddress, name: str) -> None:
     require_listener(address, name)
-    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+    with open_channel(address, CHANNEL_OPTIONS) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -109,9 +113,9 @@ def _probe_grpc_health(address: str, name: str) -> None:
         raise NotReady(f"{name} at {address} is {status}")
 
 
-def _probe_grpc_server(address: str, name: str) -> None:
+def _probe_grpc_server(address: ServerAddress, name: str) -> None:
     require_listener(address, name)
-    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+    with open_channel(address, CHANNEL_OPTIONS) as channel:
         try:
             channel.unary_unary(_UNKNOWN_METHOD)(b"", timeout=_SECONDS)
         except grpc.RpcError as error:

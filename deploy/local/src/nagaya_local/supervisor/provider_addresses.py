@@ -13,6 +13,8 @@ from nagaya_local.clone.providers import read_providers
 from nagaya_local.clone.tokens import operator_token
 from nagaya_local.errors import LocalError
 from nagaya_local.parts.health import CHANNEL_OPTIONS
+from tls.address import ServerAddress
+from tls.credentials import open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,14 +38,15 @@ async def set_provider_addresses(layout: Layout) -> bool:
     The stub's address may have changed since the last start. An address that somebody has set for
     a real provider stays. Returns whether anything was changed. Raises LocalError.
     """
-    address = Endpoints.read(layout.endpoints).llm_gateway
+    endpoints = Endpoints.read(layout.endpoints)
+    address = ServerAddress.parse(endpoints.llm_gateway, endpoints.client_tls)
     wanted = {provider.id: provider for provider in read_providers(layout)}
     return await asyncio.to_thread(_set_addresses, address, operator_token(layout), wanted)
 
 
-def _set_addresses(address: str, token: str, providers: dict[str, Provider]) -> bool:
+def _set_addresses(address: ServerAddress, token: str, providers: dict[str, Provider]) -> bool:
     changed = False
-    with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
+    with open_channel(address, CHANNEL_OPTIONS) as channel:
         catalog = _Catalog(channel, token)
         try:
             for known in catalog.providers():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nagaya_local.clone import keys, providers
+from nagaya_local.clone.certificates import Certificates
 from nagaya_local.clone.endpoints import Endpoints
 from nagaya_local.envoy.bootstrap import Address, ProxiedService
+from nagaya_local.envoy.tls import ProxyTls
 from nagaya_local.names import INFRASTRUCTURE, SERVICES, WORKER
 from nagaya_local.parts.envoy import EnvoyServer
 from nagaya_local.parts.external import probe_postgres, probe_s3, probe_temporal, without_password
@@ -19,6 +22,9 @@ from nagaya_local.parts.services import PythonProgram
 from nagaya_local.parts.temporal import TemporalServer
 from nagaya_local.parts.wheels import packaged_binaries
 from nagaya_local.supervisor.provider_addresses import set_provider_addresses
+from runs.temporal_config import TemporalConfig
+from servicekit.settings import read
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -46,6 +52,7 @@ class Stack:
         self._choices = choices
         self._ports = ports
         self._keys = keys.Keys(layout.keys)
+        self._tls = Certificates(layout.keys, used=choices.tls)
         self._postgres = PostgresServer(layout.postgres, ports["postgres"])
         self._s3 = S3Server(layout.s3, layout.keys / "s3.json", ports["s3"])
         self.endpoints = self._endpoints()
@@ -53,6 +60,7 @@ class Stack:
     def prepare(self) -> None:
         """Write keys and settings that several parts read."""
         self._keys.make()
+        self._tls.make()
         providers.write_providers(
             self._layout, self.endpoints.llmstub_url, self._choices.provider_keys
         )
@@ -87,16 +95,17 @@ class Stack:
         own = self._s3.keys
         s3 = self._choices.s3
         return Endpoints(
-            tenant=self._address("envoy-tenant"),
-            runs=self._address("envoy-runs"),
-            artifacts=self._address("envoy-artifacts"),
-            llm_gateway=self._address("envoy-llm-gateway"),
+            tenant=self._server("envoy-tenant"),
+            runs=self._server("envoy-runs"),
+            artifacts=self._server("envoy-artifacts"),
+            llm_gateway=self._server("envoy-llm-gateway"),
             pg_url=self._choices.pg_url or self._postgres.url,
             s3_endpoint=s3.endpoint if s3 else self._s3.endpoint,
             s3_access_key=s3.access_key if s3 else own.access_key,
             s3_secret_key=s3.secret_key if s3 else own.secret_key,
             temporal=self._choices.temporal_address or self._address("temporal"),
             llmstub_url=f"http://{self._address('llmstub')}",
+            ca_file=self._tls.settings()["NAGAYA_CA_FILE"],
         )
 
     def _postgres_part(self) -> Part:
@@ -115,8 +124,9 @@ class Stack:
     def _temporal_part(self) -> Part:
         address = self._choices.temporal_address
         if address is not None:
+            config = read(TemporalConfig.from_environment, os.environ)
             return _external(
-                "temporal", "TEMPORAL_ADDRESS", address, lambda: probe_temporal(address)
+                "temporal", "TEMPORAL_ADDRESS", address, lambda: probe_temporal(config)
             )
         server = TemporalServer(
             self._layout.temporal,
@@ -143,16 +153,17 @@ class Stack:
         return Part("llmstub", program, self.endpoints.llmstub_url)
 
     def _service_part(self, name: str) -> Part:
-        address = self._address(name)
-        settings = self._common(name) | {"NAGAYA_LISTEN": address} | self._own_settings(name)
+        listen = {"NAGAYA_LISTEN": self._address(name)}
+        settings = self._common(name) | listen | self._own_settings(name)
         module = name.replace("-", "_")
+        address = ServerAddress("127.0.0.1", self._ports[name], self._tls.supervisor)
         program = PythonProgram(
             module, self._layout.data, settings, lambda: probe_grpc_health(address, name)
         )
         return Part(
             name,
             program,
-            address,
+            str(address),
             uses=(*INFRASTRUCTURE, *_PEERS[name]),
             needs=() if name == "tenant" else ("postgres",),
             finishes=_FINISHES[name],
@@ -173,16 +184,21 @@ class Stack:
         )
 
     def _envoy_part(self) -> Part:
+        own = self._tls.proxy
+        tls = None if own is None else ProxyTls(own, self._tls.ca_file)
         services = [
             ProxiedService(
                 name,
                 Address("127.0.0.1", self._ports[f"envoy-{name}"]),
                 (Address("127.0.0.1", self._ports[name]),),
                 web_origins=self._choices.web_origins,
+                tls=tls,
             )
             for name in SERVICES
         ]
-        server = EnvoyServer(self._layout.envoy, services, self._ports["envoy-admin"])
+        server = EnvoyServer(
+            self._layout.envoy, services, self._ports["envoy-admin"], self._tls.supervisor
+        )
         # After the services, so that its first health checks find them; the next come in a second.
         return Part(
             "envoy",
@@ -202,12 +218,13 @@ class Stack:
             "NAGAYA_TOKEN_ISSUER": keys.ISSUER,
             "NAGAYA_WORKLOAD_KEY_FILE": str(self._keys.workload(workload)),
             "NAGAYA_OTLP_ENDPOINT": self._choices.otlp_endpoint,
+            **self._tls.settings(workload),
         }
 
     def _own_settings(self, name: str) -> dict[str, str]:
         """What a service needs beside the common; peers are called directly, not through Envoy."""
         peers = {
-            f"NAGAYA_{peer.replace('-', '_').upper()}_ADDRESS": self._address(peer)
+            f"NAGAYA_{peer.replace('-', '_').upper()}_ADDRESS": self._server(peer)
             for peer in _PEERS[name]
         }
         match name:
@@ -220,9 +237,9 @@ class Stack:
                     # Where pg_dump is; beside another server the one on the path is used.
                     "NAGAYA_PG_BIN": str(packaged_binaries()) if embedded else "",
                     "NAGAYA_BACKUP_URL": (self._layout.data / "backups").as_uri(),
-                    "NAGAYA_ARTIFACTS_ADDRESS": self._address("artifacts"),
-                    "NAGAYA_RUNS_ADDRESS": self._address("runs"),
-                    "NAGAYA_LLM_GATEWAY_ADDRESS": self._address("llm-gateway"),
+                    "NAGAYA_ARTIFACTS_ADDRESS": self._server("artifacts"),
+                    "NAGAYA_RUNS_ADDRESS": self._server("runs"),
+                    "NAGAYA_LLM_GATEWAY_ADDRESS": self._server("llm-gateway"),
                     "NAGAYA_TRANSFER_FOLDER": str(self._layout.data / "bundles"),
                 }
             case "artifacts":
@@ -241,6 +258,10 @@ class Stack:
                 temporal = {"TEMPORAL_ADDRESS": self.endpoints.temporal}
                 # Whoever tries webhooks out receives them here.
                 return peers | temporal | {"NAGAYA_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1/128"}
+
+    def _server(self, name: str) -> str:
+        """The address of a gRPC server, for those who call it."""
+        return str(ServerAddress("127.0.0.1", self._ports[name], self._tls.supervisor))
 
     def _address(self, name: str) -> str:
         return f"127.0.0.1:{self._ports[name]}"

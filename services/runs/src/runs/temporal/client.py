@@ -15,16 +15,19 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import GrpcCompression, RetryConfig
+from temporalio.service import GrpcCompression, RetryConfig, TLSConfig
 
 from runs.temporal.failure_converter import TruncatingFailureConverter
 from runs.temporal.payload_converter import LimitedPayloadConverter
 from servicekit import telemetry
+from servicekit.errors import StartRefused
+from tls.files import CertificateInvalid, read_authorities, read_certificate
 
 if TYPE_CHECKING:
     from temporalio.client import Interceptor
 
-    from runs.config import TemporalConfig
+    from runs.temporal_config import TemporalConfig
+    from tls.config import ClientTls
 
 _RETRIES = RetryConfig(max_retries=3, max_elapsed_time_millis=2_000)
 
@@ -38,6 +41,8 @@ async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
     return await Client.connect(
         config.address,
         namespace=config.namespace,
+        api_key=config.api_key or None,
+        tls=_tls(config.tls),
         data_converter=data_converter(),
         interceptors=_interceptors(),
         retry_config=_RETRIES if lazy else None,
@@ -53,6 +58,22 @@ def data_converter() -> DataConverter:
         payload_converter_class=LimitedPayloadConverter,
         failure_converter_class=TruncatingFailureConverter,
     )
+
+
+def _tls(tls: ClientTls | None) -> TLSConfig | bool:
+    """Return what the SDK is told. Raises StartRefused when a file cannot be used."""
+    if tls is None:
+        return False  # with an API key the SDK would choose TLS by itself
+    try:
+        own = None if tls.own is None else read_certificate(tls.own)
+        return TLSConfig(
+            server_root_ca_cert=None if tls.ca_file is None else read_authorities(tls.ca_file),
+            domain=tls.server_name or None,
+            client_cert=None if own is None else own.chain,
+            client_private_key=None if own is None else own.key,
+        )
+    except CertificateInvalid as error:
+        raise StartRefused(str(error)) from None
 
 
 def _interceptors() -> list[Interceptor]:

@@ -1,0 +1,1 @@
+"""TLS between services: addresses, certificates that are read again, workloads' names."""
