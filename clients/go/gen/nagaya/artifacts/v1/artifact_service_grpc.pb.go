@@ -61,7 +61,8 @@ type ArtifactServiceClient interface {
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
 	// Sends a file's bytes, or a range of them. Every byte is verified before it is sent.
 	//
-	// The first message describes the file; the others carry the bytes in order.
+	// The first message describes the file; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with `offset`,
+	// the number of bytes that have arrived, and with `digest`, so that it is the same file.
 	//
 	// Errors:
 	// - INVALID_ARGUMENT `ERROR_REASON_PATH_INVALID`: the path is malformed or another tenant's; the same answer for both.
@@ -250,7 +251,8 @@ type ArtifactServiceServer interface {
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
 	// Sends a file's bytes, or a range of them. Every byte is verified before it is sent.
 	//
-	// The first message describes the file; the others carry the bytes in order.
+	// The first message describes the file; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with `offset`,
+	// the number of bytes that have arrived, and with `digest`, so that it is the same file.
 	//
 	// Errors:
 	// - INVALID_ARGUMENT `ERROR_REASON_PATH_INVALID`: the path is malformed or another tenant's; the same answer for both.

@@ -71,7 +71,7 @@ type GenerationServiceClient interface {
 	Generate(ctx context.Context, in *GenerateRequest, opts ...grpc.CallOption) (*GenerateResponse, error)
 	// Asks a model and sends the reply as it grows; the last message holds the call, once the reply is stored.
 	//
-	// A stream that broke is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
+	// A stream that broke (see MethodPolicy) is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
 	// there on, or from its beginning when it belongs to another attempt by now.
 	//
 	// Errors: as Generate.
@@ -211,7 +211,7 @@ type GenerationServiceServer interface {
 	Generate(context.Context, *GenerateRequest) (*GenerateResponse, error)
 	// Asks a model and sends the reply as it grows; the last message holds the call, once the reply is stored.
 	//
-	// A stream that broke is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
+	// A stream that broke (see MethodPolicy) is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
 	// there on, or from its beginning when it belongs to another attempt by now.
 	//
 	// Errors: as Generate.

@@ -79,7 +79,7 @@ type RunServiceClient interface {
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// Sends a run's events in order, from any point on, and ends after the one that makes the run's state final.
 	//
-	// A watch that broke is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
+	// A watch that broke (see MethodPolicy) is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
 	// while nothing happens, but for a heartbeat every 10 seconds.
 	//
 	// Errors:
@@ -88,7 +88,7 @@ type RunServiceClient interface {
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
 	// Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
 	//
-	// A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+	// A step that has not begun is waited for. A stream that broke (see MethodPolicy) is resumed with `attempt` and `offset`; of a step that is done the stored reply is
 	// sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
 	//
 	// Errors:
@@ -383,7 +383,7 @@ type RunServiceServer interface {
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// Sends a run's events in order, from any point on, and ends after the one that makes the run's state final.
 	//
-	// A watch that broke is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
+	// A watch that broke (see MethodPolicy) is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
 	// while nothing happens, but for a heartbeat every 10 seconds.
 	//
 	// Errors:
@@ -392,7 +392,7 @@ type RunServiceServer interface {
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
 	// Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
 	//
-	// A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+	// A step that has not begun is waited for. A stream that broke (see MethodPolicy) is resumed with `attempt` and `offset`; of a step that is done the stored reply is
 	// sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
 	//
 	// Errors:

@@ -41,7 +41,7 @@ type OperationServiceClient interface {
 	ListOperations(ctx context.Context, in *ListOperationsRequest, opts ...grpc.CallOption) (*ListOperationsResponse, error)
 	// Sends an operation as it is, then whenever it changes, and every 10 seconds in between. Ends once it has ended.
 	//
-	// A watch that was cut off is begun again; the first message tells all.
+	// A watch that broke (see MethodPolicy) is begun anew; its first message tells all.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_OPERATION_NOT_FOUND`: there is no such operation, or its tenant is none of the caller's.
@@ -144,7 +144,7 @@ type OperationServiceServer interface {
 	ListOperations(context.Context, *ListOperationsRequest) (*ListOperationsResponse, error)
 	// Sends an operation as it is, then whenever it changes, and every 10 seconds in between. Ends once it has ended.
 	//
-	// A watch that was cut off is begun again; the first message tells all.
+	// A watch that broke (see MethodPolicy) is begun anew; its first message tells all.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_OPERATION_NOT_FOUND`: there is no such operation, or its tenant is none of the caller's.

@@ -94,7 +94,7 @@ type SchemaServiceClient interface {
 	ResumeRollout(ctx context.Context, in *ResumeRolloutRequest, opts ...grpc.CallOption) (*ResumeRolloutResponse, error)
 	// Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
 	//
-	// For each set of migrations that tenants have, a database is made with them, read, and dropped.
+	// For each set of migrations that tenants have, a database is made with them, read, and dropped. A stream that broke is begun anew.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -273,7 +273,7 @@ type SchemaServiceServer interface {
 	ResumeRollout(context.Context, *ResumeRolloutRequest) (*ResumeRolloutResponse, error)
 	// Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
 	//
-	// For each set of migrations that tenants have, a database is made with them, read, and dropped.
+	// For each set of migrations that tenants have, a database is made with them, read, and dropped. A stream that broke is begun anew.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

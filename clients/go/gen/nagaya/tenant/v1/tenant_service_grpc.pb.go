@@ -144,7 +144,7 @@ type TenantServiceClient interface {
 	MoveTenant(ctx context.Context, in *MoveTenantRequest, opts ...grpc.CallOption) (*MoveTenantResponse, error)
 	// Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 	//
-	// The stream ends only with the connection or its deadline; a service that reconnects gets a whole snapshot again.
+	// The stream ends only with the connection or its deadline. One that broke is begun anew, with a whole snapshot.
 	WatchTenants(ctx context.Context, in *WatchTenantsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTenantsResponse], error)
 }
 
@@ -405,7 +405,7 @@ type TenantServiceServer interface {
 	MoveTenant(context.Context, *MoveTenantRequest) (*MoveTenantResponse, error)
 	// Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 	//
-	// The stream ends only with the connection or its deadline; a service that reconnects gets a whole snapshot again.
+	// The stream ends only with the connection or its deadline. One that broke is begun anew, with a whole snapshot.
 	WatchTenants(*WatchTenantsRequest, grpc.ServerStreamingServer[WatchTenantsResponse]) error
 	mustEmbedUnimplementedTenantServiceServer()
 }

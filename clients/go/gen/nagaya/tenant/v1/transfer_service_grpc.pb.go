@@ -71,7 +71,8 @@ type TransferServiceClient interface {
 	VerifyBundle(ctx context.Context, in *VerifyBundleRequest, opts ...grpc.CallOption) (*VerifyBundleResponse, error)
 	// Sends an exported bundle as a tar, or the rest of it.
 	//
-	// The first message tells the size of the whole; the others carry the bytes in order.
+	// The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
+	// `offset`, the number of bytes that have arrived.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.
@@ -218,7 +219,8 @@ type TransferServiceServer interface {
 	VerifyBundle(context.Context, *VerifyBundleRequest) (*VerifyBundleResponse, error)
 	// Sends an exported bundle as a tar, or the rest of it.
 	//
-	// The first message tells the size of the whole; the others carry the bytes in order.
+	// The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
+	// `offset`, the number of bytes that have arrived.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.

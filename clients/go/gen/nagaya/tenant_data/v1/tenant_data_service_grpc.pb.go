@@ -37,11 +37,11 @@ type TenantDataServiceClient interface {
 	InspectTenantData(ctx context.Context, in *InspectTenantDataRequest, opts ...grpc.CallOption) (*InspectTenantDataResponse, error)
 	// Removes all of it for ever, and sends how far it is: at the beginning and end of each store, and in between.
 	//
-	// It may be called again, and goes on with what is left.
+	// A stream that broke is begun anew, and goes on with what is left.
 	PurgeTenantData(ctx context.Context, in *PurgeTenantDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PurgeTenantDataResponse], error)
 	// Has the background work done that the rows of a tenant's database ask for: somebody else has loaded it.
 	ScheduleTenantData(ctx context.Context, in *ScheduleTenantDataRequest, opts ...grpc.CallOption) (*ScheduleTenantDataResponse, error)
-	// Sends the ids of the tenants of which there is anything, store by store.
+	// Sends the ids of the tenants of which there is anything, store by store. A stream that broke is begun anew.
 	ListTenantData(ctx context.Context, in *ListTenantDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListTenantDataResponse], error)
 }
 
@@ -123,11 +123,11 @@ type TenantDataServiceServer interface {
 	InspectTenantData(context.Context, *InspectTenantDataRequest) (*InspectTenantDataResponse, error)
 	// Removes all of it for ever, and sends how far it is: at the beginning and end of each store, and in between.
 	//
-	// It may be called again, and goes on with what is left.
+	// A stream that broke is begun anew, and goes on with what is left.
 	PurgeTenantData(*PurgeTenantDataRequest, grpc.ServerStreamingServer[PurgeTenantDataResponse]) error
 	// Has the background work done that the rows of a tenant's database ask for: somebody else has loaded it.
 	ScheduleTenantData(context.Context, *ScheduleTenantDataRequest) (*ScheduleTenantDataResponse, error)
-	// Sends the ids of the tenants of which there is anything, store by store.
+	// Sends the ids of the tenants of which there is anything, store by store. A stream that broke is begun anew.
 	ListTenantData(*ListTenantDataRequest, grpc.ServerStreamingServer[ListTenantDataResponse]) error
 	mustEmbedUnimplementedTenantDataServiceServer()
 }

@@ -33,7 +33,7 @@ type TenantExportServiceClient interface {
 	//
 	// The first message holds `path_prefix`. Without `keys` all objects follow, each in one message without its bytes: those of the rows that
 	// the snapshot `snapshot_id` sees, sorted by digest, then by key. With `keys` these objects follow in that order, each followed by its
-	// bytes, which are verified before they are sent.
+	// bytes, which are verified before they are sent. A stream that broke is begun anew.
 	//
 	// Errors:
 	// - INVALID_ARGUMENT `ERROR_REASON_REQUEST_INVALID`: there is no such snapshot (any more).
@@ -107,7 +107,7 @@ type TenantExportServiceServer interface {
 	//
 	// The first message holds `path_prefix`. Without `keys` all objects follow, each in one message without its bytes: those of the rows that
 	// the snapshot `snapshot_id` sees, sorted by digest, then by key. With `keys` these objects follow in that order, each followed by its
-	// bytes, which are verified before they are sent.
+	// bytes, which are verified before they are sent. A stream that broke is begun anew.
 	//
 	// Errors:
 	// - INVALID_ARGUMENT `ERROR_REASON_REQUEST_INVALID`: there is no such snapshot (any more).

@@ -121,7 +121,8 @@ class ArtifactServiceServicer:
     def DownloadArtifact(self, request, context):
         """Sends a file's bytes, or a range of them. Every byte is verified before it is sent.
 
-        The first message describes the file; the others carry the bytes in order.
+        The first message describes the file; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with `offset`,
+        the number of bytes that have arrived, and with `digest`, so that it is the same file.
 
         Errors:
         - INVALID_ARGUMENT `ERROR_REASON_PATH_INVALID`: the path is malformed or another tenant's; the same answer for both.

@@ -58,7 +58,7 @@ class GenerationServiceStub:
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateRequest, _generation_service_pb2.StreamGenerateResponse]
     """Asks a model and sends the reply as it grows; the last message holds the call, once the reply is stored.
 
-    A stream that broke is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
+    A stream that broke (see MethodPolicy) is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
     there on, or from its beginning when it belongs to another attempt by now.
 
     Errors: as Generate.
@@ -143,7 +143,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_generation_service_pb2.StreamGenerateResponse]:
         """Asks a model and sends the reply as it grows; the last message holds the call, once the reply is stored.
 
-        A stream that broke is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
+        A stream that broke (see MethodPolicy) is resumed by the same key and request with `attempt` and `offset`: what has been stored or is in flight is sent from
         there on, or from its beginning when it belongs to another attempt by now.
 
         Errors: as Generate.

@@ -25,7 +25,13 @@ class MethodPolicy(_message.Message):
     """What a method asks of its caller and leaves behind, declared once and read by servers, load balancers and clients.
 
     Every method of every service carries one; a server refuses to start with a method that does not.
-    What a repeated call does is declared beside it, by protobuf's own `idempotency_level`.
+    What a repeated call does is declared beside it, by protobuf's own `idempotency_level`. Where that is NO_SIDE_EFFECTS or IDEMPOTENT, the same
+    request may be sent again: by a client by itself after UNAVAILABLE and CANCELLED, where the method takes one message and the trailers do not
+    say `grpc-retry-pushback-ms: -1`; after any other code by whoever made the call, with the same request id or key.
+
+    A stream of responses broke when it ends with UNAVAILABLE, CANCELLED or DEADLINE_EXCEEDED, with INTERNAL or UNKNOWN without a
+    `google.rpc.ErrorInfo`, or with OK before what its method says that it ends with. Servers, and what stands in front of them, break streams when
+    they stop. The method's comment says how such a stream is resumed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

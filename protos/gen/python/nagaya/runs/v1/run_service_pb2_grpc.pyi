@@ -59,7 +59,7 @@ class RunServiceStub:
     WatchRun: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]
     """Sends a run's events in order, from any point on, and ends after the one that makes the run's state final.
 
-    A watch that broke is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
+    A watch that broke (see MethodPolicy) is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
     while nothing happens, but for a heartbeat every 10 seconds.
 
     Errors:
@@ -69,7 +69,7 @@ class RunServiceStub:
     WatchStepText: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchStepTextRequest, _run_service_pb2.WatchStepTextResponse]
     """Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
 
-    A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+    A step that has not begun is waited for. A stream that broke (see MethodPolicy) is resumed with `attempt` and `offset`; of a step that is done the stored reply is
     sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
 
     Errors:
@@ -236,7 +236,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_run_service_pb2.WatchRunResponse]:
         """Sends a run's events in order, from any point on, and ends after the one that makes the run's state final.
 
-        A watch that broke is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
+        A watch that broke (see MethodPolicy) is resumed with the sequence number of the last event that arrived: none is lost and none comes twice. Nothing is sent
         while nothing happens, but for a heartbeat every 10 seconds.
 
         Errors:
@@ -252,7 +252,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_run_service_pb2.WatchStepTextResponse]:
         """Sends the text with which a model answers a step, as it grows, and ends with the step once that is done.
 
-        A step that has not begun is waited for. A stream that broke is resumed with `attempt` and `offset`; of a step that is done the stored reply is
+        A step that has not begun is waited for. A stream that broke (see MethodPolicy) is resumed with `attempt` and `offset`; of a step that is done the stored reply is
         sent from there on. The text is what the model said, before it became the step's output; a step that asks no model has none.
 
         Errors:

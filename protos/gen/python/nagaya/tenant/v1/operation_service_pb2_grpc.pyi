@@ -27,7 +27,7 @@ class OperationServiceStub:
     WatchOperation: _aio.UnaryStreamMultiCallable[_operation_service_pb2.WatchOperationRequest, _operation_service_pb2.WatchOperationResponse]
     """Sends an operation as it is, then whenever it changes, and every 10 seconds in between. Ends once it has ended.
 
-    A watch that was cut off is begun again; the first message tells all.
+    A watch that broke (see MethodPolicy) is begun anew; its first message tells all.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_OPERATION_NOT_FOUND`: there is no such operation, or its tenant is none of the caller's.
@@ -80,7 +80,7 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_operation_service_pb2.WatchOperationResponse]:
         """Sends an operation as it is, then whenever it changes, and every 10 seconds in between. Ends once it has ended.
 
-        A watch that was cut off is begun again; the first message tells all.
+        A watch that broke (see MethodPolicy) is begun anew; its first message tells all.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_OPERATION_NOT_FOUND`: there is no such operation, or its tenant is none of the caller's.

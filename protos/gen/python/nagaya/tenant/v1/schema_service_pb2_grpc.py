@@ -185,7 +185,7 @@ class SchemaServiceServicer:
     def CheckDrift(self, request, context):
         """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
 
-        For each set of migrations that tenants have, a database is made with them, read, and dropped.
+        For each set of migrations that tenants have, a database is made with them, read, and dropped. A stream that broke is begun anew.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

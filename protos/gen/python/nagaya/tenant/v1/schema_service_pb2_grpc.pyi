@@ -81,7 +81,7 @@ class SchemaServiceStub:
     CheckDrift: _aio.UnaryStreamMultiCallable[_schema_service_pb2.CheckDriftRequest, _schema_service_pb2.CheckDriftResponse]
     """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
 
-    For each set of migrations that tenants have, a database is made with them, read, and dropped.
+    For each set of migrations that tenants have, a database is made with them, read, and dropped. A stream that broke is begun anew.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -209,7 +209,7 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_schema_service_pb2.CheckDriftResponse]:
         """Compares the objects in tenants' databases with what the migrations that they have make: sends each tenant when it has been looked at.
 
-        For each set of migrations that tenants have, a database is made with them, read, and dropped.
+        For each set of migrations that tenants have, a database is made with them, read, and dropped. A stream that broke is begun anew.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

@@ -271,7 +271,7 @@ class TenantServiceServicer:
     def WatchTenants(self, request, context):
         """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
-        The stream ends only with the connection or its deadline; a service that reconnects gets a whole snapshot again.
+        The stream ends only with the connection or its deadline. One that broke is begun anew, with a whole snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

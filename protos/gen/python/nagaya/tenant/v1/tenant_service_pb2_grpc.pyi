@@ -132,7 +132,7 @@ class TenantServiceStub:
     WatchTenants: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchTenantsRequest, _tenant_service_pb2.WatchTenantsResponse]
     """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
-    The stream ends only with the connection or its deadline; a service that reconnects gets a whole snapshot again.
+    The stream ends only with the connection or its deadline. One that broke is begun anew, with a whole snapshot.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -331,7 +331,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_tenant_service_pb2.WatchTenantsResponse]:
         """Sends every tenant as it is, then `synced`, then each tenant again whenever it changes. Carries no credentials.
 
-        The stream ends only with the connection or its deadline; a service that reconnects gets a whole snapshot again.
+        The stream ends only with the connection or its deadline. One that broke is begun anew, with a whole snapshot.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _aio.Server) -> None: ...

@@ -58,7 +58,8 @@ class TransferServiceStub:
     DownloadBundle: _aio.UnaryStreamMultiCallable[_transfer_service_pb2.DownloadBundleRequest, _transfer_service_pb2.DownloadBundleResponse]
     """Sends an exported bundle as a tar, or the rest of it.
 
-    The first message tells the size of the whole; the others carry the bytes in order.
+    The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
+    `offset`, the number of bytes that have arrived.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.
@@ -150,7 +151,8 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_transfer_service_pb2.DownloadBundleResponse]:
         """Sends an exported bundle as a tar, or the rest of it.
 
-        The first message tells the size of the whole; the others carry the bytes in order.
+        The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
+        `offset`, the number of bytes that have arrived.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.

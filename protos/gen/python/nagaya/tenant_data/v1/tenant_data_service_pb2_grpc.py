@@ -75,7 +75,7 @@ class TenantDataServiceServicer:
     def PurgeTenantData(self, request, context):
         """Removes all of it for ever, and sends how far it is: at the beginning and end of each store, and in between.
 
-        It may be called again, and goes on with what is left.
+        A stream that broke is begun anew, and goes on with what is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +89,7 @@ class TenantDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTenantData(self, request, context):
-        """Sends the ids of the tenants of which there is anything, store by store.
+        """Sends the ids of the tenants of which there is anything, store by store. A stream that broke is begun anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,12 +24,12 @@ class TenantDataServiceStub:
     PurgeTenantData: _aio.UnaryStreamMultiCallable[_tenant_data_service_pb2.PurgeTenantDataRequest, _tenant_data_service_pb2.PurgeTenantDataResponse]
     """Removes all of it for ever, and sends how far it is: at the beginning and end of each store, and in between.
 
-    It may be called again, and goes on with what is left.
+    A stream that broke is begun anew, and goes on with what is left.
     """
     ScheduleTenantData: _aio.UnaryUnaryMultiCallable[_tenant_data_service_pb2.ScheduleTenantDataRequest, _tenant_data_service_pb2.ScheduleTenantDataResponse]
     """Has the background work done that the rows of a tenant's database ask for: somebody else has loaded it."""
     ListTenantData: _aio.UnaryStreamMultiCallable[_tenant_data_service_pb2.ListTenantDataRequest, _tenant_data_service_pb2.ListTenantDataResponse]
-    """Sends the ids of the tenants of which there is anything, store by store."""
+    """Sends the ids of the tenants of which there is anything, store by store. A stream that broke is begun anew."""
 
 class TenantDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a service keeps of a tenant outside of the tenant's database: served by artifacts, llm-gateway and runs, for the tenant service alone.
@@ -53,7 +53,7 @@ class TenantDataServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_tenant_data_service_pb2.PurgeTenantDataResponse]:
         """Removes all of it for ever, and sends how far it is: at the beginning and end of each store, and in between.
 
-        It may be called again, and goes on with what is left.
+        A stream that broke is begun anew, and goes on with what is left.
         """
 
     @_abc_1.abstractmethod
@@ -70,6 +70,6 @@ class TenantDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_data_service_pb2.ListTenantDataRequest,
         context: _aio.ServicerContext[_tenant_data_service_pb2.ListTenantDataRequest, _abc.AsyncIterator[_tenant_data_service_pb2.ListTenantDataResponse]],
     ) -> _abc.AsyncIterator[_tenant_data_service_pb2.ListTenantDataResponse]:
-        """Sends the ids of the tenants of which there is anything, store by store."""
+        """Sends the ids of the tenants of which there is anything, store by store. A stream that broke is begun anew."""
 
 def add_TenantDataServiceServicer_to_server(servicer: TenantDataServiceServicer, server: _aio.Server) -> None: ...

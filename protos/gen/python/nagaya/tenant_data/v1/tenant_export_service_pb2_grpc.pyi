@@ -21,7 +21,7 @@ class TenantExportServiceStub:
 
     The first message holds `path_prefix`. Without `keys` all objects follow, each in one message without its bytes: those of the rows that
     the snapshot `snapshot_id` sees, sorted by digest, then by key. With `keys` these objects follow in that order, each followed by its
-    bytes, which are verified before they are sent.
+    bytes, which are verified before they are sent. A stream that broke is begun anew.
 
     Errors:
     - INVALID_ARGUMENT `ERROR_REASON_REQUEST_INVALID`: there is no such snapshot (any more).
@@ -58,7 +58,7 @@ class TenantExportServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The first message holds `path_prefix`. Without `keys` all objects follow, each in one message without its bytes: those of the rows that
         the snapshot `snapshot_id` sees, sorted by digest, then by key. With `keys` these objects follow in that order, each followed by its
-        bytes, which are verified before they are sent.
+        bytes, which are verified before they are sent. A stream that broke is begun anew.
 
         Errors:
         - INVALID_ARGUMENT `ERROR_REASON_REQUEST_INVALID`: there is no such snapshot (any more).
