@@ -12,6 +12,7 @@ from tests.support.public_api import (
     create_run,
     create_tenant,
     finish,
+    list_steps,
 )
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2, model_pb2
@@ -58,3 +59,25 @@ async def test_steps_that_get_no_model_refuse_the_run_until_they_get_one(client:
     )
     run_id = await create_run(client, tenant_id, "mended", 1)
     assert (await finish(client, tenant_id, run_id)).state == run_pb2.RUN_STATE_COMPLETED
+
+
+async def test_a_model_that_a_run_chooses_goes_before_the_pipelines(client: Client) -> None:
+    tenant_id = await create_tenant(client, "models")
+    await create_prompt(client, tenant_id, "draft", "Write.")
+    spec = {"steps": [{"step": "draft", "llm": {"model": STANDARD, "maxOutputTokens": 100}}]}
+    await create_pipeline(client, tenant_id, "pinned", spec)
+    request = run_service_pb2.CreateRunRequest(
+        tenant_id=tenant_id, request_id="chosen", pipeline="pinned"
+    )
+    request.inline.number_value = 1
+    request.step_models["draft"].model_id = "gpt-6.2-sol"
+    chosen = (await client.runs.CreateRun(request)).run.run_id
+    usual = await create_run(client, tenant_id, "pinned", 1)
+    found = {}
+    for run_id in (usual, chosen):
+        run = await finish(client, tenant_id, run_id)
+        assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
+        (step,) = await list_steps(client, tenant_id, run_id)
+        found[run_id] = (step.llm_model.partition("/")[0], step.model_rule)
+
+    assert found == {usual: ("claude", "REQUEST"), chosen: ("openai", "RUN")}

@@ -81,12 +81,15 @@ async def test_the_gateway_is_asked_for_what_the_step_will_ask(
     own, chosen = {"model_id": "own-1"}, {"model_class": {"provider_id": "p", "model_class": "c"}}
     schema = {"type": "object"}
     await ready(client, "outline", model=own, output_schema=schema, max_output_tokens=77)
+    await client.run(inline=1)
     await client.run(inline=1, step_models={"outline": chosen})
 
-    (asked,) = models.asked
-    assert (asked.tenant_id, asked.step, asked.model.model_id) == ("acme", "outline", "own-1")
+    plain, asked = models.asked
+    assert (plain.tenant_id, plain.step, plain.model.model_id) == ("acme", "outline", "own-1")
+    assert (plain.HasField("run_model"), asked.HasField("model")) == (False, False)
     assert asked.run_model.model_class == model_pb2.ModelClass(provider_id="p", model_class="c")
-    assert (asked.needs.json_schema, asked.needs.max_output_tokens) == (True, 77)
+    for each in models.asked:
+        assert (each.needs.json_schema, each.needs.max_output_tokens) == (True, 77)
 
 
 async def test_a_step_that_asks_nothing_special_is_asked_for_so(

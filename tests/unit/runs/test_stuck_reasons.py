@@ -16,7 +16,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskI
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from runs.api import stuck_reasons
-from runs.domain.failures import TENANT_SHARE_TAKEN
+from runs.domain.failures import TENANT_NOT_TAKEN, TENANT_SHARE_TAKEN
 from runs.domain.waiting import Waiting
 from servicekit.times import now
 
@@ -75,6 +75,10 @@ def activity(
             partial(activity, SCHEDULED, attempt=5, failed=TENANT_SHARE_TAKEN, due=-60),
             "the run waits until its tenant holds less of the workers than its share",
         ),
+        (
+            partial(activity, SCHEDULED, attempt=5, failed=TENANT_NOT_TAKEN, due=5),
+            "the workers of its task queue do not do this tenant's runs (NAGAYA_WORKER_TENANTS)",
+        ),
     ],
     ids=[
         "at work",
@@ -86,6 +90,7 @@ def activity(
         "taken by nobody",
         "handed back a moment ago",
         "handed back long ago",
+        "of another tenant",
     ],
 )
 def test_an_activity_tells_why_its_run_does_not_move(
