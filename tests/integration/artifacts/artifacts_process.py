@@ -23,6 +23,7 @@ async def main(settings: dict[str, str]) -> None:
         listen_port=int(settings["port"]),
         metrics_port=0,
         drain_seconds=0.0,
+        connection_age_seconds=900.0,
         reflection=False,
         jwks_file=Path(settings["jwks_file"]),
         issuer=settings["issuer"],

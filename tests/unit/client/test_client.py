@@ -175,14 +175,16 @@ async def test_no_method_that_changes_something_once_is_repeated() -> None:
     assert kept == {"UploadArtifact"}
 
 
-async def test_an_https_address_is_spoken_to_with_tls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["https://{}", "dns+https:///{}"])
+async def test_an_https_address_is_spoken_to_with_tls(tmp_path: Path, form: str) -> None:
     key, certificate = self_signed()
     (tmp_path / "ca.pem").write_bytes(certificate)
     api = Api()
     api.start(grpc.ssl_server_credentials([(key, certificate)]))
     api.on("GetTenant", GOT)
+    api.on("Watch", Refusal(grpc.StatusCode.UNIMPLEMENTED))  # of health: it is taken as healthy
     settings = Settings(
-        dict.fromkeys(SERVICES, f"https://{api.address}"), Token("t"), ca_file=tmp_path / "ca.pem"
+        dict.fromkeys(SERVICES, form.format(api.address)), Token("t"), ca_file=tmp_path / "ca.pem"
     )
     try:
         async with Client.connect(settings) as client:

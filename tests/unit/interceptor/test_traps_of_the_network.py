@@ -77,9 +77,7 @@ async def test_t6_a_peer_that_falls_silent_is_noticed_long_before_the_deadline(k
     async with (
         serve(keys, binding(Ask=sleep)) as running,
         Wire(running.address) as wire,
-        Channel(
-            ServerAddress.parse(wire.address), lambda: token, impatient, None, balanced=False
-        ) as channel,
+        Channel(ServerAddress.parse(wire.address), lambda: token, impatient, None) as channel,
     ):
         stub = Stub(cast("grpc.aio.Channel", channel))
         call = asyncio.create_task(stub.ask(ASKED, timeout=20))
@@ -102,8 +100,9 @@ async def test_t7_calls_go_to_all_healthy_replicas_and_to_no_other(keys: Keys) -
         return binding(Ask=answer)
 
     async with serve(keys, answering("one")) as one, serve(keys, answering("two")) as two:
-        target = f"ipv4:{one.address},{two.address}"
-        async with open_channel(target, None, keys.token(), balanced=True) as channel:
+        both = ServerAddress.parse(two.address)
+        both = replace(both, host=f"{one.address},{both.host}", resolver="ipv4:")
+        async with open_channel(both, None, keys.token()) as channel:
             stub = Stub(channel)
             await _until_answers(stub, {"one", "two"})
             await one.server.set_serving(False)

@@ -38,7 +38,7 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_retries", 1),
     # Of a name with several addresses: else a rolling deployment outruns what is known of it.
-    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 ]
 _FILES = "NAGAYA_CA_FILE, NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE name files in PEM."
 

@@ -118,7 +118,7 @@ class Server:
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
         # No limit for all callers together: it would count calls of nobody, and shut others out.
-        self._server = grpc.aio.server(options=_options(largest))
+        self._server = grpc.aio.server(options=_options(largest, config.connection_age_seconds))
         for binding in bindings:
             self._add(binding, interceptor)
         self._health = health.aio.HealthServicer()
@@ -268,12 +268,12 @@ def _interceptor(
     )
 
 
-def _options(largest: int) -> list[tuple[str, int]]:
-    age = 15 * 60_000
+def _options(largest: int, age_seconds: float) -> list[tuple[str, int]]:
+    age = random.uniform(age_seconds, 2 * age_seconds)  # noqa: S311 - a jitter
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 256),
-        ("grpc.max_connection_age_ms", age + random.randrange(age)),  # noqa: S311 - a jitter
+        ("grpc.max_connection_age_ms", max(1, round(1000 * age))),
         ("grpc.max_connection_age_grace_ms", 60 * 60_000),
         ("grpc.max_connection_idle_ms", 30 * 60_000),
         ("grpc.keepalive_time_ms", 60_000),

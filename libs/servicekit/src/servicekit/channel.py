@@ -45,6 +45,7 @@ OPTIONS = {
     "grpc.max_metadata_size": 16 << 10,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.dns_min_time_between_resolutions_ms": 1_000,  # else 30 s: a deployment is sooner done
 }
 _PUSH_BACK = {"grpc.http2.bdp_probe": 0, "grpc.http2.lookahead_bytes": 64 << 10}
 
@@ -56,7 +57,6 @@ def open_channel(
     *,
     streaming: bool = False,
     peer: str | None = None,
-    balanced: bool = False,
 ) -> grpc.aio.Channel:
     """Open a channel to a service; nothing is sent before the first call.
 
@@ -65,8 +65,8 @@ def open_channel(
     the contract says that this is harmless, and raise the kinds of servicekit.errors.
 
     `streaming` makes flow control stop the sender early when a reader is slow. `peer` is the name
-    of the service in errors. `balanced` spreads calls over all addresses that the name resolves to
-    and that are healthy.
+    of the service in errors. Calls to an address that stands for several servers (`dns:///…`) are
+    spread over those that are healthy.
     """
 
     def authorization() -> str | None:
@@ -77,7 +77,7 @@ def open_channel(
 
     options = OPTIONS | (_PUSH_BACK if streaming else {})
     where = ServerAddress.parse(address) if isinstance(address, str) else address
-    channel = Channel(where, authorization, options, peer, balanced=balanced)
+    channel = Channel(where, authorization, options, peer)
     return cast("grpc.aio.Channel", channel)
 
 
@@ -94,14 +94,11 @@ class Channel:
         authorization: Callable[[], str | None],
         options: dict[str, int],
         peer: str | None,
-        *,
-        balanced: bool,
     ) -> None:
         self._address = address
         self._authorization = authorization
         self._options = options
         self._peer = peer
-        self._balanced = balanced
         self._services: dict[str, tuple[Connection, dict[str, Method]]] = {}
 
     def unary_unary(self, path: str, *codecs: object, **options: object) -> Callable[..., Any]:
@@ -142,7 +139,7 @@ class Channel:
     def _connect(self, service: str) -> tuple[Connection, dict[str, Method]]:
         # Services that are not ours, such as health, have no policy.
         methods = methods_of(service) if service.startswith("nagaya.") else {}
-        config = json.dumps(_service_config(service, methods, balanced=self._balanced))
+        config = json.dumps(_service_config(service, methods, balanced=self._address.balanced))
         options = [*self._options.items(), ("grpc.service_config", config)]
         return Connection(self._address, options), methods
 

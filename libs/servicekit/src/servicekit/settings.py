@@ -178,14 +178,15 @@ def read(of: Callable[[Environment], T], variables: Mapping[str, str]) -> T:
 class ServerConfig:
     """Settings that all servers have: where to listen, whose tokens to trust, telemetry.
 
-    `drain_seconds` is how long it serves on after SIGTERM, until load balancers send no more.
-    `metrics_port` 0 means no metrics.
+    `drain_seconds` is how long it serves on after SIGTERM, until load balancers send no more;
+    `connection_age_seconds`, when a connection takes no more calls. `metrics_port` 0 is for none.
     """
 
     listen_host: str
     listen_port: int
     metrics_port: int
     drain_seconds: float
+    connection_age_seconds: float
     reflection: bool
     jwks_file: Path
     issuer: str
@@ -200,11 +201,6 @@ class ServerConfig:
         cls, read: Environment, listen: tuple[str, int] | None = None
     ) -> ServerConfig:
         """Read what all processes have in common; `listen` is where one listens by default."""
-        level = read.text(
-            "NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info"
-        )
-        if level.lower() not in _LEVELS:
-            read.refuse(f"NAGAYA_LOG_LEVEL={level}: not debug, info, warning or error")
         host, port = read.address(
             "NAGAYA_LISTEN", "`host:port` of the API; the metrics are on its host", default=listen
         )
@@ -220,6 +216,11 @@ class ServerConfig:
             drain_seconds=read.seconds(
                 "NAGAYA_DRAIN_SECONDS", "how long to serve on after SIGTERM", default=5.0
             ),
+            connection_age_seconds=read.seconds(
+                "NAGAYA_CONNECTION_AGE_SECONDS",
+                "how old a connection becomes, up to twice as much, until new calls need another",
+                default=900.0,
+            ),
             reflection=read.flag(
                 "NAGAYA_REFLECTION", "whether the API describes itself", default=False
             ),
@@ -233,9 +234,16 @@ class ServerConfig:
             ),
             otlp_endpoint=read.text("NAGAYA_OTLP_ENDPOINT", "where spans go, by gRPC", default="")
             or None,
-            log_level=level,
+            log_level=_log_level(read),
             tls=ServerTls.from_environment(read, read.client_tls()),
         )
+
+
+def _log_level(read: Environment) -> str:
+    level = read.text("NAGAYA_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", default="info")
+    if level.lower() not in _LEVELS:
+        read.refuse(f"NAGAYA_LOG_LEVEL={level}: not debug, info, warning or error")
+    return level
 
 
 def _seconds(raw: str) -> float:
