@@ -17,6 +17,7 @@ from dataplane import audit, audit_chainer
 from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
+from monitoring.metrics import AUDIT_CHAINED
 from servicekit.call import acting_as
 from servicekit.errors import TenantNotActive
 from servicekit.identity import Principal
@@ -260,7 +261,7 @@ async def test_a_thousand_idle_or_suspended_tenants_have_no_timer_and_no_task(
 
 
 async def test_the_metrics_tell_what_was_chained_and_what_waits(process: Process, log: Log) -> None:
-    chained = audit_chainer.CHAINED._value.get()
+    chained = AUDIT_CHAINED._value.get()
     async with log.connection.transaction():
         await log.connection.execute("SELECT * FROM audit_head FOR UPDATE")
         await process.append("acme", "outline/1")
@@ -271,4 +272,4 @@ async def test_the_metrics_tell_what_was_chained_and_what_waits(process: Process
         assert process.chainer.oldest_seconds() > first > 0
     await wait_until(log.is_chained)
 
-    assert audit_chainer.CHAINED._value.get() - chained == 2
+    assert AUDIT_CHAINED._value.get() - chained == 2

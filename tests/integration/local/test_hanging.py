@@ -48,12 +48,12 @@ if not os.path.exists(note):
 _LOOP_THAT_CAN_BE_STOPPED = """
 import asyncio, signal, sys, time
 from prometheus_client import start_http_server
-from servicekit import telemetry
+from monitoring.event_loop import EventLoopWatch
 
 async def main():
     start_http_server(int(sys.argv[1]), addr="127.0.0.1")
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, time.sleep, 600)
-    await telemetry.watch_loop_lag()
+    await EventLoopWatch().run()
 
 asyncio.run(main())
 """

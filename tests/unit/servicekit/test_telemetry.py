@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.openmetrics import exposition as open_metrics
 from tests.unit.interceptor.probe import SERVICE, Answer, Request, Stub, binding, echo
 
 from interceptor.testing import serve
@@ -64,6 +65,15 @@ async def test_calls_are_counted_by_method_and_code_and_never_by_tenant(keys: Ke
     text = generate_latest(REGISTRY).decode()
     assert 'rpc_server_call_duration_seconds_bucket{le="+Inf",' in text
     assert "acme" not in text
+
+
+async def test_a_call_s_duration_names_its_trace(keys: Keys, spans: InMemorySpanExporter) -> None:
+    async with serve(keys, binding(Ask=answer)) as running:
+        await Stub(running.channel()).ask(ASKED)
+
+    (span,) = spans.get_finished_spans()
+    trace_id = f"{_context(span).trace_id:032x}"
+    assert f'# {{trace_id="{trace_id}"}}' in open_metrics.generate_latest(REGISTRY).decode()
 
 
 async def test_a_service_s_call_continues_its_trace_and_a_person_s_is_linked(

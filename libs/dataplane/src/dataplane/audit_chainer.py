@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
-from prometheus_client import Counter, Gauge, Histogram
 
 from dataplane import audit
 from dataplane.connection_lease import ConnectionLease
+from monitoring.metrics import AUDIT_CHAINED, AUDIT_LAG, AUDIT_OLDEST, AUDIT_UNCHAINED
 from servicekit.errors import (
     DomainError,
     LimitExceeded,
@@ -46,18 +46,6 @@ _STOP_SECONDS = 5.0
 _KNOWN_DATABASES = 10_000
 _BACKOFF = Backoff(1.0, 60.0)
 _log = logging.getLogger(__name__)
-
-CHAINED = Counter("audit_entries_chained", "Audit entries that this process has chained.")
-LAG = Histogram(
-    "audit_chain_lag_seconds",
-    "How long the oldest entry of a pass had waited to be chained.",
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
-)
-UNCHAINED = Gauge("audit_unchained_entries", "Audit entries that the last passes have left over.")
-OLDEST = Gauge(
-    "audit_unchained_seconds",
-    "At most how old an entry of this process is that has not been chained.",
-)
 
 
 @dataclass(slots=True, eq=False)
@@ -103,8 +91,8 @@ class AuditChainer:
             _log, "audit_chain.unavailable", "audit entries cannot be chained yet"
         )
         databases.on_use(self.used)
-        UNCHAINED.set_function(self.unchained)
-        OLDEST.set_function(self.oldest_seconds)
+        AUDIT_UNCHAINED.set_function(lambda: sum(o.remaining for o in list(self._logs.values())))
+        AUDIT_OLDEST.set_function(self.oldest_seconds)
 
     def used(self, database: str) -> None:
         """Note that a database was used; the empty name is the management database."""
@@ -119,10 +107,6 @@ class AuditChainer:
             log.retries = None
         if not log.passing and log.retries is None:
             self._make_due(database, log)
-
-    def unchained(self) -> int:
-        """Return how many entries the last passes have left over."""
-        return sum(log.remaining for log in list(self._logs.values()))
 
     def oldest_seconds(self) -> float:
         """Return how long ago the first use was that no pass has begun after; 0 without one."""
@@ -160,8 +144,7 @@ class AuditChainer:
 
     def _new_log(self) -> _Log:
         if len(self._logs) >= _KNOWN_DATABASES:
-            busy = {name: log for name, log in self._logs.items() if log.used_at or log.passing}
-            self._logs = busy
+            self._logs = {n: log for n, log in self._logs.items() if log.used_at or log.passing}
         return _Log()
 
     def _make_due(self, database: str, log: _Log) -> None:
@@ -183,10 +166,8 @@ class AuditChainer:
                 return
             self._timer.cancel()
         delay = max(0.0, at - time.monotonic())
-        self._timer_at, self._timer = (
-            at,
-            asyncio.get_running_loop().call_later(delay, self._begin_due, context=Context()),
-        )
+        loop, self._timer_at = asyncio.get_running_loop(), at
+        self._timer = loop.call_later(delay, self._begin_due, context=Context())
 
     def _begin_due(self) -> None:
         self._timer = None
@@ -246,8 +227,8 @@ class AuditChainer:
         log.retries, log.stuck, log.remaining = None, False, chained.remaining
         if chained.oldest is None:
             return min(2 * log.pause, _LONGEST_SECONDS)
-        CHAINED.inc(chained.count)
-        LAG.observe(max(0.0, (now() - chained.oldest).total_seconds()))
+        AUDIT_CHAINED.inc(chained.count)
+        AUDIT_LAG.observe(max(0.0, (now() - chained.oldest).total_seconds()))
         return 0.0 if chained.remaining else _FIRST_SECONDS
 
     def _failed(self, database: str, log: _Log, error: Exception) -> float:

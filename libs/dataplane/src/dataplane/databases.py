@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dataplane.pools import AccessStale, DatabaseServer, Pool, RoleConnections
+from monitoring.databases import DatabaseMetrics
 from servicekit.call import CallContext, current_call, use_call
 from servicekit.errors import (
     DatabaseUnavailable,
@@ -60,6 +61,7 @@ class Databases:
         self._refused: dict[str, tuple[float, DomainError]] = {}
         self._address_checks: dict[str, asyncio.Task[None]] = {}
         self._use_listeners: list[Callable[[str], None]] = []
+        self._metrics = DatabaseMetrics(self._servers)
         if directory is not None:
             directory.on_change(self.drop)
 
@@ -76,9 +78,11 @@ class Databases:
                     self.drop(tenant_id)
                 delay = next(delays, None)
                 if delay is None:
+                    self._metrics.failed(tenant_id, pool.parameters.server_id)
                     raise DatabaseUnavailable("the database rejects logins") from stale
                 await asyncio.sleep(delay)
             except DatabaseUnavailable:
+                self._metrics.failed(tenant_id, pool.parameters.server_id)
                 self._check_address(tenant_id, pool)
                 raise
 
@@ -92,6 +96,7 @@ class Databases:
 
     def used(self, tenant_id: str) -> None:
         """Tell the listeners that a connection has been used and is released."""
+        self._metrics.reached(tenant_id)
         for listener in self._use_listeners:
             listener(tenant_id)
 

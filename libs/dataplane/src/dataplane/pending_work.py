@@ -66,6 +66,7 @@ class ClaimedTenant:
 
     tenant_id: str
     noted_at: datetime
+    late_seconds: float = 0.0
 
 
 async def insert(
@@ -129,7 +130,7 @@ async def claim(
         f"""
         -- those that no other process is claiming
         WITH due AS (
-            SELECT tenant_id
+            SELECT tenant_id, due_at AS was_due_at
               FROM {table.name} AS work
              WHERE due_at <= now() AND {table.condition}
              ORDER BY due_at
@@ -140,12 +141,12 @@ async def claim(
            SET due_at = now() + make_interval(secs => $2)
           FROM due
          WHERE work.tenant_id = due.tenant_id AND {table.condition}
-        RETURNING work.tenant_id, work.noted_at
+        RETURNING work.tenant_id, work.noted_at, extract(epoch FROM now() - was_due_at)::float8
         """,
         limit,
         lease_seconds,
     )
-    return tuple(ClaimedTenant(row["tenant_id"], row["noted_at"]) for row in rows)
+    return tuple(ClaimedTenant(*row) for row in rows)
 
 
 async def reschedule(

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dataplane import pending_work
+from monitoring.metrics import PENDING_WORK_HANDLED, PENDING_WORK_LAG, PENDING_WORK_POLLED
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
 
@@ -59,10 +60,10 @@ class PendingWorkPoller:
         self._at_once = at_once
         self._lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
-        self._poll_all_after_outage = poll_all_after_outage
-        self._poll_all = poll_all_after_outage
+        self._poll_all_after_outage = self._poll_all = poll_all_after_outage
         self._poll_all_at = self._insert_missing_at = 0.0
         self._poll_all_pause = 0.0  # an outage may follow the start at once
+        self._labels = table.name, table.kind or ""
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log,
@@ -124,6 +125,9 @@ class PendingWorkPoller:
             )
             return ()
         self._retry_log.succeeded()
+        PENDING_WORK_POLLED.labels(*self._labels).set_to_current_time()
+        for one in claimed:
+            PENDING_WORK_LAG.labels(*self._labels).observe(one.late_seconds)
         return claimed
 
     async def _claim(self, limit: int) -> tuple[ClaimedTenant, ...]:
@@ -143,6 +147,7 @@ class PendingWorkPoller:
     async def _handle_one(self, claimed: ClaimedTenant) -> None:
         """Handle a tenant, and set when it is polled next; if that fails, the lease decides."""
         about = {"tenant_id": claimed.tenant_id, "table": self._table.name}
+        outcome = "done"
         try:
             seconds = await self._seconds_until_next(claimed.tenant_id)
         except DomainError as error:
@@ -150,13 +155,14 @@ class PendingWorkPoller:
                 "a tenant's pending work must wait",
                 extra={"event": "pending_work.postponed", "why": error.message, **about},
             )
-            seconds = self._retry_seconds
+            seconds, outcome = self._retry_seconds, "postponed"
         except Exception:
             _log.exception(
                 "a tenant's pending work could not be done",
                 extra={"event": "pending_work.failed", **about},
             )
-            seconds = self._retry_seconds
+            seconds, outcome = self._retry_seconds, "failed"
+        PENDING_WORK_HANDLED.labels(*self._labels, outcome).inc()
         try:
             async with self._data.management.connection() as connection:
                 if seconds is None:

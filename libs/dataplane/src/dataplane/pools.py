@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataplane.connection_parameters import AccessStale, Connection, ConnectionParameters, Login
+from monitoring.metrics import DATABASE_REFUSALS
 from servicekit.errors import TooManyCalls
 
 if TYPE_CHECKING:
@@ -52,17 +53,22 @@ class DatabaseServer:
     """
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
+        self.budget = budget
         self._free = budget
         self._idle: OrderedDict[Connection, tuple[Pool, float]] = OrderedDict()
         self._waiting: dict[_Waiter, None] = {}
         self._reaper: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
+    def counts(self) -> dict[str, int]:
+        """Return how many connections are used and idle, and how many tasks wait for one."""
+        used = self.budget - self._free - (idle := len(self._idle))
+        return {"used": used, "idle": idle, "waiting": len(self._waiting)}
+
     def resize(self, budget: int) -> None:
         """Change the budget; what is open beyond it is closed once it is idle."""
-        self._free += budget - self._budget
-        self._budget = budget
+        self._free += budget - self.budget
+        self.budget = budget
         for connection in list(self._idle)[: max(0, -self._free)]:
             self._evict(connection)
         for waiter in list(self._waiting):
@@ -186,7 +192,8 @@ class DatabaseServer:
             else:
                 self._closed(pool)
             if isinstance(error, TimeoutError):
-                limit = min(self._budget, pool.parameters.connection_limit)
+                DATABASE_REFUSALS.labels(pool.parameters.server_id).inc()
+                limit = min(self.budget, pool.parameters.connection_limit)
                 message = f"all {limit} connections to the database are in use"
                 raise TooManyCalls(message, retry_after_ms="1000") from None
             raise

@@ -282,7 +282,7 @@ class InterceptedMethod:
             call.permit.release()
         if call.large_permit is not None:
             call.large_permit.release()
-        self._metrics.end(call.seconds, code)
+        self._metrics.end(call.seconds, code, call.trace_id)
         self._interceptor.log.add(call)
         if call.span is not None:
             end_span(call.span, call)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from monitoring.histogram import PlainHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_LABELS = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
 
 
 class MethodMetrics:
@@ -23,15 +23,13 @@ class MethodMetrics:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.total_seconds = 0.0
-        self.buckets = [0] * len(_LABELS)
+        self.seconds = PlainHistogram(_BOUNDS)
         self.codes: dict[str, int] = {}
 
-    def end(self, seconds: float, code: str) -> None:
-        """Count a call that has ended."""
+    def end(self, seconds: float, code: str, trace_id: str) -> None:
+        """Count a call that has ended; `trace_id` is empty where it has no span."""
         self.in_flight -= 1
-        self.total_seconds += seconds
-        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.seconds.observe(seconds, trace_id)
         self.codes[code] = self.codes.get(code, 0) + 1
 
 
@@ -46,30 +44,32 @@ class CallCollector(Collector):
         return self._methods.setdefault(method, MethodMetrics())
 
     def collect(self) -> Iterator[Metric]:
-        name = "rpc_method"
-        seconds = HistogramMetricFamily(
-            "rpc_server_call_duration_seconds", "How long calls took.", labels=[name]
-        )
-        ended = CounterMetricFamily(
-            "rpc_server_calls", "Calls that ended.", labels=[name, "rpc_response_status_code"]
-        )
-        inside = GaugeMetricFamily("rpc_server_calls_in_flight", "Calls in flight.", labels=[name])
+        seconds, ended, inside = _families()
         for method, metrics in list(self._methods.items()):
             inside.add_metric([method], metrics.in_flight)
-            seconds.add_metric([method], _cumulative(metrics.buckets), metrics.total_seconds)
+            metrics.seconds.add_to(seconds, [method])
             for code, count in list(metrics.codes.items()):
                 ended.add_metric([method, code], count)
         yield from (seconds, ended, inside)
+
+    def describe(self) -> Iterator[Metric]:
+        yield from _families()
+
+
+def _families() -> tuple[HistogramMetricFamily, CounterMetricFamily, GaugeMetricFamily]:
+    name = "rpc_method"
+    return (
+        HistogramMetricFamily(
+            "rpc_server_call_duration_seconds", "How long calls took.", labels=[name]
+        ),
+        CounterMetricFamily(
+            "rpc_server_calls", "Calls that ended.", labels=[name, "rpc_response_status_code"]
+        ),
+        GaugeMetricFamily("rpc_server_calls_in_flight", "Calls in flight.", labels=[name]),
+    )
 
 
 CALLS = CallCollector()
 """The calls of all servers of this process, registered with Prometheus' default registry."""
 
 REGISTRY.register(CALLS)
-
-
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
-    sums: list[tuple[str, float]] = []
-    for label, count in zip(_LABELS, buckets, strict=True):
-        sums.append((label, count + (sums[-1][1] if sums else 0)))
-    return sums

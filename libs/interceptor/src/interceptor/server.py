@@ -19,6 +19,7 @@ from interceptor.concurrency_limit import ConcurrencyLimit
 from interceptor.fair_semaphore import FairSemaphore
 from interceptor.method import Context, Handler, InterceptedMethod, Interceptor
 from interceptor.server_call import CallTimeouts
+from monitoring.probes import Probes
 from servicekit import telemetry
 from servicekit.errors import StartRefused
 from servicekit.policy import methods_of
@@ -96,8 +97,9 @@ class Server:
     """The gRPC server of a process, with every binding behind the interceptor.
 
     Create it inside the running event loop. `on_drain` is awaited after the drain and before the
-    stop: end background work there. `calls_per_tenant` and `streams_per_tenant` bound what one
-    tenant has in progress. Raises PolicyMissing when a method's contract has no policy.
+    stop: end background work there. `probes` say the same over HTTP as health does.
+    `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in progress. Raises
+    PolicyMissing when a method's contract has no policy.
     """
 
     def __init__(
@@ -107,11 +109,13 @@ class Server:
         verifier: Verifier,
         *,
         on_drain: Callable[[], Awaitable[None]] | None = None,
+        probes: Probes | None = None,
         calls_per_tenant: int = 512,
         streams_per_tenant: int = 512,
     ) -> None:
         self._config = config
         self._on_drain = on_drain
+        self._probes = probes or Probes()
         self._log = CallLog()
         callers = Callers(verifier, "" if config.tls is None else config.tls.trust_domain)
         interceptor = _interceptor(callers, self._log, calls_per_tenant, streams_per_tenant)
@@ -141,7 +145,7 @@ class Server:
             raise StartRefused(f"cannot listen on {address}: is the port taken?") from None
         await self.set_serving(False)
         await self._server.start()
-        self._lag = asyncio.create_task(telemetry.watch_loop_lag())
+        self._lag = asyncio.create_task(self._probes.loop.run())
         listening = f"{self._config.listen_host}:{port}"
         _log.info("listening", extra={"event": "server.listening", "address": listening})
         return port
@@ -151,6 +155,8 @@ class Server:
         state = _Serving if serving else _NotServing
         for service in ("", *self._services):
             await self._health.set(service, state)
+        if serving:
+            self._probes.readiness.started()
 
     async def run_until_signal(self, prepare: Coroutine[Any, Any, None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain. A second signal ends the draining at once.
@@ -184,6 +190,7 @@ class Server:
         seconds = self._config.drain_seconds
         _log.info("draining", extra={"event": "server.draining", "seconds": seconds})
         await self._health.enter_graceful_shutdown()
+        self._probes.readiness.wait_for("end", "nothing any more: it stops")
         hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
         await asyncio.wait((hurry,), timeout=seconds)
         if self._on_drain is not None:

@@ -56,6 +56,11 @@ class ServerCall(CallContext):
         self.task: asyncio.Task[object] | None = None
         self.span: Span | None = None
 
+    @property
+    def trace_id(self) -> str:
+        """The trace that the call is part of; empty where it has no span."""
+        return "" if self.span is None or self.traceparent is None else self.traceparent[3:35]
+
     def end(self, code: str) -> None:
         """Record the gRPC code with which the call ended, and how long it took."""
         self.task = None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import Gauge, Histogram, start_http_server
+from prometheus_client import disable_created_metrics
 
+from monitoring.garbage import GarbagePauses
+from monitoring.metrics import LOG_DROPPED
+from monitoring.probes import Probes
 from servicekit import logs
+from servicekit.call import current_call
 from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -19,28 +22,28 @@ if TYPE_CHECKING:
 
     from servicekit.settings import ServerConfig
 
-_LAG_SECONDS = 0.5
 _propagator = TraceContextTextMapPropagator()
-LOOP_LAG = Histogram(
-    "event_loop_lag_seconds",
-    "How late the event loop runs what is due.",
-    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
-)
-LOG_DROPPED = Gauge("log_lines_dropped", "Log lines lost because standard error was too slow.")
 
 
-def start(service_name: str, config: ServerConfig) -> None:
-    """Start logs, metrics and spans as configured. Call it once, first. Raises StartRefused."""
+def start(service_name: str, config: ServerConfig) -> Probes:
+    """Start logs, metrics and spans as configured. Call it once, first. Raises StartRefused.
+
+    What it returns says over HTTP whether the process lives, and what it waits for.
+    """
     handler = logs.start(service_name, config.log_level)
     LOG_DROPPED.set_function(lambda: handler.writer.dropped)
+    probes = Probes()
     if config.metrics_port:
+        GarbagePauses()
+        disable_created_metrics()  # they would double the series
         try:
-            start_http_server(config.metrics_port, addr=config.listen_host)
+            probes.serve(config.listen_host, config.metrics_port)
         except OSError as error:
             message = f"no metrics on port {config.metrics_port}: {error.strerror}"
             raise StartRefused(message) from None
     if config.otlp_endpoint:
         trace.set_tracer_provider(_provider(service_name, config.otlp_endpoint))
+    return probes
 
 
 def stop() -> None:
@@ -78,15 +81,12 @@ def make_current(span: trace.Span) -> None:
     otel_context.attach(trace.set_span_in_context(span))
 
 
-async def watch_loop_lag() -> None:
-    """Observe LOOP_LAG at once, then twice a second, until cancelled."""
-    loop = asyncio.get_running_loop()
-    seconds = 0.0
-    while True:
-        due = loop.time() + seconds
-        await asyncio.sleep(seconds)
-        LOOP_LAG.observe(max(0.0, loop.time() - due))
-        seconds = _LAG_SECONDS
+def exemplar() -> dict[str, str] | None:
+    """Return the trace of the current call, for a histogram; None when spans go nowhere."""
+    call = current_call()
+    if call is None or call.traceparent is None or tracer() is None:
+        return None
+    return {"trace_id": call.traceparent[3:35]}
 
 
 def _provider(service_name: str, endpoint: str) -> TracerProvider:

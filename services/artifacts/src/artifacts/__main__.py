@@ -17,7 +17,7 @@ from servicekit.process import run
 
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
-    telemetry.start("artifacts", config.server)
+    probes = telemetry.start("artifacts", config.server)
     signer = WorkloadSigner.from_file("artifacts", config.server.workload_key_file)
     files = migrations.read_migrations(MIGRATIONS)
     least = migrations.least_number(files)
@@ -29,14 +29,17 @@ async def serve(config: Config) -> None:
         with compose(config.store.bucket, config.collector, data, objects) as service:
 
             async def prepare() -> None:
-                service.layout.folds_case = await wait_for_store(objects)
-                await migrations.publish(tenant, "artifacts", files)
-                await data.ready()
+                with probes.readiness.waiting(f"the object store at {objects.endpoint}"):
+                    service.layout.folds_case = await wait_for_store(objects)
+                with probes.readiness.waiting("tenant, which is to take the migrations"):
+                    await migrations.publish(tenant, "artifacts", files)
+                with probes.readiness.waiting("the registry of tenants"):
+                    await data.ready()
                 service.collector.start()
 
             verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
             stop = service.collector.stop
-            server = Server(config.server, service.bindings, verifier, on_drain=stop)
+            server = Server(config.server, service.bindings, verifier, on_drain=stop, probes=probes)
             await server.start()
             await server.run_until_signal(prepare())
             await service.stored_bodies.flush()

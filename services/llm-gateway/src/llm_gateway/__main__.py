@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(config: Config) -> None:
-    telemetry.start(SERVICE, config.server)
+    probes = telemetry.start(SERVICE, config.server)
     signer = WorkloadSigner.from_file(SERVICE, config.server.workload_key_file)
     files = migrations.read_migrations(MIGRATIONS)
     least = migrations.least_number(files)
@@ -39,9 +39,11 @@ async def serve(config: Config) -> None:
         retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
 
         async def prepare() -> None:
-            await migrations.publish(tenant, SERVICE, files)
-            await data.ready()
-            await retry(service.cache.refresh, TRANSIENT, retry_log)
+            with probes.readiness.waiting("tenant, which is to take the migrations"):
+                await migrations.publish(tenant, SERVICE, files)
+            with probes.readiness.waiting("the registry of tenants, and the management database"):
+                await data.ready()
+                await retry(service.cache.refresh, TRANSIENT, retry_log)
             await background.enter_async_context(service.cache.following())
             await background.enter_async_context(service.processes.announcing())
             service.poller.start()
@@ -52,7 +54,7 @@ async def serve(config: Config) -> None:
 
         background.push_async_callback(drain)
         verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-        server = Server(config.server, service.bindings, verifier, on_drain=drain)
+        server = Server(config.server, service.bindings, verifier, on_drain=drain, probes=probes)
         await server.start()
         await server.run_until_signal(prepare())
 

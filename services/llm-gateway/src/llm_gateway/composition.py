@@ -28,6 +28,7 @@ from llm_gateway.ledger.kept_replies import KeptReplies
 from llm_gateway.ledger.outcomes import Outcomes
 from llm_gateway.ledger.reservations import Reservations
 from llm_gateway.ledger.settlements import Settlements
+from llm_gateway.metrics import RETRY_BUDGET
 from llm_gateway.peers.artifacts import Artifacts
 from llm_gateway.providers.base_urls import BaseUrls
 from llm_gateway.providers.client import ProviderClients
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from dataplane.pending_work import PendingWorkTable
     from dataplane.tenants import DataPlane
     from interceptor.server import Binding
-    from llm_gateway.config import Config
+    from llm_gateway.config import Config, ProviderConfig
     from llm_gateway.peers.gateways import Gateways
 
 # More than a tenant may have callers at once: calls above that have been left by their callers, and
@@ -85,7 +86,7 @@ async def compose(
     replies = ReplyStorage(artifacts, KeptReplies(tenants))
     recovery = CallRecovery(outcomes, settlements, replies, cache)
     settlement = CallSettlement(outcomes, settlements, replies)
-    retry_policy = RetryPolicy(RetryBudget(settings.retry_reserve), settings.retry_pause_seconds)
+    retry_policy = RetryPolicy(_retry_budget(settings), settings.retry_pause_seconds)
     process = CallLease(config.process, str(config.endpoint), config.lease_seconds)
     pending_work = pending_calls(process.seconds)
     scheduler = PendingWorkScheduler(pending_work, tenants, management)
@@ -109,6 +110,12 @@ async def compose(
         data.directory.on_change(forget)
     async with providers:
         yield Composition(cache, processes, in_flight, poller, services)
+
+
+def _retry_budget(settings: ProviderConfig) -> RetryBudget:
+    budget = RetryBudget(settings.retry_reserve)
+    RETRY_BUDGET.read_by(lambda: [((name,), left) for name, left in budget.balances().items()])
+    return budget
 
 
 def _poller(

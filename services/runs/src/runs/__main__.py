@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     import grpc
 
     from dataplane.tenants import DataPlane
+    from monitoring.probes import Probes
     from runs.composition import Composition
 
 
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
-    telemetry.start("runs", config.server)
+    probes = telemetry.start("runs", config.server)
     signer = WorkloadSigner.from_file("runs", config.server.workload_key_file)
     least = migrations.least_number(migrations.read_migrations(MIGRATIONS))
     client = await connect(config.temporal)
@@ -35,21 +36,27 @@ async def serve(config: Config) -> None:
         connect_data_plane(tenant, "runs", config.connections, least) as data,
     ):
         made = compose(config, client, Channels(tenant, artifacts, gateway), data)
-        await _run_until_signal(config, tenant, data, made)
+        await _run_until_signal(config, tenant, data, made, probes)
 
 
 async def _run_until_signal(
-    config: Config, tenant: grpc.aio.Channel, data: DataPlane, made: Composition
+    config: Config,
+    tenant: grpc.aio.Channel,
+    data: DataPlane,
+    made: Composition,
+    probes: Probes,
 ) -> None:
     """Serve at once; become healthy once tenant has the migrations and the tenants are known."""
 
     async def prepare() -> None:
-        await migrations.publish(tenant, "runs", migrations.read_migrations(MIGRATIONS))
-        await data.ready()
+        with probes.readiness.waiting("tenant, which is to take the migrations"):
+            await migrations.publish(tenant, "runs", migrations.read_migrations(MIGRATIONS))
+        with probes.readiness.waiting("the registry of tenants, and the management database"):
+            await data.ready()
         made.start()
 
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-    server = Server(config.server, list(made.services), verifier, on_drain=made.stop)
+    server = Server(config.server, list(made.services), verifier, on_drain=made.stop, probes=probes)
     await server.start()
     await server.run_until_signal(prepare())
 

@@ -28,6 +28,7 @@ from runs.api.relay.deployments import DeploymentCleaner
 from runs.api.relay.outbox import OutboxRelay
 from runs.api.relay.reconciler import Reconciler
 from runs.api.relay.relay import Relay
+from runs.api.relay.task_queues import TaskQueueWatch
 from runs.api.relay.usage import UsageChecker
 from runs.api.relay.webhooks import WebhookRelay
 from runs.api.schedule_worker import ScheduleWorker
@@ -51,6 +52,7 @@ from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
 from runs.temporal.deployments import WorkerDeployments
 from runs.temporal.schedules import Schedules as TemporalSchedules
+from runs.temporal.task_queues import TaskQueues
 from runs.tenant_limit_cache import TenantLimitCache
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Composition:
     services: Sequence[Binding]
     watcher: RunWatcher
     pollers: Sequence[PendingWorkPoller]
-    others: Sequence[ScheduleWorker | DeploymentCleaner | TenantLimitCache]
+    others: Sequence[ScheduleWorker | DeploymentCleaner | TenantLimitCache | TaskQueueWatch]
     receivers: WebhookReceivers
 
     def start(self) -> None:
@@ -146,9 +148,8 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         PendingWorkPoller(PENDING_WORK, data, relay.handle),
         PendingWorkPoller(WEBHOOK_WORK, data, outgoing.relay.handle, at_once=_SENDING_TENANTS),
     )
-    worker = _schedule_worker(config, scheduled_runs)
-    cleaner = DeploymentCleaner(WorkerDeployments(client))
-    return Composition(services, watcher, pollers, (worker, cleaner, limits), outgoing.receivers)
+    others = (_schedule_worker(config, scheduled_runs), limits, *_watches(config, client, data))
+    return Composition(services, watcher, pollers, others, outgoing.receivers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,14 @@ def _relay(
         delivery,
         schedulers.webhooks,
     )
+
+
+def _watches(
+    config: Config, client: Client, data: DataPlane
+) -> tuple[DeploymentCleaner, TaskQueueWatch]:
+    """Make what looks at the workers."""
+    queues = TaskQueueWatch(data.management, TaskQueues(client), config.temporal.task_queue)
+    return DeploymentCleaner(WorkerDeployments(client)), queues
 
 
 def _schedule_worker(config: Config, runs: ScheduledRuns) -> ScheduleWorker:

@@ -6,29 +6,34 @@ from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.identity import Verifier
 from servicekit.process import run
+from tenant.app.overview import OverviewReader
 from tenant.composition import compose
 from tenant.config import Config
 
 
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
-    telemetry.start("tenant", config.server)
+    probes = telemetry.start("tenant", config.server)
     verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
     async with compose(config) as tenant:
+        overview = OverviewReader(tenant.management)
 
         async def prepare() -> None:
-            await tenant.startup.run()
+            with probes.readiness.waiting("PostgreSQL, and the migrations of the services"):
+                await tenant.startup.run()
             tenant.keys.start(tenant.management)
             tenant.sweep.start()
             tenant.transfers.sweep.start()
             tenant.runner.start()
             tenant.deletion.schedule.start()
             tenant.backups.schedules.start()
+            overview.start()
 
         on_drain = tenant.watch_cache.close
-        server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain)
+        server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain, probes=probes)
         await server.start()
         await server.run_until_signal(prepare())
+        await overview.stop()
 
 
 def main() -> None:

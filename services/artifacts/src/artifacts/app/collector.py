@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from artifacts.app.small_files import log_postponed
 from artifacts.errors import PathInvalid, StoreUnavailable
+from artifacts.metrics import ORPHANS
 from artifacts.store import artifacts, bodies, uploads, writes
 from dataplane.pending_work import PendingWorkTable
 from dataplane.pending_work_poller import PendingWorkPoller
@@ -177,6 +178,7 @@ class Collector:
                     raise StoreUnavailable("the object store is too slow to collect in")
                 if await self._objects.delete(self._layout.parse(tenant_id, path).object_name):
                     removed += 1
+                    ORPHANS.inc()
                     _log.info(
                         "an orphan was removed",
                         extra={

@@ -22,6 +22,7 @@ from artifacts.domain.facts import with_facts
 from artifacts.domain.files import Artifact, ContentHasher, Submission, WriteTarget
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
+from artifacts.metrics import BYTES_WRITTEN, FILES_COMMITTED
 from artifacts.object_store.client import ObjectDamaged
 from artifacts.store import artifacts
 from servicekit.call import current_principal
@@ -245,5 +246,7 @@ class Committer:
         except DomainError as error:
             await self._leases.release(tenant_id, leases)
             return {submission.path: error for submission in submissions}
+        FILES_COMMITTED.labels("leased").inc(len(committed))
+        BYTES_WRITTEN.inc(sum(file.size_bytes for file in committed.values()))
         await self._leases.release(tenant_id, left)
         return committed | refused

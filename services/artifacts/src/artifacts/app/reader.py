@@ -21,6 +21,7 @@ from artifacts.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from artifacts.metrics import BYTES_READ, FILES_DAMAGED
 from artifacts.object_store.client import ObjectDamaged
 from artifacts.store import artifacts, bodies
 
@@ -138,6 +139,7 @@ class Reader:
                 async with aclosing(_prefetch(pieces)) as ahead:  # one is read, one is hashed
                     async for piece in ahead:
                         await self._verify(found, piece, digests[position])
+                        BYTES_READ.inc(len(piece))
                         yield piece
                         position, failures = position + 1, 0
                 if not found.size_bytes:
@@ -148,6 +150,7 @@ class Reader:
                     return
                 failures += 1
                 if failures == _ATTEMPTS:
+                    FILES_DAMAGED.inc(type(error) is not StoreUnavailable)
                     raise _domain_error(found, error) from error
                 await asyncio.sleep(_RETRY_SECONDS)
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 from artifacts.app.body_verifier import INLINE_BYTES
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import RunNotFound, StoreUnavailable
+from artifacts.metrics import BYTES_WRITTEN, FILES_COMMITTED, PUTS_POSTPONED
 from artifacts.store import bodies, writes
 from servicekit.batches import Batcher, Limits
 from servicekit.call import current_principal
@@ -102,6 +103,8 @@ class SmallFiles:
             )
             if without_file:
                 await writes.delete(connection, writer, without_file)
+        FILES_COMMITTED.labels("small").inc(len(committed))
+        BYTES_WRITTEN.inc(sum(file.size_bytes for file in committed.values()))
         return [
             {path: committed[path] for file in files if (path := file.submission.path) in committed}
             for files in calls
@@ -119,6 +122,7 @@ class SmallFiles:
             else:
                 self._stored.add(tenant_id, path)
                 return
+        PUTS_POSTPONED.inc()
         log_postponed(tenant_id, path, failure)
 
 

@@ -20,6 +20,7 @@ from yarl import URL
 
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
+from artifacts.metrics import store_request
 from artifacts.object_store.bucket import PUT_SECONDS, Bucket, ObjectMissing
 from artifacts.object_store.put_body import PutBody
 
@@ -126,7 +127,8 @@ class ObjectStore:
         async def pieces() -> AsyncIterator[bytes]:
             yield body
 
-        await self._put(object_name, PutBody(pieces(), len(body), PUT_SECONDS))
+        with store_request("put"):
+            await self._put(object_name, PutBody(pieces(), len(body), PUT_SECONDS))
 
     async def put_pieces(
         self, object_name: str, size_bytes: int, pieces: AsyncIterator[bytes]
@@ -137,7 +139,8 @@ class ObjectStore:
         nothing is stored. The store has a minute to take each piece, and to answer after the last.
         Raises PutOutcomeUnknown when all bytes were sent, else StoreUnavailable.
         """
-        await self._put(object_name, PutBody(pieces, size_bytes, _STALL_SECONDS))
+        with store_request("put"):
+            await self._put(object_name, PutBody(pieces, size_bytes, _STALL_SECONDS))
 
     async def _put(self, object_name: str, body: PutBody) -> None:
         url, size_bytes = self._sign("PUT", object_name), body.left
@@ -176,12 +179,13 @@ class ObjectStore:
         headers = {} if span is None else {"Range": f"bytes={span}"}
         try:
             url = self._sign("GET", object_name)
-            async with self._session.get(url, headers=headers) as answer:
-                _check_range(answer, size_bytes, span)
-                while length > 0:
-                    piece = await answer.content.readexactly(min(length, CHUNK_BYTES))
-                    length -= len(piece)
-                    yield piece
+            with store_request("get"):
+                async with self._session.get(url, headers=headers) as answer:
+                    _check_range(answer, size_bytes, span)
+                    while length > 0:
+                        piece = await answer.content.readexactly(min(length, CHUNK_BYTES))
+                        length -= len(piece)
+                        yield piece
         except asyncio.IncompleteReadError as error:
             raise StoreUnavailable("the object store broke off") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from llm_gateway.app.reply_validation import validate_reply
 from llm_gateway.domain.attempts import AttemptResult, CallState, UnusableReply
 from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
+from llm_gateway.metrics import AttemptMetrics
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from servicekit import telemetry
 from servicekit.call import current_call
@@ -60,23 +62,22 @@ async def send_attempt(
     in_flight: InFlightCall, prepared: PreparedCall, number: int, validator: SchemaValidator
 ) -> AttemptSucceeded | AttemptFailed:
     """Send one request, while the call's lease lasts, and receive its reply to the end."""
-    begun = now()
+    begun, sent_at = now(), time.monotonic()
     name = f"{in_flight.request.key}/{number}"
     sent = prepared.client.request(prepared.prompt, name, in_flight.holds_lease)
     in_flight.begin_attempt(number, lambda: _estimate(in_flight, prepared, sent, begun))
     try:
         async with aclosing(sent.texts()) as texts:
             async for text in texts:
-                in_flight.append(text)
+                if in_flight.append(text):
+                    metrics_of(prepared).first_chunk(time.monotonic() - sent_at)
         usage = _usage(in_flight, prepared, sent)
         reply = await validate_reply(in_flight, prepared, sent, usage, validator)
     except ProviderFault as fault:
         provider_error, fault.provider_error = fault.provider_error, ProviderError()
         # Known from here on, whatever cancels this task while the provider's words are scrubbed.
         in_flight.result = _failure(in_flight, prepared, sent, fault, begun)
-        fault.provider_error = await prepared.client.scrubbed(
-            provider_error, prepared.prompt, in_flight.text
-        )
+        fault.provider_error = await _scrubbed(in_flight, prepared, provider_error)
         outcome = AttemptFailed(fault, _failure(in_flight, prepared, sent, fault, begun))
     except BaseException:
         lost = ProviderFault(Fault.LOST, ABANDONED, status=sent.status)
@@ -85,9 +86,7 @@ async def send_attempt(
     else:
         in_flight.result = result = _success(prepared, sent, usage, begun)
         if sent.provider_error:
-            provider_error = await prepared.client.scrubbed(
-                sent.provider_error, prepared.prompt, in_flight.text
-            )
+            provider_error = await _scrubbed(in_flight, prepared, sent.provider_error)
             result = replace(result, provider_error=provider_error)
         outcome = AttemptSucceeded(reply, result)
         in_flight.reply = reply
@@ -95,7 +94,28 @@ async def send_attempt(
         in_flight.estimate = None  # it refers to the call, which would be left to the collector
     in_flight.result = outcome.result
     _report(prepared, outcome, begun)
+    _measure(prepared, outcome, time.monotonic() - sent_at)
     return outcome
+
+
+async def _scrubbed(
+    in_flight: InFlightCall, prepared: PreparedCall, error: ProviderError
+) -> ProviderError:
+    return await prepared.client.scrubbed(error, prepared.prompt, in_flight.text)
+
+
+def _measure(
+    prepared: PreparedCall, outcome: AttemptSucceeded | AttemptFailed, seconds: float
+) -> None:
+    error_type = outcome.fault.kind if isinstance(outcome, AttemptFailed) else ""
+    result = outcome.result
+    metrics_of(prepared).ended(seconds, error_type, result.usage, result.cost_micro_usd)
+
+
+def metrics_of(prepared: PreparedCall) -> AttemptMetrics:
+    """Return the metrics of the model that a call asks."""
+    resolution = prepared.route.resolution
+    return AttemptMetrics.of(resolution.provider_id, resolution.model_name)
 
 
 def _usage(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dataplane.pending_work import PendingWorkTable
 from llm_gateway.app.recover import PROCESS_DIED
 from llm_gateway.errors import ReplyDisplaced
+from llm_gateway.metrics import UNKNOWN
 from llm_gateway.store import calls, kept_replies, replies
 from servicekit.call import acting_as, on_behalf_of
 from servicekit.errors import DomainError
@@ -105,6 +106,8 @@ class Collector:
             try:
                 if not await self._settle(tenant_id, call):
                     await self._outcomes.end_expired(tenant_id, call.key, PROCESS_DIED)
+                    if call.open_attempt:
+                        UNKNOWN.labels("process_died").inc()
             except DomainError as error:
                 _log.warning(
                     "an abandoned call could not be ended",

@@ -14,12 +14,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from llm_gateway.app.attempt import AttemptFailed, send_attempt
+from llm_gateway.app.attempt import AttemptFailed, metrics_of, send_attempt
 from llm_gateway.app.reply_validation import SchemaValidator
 from llm_gateway.app.retry_policy import error_for
 from llm_gateway.app.transient_errors import TRANSIENT
 from llm_gateway.domain.attempts import CallState, KeyBackoff
 from llm_gateway.domain.ledger_entries import NewCall
+from llm_gateway.errors import CallOutcomeUnknown
 from llm_gateway.ledger.backoff import backoff_with_refusal, check_backoff
 from llm_gateway.ledger.outcomes import LeaseLost
 from llm_gateway.ledger.reservations import (
@@ -30,6 +31,7 @@ from llm_gateway.ledger.reservations import (
     refuse_another_request,
     refuse_unknown,
 )
+from llm_gateway.metrics import REPLAYED, RETRIES, RETRIES_DENIED, UNKNOWN
 from llm_gateway.routing.overrides import KnownOverrides
 from servicekit.call import CallContext, current_call, use_call
 from servicekit.errors import DomainError
@@ -85,7 +87,10 @@ class CallExecutor:
         """Return the settled call, whoever still waits for it. Raises DomainError."""
         with use_call(_without_deadline()):
             try:
-                return await self._execute(in_flight)
+                settled = await self._execute(in_flight)
+                if not in_flight.has_sent:
+                    REPLAYED.inc()
+                return settled
             except BaseException:
                 if in_flight.dispatched:
                     await asyncio.shield(self._settlement.abandon(in_flight))
@@ -187,6 +192,7 @@ class CallExecutor:
         while True:
             outcome = await send_attempt(in_flight, prepared, number, self._validator)
             if not isinstance(outcome, AttemptFailed):
+                metrics_of(prepared).call_ended("settled")
                 resolution = prepared.route.resolution
                 return await self._settlement.settle(in_flight, resolution, number, outcome.reply)
             fault, result = outcome.fault, outcome.result
@@ -202,6 +208,7 @@ class CallExecutor:
                 await self._settlement.end_attempt(
                     in_flight, number, result, call_ends=True, backoff=backoff
                 )
+                _count_refused(prepared, error, denied=bool(decision.why))
                 raise error
             backoff = KeyBackoff(decision.delay_seconds, None)
             await self._settlement.end_attempt(
@@ -234,8 +241,19 @@ class CallExecutor:
             )
         except LeaseLost:
             return False
+        RETRIES.labels(prepared.route.provider.id).inc()
         in_flight.mark_dispatched(asked_at)
         return True
+
+
+def _count_refused(prepared: PreparedCall, error: DomainError, *, denied: bool) -> None:
+    """Count a call that ends without a reply."""
+    unknown = isinstance(error, CallOutcomeUnknown)
+    metrics_of(prepared).call_ended("unknown" if unknown else "failed")
+    if unknown:
+        UNKNOWN.labels("connection_lost").inc()
+    if denied:
+        RETRIES_DENIED.labels(prepared.route.provider.id).inc()
 
 
 def _without_deadline() -> CallContext:

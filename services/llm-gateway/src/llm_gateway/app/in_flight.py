@@ -19,6 +19,7 @@ from llm_gateway.app.lease_renewals import LeaseRenewals
 from llm_gateway.domain.attempts import AttemptUsage
 from llm_gateway.domain.calls import CallLease, Delta
 from llm_gateway.errors import CallInFlight
+from llm_gateway.metrics import IN_FLIGHT
 from servicekit.errors import TooManyCalls
 
 if TYPE_CHECKING:
@@ -141,12 +142,13 @@ class InFlightCall:
         self._pieces, self._offsets, self._length = [], [], 0
         self._notify()
 
-    def append(self, text: str) -> None:
-        """Add the next piece of the attempt's text."""
+    def append(self, text: str) -> bool:
+        """Add the next piece of the attempt's text; return whether it is the first."""
         self._pieces.append(text)
         self._offsets.append(self._length)
         self._length += len(text)
         self._notify()
+        return len(self._pieces) == 1
 
     async def deltas(self, cursor: Cursor, until: float) -> AsyncIterator[Delta]:
         """Yield the text from the cursor on, and move it, until the call has ended.
@@ -247,6 +249,7 @@ class InFlightCalls:
         in_flight = InFlightCall(request, lease, deadline)
         in_flight.task = asyncio.create_task(execute(in_flight))
         self._calls[tenant_id, request.key] = in_flight
+        IN_FLIGHT.inc()
         in_flight.task.add_done_callback(lambda task: self._remove(tenant_id, request.key, task))
         return in_flight
 
@@ -280,6 +283,7 @@ class InFlightCalls:
 
     def _remove(self, tenant_id: str, key: CallKey, task: asyncio.Task[LlmCall]) -> None:
         del self._calls[tenant_id, key]
+        IN_FLIGHT.dec()
         self._limit.release(tenant_id)
         if not task.cancelled():
             task.exception()  # retrieved, even if no caller waits for it any more

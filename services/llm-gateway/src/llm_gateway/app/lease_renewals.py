@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from llm_gateway.metrics import LEASE_FAILURES
 from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class LeaseRenewals:
             if usages:
                 await self._outcomes.update_usage(tenant_id, usages)
         except DomainError as error:
+            LEASE_FAILURES.inc()
             _log.warning(
                 "leases were not renewed",
                 extra={"event": "lease.renewal_failed", "reason": error.reason},

@@ -9,6 +9,7 @@ from llm_gateway.domain.attempts import AttemptResult, CallState
 from llm_gateway.domain.ledger_entries import Settlement
 from llm_gateway.domain.requests import UnknownPolicy
 from llm_gateway.errors import ModelUnpriced, ReplyDisplaced
+from llm_gateway.metrics import UNKNOWN
 
 if TYPE_CHECKING:
     from llm_gateway.app.reply_storage import FoundReply, ReplyStorage
@@ -77,6 +78,7 @@ class CallRecovery:
             await self._outcomes.mark_unknown(
                 tenant_id, call.key, lease, PROCESS_DIED, call_ends=call_ends
             )
+            UNKNOWN.labels("process_died").inc()
 
     def _result(self, found: FoundReply, attempt: CallAttempt) -> AttemptResult:
         usage = found.reply.usage

@@ -57,6 +57,10 @@ class RetryBudget:
         self._reserve = reserve
         self._balances: dict[str, float] = {}
 
+    def balances(self) -> dict[str, float]:
+        """Return how many retries there are now, by provider."""
+        return dict(self._balances)
+
     def deposit(self, provider_id: str) -> None:
         """Count a call's first attempt."""
         balance = self._balances.get(provider_id, self._reserve)

@@ -13,6 +13,7 @@ from llm_gateway.domain.calls import CallOutput
 from llm_gateway.domain.ledger_entries import FirstSettlement, Settlement
 from llm_gateway.errors import ReplyDisplaced
 from llm_gateway.ledger.settlements import DISPLACED, TableMissing
+from llm_gateway.metrics import UNKNOWN
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog, retry
 
@@ -140,6 +141,7 @@ class CallSettlement:
         tenant_id, key = request.tenant_id, request.key
         if result is None:
             await self._outcomes.mark_unknown(tenant_id, key, lease, ABANDONED, call_ends=True)
+            UNKNOWN.labels("given_up").inc()
             return
         number = in_flight.attempt
         if in_flight.reply is not None:  # whether it has settled the call is unknown

@@ -18,6 +18,7 @@ from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runs.api.metrics import RUN_WATCHERS
 from runs.domain.events import Heartbeat, RunEvent
 from runs.domain.runs import Run
 from runs.errors import RunNotFound, SequenceUnknown
@@ -108,9 +109,11 @@ class RunWatcher:
             self._pollers[tenant_id] = poller
         subscription = _Subscription(run_id, known, poller.nudge)
         poller.add(subscription)
+        RUN_WATCHERS.inc()
         try:
             yield subscription
         finally:
+            RUN_WATCHERS.dec()
             if poller.remove(subscription):
                 del self._pollers[tenant_id]
 

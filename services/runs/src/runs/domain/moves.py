@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from runs.domain.activities import StepRef
     from runs.domain.generation import CallUsage
     from runs.domain.prompts import PromptVersion
@@ -71,3 +73,5 @@ class Advanced:
     """None where the step is done, or the run is closed for it or told to stop."""
     stop: RunStop | None = None
     """What the run is told to stop for: nothing begins then."""
+    completed: tuple[str, timedelta] | None = field(default=None, compare=False)
+    """The run's pipeline and how long it took, where these moves have completed it."""

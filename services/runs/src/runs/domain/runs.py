@@ -14,7 +14,7 @@ from runs.domain.models import model_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from jsonvalues import JsonMapping, JsonValue
     from runs.domain.forks import Fork
@@ -151,6 +151,13 @@ class Run:
     """What its creator sorts runs by."""
     forked_from_run_id: str = ""
     """Empty when it was not forked."""
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it took from its start to its end; None before, or if it never began."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return self.end_time - self.start_time
 
 
 @dataclass(frozen=True, slots=True)

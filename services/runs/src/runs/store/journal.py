@@ -86,6 +86,7 @@ def _advanced(
         for row in found
         if row["id"] is not None
     }
+    took = found[0]["took"] if found else None
     return tuple(
         Advanced(
             status,
@@ -93,6 +94,7 @@ def _advanced(
             tuple(_key(ref) in done for ref, _ in each.whole),
             tuple(done.get(_key(ref)) for ref in each.begun),
             stop,
+            None if took is None else (found[0]["pipeline"], took),
         )
         for each in moves
     )
@@ -278,7 +280,7 @@ event AS (
 )
 SELECT CASE WHEN run.epoch = $2 THEN coalesce(updated.status, run.status) END AS run_status,
        run.stop, changed.id, changed.step, changed.item, changed.visit, changed.attempt,
-       changed.call,
+       changed.call, updated.pipeline, updated.ended_at - updated.started_at AS took,
        past.failed AS failed_before, past.lost + coalesce(lately.lost, 0) AS lost_before
   FROM run
   LEFT JOIN updated ON true

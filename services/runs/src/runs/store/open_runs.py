@@ -10,7 +10,7 @@ from runs.domain.runs import RunStatus
 from runs.store.events import OPEN, run_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from dataplane.pools import Connection
@@ -24,6 +24,25 @@ class StaleRun:
     epoch: int
     status: RunStatus
     stuck_reason: str
+
+
+OPEN_STATUSES = ("pending", "running", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is left to do for a tenant."""
+
+    runs: Mapping[str, int]
+    """Its open runs, by status."""
+    stuck: int
+    """How many of these tell why they do not move."""
+    messages: int
+    """What the outbox holds."""
+    oldest_seconds: float
+    """The age of the oldest message that was to be delivered before, in vain; 0 without one."""
+    work_left: bool
+    """Whether a run is worked on or to be checked, or a message to be delivered."""
 
 
 async def claim_stale(
@@ -73,16 +92,24 @@ async def note_stuck(connection: Connection, run_ids: Sequence[str], reason: str
     )
 
 
-async def work_left(connection: Connection) -> bool:
-    """Return whether a run is worked on or to be checked, or a message to be delivered."""
-    return bool(
-        await connection.fetchval(
-            f"""
-            SELECT EXISTS (
-                       SELECT FROM runs WHERE {OPEN} AND status <> 'paused' AND NOT held
-                   )
-                OR EXISTS (SELECT FROM outbox)
-                OR EXISTS (SELECT FROM usage_checks)
-            """
-        )
+async def find_backlog(connection: Connection) -> Backlog:
+    """Return what is left to do for the tenant."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT pending, running, paused, stuck, messages, oldest_seconds::float8,
+               worked_on > 0 OR messages > 0 OR EXISTS (SELECT FROM usage_checks) AS work_left
+          FROM (SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+                       count(*) FILTER (WHERE status = 'running') AS running,
+                       count(*) FILTER (WHERE status = 'paused') AS paused,
+                       count(stuck_reason) AS stuck,
+                       count(*) FILTER (WHERE status <> 'paused' AND NOT held) AS worked_on
+                  FROM runs WHERE {OPEN}) AS open_runs,
+               (SELECT count(*) AS messages,
+                       coalesce(extract(epoch FROM now() - min(created_at)
+                                            FILTER (WHERE attempts > 0)), 0) AS oldest_seconds
+                  FROM outbox) AS waiting
+        """
     )
+    assert row is not None  # noqa: S101 - it returns one
+    runs = {status: row[status] for status in OPEN_STATUSES}
+    return Backlog(runs, row["stuck"], row["messages"], row["oldest_seconds"], row["work_left"])

@@ -73,6 +73,18 @@ async def steps_at_once(connection: Connection) -> dict[str, int]:
     return {row["task_queue"]: row["steps"] for row in rows}
 
 
+async def queues(connection: Connection) -> tuple[str, ...]:
+    """Return the pipelines' own task queues that workers served within the last day, by name."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT task_queue FROM runs_workers
+         WHERE task_queue <> '' AND seen_at > now() - interval '1 day'
+         ORDER BY task_queue
+        """
+    )
+    return tuple(row["task_queue"] for row in rows)
+
+
 async def of_queue(connection: Connection, task_queue: str) -> tuple[Installed, ...]:
     """Return what is installed beside the workers of a task queue: those that were seen last.
 

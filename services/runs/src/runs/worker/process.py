@@ -14,6 +14,7 @@ from runs.domain.installed import queue_name
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
+from runs.temporal.task_queues import TaskQueues
 from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.activities.admission import WorkerSlots
 from runs.worker.builtin import BUILT_IN
@@ -21,6 +22,8 @@ from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.function_host.pool import FunctionPool
 from runs.worker.functions import FunctionRegistry
 from runs.worker.graphs import GraphRegistry
+from runs.worker.metrics import FUNCTION_PROCESSES, SLOTS, SLOTS_USED
+from runs.worker.polling import PollingCheck
 from runs.worker.registration import Registration
 from runs.worker.temporal_worker import make_worker
 from servicekit import telemetry
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
     from temporalio.worker import Worker
 
     from dataplane.tenants import DataPlane
+    from monitoring.probes import Probes
 
 _log = logging.getLogger(__name__)
 
 
 async def work(config: WorkerConfig) -> None:
     """Do steps until SIGTERM or SIGINT."""
-    telemetry.start("runs-worker", config.process)  # first: clients ask it for spans
+    probes = telemetry.start("runs-worker", config.process)  # first: clients ask it for spans
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -56,7 +60,7 @@ async def work(config: WorkerConfig) -> None:
         open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
         connect_data_plane(tenant, "runs", config.connections, least) as data,
     ):
-        client = await _unless_stopped(stop, _client(config, data))
+        client = await _unless_stopped(stop, _client(config, data, probes))
         if client is None:
             _log.info("stopped before there was anything to do", extra={"event": "worker.stopped"})
             return
@@ -76,8 +80,9 @@ async def work(config: WorkerConfig) -> None:
         registration = Registration(
             data.management, config.runs.pipeline_queue, installed, config.steps_at_once
         )
+        _export(slots, pool)
         async with pool.running(), registration.running():
-            await _run_until(stop, worker)
+            await _run_until(stop, worker, client, probes)
         await limits.stop()
 
 
@@ -94,21 +99,34 @@ async def _unless_stopped(
         end.cancel()
 
 
-async def _client(config: WorkerConfig, data: DataPlane) -> Client:
+async def _client(config: WorkerConfig, data: DataPlane, probes: Probes) -> Client:
     """Connect to Temporal, waiting until it is there and the tenants are known."""
-    await data.directory.ready()
+    with probes.readiness.waiting("the registry of tenants"):
+        await data.directory.ready()
     address = config.temporal.address
     log = RetryLog(_log, "temporal.unavailable", "waiting for Temporal", address=address)
-    # With a RuntimeError the SDK says that it cannot connect.
-    return await retry(lambda: connect(config.temporal, lazy=False), RuntimeError, log)
+    with probes.readiness.waiting(f"Temporal at {address}"):
+        # With a RuntimeError the SDK says that it cannot connect.
+        return await retry(lambda: connect(config.temporal, lazy=False), RuntimeError, log)
 
 
-async def _run_until(stop: asyncio.Event, worker: Worker) -> None:
+def _export(slots: WorkerSlots, pool: FunctionPool) -> None:
+    """Have what the worker holds read as metrics."""
+    SLOTS.set(slots.count)
+    SLOTS_USED.set_function(lambda: slots.held)
+    FUNCTION_PROCESSES.read_by(lambda: [((state,), n) for state, n in pool.counts().items()])
+
+
+async def _run_until(stop: asyncio.Event, worker: Worker, client: Client, probes: Probes) -> None:
     """Work until asked to stop; then take nothing new and finish what can be finished."""
-    lag = asyncio.create_task(telemetry.watch_loop_lag())
+    queues, identity = TaskQueues(client), client.identity
+    polling = PollingCheck(queues, worker.task_queue, identity, probes.readiness)
+    lag = asyncio.create_task(probes.loop.run())
     async with worker:
         _log.info("working", extra={"event": "worker.started", "task_queue": worker.task_queue})
-        await stop.wait()
+        async with polling.running():
+            await stop.wait()
+        probes.readiness.wait_for("end", "nothing any more: it stops")
         _log.info("finishing", extra={"event": "worker.draining_started"})
     lag.cancel()
     _log.info("stopped", extra={"event": "worker.stopped"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
 from tenant.errors import ServerUnavailable, TenantNotFound, TenantNotReady
+from tenant.metrics import SERVER_CONNECTIONS, SERVER_MAX_CONNECTIONS
 from tenant.store import audit_logs, database_activity, tenants
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ class AuditSweep:
             server = await self._servers.of(server_id)
             try:
                 async with server.provisioner() as provisioner:
-                    counts = await database_activity.writes(provisioner)
+                    activity = await database_activity.read(provisioner)
             except ServerUnavailable as error:
                 self._retry_log.failed(error)
                 continue
-            found |= {(server_id, name): count for name, count in counts.items()}
+            SERVER_CONNECTIONS.labels(server_id).set(activity.connections)
+            SERVER_MAX_CONNECTIONS.labels(server_id).set(activity.max_connections)
+            found |= {(server_id, name): count for name, count in activity.writes.items()}
         return found
 
     def _to_visit(self, active: Sequence[Tenant], writes: Mapping[_Place, int]) -> list[Tenant]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.plan import TO_PAUSE
 from runs.domain.runs import Failure, RunStatus, RunStop
+from runs.metrics import run_ended
 from runs.store import outbox, run_steering, run_transitions
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class RunFinalizer:
             if finished is None:
                 finished = await run_transitions.finish(connection, run_id, epoch, status, error)
         if finished is not None:
+            if finished.status.final:
+                run_ended(finished.pipeline, finished.status, finished.duration)
             _log.warning(
                 "a run was finished in place of its workflow",
                 extra={

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from runs.api.app.pipelines import check_prompts
+from runs.api.metrics import run_created
 from runs.domain.inputs import input_path
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
 from runs.domain.prompts import ACTIVE
@@ -104,6 +105,7 @@ class Runs:
             if created is None:
                 found = await runs.find_by_request(connection, draft.request_id)
                 return _same(found, draft.request_id, draft.digest)
+        run_created(created.pipeline)
         if not created.held and not created.queued:
             await self._launch(tenant_id, created.run_id, facts)
         return created

@@ -7,6 +7,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from runs.api.relay.backlog import BacklogMetrics
 from runs.api.relay.outbox import RETRY
 from runs.errors import TemporalUnavailable
 from runs.store import open_runs, webhook_deliveries
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from runs.api.relay.outbox import OutboxRelay
     from runs.api.relay.reconciler import Reconciler
     from runs.api.relay.usage import UsageChecker
+    from runs.store.open_runs import Backlog
 
 _INTERVAL = timedelta(seconds=15)
 _log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Relay:
         self._usage = usage
         self._schedules = schedules
         self._webhooks = webhooks
+        self._backlog = BacklogMetrics()
 
     async def handle(self, tenant_id: str) -> float | None:
         """Do what is due; return in how many seconds more is, None if nothing is left to do."""
@@ -49,13 +52,17 @@ class Relay:
             await self._reconciler.reconcile(tenant_id)
         except TemporalUnavailable as error:
             await self._note_outage(tenant_id, error)
+            self._backlog.saw(tenant_id, await self._left(tenant_id), RETRY.total_seconds())
             return RETRY.total_seconds()
         schedules_due = await self._deliver_schedules(tenant_id)
         due = [starts_due, schedules_due, await self._usage.check(tenant_id)]
-        if await self._work_left(tenant_id):
+        left = await self._left(tenant_id)
+        if left.work_left:
             due.append(_INTERVAL * random.uniform(0.75, 1.25))  # noqa: S311 - keeps replicas apart
         soonest = min((one for one in due if one is not None), default=None)
-        return None if soonest is None else max(soonest.total_seconds(), 0.0)
+        seconds = None if soonest is None else max(soonest.total_seconds(), 0.0)
+        self._backlog.saw(tenant_id, left, seconds)
+        return seconds
 
     async def _deliver_schedules(self, tenant_id: str) -> timedelta | None:
         """Tell Temporal of schedules; what else is due for the tenant does not wait for them."""
@@ -76,10 +83,10 @@ class Relay:
             },
         )
 
-    async def _work_left(self, tenant_id: str) -> bool:
+    async def _left(self, tenant_id: str) -> Backlog:
         async with self._tenants.connection(tenant_id) as connection:
             webhooks = await webhook_deliveries.any_pending(connection)
-            left = await open_runs.work_left(connection)
+            left = await open_runs.find_backlog(connection)
         if webhooks:
             await self._webhooks.schedule(tenant_id)
         return left

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToDict
 
+from runs.api.metrics import WEBHOOKS
 from runs.domain.webhooks import (
     SECRET_PREFIX,
     event_type,
@@ -155,6 +156,7 @@ class WebhookRelay:
             if number and time.monotonic() >= deadline:
                 return number, ""
             failure = await self._send(tenant_id, endpoint, event)
+            WEBHOOKS.labels("refused" if failure else "taken").inc()
             if failure:
                 return number, failure
         return len(found), ""
@@ -171,6 +173,8 @@ class WebhookRelay:
         dead = await deliveries.note_failed(
             connection, claimed, failure, seconds, self._dead_after_days
         )
+        if dead:
+            WEBHOOKS.labels("dead").inc()
         if failure == GONE:
             await endpoints.disable(connection, endpoint.endpoint_id, "its receiver: 410")
         _log_failure(tenant_id, endpoint, claimed, failure, dead=dead)

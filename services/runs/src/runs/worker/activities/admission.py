@@ -22,6 +22,7 @@ from temporalio.worker import ActivityInboundInterceptor, Interceptor
 from runs.domain.activities import StepRef
 from runs.domain.failures import TENANT_SHARE_TAKEN
 from runs.domain.tenant_limits import usual_limits
+from runs.worker.metrics import ACTIVITY_QUEUE_SECONDS, HANDED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -68,6 +69,11 @@ class WorkerSlots:
         self._limits = limits
         self._held = 0
         self._tenants: dict[str, _Tenant] = {}
+
+    @property
+    def held(self) -> int:
+        """How many are held."""
+        return self._held
 
     def exceeds_share(self, tenant_id: str) -> bool:
         """Return whether a tenant holds more than its share, now that others hold some too."""
@@ -166,13 +172,17 @@ class _Admission(ActivityInboundInterceptor):
         argument: StepRef | RunRef | RunEnd = input.args[0]
         if not isinstance(argument, StepRef):
             return await self.next.execute_activity(input)
-        if activity.info().is_local:
+        info = activity.info()
+        if info.is_local:
             async with self._short[argument.tenant_id]:
                 return await self.next.execute_activity(input)
+        waited = info.started_time - info.current_attempt_scheduled_time
+        ACTIVITY_QUEUE_SECONDS.observe(max(0.0, waited.total_seconds()))
         try:
             with self._slots.hold(argument.tenant_id):
                 return await self.next.execute_activity(input)
         except TenantShareTaken as taken:
+            HANDED_BACK.inc()
             raise retry_later(taken.seconds) from None
 
 

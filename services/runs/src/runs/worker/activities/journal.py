@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runs.domain.moves import Moves
+from runs.domain.runs import RunStatus
+from runs.metrics import run_ended
 from runs.store import journal, step_failures, steps
 from servicekit.batches import Batcher, Limits
 
@@ -81,4 +83,8 @@ class Journal:
 
     async def _advance(self, run: RunRef, moves: list[Moves]) -> Sequence[Advanced]:
         async with self._tenants.connection(run.tenant_id) as connection:
-            return await journal.advance(connection, run, moves)
+            advanced = await journal.advance(connection, run, moves)
+        if advanced[0].completed is not None:
+            pipeline, took = advanced[0].completed
+            run_ended(pipeline, RunStatus.COMPLETED, took)
+        return advanced

@@ -20,6 +20,7 @@ from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
 from runs.worker.functions import to_step_failure
+from runs.worker.metrics import NODE, step_measured
 from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ class NodeWalker:
         spec = node_spec(context.spec, walk.node)
         try:
             answers = await self._answers(walk)
-            outcome, returned = await retry_transient(
-                lambda: self._nodes.run(context, spec, walk, answers, attempt)
-            )
+            with step_measured(NODE):
+                outcome, returned = await retry_transient(
+                    lambda: self._nodes.run(context, spec, walk, answers, attempt)
+                )
         except Exception as error:
             failure, final = await self._steps.record_failure(spec, ref, attempt, error)
             if final:

@@ -13,6 +13,7 @@ from runs.domain.activities import RunEnd, RunRef
 from runs.domain.failures import RunClosed
 from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
+from runs.metrics import run_ended
 from runs.store import run_steering, run_transitions, steps
 from runs.store.pending_work import PENDING_WORK
 from servicekit.call import on_behalf_of
@@ -93,6 +94,8 @@ class RunActivities:
             ended = await run_transitions.finish(
                 connection, run.run_id, run.epoch, status, error, usage
             )
+        if ended is not None:
+            run_ended(ended.pipeline, ended.status, ended.duration)
         if ended is not None and ended.totals.calls_open:
             await self._schedule_relay(run.tenant_id, _CHECK_DELAY_SECONDS)
 

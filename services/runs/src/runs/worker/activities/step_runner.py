@@ -9,6 +9,7 @@ from runs.domain.failures import StepImpossible
 from runs.domain.moves import StepOutcome
 from runs.domain.pipelines import FunctionStep, LlmStep
 from runs.worker.activities.retries import retry_transient
+from runs.worker.metrics import step_failed, step_measured
 
 if TYPE_CHECKING:
     from runs.domain.activities import StepRef
@@ -72,7 +73,8 @@ class StepRunner:
                 return await self._functions.run(spec, spec.kind, inputs, files)
             raise TypeError(f"step {spec.step} is not for this activity")
 
-        return await retry_transient(once)
+        with step_measured(spec.kind):
+            return await retry_transient(once)
 
     async def record_failure(
         self, spec: StepSpec, ref: StepRef, attempt: StepAttempt, error: Exception
@@ -83,4 +85,5 @@ class StepRunner:
         calls_model = isinstance(spec.kind, LlmStep)
         usage = await self._llm.usage(ref, attempt.call) if final and calls_model else None
         await retry_transient(lambda: self._journal.fail(ref, attempt, failure, usage, final=final))
+        step_failed(spec.kind, failure.reason, final=final)
         return failure, final

@@ -17,6 +17,7 @@ from runs.domain.error_texts import ErrorText
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.worker.function_host.exits import CallTimedOut, OutOfMemory, ProcessEnded, StartFailed
 from runs.worker.function_host.process import FunctionProcess
+from runs.worker.metrics import FUNCTION_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -52,6 +53,13 @@ class FunctionPool:
         self._isolated: dict[tuple[str, str], float] = {}
         """Until when a tenant's function is isolated, by the loop's clock."""
 
+    def counts(self) -> dict[str, int]:
+        """Return how many processes are busy and idle, and how many more may be started."""
+        processes = list(self._processes)
+        busy = sum(one.open_calls > 0 for one in processes)
+        free = self._config.processes - len(processes)
+        return {"busy": busy, "idle": len(processes) - busy, "free": free}
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Serve calls inside the block; afterwards no process is left."""
@@ -78,6 +86,7 @@ class FunctionPool:
             try:
                 return await process.call(call, min(seconds, self._config.seconds))
             except StartFailed as failed:
+                FUNCTION_FAILURES.labels("start_failed").inc()
                 _log.error(
                     "no process for functions starts",
                     extra={"event": "function_process.start_failed", "cause": str(failed)},
@@ -192,6 +201,7 @@ class FunctionPool:
     def _died(self, key: tuple[str, str], process_exit: ProcessExit) -> StepFailed:
         self._isolate(key)
         cause = process_exit.cause
+        FUNCTION_FAILURES.labels("died").inc()
         _log.warning(
             "a function ended its process",
             extra={"event": "function_process.died", "cause": cause},
@@ -204,6 +214,7 @@ class FunctionPool:
 
     def _out_of_memory(self, key: tuple[str, str]) -> StepFailed:
         self._isolate(key)
+        FUNCTION_FAILURES.labels("out_of_memory").inc()
         return StepImpossible(
             "FUNCTION_OUT_OF_MEMORY",
             f"the function wants more than the {self._config.memory_mib:,} MiB of memory "
@@ -212,6 +223,7 @@ class FunctionPool:
         )
 
     def _timed_out(self, seconds: float) -> Exception:
+        FUNCTION_FAILURES.labels("timed_out").inc()
         if seconds <= self._config.seconds:
             return TimeoutError()
         return StepFailed(

@@ -1,0 +1,91 @@
+"""Looks at the task queues of workers, as metrics: whether anybody works, and what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from runs.api.metrics import (
+    TASK_QUEUE_AGE,
+    TASK_QUEUE_BACKLOG,
+    TASK_QUEUE_POLLERS,
+    TEMPORAL_REACHABLE,
+)
+from runs.domain.installed import queue_name
+from runs.errors import TemporalUnavailable
+from runs.store import workers
+from servicekit.errors import DomainError
+from servicekit.retries import RetryLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataplane.tenants import ManagementPool
+    from monitoring.readings import Readings
+    from runs.temporal.task_queues import TaskQueues, TaskQueueState
+
+_SECONDS = 10.0
+_COMMON = ""
+_log = logging.getLogger(__name__)
+
+
+class TaskQueueWatch:
+    """Looks every ten seconds, in each process: at the common queue, and at those of pipelines."""
+
+    def __init__(self, management: ManagementPool, queues: TaskQueues, task_queue: str) -> None:
+        self._management = management
+        self._queues = queues
+        self._task_queue = task_queue
+        self._own: tuple[str, ...] = ()
+        self._states: dict[tuple[str, str], TaskQueueState] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._retry_log = RetryLog(
+            _log, "task_queues.unavailable", "the task queues of workers are not known"
+        )
+        TASK_QUEUE_POLLERS.read_by(lambda: self._read(lambda state: len(state.pollers)))
+        TASK_QUEUE_BACKLOG.read_by(lambda: self._read(lambda state: state.backlog))
+        TASK_QUEUE_AGE.read_by(lambda: self._read(lambda state: state.oldest_seconds))
+
+    def start(self) -> None:
+        """Start to look."""
+        self._running = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait((self._running,))
+
+    async def look(self) -> None:
+        """Look once. Raises TemporalUnavailable, and DomainError without the management database.
+
+        While that is away, the queues of pipelines are those that were known before.
+        """
+        for own in (_COMMON, *self._own):
+            name = queue_name(self._task_queue, own)
+            for kind in ("workflow", "activity"):
+                self._states[name, kind] = await self._queues.find(name, kind)
+        TEMPORAL_REACHABLE.set(1)
+        async with self._management.connection() as connection:
+            self._own = await workers.queues(connection)
+
+    def _read(self, value: Callable[[TaskQueueState], float]) -> Readings:
+        return [(labels, value(state)) for labels, state in list(self._states.items())]
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+                self._retry_log.succeeded()
+            except DomainError as error:
+                if isinstance(error, TemporalUnavailable):
+                    TEMPORAL_REACHABLE.set(0)
+                    self._states.clear()
+                self._retry_log.failed(error)
+            except Exception:
+                _log.exception(
+                    "task queues could not be looked at", extra={"event": "task_queues.failed"}
+                )
+            await asyncio.sleep(_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - a jitter
