@@ -4,8 +4,9 @@
 
 errors.md: the comments of the `ErrorReason` enums, with the classes that name the reasons.
 settings.md: what configurations read. log-events.md: log calls; each needs an event.
+metrics.md: what processes export.
 reference/pipelines.md: the comments of a pipeline's fields.
-And the configuration of Envoy for deploy/k8s and deploy/compose.
+And the configuration of Envoy for deploy/k8s and deploy/compose, and dashboards of Grafana.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from docs import envoy, log_events, pipeline_reference
+from deploy.monitoring import dashboards
+from docs import envoy, log_events, metric_tables, pipeline_reference
 from docs.error_classes import ERRORS, classes_of
 from docs.errors_head import ERRORS_HEAD
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from servicekit.errors import DomainError
 
 DOCS = Path(__file__).resolve().parent
+_DASHBOARDS = DOCS.parent / "deploy" / "monitoring" / "grafana"
 _UNSPECIFIED = 0
 _KEY = re.compile(r"`([a-z][a-z0-9_]*)`")
 _STATUS = re.compile(r"[A-Z_]+: ")
@@ -111,7 +114,9 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "errors.md": _errors_page(),
         DOCS / "log-events.md": log_events.page(),
+        DOCS / "metrics.md": metric_tables.page(_table),
         DOCS / "reference" / "pipelines.md": pipeline_reference.page(contracts()),
+        **{_DASHBOARDS / name: text for name, text in dashboards.files().items()},
         DOCS / "settings.md": _settings_page(),
         envoy.FILE: envoy.configuration(),
     }

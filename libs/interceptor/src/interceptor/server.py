@@ -97,9 +97,8 @@ class Server:
     """The gRPC server of a process, with every binding behind the interceptor.
 
     Create it inside the running event loop. `on_drain` is awaited after the drain and before the
-    stop: end background work there. `probes` say the same over HTTP as health does.
-    `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in progress. Raises
-    PolicyMissing when a method's contract has no policy.
+    stop: end background work there. `probes` tell by HTTP what health does. `calls_per_tenant` and
+    `streams_per_tenant` bound what one tenant has in progress. Raises PolicyMissing.
     """
 
     def __init__(
@@ -113,8 +112,7 @@ class Server:
         calls_per_tenant: int = 512,
         streams_per_tenant: int = 512,
     ) -> None:
-        self._config = config
-        self._on_drain = on_drain
+        self._config, self._on_drain = config, on_drain
         self._probes = probes or Probes()
         self._log = CallLog()
         callers = Callers(verifier, "" if config.tls is None else config.tls.trust_domain)
@@ -155,8 +153,6 @@ class Server:
         state = _Serving if serving else _NotServing
         for service in ("", *self._services):
             await self._health.set(service, state)
-        if serving:
-            self._probes.readiness.started()
 
     async def run_until_signal(self, prepare: Coroutine[Any, Any, None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain. A second signal ends the draining at once.
@@ -209,6 +205,7 @@ class Server:
     async def _become_ready(self, prepare: Coroutine[Any, Any, None] | None) -> None:
         if prepare is not None:
             await prepare
+        self._probes.readiness.started()
         await self.set_serving(True)
 
     def _add_port(self, address: str) -> int:
