@@ -26,6 +26,7 @@ from nagaya_local.names import INFRASTRUCTURE, SERVICES, WORKER
 from nagaya_local.parts.health import EventLoopProbe, probe_grpc_health
 from nagaya_local.supervisor.provider_addresses import CATALOG_SECONDS
 from nagaya_local.supervisor.stack import Stack
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -161,8 +162,8 @@ def _replicas(
             return Replica(
                 name, command, settings, layout.log(name), lambda: EventLoopProbe(metrics)
             )
-        address = f"{HOSTS[number]}:{ports[part]}"
-        settings |= {"NAGAYA_LISTEN": address, "NAGAYA_ENDPOINT": address}
+        address = ServerAddress(HOSTS[number], ports[part])
+        settings |= {"NAGAYA_LISTEN": str(address), "NAGAYA_ENDPOINT": str(address)}
 
         async def ask() -> None:
             await probe_grpc_health(address, name)

@@ -47,7 +47,7 @@ class Load:
         self.failed: list[str] = []
         self.bare_calls = 0
         self.bare_failed: Counter[str] = Counter()
-        """By code."""
+        """By code, with the beginning of the message."""
         self.runs: set[str] = set()
         """The runs that were created."""
         self.wrong_runs: list[str] = []
@@ -109,7 +109,7 @@ class Load:
         try:
             return await method(question.request, timeout=_SECONDS, metadata=self._bare.metadata)
         except grpc.aio.AioRpcError as error:
-            self.bare_failed[error.code().name] += 1
+            self.bare_failed[f"{error.code().name} {error.details() or ''!s:.60}"] += 1
             return None
 
     async def _run_on(self, number: int) -> None:

@@ -15,6 +15,7 @@ from nagaya_local.machine.programs import Command, Stopping
 from nagaya_local.names import SERVICES
 from nagaya_local.parts.envoy import EnvoyServer
 from nagaya_local.parts.health import require_listener
+from tls.address import ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,7 +133,7 @@ class HaproxyBalancer(_Balancer):
 
 def _require_listeners(listen: Mapping[str, Address]) -> None:
     for service, at in listen.items():
-        require_listener(f"{at.host}:{at.port}", service)
+        require_listener(ServerAddress(at.host, at.port), service)
 
 
 def _haproxy() -> str:
