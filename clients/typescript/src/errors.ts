@@ -132,7 +132,9 @@ export function fromConnect(cause: unknown, call: Call): ApiError {
   if (error.details.length > 0) {
     return new ApiError({ ...common, ...read(error), code: error.code, message: error.rawMessage });
   }
-  const code = isOfNetwork(error) ? Code.Unavailable : error.code;
+  // A connection that ends in good order cancels its calls, for Connect; nobody here asked for it.
+  const lost = isOfNetwork(error) || (error.code === Code.Canceled && !byCaller);
+  const code = lost ? Code.Unavailable : error.code;
   const said = error.rawMessage || "no reason was given";
   const message = code === Code.Unavailable ? `${address} cannot be reached: ${said}` : said;
   return new ApiError({ ...common, code, message, hint: HINTS[code] ?? "" });
