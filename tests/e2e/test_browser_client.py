@@ -71,6 +71,7 @@ async def opened(
         str(programs / "test" / "browser.js"),
         page,
         json.dumps(given),
+        env=os.environ | stack.environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
