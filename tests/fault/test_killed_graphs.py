@@ -41,7 +41,7 @@ KILLS = int(os.environ.get("TEST_KILLS", "3"))
 ROUNDS = 3
 RUNS_AT_ONCE = 3
 CANARY = "CANARY-OF-A-BODY-"
-SECONDS = 120 + 30 * KILLS
+SECONDS = 120 + 60 * KILLS
 
 
 @pytest.mark.timeout(SECONDS + 60)

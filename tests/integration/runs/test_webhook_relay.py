@@ -158,6 +158,23 @@ async def test_nothing_waits_for_an_endpoint_that_is_disabled(
         assert not await webhook_deliveries.any_pending(connection)
 
 
+async def test_what_a_disabled_endpoint_has_left_is_settled_once_it_is_enabled(
+    service: RunsService, receiver: Receiver, database: asyncpg.Connection
+) -> None:
+    await service.pipeline()
+    await create(service, receiver.url)
+    run_id = await completed(service)
+    await database.execute("UPDATE webhook_deliveries SET next_seq = 1000")  # all is sent
+    states: list[DeliveryState] = []
+    for state in ("disabled", "enabled"):
+        await database.execute("UPDATE webhook_endpoints SET state = $1", state)
+        async with service.tenants.connection("acme") as connection:
+            await webhook_deliveries.settle(connection)
+        states.append((await delivery(service, run_id)).state)
+
+    assert states == [DeliveryState.PENDING, DeliveryState.DELIVERED]
+
+
 async def test_a_run_is_created_while_an_endpoint_is_deleted(
     service: RunsService, receiver: Receiver, database: asyncpg.Connection
 ) -> None:

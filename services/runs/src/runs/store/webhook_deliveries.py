@@ -74,13 +74,15 @@ async def claim(
 async def settle(connection: Connection) -> None:
     """Note that the deliveries of runs that have ended are done, where all events are sent.
 
-    Not while a run's usage is still to be totalled: its totals may change, with an event.
+    Not while a run's usage is still to be totalled: its totals may change, with an event. What a
+    disabled endpoint has left is not looked at each time: it is settled once that is enabled again.
     """
     await connection.execute(
         f"""
         UPDATE webhook_deliveries AS delivery SET state = 'delivered'
-          FROM runs
+          FROM runs, webhook_endpoints AS endpoint
          WHERE delivery.state = 'pending' AND runs.id = delivery.run_id
+           AND endpoint.endpoint_id = delivery.endpoint_id AND endpoint.state = 'enabled'
            AND delivery.next_seq > runs.last_seq AND NOT runs.{OPEN}
            AND NOT EXISTS (SELECT FROM usage_checks WHERE usage_checks.run_id = runs.id)
         """
