@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import uvloop
 
+from authentication.verifier import Verifier
 from bench.goals import Goals, ratio, spread
 from bench.measure import in_turn
 from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import tenant_pb2
 from nagaya.tenant.v1 import tenant_service_pb2 as pb
 from servicekit import process, telemetry
-from servicekit.identity import Verifier
 from servicekit.settings import ServerConfig
 from servicekit.testing import ISSUER, Keys
 
@@ -67,6 +67,7 @@ async def serve(kind: str, jwks_file: Path) -> None:
             listen_port=0,
             metrics_port=0,
             drain_seconds=0.0,
+            connection_age_seconds=1800.0,
             reflection=False,
             jwks_file=jwks_file,
             issuer=ISSUER,

@@ -18,27 +18,20 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from deploy.monitoring import dashboards
-from docs import envoy, log_events, metric_tables, pipeline_reference
+from docs import envoy, log_events, metric_tables, permissions, pipeline_reference, settings
 from docs.error_classes import ERRORS, classes_of
 from docs.errors_head import ERRORS_HEAD
+from docs.tables import table
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-import artifacts.config
-import llm_gateway.config
-import runs.config
-import runs.temporal_config
-import tenant.config
 from nagaya_client.contract import RETRYABLE
-from nagaya_client.settings import KEYS
-from nagaya_local.clone.choices import Choices
-from servicekit.settings import Environment, ServerConfig, Setting
 from servicekit.status import code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
@@ -49,19 +42,6 @@ _DASHBOARDS = DOCS.parent / "deploy" / "monitoring" / "grafana"
 _UNSPECIFIED = 0
 _KEY = re.compile(r"`([a-z][a-z0-9_]*)`")
 _STATUS = re.compile(r"[A-Z_]+: ")
-_SETTINGS_HEAD = """\
-# Settings
-
-Made by `make docs` from the code that reads them.
-
-All settings are environment variables. What is missing or cannot be read is reported together, and
-the process does not start.
-"""
-_LLMSTUB = """\
-## llmstub
-
-It reads none: [its options](../libs/llmstub/README.md) say everything.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +94,11 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "errors.md": _errors_page(),
         DOCS / "log-events.md": log_events.page(),
-        DOCS / "metrics.md": metric_tables.page(_table),
+        DOCS / "metrics.md": metric_tables.page(table),
+        DOCS / "permissions.md": permissions.page(contracts()),
         DOCS / "reference" / "pipelines.md": pipeline_reference.page(contracts()),
         **{_DASHBOARDS / name: text for name, text in dashboards.files().items()},
-        DOCS / "settings.md": _settings_page(),
+        DOCS / "settings.md": settings.page(),
         envoy.FILE: envoy.configuration(),
     }
 
@@ -143,52 +124,6 @@ def reasons(files: Iterable[FileDescriptorProto]) -> dict[str, tuple[Reason, ...
     return {package: tuple(_reasons(package, enums[package])) for package in ERRORS}
 
 
-def settings() -> dict[str, list[Setting]]:
-    """Return the settings of each process, by the heading of its table."""
-    common = _read(ServerConfig.from_environment)
-    processes: dict[str, Callable[[Environment], object]] = {
-        "tenant: `python -m tenant`": tenant.config.Config.from_environment,
-        "runs: `python -m runs`": runs.config.Config.from_environment,
-        "The worker of runs: `python -m runs.worker`": runs.config.WorkerConfig.from_environment,
-        "The auditor of histories: `python -m runs.auditor`": (
-            runs.temporal_config.TemporalConfig.from_environment
-        ),
-        "artifacts: `python -m artifacts`": artifacts.config.Config.from_environment,
-        "llm-gateway: `python -m llm_gateway`": llm_gateway.config.Config.from_environment,
-    }
-    own = {
-        heading: [setting for setting in _read(of) if setting not in common]
-        for heading, of in processes.items()
-    }
-    client = [Setting(f"NAGAYA_{key.upper()}", meaning, "") for key, meaning in KEYS.items()]
-    local = _read(lambda environment: Choices.from_environment(environment, {}, ()))
-    return {
-        "Every service and the worker": common,
-        **own,
-        "The Python client and `nagaya`": [*client, *OTHER_SETTINGS["nagaya_client"]],
-        "The one-machine stack: `nagaya dev`": [*local, *OTHER_SETTINGS["nagaya_local"]],
-    }
-
-
-OTHER_SETTINGS = {
-    "nagaya_client": [
-        Setting("NAGAYA_PROFILE", "which profile of `nagaya/config.toml` counts", "default"),
-        Setting("XDG_CONFIG_HOME", "the folder in which that file is looked for", "~/.config"),
-        Setting("GRPC_VERBOSITY", "what gRPC itself tells beside `nagaya`'s answers", "NONE"),
-    ],
-    "nagaya_local": [
-        Setting(
-            "SUDO_USER",
-            "whom PostgreSQL runs as when root starts it where user namespaces are forbidden",
-            "",
-        ),
-        Setting("NO_PROXY", "kept, and this machine added", ""),
-        Setting("no_proxy", "the same", ""),
-    ],
-}
-"""Variables that are read without an Environment; a test holds them to the code."""
-
-
 def _errors_page() -> str:
     files = contracts()
     intros = {file.name.split("/")[1]: comments(file)[5, 0] for file in files if _is_enum(file)}
@@ -198,17 +133,8 @@ def _errors_page() -> str:
     for package, found in reasons(files).items():
         title = "Any service" if package == "options" else package.replace("_", "-")
         rows = (reason.row() for reason in found)
-        parts += [f"## {title}\n\n{_line(intros[package])}\n", _table(head, rows)]
+        parts += [f"## {title}\n\n{_line(intros[package])}\n", table(head, rows)]
     return "\n".join(parts)
-
-
-def _settings_page() -> str:
-    head = ("variable", "default", "meaning")
-    parts = [_SETTINGS_HEAD]
-    for heading, found in settings().items():
-        rows = ((f"`{one.name}`", _default(one.default), one.meaning) for one in found)
-        parts += [f"## {heading}\n", _table(head, rows)]
-    return "\n".join([*parts, _LLMSTUB])
 
 
 def _is_enum(file: FileDescriptorProto) -> bool:
@@ -221,32 +147,6 @@ def _reasons(package: str, file: FileDescriptorProto) -> Iterator[Reason]:
         if value.number != _UNSPECIFIED:
             named = tuple(one for one in classes if one.reason == value.name)
             yield Reason(value.name, _line(texts.get((5, 0, 2, index), "")), named)
-
-
-def _read(of: Callable[[Environment], object]) -> list[Setting]:
-    environment = Environment({})
-    of(environment)
-    return environment.settings
-
-
-def _default(value: object) -> str:
-    if value is None:
-        return "required"
-    if isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, float) and value.is_integer():
-        text = str(int(value))
-    elif isinstance(value, tuple):
-        text = ":".join(map(str, cast("tuple[object, ...]", value)))
-    else:
-        text = str(value)
-    return f"`{text}`" if text else ""
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def _line(comment: str) -> str:

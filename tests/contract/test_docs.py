@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from docs.generate import OTHER_SETTINGS, settings
+from docs.settings import OTHER_SETTINGS, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

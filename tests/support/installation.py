@@ -15,6 +15,7 @@ from tests.support.tenant_rows import publish_services
 import artifacts.composition
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.object_store.client import ObjectStore
+from authentication.testing import verifier_of
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
 from interceptor.testing import serve
@@ -179,7 +180,7 @@ async def _artifacts(place: Place, data: DataPlane, port: int) -> AsyncGenerator
         await objects.ensure_bucket()
         with artifacts.composition.compose(place.bucket, _COLLECTING, data, objects) as service:
             config = replace(place.keys.config("artifacts"), listen_port=port)
-            server = Server(config, service.bindings, place.keys.verifier())
+            server = Server(config, service.bindings, verifier_of(place.keys))
             await data.directory.ready()
             await server.start()
             await server.set_serving(True)

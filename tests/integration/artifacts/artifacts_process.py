@@ -12,8 +12,8 @@ from tests.support.databases import TenantDatabases
 from artifacts.composition import compose
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.object_store.client import ObjectStore
+from authentication.verifier import Verifier
 from interceptor.server import Server
-from servicekit.identity import Verifier
 from servicekit.settings import ServerConfig
 
 

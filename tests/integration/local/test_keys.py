@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
+from authentication.verifier import Verifier
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.keys import ISSUER, WORKLOADS, Keys
 from nagaya_local.clone.layout import Layout
@@ -17,7 +18,7 @@ from nagaya_local.clone.tokens import issue_operator_token, issue_tenant_token, 
 from nagaya_local.commands.tenants import issue_known_tenant_token
 from nagaya_local.errors import LocalError, PreflightFailed, StackDown
 from servicekit.errors import TokenInvalid
-from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.identity import WorkloadSigner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,17 +36,19 @@ def verifier(layout: Layout) -> Verifier:
     return Verifier.from_file(Keys(layout.keys).jwks, ISSUER)
 
 
-def test_the_operator_may_do_everything_for_everyone(layout: Layout, verifier: Verifier) -> None:
-    operator = verifier.verify(issue_operator_token(layout).read_text().strip())
+async def test_the_operator_may_do_everything_for_everyone(
+    layout: Layout, verifier: Verifier
+) -> None:
+    operator = await verifier.verify(issue_operator_token(layout).read_text().strip())
 
     assert operator.may("tenants.write")
     assert operator.covers("acme")
 
 
-def test_a_person_of_a_tenant_may_work_in_it_and_nowhere_else(
+async def test_a_person_of_a_tenant_may_work_in_it_and_nowhere_else(
     layout: Layout, verifier: Verifier
 ) -> None:
-    person = verifier.verify(issue_tenant_token(layout, "acme").read_text().strip())
+    person = await verifier.verify(issue_tenant_token(layout, "acme").read_text().strip())
 
     assert person.may("runs.write")
     assert not person.may("tenants.write")
@@ -54,24 +57,26 @@ def test_a_person_of_a_tenant_may_work_in_it_and_nowhere_else(
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_a_workload_signs_as_itself_and_as_no_other(
+async def test_a_workload_signs_as_itself_and_as_no_other(
     layout: Layout, verifier: Verifier, name: str
 ) -> None:
     key = Keys(layout.keys).workload(name)
-    assert verifier.verify(WorkloadSigner.from_file(name, key).token("acme")).workload == name
+    assert (
+        await verifier.verify(WorkloadSigner.from_file(name, key).token("acme"))
+    ).workload == name
 
     other = next(workload for workload in WORKLOADS if workload != name)
     with pytest.raises(TokenInvalid):
-        verifier.verify(WorkloadSigner.from_file(other, key).token("acme"))
+        await verifier.verify(WorkloadSigner.from_file(other, key).token("acme"))
 
 
-def test_keys_stay_and_tokens_are_renewed(layout: Layout, verifier: Verifier) -> None:
+async def test_keys_stay_and_tokens_are_renewed(layout: Layout, verifier: Verifier) -> None:
     path = issue_tenant_token(layout, "acme")
     path.write_text("an old token")
     Keys(layout.keys).make()
     renew_tokens(layout)
 
-    assert verifier.verify(path.read_text().strip()).covers("acme")
+    assert (await verifier.verify(path.read_text().strip())).covers("acme")
     lifetime = jwt.decode(path.read_text().strip(), options={"verify_signature": False})
     assert lifetime["exp"] - lifetime["iat"] == 30 * 24 * 3600
 
@@ -100,7 +105,7 @@ async def test_a_token_that_there_is_can_be_renewed_while_the_stack_is_down(
     path.write_text("a token of last year")
 
     assert await issue_known_tenant_token(layout, "acme") == path
-    assert verifier.verify(path.read_text().strip()).covers("acme")
+    assert (await verifier.verify(path.read_text().strip())).covers("acme")
 
 
 def test_a_file_among_the_tokens_that_is_nobodys_stays_as_it_is(layout: Layout) -> None:

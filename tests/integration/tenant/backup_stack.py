@@ -15,6 +15,7 @@ from tests.support.waiting import wait_until
 from artifacts.composition import compose as compose_artifacts
 from artifacts.config import CollectorConfig, StoreConfig
 from artifacts.object_store.client import ObjectStore
+from authentication.testing import verifier_of
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
 from nagaya.tenant.v1 import audit_service_pb2_grpc, backup_service_pb2_grpc
@@ -253,7 +254,7 @@ async def _artifacts(
 
 @asynccontextmanager
 async def _serving(keys: Keys, port: int, bindings: Sequence[Binding]) -> AsyncGenerator[None]:
-    server = Server(replace(keys.config(), listen_port=port), bindings, keys.verifier())
+    server = Server(replace(keys.config(), listen_port=port), bindings, verifier_of(keys))
     await server.start()
     await server.set_serving(True)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from authentication.testing import verifier_of
 from dataplane.migrations import MigrationMalformed, least_number, publish, read_migrations
 from interceptor.server import Binding, Server
 from nagaya.tenant.v1 import schema_pb2, schema_service_pb2
@@ -133,7 +134,7 @@ async def test_migrations_are_published_when_the_tenant_service_comes(
         async with asyncio.timeout(20):
             while "the migrations cannot be published yet" not in caplog.messages:
                 await asyncio.wait((publishing,), timeout=0.05)
-        server = Server(config, [schemas.binding], keys.verifier())
+        server = Server(config, [schemas.binding], verifier_of(keys))
         await server.start()
         await publishing
         schemas.refusal = Conflict("number 1 has another digest")

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.unit.interceptor.probe import SERVICE, Answer, Request, Stub, binding, echo
 
+from authentication.testing import verifier_of
 from interceptor.server import Server
 from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
@@ -61,7 +62,7 @@ async def test_draining_says_so_serves_on_and_lets_calls_end(keys: Keys) -> None
         drained.set()
 
     config = replace(keys.config(), drain_seconds=60)
-    server = Server(config, [binding(Ask=wait)], keys.verifier(), on_drain=on_drain)
+    server = Server(config, [binding(Ask=wait)], verifier_of(keys), on_drain=on_drain)
     port = await server.start()
     await server.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -118,7 +119,7 @@ async def reflected(channel: grpc.aio.Channel, version: str) -> list[str]:
 async def test_a_port_that_is_taken_is_reported(keys: Keys) -> None:
     port = free_port()
     config = replace(keys.config(), listen_port=port)
-    first, second = (Server(config, [binding(Ask=echo)], keys.verifier()) for _ in range(2))
+    first, second = (Server(config, [binding(Ask=echo)], verifier_of(keys)) for _ in range(2))
     await first.start()
     with pytest.raises(StartRefused, match=f"cannot listen on 127.0.0.1:{port}"):
         await second.start()
@@ -129,6 +130,7 @@ async def test_a_port_that_is_taken_is_reported(keys: Keys) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
+from authentication.testing import verifier_of
 from servicekit import telemetry
 from servicekit.process import run
 from interceptor.server import Server
@@ -139,7 +141,7 @@ async def main():
     keys = Keys(Path(sys.argv[1]))
     config = keys.config()
     telemetry.start("probe", config)
-    server = Server(config, [binding(Ask=echo)], keys.verifier())
+    server = Server(config, [binding(Ask=echo)], verifier_of(keys))
     print(await server.start(), flush=True)
     async def prepare():
         print("preparing", flush=True)

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.interceptor.probe import Answer, Request, Stub, binding
 from tests.unit.interceptor.wire import Wire
 
+from authentication.testing import verifier_of
 from interceptor.server import Server
 from interceptor.testing import serve
 from nagaya_local.machine.ports import free_port
@@ -65,7 +66,7 @@ async def test_t4_idempotent_calls_survive_restarts_of_the_server_under_load(key
 
 async def _start(keys: Keys, port: int, *bindings: Binding) -> Server:
     config = replace(keys.config(), listen_port=port, drain_seconds=0.05)
-    server = Server(config, bindings, keys.verifier())
+    server = Server(config, bindings, verifier_of(keys))
     await server.start()
     await server.set_serving(True)
     return server

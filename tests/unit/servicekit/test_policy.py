@@ -6,6 +6,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
 from tests.unit.interceptor.probe import SERVICE, binding, declare, echo, usual
 
+from authentication.testing import verifier_of
+
 if TYPE_CHECKING:
     from servicekit.testing import Keys
 
@@ -59,7 +61,7 @@ async def test_a_server_does_not_start_with_a_method_whose_contract_is_wrong(
     service = declare(package, Ask=usual, Watch=options)
 
     with pytest.raises(PolicyMissing) as refused:
-        Server(keys.config(), [binding(service=service, Ask=echo)], keys.verifier())
+        Server(keys.config(), [binding(service=service, Ask=echo)], verifier_of(keys))
 
     assert f"{service}.Watch" in str(refused.value)
     assert complaint in str(refused.value)
@@ -86,7 +88,7 @@ def test_grpc_repeats_no_stream_of_requests_by_itself() -> None:
 
 async def test_a_servicer_of_the_wrong_shape_is_refused_at_start(keys: Keys) -> None:
     with pytest.raises(TypeError, match="Watch is no async generator"):
-        Server(keys.config(), [binding(Watch=echo)], keys.verifier())
+        Server(keys.config(), [binding(Watch=echo)], verifier_of(keys))
 
 
 def test_what_belongs_to_no_tenant_is_changed_by_whoever_may_act_for_all() -> None:

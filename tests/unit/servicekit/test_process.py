@@ -46,8 +46,10 @@ def test_a_process_without_settings_names_itself_and_all_that_is_missing(name: s
     output = refusal(PROCESSES[name], {})
 
     assert output.startswith(f"{name}: the settings are not right:\n")
-    for variable in ("NAGAYA_JWKS_FILE", "NAGAYA_TOKEN_ISSUER", "NAGAYA_WORKLOAD_KEY_FILE"):
+    for variable in ("NAGAYA_JWKS_FILE", "NAGAYA_WORKLOAD_KEY_FILE"):
         assert f"  {variable} is not set: " in output
+    verifies = name != "runs-worker"
+    assert ("  NAGAYA_OIDC_ISSUER is not set, nor NAGAYA_TOKEN_ISSUER: " in output) is verifies
 
 
 def test_a_key_file_that_holds_no_key_is_reported_without_its_content(
@@ -55,6 +57,7 @@ def test_a_key_file_that_holds_no_key_is_reported_without_its_content(
 ) -> None:
     wrong = tmp_path / "runs.pem"
     wrong.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
+    wrong.chmod(0o600)
 
     output = refusal(
         "runs", settings(keys, "127.0.0.1:0") | {"NAGAYA_WORKLOAD_KEY_FILE": str(wrong)}

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text("hush \n")
+    file.chmod(0o600)
+    return file
+
+
 def test_settings_are_read_with_their_types(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("hush\n")
@@ -27,7 +35,6 @@ def test_settings_are_read_with_their_types(tmp_path: Path) -> None:
     assert environment.address("E", "why") == ("h", 80)
     assert environment.path("F", "why") == secret
     assert environment.private_file("F", "why") == secret
-    assert environment.secret_file("F", "why") == "hush"
     assert environment.text("X", "why", default="default") == "default"
     assert environment.flag("X", "why", default=False) is False
     environment.done()
@@ -46,15 +53,64 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     environment.flag("D", "why")
     environment.address("E", "why")
     environment.path("F", "why")
-    environment.secret_file("G", "why")
     environment.private_file("G", "why")
     environment.integer("H", "why", default=7, least=8)
 
     with pytest.raises(SettingsInvalid) as raised:
         environment.done()
 
-    assert [problem[0] for problem in raised.value.problems] == list("ABCDEFGG")
+    assert [problem[0] for problem in raised.value.problems] == list("ABCDEFG")
     assert "hush" not in str(raised.value)
+
+
+def test_a_secret_is_given_in_its_variable_or_in_a_file(secret: Path) -> None:
+    environment = Environment({"A": "by value", "B_FILE": str(secret)})
+
+    assert environment.secret("A", "why") == "by value"
+    assert environment.secret("B", "why") == "hush "  # without the newline of an editor
+    assert environment.secret("C", "why", default="") == ""
+    environment.done()
+    assert [setting.name for setting in environment.settings] == [
+        "A", "A_FILE", "B", "B_FILE", "C", "C_FILE"
+    ]  # fmt: skip
+
+
+def test_a_secret_given_twice_or_not_at_all_is_a_problem(secret: Path) -> None:
+    environment = Environment({"A": "hush", "A_FILE": str(secret)})
+    environment.secret("A", "why")
+    environment.secret("B", "why")
+
+    with pytest.raises(SettingsInvalid) as refused:
+        environment.done()
+    assert refused.value.problems == [
+        "A and A_FILE are both set: which one is meant?",
+        "B is not set, nor B_FILE: why",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"hush", 0o644, "others may read it: chmod 600 it"),
+        (b"hush", 0o620, "others may read it: chmod 600 it"),
+        (b"\n", 0o600, "it is empty"),
+        (b"hush\xff", 0o600, "it holds no text"),
+        (None, 0, "there is no such file"),
+    ],
+)
+def test_a_file_that_cannot_hold_a_secret_is_refused_and_not_quoted(
+    tmp_path: Path, content: bytes | None, mode: int, words: str
+) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
+    environment = Environment({"A_FILE": str(file)})
+    environment.secret("A", "why")
+
+    with pytest.raises(SettingsInvalid) as refused:
+        environment.done()
+    assert refused.value.problems == [f"A_FILE={file}: {words}"]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +245,7 @@ def test_a_server_s_settings_name_what_is_missing_and_what_it_means() -> None:
         "NAGAYA_LISTEN is not set: `host:port` of the API; the metrics are on its host",
         "NAGAYA_JWKS_FILE is not set: "
         "public keys of the issuer and of the workloads; read again when it changes",
-        "NAGAYA_TOKEN_ISSUER is not set: who issues people's tokens: their `iss`",
-        "NAGAYA_WORKLOAD_KEY_FILE is not set: the private key of this workload, in PEM",
+        "NAGAYA_WORKLOAD_KEY_FILE is not set: the private key of this workload, in PEM, mode 0600",
     ]
 
 

@@ -51,7 +51,7 @@ def request_id_of(metadata: Mapping[str, object]) -> str:
     return f"{_process}{next(_count):012x}"
 
 
-def authenticate(
+async def authenticate(
     call: CallContext,
     method: Method,
     metadata: Mapping[str, object],
@@ -60,9 +60,9 @@ def authenticate(
 ) -> Principal:
     """Identify the caller and return them, if they may call the method for some tenant.
 
-    Raises TokenMissing, TokenInvalid, PermissionDenied.
+    Raises TokenMissing, TokenInvalid, IssuerUnavailable, PermissionDenied.
     """
-    principal = call.principal = callers.identify(metadata, context)
+    principal = call.principal = await callers.identify(metadata, context)
     call.user_id = principal.user_id
     permission = method.permission
     if principal.workload is not None:

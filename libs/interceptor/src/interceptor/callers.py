@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from servicekit.identity import Principal, Verifier
+    from authentication.verifier import Verifier
+    from servicekit.identity import Principal
 
 _SPIFFE_ID = "peer_spiffe_id"
 
@@ -30,17 +31,18 @@ class Callers:
         self._verifier = verifier
         self._trust_domain = trust_domain
 
-    def identify(
+    async def identify(
         self, metadata: Mapping[str, object], context: grpc.aio.ServicerContext[Any, Any]
     ) -> Principal:
-        """Return the caller. Raises TokenMissing, TokenInvalid."""
+        """Return the caller. Raises TokenMissing, TokenInvalid, IssuerUnavailable."""
         certified = self._certified(context)
         header = metadata.get("authorization")
         if header is None and certified is not None:
             return workload_principal(certified)
         if not isinstance(header, str) or header[:7].lower() != "bearer ":
             raise TokenMissing("the call carries no token")
-        principal = self._verifier.verify(header[7:])
+        token, verifier = header[7:], self._verifier
+        principal = verifier.known(token) or await verifier.verify(token)
         if certified is not None and principal.workload not in (None, certified):
             error = TokenInvalid(
                 f"the token is of the service {principal.workload}, and the certificate of the "

@@ -129,7 +129,7 @@ class InterceptedMethod:
 
     async def _accept(self, call: ServerCall, incoming: Any, context: Context) -> Any:
         """Check the call; return its request, or the iterator over the messages of a stream."""
-        self._admit(call, context)
+        await self._admit(call, context)
         raw = await self._first_message(call, context)
         call.bytes_in = size = len(raw)
         if size > _LARGE_BYTES:
@@ -169,7 +169,7 @@ class InterceptedMethod:
             call.limit.release(call.key)
             call.limit = None
 
-    def _admit(self, call: ServerCall, context: Context) -> None:
+    async def _admit(self, call: ServerCall, context: Context) -> None:
         """Check what needs no request: metadata, token, policy, deadline."""
         method = self._method
         call.task = asyncio.current_task()
@@ -186,7 +186,7 @@ class InterceptedMethod:
             self._timeouts.start(call)
         else:
             call.deadline = call.started + left  # and gRPC watches it
-        principal = authenticate(call, method, metadata, context, self._interceptor.callers)
+        principal = await authenticate(call, method, metadata, context, self._interceptor.callers)
         call.key = key_of(principal)
         traceparent = metadata.get("traceparent")
         if self._interceptor.tracer is not None:

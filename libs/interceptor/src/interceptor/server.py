@@ -29,7 +29,7 @@ from tls.files import CertificateInvalid
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from servicekit.identity import Verifier
+    from authentication.verifier import Verifier
     from servicekit.settings import ServerConfig
 
 __all__ = ["Binding", "Context", "Server", "bind"]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from authentication.testing import verifier_of
 from interceptor.server import Server
 from servicekit.channel import open_channel
 
@@ -55,7 +56,7 @@ async def serve(
 ) -> AsyncGenerator[RunningServer]:
     """Serve bindings on a free port of the loopback interface until the block ends."""
     config = replace(keys.config(), reflection=reflection, drain_seconds=drain_seconds, tls=tls)
-    verifier = keys.verifier()
+    verifier = verifier_of(keys)
     server = Server(config, bindings, verifier, calls_per_tenant=calls_per_tenant)
     port = await server.start()
     await server.set_serving(True)

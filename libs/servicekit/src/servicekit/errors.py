@@ -21,6 +21,7 @@ DomainError
 │   └── RequestTooLarge
 ├── Unavailable         try again later
 │   ├── DatabaseUnavailable
+│   ├── IssuerUnavailable
 │   └── PeerUnavailable
 ├── DeadlineExceeded    not finished in time
 ├── DataLoss            stored data is damaged
@@ -214,6 +215,13 @@ class DatabaseUnavailable(SharedError, Unavailable):
 
     reason = "ERROR_REASON_DATABASE_UNAVAILABLE"
     hint = "Call again in a moment."
+
+
+class IssuerUnavailable(SharedError, Unavailable):
+    """A token cannot be verified: the keys of its issuer cannot be fetched."""
+
+    reason = "ERROR_REASON_ISSUER_UNAVAILABLE"
+    hint = "Call again in a moment. The log of the service says why, under `issuer.unavailable`."
 
 
 class PeerUnavailable(SharedError, Unavailable):

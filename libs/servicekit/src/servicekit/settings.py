@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from servicekit.errors import StartRefused
+from servicekit.private_files import check_private, read_secret
 from tls.address import ServerAddress
 from tls.config import ClientTls, ServerTls
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MISSPELT = 0.9  # more alike than any two names that are right
+_BY_FILE = "the same, from a file that only its owner may read"
+_ISSUER = "who issues people's tokens whose key is in that file: their `iss`"
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -114,17 +117,29 @@ class Environment:
         return None if isinstance(found, str) else found
 
     def private_file(self, name: str, meaning: str) -> Path:
-        """Read the path of a file that only its owner may read."""
+        """Read the path of a file that `check_private` accepts."""
         return self._read(name, meaning, None, _private, Path())
 
     def optional_private_file(self, name: str, meaning: str) -> Path | None:
-        """Read the path of a file that only its owner may read; None when it is not set."""
+        """Read the path of a private file; None when it is not set."""
         found = self._read(name, meaning, Path(), _private, Path())
         return found if found != Path() else None
 
-    def secret_file(self, name: str, meaning: str) -> str:
-        """Read the path of a file that only its owner may read; return the file's text."""
-        return self._read(name, meaning, None, lambda raw: _private(raw).read_text().strip(), "")
+    def secret(self, name: str, meaning: str, *, default: str | None = None) -> str:
+        """Read a secret: the value of `name`, or the text of the file that `<name>_FILE` names."""
+        file = f"{name}_FILE"
+        self.settings += (Setting(name, meaning, default), Setting(file, _BY_FILE, ""))
+        value, path = self._variables.get(name, ""), self._variables.get(file, "")
+        if value and path:
+            self._problems.append(f"{name} and {file} are both set: which one is meant?")
+        elif path:
+            try:
+                return read_secret(_path(path))
+            except (ValueError, OSError) as error:
+                self._problems.append(f"{file}={path}: {error}")
+        elif not value and default is None:
+            self._problems.append(f"{name} is not set, nor {file}: {meaning}")
+        return value or default or ""
 
     def renamed(self, old: str, new: str) -> None:
         """Refuse a setting that is given by its former name, which nothing reads any more."""
@@ -178,8 +193,9 @@ def read(of: Callable[[Environment], T], variables: Mapping[str, str]) -> T:
 class ServerConfig:
     """Settings that all servers have: where to listen, whose tokens to trust, telemetry.
 
-    `drain_seconds` is how long it serves on after SIGTERM, until load balancers send no more;
-    `connection_age_seconds`, when a connection takes no more calls. `metrics_port` 0 is for none.
+    `issuer` is empty where the file of keys has none of people. `drain_seconds` is how long it
+    serves on after SIGTERM, until load balancers send no more; `connection_age_seconds`, when a
+    connection takes no more calls. `metrics_port` 0 is for none.
     """
 
     listen_host: str
@@ -228,9 +244,9 @@ class ServerConfig:
                 "NAGAYA_JWKS_FILE",
                 "public keys of the issuer and of the workloads; read again when it changes",
             ),
-            issuer=read.text("NAGAYA_TOKEN_ISSUER", "who issues people's tokens: their `iss`"),
-            workload_key_file=read.path(
-                "NAGAYA_WORKLOAD_KEY_FILE", "the private key of this workload, in PEM"
+            issuer=read.text("NAGAYA_TOKEN_ISSUER", _ISSUER, default=""),
+            workload_key_file=read.private_file(
+                "NAGAYA_WORKLOAD_KEY_FILE", "the private key of this workload, in PEM, mode 0600"
             ),
             otlp_endpoint=read.text("NAGAYA_OTLP_ENDPOINT", "where spans go, by gRPC", default="")
             or None,
@@ -277,6 +293,6 @@ def _path(raw: str) -> Path:
 
 
 def _private(raw: str) -> Path:
-    if _path(raw).stat().st_mode & 0o077:
-        raise ValueError("others may read it: chmod 600 it")
-    return Path(raw)
+    path = _path(raw)
+    check_private(path)
+    return path

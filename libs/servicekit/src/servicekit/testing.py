@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from servicekit import settings
-from servicekit.identity import AUDIENCE, Verifier, WorkloadSigner
+from servicekit.identity import AUDIENCE, WorkloadSigner
 from servicekit.settings import ServerConfig
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ class Keys:
 
     def key_file(self, workload: str) -> Path:
         return self.folder / f"{workload}.pem"
-
-    def verifier(self) -> Verifier:
-        return Verifier.from_file(self.jwks_file, ISSUER)
 
     def signer(self, workload: str) -> WorkloadSigner:
         return WorkloadSigner.from_file(workload, self.key_file(workload))

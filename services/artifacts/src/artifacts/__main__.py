@@ -6,12 +6,13 @@ from artifacts.composition import compose
 from artifacts.config import MIGRATIONS, Config
 from artifacts.object_store.client import ObjectStore
 from artifacts.object_store.probe import wait_for_store
+from authentication.verifier import open_verifier
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.identity import WorkloadSigner
 from servicekit.process import run
 
 
@@ -25,6 +26,7 @@ async def serve(config: Config) -> None:
         open_channel(config.tenant_address, signer) as tenant,
         connect_data_plane(tenant, "artifacts", config.connections, least) as data,
         ObjectStore(config.store) as objects,
+        open_verifier(config.server, config.oidc) as verifier,
     ):
         with compose(config.store.bucket, config.collector, data, objects) as service:
 
@@ -37,7 +39,6 @@ async def serve(config: Config) -> None:
                     await data.ready()
                 service.collector.start()
 
-            verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
             stop = service.collector.stop
             server = Server(config.server, service.bindings, verifier, on_drain=stop, probes=probes)
             await server.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from authentication.oidc.config import OidcConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 
@@ -44,8 +45,8 @@ class StoreConfig:
             environment.refuse(f"NAGAYA_BUCKET={bucket}: not the name of a bucket")
         return cls(
             endpoint=endpoint.rstrip("/"),
-            access_key=environment.text("S3_ACCESS_KEY", "the key pair of the store"),
-            secret_key=environment.text("S3_SECRET_KEY", "its secret half"),
+            access_key=environment.secret("S3_ACCESS_KEY", "the key pair of the store"),
+            secret_key=environment.secret("S3_SECRET_KEY", "its secret half"),
             bucket=bucket,
             region=environment.text(
                 "S3_REGION",
@@ -89,6 +90,7 @@ class Config:
     """The settings of the process."""
 
     server: ServerConfig
+    oidc: OidcConfig | None
     store: StoreConfig
     collector: CollectorConfig
     tenant_address: ServerAddress
@@ -102,7 +104,8 @@ class Config:
     @classmethod
     def from_environment(cls, environment: Environment) -> Config:
         return cls(
-            server=ServerConfig.from_environment(environment),
+            server=(server := ServerConfig.from_environment(environment)),
+            oidc=OidcConfig.from_environment(environment, server),
             store=StoreConfig.from_environment(environment),
             collector=CollectorConfig.from_environment(environment),
             tenant_address=environment.peer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 
+from authentication.verifier import open_verifier
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
@@ -14,7 +15,7 @@ from llm_gateway.config import MIGRATIONS, Config
 from llm_gateway.peers.gateways import Gateways
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.identity import WorkloadSigner
 from servicekit.process import run
 from servicekit.retries import RetryLog, retry
 
@@ -34,6 +35,7 @@ async def serve(config: Config) -> None:
         Gateways(signer, config.endpoint.tls) as gateways,
         compose(config, data, artifacts, gateways) as service,
         service.in_flight.renewing_leases(),
+        open_verifier(config.server, config.oidc) as verifier,
         AsyncExitStack() as background,
     ):
         retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
@@ -53,7 +55,6 @@ async def serve(config: Config) -> None:
             await service.in_flight.drain(config.shutdown_grace_seconds)
 
         background.push_async_callback(drain)
-        verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
         server = Server(config.server, service.bindings, verifier, on_drain=drain, probes=probes)
         await server.start()
         await server.run_until_signal(prepare())

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from authentication.oidc.config import OidcConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 from tls.address import ServerAddress
@@ -75,6 +76,7 @@ class Config:
     """Settings of one process of the gateway."""
 
     server: ServerConfig
+    oidc: OidcConfig | None
     providers: ProviderConfig
     tenant_address: ServerAddress
     artifacts_address: ServerAddress
@@ -99,6 +101,7 @@ class Config:
         environment.renamed("NAGAYA_LANDING_SECONDS", "NAGAYA_SHUTDOWN_GRACE_SECONDS")
         return cls(
             server=server,
+            oidc=OidcConfig.from_environment(environment, server),
             providers=ProviderConfig.from_environment(environment),
             tenant_address=environment.peer(
                 "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authentication.verifier import open_verifier
 from dataplane import migrations
 from dataplane.tenants import connect_data_plane
 from interceptor.server import Server
@@ -12,7 +13,7 @@ from runs.config import MIGRATIONS, Config
 from runs.temporal.client import connect
 from servicekit import telemetry
 from servicekit.channel import open_channel
-from servicekit.identity import Verifier, WorkloadSigner
+from servicekit.identity import WorkloadSigner
 from servicekit.process import run
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ async def _run_until_signal(
             await data.ready()
         made.start()
 
-    verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-    server = Server(config.server, list(made.services), verifier, on_drain=made.stop, probes=probes)
-    await server.start()
-    await server.run_until_signal(prepare())
+    async with open_verifier(config.server, config.oidc) as verifier:
+        server = Server(
+            config.server, list(made.services), verifier, on_drain=made.stop, probes=probes
+        )
+        await server.start()
+        await server.run_until_signal(prepare())
 
 
 def main() -> None:

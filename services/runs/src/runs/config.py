@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from authentication.oidc.config import OidcConfig
 from runs.temporal_config import TemporalConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
@@ -32,6 +33,7 @@ class Config:
     """The settings of the API process."""
 
     server: ServerConfig
+    oidc: OidcConfig | None
     temporal: TemporalConfig
     tenant_address: ServerAddress
     artifacts_address: ServerAddress
@@ -48,7 +50,8 @@ class Config:
     @classmethod
     def from_environment(cls, environment: Environment) -> Config:
         return cls(
-            server=ServerConfig.from_environment(environment),
+            server=(server := ServerConfig.from_environment(environment)),
+            oidc=OidcConfig.from_environment(environment, server),
             temporal=TemporalConfig.from_environment(environment),
             tenant_address=environment.peer(
                 "NAGAYA_TENANT_ADDRESS", "tenant, `host:port` or `https://host:port`"

@@ -36,7 +36,7 @@ class TemporalConfig:
         )
         if address.balanced:
             environment.refuse(f"TEMPORAL_ADDRESS={address}: Temporal's client resolves no dns://")
-        api_key = environment.text(
+        api_key = environment.secret(
             "TEMPORAL_API_KEY", "the key with which Temporal is called, as in its Cloud", default=""
         )
         return cls(

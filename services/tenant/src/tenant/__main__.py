@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from authentication.verifier import open_verifier
 from interceptor.server import Server
 from servicekit import telemetry
-from servicekit.identity import Verifier
 from servicekit.process import run
 from tenant.app.overview import OverviewReader
 from tenant.composition import compose
@@ -14,8 +14,10 @@ from tenant.config import Config
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     probes = telemetry.start("tenant", config.server)
-    verifier = Verifier.from_file(config.server.jwks_file, config.server.issuer)
-    async with compose(config) as tenant:
+    async with (
+        open_verifier(config.server, config.oidc) as verifier,
+        compose(config) as tenant,
+    ):
         overview = OverviewReader(tenant.management)
 
         async def prepare() -> None:

@@ -91,8 +91,8 @@ def _backup_bucket(environment: Environment, url: str) -> BackupBucket | None:
     endpoint = environment.text(
         "S3_ENDPOINT", "the store of `s3://…`, `http://host:port` or `https://host`", default=""
     )
-    access_key = environment.text("S3_ACCESS_KEY", "the key pair of that store", default="")
-    secret_key = environment.text("S3_SECRET_KEY", "its secret half", default="")
+    access_key = environment.secret("S3_ACCESS_KEY", "the key pair of that store", default="")
+    secret_key = environment.secret("S3_SECRET_KEY", "its secret half", default="")
     region = environment.text(
         "S3_REGION",
         "what requests are signed for; stores without regions take any",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from authentication.oidc.config import OidcConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 from tenant.backup_config import NO_BACKUPS, BackupConfig
@@ -109,6 +110,7 @@ class Config:
     """The addresses of the other services that are known, by name."""
     key_management: VaultConfig | AwsKmsConfig | None = None
     transfers: TransferConfig = TransferConfig()
+    oidc: OidcConfig | None = None
 
     @classmethod
     def read(cls) -> Config:
@@ -118,7 +120,8 @@ class Config:
     @classmethod
     def from_environment(cls, environment: Environment) -> Config:
         return cls(
-            server=ServerConfig.from_environment(environment),
+            server=(server := ServerConfig.from_environment(environment)),
+            oidc=OidcConfig.from_environment(environment, server),
             database=_database(environment),
             key_ring_file=(ring := key_ring_file(environment)),
             required_services=_required_services(environment),
@@ -178,7 +181,7 @@ def _folder(environment: Environment) -> Path | None:
 
 
 def _database(environment: Environment) -> ProvisionerAddress:
-    url = environment.text(
+    url = environment.secret(
         "NAGAYA_PG_URL",
         "`postgresql://role:password@host:port/database`: the provisioner, and the management "
         "database, which it owns; TLS by `PGSSLMODE` and its like",

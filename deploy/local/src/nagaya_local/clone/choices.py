@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nagaya_local.clone.addresses import external_address
 from nagaya_local.errors import EnvironmentInvalid
 from nagaya_local.origins import LOOPBACK, read_origins
-from servicekit.settings import Environment
+from servicekit.settings import Environment, SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +22,6 @@ _PROVIDER_KEYS = {
 }
 TLS = "NAGAYA_DEV_TLS"
 """The variable that `nagaya dev up --tls` sets to `true`."""
-_S3 = {
-    "S3_ENDPOINT": "a real S3 server, instead of the embedded one; the bucket is `storage`",
-    "S3_ACCESS_KEY": "the key pair of that server",
-    "S3_SECRET_KEY": "its secret half",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +61,22 @@ class Choices:
         """Read the environment.
 
         Addresses of the stack's own parts do not count: a shell into which `endpoints.env` was
-        read holds them. Raises EnvironmentInvalid when one is no address, or an S3 server is given
-        without its keys.
+        read holds them. Raises EnvironmentInvalid when one is no address, a secret cannot be read,
+        or an S3 server is given without its keys.
         """
-        return cls.from_environment(Environment(environment), own_ports, parts)
+        given = Environment(environment)
+        choices = cls.from_environment(given, own_ports, parts)
+        try:
+            given.done()
+        except SettingsInvalid as invalid:
+            raise EnvironmentInvalid("\n  ".join(invalid.problems), "Correct it.") from None
+        return choices
 
     @classmethod
     def from_environment(
         cls, environment: Environment, own_ports: Mapping[str, int], parts: tuple[str, ...]
     ) -> Choices:
-        pg_url = environment.text(
+        pg_url = environment.secret(
             "NAGAYA_PG_URL",
             "a management database on a real PostgreSQL, instead of the embedded one: the address "
             "of its owner, a role with CREATEDB and CREATEROLE",
@@ -85,7 +86,7 @@ class Choices:
             "TEMPORAL_ADDRESS", "a real Temporal, instead of the embedded one", default=""
         )
         keys = {
-            provider: environment.text(name, f"the models of {provider} are real", default="")
+            provider: environment.secret(name, f"the models of {provider} are real", default="")
             for provider, name in _PROVIDER_KEYS.items()
         }
         return cls(
@@ -136,13 +137,23 @@ def _tls(environment: Environment) -> bool:
 
 
 def _s3(environment: Environment, own_port: int | None) -> S3Choice | None:
-    values = [environment.text(name, meaning, default="") for name, meaning in _S3.items()]
-    if external_address("S3_ENDPOINT", values[0], own_port) is None:
+    endpoint = environment.text(
+        "S3_ENDPOINT",
+        "a real S3 server, instead of the embedded one; the bucket is `storage`",
+        default="",
+    )
+    keys = {
+        "S3_ACCESS_KEY": environment.secret(
+            "S3_ACCESS_KEY", "the key pair of that server", default=""
+        ),
+        "S3_SECRET_KEY": environment.secret("S3_SECRET_KEY", "its secret half", default=""),
+    }
+    if external_address("S3_ENDPOINT", endpoint, own_port) is None:
         return None
-    missing = [name for name, value in zip(_S3, values, strict=True) if not value]
+    missing = [name for name, value in keys.items() if not value]
     if missing:
         raise EnvironmentInvalid(
             f"S3_ENDPOINT is set without {' and '.join(missing)}",
             "Set all three, or none for the embedded S3 server.",
         )
-    return S3Choice(*values)
+    return S3Choice(endpoint, *keys.values())

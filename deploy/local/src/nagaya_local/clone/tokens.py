@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AUDIENCE = "nagaya"
 OPERATOR = "operator"
 _DAYS = 30
-_TENANT_SCOPE = (
+TENANT_SCOPE = (
     "runs.* prompts.* pipelines.* artifacts.* calls.* "
     "catalog.read overrides.read audit.read tenants.read"
 )
@@ -40,7 +40,7 @@ def issue_tenant_token(layout: Layout, tenant_id: str) -> Path:
     up, or the id could not be a tenant's.
     """
     check_tenant_id(tenant_id)
-    return _issue(layout, tenant_id, f"user@{tenant_id}", tenant_id, _TENANT_SCOPE)
+    return _issue(layout, tenant_id, f"user@{tenant_id}", tenant_id, TENANT_SCOPE)
 
 
 def check_tenant_id(tenant_id: str) -> None:

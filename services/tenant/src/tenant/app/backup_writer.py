@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from servicekit.threads import opened
 from tenant.app.staged_files import StagedFile, facts
 from tenant.domain.backups import (
     DUMP_FILE,
@@ -20,6 +19,7 @@ from tenant.domain.backups import (
     object_name,
 )
 from tenant.store import installation
+from tenant.threads import opened
 from tenant.transfer import table_contents
 
 if TYPE_CHECKING:

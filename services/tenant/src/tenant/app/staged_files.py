@@ -8,9 +8,9 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from servicekit.threads import opened
 from tenant.domain.backups import StoredFile
 from tenant.errors.backups import BackupDamaged
+from tenant.threads import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

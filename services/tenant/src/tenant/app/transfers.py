@@ -10,13 +10,13 @@ from bundle.manifest_json import parse
 from bundle.names import MANIFEST
 from bundle.stream import tar_bytes, tar_size
 from dataplane import audit
-from servicekit.threads import opened
 from tenant.domain.deletion import StoreReport
 from tenant.domain.operations import OperationKind, OperationState
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantExists, TenantNotFound, TenantNotReady
 from tenant.errors.transfers import TransfersNotConfigured, UploadInvalid
 from tenant.store import operations, tenants
+from tenant.threads import opened
 from tenant.transfer.folder import UploadWriter
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from servicekit.threads import completed, opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
+from tenant.threads import completed, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Generator

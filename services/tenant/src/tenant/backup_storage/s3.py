@@ -16,9 +16,9 @@ import urllib3
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
-from servicekit.threads import completed, opened
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
+from tenant.threads import completed, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator

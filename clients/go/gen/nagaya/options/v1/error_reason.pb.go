@@ -54,6 +54,8 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 11
 	// NOT_FOUND: there is no such tenant. Told only to callers who may act for all tenants; others get PERMISSION_DENIED.
 	ErrorReason_ERROR_REASON_TENANT_NOT_FOUND ErrorReason = 12
+	// UNAVAILABLE: the keys of the issuer of people's tokens cannot be fetched at the moment, so the token cannot be verified.
+	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 13
 )
 
 // Enum value maps for ErrorReason.
@@ -72,6 +74,7 @@ var (
 		10: "ERROR_REASON_DEADLINE_EXCEEDED",
 		11: "ERROR_REASON_INTERNAL",
 		12: "ERROR_REASON_TENANT_NOT_FOUND",
+		13: "ERROR_REASON_ISSUER_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -87,6 +90,7 @@ var (
 		"ERROR_REASON_DEADLINE_EXCEEDED":    10,
 		"ERROR_REASON_INTERNAL":             11,
 		"ERROR_REASON_TENANT_NOT_FOUND":     12,
+		"ERROR_REASON_ISSUER_UNAVAILABLE":   13,
 	}
 )
 
@@ -121,7 +125,7 @@ var File_nagaya_options_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_nagaya_options_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"$nagaya/options/v1/error_reason.proto\x12\x11nagaya.options.v1*\xc7\x03\n" +
+	"$nagaya/options/v1/error_reason.proto\x12\x11nagaya.options.v1*\xec\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_MISSING\x10\x01\x12\x1e\n" +
@@ -136,7 +140,8 @@ const file_nagaya_options_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10\n" +
 	"\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\v\x12!\n" +
-	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\fB\x84\x01\n" +
+	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\f\x12#\n" +
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10\rB\x84\x01\n" +
 	"\x15dev.nagaya.options.v1B\x10ErrorReasonProtoP\x01ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\xaa\x02\x11Nagaya.Options.V1b\x06proto3"
 
 var (

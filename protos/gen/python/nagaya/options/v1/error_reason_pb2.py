@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$nagaya/options/v1/error_reason.proto\x12\x11nagaya.options.v1*\xc7\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x02\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x03\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x04\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_LIMIT_EXCEEDED\x10\x06\x12\"\n\x1e\x45RROR_REASON_TENANT_NOT_ACTIVE\x10\x07\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\x08\x12!\n\x1d\x45RROR_REASON_PEER_UNAVAILABLE\x10\t\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\x0c\x42\x84\x01\n\x15\x64\x65v.nagaya.options.v1B\x10\x45rrorReasonProtoP\x01ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\xaa\x02\x11Nagaya.Options.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$nagaya/options/v1/error_reason.proto\x12\x11nagaya.options.v1*\xec\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x02\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x03\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x04\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_LIMIT_EXCEEDED\x10\x06\x12\"\n\x1e\x45RROR_REASON_TENANT_NOT_ACTIVE\x10\x07\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\x08\x12!\n\x1d\x45RROR_REASON_PEER_UNAVAILABLE\x10\t\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\x0c\x12#\n\x1f\x45RROR_REASON_ISSUER_UNAVAILABLE\x10\rB\x84\x01\n\x15\x64\x65v.nagaya.options.v1B\x10\x45rrorReasonProtoP\x01ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\xaa\x02\x11Nagaya.Options.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.nagaya.options.v1B\020ErrorReasonProtoP\001ZCgithub.com/nagaya/nagaya/clients/go/gen/nagaya/options/v1;optionsv1\252\002\021Nagaya.Options.V1'
   _globals['_ERRORREASON']._serialized_start=60
-  _globals['_ERRORREASON']._serialized_end=515
+  _globals['_ERRORREASON']._serialized_end=552
 # @@protoc_insertion_point(module_scope)

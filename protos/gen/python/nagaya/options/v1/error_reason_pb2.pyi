@@ -50,6 +50,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: a defect. `error_id` finds the cause in the server's log; its text never leaves the server."""
     ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 12
     """NOT_FOUND: there is no such tenant. Told only to callers who may act for all tenants; others get PERMISSION_DENIED."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 13
+    """UNAVAILABLE: the keys of the issuer of people's tokens cannot be fetched at the moment, so the token cannot be verified."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused before or beside its own logic. Any method of any service may answer with one of these.
@@ -85,4 +87,6 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 11
 """INTERNAL: a defect. `error_id` finds the cause in the server's log; its text never leaves the server."""
 ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND: there is no such tenant. Told only to callers who may act for all tenants; others get PERMISSION_DENIED."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 13
+"""UNAVAILABLE: the keys of the issuer of people's tokens cannot be fetched at the moment, so the token cannot be verified."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

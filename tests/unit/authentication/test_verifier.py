@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -9,9 +10,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from authentication.testing import verifier_of
+from authentication.verifier import Verifier
 from servicekit.call import acting_as, current_principal
 from servicekit.errors import TokenInvalid, TokenMissing
-from servicekit.identity import Principal, Verifier, workload_principal
+from servicekit.identity import Principal, workload_principal
 from servicekit.testing import ISSUER, Keys
 
 if TYPE_CHECKING:
@@ -42,10 +45,10 @@ def signed(keys: Keys, workload: str, kid: str, **changes: object) -> str:
     return jwt.encode(claims, private_key(keys, workload), "EdDSA", headers={"kid": kid})
 
 
-def test_a_person_is_known_by_the_token_of_the_issuer(keys: Keys) -> None:
+async def test_a_person_is_known_by_the_token_of_the_issuer(keys: Keys) -> None:
     token = keys.token("ada", scope="runs.read prompts.*", tenants=["acme"])
 
-    ada = keys.verifier().verify(token)
+    ada = await verifier_of(keys).verify(token)
 
     assert ada == Principal("ada", None, frozenset({"acme"}), frozenset({"runs.read", "prompts.*"}))
     assert ada.may("runs.read")
@@ -56,27 +59,29 @@ def test_a_person_is_known_by_the_token_of_the_issuer(keys: Keys) -> None:
     assert not ada.covers("")
 
 
-def test_whoever_may_act_for_all_tenants_may_act_for_none(keys: Keys) -> None:
-    operator = keys.verifier().verify(keys.token(scope="*", tenants=["*"]))
+async def test_whoever_may_act_for_all_tenants_may_act_for_none(keys: Keys) -> None:
+    operator = await verifier_of(keys).verify(keys.token(scope="*", tenants=["*"]))
 
     assert operator.covers("acme")
     assert operator.covers("")
     assert operator.may("tenants.write")
 
 
-def test_a_workload_carries_the_tenant_and_the_person_it_acts_for(keys: Keys) -> None:
+async def test_a_workload_carries_the_tenant_and_the_person_it_acts_for(keys: Keys) -> None:
     token = keys.signer("runs").token("acme", "ada")
 
-    runs = keys.verifier().verify(token)
+    runs = await verifier_of(keys).verify(token)
 
     assert (runs.user_id, runs.workload, runs.tenants) == ("ada", "runs", frozenset({"acme"}))
 
 
-def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
-    signer, verifier = keys.signer("runs"), keys.verifier()
+async def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
+    signer, verifier = keys.signer("runs"), verifier_of(keys)
 
-    assert verifier.verify(signer.token()) == workload_principal("runs")
-    assert verifier.verify(signer.token("acme", "workload:artifacts")).user_id == "workload:runs"
+    assert await verifier.verify(signer.token()) == workload_principal("runs")
+    assert (
+        await verifier.verify(signer.token("acme", "workload:artifacts"))
+    ).user_id == "workload:runs"
 
 
 @pytest.mark.parametrize(
@@ -98,9 +103,11 @@ def test_a_workload_on_its_own_account_is_named_itself(keys: Keys) -> None:
         {"tenants": None},
     ],
 )
-def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[str, Any]) -> None:
+async def test_a_person_s_token_with_a_wrong_claim_is_refused(
+    keys: Keys, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(TokenInvalid):
-        keys.verifier().verify(keys.token(**wrong))
+        await verifier_of(keys).verify(keys.token(**wrong))
 
 
 @pytest.mark.parametrize(
@@ -118,24 +125,24 @@ def test_a_person_s_token_with_a_wrong_claim_is_refused(keys: Keys, wrong: dict[
         {"tenant": "acme globex"},
     ],
 )
-def test_a_workload_s_token_with_a_wrong_claim_is_refused(
+async def test_a_workload_s_token_with_a_wrong_claim_is_refused(
     keys: Keys, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(TokenInvalid):
-        keys.verifier().verify(signed(keys, "runs", "workload-runs", **wrong))
+        await verifier_of(keys).verify(signed(keys, "runs", "workload-runs", **wrong))
 
 
-def test_a_workload_s_key_signs_for_nobody_else(keys: Keys) -> None:
-    verifier = keys.verifier()
+async def test_a_workload_s_key_signs_for_nobody_else(keys: Keys) -> None:
+    verifier = verifier_of(keys)
     posing_as_artifacts = signed(keys, "runs", "workload-artifacts", act={"sub": "artifacts"})
     posing_as_a_person = signed(keys, "runs", "person-1", iss=ISSUER, sub="ada")
 
     for token in (posing_as_artifacts, posing_as_a_person):
         with pytest.raises(TokenInvalid):
-            verifier.verify(token)
+            await verifier.verify(token)
 
 
-def test_algorithms_beside_es256_and_eddsa_are_refused(keys: Keys) -> None:
+async def test_algorithms_beside_es256_and_eddsa_are_refused(keys: Keys) -> None:
     claims = {"iss": ISSUER, "aud": "nagaya", "sub": "ada", "exp": time.time() + 60}
     public = json.loads(keys.jwks_file.read_text())["keys"][0]["x"]
     unsigned = jwt.encode(claims, "", "none", headers={"kid": "person-1"})
@@ -143,57 +150,59 @@ def test_algorithms_beside_es256_and_eddsa_are_refused(keys: Keys) -> None:
 
     for token in (unsigned, symmetric, "not.a.token", "", "a" * 9000):
         with pytest.raises(TokenInvalid):
-            keys.verifier().verify(token)
+            await verifier_of(keys).verify(token)
 
 
-def test_a_token_signed_by_a_key_that_nobody_published_is_refused(keys: Keys) -> None:
+async def test_a_token_signed_by_a_key_that_nobody_published_is_refused(keys: Keys) -> None:
     claims = {"iss": ISSUER, "aud": "nagaya", "sub": "ada", "exp": time.time() + 60}
     stranger = ec.generate_private_key(ec.SECP256R1())
 
     for kid in ("person-1", "person-2"):
         with pytest.raises(TokenInvalid):
-            keys.verifier().verify(jwt.encode(claims, stranger, "ES256", headers={"kid": kid}))
+            await verifier_of(keys).verify(
+                jwt.encode(claims, stranger, "ES256", headers={"kid": kid})
+            )
 
 
-def test_keys_are_read_again_when_their_file_changes(
+async def test_keys_are_read_again_when_their_file_changes(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servicekit.identity._RECHECK_SECONDS", 0.0)
-    old, verifier = keys.token(), keys.verifier()
-    verifier.verify(old)
+    monkeypatch.setattr("authentication.watched_file._RECHECK_SECONDS", 0.0)
+    old, verifier = keys.token(), verifier_of(keys)
+    await verifier.verify(old)
     (tmp_path / "new").mkdir()
     newer = Keys(tmp_path / "new")
 
     keys.jwks_file.write_bytes(newer.jwks_file.read_bytes())
     os.utime(keys.jwks_file, ns=(1, 1))
 
-    assert verifier.verify(newer.token("eve")).user_id == "eve"
+    assert (await verifier.verify(newer.token("eve"))).user_id == "eve"
     with pytest.raises(TokenInvalid):
-        verifier.verify(old)
+        await verifier.verify(old)
 
 
-def test_a_broken_key_file_leaves_the_keys_as_they_are(
+async def test_a_broken_key_file_leaves_the_keys_as_they_are(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servicekit.identity._RECHECK_SECONDS", 0.0)
-    verifier = keys.verifier()
+    monkeypatch.setattr("authentication.watched_file._RECHECK_SECONDS", 0.0)
+    verifier = verifier_of(keys)
     keys.jwks_file.write_text("{ half written")
 
-    assert verifier.verify(keys.token("ada")).user_id == "ada"
+    assert (await verifier.verify(keys.token("ada"))).user_id == "ada"
 
 
-def test_verified_tokens_are_remembered_until_they_expire(
+async def test_verified_tokens_are_remembered_until_they_expire(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servicekit.identity._LEEWAY_SECONDS", 0)
+    monkeypatch.setattr("authentication.tokens.LEEWAY_SECONDS", 0)
     expiry = int(time.time()) + 2
     token, verifier = keys.token(exp=expiry), Verifier.from_file(keys.jwks_file, ISSUER)
-    first = verifier.verify(token)
+    first = await verifier.verify(token)
 
-    assert verifier.verify(token) is first
-    time.sleep(max(0.0, expiry - time.time()) + 0.01)
+    assert await verifier.verify(token) is first
+    await asyncio.sleep(max(0.0, expiry - time.time()) + 0.01)
     with pytest.raises(TokenInvalid):
-        verifier.verify(token)
+        await verifier.verify(token)
 
 
 def test_background_work_acts_as_somebody(keys: Keys) -> None:

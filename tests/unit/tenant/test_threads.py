@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from servicekit.threads import completed, opened
+from tenant.threads import completed, opened
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Who calls: tokens of people and of workloads, verified."""

@@ -1,0 +1,1 @@
+"""People of an OpenID Connect issuer: its configuration, its keys, its groups."""
