@@ -5,13 +5,15 @@
 # 2. A connection that is reset in the middle of a call is `aborted`, and one that is closed in good
 #    order `canceled`; gRPC's own clients say UNAVAILABLE of both. `aborted` has another meaning in
 #    gRPC, and `canceled` reads as if the caller had asked for it.
+# 3. A call that the server refuses by REFUSED_STREAM, which says that nothing of it was handled, is
+#    `internal` too, although Connect maps that code to `unavailable`: Node's own error comes first.
 #
 # Seen:
 #   loop left: the server's handler was told within 2 s: no
 #   loop left, with the signal of an AbortController aborted: yes
-#   connection reset: aborted, connection closed: canceled
+#   connection reset: aborted, connection closed: canceled, stream refused: internal
 #
-# Who needs a stream to end gives each call a signal, and takes these codes for lost connections.
+# Who needs a stream to end gives each call a signal, and looks at an error's cause for what it was.
 # Needs Node.js 20 with npm.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
@@ -53,7 +55,7 @@ const server = http2.createServer(connectNodeAdapter({
       await end;
     },
     async get(_, context) {
-      cut(context.values.get(REQUEST).stream.session);
+      cut(context.values.get(REQUEST).stream);
       return new Promise(() => {});
     },
   }),
@@ -78,12 +80,15 @@ const code = async (way) => {
 const last = () => [...sockets].at(-1);
 const reset = await code(() => last().resetAndDestroy());
 const closed = await code(() => last().end());
-console.log(`connection reset: ${reset}, connection closed: ${closed}`);
+const refused = await code((stream) => stream.close(http2.constants.NGHTTP2_REFUSED_STREAM));
+console.log(
+  `connection reset: ${reset}, connection closed: ${closed}, stream refused: ${refused}`,
+);
 process.exit();
 JAVASCRIPT
 node seen.mjs | tee seen
 diff - seen <<'SEEN'
 loop left: the server's handler was told within 2 s: no
 loop left, with the signal of an AbortController aborted: yes
-connection reset: aborted, connection closed: canceled
+connection reset: aborted, connection closed: canceled, stream refused: internal
 SEEN

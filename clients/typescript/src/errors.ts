@@ -156,9 +156,7 @@ export function fromStatus(status: Status, requestId = ""): ApiError {
 }
 
 const HINTS: Partial<Record<Code, string>> = {
-  [Code.Unavailable]:
-    "Is it running, and is the address right? A page in a browser also needs its origin allowed by " +
-    "the load balancer (NAGAYA_WEB_ORIGINS of the local stack).",
+  [Code.Unavailable]: "Is it running, and is its address right?",
   [Code.DeadlineExceeded]: "Allow the call more time with timeoutMs.",
   [Code.Unimplemented]: "The server is older than this client, or is another one.",
 };
@@ -191,7 +189,12 @@ function pushback(trailers: Headers): number | undefined {
 /** Whether Node's network failed: Connect gives such errors several codes. */
 function isOfNetwork(error: ConnectError): boolean {
   for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && NETWORK.test(String(cause.code))) {
+    const code = "code" in cause ? String(cause.code) : "";
+    if (code === "ERR_HTTP2_STREAM_ERROR") {
+      // A stream that was refused has certainly not been handled; of others nobody knows.
+      return cause.message.endsWith("NGHTTP2_REFUSED_STREAM");
+    }
+    if (NETWORK.test(code)) {
       return true;
     }
   }

@@ -1,20 +1,24 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
+const UNSAID =
+  " (a browser says no more when the load balancer does not allow the page's origin: " +
+  "NAGAYA_WEB_ORIGINS of the local stack)";
+
 /**
  * The browser's fetch, whose failures say that they are the network's.
  *
  * By themselves they are TypeErrors, as mistakes in a program are, with words of each browser's own.
  */
 export const fetching: typeof fetch = async (input, init) => {
-  const failed = (cause: unknown): unknown =>
+  const failed = (cause: unknown, more = ""): unknown =>
     init?.signal?.aborted || !(cause instanceof Error)
       ? cause
-      : new ConnectError(cause.message, Code.Unavailable, undefined, undefined, cause);
+      : new ConnectError(cause.message + more, Code.Unavailable, undefined, undefined, cause);
   let response: Response;
   try {
     response = await fetch(input, init);
   } catch (cause) {
-    throw failed(cause);
+    throw failed(cause, UNSAID);
   }
   if (response.body === null) {
     return response;

@@ -112,10 +112,14 @@ export function tokenFile(path: string): () => Promise<string> {
 
 /**
  * Read the settings from the environment: NAGAYA_TENANT_ADDRESS, NAGAYA_RUNS_ADDRESS,
- * NAGAYA_ARTIFACTS_ADDRESS, NAGAYA_LLM_GATEWAY_ADDRESS, NAGAYA_TOKEN or NAGAYA_TOKEN_FILE, and
- * NAGAYA_CA_FILE. Throws SettingsInvalid when there is no token.
+ * NAGAYA_ARTIFACTS_ADDRESS, NAGAYA_LLM_GATEWAY_ADDRESS, NAGAYA_TOKEN or NAGAYA_TOKEN_FILE,
+ * NAGAYA_CA_FILE, and NAGAYA_TLS_CERT_FILE with NAGAYA_TLS_KEY_FILE.
+ *
+ * Throws SettingsInvalid when there is no token, and the system's error for a file of certificates.
  */
-export function settingsFromEnvironment(environment = process.env): NodeSettings {
+export function settingsFromEnvironment(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): NodeSettings {
   const {
     NAGAYA_TENANT_ADDRESS: tenant = "",
     NAGAYA_RUNS_ADDRESS: runs = "",
@@ -123,7 +127,9 @@ export function settingsFromEnvironment(environment = process.env): NodeSettings
     NAGAYA_LLM_GATEWAY_ADDRESS: llmGateway = "",
     NAGAYA_TOKEN: token,
     NAGAYA_TOKEN_FILE: file,
-    NAGAYA_CA_FILE: caFile,
+    NAGAYA_CA_FILE: ca = "",
+    NAGAYA_TLS_CERT_FILE: cert = "",
+    NAGAYA_TLS_KEY_FILE: key = "",
   } = environment;
   const found = token || (file && tokenFile(file));
   if (!found) {
@@ -132,6 +138,10 @@ export function settingsFromEnvironment(environment = process.env): NodeSettings
   return {
     address: { tenant, runs, artifacts, llmGateway },
     token: found,
-    ...(caFile && { tls: { ca: readFileSync(caFile, "utf8") } }),
+    tls: {
+      ...(ca && { ca: readFileSync(ca, "utf8") }),
+      ...(cert && { cert: readFileSync(cert, "utf8") }),
+      ...(key && { key: readFileSync(key, "utf8") }),
+    },
   };
 }

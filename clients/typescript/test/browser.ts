@@ -22,7 +22,7 @@ const browser = await puppeteer.launch({
   executablePath: await chromium.executablePath(),
   headless: "shell",
   // Whoever calls by an authority of their own has it checked by the other tests.
-  acceptInsecureCerts: process.env.NAGAYA_CA_FILE !== undefined,
+  acceptInsecureCerts: Boolean(process.env.NAGAYA_CA_FILE),
   // Not the package's own arguments: they switch off what CORS is for (--disable-web-security).
   args: [
     "--no-sandbox", // it refuses to run as root otherwise

@@ -147,6 +147,8 @@ for (const kind of KINDS) {
         }),
       async (client) => {
         await client.runs.getRun(RUN);
+        const [first = 0, second = 0] = times;
+        assert.ok(second - first >= 400, `${second - first} ms`);
         // A time that lies behind the deadline is the caller's to wait for.
         times.length = 0;
         const error = await thrown(client.runs.getRun(RUN, { timeoutMs: 200 }));
@@ -299,10 +301,12 @@ for (const kind of KINDS) {
           await new Promise((resolve) => setTimeout(resolve, 10));
         }
         client.close();
-        for (const error of [await call, await watch, await thrown(client.runs.getRun(RUN))]) {
+        const late = await thrown(client.runs.getRun(RUN));
+        for (const error of [await call, await watch, late]) {
           assert.equal(error.code, Code.Canceled);
           assert.ok(!error.transient);
         }
+        assert.equal(late.message, "the client is closed");
       },
     );
     assert.equal(calls, 2);
@@ -322,7 +326,8 @@ for (const kind of KINDS) {
       error.message.startsWith(`http://${server.address[kind]} cannot be reached: `),
       error.message,
     );
-    assert.match(error.hint, /NAGAYA_WEB_ORIGINS/);
+    assert.equal(/NAGAYA_WEB_ORIGINS/.test(error.message), kind === "web");
+    assert.match(error.hint, /running/);
     assert.ok(error.transient);
   });
 
@@ -352,5 +357,38 @@ for (const kind of KINDS) {
         assert.equal(run?.configJson, value);
       },
     );
+  });
+}
+
+for (const [way, expected] of [
+  ["refused", 2], // has certainly not been handled
+  ["reset", 1], // may have been
+] as const) {
+  test(`node: a stream that is ${way} is begun ${expected} times`, async () => {
+    let calls = 0;
+    await withClient(
+      "node",
+      (router) =>
+        router.service(RunService, {
+          async getRun(_, context) {
+            calls += 1;
+            if (calls === 1) {
+              cut(context, way);
+              await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+            return { run: RUN };
+          },
+        }),
+      async (client) => {
+        if (way === "refused") {
+          assert.equal((await client.runs.getRun(RUN)).run?.runId, RUN.runId);
+          return;
+        }
+        const error = await thrown(client.runs.getRun(RUN));
+        assert.equal(error.code, Code.Internal);
+        assert.ok(error.transient);
+      },
+    );
+    assert.equal(calls, expected);
   });
 }

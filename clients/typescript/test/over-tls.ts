@@ -66,13 +66,17 @@ test("an https address is called over TLS, by the authority that is given", asyn
   assert.deepEqual(subjects, [undefined]);
 });
 
-test("the authority may be a file of the environment", async () => {
+test("certificates may be files of the environment", async () => {
+  subjects = [];
   const settings = settingsFromEnvironment({
     NAGAYA_RUNS_ADDRESS: `https://${address}`,
     NAGAYA_TOKEN: "t",
     NAGAYA_CA_FILE: `${folder}/ca.pem`,
+    NAGAYA_TLS_CERT_FILE: `${folder}/client.pem`,
+    NAGAYA_TLS_KEY_FILE: `${folder}/client-key.pem`,
   });
   assert.equal(await list(settings), undefined);
+  assert.deepEqual(subjects, ["client"]);
 });
 
 test("a client's own certificate is shown to a server that asks", async () => {

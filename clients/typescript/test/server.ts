@@ -81,7 +81,15 @@ export async function withClient(
 }
 
 /** The ways in which the middle of a stream breaks. */
-export const CUTS = ["reset", "cancel", "socket", "end", "unavailable", "deadline"] as const;
+export const CUTS = [
+  "reset",
+  "refused",
+  "cancel",
+  "socket",
+  "end",
+  "unavailable",
+  "deadline",
+] as const;
 export type Cut = (typeof CUTS)[number];
 
 /** Break the call; what a handler does after this does not arrive. */
@@ -91,6 +99,9 @@ export function cut(context: HandlerContext, way: Cut): void {
   switch (way) {
     case "reset": // what Envoy says of a server that died
       stream ? stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR) : request?.socket.destroy();
+      break;
+    case "refused":
+      stream ? stream.close(http2.constants.NGHTTP2_REFUSED_STREAM) : request?.socket.destroy();
       break;
     case "cancel":
       stream ? stream.close(http2.constants.NGHTTP2_CANCEL) : request?.socket.destroy();
