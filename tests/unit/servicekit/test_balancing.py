@@ -13,6 +13,7 @@ from tests.support.dns_server import running_dns_server
 from tests.support.waiting import wait_until
 from tests.unit.interceptor.probe import Answer, Request, Stub, binding
 
+from authentication.testing import verifier_of
 from interceptor.server import Server
 from nagaya_local.machine.ports import free_port
 from servicekit.channel import open_channel
@@ -57,7 +58,7 @@ class Servers:
             listen_port=self.port,
             connection_age_seconds=connection_age_seconds,
         )
-        server = Server(config, [binding(Ask=ask, Watch=watch)], self.keys.verifier())
+        server = Server(config, [binding(Ask=ask, Watch=watch)], verifier_of(self.keys))
         await server.start()
         await server.set_serving(True)
         self._running[host] = server
