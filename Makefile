@@ -14,8 +14,8 @@ help: ## list every target
 demo: $(INSTALLED) ## start the stack, run two tenants' article pipelines to the end, leave it up
 	@$(NAGAYA) demo
 
-up: $(INSTALLED) ## start the stack on this machine; data of the last time is kept
-	@$(NAGAYA) up
+up: $(INSTALLED) ## start the stack on this machine, its data kept; by TLS: make up TLS=1
+	@$(NAGAYA) up $(if $(TLS),--tls)
 
 down: $(INSTALLED) ## stop everything that up or demo started; data is kept
 	@$(NAGAYA) down

@@ -29,9 +29,9 @@ def curl(
     """Call a method of the runs service; return the exit code and what was printed, in order."""
     done = subprocess.run(
         [
-            BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge",
+            BUF, "curl", "--protocol", "grpc",
             "--header", f"authorization: Bearer {token}", "--data", json.dumps(request),
-            f"http://{stack.endpoints.runs}/nagaya.runs.v1.RunService/{method}",
+            *stack.curl("runs", f"nagaya.runs.v1.RunService/{method}"),
         ],
         capture_output=True,
         text=True,

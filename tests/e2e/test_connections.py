@@ -53,7 +53,6 @@ async def held(client: Client) -> run_service_pb2.WatchRunRequest:
 async def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
     stack: LocalStack, held: run_service_pb2.WatchRunRequest, where: str
 ) -> None:
-    address = stack.endpoints.runs if where == "through Envoy" else _own_address(stack)
     # Every 10 s is what gRPC's own servers allow at most; clients round it down.
     options = [
         ("grpc.keepalive_time_ms", 9_000),
@@ -62,7 +61,7 @@ async def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
         ("grpc.use_local_subchannel_pool", 1),
     ]
     states: list[grpc.ChannelConnectivity] = []
-    async with grpc.aio.insecure_channel(address, options) as channel:
+    async with stack.channel("runs", options, direct=where == "directly") as channel:
         metadata = _credentials(stack, held.tenant_id)
         runs = run_service_pb2_grpc.RunServiceStub(channel)
         noting = asyncio.create_task(_note_states(channel, states))
@@ -105,7 +104,7 @@ async def test_a_refusal_of_many_faults_arrives_whole_through_envoy(
     ]
     request = pipeline_service_pb2.ValidatePipelineRequest(tenant_id=held.tenant_id)
     json_format.ParseDict({"steps": steps}, request.spec)
-    async with grpc.aio.insecure_channel(stack.endpoints.runs) as channel:
+    async with stack.channel("runs") as channel:
         pipelines = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
         for _ in range(20):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -124,7 +123,7 @@ async def test_too_many_metadata_entries_get_a_reason_through_envoy(
 ) -> None:
     own = [(f"x-own-{number}", "1") for number in range(entries)]
     listing = run_service_pb2.ListRunsRequest(tenant_id=held.tenant_id)
-    async with grpc.aio.insecure_channel(stack.endpoints.runs) as channel:
+    async with stack.channel("runs") as channel:
         runs = run_service_pb2_grpc.RunServiceStub(channel)
         metadata = _credentials(stack, held.tenant_id)
         await runs.ListRuns(listing, metadata=[*metadata, *own[:50]])
@@ -147,15 +146,19 @@ async def _note_states(channel: grpc.aio.Channel, states: list[grpc.ChannelConne
 
 
 WATCHER = """
-import asyncio, collections, json, os, sys
+import asyncio, collections, json, os, pathlib, sys
 import grpc
 from nagaya.runs.v1 import run_service_pb2, run_service_pb2_grpc
+from tls.address import ServerAddress
+from tls.config import ClientTls
+from tls.credentials import Connection
 
-address, tenant_id, run_id, count, token = sys.argv[1:]
+text, ca_file, tenant_id, run_id, count, token = sys.argv[1:]
+address = ServerAddress.parse(text, ClientTls(pathlib.Path(ca_file)))
 
 async def main():
     options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options) for _ in range(10)]
+    channels = [Connection(address, options).current() for _ in range(10)]
     request = run_service_pb2.WatchRunRequest(tenant_id=tenant_id, run_id=run_id)
     metadata = [("authorization", f"Bearer {token}")]
 
@@ -183,7 +186,8 @@ async def _watch_and_drop(
 ) -> dict[str, int]:
     """Open watches, cancel half of them, and kill the process that holds the rest."""
     (_, bearer), *_ = _credentials(stack, held.tenant_id)
-    place = (stack.endpoints.runs, held.tenant_id, held.run_id, str(WATCHES))
+    endpoints = stack.endpoints
+    place = (endpoints.runs, endpoints.ca_file, held.tenant_id, held.run_id, str(WATCHES))
     watcher = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WATCHER, *place, bearer.removeprefix("Bearer ")),
         stdout=asyncio.subprocess.PIPE,
@@ -199,12 +203,6 @@ def _memory_kib(stack: LocalStack) -> int:
     pid = json.loads(stack.layout.pids.read_text())["runs"]
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
-
-
-def _own_address(stack: LocalStack) -> str:
-    """Where the service itself listens."""
-    ports = json.loads(stack.layout.ports.read_text())
-    return f"127.0.0.1:{ports['runs']}"
 
 
 def _credentials(stack: LocalStack, tenant_id: str) -> list[tuple[str, str]]:

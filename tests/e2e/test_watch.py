@@ -61,12 +61,12 @@ async def test_buf_curl_creates_and_watches_a_run(stack: LocalStack, tenant_id: 
 async def _curl(stack: LocalStack, method: str, body: dict[str, str]) -> list[dict[str, Any]]:
     """Call a method of the runs service by reflection; return the messages that came."""
     token = (stack.layout.tokens / "operator.jwt").read_text().strip()
-    url = f"http://{stack.endpoints.runs}/nagaya.runs.v1.RunService/{method}"
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("buf"),
-        *("curl", "--http2-prior-knowledge", "--protocol", "grpc"),
+        *("curl", "--protocol", "grpc"),
         *("--reflect", "--reflect-protocol", "grpc-v1"),
-        *("--header", f"authorization: Bearer {token}", "--data", json.dumps(body), url),
+        *("--header", f"authorization: Bearer {token}", "--data", json.dumps(body)),
+        *stack.curl("runs", f"nagaya.runs.v1.RunService/{method}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

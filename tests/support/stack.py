@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +19,25 @@ from tests.support.provider_stub import StubControl
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.settings import local_stack_settings
+from nagaya_local.clone.certificates import Certificates
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import OPERATOR, token_file
 from nagaya_local.commands import down, up
+from tls.address import ServerAddress
+from tls.credentials import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    import grpc
+
     from nagaya_local.clone.endpoints import Endpoints
+    from tls.config import ClientTls
+
+
+TLS = os.environ.get("NAGAYA_TEST_TLS") == "1"
+"""Whether the stacks of tests speak TLS only."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,48 @@ class LocalStack:
 
         The addresses are those of Envoy, or with `direct` those of the services.
         """
-        services = ("tenant", "runs", "artifacts", "llm-gateway")
-        ports = json.loads(self.layout.ports.read_text())
-        front = "" if direct else "envoy-"
-        return {"NAGAYA_TOKEN_FILE": str(token_file(self.layout, OPERATOR))} | {
-            f"NAGAYA_{name.replace('-', '_').upper()}_ADDRESS": f"127.0.0.1:{ports[front + name]}"
-            for name in services
+        own = self.tls.own if self.tls is not None else None
+        return {
+            "NAGAYA_TOKEN_FILE": str(token_file(self.layout, OPERATOR)),
+            "NAGAYA_CA_FILE": self.endpoints.ca_file,
+            "NAGAYA_TLS_CERT_FILE": str(own.cert_file) if own is not None and direct else "",
+            "NAGAYA_TLS_KEY_FILE": str(own.key_file) if own is not None and direct else "",
+        } | {
+            f"NAGAYA_{name.replace('-', '_').upper()}_ADDRESS": str(
+                self.address(name, direct=direct)
+            )
+            for name in ("tenant", "runs", "artifacts", "llm-gateway")
         }
+
+    def curl(self, service: str, method: str) -> tuple[str, ...]:
+        """Return the arguments with which `buf curl` calls a method, its full name, by Envoy."""
+        ca_file = self.endpoints.ca_file
+        how = ("--cacert", ca_file) if ca_file else ("--http2-prior-knowledge",)
+        address = self.address(service)
+        scheme = "http" if address.tls is None else "https"
+        return (*how, f"{scheme}://{address.target}/{method}")
+
+    @property
+    def tls(self) -> ClientTls | None:
+        """How its servers are verified, with a certificate that names no workload."""
+        return Certificates(self.layout.keys, used=bool(self.endpoints.ca_file)).supervisor
+
+    def address(self, service: str, *, direct: bool = False) -> ServerAddress:
+        """Return where a service is: behind Envoy, or with `direct` itself."""
+        ports = json.loads(self.layout.ports.read_text())
+        return ServerAddress(
+            "127.0.0.1", ports[service if direct else f"envoy-{service}"], self.tls
+        )
+
+    def channel(
+        self,
+        service: str,
+        options: Sequence[tuple[str, int | str]] = (),
+        *,
+        direct: bool = False,
+    ) -> grpc.aio.Channel:
+        """Open a channel of gRPC's own to a service."""
+        return Connection(self.address(service, direct=direct), options).current()
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the lines of the stub's own log."""
@@ -91,12 +137,15 @@ class LocalStack:
 def running_stack(folder: Path, **environment: str) -> Generator[LocalStack]:
     """Start every part in a folder, with these variables set; end whatever was started.
 
-    Beside the worker the functions are installed that tests call.
+    Beside the worker the functions are installed that tests call. With NAGAYA_TEST_TLS=1 everything
+    speaks TLS.
     """
     layout = Layout(folder)
     functions = folder / "functions"
     install_functions(functions)
     install_graphs(functions)
+    if TLS:
+        environment = {"NAGAYA_DEV_TLS": "true", **environment}
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**environment, "PYTHONPATH": str(functions)}.items():

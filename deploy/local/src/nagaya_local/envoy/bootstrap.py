@@ -123,7 +123,8 @@ def _listener(service: ProxiedService) -> _Json:
 def _listener_tls(service: ProxiedService) -> _Json:
     if service.tls is None:
         return {}
-    return {"transport_socket": towards_clients(service.tls, ["h2"])}
+    protocols = ["h2", "http/1.1"] if service.web_origins else ["h2"]
+    return {"transport_socket": towards_clients(service.tls, protocols)}
 
 
 def _connection_manager(service: ProxiedService) -> _Json:
