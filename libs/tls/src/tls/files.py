@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,7 +75,8 @@ def read_authorities(file: Path | None) -> bytes | None:
     None is returned where the system has none: gRPC's own are used then. Raises CertificateInvalid.
     """
     if file is None:
-        found = next((Path(path) for path in _SYSTEM_FILES if Path(path).is_file()), None)
+        paths = (ssl.get_default_verify_paths().cafile, *_SYSTEM_FILES)
+        found = next((Path(path) for path in paths if path and Path(path).is_file()), None)
         return None if found is None else _read(found)
     pem = _read(file)
     _certificates(file, pem)

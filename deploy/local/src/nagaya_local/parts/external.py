@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,6 +101,8 @@ def _why(error: Exception) -> str:
     """Say why nothing answers, without the names of exceptions and the like."""
     if isinstance(error, TimeoutError) or not str(error):
         return f"nothing came for {_SECONDS:.0f} s"
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", "") or error.reason or "TLS failed"
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
         return os.strerror(error.errno)
     # Such as: HTTPConnection(…): Failed to establish a new connection: [Errno 111] Connection …
