@@ -126,7 +126,7 @@ async def test_a_run_goes_through_with_every_connection_by_tls(
         run_id = await create_run(client, tenant_id, "short", {"topic": "heat pumps"})
         run = await finish(client, tenant_id, run_id)
         steps = await list_steps(client, tenant_id, run_id)
-        await client.download(tenant_id, steps[-1].output.path, tmp_path / "output.json")
+        await client.download(tenant_id, steps[-1].output.output_path, tmp_path / "output.json")
 
     assert run.state == run_pb2.RUN_STATE_COMPLETED, run.error
     assert json.loads((tmp_path / "output.json").read_text())

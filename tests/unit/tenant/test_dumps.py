@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from servicekit.settings import Environment
+from tenant.backup_config import BackupConfig
 from tenant.errors.backups import BackupProgramFailed
 from tenant.store import dumps
 from tenant.store.dumps import DumpPrograms
@@ -83,6 +85,14 @@ async def test_one_that_waits_for_its_turn_is_never_started(
             await task
 
     assert len(starting.started) == 1
+
+
+async def test_they_verify_the_server_as_connections_of_the_service_do(tmp_path: Path) -> None:
+    programs(tmp_path, '#!/bin/sh\necho "pg_dump $PGSSLMODE $PGSSLROOTCERT"\n')
+    tls = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/ca.pem"}
+
+    assert await DumpPrograms(tmp_path, tls).version() == "/etc/ca.pem"
+    assert BackupConfig.from_environment(Environment(tls)).database_tls == tls
 
 
 async def test_one_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     signer = WorkloadSigner.from_file("tenant", server.workload_key_file)
     address = settings.artifacts_address
     objects = TenantObjects(open_channel(address, signer, streaming=True) if address else None)
-    sessions = BackupSessions(base.servers, DumpPrograms(settings.programs))
+    sessions = BackupSessions(base.servers, DumpPrograms(settings.programs, settings.database_tls))
     storage, begun = _storage(settings), base.begun
     writer = BackupWriter(
         sessions, storage, objects, DocumentSigner.from_file(SIGNER, server.workload_key_file)

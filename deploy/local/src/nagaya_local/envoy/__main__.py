@@ -6,10 +6,13 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from nagaya_local.envoy.bootstrap import Address, ProxiedService, bootstrap
+from nagaya_local.envoy.tls import ProxyTls
 from nagaya_local.names import SERVICES
 from nagaya_local.origins import read_origins
+from tls.files import KeyPair
 
 
 def main() -> int:
@@ -26,6 +29,14 @@ def main() -> int:
         help="pages of this origin may call from a browser, such as https://app.example.com",
     )
     parser.add_argument(
+        "--tls",
+        nargs=3,
+        type=Path,
+        metavar=("CERT", "KEY", "CA"),
+        help="speak TLS only: Envoy's certificate and key, for clients and servers, and the "
+        "authorities of the servers' certificates, which are for the names of the services",
+    )
+    parser.add_argument(
         "services",
         nargs="+",
         type=_service,
@@ -34,7 +45,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     origins = tuple(options.web_origin)
-    services = [replace(service, web_origins=origins) for service in options.services]
+    tls = ProxyTls(KeyPair(*options.tls[:2]), options.tls[2]) if options.tls else None
+    services = [replace(service, web_origins=origins, tls=tls) for service in options.services]
     sys.stdout.write(json.dumps(bootstrap(services, options.admin), indent=2) + "\n")
     return 0
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tenant.errors.backups import BackupProgramCutOff, BackupProgramFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 _LOCK_WAIT = "30s"
@@ -45,11 +45,12 @@ class DumpPrograms:
 
     They write to a custom-format file, without owners and privileges, so that it can be read with
     any role names. Methods raise BackupProgramFailed: what a program says may quote rows, so only
-    its name, its exit status and a table's name are told.
+    its name, its exit status and a table's name are told. `tls` are libpq's variables for TLS.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, tls: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._environment = _LOCALE | dict(tls or {})
         self._threads = ThreadPoolExecutor(_THREADS, "pg_dump")
 
     async def dump(self, login: DumpLogin, snapshot_id: str, target: Path) -> None:
@@ -101,7 +102,8 @@ class DumpPrograms:
     async def _run(self, program: str, *arguments: str, login: DumpLogin | None = None) -> str:
         """Run a program to its end, or kill it when the task is cancelled; return its output."""
         path = str(self._folder / program) if self._folder is not None else program
-        process = _Process([path, *arguments], _LOCALE | (_variables(login) if login else {}))
+        login_variables = {} if login is None else _variables(login)
+        process = _Process([path, *arguments], self._environment | login_variables)
         run = self._threads.submit(process.run)
         ended = asyncio.wrap_future(run)
         try:
