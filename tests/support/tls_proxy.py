@@ -65,7 +65,8 @@ class TlsProxy:
             loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        writers = [writer]
+        try:
             if self._postgres:
                 if await reader.readexactly(len(_SSL_REQUEST)) != _SSL_REQUEST:
                     return
@@ -73,8 +74,13 @@ class TlsProxy:
                 await writer.start_tls(self._context)
             self.connections += 1
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            writers.append(to_writer)
             await asyncio.gather(_pass(reader, to_writer), _pass(to_reader, writer))
-        writer.transport.abort()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            for one in writers:
+                one.transport.abort()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,3 +97,4 @@ async def _end(server: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # lets the transports close
