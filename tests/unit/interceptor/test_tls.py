@@ -61,6 +61,7 @@ async def test_a_plaintext_call_to_a_tls_server_is_refused_in_words(
         error = await refusal(ask(at(server, None), token=keys.token()))
 
     assert isinstance(error, PeerUnavailable)
+    assert error.message.endswith("if it speaks TLS, its address begins with https://")
 
 
 async def test_a_call_by_tls_to_a_plaintext_server_is_refused_in_words(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+import grpc
 import pytest
 from tests.support.certificates import CertificateFiles
 
-from interceptor.server import bind
+from interceptor.server import Binding
 from interceptor.testing import serve
 from llm_gateway.domain.calls import CallKey
 from llm_gateway.peers.gateways import Gateways
 from nagaya.llm_gateway.v1 import generation_service_pb2 as pb
-from nagaya.llm_gateway.v1 import generation_service_pb2_grpc
 from servicekit.call import on_behalf_of
 from servicekit.errors import PeerUnavailable
 from tls.config import ClientTls, ServerTls
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from interceptor.server import Binding
     from servicekit.testing import Keys
 
 SERVICE = "nagaya.llm_gateway.v1.GenerationService"
@@ -31,7 +30,7 @@ NAME = "llm-gateway"
 KEY = CallKey(UUID("0b9fdf8a-8c0d-4f8e-9d5e-6a2f6f6d7a11"), "draft", 0, 1, 1)
 
 
-class Other(generation_service_pb2_grpc.GenerationServiceServicer):
+class Other:
     """Another process, which holds the call."""
 
     def __init__(self) -> None:
@@ -42,12 +41,17 @@ class Other(generation_service_pb2_grpc.GenerationServiceServicer):
     ) -> AsyncIterator[pb.WatchCallResponse]:
         del request, context
         self.asked += 1
-        yield pb.WatchCallResponse(delta={"attempt": 1, "offset": 0, "text": "so far"})
+        response = pb.WatchCallResponse()
+        response.delta.attempt, response.delta.text = 1, "so far"
+        yield response
 
     def binding(self) -> Binding:
-        add: Any = generation_service_pb2_grpc.add_GenerationServiceServicer_to_server
-        bound = bind(add, self, SERVICE)
-        return type(bound)(SERVICE, {"WatchCall": bound.handlers["WatchCall"]}, 1 << 20)
+        handler = grpc.unary_stream_rpc_method_handler(
+            self.WatchCall,
+            request_deserializer=pb.WatchCallRequest.FromString,
+            response_serializer=pb.WatchCallResponse.SerializeToString,
+        )
+        return Binding(SERVICE, {"WatchCall": handler}, 1 << 20)
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ async def test_a_process_of_the_same_name_is_asked_wherever_it_is(
         assert await read_along(keys, here, f"https://{server.address}") == ["so far"]
 
 
-async def test_whoever_has_another_name_at_the_lease_s_address_is_told_nothing(
+async def test_whoever_has_another_name_at_the_lease_s_address_hears_nothing(
     keys: Keys, files: CertificateFiles
 ) -> None:
     other = Other()

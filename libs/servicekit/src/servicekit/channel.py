@@ -134,7 +134,7 @@ class Channel:
         seconds = DEFAULT_SECONDS if method is None else method.max_seconds
         peer = self._peer or (service if method is None else service.split(".")[-3])
         call = connection.call(shape, path, *codecs, **options)
-        return PeerMethod(call, peer, seconds, self._authorization)
+        return PeerMethod(call, peer, seconds, self._authorization, self._address)
 
     def _connect(self, service: str) -> tuple[Connection, dict[str, Method]]:
         # Services that are not ours, such as health, have no policy.
@@ -153,22 +153,25 @@ class PeerMethod(Generic[Q, R]):
         peer: str,
         max_seconds: float,
         authorization: Callable[[], str | None],
+        address: ServerAddress,
     ) -> None:
         self._call = call
         self._peer = peer
         self._max_seconds = max_seconds
         self._authorization = authorization
+        self._address = address
 
     async def unary(self, request: Q, **options: Any) -> R:  # noqa: ANN401 - gRPC's
         """Call, and wait for the one response. Raises DomainError."""
         try:
             return await self._call(request, **self._prepared(**options))
         except grpc.aio.AioRpcError as error:
-            raise status.decode(error, self._peer) from None
+            raise status.decode(error, self._peer, self._address) from None
 
     def stream(self, request: Q, **options: Any) -> PeerStream[R]:  # noqa: ANN401 - gRPC's
         """Call, and return the stream of responses."""
-        return PeerStream(self._call(request, **self._prepared(**options)), self._peer)
+        call = self._call(request, **self._prepared(**options))
+        return PeerStream(call, self._peer, self._address)
 
     def _prepared(
         self,
@@ -198,16 +201,19 @@ class PeerMethod(Generic[Q, R]):
 class PeerStream(Generic[R]):
     """The responses of one call, in order. Iterating raises DomainError; `cancel` ends it early."""
 
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, R], peer: str) -> None:
+    def __init__(
+        self, call: grpc.aio.UnaryStreamCall[Any, R], peer: str, address: ServerAddress
+    ) -> None:
         self._call = call
         self._peer = peer
+        self._address = address
 
     async def __aiter__(self) -> AsyncIterator[R]:
         try:
             async for response in self._call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise status.decode(error, self._peer) from None
+            raise status.decode(error, self._peer, self._address) from None
         finally:
             self._call.cancel()
 

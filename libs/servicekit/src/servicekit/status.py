@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -10,6 +10,10 @@ from google.rpc.status_pb2 import Status
 
 from servicekit import errors
 from servicekit.errors import DomainError, InvalidInput, Violation
+from tls.failures import explain
+
+if TYPE_CHECKING:
+    from tls.address import ServerAddress
 
 DETAILS_KEY = "grpc-status-details-bin"
 _CODES: dict[type[DomainError], grpc.StatusCode] = {
@@ -98,7 +102,7 @@ def from_proto(status: Status) -> DomainError:
     return error
 
 
-def decode(error: grpc.aio.AioRpcError, peer: str) -> DomainError:
+def decode(error: grpc.aio.AioRpcError, peer: str, address: ServerAddress) -> DomainError:
     """Return the RemoteError of a failed call; PeerUnavailable when no server was reached."""
     code, text = error.code(), error.details() or error.code().name
     status = Status(code=code.value[0], message=text)
@@ -106,7 +110,9 @@ def decode(error: grpc.aio.AioRpcError, peer: str) -> DomainError:
         if key == DETAILS_KEY and isinstance(value, bytes):
             status.details.extend(Status.FromString(value).details)
     if not status.details and code in _GONE:
-        return errors.PeerUnavailable(f"the service {peer} cannot be reached", peer=peer)
+        why = explain(text, address)
+        message = f"the service {peer} cannot be reached{why and f': {why}'}"
+        return errors.PeerUnavailable(message, peer=peer)
     return from_proto(status)
 
 
