@@ -162,7 +162,12 @@ PROCESSES = Dashboard(
         one("Memory", "bytes", "process_resident_memory_bytes", "{{job}} {{instance}}"),
         one("Open files", "short", "process_open_fds", "{{job}} {{instance}}"),
         quantiles("How late the event loop is", "event_loop_lag_seconds", "job"),
-        quantiles("Pauses of garbage collections", "python_gc_pause_seconds", "job"),
+        one(
+            "Time in which garbage collections stop processes",
+            "percentunit",
+            rate("python_gc_pause_seconds_sum", "job", "instance"),
+            "{{job}} {{instance}}",
+        ),
         one(
             "Calls in flight",
             "short",

@@ -51,6 +51,11 @@ class LocalStack:
     def stub(self) -> StubControl:
         return StubControl(self.endpoints.llmstub_url)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes by part, the supervisor among them."""
+        return json.loads(self.layout.pids.read_text())
+
     def client(self) -> Client:
         return Client.connect(local_stack_settings(self.layout.root))
 

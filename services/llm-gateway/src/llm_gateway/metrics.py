@@ -6,7 +6,7 @@ underscore for each dot; those are still being developed. What is billed is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -87,34 +87,50 @@ LEASE_FAILURES = Counter(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class AttemptMetrics:
-    """Counts what became of requests to one model of one provider."""
+    """Counts what became of requests to one model of one provider.
 
-    provider: str
-    model: str
+    It keeps its series: to look them up by their labels costs more than to count.
+    """
 
-    @classmethod
-    def of(cls, provider_id: str, model_name: str) -> AttemptMetrics:
-        """Return the metrics of a model of the catalogue; beyond 200 it is `other`."""
-        return cls(provider_id, _MODELS.of(model_name))
+    def __init__(self, provider: str, model: str) -> None:
+        self._provider, self._model = provider, model
+        names = _CHAT, provider, model
+        self._first_chunk = FIRST_CHUNK.labels(*names)
+        self._good = DURATION.labels(*names, "")
+        self._usages = tuple(TOKEN_USAGE.labels(*names, way) for way in ("input", "output"))
+        self._tokens = {
+            name: TOKENS.labels(provider, model, name.removesuffix("_tokens"))
+            for name in USAGE_FIELDS
+        }
+        self._cost = COST.labels(provider, model)
 
     def first_chunk(self, seconds: float) -> None:
         """Count the first text of a reply, so long after the request."""
-        FIRST_CHUNK.labels(_CHAT, self.provider, self.model).observe(seconds)
+        self._first_chunk.observe(seconds)
 
     def ended(self, seconds: float, error_type: str, usage: Usage, cost_micro_usd: int) -> None:
         """Count a request that has ended, with what it used and cost."""
-        names = _CHAT, self.provider, self.model
-        DURATION.labels(*names, error_type).observe(seconds, telemetry.exemplar())
-        for direction, count in (("input", usage.prompt_tokens), ("output", usage.reply_tokens)):
+        duration = self._good
+        if error_type:
+            duration = DURATION.labels(_CHAT, self._provider, self._model, error_type)
+        duration.observe(seconds, telemetry.exemplar())
+        for used, count in zip(
+            self._usages, (usage.prompt_tokens, usage.reply_tokens), strict=True
+        ):
             if count:
-                TOKEN_USAGE.labels(*names, direction).observe(count)
-        for name in USAGE_FIELDS:
+                used.observe(count)
+        for name, tokens in self._tokens.items():
             if count := getattr(usage, name):
-                TOKENS.labels(self.provider, self.model, name.removesuffix("_tokens")).inc(count)
-        COST.labels(self.provider, self.model).inc(cost_micro_usd)
+                tokens.inc(count)
+        self._cost.inc(cost_micro_usd)
 
     def call_ended(self, outcome: str) -> None:
         """Count a call that has ended."""
-        CALLS.labels(self.provider, self.model, outcome).inc()
+        CALLS.labels(self._provider, self._model, outcome).inc()
+
+
+@lru_cache(maxsize=1000)
+def attempt_metrics(provider_id: str, model_name: str) -> AttemptMetrics:
+    """Return the metrics of a model of the catalogue; beyond 200 models it is `other`."""
+    return AttemptMetrics(provider_id, _MODELS.of(model_name))

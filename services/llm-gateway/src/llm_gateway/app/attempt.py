@@ -13,7 +13,7 @@ from llm_gateway.app.reply_validation import validate_reply
 from llm_gateway.domain.attempts import AttemptResult, CallState, UnusableReply
 from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
-from llm_gateway.metrics import AttemptMetrics
+from llm_gateway.metrics import attempt_metrics
 from llm_gateway.providers.wire_format import Fault, ProviderFault
 from servicekit import telemetry
 from servicekit.call import current_call
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llm_gateway.app.prepare import PreparedCall
     from llm_gateway.app.reply_validation import SchemaValidator
     from llm_gateway.domain.replies import Reply
+    from llm_gateway.metrics import AttemptMetrics
     from llm_gateway.providers.streaming_request import StreamingRequest
 
 ABANDONED = "the gateway gave it up"
@@ -115,7 +116,7 @@ def _measure(
 def metrics_of(prepared: PreparedCall) -> AttemptMetrics:
     """Return the metrics of the model that a call asks."""
     resolution = prepared.route.resolution
-    return AttemptMetrics.of(resolution.provider_id, resolution.model_name)
+    return attempt_metrics(resolution.provider_id, resolution.model_name)
 
 
 def _usage(

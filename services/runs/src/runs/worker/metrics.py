@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -41,7 +42,7 @@ SLOTS = Gauge("nagaya_worker_slots", "How many steps this worker does at once.")
 SLOTS_USED = Gauge("nagaya_worker_slots_used", "How many steps this worker does now.")
 HANDED_BACK = Counter(
     "nagaya_worker_handed_back",
-    "Steps that this worker gave back to Temporal because their tenant held its share.",
+    "Steps given back to Temporal because their tenant held its share, or the worker stopped.",
 )
 FUNCTION_PROCESSES = ReadGauge(
     "nagaya_function_processes",
@@ -78,7 +79,13 @@ def step_measured(kind: StepKind | str) -> Generator[None]:
         raise
     finally:
         seconds = time.perf_counter() - begun
-        STEP_SECONDS.labels(_name(kind), outcome).observe(seconds, telemetry.exemplar())
+        _step_seconds(_name(kind), outcome).observe(seconds, telemetry.exemplar())
+
+
+@cache
+def _step_seconds(kind: str, outcome: str) -> Histogram:
+    """Return the series of a kind and an outcome, which are few."""
+    return STEP_SECONDS.labels(kind, outcome)
 
 
 def _name(kind: StepKind | str) -> str:

@@ -170,19 +170,19 @@ class _Admission(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - Temporal's signature
         argument: StepRef | RunRef | RunEnd = input.args[0]
+        info = activity.info()
+        if not info.is_local:
+            waited = info.started_time - info.current_attempt_scheduled_time
+            ACTIVITY_QUEUE_SECONDS.observe(max(0.0, waited.total_seconds()))
         if not isinstance(argument, StepRef):
             return await self.next.execute_activity(input)
-        info = activity.info()
         if info.is_local:
             async with self._short[argument.tenant_id]:
                 return await self.next.execute_activity(input)
-        waited = info.started_time - info.current_attempt_scheduled_time
-        ACTIVITY_QUEUE_SECONDS.observe(max(0.0, waited.total_seconds()))
         try:
             with self._slots.hold(argument.tenant_id):
                 return await self.next.execute_activity(input)
         except TenantShareTaken as taken:
-            HANDED_BACK.inc()
             raise retry_later(taken.seconds) from None
 
 
@@ -193,6 +193,7 @@ def worker_stops() -> bool:
 
 def retry_later(seconds: float) -> ApplicationError:
     """Return the error that hands an activity back to Temporal for a while."""
+    HANDED_BACK.inc()
     jitter = 0.75 + random.random() / 4  # noqa: S311 - a jitter
     return ApplicationError(
         "this worker begins nothing more of the tenant: its share is taken, or the worker stops",
