@@ -42,9 +42,15 @@ class RunFinalizer:
                     await outbox.remove(connection, run_id, epoch, "cancel")
                 return None
             state = await self._launcher.describe(tenant_id, run_id)
-        if state is None or state.epoch < epoch:
-            return await self.finish(tenant_id, run_id, epoch, RunStatus.CANCELLED)
-        return await self.finish(tenant_id, run_id, epoch, *final_status_of(state))
+        ended = RunStatus.CANCELLED, None
+        if state is not None and state.epoch >= epoch:
+            ended = final_status_of(state)
+        finished = await self.finish(tenant_id, run_id, epoch, *ended)
+        if finished is None:
+            # It ended by itself, in a statement that did not see this message: it began before.
+            async with self._tenants.connection(tenant_id) as connection:
+                await outbox.remove(connection, run_id, epoch, "cancel")
+        return finished
 
     async def _reason(self, tenant_id: str, run_id: str) -> str:
         async with self._tenants.connection(tenant_id) as connection:
