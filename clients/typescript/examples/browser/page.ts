@@ -31,7 +31,7 @@ async function job(): Promise<void> {
   }
   // Its sha256 has been compared with the record's when this returns.
   const file = await client.download({ tenantId, path });
-  result.textContent = await file.text();
+  result.textContent = readable(await file.text());
   offer(file, path.replaceAll("/", "-"));
   outcome.textContent = `COMPLETED ${runId} ${path} ${file.size} bytes`;
 }
@@ -64,6 +64,12 @@ async function watch(
     }
   }
   return [state, path];
+}
+
+/** Return a text without the quotes that make JSON of it; any other value as it is. */
+function readable(json: string): string {
+  const value: unknown = JSON.parse(json);
+  return typeof value === "string" ? value : json;
 }
 
 function offer(file: Blob, name: string): void {
