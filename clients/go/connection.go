@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	attempts        = 5
+	attempts        = 4
 	firstPause      = 100 * time.Millisecond
 	longestPause    = time.Second
 	largestMessage  = 16 << 20
@@ -39,6 +39,7 @@ type connection struct {
 	address string
 	token   Token
 	timeout time.Duration
+	budget  *budget
 }
 
 func connect(text string, settings Settings) (*connection, error) {
@@ -78,7 +79,7 @@ func connect(text string, settings Settings) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
 	}
-	return &connection{inner, text, settings.Token, settings.Timeout}, nil
+	return &connection{inner, text, settings.Token, settings.Timeout, newBudget()}, nil
 }
 
 // Invoke makes a call with one request and one response.
@@ -96,9 +97,10 @@ func (c *connection) Invoke(
 	for attempt, pause := 1, firstPause; ; attempt, pause = attempt+1, min(2*pause, longestPause) {
 		failure := c.attempt(ctx, requestID, path, request, response, options)
 		if failure == nil {
+			c.budget.earn()
 			return nil
 		}
-		if attempt == attempts || !method.repeatable || !failure.mayRepeat() {
+		if !method.repeatable || !failure.mayRepeat() || !c.budget.spend() || attempt == attempts {
 			return failure
 		}
 		// The pause of each client is another, so that they do not come back all at once.
@@ -151,9 +153,9 @@ func (c *connection) NewStream(
 func (c *connection) outgoing(ctx context.Context, requestID string) (context.Context, *Error) {
 	token, err := c.token()
 	if err != nil {
-		told := status.New(codes.Unauthenticated, err.Error())
+		given := status.New(codes.Unauthenticated, err.Error())
 		return nil, &Error{
-			Code: told.Code(), Message: told.Message(), RequestID: requestID, status: told, cause: err,
+			Code: given.Code(), Message: given.Message(), RequestID: requestID, status: given, cause: err,
 		}
 	}
 	return metadata.AppendToOutgoingContext(
@@ -182,7 +184,7 @@ func (s *stream) RecvMsg(message any) error {
 func (s *stream) SendMsg(message any) error { return s.failure(s.ClientStream.SendMsg(message)) }
 
 func (s *stream) failure(err error) error {
-	if _, told := status.FromError(err); err == nil || !told {
+	if _, isStatus := status.FromError(err); err == nil || !isStatus {
 		return err // io.EOF is no failure
 	}
 	return decode(s.Context(), err, s.Trailer(), s.address, s.requestID)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +152,24 @@ func TestAttemptsAreBounded(t *testing.T) {
 
 	if count := len(server.of("CreateRun")); count != attempts || failed.Code != codes.Unavailable {
 		t.Errorf("%d requests, %v", count, failed)
+	}
+}
+
+func TestABudgetEndsTheRepeatingWhileAllCallsFail(t *testing.T) {
+	server := &server{createRun: func(int) (*runsv1.Run, error) {
+		return nil, status.Error(codes.Unavailable, "stopping")
+	}}
+	client := server.listen(t)
+	const calls = 40
+
+	var all sync.WaitGroup
+	for range calls {
+		all.Go(func() { create(client) })
+	}
+	all.Wait()
+
+	if count := len(server.of("CreateRun")); count <= calls || count > calls+budgetTokens/2 {
+		t.Errorf("%d requests", count)
 	}
 }
 

@@ -104,9 +104,9 @@ func (e *Error) mayRepeat() bool {
 func decode(
 	ctx context.Context, err error, trailer metadata.MD, address, requestID string,
 ) *Error {
-	told := status.Convert(err)
+	given := status.Convert(err)
 	failure := &Error{
-		Code: told.Code(), Message: told.Message(), RequestID: requestID, status: told,
+		Code: given.Code(), Message: given.Message(), RequestID: requestID, status: given,
 	}
 	if ended := ctx.Err(); ended != nil {
 		failure.cause = ended
@@ -120,7 +120,7 @@ func decode(
 			failure.pushback = time.Duration(ms) * time.Millisecond
 		}
 	}
-	for _, detail := range told.Details() {
+	for _, detail := range given.Details() {
 		failure.add(detail)
 	}
 	if failure.Reason == "" {

@@ -156,8 +156,8 @@ func (w *runWatch) isOver(ctx context.Context) (bool, error) {
 var errIdle = fmt.Errorf("nothing came for %v", idleTime)
 
 func broken(why string) *Error {
-	told := status.New(codes.Unavailable, why)
-	return &Error{Code: told.Code(), Message: why, status: told}
+	given := status.New(codes.Unavailable, why)
+	return &Error{Code: given.Code(), Message: why, status: given}
 }
 
 func isFinal(state runsv1.RunState) bool {

@@ -90,8 +90,8 @@ func TestAWatchIsResumedAfterTheLastEventWhateverBrokeIt(t *testing.T) {
 			if asked := after(server); !slices.Equal(asked, []int64{0, 2}) {
 				t.Errorf("asked for what is after %v", asked)
 			}
-			if told := len(breaks); (end != nil) != (told == 1) {
-				t.Errorf("%d breaks told: %v", told, breaks)
+			if count := len(breaks); (end != nil) != (count == 1) {
+				t.Errorf("%d breaks: %v", count, breaks)
 			}
 		})
 	}
@@ -176,9 +176,9 @@ func TestAWatchEndsWithItsContextAndWithItsLoop(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
-	var told error
+	var last error
 	for _, err := range client.WatchRun(ctx, "acme", "r", WatchOptions{}) {
-		told = err
+		last = err
 		cancel()
 	}
 	<-ended
@@ -187,8 +187,8 @@ func TestAWatchEndsWithItsContextAndWithItsLoop(t *testing.T) {
 	}
 	<-ended
 
-	if !errors.Is(told, context.Canceled) {
-		t.Errorf("%v", told)
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("%v", last)
 	}
 }
 

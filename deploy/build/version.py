@@ -29,6 +29,8 @@ _MEMBERS = (
 PLACES = (
     *((path, r'(?m)^version = "(.+)"$') for path in _MEMBERS),
     *((path, r'"nagaya-[a-z-]+(?:\[[a-z]+\])?==([^"]+)"') for path in _MEMBERS),
+    ("clients/java/pom.xml", r"<artifactId>nagaya-java</artifactId>\n +<version>(.+)</version>"),
+    ("clients/java/*/pom.xml", r"<artifactId>nagaya-java</artifactId>\n +<version>(.+)</version>"),
     ("deploy/Containerfile", r"(?m)^ARG VERSION=(.+)$"),
     ("deploy/compose/compose.yaml", r"\$\{NAGAYA_VERSION:-(.+?)\}"),
     ("deploy/k8s/base/kustomization.yaml", r'(?m)^ +newTag: "(.+)"$'),
