@@ -78,6 +78,14 @@ async def scrapes_of(stack: LocalStack, client: Client) -> promql.Scrapes:
     return scrapes
 
 
+@pytest.mark.parametrize("job", JOBS)
+def test_a_process_tells_that_it_lives_and_is_ready(stack: LocalStack, job: str) -> None:
+    port = PortBook(stack.layout.ports).known[f"{job}-metrics"]
+
+    assert promql.get(port, "/healthz")["alive"]
+    assert promql.get(port, "/readyz") == {"ready": True, "waits_for": []}
+
+
 @pytest.mark.parametrize("name", ["provider down", "tenant's database away"])
 async def test_an_alert_is_true_while_something_is_broken_and_not_afterwards(
     engine: Path, stack: LocalStack, client: Client, name: str

@@ -59,6 +59,15 @@ class Scrapes:
         self.taken = [one for one in self.taken if one["Milliseconds"] >= since]
 
 
+def get(port: int, path: str) -> dict[str, Any]:
+    """Return what a process answers, in JSON, whatever the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path)
+    answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
 def build(folder: Path) -> Path:
     """Build the program; the first time takes a minute."""
     go = shutil.which("go")
