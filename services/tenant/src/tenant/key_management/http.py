@@ -42,8 +42,7 @@ class JsonCaller:
             async with self._session.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                text = await response.content.read(_MOST_BYTES)
-                status = response.status
+                text, status = await _read(response.content), response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KeyManagementUnavailable(self._name, type(error).__name__) from error
         if status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS:
@@ -60,3 +59,13 @@ class JsonCaller:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Return a body as far as it is of any use: `read` alone returns what has come so far."""
+    text = bytearray()
+    async for part in content.iter_any():
+        text += part
+        if len(text) >= _MOST_BYTES:
+            break
+    return bytes(text)
