@@ -133,6 +133,7 @@ for (const kind of KINDS) {
 
   test(`${kind}: a server that names a time is asked again after it`, async () => {
     const times: number[] = [];
+    let retryAfterMs = 400;
     await withClient(
       kind,
       (router) =>
@@ -140,7 +141,7 @@ for (const kind of KINDS) {
           getRun() {
             times.push(performance.now());
             if (times.length === 1) {
-              throw refusal(Code.Unavailable, UNAVAILABLE, { retryAfterMs: 400 });
+              throw refusal(Code.Unavailable, UNAVAILABLE, { retryAfterMs });
             }
             return { run: RUN };
           },
@@ -151,12 +152,12 @@ for (const kind of KINDS) {
         assert.ok(second - first >= 400, `${second - first} ms`);
         // A time that lies behind the deadline is the caller's to wait for.
         times.length = 0;
-        const error = await thrown(client.runs.getRun(RUN, { timeoutMs: 200 }));
-        assert.equal(error.retryAfterMs, 400);
-        times.push(0);
+        retryAfterMs = 60_000;
+        const error = await thrown(client.runs.getRun(RUN, { timeoutMs: 10_000 }));
+        assert.equal(error.retryAfterMs, 60_000);
       },
     );
-    assert.equal(times.length, 2);
+    assert.equal(times.length, 1);
   });
 
   test(`${kind}: a connection that breaks in the middle of a read is made again`, async () => {
@@ -237,7 +238,7 @@ for (const kind of KINDS) {
         });
       },
       async (client) => {
-        const error = await thrown(client.runs.getRun(RUN, { timeoutMs: 150 }));
+        const error = await thrown(client.runs.getRun(RUN, { timeoutMs: 1_000 }));
         assert.equal(error.code, Code.DeadlineExceeded);
         assert.match(error.hint, /timeoutMs/);
         await client.runs.listRuns({ tenantId: "acme" });
@@ -248,7 +249,7 @@ for (const kind of KINDS) {
       },
     );
     const [own, usual, long, watch] = limits;
-    assert.ok(own !== undefined && own <= 150);
+    assert.ok(own !== undefined && own <= 1_000);
     assert.ok(usual !== undefined && usual > 25_000 && usual <= 30_000);
     assert.ok(long !== undefined && long > 115_000 && long <= 120_000);
     assert.equal(watch, Number.POSITIVE_INFINITY);

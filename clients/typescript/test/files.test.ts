@@ -16,7 +16,7 @@ import { UploadService } from "../src/gen/nagaya/artifacts/v1/upload_service_pb.
 import { ApiError, BytesCorrupt, Code } from "../src/index.js";
 import { NodeClient } from "../src/node.js";
 import { MOST_UPLOAD_BYTES, WebClient } from "../src/web.js";
-import { cut, KINDS, refusal, withClient } from "./server.js";
+import { cut, KINDS, refusal, until, withClient } from "./server.js";
 
 const PATH = "storage/acme/3f0c0a52-7b5e-4f1c-9d55-0d7a3c1f4b6e/polish/output.json";
 const FILE = { tenantId: "acme", path: PATH };
@@ -74,12 +74,16 @@ for (const kind of KINDS) {
         return;
       }
       yield* sent(0n, 131_072);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await until(() => arrived.length === 131_072);
       cut(context, "reset");
     };
+    let arrived = Buffer.alloc(0);
     await withClient(kind, downloads(asked, answer), async (client) => {
-      assert.deepEqual(Buffer.from(await client.readAll(FILE)), BYTES);
+      for await (const chunk of client.read(FILE)) {
+        arrived = Buffer.concat([arrived, chunk]);
+      }
     });
+    assert.deepEqual(arrived, BYTES);
     const [first, second] = asked;
     assert.equal(asked.length, 2);
     assert.deepEqual([first?.offset, first?.digest], [0n, ""]);
@@ -90,13 +94,15 @@ for (const kind of KINDS) {
     const asked: DownloadArtifactRequest[] = [];
     const answer = async function* (_: DownloadArtifactRequest, context: HandlerContext): Sent {
       yield* sent(0n);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await until(() => arrived === BYTES.length);
       cut(context, "socket");
     };
+    let arrived = 0;
     await withClient(kind, downloads(asked, answer), async (client) => {
       const reading = client.read(FILE);
       let result = await reading.next();
       while (!result.done) {
+        arrived += result.value.length;
         result = await reading.next();
       }
       assert.equal(result.value.metrics.odd, 9007199254740993n);
@@ -105,6 +111,13 @@ for (const kind of KINDS) {
   });
 
   test(`${kind}: bytes of another digest are refused`, async () => {
+    await withClient(
+      kind,
+      downloads([], () => sent(0n)),
+      async (client) => {
+        assert.deepEqual(Buffer.from(await client.readAll(FILE)), BYTES);
+      },
+    );
     const wrong = { ...RECORD, digest: "0".repeat(64) };
     const routes = downloads([], () => sent(0n, BYTES.length, wrong));
     await withClient(kind, routes, async (client) => {

@@ -142,3 +142,10 @@ export function refusal(
   error.details = details;
   return error;
 }
+
+/** Wait until something is so. */
+export async function until(done: () => boolean): Promise<void> {
+  while (!done()) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -10,13 +10,17 @@ import {
   type WatchRunResponseSchema,
 } from "../src/gen/nagaya/runs/v1/run_service_pb.js";
 import { ApiError, type Client, Code, type WatchOptions } from "../src/index.js";
-import { CUTS, cut, KINDS, type Kind, refusal, withClient } from "./server.js";
+import { CUTS, cut, KINDS, type Kind, refusal, until, withClient } from "./server.js";
 
 const RUN = { tenantId: "acme", runId: "3f0c0a52-7b5e-4f1c-9d55-0d7a3c1f4b6e" };
 const LAST = 6n;
 
 type Response = MessageInitShape<typeof WatchRunResponseSchema>;
-type Watch = (request: WatchRunRequest, context: HandlerContext) => AsyncGenerator<Response>;
+type Watch = (
+  request: WatchRunRequest,
+  context: HandlerContext,
+  arrived: readonly bigint[],
+) => AsyncGenerator<Response>;
 
 function event(sequence: bigint, state?: RunState): Response {
   const value: MessageInitShape<typeof RunEventSchema> = state
@@ -46,7 +50,7 @@ async function watched(
       router.service(RunService, {
         async *watchRun(request, context) {
           began.push(request.afterSequence);
-          yield* watch(request, context);
+          yield* watch(request, context, numbers);
         },
         getRun: () => ({ run: { ...RUN, state: RunState.RUNNING, lastSequence: LAST } }),
       }),
@@ -71,11 +75,11 @@ for (const kind of KINDS) {
 
       const { numbers, began } = await watched(
         kind,
-        async function* (request, context) {
+        async function* (request, context, arrived) {
           if (request.afterSequence === 0n) {
             yield event(1n);
             yield event(2n);
-            await new Promise((resolve) => setTimeout(resolve, 50)); // until they have arrived
+            await until(() => arrived.length === 2);
             cut(context, way);
             return;
           }
@@ -163,7 +167,7 @@ for (const kind of KINDS) {
         }
         throw refusal(Code.Unavailable, { reason: "ERROR_REASON_DATABASE_UNAVAILABLE" });
       },
-      { reconnectMs: 600 },
+      { reconnectMs: 2_000 },
     );
 
     await assert.rejects(watching, (error) => error instanceof ApiError && error.transient);
@@ -224,7 +228,7 @@ for (const kind of KINDS) {
             began.push([attempt, offset]);
             if (offset === 0n) {
               yield { part: { case: "text", value: { attempt: 1, offset: 0n, text: "長屋🏠" } } };
-              await new Promise((resolve) => setTimeout(resolve, 50));
+              await until(() => texts.length === 1);
               cut(context, "reset");
               return;
             }
