@@ -99,7 +99,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "pipelines.md": pipeline_reference.page(contracts()),
         **{_DASHBOARDS / name: text for name, text in dashboards.files().items()},
         DOCS / "settings.md": settings.page(),
-        envoy.FILE: envoy.configuration(),
+        **envoy.configurations(),
     }
 
 

@@ -26,16 +26,20 @@ _MEMBERS = (
     "protos/gen/python/pyproject.toml",
     "services/*/pyproject.toml",
 )
+_JAVA = r"(<artifactId>nagaya-java</artifactId>\n +<version>).+(</version>)"
 PLACES = (
-    *((path, r'(?m)^version = "(.+)"$') for path in _MEMBERS),
-    *((path, r'"nagaya-[a-z-]+(?:\[[a-z]+\])?==([^"]+)"') for path in _MEMBERS),
-    ("clients/java/pom.xml", r"<artifactId>nagaya-java</artifactId>\n +<version>(.+)</version>"),
-    ("clients/java/*/pom.xml", r"<artifactId>nagaya-java</artifactId>\n +<version>(.+)</version>"),
-    ("deploy/Containerfile", r"(?m)^ARG VERSION=(.+)$"),
-    ("deploy/compose/compose.yaml", r"\$\{NAGAYA_VERSION:-(.+?)\}"),
-    ("deploy/k8s/base/kustomization.yaml", r'(?m)^ +newTag: "(.+)"$'),
+    *((path, r'(?m)^(version = ").+(")$') for path in _MEMBERS),
+    *((path, r'(?<!name = )("nagaya-[a-z-]+(?:\[[a-z]+\])?)(?:==[^"]+)?(")') for path in _MEMBERS),
+    ("clients/java/pom.xml", _JAVA),
+    ("clients/java/*/pom.xml", _JAVA),
+    ("clients/typescript/package.json", r'(?m)^(  "version": ").+(",)$'),
+    ("clients/typescript/package-lock.json", r'(\A\{\n.*\n  "version": ").+(",)'),
+    ("clients/typescript/package-lock.json", r'("": \{\n.*\n +"version": ").+(",)'),
+    ("deploy/Containerfile", r"(?m)^(ARG VERSION=).+($)"),
+    ("deploy/compose/compose.yaml", r"(\$\{NAGAYA_VERSION:-).+?(\})"),
+    ("deploy/k8s/base/kustomization.yaml", r'(?m)^( +newTag: ").+(")$'),
 )
-"""Files, and in them expressions whose group is the version."""
+"""Files, and expressions for what stands in them before and behind the version."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,15 +69,15 @@ def _written(version: str) -> Iterator[tuple[Path, str]]:
     for path, expressions in places.items():
         text = path.read_text()
         for expression in expressions:
-            text = re.sub(expression, lambda found: _replaced(found, version), text)
+            text = re.sub(expression, lambda found: _with_version(found, version), text)
         if version not in text:
             raise ValueError(f"{path.relative_to(ROOT)} has no version")
         yield path, text
 
 
-def _replaced(found: re.Match[str], version: str) -> str:
-    start, end = found.start(1) - found.start(), found.end(1) - found.start()
-    return found.group()[:start] + version + found.group()[end:]
+def _with_version(found: re.Match[str], version: str) -> str:
+    requires = "" if not found[1].startswith('"nagaya-') else "=="
+    return f"{found[1]}{requires}{version}{found[2]}"
 
 
 if __name__ == "__main__":
