@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,6 +146,13 @@ def test_a_token_is_for_a_tenant_that_there_is(shell: Shell) -> None:
         "`nagaya tenant create nosuch` creates it.\n"
     )
     assert not Path(issued.out.strip()).with_name("nosuch.jwt").exists()
+
+
+def test_the_auditor_finds_the_temporal_of_the_stack(shell: Shell) -> None:
+    audited = shell.run("dev", "auditor")
+
+    assert (audited.status, audited.err) == (0, "")
+    assert re.fullmatch(r"\d+ histories, 0 findings\n", audited.out)
 
 
 def test_a_server_of_another_kind_is_named(shell: Shell) -> None:

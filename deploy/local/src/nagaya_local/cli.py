@@ -134,6 +134,17 @@ async def token(*, tenant: str) -> None:
 
 
 @group.command()
+@click.argument("canaries", metavar="[CANARY]...", nargs=-1)
+@local_command
+async def auditor(*, canaries: tuple[str, ...]) -> None:
+    """Look in all histories of Temporal for bodies, and for each CANARY."""
+    from nagaya_local.commands.auditor import audit_histories  # noqa: PLC0415 - of this one alone
+
+    if code := await asyncio.to_thread(audit_histories, _layout(), canaries):
+        raise failures.CommandExit(code)
+
+
+@group.command()
 @local_command
 async def demo() -> None:
     """Run two customers' pipelines, and show what they leave behind."""
