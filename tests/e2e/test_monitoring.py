@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 JOBS = ("tenant", "runs", "runs-worker", "artifacts", "llm-gateway")
 PAUSE_SECONDS, WINDOW_SECONDS, ALERT_SECONDS = 1.0, 120, 10
+READY = {"ready": True, "waits_for": []}
 SLOW, LONG_MS = "ponderous", 5_000
 ENOUGH = 12
 """Scrapes: in the time that they take each process has looked at whatever it looks at."""
@@ -79,11 +80,14 @@ async def scrapes_of(stack: LocalStack, client: Client) -> promql.Scrapes:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_process_tells_that_it_lives_and_is_ready(stack: LocalStack, job: str) -> None:
+async def test_a_process_tells_that_it_lives_and_is_ready(stack: LocalStack, job: str) -> None:
     port = PortBook(stack.layout.ports).known[f"{job}-metrics"]
 
+    async def ready() -> bool:  # a worker is soon after its start, once Temporal has seen it
+        return await asyncio.to_thread(promql.get, port, "/readyz") == READY
+
+    await wait_until(ready)
     assert promql.get(port, "/healthz")["alive"]
-    assert promql.get(port, "/readyz") == {"ready": True, "waits_for": []}
 
 
 @pytest.mark.parametrize("name", ["provider down", "tenant's database away"])
