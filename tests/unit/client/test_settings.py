@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from nagaya_client.errors import SettingsInvalid
 from nagaya_client.settings import SERVICES, Settings, read_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FLAGS = {"runs_address": "flag:1", "token_file": "flag.jwt", "tenant": "flag"}
 ENVIRONMENT = {
@@ -105,6 +102,26 @@ def test_why_the_local_token_is_not_sent_is_reported(place: UploadTarget) -> Non
     with pytest.raises(SettingsInvalid) as refused:
         place.read({"address": "nagaya.example.com:443"})
     assert "sent to this machine only" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted"),
+    [
+        ({}, True),
+        ({"runs_address": "127.0.0.1:1"}, True),
+        ({"runs_address": "https://localhost:8"}, True),
+        ({"runs_address": "https://nagaya.example.com"}, False),
+    ],
+)
+def test_the_local_stack_s_authority_is_trusted_for_this_machine_only(
+    place: UploadTarget, given: dict[str, str], *, trusted: bool
+) -> None:
+    place.stack(host="https://127.0.0.1")
+    endpoints = place._dev / "endpoints.env"
+    endpoints.write_text(endpoints.read_text() + "\nNAGAYA_CA_FILE=/clone/ca.pem")
+
+    settings = place.read(given, NAGAYA_TOKEN="t")
+    assert settings.ca_file == (Path("/clone/ca.pem") if trusted else None)
 
 
 def test_an_address_without_a_port_is_named(place: UploadTarget) -> None:

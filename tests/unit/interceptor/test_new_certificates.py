@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
 from tests.support.certificates import LOOPBACK, CertificateFiles
 from tests.unit.interceptor.probe import Answer, Stub, binding, echo
 from tests.unit.interceptor.tls_calls import ASKED, ask, at, refusal, shown
@@ -41,9 +42,11 @@ async def test_a_certificate_is_replaced_under_open_streams(
         stream = aiter(Stub(channel).watch(ASKED, timeout=20))
         assert (await anext(stream)).text == "begun"
 
-        files.issue("server", *LOOPBACK)
+        files.issue("server", *LOOPBACK, days=2)
         after = await shown(server, files)
         assert after.serial_number != before.serial_number
+        expiry = REGISTRY.get_sample_value("nagaya_tls_certificate_expiry_timestamp_seconds")
+        assert expiry == after.not_valid_after_utc.timestamp()
 
         tls.own.cert_file.write_text("half")
         assert (await shown(server, files)).serial_number == after.serial_number

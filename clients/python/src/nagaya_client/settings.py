@@ -124,14 +124,11 @@ def read_settings(
     addresses = _addresses([*layers, local])
     if not addresses:
         raise SettingsInvalid("no Nagaya found", _NOWHERE.format(config=config))
-    ca_file = _nearest(layers, "ca_file") or (
-        "" if _addresses(layers) else local.get("ca_file", "")
-    )
     return Settings(
         addresses,
         _token(layers, local, tuple(addresses.values())),
         tenant=_nearest(layers, "tenant"),
-        ca_file=Path(ca_file).expanduser() if ca_file else None,
+        ca_file=_ca_file(layers, local),
         certificate=_certificate(layers),
     )
 
@@ -159,6 +156,16 @@ def _check_address(address: str) -> None:
     except ValueError as error:
         hint = "Write HOST:PORT, or https://HOST:PORT for TLS."
         raise SettingsInvalid(f"the address {address} {error}", hint) from None
+
+
+def _ca_file(layers: Sequence[Mapping[str, str]], local: Mapping[str, str]) -> Path | None:
+    given = _nearest(layers, "ca_file")
+    if given:
+        return Path(given).expanduser()
+    # The local stack's own authority is trusted for this machine only.
+    elsewhere = [a for a in _addresses(layers).values() if ServerAddress.parse(a).tls is not None]
+    own = local.get("ca_file", "")
+    return Path(own) if own and all(map(_is_here, elsewhere)) else None
 
 
 def _certificate(layers: Sequence[Mapping[str, str]]) -> KeyPair | None:

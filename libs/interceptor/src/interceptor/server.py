@@ -17,14 +17,13 @@ from interceptor.call_log import CallLog
 from interceptor.callers import Callers
 from interceptor.concurrency_limit import ConcurrencyLimit
 from interceptor.fair_semaphore import FairSemaphore
+from interceptor.listening import add_port
 from interceptor.method import Context, Handler, InterceptedMethod, Interceptor
 from interceptor.server_call import CallTimeouts
 from monitoring.probes import Probes
 from servicekit import telemetry
 from servicekit.errors import StartRefused
 from servicekit.policy import methods_of
-from tls.credentials import ServerCredentials
-from tls.files import CertificateInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -138,7 +137,7 @@ class Server:
         """
         address = f"{self._config.listen_host}:{self._config.listen_port}"
         try:
-            port = self._add_port(address)
+            port = add_port(self._server, address, self._config.tls)
         except RuntimeError:
             raise StartRefused(f"cannot listen on {address}: is the port taken?") from None
         await self.set_serving(False)
@@ -207,16 +206,6 @@ class Server:
             await prepare
         self._probes.readiness.started()
         await self.set_serving(True)
-
-    def _add_port(self, address: str) -> int:
-        tls = self._config.tls
-        if tls is None:
-            return self._server.add_insecure_port(address)
-        try:
-            credentials = ServerCredentials(tls).make()
-        except CertificateInvalid as error:
-            raise StartRefused(str(error)) from None
-        return self._server.add_secure_port(address, credentials)
 
     def _add(self, binding: Binding, interceptor: Interceptor) -> None:
         methods, most = methods_of(binding.service), binding.max_request_bytes

@@ -13,6 +13,10 @@ LOOP_LAG = Histogram(
 )
 LOG_DROPPED = Gauge("log_lines_dropped", "Log lines lost because standard error was too slow.")
 READY = Gauge("nagaya_ready", "1 while the process does its work, 0 while it waits or stops.")
+CERTIFICATE_EXPIRY = Gauge(
+    "nagaya_tls_certificate_expiry_timestamp_seconds",
+    "When the certificate expires with which the process serves; 0 where it serves plaintext.",
+)
 
 DATABASE_CONNECTIONS = ReadGauge(
     "nagaya_database_connections",

@@ -12,6 +12,7 @@ from tls.files import Reread, read_authorities, read_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from tls.address import ServerAddress
@@ -36,17 +37,22 @@ class ServerCredentials:
     def make(self) -> grpc.ServerCredentials:
         fetch: Any = self._fetch  # which may return None, whatever the stub says
         with_clients = self._tls.client_ca_file is not None
-        return grpc.dynamic_ssl_server_credentials(self._files.value, fetch, with_clients)
+        return grpc.dynamic_ssl_server_credentials(self._files.value[0], fetch, with_clients)
+
+    def expiry(self) -> float:
+        """Return when the certificate expires that was read last, in seconds since 1970."""
+        return self._files.value[1].timestamp()
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what has changed; gRPC asks before each handshake, in a thread of its own."""
-        return self._files.value if self._files.refresh() else None
+        return self._files.value[0] if self._files.refresh() else None
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> tuple[grpc.ServerCertificateConfiguration, datetime]:
         own, authorities = read_certificate(self._tls.own), self._tls.client_ca_file
-        return grpc.ssl_server_certificate_configuration(
+        configuration = grpc.ssl_server_certificate_configuration(
             [(own.key, own.chain)], None if authorities is None else read_authorities(authorities)
         )
+        return configuration, own.expires
 
 
 class Connection:
