@@ -301,6 +301,8 @@ func TestAnAddressSaysWhetherTLSIsSpoken(t *testing.T) {
 		"runs.example:443":          {target: "dns:///runs.example:443"},
 		"http://runs.example:80":    {target: "dns:///runs.example:80"},
 		"https://runs.example:443":  {target: "dns:///runs.example:443", secure: true},
+		"https://runs.example":      {target: "dns:///runs.example:443", secure: true},
+		"https://[::1]":             {target: "dns:///[::1]:443", secure: true},
 		"[::1]:80":                  {target: "dns:///[::1]:80"},
 		"dns:///runs:7000":          {target: "dns:///runs:7000", balanced: true},
 		"dns+https:///runs:7000":    {target: "dns:///runs:7000", balanced: true, secure: true},
@@ -312,7 +314,7 @@ func TestAnAddressSaysWhetherTLSIsSpoken(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "ftp://x:1", "https://x", "x", "https://x:1/path", ":80", "dns:///x", "dns://x:80",
+		"", "ftp://x:1", "https://", "http://x", "x", "https://x:1/path", ":80", "dns:///x", "dns://x:80",
 		"https://user@x:443",
 	} {
 		if read, err := parseAddress(text); err == nil {

@@ -55,8 +55,9 @@ func TokenFile(path string) Token {
 }
 
 // SettingsFromEnvironment reads NAGAYA_TENANT_ADDRESS, NAGAYA_RUNS_ADDRESS,
-// NAGAYA_ARTIFACTS_ADDRESS, NAGAYA_LLM_GATEWAY_ADDRESS, NAGAYA_TOKEN or NAGAYA_TOKEN_FILE, and
-// NAGAYA_CA_FILE: certificates to trust, in PEM, instead of the system's.
+// NAGAYA_ARTIFACTS_ADDRESS, NAGAYA_LLM_GATEWAY_ADDRESS, NAGAYA_TOKEN or NAGAYA_TOKEN_FILE,
+// NAGAYA_CA_FILE (certificates to trust, in PEM, instead of the system's), and NAGAYA_TLS_CERT_FILE
+// with NAGAYA_TLS_KEY_FILE: the client's own certificate, read anew for each connection.
 func SettingsFromEnvironment() (Settings, error) {
 	settings := Settings{
 		Tenant:     os.Getenv("NAGAYA_TENANT_ADDRESS"),
@@ -73,14 +74,31 @@ func SettingsFromEnvironment() (Settings, error) {
 	default:
 		return settings, errors.New("no token: set NAGAYA_TOKEN or NAGAYA_TOKEN_FILE")
 	}
+	config, err := tlsFromEnvironment()
+	settings.TLS = config
+	return settings, err
+}
+
+func tlsFromEnvironment() (*tls.Config, error) {
+	config := &tls.Config{}
 	if path := os.Getenv("NAGAYA_CA_FILE"); path != "" {
 		roots, err := readCertificates(path)
 		if err != nil {
-			return settings, err
+			return nil, err
 		}
-		settings.TLS = &tls.Config{RootCAs: roots}
+		config.RootCAs = roots
 	}
-	return settings, nil
+	chain, key := os.Getenv("NAGAYA_TLS_CERT_FILE"), os.Getenv("NAGAYA_TLS_KEY_FILE")
+	if (chain == "") != (key == "") {
+		return nil, errors.New("set both NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE, or neither")
+	}
+	if chain != "" {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			own, err := tls.LoadX509KeyPair(chain, key)
+			return &own, err
+		}
+	}
+	return config, nil
 }
 
 func readCertificates(path string) (*x509.CertPool, error) {
@@ -108,17 +126,21 @@ type address struct {
 }
 
 // parseAddress reads host:port, http://host:port, https://host:port, and dns:///name:port or
-// dns+https:///name:port, which balance over all servers of a name.
+// dns+https:///name:port, which balance over all servers of a name. https:// without a port is 443.
 func parseAddress(text string) (address, error) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {
 		scheme, rest = "http", text
 	}
-	read := address{text: text, target: "dns:///" + rest}
+	read := address{text: text}
 	switch scheme {
 	case "http":
+		read.target = "dns:///" + rest
 	case "https":
-		read.secure = true
+		if strings.LastIndexByte(rest, ':') <= strings.LastIndexByte(rest, ']') {
+			rest += ":443"
+		}
+		read.secure, read.target = true, "dns:///"+rest
 	case "dns", "dns+https":
 		read.secure, read.balanced = scheme == "dns+https", true
 		read.target = "dns://" + rest

@@ -17,7 +17,7 @@ final class Addresses {
   private static final Pattern FORM =
       Pattern.compile(
           "(?<scheme>https?://|dns(?<tls>\\+https)?://(?<server>[^/]*)/)?"
-              + "(?<at>(\\[[^\\]]+\\]|[^\\[\\]:/]+):[0-9]{1,5})");
+              + "(?<at>(?<host>\\[[^\\]]+\\]|[^\\[\\]:/@?#]+)(:(?<port>[0-9]{1,5}))?)");
   private static final Map<String, ?> BALANCED =
       Map.of(
           "loadBalancingConfig", List.of(Map.of("round_robin", Map.of())),
@@ -32,22 +32,22 @@ final class Addresses {
    */
   static ManagedChannel open(String address, ChannelCredentials tls) {
     Matcher form = FORM.matcher(address);
-    if (!form.matches()) {
+    boolean https = form.matches() && "https://".equals(form.group("scheme"));
+    if (!form.matches() || (form.group("port") == null && !https)) {
       throw new IllegalArgumentException(
           "\"" + address + "\" is no address: write host:port, or https://host:port for TLS");
     }
     String scheme = form.group("scheme") == null ? "" : form.group("scheme");
     boolean balanced = scheme.startsWith("dns");
-    boolean secure = scheme.equals("https://") || form.group("tls") != null;
+    boolean secure = https || form.group("tls") != null;
     String server = form.group("server") == null ? "" : form.group("server");
     ChannelCredentials credentials = secure ? tls : InsecureChannelCredentials.create();
-    String at = form.group("at");
-    int colon = at.lastIndexOf(':');
+    String port = form.group("port") == null ? "443" : form.group("port");
     ManagedChannelBuilder<?> builder =
         balanced
-            ? Grpc.newChannelBuilder("dns://" + server + "/" + at, credentials)
+            ? Grpc.newChannelBuilder("dns://" + server + "/" + form.group("at"), credentials)
             : Grpc.newChannelBuilderForAddress(
-                at.substring(0, colon), Integer.parseInt(at.substring(colon + 1)), credentials);
+                form.group("host"), Integer.parseInt(port), credentials);
     builder
         .disableRetry() // this package repeats calls itself
         .keepAliveTime(20, TimeUnit.SECONDS)

@@ -2,6 +2,7 @@ package dev.nagaya.client;
 
 import io.grpc.ChannelCredentials;
 import io.grpc.TlsChannelCredentials;
+import java.io.File;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -42,8 +43,9 @@ public final class Settings {
   /**
    * Reads {@code NAGAYA_TENANT_ADDRESS}, {@code NAGAYA_RUNS_ADDRESS}, {@code
    * NAGAYA_ARTIFACTS_ADDRESS}, {@code NAGAYA_LLM_GATEWAY_ADDRESS}, {@code NAGAYA_TOKEN} or {@code
-   * NAGAYA_TOKEN_FILE}, and {@code NAGAYA_CA_FILE}: certificates to trust, in PEM, instead of the
-   * system's.
+   * NAGAYA_TOKEN_FILE}, {@code NAGAYA_CA_FILE} (certificates to trust, in PEM, instead of the
+   * system's), and {@code NAGAYA_TLS_CERT_FILE} with {@code NAGAYA_TLS_KEY_FILE}: the client's own
+   * certificate.
    */
   public static Settings fromEnvironment() throws IOException {
     Map<String, String> environment = System.getenv();
@@ -55,16 +57,30 @@ public final class Settings {
             .llmGateway(environment.get("NAGAYA_LLM_GATEWAY_ADDRESS"));
     String text = environment.getOrDefault("NAGAYA_TOKEN", "");
     String file = environment.getOrDefault("NAGAYA_TOKEN_FILE", "");
-    String authorities = environment.getOrDefault("NAGAYA_CA_FILE", "");
     if (text.isEmpty() && file.isEmpty()) {
       throw new IllegalArgumentException("no token: set NAGAYA_TOKEN or NAGAYA_TOKEN_FILE");
     }
     builder.token(text.isEmpty() ? Token.file(Path.of(file)) : Token.text(text));
-    if (!authorities.isEmpty()) {
-      builder.tls(
-          TlsChannelCredentials.newBuilder().trustManager(Path.of(authorities).toFile()).build());
-    }
+    builder.tls(tls(environment));
     return builder.build();
+  }
+
+  private static ChannelCredentials tls(Map<String, String> environment) throws IOException {
+    String authorities = environment.getOrDefault("NAGAYA_CA_FILE", "");
+    String chain = environment.getOrDefault("NAGAYA_TLS_CERT_FILE", "");
+    String key = environment.getOrDefault("NAGAYA_TLS_KEY_FILE", "");
+    if (chain.isEmpty() != key.isEmpty()) {
+      throw new IllegalArgumentException(
+          "set both NAGAYA_TLS_CERT_FILE and NAGAYA_TLS_KEY_FILE, or neither");
+    }
+    TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
+    if (!authorities.isEmpty()) {
+      tls.trustManager(new File(authorities));
+    }
+    if (!chain.isEmpty()) {
+      tls.keyManager(new File(chain), new File(key));
+    }
+    return tls.build();
   }
 
   /** Settings to be filled in. */

@@ -269,6 +269,7 @@ final class UnaryCallTest {
         "runs.example:443",
         "http://runs.example:80",
         "https://runs.example:443",
+        "https://runs.example",
         "[::1]:80",
         "dns:///runs:7000",
         "dns+https:///runs:7000",
@@ -280,7 +281,7 @@ final class UnaryCallTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"ftp://x:1", "https://x", "x", "https://x:1/path", ":80", "dns:///x", "dns://x:80"})
+      strings = {"ftp://x:1", "https://", "http://x", "x", "https://x:1/path", ":80", "dns:///x", "dns://x:80"})
   void whatIsNoAddressIsRefused(String address) {
     Settings settings = Settings.builder().runs(address).token(Token.text("t")).build();
 
