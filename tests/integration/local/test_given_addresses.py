@@ -81,7 +81,7 @@ async def test_an_address_that_leads_nowhere_is_named_in_time_and_nothing_stays(
         ("S3_ENDPOINT", "127.0.0.1:9000"),
         ("S3_ENDPOINT", "http://127.0.0.1:port"),
         ("TEMPORAL_ADDRESS", "127.0.0.1"),
-        ("TEMPORAL_ADDRESS", "http://127.0.0.1:7233"),
+        ("TEMPORAL_ADDRESS", "ftp://127.0.0.1:7233"),
     ],
 )
 def test_what_is_no_address_is_refused_before_anything_starts(name: str, value: str) -> None:
