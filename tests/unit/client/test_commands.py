@@ -15,7 +15,14 @@ from nagaya_client.cli import main
 from nagaya_client.cli.main import nagaya, run
 
 OFFLINE = ("bundle", "certificate", "dev")
-OFFLINE_COMMANDS = {("webhook", "verify")}
+OFFLINE_COMMANDS = {
+    ("webhook", "verify"),
+    ("keys", "new-workload"),
+    ("keys", "new-issuer"),
+    ("keys", "new-ring"),
+    ("keys", "retire"),
+    ("keys", "sign-token"),
+}
 """Groups that ask no service."""
 
 

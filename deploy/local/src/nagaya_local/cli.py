@@ -137,7 +137,7 @@ async def token(*, tenant: str) -> None:
 @click.argument("canaries", metavar="[CANARY]...", nargs=-1)
 @local_command
 async def auditor(*, canaries: tuple[str, ...]) -> None:
-    """Look in all histories of Temporal for bodies, and for each CANARY."""
+    """Look in Temporal's histories for bodies, and each CANARY."""
     from nagaya_local.commands.auditor import audit_histories  # noqa: PLC0415 - of this one alone
 
     if code := await asyncio.to_thread(audit_histories, _layout(), canaries):

@@ -35,7 +35,7 @@ def _jwks_option(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(cls=Group)
 def group() -> None:
-    """The keys that encrypt secrets, and those that sign: of services, of an issuer, tokens."""
+    """The keys that encrypt secrets, and those that sign."""
 
 
 @group.command("list", rpcs=("GetKeyRing",))
@@ -53,7 +53,7 @@ async def list_keys(session: Session) -> Message:
 @no_wait_option
 @api_command
 async def rotate(session: Session, request_id: str | None, *, no_wait: bool) -> Message:
-    """Encrypt every secret with the active key; calls go on meanwhile.
+    """Encrypt every secret with the active key, under load.
 
     With a key management service it makes a new key first. With a key ring in a file, add a key to
     the files of all processes, then make it active, then call this.
@@ -77,13 +77,15 @@ def new_workload(workload: str, to: Path | None, jwks: Path | None) -> None:
 
 
 @group.command()
-@click.option("--to", type=_PATH, default=f"{_KID}.pem", show_default=True)
+@click.option(
+    "--to", type=_PATH, default=f"{_KID}.pem", show_default=True, help="The private key's file."
+)
 @click.option("--kid", default=_KID, show_default=True, help="The name of the key.")
 @_jwks_option
 def new_issuer(to: Path, kid: str, jwks: Path | None) -> None:
-    """Make the key of an issuer of people's tokens of your own, where there is no other.
+    """Make the key of an issuer of people's tokens of your own.
 
-    `nagaya keys sign-token` signs with it. Needs no server.
+    `nagaya keys sign-token` signs with it, where there is no other issuer. Needs no server.
     """
     if kid.startswith("workload-"):
         raise click.UsageError("such names are those of services' keys")
@@ -95,10 +97,11 @@ def new_issuer(to: Path, kid: str, jwks: Path | None) -> None:
 @click.option("--jwks", type=_FILE, required=True, help="The file of public keys.")
 @click.option("--keep", type=_FILE, required=True, help="The private key that signs from now on.")
 def retire(kid: str, jwks: Path, keep: Path) -> None:
-    """Let all keys of a name expire but one, such as of workload-runs. Needs no server.
+    """Let all keys of a name expire but one.
 
-    They verify no token from then on, but the documents that they have signed: certificates of
-    deletion, manifests of backups, anchors of audit logs.
+    Such as those of workload-runs. They verify no token from then on, but the documents that they
+    have signed: certificates of deletion, manifests of backups, anchors of audit logs. Needs no
+    server.
     """
     click.echo(f"{key_files.retire(jwks, kid, keep)} keys {kid} of {jwks} have expired")
 
@@ -106,22 +109,31 @@ def retire(kid: str, jwks: Path, keep: Path) -> None:
 @group.command()
 @click.argument("file", type=_PATH)
 def new_ring(file: Path) -> None:
-    """Make a key ring for NAGAYA_KEYRING_FILE of the tenant service. Needs no server.
+    """Make a key ring for the tenant service.
 
-    It encrypts the passwords of all databases: keep a copy where their backups are not.
+    NAGAYA_KEYRING_FILE names it. It encrypts the passwords of all databases: keep a copy where
+    their backups are not. Needs no server.
     """
     key_files.new_ring(file)
     click.echo(f"{file} has a key ring with one key")
 
 
 @group.command()
-@click.option("--key", type=_FILE, default=f"{_KID}.pem", show_default=True)
+@click.option(
+    "--key", type=_FILE, default=f"{_KID}.pem", show_default=True, help="The issuer's private key."
+)
 @click.option("--kid", default=_KID, show_default=True, help="The name of the key.")
 @click.option("--issuer", required=True, help="NAGAYA_TOKEN_ISSUER of the services.")
 @click.option("--user", required=True, help="Who it is for, as audit logs name them.")
 @click.option("-t", "--tenant", "tenants", multiple=True, help="A tenant; '*' for all.")
 @click.option("--permission", "permissions", multiple=True, help="Such as 'runs.*'; '*' for all.")
-@click.option("--hours", type=click.FloatRange(0, min_open=True), default=8, show_default=True)
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, min_open=True),
+    default=8,
+    show_default=True,
+    help="How long it is valid.",
+)
 def sign_token(
     key: Path,
     kid: str,
