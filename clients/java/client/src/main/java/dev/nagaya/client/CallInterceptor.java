@@ -11,34 +11,35 @@ import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.MethodDescriptor.MethodType;
 import io.grpc.Status;
-import java.io.IOException;
+import io.grpc.StatusException;
 import java.time.Duration;
 import java.util.UUID;
-import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 
 /**
  * Adds the token, an id and a deadline to each call, and repeats what may be repeated.
  *
- * <p>A stream has no deadline but its caller's; where a stream carries the requests, what its
- * contract allows is its deadline. Streams are not repeated.
+ * <p>A stream of responses has no deadline but its caller's. Streams are not repeated.
  */
 final class CallInterceptor implements ClientInterceptor {
   static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
+  // Anything else would break the header that carries it.
+  private static final Pattern SENDABLE = Pattern.compile("[\\x21-\\x7e]+");
+
   private final String address;
   private final Token token;
   private final Duration timeout;
-  private final ScheduledExecutorService timer;
+  private final Retries retries;
   final Budget budget = new Budget();
 
-  CallInterceptor(
-      String address, Token token, Duration timeout, ScheduledExecutorService timer) {
+  CallInterceptor(String address, Token token, Duration timeout, Retries retries) {
     this.address = address;
     this.token = token;
     this.timeout = timeout;
-    this.timer = timer;
+    this.retries = retries;
   }
 
   @Override
@@ -47,20 +48,38 @@ final class CallInterceptor implements ClientInterceptor {
     Contract contract = Contract.of(method);
     CallOptions limited = options;
     if (options.getDeadline() == null && method.getType().serverSendsOneMessage()) {
-      boolean unary = method.getType() == MethodType.UNARY;
-      Duration allowed = unary && timeout != null ? timeout : contract.timeout();
+      Duration allowed = timeout == null ? contract.timeout() : timeout;
       limited = options.withDeadline(Deadline.after(allowed.toNanos(), TimeUnit.NANOSECONDS));
     }
     if (method.getType() == MethodType.UNARY) {
-      return new UnaryCall<>(this, next, method, limited, contract.repeatable(), timer);
+      return new UnaryCall<>(this, next, method, limited, contract.repeatable(), retries);
     }
     return new Stream<>(next.newCall(method, limited));
   }
 
-  /** Adds the token and the id of a call to its headers. */
-  void headers(Metadata headers, String requestId) throws IOException {
-    headers.put(AUTHORIZATION, "Bearer " + token.read());
+  /** Adds the token and the id of a call to its headers. Throws UNAUTHENTICATED without a token. */
+  void headers(Metadata headers, String requestId) throws StatusException {
+    headers.put(AUTHORIZATION, "Bearer " + tokenText());
     headers.put(ApiError.REQUEST_ID, requestId);
+  }
+
+  private String tokenText() throws StatusException {
+    String text;
+    try {
+      text = token.read().strip();
+    } catch (Throwable error) { // the caller's function may throw anything, and the call must end
+      throw Status.UNAUTHENTICATED
+          .withDescription("the token cannot be read: " + error.getMessage())
+          .withCause(error)
+          .asException();
+    }
+    if (!SENDABLE.matcher(text).matches()) { // the text itself is told to nobody
+      throw Status.UNAUTHENTICATED
+          .withDescription(
+              text.isEmpty() ? "the token is empty" : "the token is not one word of ASCII")
+          .asException();
+    }
+    return text;
   }
 
   /** Makes sure that what a call ends with names the call. */
@@ -83,12 +102,6 @@ final class CallInterceptor implements ClientInterceptor {
     return status.withDescription(address + " cannot be reached: " + why);
   }
 
-  static Status withoutToken(IOException error) {
-    return Status.UNAUTHENTICATED
-        .withDescription("the token cannot be read: " + error.getMessage())
-        .withCause(error);
-  }
-
   private final class Stream<Q, R> extends SimpleForwardingClientCall<Q, R> {
     private final String requestId = UUID.randomUUID().toString();
 
@@ -101,8 +114,8 @@ final class CallInterceptor implements ClientInterceptor {
       Status failed = null;
       try {
         headers(headers, requestId);
-      } catch (IOException error) {
-        failed = withoutToken(error);
+      } catch (StatusException error) {
+        failed = error.getStatus();
       }
       Status withoutToken = failed;
       super.start(

@@ -5,6 +5,7 @@ import dev.nagaya.artifacts.v1.ArtifactServiceGrpc;
 import dev.nagaya.artifacts.v1.DownloadArtifactRequest;
 import dev.nagaya.artifacts.v1.DownloadArtifactResponse;
 import io.grpc.Channel;
+import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.BlockingClientCall;
@@ -87,6 +88,12 @@ final class Download {
         response.getData().writeTo(target);
         digest.update(response.getData().asReadOnlyByteBuffer());
         size += response.getData().size();
+      }
+      if (artifact.getDigest().isEmpty() || size < artifact.getSizeBytes()) {
+        throw Status.UNAVAILABLE
+            .withDescription(
+                "the stream ended after %d of %d bytes".formatted(size, artifact.getSizeBytes()))
+            .asException();
       }
     } finally {
       stream.cancel("left", null);

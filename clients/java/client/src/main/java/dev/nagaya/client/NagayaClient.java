@@ -39,8 +39,6 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumMap;
 import java.util.Map;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -62,13 +60,7 @@ public final class NagayaClient implements AutoCloseable {
 
   private final Map<Service, ManagedChannel> connections = new EnumMap<>(Service.class);
   private final Map<Service, Channel> channels = new EnumMap<>(Service.class);
-  private final ScheduledExecutorService timer =
-      Executors.newSingleThreadScheduledExecutor(
-          task -> {
-            Thread thread = new Thread(task, "nagaya-client-retries");
-            thread.setDaemon(true);
-            return thread;
-          });
+  private final Retries retries = new Retries();
 
   private NagayaClient(Settings settings) {
     open(Service.TENANT, settings.tenant, settings);
@@ -91,7 +83,7 @@ public final class NagayaClient implements AutoCloseable {
     channels.put(
         service,
         ClientInterceptors.intercept(
-            connection, new CallInterceptor(address, settings.token, settings.timeout, timer)));
+            connection, new CallInterceptor(address, settings.token, settings.timeout, retries)));
   }
 
   /**
@@ -173,7 +165,7 @@ public final class NagayaClient implements AutoCloseable {
 
   /** Returns a run's events, across broken connections; see {@link RunWatch}. */
   public RunWatch watchRun(String tenantId, String runId, RunWatch.Options options) {
-    return new RunWatch(channel(Service.RUNS), tenantId, runId, options);
+    return new RunWatch(channel(Service.RUNS), tenantId, runId, options, retries::isClosed);
   }
 
   /**
@@ -196,11 +188,11 @@ public final class NagayaClient implements AutoCloseable {
     return new Download(channel(Service.ARTIFACTS), tenantId, path).to(target);
   }
 
-  /** Ends every connection; calls in flight fail. */
+  /** Ends every connection; calls in flight and watches fail. */
   @Override
   public void close() {
+    retries.close();
     connections.values().forEach(ManagedChannel::shutdownNow);
-    timer.shutdownNow();
     for (ManagedChannel connection : connections.values()) {
       try {
         connection.awaitTermination(5, TimeUnit.SECONDS);

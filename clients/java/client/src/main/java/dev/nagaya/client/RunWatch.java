@@ -18,6 +18,7 @@ import java.util.Iterator;
 import java.util.NoSuchElementException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 
 /**
@@ -63,21 +64,29 @@ public final class RunWatch implements Iterator<RunEvent>, AutoCloseable {
   private final String tenantId;
   private final String runId;
   private final Options options;
+  private final BooleanSupplier clientClosed;
 
   private BlockingClientCall<?, WatchRunResponse> stream;
   private RunEvent next;
   private long after;
   private boolean over;
   private boolean isFinal;
-  private Instant answered = Instant.now();
+  /** When the connection broke; null while a server answers. */
+  private Instant brokenAt;
   private Duration pause = FIRST_PAUSE;
 
-  RunWatch(Channel channel, String tenantId, String runId, Options options) {
+  RunWatch(
+      Channel channel,
+      String tenantId,
+      String runId,
+      Options options,
+      BooleanSupplier clientClosed) {
     unary = RunServiceGrpc.newBlockingStub(channel);
     streams = RunServiceGrpc.newBlockingV2Stub(channel);
     this.tenantId = tenantId;
     this.runId = runId;
     this.options = options;
+    this.clientClosed = clientClosed;
     after = options.after;
   }
 
@@ -152,7 +161,7 @@ public final class RunWatch implements Iterator<RunEvent>, AutoCloseable {
   }
 
   private void take(WatchRunResponse response) throws StatusException {
-    answered = Instant.now();
+    brokenAt = null;
     pause = FIRST_PAUSE;
     RunEvent event = response.getEvent();
     if (!response.hasEvent() || event.getSequence() <= after) {
@@ -171,8 +180,9 @@ public final class RunWatch implements Iterator<RunEvent>, AutoCloseable {
   private void broken(StatusRuntimeException error) throws InterruptedException {
     end("broken");
     ApiError cause = ApiError.of(error);
-    boolean late = Duration.between(answered, Instant.now()).compareTo(options.giveUpAfter) > 0;
-    if (!cause.isTransient() || late) {
+    brokenAt = brokenAt == null ? Instant.now() : brokenAt;
+    boolean late = Duration.between(brokenAt, Instant.now()).compareTo(options.giveUpAfter) > 0;
+    if (!cause.isTransient() || late || clientClosed.getAsBoolean()) {
       over = true;
       throw error;
     }
@@ -197,7 +207,7 @@ public final class RunWatch implements Iterator<RunEvent>, AutoCloseable {
         unary
             .getRun(GetRunRequest.newBuilder().setTenantId(tenantId).setRunId(runId).build())
             .getRun();
-    answered = Instant.now();
+    brokenAt = null;
     return isFinal(run.getState()) && run.getLastSequence() <= after;
   }
 

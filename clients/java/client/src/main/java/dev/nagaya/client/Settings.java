@@ -131,7 +131,10 @@ public final class Settings {
       return this;
     }
 
-    /** Sets how long a call with one response may take; what its contract allows when unset. */
+    /**
+     * Sets how long a call with one response may take, an upload too; what its contract allows when
+     * unset.
+     */
     public Builder timeout(Duration timeout) {
       this.timeout = timeout;
       return this;

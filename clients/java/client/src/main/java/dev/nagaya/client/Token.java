@@ -4,10 +4,13 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** Says who calls. It is asked before each call, so a token can be renewed while a client runs. */
+/**
+ * Says who calls. It is asked before each attempt at a call, by the thread that begins it, so a
+ * token can be renewed while a client runs.
+ */
 @FunctionalInterface
 public interface Token {
-  /** Returns the caller's token. */
+  /** Returns the caller's token: printable ASCII; white space around it is not sent. */
   String read() throws IOException;
 
   /** Returns a token that does not change. */

@@ -4,14 +4,15 @@ import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.Context;
+import io.grpc.Deadline;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
-import java.io.IOException;
+import io.grpc.StatusException;
 import java.time.Duration;
 import java.util.UUID;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
@@ -33,7 +34,7 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
   private final MethodDescriptor<Q, R> method;
   private final CallOptions options;
   private final boolean repeatable;
-  private final ScheduledExecutorService timer;
+  private final Retries retries;
   private final Context context = Context.current();
   private final String requestId = UUID.randomUUID().toString();
 
@@ -53,13 +54,13 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
       MethodDescriptor<Q, R> method,
       CallOptions options,
       boolean repeatable,
-      ScheduledExecutorService timer) {
+      Retries retries) {
     this.interceptor = interceptor;
     this.channel = channel;
     this.method = method;
     this.options = options;
     this.repeatable = repeatable;
-    this.timer = timer;
+    this.retries = retries;
   }
 
   @Override
@@ -100,8 +101,8 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
     sent.merge(callerHeaders);
     try {
       interceptor.headers(sent, requestId);
-    } catch (IOException error) {
-      close(CallInterceptor.withoutToken(error), new Metadata());
+    } catch (StatusException error) {
+      close(error.getStatus(), new Metadata());
       return;
     }
     ClientCall<Q, R> call = channel.newCall(method, options);
@@ -112,10 +113,15 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
       attempt++;
       current = call;
     }
-    call.start(new Attempt(), sent);
-    call.request(2); // a second response would break the contract, and ends the call with an error
-    call.sendMessage(request);
-    call.halfClose();
+    try {
+      call.start(new Attempt(), sent);
+      call.request(2); // a second response breaks the contract, and ends the call with an error
+      call.sendMessage(request);
+      call.halfClose();
+    } catch (RuntimeException error) { // such as when it was cancelled just before it started
+      close(Status.CANCELLED.withDescription("not sent").withCause(error), new Metadata());
+      call.cancel("not sent", error);
+    }
   }
 
   /** Waits for the next attempt, if there is one before the deadline. */
@@ -130,17 +136,30 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
     long wait = jittered(pause(attempt)).toMillis();
     wait = Math.max(wait, ApiError.of(status, trailers).retryAfter().toMillis());
     wait = pushback == null ? wait : Math.max(wait, Long.parseLong(pushback));
-    if (options.getDeadline().timeRemaining(TimeUnit.MILLISECONDS) <= wait) {
+    Deadline end = options.getDeadline();
+    end = context.getDeadline() == null ? end : end.minimum(context.getDeadline());
+    if (end.timeRemaining(TimeUnit.MILLISECONDS) <= wait) {
       return false;
     }
     synchronized (this) {
-      if (cancelled || attempt == ATTEMPTS) {
+      if (cancelled || closed || attempt == ATTEMPTS) {
         return false;
       }
       current = null;
     }
-    timer.schedule(this::begin, wait, TimeUnit.MILLISECONDS);
-    return true;
+    return retries.schedule(this, wait);
+  }
+
+  /** Begins the next attempt, in the caller's context as the first one. */
+  void resume() {
+    Executor executor = options.getExecutor();
+    try {
+      (executor == null ? retries.workers : executor).execute(context.wrap(this::begin));
+    } catch (RejectedExecutionException error) {
+      close(
+          Status.CANCELLED.withDescription("no thread for its next attempt").withCause(error),
+          new Metadata());
+    }
   }
 
   private void close(Status status, Metadata trailers) {
@@ -155,8 +174,12 @@ final class UnaryCall<Q, R> extends ClientCall<Q, R> {
     Runnable ending = () -> listener.onClose(end, CallInterceptor.named(trailers, requestId));
     if (executor == null) {
       ending.run();
-    } else {
+      return;
+    }
+    try {
       executor.execute(ending); // a blocking stub waits there
+    } catch (RejectedExecutionException error) {
+      ending.run(); // an end must be told, whatever has become of the executor
     }
   }
 

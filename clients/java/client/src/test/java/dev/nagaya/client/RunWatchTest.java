@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -155,6 +156,54 @@ final class RunWatchTest {
 
     assertEquals(Status.Code.UNAVAILABLE, error.code());
     assertFalse(breaks.isEmpty());
+  }
+
+  @Test
+  void whatItsReaderTakesIsNotTheServersSilence() throws InterruptedException {
+    server.watchRun =
+        (number, out) -> {
+          if (number == 1) {
+            out.onNext(event(1, RUNNING));
+            throw Status.UNAVAILABLE.asRuntimeException();
+          }
+          out.onNext(event(2, COMPLETED));
+        };
+    Duration giveUpAfter = Duration.ofSeconds(1);
+
+    try (NagayaClient client = NagayaClient.connect(server.settings().build());
+        RunWatch watch =
+            client.watchRun("acme", "r", new RunWatch.Options().giveUpAfter(giveUpAfter))) {
+      assertEquals(1, watch.next().getSequence());
+      Thread.sleep(giveUpAfter.plusMillis(100).toMillis());
+
+      assertEquals(2, watch.next().getSequence());
+    }
+  }
+
+  @Test
+  void aWatchEndsWithItsClient() throws InterruptedException {
+    CompletableFuture<Void> begun = new CompletableFuture<>();
+    CompletableFuture<Void> over = new CompletableFuture<>();
+    server.watchRun =
+        (number, out) -> {
+          begun.complete(null);
+          over.join();
+        };
+    NagayaClient client = NagayaClient.connect(server.settings().build());
+    RunWatch watch = client.watchRun("acme", "r");
+    CompletableFuture<StatusRuntimeException> end = new CompletableFuture<>();
+    Thread reader =
+        new Thread(
+            () -> end.complete(assertThrows(StatusRuntimeException.class, watch::hasNext)));
+    reader.setDaemon(true);
+
+    reader.start();
+    begun.join();
+    client.close();
+
+    reader.join(10_000);
+    over.complete(null);
+    assertTrue(end.isDone());
   }
 
   @Test

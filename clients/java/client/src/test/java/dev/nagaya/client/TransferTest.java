@@ -3,6 +3,7 @@ package dev.nagaya.client;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
 import dev.nagaya.artifacts.v1.Artifact;
@@ -25,6 +26,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 final class TransferTest {
   private static final byte[] CONTENT = "0123456789abcdef".repeat(50_000).getBytes();
@@ -67,9 +70,13 @@ final class TransferTest {
   }
 
   private Artifact upload() throws IOException, InterruptedException {
+    return upload(server.settings().build());
+  }
+
+  private Artifact upload(Settings settings) throws IOException, InterruptedException {
     Path source = Files.write(folder.resolve("input.json"), CONTENT);
     ArtifactDraft draft = ArtifactDraft.newBuilder().setRunId("r").setStep("input").build();
-    try (NagayaClient client = NagayaClient.connect(server.settings().build())) {
+    try (NagayaClient client = NagayaClient.connect(settings)) {
       return client.upload("acme", draft, source);
     }
   }
@@ -80,14 +87,18 @@ final class TransferTest {
     }
   }
 
-  @Test
-  void aDownloadGoesOnWhereItBroke() throws IOException, InterruptedException {
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aDownloadGoesOnWhereItBroke(boolean withError) throws IOException, InterruptedException {
     server.download =
         (number, out) -> {
           out.onNext(described(record(CONTENT)));
           if (number == 1) {
             out.onNext(data(CONTENT, 0, HALF));
-            throw Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException();
+            if (withError) {
+              throw Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException();
+            }
+            return; // as some proxies end what they have cut
           }
           out.onNext(data(CONTENT, HALF, CONTENT.length));
         };
@@ -96,6 +107,16 @@ final class TransferTest {
     var again = (DownloadArtifactRequest) server.of("DownloadArtifact").get(1).request();
     assertEquals(HALF, again.getOffset());
     assertEquals(record(CONTENT).getDigest(), again.getDigest());
+  }
+
+  @Test
+  void aDownloadThatAlwaysEndsTooEarlyFailsAndLeavesNothing() throws IOException {
+    server.download = (number, out) -> out.onNext(described(record(CONTENT)));
+
+    ApiError error = ApiError.of(assertThrows(StatusRuntimeException.class, this::download));
+
+    assertEquals(Status.Code.UNAVAILABLE, error.code());
+    assertEquals(List.of(), left());
   }
 
   @Test
@@ -147,6 +168,24 @@ final class TransferTest {
     var request = (CreateUploadRequest) announced.get(0).request();
     assertEquals(record(CONTENT).getDigest(), request.getDigest());
     assertEquals(CONTENT.length, request.getSizeBytes());
+  }
+
+  @Test
+  void anUploadEndsInTime() throws IOException, InterruptedException {
+    server.announce =
+        number ->
+            CreateUploadResponse.newBuilder()
+                .setUpload(Upload.newBuilder().setUploadId("u"))
+                .build();
+    server.upload = number -> record(server.uploaded);
+
+    upload();
+    upload(server.settings().timeout(Duration.ofSeconds(10)).build());
+
+    List<Long> allowed =
+        server.of("UploadArtifact").stream().map(ScriptedServer.Call::seconds).toList();
+    assertTrue(allowed.get(0) > 3500 && allowed.get(0) <= 3600, allowed.toString());
+    assertTrue(allowed.get(1) <= 10, allowed.toString());
   }
 
   @Test

@@ -2,12 +2,14 @@ package dev.nagaya.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.nagaya.runs.v1.CreateRunRequest;
 import dev.nagaya.runs.v1.Run;
 import dev.nagaya.runs.v1.RunServiceGrpc;
+import io.grpc.Context;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -17,8 +19,12 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -225,6 +231,152 @@ final class UnaryCallTest {
         server.of("CreateRun").stream()
             .map(call -> call.headers().get(CallInterceptor.AUTHORIZATION))
             .toList());
+  }
+
+  @Test
+  void whiteSpaceAroundATokenIsNotSent() {
+    create(server.settings().token(Token.text(" a-token\n")).build());
+
+    var sent = server.of("CreateRun").get(0).headers().get(CallInterceptor.AUTHORIZATION);
+    assertEquals("Bearer a-token", sent);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"two words", "two\nlines", "caf\u00e9", " \n"})
+  void whatIsNoTokenIsNotSentNorTold(String text) {
+    Settings settings = server.settings().token(Token.text(text)).build();
+
+    ApiError error =
+        ApiError.of(assertThrows(StatusRuntimeException.class, () -> create(settings)));
+
+    assertEquals(Status.Code.UNAUTHENTICATED, error.code());
+    assertFalse(error.message().contains(text), error.message());
+    assertTrue(server.of("CreateRun").isEmpty());
+  }
+
+  @Test
+  void aTokenFunctionThatFailsEndsTheCall() {
+    server.createRun =
+        number -> {
+          throw Status.UNAVAILABLE.asRuntimeException();
+        };
+    AtomicInteger reads = new AtomicInteger();
+    Token token =
+        () -> {
+          if (reads.incrementAndGet() == 2) {
+            throw new IllegalStateException("no token now");
+          }
+          return "a-token";
+        };
+
+    try (NagayaClient client = NagayaClient.connect(server.settings().token(token).build())) {
+      var stub = RunServiceGrpc.newFutureStub(client.channel(NagayaClient.Service.RUNS));
+      var call = stub.createRun(CreateRunRequest.getDefaultInstance());
+      var error = assertThrows(ExecutionException.class, () -> call.get(10, TimeUnit.SECONDS));
+
+      Status status = Status.fromThrowable(error.getCause());
+      assertEquals(Status.Code.UNAUTHENTICATED, status.getCode());
+      assertInstanceOf(IllegalStateException.class, status.getCause());
+    }
+  }
+
+  @Test
+  void aSlowTokenHoldsUpItsOwnCallOnly() throws InterruptedException {
+    CompletableFuture<Void> both = new CompletableFuture<>();
+    server.createRun =
+        number -> {
+          if (number == 1) {
+            both.join(); // no attempt is repeated before both calls have begun
+          }
+          both.complete(null);
+          if (number <= 2) {
+            throw Status.UNAVAILABLE.asRuntimeException();
+          }
+          return Run.getDefaultInstance();
+        };
+    CompletableFuture<Void> renewed = new CompletableFuture<>();
+    AtomicInteger reads = new AtomicInteger();
+    Token token =
+        () -> {
+          if (reads.incrementAndGet() == 3) {
+            renewed.join();
+          }
+          return "a-token";
+        };
+    CountDownLatch one = new CountDownLatch(1);
+
+    try (NagayaClient client = NagayaClient.connect(server.settings().token(token).build())) {
+      var stub = RunServiceGrpc.newFutureStub(client.channel(NagayaClient.Service.RUNS));
+      for (int call = 0; call < 2; call++) {
+        stub.createRun(CreateRunRequest.getDefaultInstance())
+            .addListener(one::countDown, Runnable::run);
+      }
+      boolean ended = one.await(10, TimeUnit.SECONDS);
+      renewed.complete(null);
+
+      assertTrue(ended);
+    }
+  }
+
+  @Test
+  void everyAttemptEndsWithTheDeadlineOfItsContext() throws Exception {
+    server.createRun =
+        number -> {
+          if (number == 1) {
+            throw Status.UNAVAILABLE.asRuntimeException();
+          }
+          return Run.getDefaultInstance();
+        };
+    var timer = Executors.newSingleThreadScheduledExecutor();
+
+    try (NagayaClient client = NagayaClient.connect(server.settings().build());
+        var context = Context.current().withDeadlineAfter(10, TimeUnit.SECONDS, timer)) {
+      var stub = RunServiceGrpc.newFutureStub(client.channel(NagayaClient.Service.RUNS));
+      context.call(() -> stub.createRun(CreateRunRequest.getDefaultInstance())).get();
+    } finally {
+      timer.shutdownNow();
+    }
+
+    List<Long> allowed =
+        server.of("CreateRun").stream().map(ScriptedServer.Call::seconds).toList();
+    assertEquals(2, allowed.size());
+    assertTrue(allowed.stream().allMatch(seconds -> seconds <= 10), allowed.toString());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"under way", "between attempts"})
+  void closingTheClientEndsItsCalls(String state) throws InterruptedException {
+    CompletableFuture<Void> over = new CompletableFuture<>();
+    server.createRun =
+        number -> {
+          if (state.equals("under way")) {
+            over.join();
+          }
+          throw ScriptedServer.refusal(
+              Status.Code.UNAVAILABLE, "ERROR_REASON_PEER_UNAVAILABLE", Duration.ofSeconds(20));
+        };
+    NagayaClient client = NagayaClient.connect(server.settings().build());
+    CompletableFuture<Status> end = new CompletableFuture<>();
+    Thread caller =
+        new Thread(
+            () -> {
+              var request = CreateRunRequest.getDefaultInstance();
+              var error =
+                  assertThrows(
+                      StatusRuntimeException.class, () -> client.runs().createRun(request));
+              end.complete(error.getStatus());
+            });
+    caller.setDaemon(true);
+
+    caller.start();
+    while (server.of("CreateRun").isEmpty()) {
+      Thread.onSpinWait();
+    }
+    client.close();
+
+    caller.join(10_000);
+    over.complete(null);
+    assertTrue(end.isDone());
   }
 
   @Test
