@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -51,6 +52,7 @@ type Client struct {
 	Catalog     llmgatewayv1.CatalogServiceClient
 
 	connections []*connection
+	closed      atomic.Bool
 }
 
 // Connect returns a client. Nothing is sent before its first call.
@@ -82,8 +84,9 @@ func Connect(settings Settings) (*Client, error) {
 	return client, nil
 }
 
-// Close ends every connection; calls in flight fail.
+// Close ends every connection; calls in flight and watches fail.
 func (c *Client) Close() error {
+	c.closed.Store(true)
 	var failures []error
 	for _, connection := range c.connections {
 		failures = append(failures, connection.inner.Close())

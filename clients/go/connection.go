@@ -88,11 +88,7 @@ func (c *connection) Invoke(
 ) error {
 	method, requestID := policyOf(path), newID()
 	request = withRequestID(request)
-	timeout := method.timeout
-	if c.timeout > 0 {
-		timeout = c.timeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.allowed(method))
 	defer cancel()
 	for attempt, pause := 1, firstPause; ; attempt, pause = attempt+1, min(2*pause, longestPause) {
 		failure := c.attempt(ctx, requestID, path, request, response, options)
@@ -126,8 +122,8 @@ func (c *connection) attempt(
 	return nil
 }
 
-// NewStream opens a stream. It has no deadline but that of its context, and is not repeated; where a
-// stream carries the requests, what its contract allows is its deadline.
+// NewStream opens a stream, which is not repeated. A stream of responses has no deadline but that
+// of its context; one that ends with a single response ends in time as other calls do.
 func (c *connection) NewStream(
 	ctx context.Context, description *grpc.StreamDesc, path string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
@@ -138,7 +134,7 @@ func (c *connection) NewStream(
 	}
 	cancel := context.CancelFunc(func() {})
 	if !description.ServerStreams {
-		ctx, cancel = context.WithTimeout(ctx, policyOf(path).timeout)
+		ctx, cancel = context.WithTimeout(ctx, c.allowed(policyOf(path)))
 	}
 	inner, err := c.inner.NewStream(ctx, description, path, options...)
 	if err != nil {
@@ -146,12 +142,20 @@ func (c *connection) NewStream(
 		cancel()
 		return nil, failure
 	}
-	return &stream{inner, c.address, requestID, cancel, !description.ServerStreams}, nil
+	return &stream{inner, ctx, c.address, requestID, cancel, !description.ServerStreams}, nil
+}
+
+// allowed returns how long a call with one response may take.
+func (c *connection) allowed(method policy) time.Duration {
+	if c.timeout > 0 {
+		return c.timeout
+	}
+	return method.timeout
 }
 
 // outgoing returns the context of a call that carries the token and the id.
 func (c *connection) outgoing(ctx context.Context, requestID string) (context.Context, *Error) {
-	token, err := c.token()
+	token, err := c.token.read()
 	if err != nil {
 		given := status.New(codes.Unauthenticated, err.Error())
 		return nil, &Error{
@@ -166,6 +170,8 @@ func (c *connection) outgoing(ctx context.Context, requestID string) (context.Co
 // stream is a call with a stream of requests or responses, whose failures are *Errors.
 type stream struct {
 	grpc.ClientStream
+	// ctx is the call's; gRPC ends that of ClientStream with every stream, whatever ended it.
+	ctx                context.Context
 	address, requestID string
 	// cancel is called once the call is over; it ends the deadline's timer.
 	cancel context.CancelFunc
@@ -187,7 +193,7 @@ func (s *stream) failure(err error) error {
 	if _, isStatus := status.FromError(err); err == nil || !isStatus {
 		return err // io.EOF is no failure
 	}
-	return decode(s.Context(), err, s.Trailer(), s.address, s.requestID)
+	return decode(s.ctx, err, s.Trailer(), s.address, s.requestID)
 }
 
 func newID() string { return rand.Text() }

@@ -268,6 +268,30 @@ func TestTheTokenIsReadAnewForEachCall(t *testing.T) {
 	}
 }
 
+func TestATokenIsOneWordOfASCII(t *testing.T) {
+	for text, want := range map[string]string{
+		" a-token\n": "Bearer a-token", "two words": "", "two\nlines": "", "café": "", " \n": "", "": "",
+	} {
+		server := &server{createRun: func(int) (*runsv1.Run, error) { return aRun, nil }}
+		client := server.listen(t, func(settings *Settings) { settings.Token = TokenText(text) })
+
+		err := create(client)
+
+		calls := server.of("CreateRun")
+		if want != "" {
+			if err != nil || calls[0].header["authorization"][0] != want {
+				t.Errorf("%q: %v, %v", text, err, calls)
+			}
+			continue
+		}
+		failed := failure(t, err)
+		if failed.Code != codes.Unauthenticated || len(calls) > 0 ||
+			(text != "" && strings.Contains(failed.Error(), text)) {
+			t.Errorf("%q: %v after %d calls", text, failed, len(calls))
+		}
+	}
+}
+
 func TestAServerThatIsAwayIsNamed(t *testing.T) {
 	client := clientOf(t, "127.0.0.1:1")
 

@@ -23,16 +23,33 @@ type Settings struct {
 	Token Token
 	// TLS of https:// addresses; when nil, the system's certificates are trusted.
 	TLS *tls.Config
-	// Timeout of a call with one response; when 0, what its contract allows. An earlier deadline of
-	// the call's context counts.
+	// Timeout of a call with one response, an upload too; when 0, what its contract allows. An earlier
+	// deadline of the call's context counts.
 	Timeout time.Duration
 	// DialOptions are added to those of each connection: interceptors, a load balancing policy.
 	DialOptions []grpc.DialOption
 }
 
-// A Token returns the caller's token. It is asked before each call, so a token can be renewed while
-// the client runs.
+// A Token returns the caller's token: printable ASCII; white space around it is not sent. It is
+// asked before each attempt at a call, so a token can be renewed while the client runs.
 type Token func() (string, error)
+
+// read returns the token as it is sent.
+func (t Token) read() (string, error) {
+	text, err := t()
+	if err != nil {
+		return "", err
+	}
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return "", errors.New("the token is empty")
+	}
+	// Anything else would break the header that carries it. The text itself is told to nobody.
+	if strings.ContainsFunc(text, func(char rune) bool { return char < '!' || char > '~' }) {
+		return "", errors.New("the token is not one word of ASCII")
+	}
+	return text, nil
+}
 
 // TokenText returns a Token that does not change.
 func TokenText(text string) Token {

@@ -160,7 +160,7 @@ func (d *download) rest(ctx context.Context) error {
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return d.ended()
 		}
 		if err != nil {
 			return err
@@ -176,6 +176,15 @@ func (d *download) rest(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// ended tells what is missing of a stream that ended without an error.
+func (d *download) ended() error {
+	if d.artifact != nil && d.size >= d.artifact.SizeBytes {
+		return nil
+	}
+	return broken(fmt.Sprintf(
+		"the stream ended after %d of %d bytes", d.size, d.artifact.GetSizeBytes()))
 }
 
 func (d *download) verified() (*artifactsv1.Artifact, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -45,27 +46,49 @@ func fetch(t *testing.T, client *Client) (string, error) {
 }
 
 func TestADownloadGoesOnWhereItBroke(t *testing.T) {
-	server := &server{download: func(n int, stream downloadStream) error {
-		stream.Send(described(record(content)))
-		if n == 1 {
-			stream.Send(data(content[:300_000]))
-			return status.Error(codes.Internal, "stream terminated by RST_STREAM")
-		}
-		stream.Send(data(content[300_000:]))
-		return nil
+	for name, end := range map[string]error{
+		"reset":     status.Error(codes.Internal, "stream terminated by RST_STREAM"),
+		"early end": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &server{download: func(n int, stream downloadStream) error {
+				stream.Send(described(record(content)))
+				if n == 1 {
+					stream.Send(data(content[:300_000]))
+					return end
+				}
+				stream.Send(data(content[300_000:]))
+				return nil
+			}}
+
+			target, err := fetch(t, server.listen(t))
+
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			again := server.of("DownloadArtifact")[1].request.(*artifactsv1.DownloadArtifactRequest)
+			if again.Offset != 300_000 || again.Digest != record(content).Digest {
+				t.Errorf("went on at %d of %s", again.Offset, again.Digest)
+			}
+		})
+	}
+}
+
+func TestADownloadThatAlwaysEndsTooEarlyFailsAndLeavesNothing(t *testing.T) {
+	server := &server{download: func(_ int, stream downloadStream) error {
+		return stream.Send(described(record(content)))
 	}}
 
 	target, err := fetch(t, server.listen(t))
 
-	if err != nil {
-		t.Fatal(err)
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("%v", err)
 	}
-	if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	again := server.of("DownloadArtifact")[1].request.(*artifactsv1.DownloadArtifactRequest)
-	if again.Offset != 300_000 || again.Digest != record(content).Digest {
-		t.Errorf("went on at %d of %s", again.Offset, again.Digest)
+	if left, _ := os.ReadDir(filepath.Dir(target)); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 
@@ -95,7 +118,7 @@ func TestARefusedDownloadLeavesNothing(t *testing.T) {
 
 	target, err := fetch(t, server.listen(t))
 
-	if Reason(err) != "ERROR_REASON_ARTIFACT_NOT_FOUND" {
+	if Reason(err) != "ERROR_REASON_ARTIFACT_NOT_FOUND" || errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if left, _ := os.ReadDir(filepath.Dir(target)); len(left) > 0 {
@@ -138,6 +161,35 @@ func TestAnUploadThatBreaksIsSentAgain(t *testing.T) {
 	if len(announced) != 2 || request.Digest != record(content).Digest ||
 		request.SizeBytes != int64(len(content)) {
 		t.Errorf("announced %d times: %v", len(announced), request)
+	}
+}
+
+func TestAnUploadEndsInTime(t *testing.T) {
+	server := &server{
+		announce: func(int) *artifactsv1.CreateUploadResponse {
+			return &artifactsv1.CreateUploadResponse{Outcome: &artifactsv1.CreateUploadResponse_Upload{
+				Upload: &artifactsv1.Upload{UploadId: "u"},
+			}}
+		},
+		upload: func(_ int, received []byte) (*artifactsv1.Artifact, error) {
+			return record(received), nil
+		},
+	}
+
+	_, err := upload(t, server.listen(t))
+	_, other := upload(t, server.listen(t, func(settings *Settings) {
+		settings.Timeout = 10 * time.Second
+	}))
+
+	if err != nil || other != nil {
+		t.Fatal(err, other)
+	}
+	calls := server.of("UploadArtifact")
+	if allowed := calls[0].deadline; allowed > time.Hour || allowed < time.Hour-time.Minute {
+		t.Errorf("%v by the contract", allowed)
+	}
+	if allowed := calls[1].deadline; allowed > 10*time.Second {
+		t.Errorf("%v by the settings", allowed)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -39,7 +40,8 @@ func (c *Client) WatchRun(
 ) iter.Seq2[*runsv1.RunEvent, error] {
 	return func(yield func(*runsv1.RunEvent, error) bool) {
 		watch := &runWatch{
-			runs: c.Runs, tenantID: tenantID, runID: runID, options: options, after: options.After,
+			runs: c.Runs, closed: &c.closed, idle: idleTime,
+			tenantID: tenantID, runID: runID, options: options, after: options.After,
 		}
 		if err := watch.toTheEnd(ctx, yield); err != nil && !errors.Is(err, errStopped) {
 			yield(nil, err)
@@ -51,12 +53,16 @@ func (c *Client) WatchRun(
 var errStopped = errors.New("stopped")
 
 type runWatch struct {
-	runs            runsv1.RunServiceClient
+	runs runsv1.RunServiceClient
+	// closed tells whether the client is.
+	closed *atomic.Bool
+	// idle is how long a server may send nothing.
+	idle            time.Duration
 	tenantID, runID string
 	options         WatchOptions
 	after           int64
-	// answered is when a server sent something last.
-	answered time.Time
+	// brokenAt is when the connection broke; zero while a server answers.
+	brokenAt time.Time
 	pause    time.Duration
 }
 
@@ -67,7 +73,7 @@ func (w *runWatch) toTheEnd(
 	if w.options.GiveUpAfter > 0 {
 		limit = w.options.GiveUpAfter
 	}
-	w.answered, w.pause = time.Now(), firstPause
+	w.pause = firstPause
 	for {
 		over, err := w.once(ctx, yield)
 		if over || errors.Is(err, errStopped) {
@@ -82,7 +88,10 @@ func (w *runWatch) toTheEnd(
 		var failure *Error
 		if err != nil {
 			transient := errors.As(err, &failure) && failure.Transient() && ctx.Err() == nil
-			if !transient || time.Since(w.answered) > limit {
+			if w.brokenAt.IsZero() {
+				w.brokenAt = time.Now()
+			}
+			if !transient || w.closed.Load() || time.Since(w.brokenAt) > limit {
 				return err
 			}
 			if w.options.OnBroken != nil {
@@ -106,7 +115,7 @@ func (w *runWatch) once(
 ) (bool, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	idle := time.AfterFunc(idleTime, func() { cancel(errIdle) })
+	idle := time.AfterFunc(w.idle, func() { cancel(errIdle) })
 	defer idle.Stop()
 	stream, err := w.runs.WatchRun(ctx, &runsv1.WatchRunRequest{
 		TenantId: w.tenantID, RunId: w.runID, AfterSequence: w.after,
@@ -114,11 +123,13 @@ func (w *runWatch) once(
 	final := false
 	for err == nil {
 		var response *runsv1.WatchRunResponse
-		if response, err = stream.Recv(); err != nil {
+		idle.Reset(w.idle)
+		response, err = stream.Recv()
+		idle.Stop() // what the caller takes for an event is not the server's silence
+		if err != nil {
 			break
 		}
-		idle.Reset(idleTime)
-		w.answered, w.pause = time.Now(), firstPause
+		w.brokenAt, w.pause = time.Time{}, firstPause
 		event := response.GetEvent()
 		if event == nil || event.Sequence <= w.after {
 			continue // a heartbeat, or an event that came before
@@ -148,7 +159,7 @@ func (w *runWatch) isOver(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	w.answered = time.Now()
+	w.brokenAt = time.Time{}
 	run := found.GetRun()
 	return isFinal(run.GetState()) && run.GetLastSequence() <= w.after, nil
 }

@@ -152,6 +152,65 @@ func TestARefusedWatchIsNotResumed(t *testing.T) {
 	if Reason(err) != "ERROR_REASON_RUN_NOT_FOUND" || len(numbers) > 0 || len(after(server)) != 1 {
 		t.Errorf("%v, %v", numbers, err)
 	}
+	if errors.Is(err, context.Canceled) {
+		t.Error("nobody has cancelled it")
+	}
+}
+
+func TestWhatItsReaderTakesIsNotTheServersSilence(t *testing.T) {
+	const patience = time.Second
+	for name, end := range map[string]error{
+		"quiet": nil, "broken": status.Error(codes.Unavailable, "stopping"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &server{watchRun: func(n int, stream watchStream) error {
+				if n == 1 {
+					stream.Send(event(1, running))
+				}
+				if n == 1 && end != nil {
+					return end
+				}
+				return stream.Send(event(2, completed))
+			}}
+			client := server.listen(t)
+			var breaks int
+			watch := &runWatch{
+				runs: client.Runs, closed: &client.closed, idle: patience,
+				options: WatchOptions{GiveUpAfter: patience, OnBroken: func(error) { breaks++ }},
+			}
+
+			err := watch.toTheEnd(context.Background(), func(event *runsv1.RunEvent, _ error) bool {
+				if event.Sequence == 1 {
+					time.Sleep(patience + 100*time.Millisecond)
+				}
+				return true
+			})
+
+			if err != nil || watch.after != 2 || (breaks > 0) != (end != nil) {
+				t.Errorf("%v after event %d and %d breaks", err, watch.after, breaks)
+			}
+		})
+	}
+}
+
+func TestAWatchEndsWithItsClient(t *testing.T) {
+	server := &server{watchRun: func(_ int, stream watchStream) error {
+		stream.Send(event(1, running))
+		<-stream.Context().Done()
+		return nil
+	}}
+	client := server.listen(t)
+	begin := time.Now()
+
+	var last error
+	for _, err := range client.WatchRun(context.Background(), "acme", "r", WatchOptions{}) {
+		last = err
+		client.Close()
+	}
+
+	if last == nil || time.Since(begin) > 20*time.Second {
+		t.Errorf("%v after %v", last, time.Since(begin))
+	}
 }
 
 func TestAWatchGivesUpOnceNoServerAnswersForTooLong(t *testing.T) {
