@@ -196,6 +196,47 @@ async def test_an_https_address_is_spoken_to_with_tls(tmp_path: Path, form: str)
         api.close()
 
 
+async def test_calls_that_new_certificates_cut_off_are_transient_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tls.credentials._RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("tls.credentials._OLD_CALLS_SECONDS", 0.1)
+    key, certificate = self_signed()
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(certificate)
+    api, loop, arrived = Api(), asyncio.get_running_loop(), asyncio.Semaphore(0)
+
+    async def stay(_: RecordedCall) -> None:
+        loop.call_soon_threadsafe(arrived.release)
+        await asyncio.Event().wait()
+
+    api.start(grpc.ssl_server_credentials([(key, certificate)]))
+    api.on("GetTenant", GOT)
+    api.on("ListTenants", stay)
+    api.on("WatchTenants", stay)
+    settings = Settings(
+        dict.fromkeys(SERVICES, f"https://{api.address}"), Token("t"), ca_file=authorities
+    )
+    try:
+        async with Client.connect(settings) as client:
+            stub = client.tenants
+            stream = aiter(stub.WatchTenants(tenant_service_pb2.WatchTenantsRequest()))
+            listing = asyncio.ensure_future(
+                stub.ListTenants(tenant_service_pb2.ListTenantsRequest())
+            )
+            for _ in (stream, listing):
+                await arrived.acquire()
+            authorities.write_bytes(2 * certificate)
+            assert await stub.GetTenant(GET) == GOT
+
+            for cut_off in (listing, anext(stream)):
+                with pytest.raises(ApiError, match="cut off on this side") as failed:
+                    await cut_off
+                assert failed.value.transient
+    finally:
+        api.close()
+
+
 def self_signed() -> tuple[bytes, bytes]:
     """A key and a certificate of the loopback's, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())

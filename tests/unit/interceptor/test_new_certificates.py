@@ -6,19 +6,20 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client import REGISTRY
 from tests.support.certificates import LOOPBACK, CertificateFiles
-from tests.unit.interceptor.probe import Answer, Stub, binding, echo
+from tests.unit.interceptor.probe import Answer, Request, Stub, binding, echo
 from tests.unit.interceptor.tls_calls import ASKED, ask, at, refusal, shown
 
 from interceptor.testing import serve
 from servicekit.channel import open_channel
+from servicekit.errors import PeerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import grpc
-    import pytest
 
     from servicekit.testing import Keys
 
@@ -101,3 +102,72 @@ async def test_a_channel_takes_new_certificates_and_its_streams_go_on(
 
         go_on.set()
         assert [answer.text async for answer in stream] == ["went on"]
+
+
+async def test_calls_that_outlast_a_renewal_are_cut_off_and_can_be_made_again(
+    keys: Keys, files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tls.credentials._RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("tls.credentials._OLD_CALLS_SECONDS", 0.1)
+    arrived, never = asyncio.Event(), asyncio.Event()
+
+    async def ask(request: Request, context: object) -> Answer:
+        if request.text == "stay":
+            arrived.set()
+            await never.wait()
+        return await echo(request, context)
+
+    async def watch(_: object, __: object) -> AsyncIterator[Answer]:
+        yield Answer(text="begun")
+        await never.wait()
+
+    runs = files.workload("runs")
+    async with (
+        serve(keys, binding(Ask=ask, Watch=watch), tls=files.server_with_clients()) as server,
+        open_channel(at(server, runs), None, keys.token()) as channel,
+    ):
+        stub = Stub(channel)
+        stream = aiter(stub.watch(ASKED, timeout=20))
+        assert (await anext(stream)).text == "begun"
+        pending = asyncio.create_task(stub.ask(Request(tenant_id="acme", text="stay")))
+        await arrived.wait()
+
+        files.workload("runs")
+        await stub.ask(ASKED)
+
+        for cut_off in (pending, anext(stream)):
+            with pytest.raises(PeerUnavailable, match="cut off on this side"):
+                await cut_off
+        assert (await anext(aiter(stub.watch(ASKED)))).text == "begun"
+
+
+async def test_a_channel_that_is_closed_ends_its_former_connections(
+    keys: Keys, files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tls.credentials._RECHECK_SECONDS", 0.0)
+    ended = asyncio.Event()
+
+    async def watch(_: object, __: object) -> AsyncIterator[Answer]:
+        try:
+            yield Answer(text="begun")
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    runs = files.workload("runs")
+    async with (
+        serve(keys, binding(Ask=echo, Watch=watch), tls=files.server_with_clients()) as server,
+        open_channel(at(server, runs), None, keys.token()) as channel,
+        asyncio.timeout(10),
+    ):
+        stub = Stub(channel)
+        stream = aiter(stub.watch(ASKED, timeout=20))
+        assert (await anext(stream)).text == "begun"
+        files.workload("runs")
+        await stub.ask(ASKED)
+
+        await channel.close()
+
+        await ended.wait()
+        with pytest.raises(PeerUnavailable):
+            await anext(stream)

@@ -154,6 +154,37 @@ async def test_the_caller_s_own_timeout_is_a_deadline(keys: Keys) -> None:
     assert raised.value.reason == "ERROR_REASON_DEADLINE_EXCEEDED"
 
 
+async def test_a_task_that_is_cancelled_during_a_call_ends_as_cancelled(
+    keys: Keys,
+) -> None:
+    arrived = asyncio.Semaphore(0)
+
+    async def ask(_: object, __: object) -> Answer:
+        arrived.release()
+        await asyncio.Event().wait()
+        return Answer()
+
+    async def watch(request: object, context: object) -> AsyncIterator[Answer]:
+        yield await ask(request, context)
+
+    async with serve(keys, binding(Ask=ask, Watch=watch)) as running:
+        stub = Stub(running.channel())
+        tasks = (
+            asyncio.create_task(stub.ask(ASKED)),
+            asyncio.create_task(read(stub.watch(ASKED))),
+        )
+        for _ in tasks:
+            await arrived.acquire()
+        for task in tasks:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        for call in (stub.ask(ASKED), read(stub.watch(ASKED))):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await call
+
+
 def test_errors_survive_a_batch() -> None:
     error = ThingExists("there is a thing 7", thing="7", retry_after_ms="250")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
@@ -11,7 +12,7 @@ from nagaya_client import contract, statuses
 from nagaya_client.errors import SettingsInvalid
 from tls.address import ServerAddress
 from tls.config import ClientTls
-from tls.credentials import Connection
+from tls.credentials import Connection, was_cut_off
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -139,6 +140,10 @@ class UnaryCall:
             return await self._call(request, timeout=seconds, metadata=sent)
         except grpc.aio.AioRpcError as error:
             raise statuses.decode(error, self._method.address, request_id) from None
+        except asyncio.CancelledError:
+            if not was_cut_off():
+                raise
+            raise statuses.cut_off(self._method.address, request_id) from None
 
 
 class StreamCall:
@@ -170,6 +175,7 @@ class Responses:
         self._call = call
         self._address = address
         self._request_id = request_id
+        self._is_cancelled = False
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         try:
@@ -177,8 +183,13 @@ class Responses:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise statuses.decode(error, self._address, self._request_id) from None
+        except asyncio.CancelledError:
+            if self._is_cancelled or not was_cut_off():
+                raise
+            raise statuses.cut_off(self._address, self._request_id) from None
 
     def cancel(self) -> bool:
+        self._is_cancelled = True
         return self._call.cancel()
 
 

@@ -44,6 +44,12 @@ def decode(error: grpc.aio.AioRpcError, address: ServerAddress, request_id: str)
     return _api_error(code, message, status, answered if isinstance(answered, str) else request_id)
 
 
+def cut_off(address: ServerAddress, request_id: str) -> ApiError:
+    """Return what a call tells that was cut off on this side, such as by a new certificate."""
+    message = f"a call to {address} was cut off on this side"
+    return ApiError(grpc.StatusCode.CANCELLED, message, request_id=request_id)
+
+
 def of_item(status: status_pb2.Status, request_id: str = "") -> ApiError:
     """Return what the status of one item of a batch tells."""
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -9,10 +10,10 @@ import grpc
 
 from servicekit import status
 from servicekit.call import current_call
-from servicekit.errors import DeadlineExceeded
+from servicekit.errors import DeadlineExceeded, PeerUnavailable
 from servicekit.policy import DEFAULT_SECONDS, methods_of
 from tls.address import ServerAddress
-from tls.credentials import Connection
+from tls.credentials import Connection, was_cut_off
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -167,6 +168,10 @@ class PeerMethod(Generic[Q, R]):
             return await self._call(request, **self._prepared(**options))
         except grpc.aio.AioRpcError as error:
             raise status.decode(error, self._peer, self._address) from None
+        except asyncio.CancelledError:
+            if not was_cut_off():
+                raise
+            raise _cut_off(self._peer) from None
 
     def stream(self, request: Q, **options: Any) -> PeerStream[R]:  # noqa: ANN401 - gRPC's
         """Call, and return the stream of responses."""
@@ -207,6 +212,7 @@ class PeerStream(Generic[R]):
         self._call = call
         self._peer = peer
         self._address = address
+        self._is_cancelled = False
 
     async def __aiter__(self) -> AsyncIterator[R]:
         try:
@@ -214,11 +220,20 @@ class PeerStream(Generic[R]):
                 yield response
         except grpc.aio.AioRpcError as error:
             raise status.decode(error, self._peer, self._address) from None
+        except asyncio.CancelledError:
+            if self._is_cancelled or not was_cut_off():
+                raise
+            raise _cut_off(self._peer) from None
         finally:
             self._call.cancel()
 
     def cancel(self) -> None:
+        self._is_cancelled = True
         self._call.cancel()
+
+
+def _cut_off(peer: str) -> PeerUnavailable:
+    return PeerUnavailable(f"a call to the service {peer} was cut off on this side", peer=peer)
 
 
 def _service_config(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import grpc
 
@@ -58,8 +60,8 @@ class ServerCredentials:
 class Connection:
     """The gRPC channel to a server; another one once the files of its TLS have changed.
 
-    Calls that go on over the former one have an hour to end. Raises CertificateInvalid when the
-    files cannot be used from the start.
+    Calls that go on over the former one have an hour to end, and are then cut off: see
+    `was_cut_off`. Raises CertificateInvalid when the files cannot be used from the start.
     """
 
     def __init__(self, address: ServerAddress, options: Sequence[tuple[str, Any]]) -> None:
@@ -72,6 +74,7 @@ class Connection:
         self._recheck_at = time.monotonic() + _RECHECK_SECONDS
         self._former: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._channel = self._open()
+        self._calls: WeakSet[Any] = WeakSet()  # of the current channel, not of the former ones
 
     def current(self) -> grpc.aio.Channel:
         """Return the channel for the next call. The files are looked at once a second at most."""
@@ -79,7 +82,8 @@ class Connection:
             self._recheck_at = time.monotonic() + _RECHECK_SECONDS
             if self._files.refresh():
                 former, self._channel = self._channel, self._open()
-                closing = asyncio.create_task(former.close(_OLD_CALLS_SECONDS))
+                calls, self._calls = self._calls, WeakSet()
+                closing = asyncio.create_task(_close_after(former, calls))
                 self._former[former] = closing
                 closing.add_done_callback(lambda _: self._former.pop(former, None))
         return self._channel
@@ -95,7 +99,10 @@ class Connection:
             nonlocal channel, call
             if channel is not (now := self.current()):
                 channel, call = now, getattr(now, shape)(path, *codecs, **options)
-            return call(*arguments, **given)
+            made = call(*arguments, **given)
+            self._calls.add(made)
+            made.add_done_callback(self._calls.discard)
+            return made
 
         return current
 
@@ -104,6 +111,7 @@ class Connection:
         former = dict(self._former)
         for closing in former.values():
             closing.cancel()
+        await asyncio.gather(*former.values(), return_exceptions=True)
         for channel in (*former, self._channel):
             await channel.close(grace)
 
@@ -113,11 +121,32 @@ class Connection:
         return grpc.aio.secure_channel(self._target, self._files.value, self._options)
 
 
+def was_cut_off() -> bool:
+    """Return whether a call that has just raised CancelledError was cut off on this side.
+
+    gRPC raises it to whoever waits for a call whose channel is closed, too, or whose requests
+    cannot be made. Nobody has cancelled the task then.
+    """
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
+
+
 def open_channel(address: ServerAddress, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
     """Open a channel for threads, which does not live long. Raises CertificateInvalid."""
     if address.tls is None:
         return grpc.insecure_channel(address.target, options)
     return grpc.secure_channel(address.target, _credentials(address.tls), options)
+
+
+async def _close_after(channel: grpc.aio.Channel, calls: WeakSet[Any]) -> None:
+    """Close a channel once its calls have ended, or had their time.
+
+    It is not closed with a grace: until that is over, nothing else could close it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_OLD_CALLS_SECONDS):
+            await asyncio.gather(*(call.code() for call in calls), return_exceptions=True)
+    await channel.close()
 
 
 def _files(tls: ClientTls) -> list[Path]:
