@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,41 @@ def test_files_are_read_again_when_they_change_and_kept_while_they_are_broken(
     files.issue("server", "three")
     assert names.refresh()
     assert names.value == ("three",)
+
+
+def test_what_kept_files_from_being_read_may_pass(
+    files: CertificateFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair, troubles = files.issue("server", "one"), list[str]()
+
+    def read() -> tuple[str, ...]:
+        if troubles:
+            raise CertificateInvalid(troubles.pop())
+        return read_certificate(pair).dns_names
+
+    names = Reread((pair.cert_file, pair.key_file), read)
+    files.issue("server", "two")
+    troubles += ["no such device", "too many files are open", "too many files are open"]
+
+    assert [names.refresh() for _ in range(5)] == [False, False, False, True, False]
+
+    assert names.value == ("two",)
+    failures = [r for r in caplog.records if vars(r)["event"] == "certificate.read_failed"]
+    assert [vars(r)["why"] for r in failures] == ["too many files are open", "no such device"]
+
+
+def test_a_file_that_is_replaced_with_the_time_of_the_former_one_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("one")
+    text, before = Reread((file,), file.read_text), file.stat()
+
+    file.write_text("two")
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of a filesystem is coarse
+        file.chmod(0o600)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert text.refresh()
+    assert text.value == "two"
 
 
 def test_an_authority_is_taken_up_again(files: CertificateFiles) -> None:

@@ -86,13 +86,15 @@ def read_authorities(file: Path | None) -> bytes | None:
 class Reread(Generic[T]):
     """What some files hold, read again when one of them has changed.
 
-    While they cannot be read what was read before stays, and the log says why.
+    While they cannot be read what was read before stays, and the log says why, once while it is the
+    same. They are tried again each time: what kept them from being read may have passed.
     """
 
     def __init__(self, files: Sequence[Path], read: Callable[[], T]) -> None:
         """Read them. Raises CertificateInvalid."""
         self._files = files
         self._read = read
+        self._failure = ""
         self._stamp = self._stamps()
         self.value = read()
 
@@ -101,29 +103,36 @@ class Reread(Generic[T]):
         stamp = self._stamps()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
             self.value = self._read()
         except CertificateInvalid as error:
-            _log.error(
-                "the certificates that were read before stay in use",
-                extra={"event": "certificate.read_failed", "why": str(error)},
-            )
+            self._log_failure(str(error))
             return False
+        self._stamp, self._failure = stamp, ""
         files = [str(file) for file in self._files]
         _log.info("certificates were read", extra={"event": "certificate.read", "files": files})
         return True
 
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+    def _log_failure(self, why: str) -> None:
+        if why == self._failure:
+            return
+        self._failure = why
+        _log.error(
+            "the certificates that were read before stay in use",
+            extra={"event": "certificate.read_failed", "why": why},
+        )
+
+    def _stamps(self) -> tuple[tuple[int, ...], ...]:
         return tuple(_stamp(file) for file in self._files)
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
+def _stamp(file: Path) -> tuple[int, ...]:
     try:
         found = file.stat()
     except OSError:
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return ()
+    # A copy may keep the time of its origin; that of its own change it has not.
+    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _read(file: Path) -> bytes:
