@@ -79,6 +79,20 @@ def test_a_key_takes_over_from_another_while_both_sign() -> None:
     assert public.verify(document, "t", "workload-tenant") == {"type": "t"}
 
 
+def test_no_workload_is_left_without_a_key_that_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys("new-workload tenant --jwks jwks.json")
+    keys("new-workload tenant --to new.pem --jwks jwks.json")
+    keys("retire workload-tenant --keep new.pem --jwks jwks.json")
+    published = Path("jwks.json").read_bytes()
+
+    assert keys("retire workload-tenant --keep tenant.pem --jwks jwks.json") != 0
+
+    assert "tenant.pem expire" in capsys.readouterr().err
+    assert Path("jwks.json").read_bytes() == published
+
+
 def test_the_first_operator_gets_in_without_a_provider(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -64,16 +64,22 @@ def retire(jwks: Path, kid: str, keep: Path) -> int:
     """Let all keys of `kid` expire but the public half of `keep`; return how many did so now.
 
     They stay in the file, because they verify the documents that they have signed. Raises
-    KeyFileInvalid when the key that is kept is not among them.
+    KeyFileInvalid when the key that is kept is not among them, or expires itself.
     """
     keys = _keys_of(jwks)
     kept = public_jwk(read_private(keep), kid)
     same = [jwk for jwk in keys if jwk.get("kid") == kid]
-    others = [jwk for jwk in same if any(jwk.get(name) != kept.get(name) for name in "xy")]
-    if len(others) == len(same):
+    own = [jwk for jwk in same if all(jwk.get(name) == kept.get(name) for name in "xy")]
+    others = [jwk for jwk in same if jwk not in own]
+    if not own:
         raise KeyFileInvalid(
             f"{jwks} has no key {kid} that belongs to {keep}",
             "Without it nobody would trust that key: add it first.",
+        )
+    if all("exp" in jwk for jwk in own):
+        raise KeyFileInvalid(
+            f"{jwks} lets the key {kid} that belongs to {keep} expire",
+            "Without the others nobody would be trusted then: keep one that does not expire.",
         )
     now = int(time.time())
     changed = [jwk for jwk in others if not jwk.get("exp", now + 1) <= now]
