@@ -12,11 +12,15 @@ from tests.support.oidc_issuer import CONFIGURATION
 from tests.support.oidc_verifier import accepted, verifying
 from tests.support.waiting import wait_until
 
+from authentication.oidc.documents import fetch_keys
+from nagaya_local.machine.ports import free_port
 from servicekit.errors import IssuerUnavailable, TokenInvalid
 
 if TYPE_CHECKING:
+    import aiohttp
     from tests.support.oidc_issuer import OidcIssuer
 
+    from authentication.keys import KeySet
     from authentication.verifier import Verifier
     from servicekit.testing import Keys
 
@@ -126,6 +130,38 @@ async def test_an_issuer_that_does_not_answer_holds_up_nobody_else(
         assert (await waiting).user_id == "ada"
 
 
+async def test_a_defect_does_not_end_the_fetching_of_keys(
+    keys: Keys,
+    issuer: OidcIssuer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    defects = [RuntimeError("odd")]
+
+    async def fetch(session: aiohttp.ClientSession, url: str) -> KeySet:
+        if defects:
+            raise defects.pop()
+        return await fetch_keys(session, url)
+
+    monkeypatch.setattr("authentication.oidc.issuer.fetch_keys", fetch)
+    async with asyncio.timeout(20), verifying(keys, issuer.url) as verifier:
+        with pytest.raises(IssuerUnavailable):
+            await verifier.verify(issuer.token("first"))
+        await wait_until(lambda: answers(verifier, issuer.token("first")))
+
+    assert "issuer.read_failed" in [getattr(record, "event", "") for record in caplog.records]
+
+
+async def test_no_proxy_answers_for_an_issuer_on_this_machine(
+    keys: Keys, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    async with verifying(keys, issuer.url) as verifier:
+        assert await accepted(verifier, issuer.token("first"))
+
+
 async def redirect(request: web.Request) -> web.Response:
     raise web.HTTPFound(f"http://localhost:{request.url.port}{request.path}")
 
@@ -150,8 +186,10 @@ async def failing(_: web.Request) -> web.Response:
         ({"configuration": {"jwks_uri": "http://issuer.test/keys"}}, "no https:// address"),
         ({"configuration": {"jwks_uri": "file:///etc/passwd"}}, "no https:// address"),
         ({"configuration": {"jwks_uri": None}}, "no https:// address"),
+        ({"configuration": {"jwks_uri": "https://[x"}}, "no https:// address"),
         ({"jwks": {"keys": []}}, "none of its keys verifies"),
         ({"jwks": {"keys": [{"kty": "oct", "kid": "first", "k": "c2VjcmV0"}]}}, "none of its keys"),
+        ({"jwks": {"keys": [{"kty": "RSA", "kid": "first", "key_ops": 5}]}}, "none of its keys"),
         ({"jwks": {"keys": [{"kty": "RSA"}] * 101}}, "101 keys are more than 100"),
         ({"jwks": []}, "no JWKS"),
         ({"answer": redirect}, "answers with status 302"),

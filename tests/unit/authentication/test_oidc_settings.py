@@ -59,8 +59,12 @@ def test_a_file_of_groups_that_says_nothing_clear_is_refused(
     [
         ({"NAGAYA_OIDC_ISSUER": "http://issuer.test"}, "not https://, nor http:// on this machine"),
         ({"NAGAYA_OIDC_ISSUER": "issuer.test"}, "not https://, nor http:// on this machine"),
+        ({"NAGAYA_OIDC_ISSUER": "https://[x"}, "not https://, nor http:// on this machine"),
         ({"NAGAYA_OIDC_ISSUER": ISSUER}, "are the same"),
         ({"NAGAYA_OIDC_ISSUER": "", "NAGAYA_TOKEN_ISSUER": ""}, "who issues people's tokens?"),
+        ({"NAGAYA_OIDC_ISSUER": "", "NAGAYA_OIDC_AUDIENCE": "me"}, "other .* settings do nothing"),
+        ({"NAGAYA_OIDC_ISSUER": "", "NAGAYA_OIDC_CA_FILE": "/"}, "other .* settings do nothing"),
+        ({"NAGAYA_OIDC_ISSUER": "", "NAGAYA_OIDC_USER_CLAIM": "oid"}, "other .* settings do"),
         ({"NAGAYA_OIDC_GROUPS_FILE": "/nowhere"}, "there is no such file"),
     ],
 )

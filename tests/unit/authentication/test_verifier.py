@@ -205,6 +205,35 @@ async def test_verified_tokens_are_remembered_until_they_expire(
         await verifier.verify(token)
 
 
+def change_keys(keys: Keys, kid: str, **members: object) -> None:
+    """Change the public keys of a `kid` in the file."""
+    jwks = json.loads(keys.jwks_file.read_text())
+    for jwk in jwks["keys"]:
+        jwk.update(members if jwk["kid"] == kid else {})
+    keys.jwks_file.write_text(json.dumps(jwks))
+
+
+async def test_a_token_is_remembered_no_longer_than_its_key_counts(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    change_keys(keys, "person-1", exp=now + 60)
+    token, verifier = keys.token(exp=int(now) + 600), Verifier.from_file(keys.jwks_file, ISSUER)
+    assert (await verifier.verify(token)).user_id
+
+    monkeypatch.setattr("time.time", lambda: now + 61)
+    with pytest.raises(TokenInvalid, match="its key has expired"):
+        await verifier.verify(token)
+
+
+async def test_an_odd_key_in_the_file_does_not_harm_the_others(keys: Keys) -> None:
+    change_keys(keys, "person-1", key_ops=5)
+
+    verifier = Verifier.from_file(keys.jwks_file, ISSUER)
+
+    assert (await verifier.verify(keys.signer("runs").token())).workload == "runs"
+
+
 def test_background_work_acts_as_somebody(keys: Keys) -> None:
     with pytest.raises(TokenMissing):
         current_principal()

@@ -64,12 +64,12 @@ def _read(entry: object) -> PublicKey | None:
     if not _is_object(entry):
         return None
     jwk = cast("dict[str, Any]", entry)
-    kid, operations = jwk.get("kid"), jwk.get("key_ops")
+    kid = jwk.get("kid")
     if not isinstance(kid, str) or not kid or "d" in jwk or jwk.get("use", "sig") != "sig":
         return None
-    if operations is not None and "verify" not in operations:
-        return None
     try:
+        if (operations := jwk.get("key_ops")) is not None and "verify" not in operations:
+            return None
         material = _material(jwk)
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, ArithmeticError):
         return None  # whatever it is, it verifies nothing

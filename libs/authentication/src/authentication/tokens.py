@@ -60,8 +60,11 @@ def parse(text: str) -> Token:
 
 def verified(
     token: Token, keys: Sequence[PublicKey], issuer: str, audience: str
-) -> Mapping[str, Any]:
-    """Return the claims of a token that one of `keys` has signed; all have its `kid`.
+) -> tuple[Mapping[str, Any], float]:
+    """Return the claims of a token that one of `keys` has signed, and until when that counts.
+
+    All keys have its `kid`. It counts until the token expires or the key does that has signed it,
+    in seconds since 1970.
 
     Raises PyJWTError: for the signature, for another issuer or audience, and for a token that is
     not valid yet or any more, within LEEWAY_SECONDS.
@@ -76,15 +79,22 @@ def verified(
         raise jwt.InvalidAlgorithmError("alg is not that of the key")
     for key in suited[:-1]:
         try:
-            return _decode(token, key, issuer, audience)
+            return _signed(token, key, issuer, audience)
         except jwt.InvalidSignatureError:
             continue
-    return _decode(token, suited[-1], issuer, audience)
+    return _signed(token, suited[-1], issuer, audience)
 
 
 def check_claims(token: Token, issuer: str, audience: str) -> None:
     """Refuse a token by its claims alone, whoever has signed it. Raises PyJWTError."""
     _decode(token, None, issuer, audience)
+
+
+def _signed(
+    token: Token, key: PublicKey, issuer: str, audience: str
+) -> tuple[Mapping[str, Any], float]:
+    claims = _decode(token, key, issuer, audience)
+    return claims, min(float(claims["exp"]), key.expires)
 
 
 def _decode(token: Token, key: PublicKey | None, issuer: str, audience: str) -> dict[str, Any]:

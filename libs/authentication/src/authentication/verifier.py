@@ -51,7 +51,7 @@ class Verifier:
     def known(self, token: str) -> Principal | None:
         """Return the principal of a token that has been verified; None when it is to be.
 
-        It is known, by its hash, until it expires or any keys change.
+        It is known, by its hash, until it or its key expires, or any keys change.
         """
         self._keys.recheck()
         if self._people is not None:
@@ -82,19 +82,19 @@ class Verifier:
     async def _check(self, token: Token) -> tuple[Principal, float]:
         issuer: object = token.claims.get("iss")
         if token.kid.startswith(WORKLOAD_KEY_PREFIX):
-            said = self._signed_by_file(token, WORKLOAD_ISSUER)
+            said, expiry = self._signed_by_file(token, WORKLOAD_ISSUER)
             principal = claims.workload(said, token.kid.removeprefix(WORKLOAD_KEY_PREFIX))
         elif self._people is not None and issuer == self._people.issuer:
-            said = await self._people.verified(token)
+            said, expiry = await self._people.verified(token)
             principal = claims.person(said, self._people.rule)
         elif self._issuer and issuer == self._issuer:
-            said = self._signed_by_file(token, self._issuer)
+            said, expiry = self._signed_by_file(token, self._issuer)
             principal = claims.person(said, _OF_FILE)
         else:
             raise jwt.InvalidIssuerError("its issuer (iss) is not one that is configured")
-        return principal, float(said["exp"])
+        return principal, expiry
 
-    def _signed_by_file(self, token: Token, issuer: str) -> Mapping[str, Any]:
+    def _signed_by_file(self, token: Token, issuer: str) -> tuple[Mapping[str, Any], float]:
         keys = self._keys.content.get(token.kid, ())
         return tokens.verified(token, keys, issuer, AUDIENCE)
 

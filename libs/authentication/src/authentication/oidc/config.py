@@ -39,11 +39,6 @@ class OidcConfig:
             read.refuse(f"NAGAYA_OIDC_ISSUER={issuer}: not https://, nor http:// on this machine")
         if issuer and issuer == server.issuer:
             read.refuse("NAGAYA_OIDC_ISSUER and NAGAYA_TOKEN_ISSUER are the same: one is meant")
-        if not issuer and not server.issuer:
-            read.refuse(
-                "NAGAYA_OIDC_ISSUER is not set, nor NAGAYA_TOKEN_ISSUER: "
-                "who issues people's tokens?"
-            )
         config = cls(
             issuer=issuer,
             audience=read.text(
@@ -60,7 +55,24 @@ class OidcConfig:
                 "read again when it changes",
             ),
         )
-        return config if issuer else None
+        if issuer:
+            return config
+        _check_without_issuer(config, read, server)
+        return None
+
+
+def _check_without_issuer(
+    config: OidcConfig, environment: Environment, server: ServerConfig
+) -> None:
+    """Refuse to be without an issuer where nobody else issues tokens, or one was meant."""
+    if not server.issuer:
+        environment.refuse(
+            "NAGAYA_OIDC_ISSUER is not set, nor NAGAYA_TOKEN_ISSUER: who issues people's tokens?"
+        )
+    if config != OidcConfig("", AUDIENCE, None, ClaimMapping(), None):
+        environment.refuse(
+            "NAGAYA_OIDC_ISSUER is not set: without it the other NAGAYA_OIDC_… settings do nothing"
+        )
 
 
 def _mapping(environment: Environment) -> ClaimMapping:

@@ -25,7 +25,10 @@ _OK = 200
 
 def is_trusted_address(url: str) -> bool:
     """Return whether what comes from there may be believed: by TLS, or from this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     is_here = parts.hostname in _LOOPBACK
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and is_here)

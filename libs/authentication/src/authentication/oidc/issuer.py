@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -51,8 +52,10 @@ class Issuer:
     async def __aenter__(self) -> Self:
         """Begin to fetch. Raises StartRefused when the file of authorities holds none."""
         connector = aiohttp.TCPConnector(ssl=trusting(self._ca_file))
+        # What is asked without TLS is asked on this machine: no proxy may answer instead.
+        by_proxy = urlsplit(self.url).scheme == "https"
         session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=by_proxy
         )
         self._running.push_async_callback(session.close)
         fetching = asyncio.create_task(self._keep_fresh(session))
@@ -103,6 +106,13 @@ class Issuer:
             except IssuerUnavailable as problem:
                 self._is_away, delay = True, next(delays)
                 log.failed(problem)
+            except Exception:
+                # A defect must not end this task: whoever waits for a key would wait for ever.
+                self._is_away, delay = True, next(delays)
+                _log.exception(
+                    "the keys of an issuer could not be read",
+                    extra={"event": "issuer.read_failed", "issuer": self.url},
+                )
             else:
                 self._is_away, delay, delays = False, _REFRESH_SECONDS, _BACKOFF.delays()
                 log.succeeded()

@@ -58,8 +58,11 @@ class People:
         if self._groups is not None:
             self._groups.recheck()
 
-    async def verified(self, token: Token) -> Mapping[str, Any]:
-        """Return the claims of a token. Raises PyJWTError, IssuerUnavailable."""
+    async def verified(self, token: Token) -> tuple[Mapping[str, Any], float]:
+        """Return the claims of a token, and until when they count.
+
+        Raises PyJWTError, IssuerUnavailable.
+        """
         # Before a key is waited for: whoever is refused in any case causes no request.
         tokens.check_claims(token, self.issuer, self._audience)
         keys = await self._keys.keys(token.kid)
