@@ -11,12 +11,7 @@ from weakref import WeakValueDictionary
 from dataplane.pools import AccessStale, DatabaseServer, Pool, RoleConnections
 from monitoring.databases import DatabaseMetrics
 from servicekit.call import CallContext, current_call, use_call
-from servicekit.errors import (
-    DatabaseUnavailable,
-    DomainError,
-    PermissionDenied,
-    TenantNotFound,
-)
+from servicekit.errors import DatabaseUnavailable, DomainError, PermissionDenied, TenantNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

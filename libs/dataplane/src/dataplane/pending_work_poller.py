@@ -61,7 +61,7 @@ class PendingWorkPoller:
         self._lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
         self._poll_all_after_outage = self._poll_all = poll_all_after_outage
-        self._poll_all_at = self._insert_missing_at = 0.0
+        self._poll_all_at = self._insert_missing_at = self._polled_until = 0.0
         self._poll_all_pause = 0.0  # an outage may follow the start at once
         self._labels = table.name, table.kind or ""
         self._running: asyncio.Task[None] | None = None
@@ -74,6 +74,8 @@ class PendingWorkPoller:
 
     def start(self) -> None:
         """Start to poll."""
+        polled = PENDING_WORK_POLLED.labels(*self._labels)
+        polled.set_function(lambda: min(time.time(), self._polled_until))
         self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -125,7 +127,10 @@ class PendingWorkPoller:
             )
             return ()
         self._retry_log.succeeded()
-        PENDING_WORK_POLLED.labels(*self._labels).set_to_current_time()
+        # Nothing is to be looked for until then: with its jitter, or while all are occupied.
+        busy = len(claimed) == limit
+        seconds = self._lease_seconds if busy else 1.25 * self._interval_seconds
+        self._polled_until = time.time() + seconds
         for one in claimed:
             PENDING_WORK_LAG.labels(*self._labels).observe(one.late_seconds)
         return claimed

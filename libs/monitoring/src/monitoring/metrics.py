@@ -54,7 +54,8 @@ PENDING_WORK_LAG = Histogram(
 )
 PENDING_WORK_POLLED = Gauge(
     "nagaya_pending_work_polled_timestamp_seconds",
-    "When this process last looked for tenants with background work that is due.",
+    "When this process last looked for tenants with background work that is due. Now, while it "
+    "need not look again yet, or, for a lease at most, while all its places are taken.",
     ["table", "kind"],
 )
 PENDING_WORK_HANDLED = Counter(

@@ -20,7 +20,7 @@ OPERATIONS_STUCK = ReadGauge(
 )
 OPERATION_AGE = ReadGauge(
     "nagaya_operation_idle_seconds",
-    "How long ago that running operation moved which has not moved for longest.",
+    "The longest time since a running operation moved, or was postponed because it is stuck.",
     ("kind",),
 )
 OPERATIONS_ENDED = ReadGauge(

@@ -18,7 +18,7 @@ class RunningOperations:
     count: int
     stuck: int
     idle_seconds: float
-    """Of the one that has not moved for longest."""
+    """Since it moved or was postponed, of the one for which that is longest."""
 
 
 @dataclass(frozen=True, slots=True)
