@@ -63,10 +63,12 @@ class TaskQueueWatch:
 
         While that is away, the queues of pipelines are those that were known before.
         """
+        states: dict[tuple[str, str], TaskQueueState] = {}
         for own in (_COMMON, *self._own):
             name = queue_name(self._task_queue, own)
             for kind in ("workflow", "activity"):
-                self._states[name, kind] = await self._queues.find(name, kind)
+                states[name, kind] = await self._queues.find(name, kind)
+        self._states = states  # without queues that are not watched any more
         TEMPORAL_REACHABLE.set(1)
         async with self._management.connection() as connection:
             self._own = await workers.queues(connection)
