@@ -54,6 +54,7 @@ def test_with_https_it_is_tls_and_verified_as_the_settings_say(text: str, target
         ("http://runs", "is not host:port"),
         ("https://runs:7000/path", "has no port: 7000/path is none"),
         ("https://ada@runs:7000", "is not host:port"),
+        ("https://$(POD_IP):7000", "is not host:port"),  # Kubernetes did not know the variable
         ("dns://runs:7000", "has no third slash"),
         ("dns+https://runs:7000", "has no third slash"),
         ("runs:http", "has no port: http is none"),

@@ -68,7 +68,7 @@ def _host_and_port(text: str, default: int | None) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if default is not None and (not colon or text.endswith("]")):
         host, port = text, str(default)
-    if not host or set(host) & set("/@?# "):
+    if not host or set(host) & set("/@?#$ "):
         raise ValueError(f"is not host:port: {FORMS} is meant")
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"has no port: {port or 'nothing'} is none")
