@@ -55,6 +55,32 @@ def test_compose_takes_the_file(project: dict[str, Any]) -> None:
     assert set(project["services"]) == {*PROCESSES, *INFRASTRUCTURE}
 
 
+def test_whoever_waits_for_all_waits_for_what_ends_to_end_well(project: dict[str, Any]) -> None:
+    """`up --wait` takes the end of any other container for a failure."""
+    services = project["services"].values()
+    ends = {
+        name for name, one in project["services"].items() if one["restart"].startswith("on-failure")
+    }
+    awaited = {
+        name
+        for one in services
+        for name, how in (one.get("depends_on") or {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+
+    assert ends == awaited == {"temporal-schema", "temporal-namespace"}
+
+
+def test_connections_are_shared_out_among_the_replicas_that_its_page_allows(
+    project: dict[str, Any],
+) -> None:
+    page = (CLONE / "docs" / "operations" / "compose.md").read_text()
+    (workers,) = re.findall(r"--scale runs-worker=(\d+)", page)
+    given = project["services"]["tenant"]["environment"]["NAGAYA_PROCESSES_PER_SERVICE"]
+
+    assert int(given) >= int(workers) + len(["runs"])
+
+
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_is_given_what_it_needs_and_nothing_else(
     project: dict[str, Any], process: str
@@ -113,6 +139,7 @@ async def test_its_postgres_lets_each_role_into_its_own_databases_only(
     server = ComposePostgres(tmp_path / "postgres", free_port(), service["command"], rules)
 
     async with running(server, tmp_path / "postgres.log"):
+        server.check(service["healthcheck"]["test"])
         server.make_roles(folder / "postgres" / "roles.sh", passwords)
         provisioner = ("nagaya_provisioner", passwords["NAGAYA_PG_PASSWORD"])
         temporal = ("temporal", passwords["TEMPORAL_PG_PASSWORD"])
