@@ -36,21 +36,29 @@ class GatewayProcesses:
         self._management = management
         self._process = process
         self._known: frozenset[str] = frozenset()
-        self._read_at = 0.0
+        self._read_at = self._due_at = 0.0
 
     async def is_known(self, endpoint: str) -> bool:
         """Return whether a process of the gateway has announced an address lately.
 
-        An address that is not known is looked up at most once a second. Raises DomainError.
+        An address that is not known is looked up at most once a second. Raises DomainError; while
+        the management database is away the addresses that are known stay so.
         """
-        due = time.monotonic() - self._read_at > (
-            _SECONDS if endpoint in self._known else _KNOWN_SECONDS
-        )
-        if due:
-            async with self._management.connection() as connection:
-                self._known = await processes.endpoints(connection)
-            self._read_at = time.monotonic()
+        now = time.monotonic()
+        if endpoint not in self._known:
+            if now - self._read_at > _KNOWN_SECONDS:
+                await self._read()
+        elif now >= self._due_at:
+            self._due_at = now + _RETRY_SECONDS
+            with suppress(DomainError):
+                await self._read()
         return endpoint in self._known
+
+    async def _read(self) -> None:
+        async with self._management.connection() as connection:
+            self._known = await processes.endpoints(connection)
+        self._read_at = time.monotonic()
+        self._due_at = self._read_at + _SECONDS
 
     @asynccontextmanager
     async def announcing(self) -> AsyncGenerator[None]:
