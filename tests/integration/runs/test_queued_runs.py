@@ -6,18 +6,26 @@ import asyncio
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
+from tests.integration.runs.queued_runs import (
+    ask,
+    complete,
+    complete_input,
+    create,
+    fail,
+    queued,
+    relay,
+    started,
+)
 from tests.integration.runs.steered_runs import SteeredRuns, step
 from tests.support.runs_service import INPUT_FILE, make_due
 from tests.support.waiting import wait_until
 
-from runs.api.relay.outbox import OutboxRelay
-from runs.domain.activities import RunRef
+from runs.domain.activities import RunRef, StepRef
 from runs.domain.installed import Installed
 from runs.domain.moves import Moves
-from runs.domain.runs import Failure, Retry, RunStatus
+from runs.domain.runs import Retry, RunStatus
 from runs.domain.tenant_limits import USUAL_RUNS, TenantLimits
 from runs.store import queued_runs, run_transitions, runs, workers
 from runs.tenant_limit_cache import TenantLimitCache
@@ -30,37 +38,6 @@ if TYPE_CHECKING:
 
 TWO = TenantLimits(max_runs=2)
 NOTHING = Installed(frozenset(), frozenset(), {})
-
-
-def relay(service: RunsService) -> OutboxRelay:
-    """Make what a relay delivers starts with."""
-    return OutboxRelay(service.tenants, service.launcher, service.finalizer, service.limits_of)
-
-
-async def create(service: RunsService, count: int) -> list[str]:
-    """Create runs one after another; return their ids."""
-    return [(await service.run()).run_id for _ in range(count)]
-
-
-async def queued(service: RunsService, run_ids: list[str]) -> list[str]:
-    """Return the runs that wait for their turn."""
-    return [run_id for run_id in run_ids if (await service.find(run_id)).queued]
-
-
-async def started(service: RunsService, run_ids: list[str]) -> list[str]:
-    """Return the runs that have a workflow."""
-    return [one for one in run_ids if await service.launcher.describe("acme", one) is not None]
-
-
-async def complete(service: RunsService, run_id: str) -> None:
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(completes_run=True))
-
-
-async def fail(service: RunsService, run_id: str) -> None:
-    async with service.tenants.transaction("acme") as connection:
-        failure = Failure("BROKEN", "it broke")
-        await run_transitions.finish(connection, run_id, 1, RunStatus.FAILED, failure)
 
 
 async def test_what_exceeds_the_limit_stays_pending_and_starts_in_order_as_others_end(
@@ -112,19 +89,34 @@ async def test_held_and_paused_runs_and_those_that_wait_for_people_leave_room(
     paused = await create(service, 1)
     await service.steering.pause("acme", paused[0])
     in_question = await create(service, 1)
-    await database.execute(
-        """
-        INSERT INTO approvals (approval_id, run_id, step, visit, attempt, question, subjects,
-                               user_ids, permissions, excludes_creator, comment_required)
-        VALUES ('a', $1, 'ask', 1, 1, 'Sure?', '[]', '{}', '{}', false, false)
-        """,
-        UUID(in_question[0]),
-    )
+    await ask(database, in_question[0])
     last = await create(service, 2)
 
     assert await queued(service, [held.run_id, *paused, *in_question, *last]) == last[1:]
     resumed = await service.steering.resume("acme", paused[0])
     assert (resumed.status, resumed.queued) == (RunStatus.PENDING, True)
+
+
+@pytest.mark.parametrize("graph", ["", "researcher"], ids=["pipeline", "graph"])
+async def test_a_run_that_waits_for_a_person_and_does_another_step_takes_its_room(
+    service: RunsService, database: asyncpg.Connection, graph: str
+) -> None:
+    service.limits = TenantLimits(max_runs=1)
+    await service.pipeline()
+    (in_question,) = await create(service, 1)
+    await ask(database, in_question)
+    beside = Moves(input=INPUT_FILE, begun=(StepRef("acme", in_question, 1, "copy"),))
+    await service.journal.advance(RunRef("acme", in_question, 1), beside)
+    # of a graph it may be the node that asks
+    await database.execute(
+        "UPDATE pipelines SET code_needs = jsonb_set(code_needs, '{graph}', to_jsonb($1::text))",
+        graph,
+    )
+
+    async with service.tenants.connection("acme") as connection:
+        sql = f"WITH {queued_runs.turn('$1', '$2')} SELECT waits FROM turn"
+        waits = await connection.fetchval(sql, "", 1)
+    assert waits == (not graph)
 
 
 async def test_runs_that_go_on_wait_too_and_go_before_younger_ones(
@@ -146,10 +138,6 @@ async def test_runs_that_go_on_wait_too_and_go_before_younger_ones(
     state = await service.launcher.describe("acme", failed)
     assert state is not None
     assert state.epoch == 2
-
-
-async def complete_input(service: RunsService, run_id: str) -> None:
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
 
 
 @pytest.mark.parametrize("retried", [False, True], ids=["pending", "retried"])
@@ -235,7 +223,7 @@ async def test_a_held_run_that_is_started_waits_where_there_is_no_room(
     held = await service.run(hold=True)
     await create(service, 1)
     async with service.tenants.transaction("acme") as connection:
-        released = await run_transitions.release(connection, held.run_id, INPUT_FILE, 1)
+        released = await run_transitions.release(connection, held.run_id, INPUT_FILE, "", 1)
         found = await runs.find(connection, held.run_id)
 
     assert released is not None
@@ -249,15 +237,19 @@ async def test_the_limit_is_what_the_workers_of_a_task_queue_do_at_once(
     async with management.connection() as connection:
         for name, queue, steps in (("a", "", 100), ("b", "", 60), ("c", "own", 5), ("d", "", 9)):
             await workers.put(connection, name, queue, NOTHING, steps)
+        for name, queue in (("e", ""), ("f", "reserved")):
+            reserved = Installed(frozenset({"acme", "bolt"}), frozenset(), {})
+            await workers.put(connection, name, queue, reserved, 7)
     await registry.execute(
         "UPDATE runs_workers SET seen_at = now() - interval '4 minutes' WHERE worker_id = 'd'"
     )
     cache = TenantLimitCache(management)
     await cache.refresh()
 
-    found = [cache.of("acme").runs_at_once(queue) for queue in ("", "own", "nobody's")]
+    queues = ("", "own", "reserved", "nobody's")
+    found = [[cache.of(one).runs_at_once(queue) for queue in queues] for one in ("acme", "crag")]
     await registry.execute("DELETE FROM runs_workers")
-    assert found == [160, 5, USUAL_RUNS]
+    assert found == [[167, 5, 7, USUAL_RUNS], [160, 5, USUAL_RUNS, USUAL_RUNS]]
     assert TenantLimits(max_runs=3, steps_at_once={"": 160}).runs_at_once("") == 3
 
 

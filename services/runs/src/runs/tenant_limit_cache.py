@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,14 @@ class TenantLimitCache:
         async with self._management.connection() as connection:
             found = await tenant_limits.find_all(connection)
             steps = await workers.steps_at_once(connection)
-        self._usual = replace(USUAL, steps_at_once=steps)
+        of_all = Counter(steps.pop("", {}))
+        self._usual = replace(USUAL, steps_at_once=dict(of_all))
         self._limits = {
-            tenant_id: replace(limits, steps_at_once=steps) for tenant_id, limits in found.items()
+            tenant_id: replace(
+                found.get(tenant_id, USUAL),
+                steps_at_once=dict(of_all + Counter(steps.get(tenant_id, {}))),
+            )
+            for tenant_id in found.keys() | steps.keys()
         }
 
     async def _run(self) -> None:

@@ -23,7 +23,7 @@ class TenantLimits:
     max_runs: int = 0
     """The most runs under way at once on a task queue; as its workers can do when 0."""
     steps_at_once: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
-    """How many steps the workers of each task queue do at once, all together."""
+    """How many steps the workers of each task queue that do its runs do at once, all together."""
 
     def runs_at_once(self, task_queue: str) -> int:
         """Return the most runs that are under way at once on a task queue."""

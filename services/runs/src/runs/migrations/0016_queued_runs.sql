@@ -3,7 +3,11 @@
 
 ALTER TABLE runs
     ADD COLUMN queued     BOOL NOT NULL DEFAULT false,
-    -- The pipeline's own task queue; empty for the common one, and for runs of earlier builds.
+    -- The pipeline's own task queue; empty for the common one.
     ADD COLUMN task_queue TEXT NOT NULL DEFAULT '';
 
-CREATE INDEX runs_queued ON runs (created_at, id) WHERE queued;
+-- Those that have ended get it when they are retried.
+UPDATE runs SET task_queue = code_needs ->> 'task_queue'
+  FROM pipelines
+ WHERE pipelines.pipeline = runs.pipeline AND version = pipeline_version
+   AND status IN ('pending', 'running', 'paused') AND code_needs ->> 'task_queue' <> '';

@@ -34,6 +34,9 @@ RUN_LOCK = """
 
 # Written as the index `runs_open` has it.
 OPEN = "status IN ('pending', 'running', 'paused')"
+# As `runs_under_way` has it, and `runs_queued`.
+UNDER_WAY = "status IN ('pending', 'running') AND NOT held AND NOT queued"
+QUEUED = "queued AND status IN ('pending', 'running')"
 
 
 def run_event(updated: str) -> str:

@@ -127,7 +127,7 @@ _BEGUN_PAYLOAD = run_payload(
     """
     to_jsonb(run) || input || jsonb_build_object(
         'status', 'running', 'last_seq', last_seq + 1, 'started_at', now(), 'updated_at', now(),
-        'stuck_reason', NULL)
+        'stuck_reason', NULL, 'queued', false)
     """
 )
 
@@ -237,8 +237,10 @@ updated AS (
                          ELSE status END,
            started_at = CASE WHEN begins THEN now() ELSE started_at END,
            ended_at = CASE WHEN ends THEN now() END,
-           stop = CASE WHEN ends THEN NULL ELSE stop END,
-           updated_at = now(), stuck_reason = NULL, held = held AND NOT ends,
+           stop = CASE WHEN ends THEN NULL ELSE stop END, held = held AND NOT ends,
+           -- an earlier build may have started a run that waits for its turn
+           updated_at = now(), stuck_reason = NULL, queued = queued AND NOT (begins OR ends),
+           checked_at = CASE WHEN begins THEN nullif(checked_at, 'infinity') ELSE checked_at END,
            last_seq = last_seq + begins::int + events + ends::int,
            current_step = coalesce(last_step, current_step),
            input_path = coalesce(input ->> 'input_path', input_path),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runs.domain.runs import RunStatus
-from runs.store.events import OPEN, run_event
+from runs.store.events import OPEN, QUEUED, UNDER_WAY, run_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,8 +41,6 @@ class Backlog:
     """What the outbox holds."""
     oldest_seconds: float
     """The age of the oldest message that was to be delivered before, in vain; 0 without one."""
-    work_left: bool
-    """Whether a run is worked on or to be checked, or a message to be delivered."""
 
 
 async def claim_stale(
@@ -55,7 +53,7 @@ async def claim_stale(
         f"""
         WITH stale AS (
             SELECT id FROM runs
-             WHERE {OPEN} AND status <> 'paused' AND NOT held AND NOT queued
+             WHERE {UNDER_WAY}
                AND greatest(updated_at, checked_at) < now() - $1::interval
              ORDER BY greatest(updated_at, checked_at), id
              LIMIT $2
@@ -92,17 +90,29 @@ async def note_stuck(connection: Connection, run_ids: Sequence[str], reason: str
     )
 
 
+async def any_work_left(connection: Connection) -> bool:
+    """Return whether a run is worked on, waits for its turn or is to be checked, or a message is
+    to be delivered.
+    """
+    return await connection.fetchval(
+        f"""
+        SELECT EXISTS (SELECT FROM runs WHERE {UNDER_WAY})
+            OR EXISTS (SELECT FROM runs WHERE {QUEUED})
+            OR EXISTS (SELECT FROM outbox)
+            OR EXISTS (SELECT FROM usage_checks)
+        """
+    )
+
+
 async def find_backlog(connection: Connection) -> Backlog:
-    """Return what is left to do for the tenant."""
+    """Return what is left to do for the tenant. It reads every open run and every message."""
     row = await connection.fetchrow(
         f"""
-        SELECT pending, running, paused, stuck, messages, oldest_seconds::float8,
-               worked_on > 0 OR messages > 0 OR EXISTS (SELECT FROM usage_checks) AS work_left
+        SELECT pending, running, paused, stuck, messages, oldest_seconds::float8
           FROM (SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                        count(*) FILTER (WHERE status = 'running') AS running,
                        count(*) FILTER (WHERE status = 'paused') AS paused,
-                       count(stuck_reason) AS stuck,
-                       count(*) FILTER (WHERE status <> 'paused' AND NOT held) AS worked_on
+                       count(stuck_reason) AS stuck
                   FROM runs WHERE {OPEN}) AS open_runs,
                (SELECT count(*) AS messages,
                        coalesce(extract(epoch FROM now() - min(created_at)
@@ -112,4 +122,4 @@ async def find_backlog(connection: Connection) -> Backlog:
     )
     assert row is not None  # noqa: S101 - it returns one
     runs = {status: row[status] for status in OPEN_STATUSES}
-    return Backlog(runs, row["stuck"], row["messages"], row["oldest_seconds"], row["work_left"])
+    return Backlog(runs, row["stuck"], row["messages"], row["oldest_seconds"])

@@ -10,45 +10,72 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runs.store.events import OPEN, run_event
+from runs.store.events import QUEUED, UNDER_WAY, run_event
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
 
-_UNDER_WAY = f"""
-    {OPEN} AND status <> 'paused' AND NOT held AND NOT queued
-    -- runs that wait for a person need nothing of a worker
-    AND NOT EXISTS (
-        SELECT FROM approvals WHERE run_id = working.id AND approvals.state = 'open'
+_WORKING = f"""
+    {UNDER_WAY}
+    -- Runs that wait for a person need nothing of a worker, unless another of their steps does. A
+    -- node of a graph runs while it waits for the answer to its question. OFFSET keeps PostgreSQL
+    -- from reading the steps and pipelines of all runs into a hash table.
+    AND NOT (
+        EXISTS (SELECT FROM approvals WHERE run_id = working.id AND approvals.state = 'open')
+        AND (
+            NOT EXISTS (
+                SELECT FROM steps
+                 WHERE steps.run_id = working.id AND item = 0 AND steps.status = 'running'
+                OFFSET 0
+            )
+            OR EXISTS (
+                SELECT FROM pipelines
+                 WHERE pipelines.pipeline = working.pipeline AND version = working.pipeline_version
+                   AND code_needs ->> 'graph' <> ''
+                OFFSET 0
+            )
+        )
     )
 """
 
+WAITS = "(SELECT waits FROM turn)"
+"""Whether the run has to wait, beside the CTE `turn`."""
 
-def has_to_wait(task_queue: str, most: str) -> str:
-    """Return the condition that another run has to wait for its turn.
 
-    It reads as many rows as may be under way, at most: of a tenant with few runs, few. `task_queue`
-    and `most` are expressions for the run's task queue and for how many may be under way.
+def turn(task_queue: str, most: str) -> str:
+    """Return the CTE `turn`, which says whether another run has to wait for its turn.
+
+    It reads the runs that are under way, until `most` of them need workers. `task_queue` and `most`
+    are the parameters for the run's task queue and for how many may be under way.
     """
-    return f"""(
-        EXISTS (
-            SELECT FROM runs AS waiting
-             WHERE waiting.queued AND {OPEN} AND waiting.task_queue = {task_queue}
-        )
-        OR (
-            SELECT count(*) >= {most}
-              FROM (
-                   SELECT FROM runs AS working
-                    WHERE working.task_queue = {task_queue} AND {_UNDER_WAY}
-                    LIMIT {most}
-              ) AS counted
-        )
-    )"""
+    return f"""
+    -- whether the run has to wait for its turn
+    turn AS MATERIALIZED (
+        SELECT EXISTS (SELECT FROM runs WHERE {QUEUED} AND task_queue = {task_queue})
+            OR (
+                SELECT count(*) >= {most}
+                  FROM (
+                       SELECT FROM runs AS working
+                        WHERE working.task_queue = {task_queue} AND {_WORKING}
+                        LIMIT {most}
+                  ) AS counted
+            ) AS waits
+    )
+    """
+
+
+def checked_at(queued: str) -> str:
+    """Return the value of `runs.checked_at` of a run that waits for its turn if `queued` is true.
+
+    The reconciler of an earlier build does not know `queued`, and would start the run: it leaves
+    alone what is not to be checked before the end of time.
+    """
+    return f"CASE WHEN {queued} THEN timestamptz 'infinity' END"
 
 
 async def find_task_queues(connection: Connection) -> tuple[str, ...]:
-    """Return the task queues for which runs wait."""
-    rows = await connection.fetch(f"SELECT DISTINCT task_queue FROM runs WHERE queued AND {OPEN}")
+    """Return the task queues for which runs wait, however many do."""
+    rows = await connection.fetch(_TASK_QUEUES)
     return tuple(row["task_queue"] for row in rows)
 
 
@@ -64,25 +91,45 @@ async def admit(connection: Connection, task_queue: str, most: int) -> bool:
         return True
     await connection.execute(_ADMIT, task_queue, most)
     return await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM runs WHERE queued AND {OPEN} AND task_queue = $1)", task_queue
+        f"SELECT EXISTS (SELECT FROM runs WHERE {QUEUED} AND task_queue = $1)", task_queue
     )
 
+
+# One step in the index for each, where DISTINCT would read all runs that wait.
+_TASK_QUEUES = f"""
+WITH RECURSIVE found AS (
+    SELECT (
+        SELECT task_queue FROM runs WHERE {QUEUED} ORDER BY task_queue LIMIT 1
+    ) AS task_queue
+    UNION ALL
+    SELECT (
+        SELECT runs.task_queue FROM runs
+         WHERE {QUEUED} AND runs.task_queue > found.task_queue
+         ORDER BY runs.task_queue
+         LIMIT 1
+    )
+      FROM found
+     WHERE found.task_queue IS NOT NULL
+)
+SELECT task_queue FROM found WHERE task_queue IS NOT NULL
+"""
 
 _ADMIT = f"""
 WITH under_way AS (
     SELECT count(*) AS runs FROM runs AS working
-     WHERE working.task_queue = $1 AND {_UNDER_WAY}
+     WHERE working.task_queue = $1 AND {_WORKING}
 ),
 -- whose turn it is
 next AS (
     SELECT id FROM runs
-     WHERE queued AND {OPEN} AND task_queue = $1
+     WHERE {QUEUED} AND task_queue = $1
      ORDER BY created_at, id
      LIMIT (SELECT greatest($2 - runs, 0) FROM under_way)
        FOR NO KEY UPDATE SKIP LOCKED
 ),
 updated AS (
-    UPDATE runs SET queued = false, updated_at = now(), last_seq = last_seq + 1
+    UPDATE runs
+       SET queued = false, checked_at = NULL, updated_at = now(), last_seq = last_seq + 1
       FROM next
      WHERE runs.id = next.id
     RETURNING runs.*

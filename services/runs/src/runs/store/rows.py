@@ -44,7 +44,8 @@ def run(row: Row) -> Run:
         status=RunStatus(row["status"]),
         stop=None if (stop := row.get("stop")) is None else RunStop(stop),
         held=row["held"],
-        queued=bool(row.get("queued")),  # not in events that are older than the column
+        # Not in events older than the column; earlier builds leave it of runs that they end.
+        queued=bool(row.get("queued")) and row["status"] in ("pending", "running"),
         current_step=row.get("current_step") or "",
         settings=_settings(row),
         input=_input_file(row),

@@ -14,7 +14,7 @@ from uuid import UUID
 from runs.domain.runs import RunStatus, RunStop
 from runs.store import rows
 from runs.store.events import lock_run, run_event
-from runs.store.queued_runs import has_to_wait
+from runs.store.queued_runs import WAITS, checked_at, turn
 from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ async def pause_pending(connection: Connection, run_id: str) -> Run | None:
         f"""
         WITH updated AS (
             UPDATE runs
-               SET status = 'paused', queued = false, epoch = epoch + 1, updated_at = now(),
-                   stuck_reason = NULL, last_seq = last_seq + 1
+               SET status = 'paused', queued = false, checked_at = NULL, epoch = epoch + 1,
+                   updated_at = now(), stuck_reason = NULL, last_seq = last_seq + 1
              WHERE id = $1 AND status = 'pending' AND NOT held
             RETURNING *
         ),
@@ -73,17 +73,19 @@ async def pause_pending(connection: Connection, run_id: str) -> Run | None:
     return None if row is None else rows.run(row)
 
 
-async def resume(connection: Connection, run_id: str, most: int) -> Run | None:
+async def resume(connection: Connection, run_id: str, task_queue: str, most: int) -> Run | None:
     """Have a paused run go on in its next epoch; None if it is not paused.
 
-    It waits for its turn where so many of the tenant's runs are under way.
+    It waits for its turn where `most` of the tenant's runs are under way on `task_queue`, which is
+    its pipeline's.
     """
     row = await connection.fetchrow(
         f"""
-        WITH updated AS (
+        WITH {turn("$2", "$3")},
+        updated AS (
             UPDATE runs
                SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
-                   queued = {has_to_wait("runs.task_queue", "$2")},
+                   task_queue = $2, queued = {WAITS}, checked_at = {checked_at(WAITS)},
                    epoch = epoch + 1, updated_at = now(), last_seq = last_seq + 1
              WHERE id = $1 AND status = 'paused'
             RETURNING *
@@ -97,6 +99,7 @@ async def resume(connection: Connection, run_id: str, most: int) -> Run | None:
         SELECT {COLUMNS} FROM updated
         """,
         UUID(run_id),
+        task_queue,
         most,
     )
     return None if row is None else rows.run(row)
@@ -116,7 +119,8 @@ async def pause_or_go_on(connection: Connection, run_id: str, epoch: int) -> Run
             UPDATE runs
                SET status = CASE stop WHEN 'pause' THEN 'paused' ELSE status END,
                    epoch = epoch + (stop = 'resume')::int, stop = NULL, queued = false,
-                   updated_at = now(), stuck_reason = NULL, last_seq = last_seq + 1
+                   checked_at = NULL, updated_at = now(), stuck_reason = NULL,
+                   last_seq = last_seq + 1
              WHERE id = $1 AND epoch = $2 AND status = 'running' AND stop IN ('pause', 'resume')
             RETURNING *
         ),
@@ -147,18 +151,20 @@ async def last_retry(connection: Connection, run_id: str) -> str:
     return await connection.fetchval(sql, UUID(run_id)) or ""
 
 
-async def retry(connection: Connection, run_id: str, asked: Retry, most: int) -> Run | None:
+async def retry(
+    connection: Connection, run_id: str, asked: Retry, task_queue: str, most: int
+) -> Run | None:
     """Have a run that failed or was cancelled go on in its next epoch.
 
     What the retry is for waits for its next attempt again, and so does what the run's end
     interrupted. The totals are those of the steps that are done. The run waits for its turn where
-    so many of the tenant's are under way. In a transaction that has locked it. Returns None if
-    nothing failed that it is for.
+    `most` of the tenant's are under way on `task_queue`, which is its pipeline's. In a transaction
+    that has locked it. Returns None if nothing failed that it is for.
     """
     if asked.step and not await _failed(connection, run_id, asked):
         return None
     row = await connection.fetchrow(
-        _RETRY, UUID(run_id), asked.request_id, asked.step or None, asked.item, most
+        _RETRY, UUID(run_id), asked.request_id, asked.step or None, asked.item, task_queue, most
     )
     if row is None:
         return None
@@ -209,8 +215,9 @@ _OF_COMPLETED_MAP = """(
 )"""
 
 _RETRY = f"""
+WITH {turn("$5", "$6")},
 -- what is done, whose costs are known
-WITH sums AS (
+sums AS (
     SELECT coalesce(sum((token_usage ->> 'input_tokens')::bigint), 0)::bigint AS input_tokens,
            coalesce(sum((token_usage ->> 'output_tokens')::bigint), 0)::bigint AS output_tokens,
            coalesce(sum(cost_micro_usd), 0)::bigint AS cost_micro_usd
@@ -220,7 +227,7 @@ WITH sums AS (
 updated AS (
     UPDATE runs
        SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
-           queued = {has_to_wait("runs.task_queue", "$5")},
+           task_queue = $5, queued = {WAITS}, checked_at = {checked_at(WAITS)},
            epoch = epoch + 1, error = NULL, ended_at = NULL, calls_open = false,
            retry_request_id = $2, retry_step = $3, retry_item = $4,
            input_tokens = sums.input_tokens, output_tokens = sums.output_tokens,

@@ -14,7 +14,7 @@ from uuid import UUID
 from runs.domain.runs import RunStatus
 from runs.store import rows
 from runs.store.events import OPEN, lock_run, run_event
-from runs.store.queued_runs import has_to_wait
+from runs.store.queued_runs import WAITS, checked_at, turn
 from runs.store.runs import COLUMNS
 
 if TYPE_CHECKING:
@@ -28,16 +28,21 @@ CHECKED_ONCE = timedelta(seconds=16)
 """When everything is known, so that once is enough."""
 
 
-async def release(connection: Connection, run_id: str, file: OutputFile, most: int) -> Run | None:
+async def release(
+    connection: Connection, run_id: str, file: OutputFile, task_queue: str, most: int
+) -> Run | None:
     """Have a held run started with the input that was uploaded; None if it is not held.
 
-    It waits for its turn where so many of the tenant's runs are under way.
+    It waits for its turn where `most` of the tenant's runs are under way on `task_queue`, which is
+    its pipeline's.
     """
     row = await connection.fetchrow(
         f"""
-        WITH updated AS (
+        WITH {turn("$6", "$7")},
+        updated AS (
             UPDATE runs
-               SET held = false, queued = {has_to_wait("runs.task_queue", "$6")},
+               SET held = false, task_queue = $6, queued = {WAITS},
+                   checked_at = {checked_at(WAITS)},
                    updated_at = now(), last_seq = last_seq + 1, input_path = $2,
                    input_digest = $3, input_summary = $4, input_metrics = $5::jsonb
              WHERE id = $1 AND held AND status = 'pending'
@@ -48,6 +53,7 @@ async def release(connection: Connection, run_id: str, file: OutputFile, most: i
         """,
         UUID(run_id),
         *_input(file),
+        task_queue,
         most,
     )
     return None if row is None else rows.run(row)
@@ -146,7 +152,8 @@ _END = f"""
 WITH updated AS (
     UPDATE runs
        SET status = $3, error = $4::jsonb, ended_at = now(), updated_at = now(),
-           stuck_reason = NULL, stop = NULL, held = false, queued = false, last_seq = last_seq + 1,
+           stuck_reason = NULL, stop = NULL, held = false, queued = false, checked_at = NULL,
+           last_seq = last_seq + 1,
            input_tokens = coalesce($5, input_tokens),
            output_tokens = coalesce($6, output_tokens),
            cost_micro_usd = coalesce($7, cost_micro_usd),

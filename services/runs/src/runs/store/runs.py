@@ -13,7 +13,7 @@ from runs.domain.run_filters import RunFilter
 from runs.domain.schedules import TRIGGERED
 from runs.store import rows
 from runs.store.events import lock_run, run_event
-from runs.store.queued_runs import has_to_wait
+from runs.store.queued_runs import WAITS, checked_at, turn
 from runs.store.run_filters import planned_for_values, selection
 
 if TYPE_CHECKING:
@@ -88,7 +88,15 @@ async def lock(connection: Connection, run_id: str) -> tuple[Run, int] | None:
 
 async def find_task_queue(connection: Connection, run_id: str) -> str:
     """Return the own task queue of a run's pipeline; empty for the common one."""
-    return await connection.fetchval("SELECT task_queue FROM runs WHERE id = $1", UUID(run_id))
+    return await connection.fetchval(
+        """
+        SELECT coalesce(code_needs ->> 'task_queue', '')
+          FROM pipelines JOIN runs
+            ON pipelines.pipeline = runs.pipeline AND version = pipeline_version
+         WHERE runs.id = $1
+        """,
+        UUID(run_id),
+    )
 
 
 async def find_plan(connection: Connection, run_id: str) -> tuple[list[Any], str]:
@@ -147,13 +155,14 @@ async def page(
 
 
 _INSERT = f"""
+WITH {turn("$13", "$14")},
 -- the run, unless the request's id has been used
-WITH updated AS (
+updated AS (
     INSERT INTO runs (status, config, pipeline, pipeline_version, held, user_id,
                       request_id, request_digest, prompt_versions, schedule, schedule_time,
-                      labels, forked_from_run_id, task_queue, queued, last_seq)
+                      labels, forked_from_run_id, task_queue, queued, checked_at, last_seq)
     VALUES ('pending', $1::jsonb, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12, $13,
-            NOT $4 AND {has_to_wait("$13", "$14")}, 1)
+            NOT $4 AND {WAITS}, {checked_at(f"NOT $4 AND {WAITS}")}, 1)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ),

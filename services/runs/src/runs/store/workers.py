@@ -60,17 +60,23 @@ async def remove(connection: Connection, worker_id: str) -> None:
     )
 
 
-async def steps_at_once(connection: Connection) -> dict[str, int]:
-    """Return how many steps the workers of each task queue do at once that work now."""
+async def steps_at_once(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many steps the workers of each task queue do at once that work now, by tenant.
+
+    Those that do the runs of all tenants are under the empty name, others under each of theirs.
+    """
     rows = await connection.fetch(
         """
-        SELECT task_queue, sum(steps_at_once)::int AS steps
-          FROM runs_workers
+        SELECT coalesce(tenant, '') AS tenant, task_queue, sum(steps_at_once)::int AS steps
+          FROM runs_workers LEFT JOIN unnest(tenants) AS tenant ON true
          WHERE seen_at > now() - interval '3 minutes'
-         GROUP BY task_queue
+         GROUP BY tenant, task_queue
         """
     )
-    return {row["task_queue"]: row["steps"] for row in rows}
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row["tenant"], {})[row["task_queue"]] = row["steps"]
+    return found
 
 
 async def queues(connection: Connection) -> tuple[str, ...]:

@@ -86,8 +86,8 @@ class RunSteering:
             run, epoch = await _lock(connection, run_id)
             _check_open(run)
             if run.status is RunStatus.PAUSED:
-                most = await self._most(connection, tenant_id, run_id)
-                changed = await run_steering.resume(connection, run_id, most)
+                room = await self._room(connection, tenant_id, run_id)
+                changed = await run_steering.resume(connection, run_id, *room)
             elif run.stop is RunStop.PAUSE:
                 changed = await run_steering.ask_to_stop(connection, run_id, RunStop.RESUME)
             else:
@@ -132,8 +132,8 @@ class RunSteering:
                 return run
             _check_retriable(run)
             await _check_given(connection, run)
-            most = await self._most(connection, tenant_id, run_id)
-            retried = await run_steering.retry(connection, run_id, asked, most)
+            room = await self._room(connection, tenant_id, run_id)
+            retried = await run_steering.retry(connection, run_id, asked, *room)
             if retried is None:
                 element = f", element {asked.item}" if asked.item else ""
                 why = f"nothing of step {asked.step}{element} has failed"
@@ -144,10 +144,10 @@ class RunSteering:
             await self._launch(tenant_id, run.run_id, epoch + 1, asked.step, asked.item)
         return retried
 
-    async def _most(self, connection: Connection, tenant_id: str, run_id: str) -> int:
-        """Return how many runs may be under way on a run's task queue."""
+    async def _room(self, connection: Connection, tenant_id: str, run_id: str) -> tuple[str, int]:
+        """Return the task queue of a run's pipeline, and how many may be under way on it."""
         task_queue = await runs.find_task_queue(connection, run_id)
-        return self._limits(tenant_id).runs_at_once(task_queue)
+        return task_queue, self._limits(tenant_id).runs_at_once(task_queue)
 
     async def _stop_workflow(self, tenant_id: str, run: Run, epoch: int) -> Run:
         """Have the workflow of a run end that is told to stop; return the run as it is then."""

@@ -130,8 +130,9 @@ class Runs:
         )
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.transaction(tenant_id) as connection:
-            most = self._limits(tenant_id).runs_at_once(facts.code_needs.task_queue)
-            released = await run_transitions.release(connection, run_id, file, most)
+            task_queue = facts.code_needs.task_queue
+            most = self._limits(tenant_id).runs_at_once(task_queue)
+            released = await run_transitions.release(connection, run_id, file, task_queue, most)
             if released is None:  # somebody was faster
                 return _unfinished(await runs.find(connection, run_id), run_id)
             if not released.queued:

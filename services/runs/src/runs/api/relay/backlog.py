@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from monitoring.readings import Readings
     from runs.store.open_runs import Backlog
 
+_COUNTED_SECONDS = 10.0
+"""For how long a count serves, unless messages could not be delivered then."""
+
 _LATE_SECONDS = 10.0
 """How much later than it is due a tenant may be visited, until what was seen of it is forgotten."""
 
@@ -32,13 +35,26 @@ class BacklogMetrics:
         OUTBOX_MESSAGES.read_by(lambda: [((), sum(one.messages for one in self._valid()))])
         OUTBOX_AGE.set_function(self.outbox_age)
 
-    def saw(self, tenant_id: str, backlog: Backlog, due_seconds: float | None) -> None:
-        """Note what a visit has found, and when the next one is due; None for tomorrow."""
+    def is_due(self, tenant_id: str) -> bool:
+        """Return whether a visit has to count what is left: not at every one, as a long queue is
+        visited each second.
+        """
+        if (seen := self._seen.get(tenant_id)) is None:
+            return True
+        at, _, backlog = seen
+        return backlog.oldest_seconds > 0 or time.monotonic() >= at + _COUNTED_SECONDS
+
+    def counted(self, tenant_id: str, backlog: Backlog) -> None:
+        """Note what a visit has counted."""
         now = time.monotonic()
-        if due_seconds is None:
-            self._seen.pop(tenant_id, None)
-        else:
-            self._seen[tenant_id] = now, now + due_seconds + _LATE_SECONDS, backlog
+        self._seen[tenant_id] = now, now + _LATE_SECONDS, backlog
+
+    def visited(self, tenant_id: str, due_seconds: float | None) -> None:
+        """Note the end of a visit, and when the next one is due; None for tomorrow."""
+        now = time.monotonic()
+        seen = self._seen.pop(tenant_id, None)
+        if seen is not None and due_seconds is not None:
+            self._seen[tenant_id] = seen[0], now + due_seconds + _LATE_SECONDS, seen[2]
         for gone in [name for name, (_, until, _) in self._seen.items() if until < now]:
             del self._seen[gone]
 

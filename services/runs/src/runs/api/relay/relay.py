@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runs.api.relay.outbox import OutboxRelay
     from runs.api.relay.reconciler import Reconciler
     from runs.api.relay.usage import UsageChecker
-    from runs.store.open_runs import Backlog
 
 _INTERVAL = timedelta(seconds=15)
 _log = logging.getLogger(__name__)
@@ -52,16 +51,16 @@ class Relay:
             await self._reconciler.reconcile(tenant_id)
         except TemporalUnavailable as error:
             await self._note_outage(tenant_id, error)
-            self._backlog.saw(tenant_id, await self._left(tenant_id), RETRY.total_seconds())
+            await self._find_left(tenant_id)
+            self._backlog.visited(tenant_id, RETRY.total_seconds())
             return RETRY.total_seconds()
         schedules_due = await self._deliver_schedules(tenant_id)
         due = [starts_due, schedules_due, await self._usage.check(tenant_id)]
-        left = await self._left(tenant_id)
-        if left.work_left:
+        if await self._find_left(tenant_id):
             due.append(_INTERVAL * random.uniform(0.75, 1.25))  # noqa: S311 - keeps replicas apart
         soonest = min((one for one in due if one is not None), default=None)
         seconds = None if soonest is None else max(soonest.total_seconds(), 0.0)
-        self._backlog.saw(tenant_id, left, seconds)
+        self._backlog.visited(tenant_id, seconds)
         return seconds
 
     async def _deliver_schedules(self, tenant_id: str) -> timedelta | None:
@@ -83,10 +82,13 @@ class Relay:
             },
         )
 
-    async def _left(self, tenant_id: str) -> Backlog:
+    async def _find_left(self, tenant_id: str) -> bool:
+        """Return whether work is left; count it now and then, for the metrics."""
         async with self._tenants.connection(tenant_id) as connection:
             webhooks = await webhook_deliveries.any_pending(connection)
-            left = await open_runs.find_backlog(connection)
+            left = await open_runs.any_work_left(connection)
+            if self._backlog.is_due(tenant_id):
+                self._backlog.counted(tenant_id, await open_runs.find_backlog(connection))
         if webhooks:
             await self._webhooks.schedule(tenant_id)
         return left

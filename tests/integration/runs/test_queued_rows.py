@@ -1,0 +1,117 @@
+"""Rows of runs that wait for their turn: those of earlier builds, and what finding them reads."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from tests.integration.runs.queued_runs import complete, complete_input, create, fail, queued, relay
+
+import runs
+from runs.domain.runs import Retry, RunStatus
+from runs.domain.tenant_limits import TenantLimits
+from runs.store import queued_runs
+
+if TYPE_CHECKING:
+    import asyncpg
+    from tests.support.runs_service import RunsService
+
+MIGRATIONS = Path(runs.__file__).parent / "migrations"
+
+
+async def task_queues(database: asyncpg.Connection) -> dict[str, str]:
+    """Return the task queue of each run."""
+    found = await database.fetch("SELECT id::text AS run_id, task_queue FROM runs")
+    return {row["run_id"]: row["task_queue"] for row in found}
+
+
+async def test_a_run_of_an_earlier_build_waits_on_its_pipelines_task_queue(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    service.limits = TenantLimits(max_runs=1)
+    await service.pipeline()
+    failed, paused, running = await create(service, 3)
+    await fail(service, failed)
+    await service.steering.pause("acme", paused)
+    await database.execute(
+        "UPDATE pipelines SET code_needs = jsonb_set(code_needs, '{task_queue}', '\"own\"')"
+    )
+    # as they were before these columns
+    await database.execute("ALTER TABLE runs DROP COLUMN queued, DROP COLUMN task_queue")
+    for number in ("0016", "0017"):
+        (path,) = MIGRATIONS.glob(f"{number}_*.sql")
+        for statement in path.read_text().split(";\n"):
+            if statement:
+                await database.execute(statement)
+    before = {failed: "", paused: "own", running: "own"}
+    assert await task_queues(database) == before
+
+    await service.steering.retry("acme", failed, Retry(secrets.token_hex(8)))
+    await service.steering.resume("acme", paused)
+    assert await queued(service, [failed, paused, running]) == [failed, paused]
+    assert await task_queues(database) == before | {failed: "own"}
+
+
+async def test_a_long_queue_is_not_read_to_find_whose_turn_it_is(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    await database.execute(
+        """
+        INSERT INTO runs (status, pipeline, pipeline_version, user_id, request_id, request_digest,
+                          queued, held, task_queue)
+        SELECT 'pending', 'article', 1, 'ada', n::text, '', n < 4000, n > 4500,
+               CASE WHEN n % 100 = 0 THEN 'own' ELSE '' END
+          FROM generate_series(1, 5000) AS n
+        """
+    )
+    await database.execute("ANALYZE runs")
+
+    async with service.tenants.transaction("acme") as connection:
+        assert await queued_runs.find_task_queues(connection) == ("", "own")
+        for sql, index in (
+            (queued_runs._TASK_QUEUES, "runs_queued"),
+            (queued_runs._ADMIT, "runs_queued"),
+            (queued_runs._ADMIT, "runs_under_way"),
+        ):
+            values = ("own", 1) if "$1" in sql else ()
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *values))
+            assert index in plan, plan
+            assert "Seq Scan on runs" not in plan, plan
+            assert sql != queued_runs._ADMIT or "(run_id = working.id) AND (item = 0)" in plan, plan
+
+
+async def test_an_earlier_builds_reconciler_does_not_start_a_run_that_waits(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    service.limits = TenantLimits(max_runs=1)
+    await service.pipeline()
+    running, waiting = await create(service, 2)
+    to_check = """
+        SELECT array_agg(id::text) FROM runs
+         WHERE status IN ('pending', 'running') AND NOT held
+           AND greatest(updated_at, checked_at) < now() + interval '1 hour'
+    """
+    assert await database.fetchval(to_check) == [running]
+
+    await complete(service, running)
+    await relay(service).deliver("acme")
+    assert await database.fetchval(to_check) == [waiting]
+
+
+async def test_a_run_that_an_earlier_build_started_does_not_wait_any_more(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    service.limits = TenantLimits(max_runs=1)
+    await service.pipeline()
+    _, waiting = await create(service, 2)
+
+    await complete_input(service, waiting)
+
+    run = await service.find(waiting)
+    assert (run.status, run.queued) == (RunStatus.RUNNING, False)
+    events = "SELECT payload -> 'queued' FROM run_events WHERE run_id = $1 ORDER BY seq"
+    assert [row[0] for row in await database.fetch(events, UUID(waiting))] == ["true", "false"]
+    checked = "SELECT checked_at FROM runs WHERE id = $1"
+    assert await database.fetchval(checked, UUID(waiting)) is None
