@@ -89,6 +89,28 @@ def test_the_local_stack_is_found_from_any_folder_of_the_clone(place: UploadTarg
     assert settings.token.read() == "operator"
 
 
+@pytest.mark.parametrize(
+    "host", ["https://nagaya.example.com", "dns:///localhost", "127.0.0.1.example.com", "ftp://x"]
+)
+def test_a_local_stack_elsewhere_is_none(place: UploadTarget, host: str) -> None:
+    place.stack(host)
+    with pytest.raises(SettingsInvalid, match="no Nagaya found"):
+        place.read(NAGAYA_TOKEN="mine")
+    assert dict(place.read({"runs_address": "x:1"}, NAGAYA_TOKEN="mine").addresses) == {
+        "runs": "x:1"
+    }
+
+
+def test_another_user_s_local_stack_is_none(
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.stack()
+    others = (place._dev / "endpoints.env").stat().st_uid + 1
+    monkeypatch.setattr("os.getuid", lambda: others)
+    with pytest.raises(SettingsInvalid, match="no Nagaya found"):
+        place.read(NAGAYA_TOKEN="mine")
+
+
 def test_the_local_token_is_not_sent_to_another_machine(place: UploadTarget) -> None:
     place.stack()
     with pytest.raises(SettingsInvalid, match="no token found"):

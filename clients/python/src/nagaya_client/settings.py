@@ -203,7 +203,10 @@ def _token(
 
 
 def _is_here(text: str) -> bool:
-    address = ServerAddress.parse(text)
+    try:
+        address = ServerAddress.parse(text)
+    except ValueError:
+        return False
     # Of a name for several servers, whoever answers for the name says where it leads.
     return not address.balanced and address.host in _LOOPBACK
 
@@ -263,14 +266,19 @@ def _check_key(config: Path, key: str) -> None:
 
 
 def _local_stack(folder: Path) -> dict[str, str]:
-    """Return what the stack of the clone that `folder` lies in tells; nothing if there is none."""
+    """Return what the stack of the clone that `folder` lies in tells; nothing if there is none.
+
+    It is this user's, and runs on this machine: else whoever leaves such a file in a folder that
+    several people use would be sent their tokens.
+    """
     folder = folder.resolve()
     for parent in (folder, *folder.parents):
         endpoints = parent / _ENDPOINTS
-        if endpoints.is_file():
+        if endpoints.is_file() and endpoints.lstat().st_uid == os.getuid():
             lines = (line.partition("=") for line in endpoints.read_text().splitlines())
             found = _from_environment({name: value for name, _, value in lines})
             token_file = endpoints.parent / "tokens" / "operator.jwt"
             kept = {key: found[key] for key in (*_ADDRESSES, "ca_file")}
-            return kept | {"token_file": str(token_file)}
+            if all(_is_here(kept[key]) for key in _ADDRESSES if kept[key]):
+                return kept | {"token_file": str(token_file)}
     return {}
