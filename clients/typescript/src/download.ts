@@ -8,6 +8,7 @@ import type {
 } from "./gen/nagaya/artifacts/v1/artifact_service_pb.js";
 import { pause } from "./retries.js";
 import { linked } from "./signals.js";
+import { interrupted } from "./watching.js";
 
 /** A sha256 of bytes that come one after another. */
 export interface Sha256 {
@@ -49,13 +50,16 @@ export async function* read(
         if (part.case === "artifact") {
           artifact = part.value;
         } else if (part.case === "data") {
-          failures = 0;
+          failures = part.value.length > 0 ? 0 : failures;
           size += BigInt(part.value.length);
           sha256.update(part.value);
           yield part.value;
         }
       }
-      break;
+      if (artifact && size >= artifact.sizeBytes) {
+        break;
+      }
+      throw interrupted(`${request.path}: the stream ended after ${size} bytes, before the file`);
     } catch (reason) {
       if (artifact && size === artifact.sizeBytes) {
         break; // only the end of the stream was lost
@@ -72,8 +76,8 @@ export async function* read(
     }
   }
   const digest = sha256.digest();
-  if (!artifact || size !== artifact.sizeBytes || digest !== artifact.digest) {
-    const said = artifact ? `${artifact.sizeBytes} with ${artifact.digest}` : "nothing";
+  if (size !== artifact.sizeBytes || digest !== artifact.digest) {
+    const said = `${artifact.sizeBytes} with ${artifact.digest}`;
     throw new BytesCorrupt(
       `${request.path}: ${size} bytes with sha256 ${digest} came, the record says ${said}`,
     );

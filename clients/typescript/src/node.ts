@@ -72,8 +72,8 @@ export class NodeClient extends Client {
   async download(request: FileRequest, file: string, signal?: AbortSignal): Promise<Artifact> {
     const draft = join(dirname(file), `.${basename(file)}.${randomBytes(4).toString("hex")}.part`);
     const handle = await open(draft, "wx");
+    const reading = this.read(request, signal);
     try {
-      const reading = this.read(request, signal);
       let result = await reading.next();
       while (!result.done) {
         await handle.writeFile(result.value);
@@ -86,6 +86,9 @@ export class NodeClient extends Client {
       await handle.close();
       await rm(draft, { force: true });
       throw reason;
+    } finally {
+      // Else a stream whose bytes cannot be written stays open.
+      await (reading as AsyncGenerator<Uint8Array, unknown, undefined>).return(undefined);
     }
   }
 

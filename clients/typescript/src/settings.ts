@@ -14,7 +14,7 @@ export interface Settings {
    */
   readonly address: string | Partial<Record<ServiceName, string>>;
   readonly token: Token;
-  /** How long one call may take; as its contract says when absent. Does not cut watches. */
+  /** How long one call may take; as its contract says when absent. Cuts no watch or download. */
   readonly timeoutMs?: number;
 }
 

@@ -89,7 +89,8 @@ export class CallTransport implements Transport {
     const headers = await this.headers(header, requestId);
     const call = this.begin(requestId, signal);
     // A watch lasts as long as its caller likes; an upload is waited for.
-    const usual = method.methodKind === "client_streaming" ? contractTimeoutMs(method) : 0;
+    const isUpload = method.methodKind === "client_streaming";
+    const usual = isUpload ? (this.settings.timeoutMs ?? contractTimeoutMs(method)) : 0;
     try {
       const response = await this.inner.stream(
         method,

@@ -35,6 +35,7 @@ export async function* watching<T>(
   let wait = FIRST_PAUSE_MS;
   let brokenAt: number | undefined;
   for (;;) {
+    let least = 0;
     try {
       for await (const message of responses(open, signal)) {
         if (brokenAt !== undefined) {
@@ -53,15 +54,15 @@ export async function* watching<T>(
       }
       const first = brokenAt === undefined;
       brokenAt ??= performance.now();
-      wait = Math.max(wait, reason.retryAfterMs ?? 0);
-      if (performance.now() + wait - brokenAt > reconnectMs) {
+      least = reason.retryAfterMs ?? 0;
+      if (performance.now() + Math.max(wait, least) - brokenAt > reconnectMs) {
         throw reason;
       }
       if (first) {
         options.onCut?.(reason);
       }
     }
-    await pause(wait * (0.8 + 0.4 * Math.random()), signal);
+    await pause(Math.max(wait * (0.8 + 0.4 * Math.random()), least), signal);
     wait = Math.min(2 * wait, LONGEST_PAUSE_MS);
   }
 }

@@ -1,7 +1,7 @@
 /** Files arrive whole and verified, or not at all. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -11,12 +11,13 @@ import {
   ArtifactService,
   type DownloadArtifactRequest,
   type DownloadArtifactResponseSchema,
+  type UploadArtifactRequestSchema,
 } from "../src/gen/nagaya/artifacts/v1/artifact_service_pb.js";
 import { UploadService } from "../src/gen/nagaya/artifacts/v1/upload_service_pb.js";
 import { ApiError, BytesCorrupt, Code } from "../src/index.js";
-import { NodeClient } from "../src/node.js";
+import { connect, NodeClient } from "../src/node.js";
 import { MOST_UPLOAD_BYTES, WebClient } from "../src/web.js";
-import { cut, KINDS, refusal, until, withClient } from "./server.js";
+import { cut, KINDS, refusal, serve, until, withClient } from "./server.js";
 
 const PATH = "storage/acme/3f0c0a52-7b5e-4f1c-9d55-0d7a3c1f4b6e/polish/output.json";
 const FILE = { tenantId: "acme", path: PATH };
@@ -123,9 +124,32 @@ for (const kind of KINDS) {
     await withClient(kind, routes, async (client) => {
       await assert.rejects(client.readAll(FILE), BytesCorrupt);
     });
-    const short = downloads([], () => sent(0n, 65_536));
-    await withClient(kind, short, async (client) => {
-      await assert.rejects(client.readAll(FILE), /65536 bytes with sha256/);
+  });
+
+  test(`${kind}: a download that ends before the file does goes on`, async () => {
+    const asked: DownloadArtifactRequest[] = [];
+    const early = (request: DownloadArtifactRequest) =>
+      request.offset > 0n ? sent(request.offset) : sent(0n, 131_072);
+    await withClient(kind, downloads(asked, early), async (client) => {
+      assert.deepEqual(Buffer.from(await client.readAll(FILE)), BYTES);
+    });
+    assert.deepEqual(
+      asked.map(({ offset, digest }) => [offset, digest]),
+      [
+        [0n, ""],
+        [131_072n, DIGEST],
+      ],
+    );
+
+    const never = downloads([], async function* (): Sent {
+      yield { part: { case: "artifact", value: RECORD } };
+      yield { part: { case: "data", value: new Uint8Array() } };
+    });
+    await withClient(kind, never, async (client) => {
+      await assert.rejects(
+        client.readAll(FILE),
+        (error) => error instanceof ApiError && error.code === Code.Unavailable,
+      );
     });
   });
 
@@ -157,12 +181,37 @@ test("node: a downloaded file appears whole under its name, or not at all", asyn
     );
     assert.deepEqual(await readFile(join(folder, "article.json")), BYTES);
 
-    const wrong = downloads([], () => sent(0n, 65_536));
+    const other = { ...RECORD, digest: "0".repeat(64) };
+    const wrong = downloads([], () => sent(0n, BYTES.length, other));
     await withClient("node", wrong, async (client) => {
       assert.ok(client instanceof NodeClient);
       await assert.rejects(client.download(FILE, join(folder, "other.json")), BytesCorrupt);
     });
     assert.deepEqual(await readdir(folder), ["article.json"]);
+  });
+});
+
+test("node: a file that cannot be written ends its stream", { timeout: 20_000 }, async (t) => {
+  await inFolder(async (folder) => {
+    const handle = await open(join(folder, "any"), "w");
+    await handle.close();
+    const full = async () => {
+      throw new Error("no space left on device");
+    };
+    t.mock.method(Object.getPrototypeOf(handle) as typeof handle, "writeFile", full);
+    let ended: Promise<unknown> = Promise.resolve();
+    const answer = async function* (_: DownloadArtifactRequest, context: HandlerContext): Sent {
+      ended = new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+      yield* sent(0n, 65_536);
+      await ended;
+    };
+
+    await withClient("node", downloads([], answer), async (client) => {
+      assert.ok(client instanceof NodeClient);
+      await assert.rejects(client.download(FILE, join(folder, "article.json")), /no space left/);
+      await ended;
+    });
+    assert.deepEqual(await readdir(folder), ["any"]);
   });
 });
 
@@ -238,6 +287,24 @@ test("node: an upload that breaks is sent again", async () => {
   });
   assert.equal(received.length, 2);
   assert.deepEqual(Buffer.concat(received[1] ?? []), BYTES);
+});
+
+test("node: an upload ends after the time that the settings give", async () => {
+  const server = await serve(uploads([], [], () => {}));
+  const client = connect({ address: server.address.node, token: "t", timeoutMs: 200 });
+  async function* silent(): AsyncGenerator<MessageInitShape<typeof UploadArtifactRequestSchema>> {
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    yield { tenantId: "acme", part: { case: "uploadId", value: UPLOAD_ID } };
+  }
+  try {
+    await assert.rejects(
+      client.artifacts.uploadArtifact(silent()),
+      (error) => error instanceof ApiError && error.code === Code.DeadlineExceeded,
+    );
+  } finally {
+    client.close();
+    await server.close();
+  }
 });
 
 test("node: a file that is committed already is not sent", async () => {

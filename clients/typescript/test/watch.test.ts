@@ -273,6 +273,26 @@ test("a connection that carries nothing is dead", async (t) => {
   assert.equal((await seen.next()).done, true);
 });
 
+test("a watch goes on no earlier than the service has said", async (t) => {
+  const { watching } = await import("../src/watching.js");
+  t.mock.method(Math, "random", () => 0);
+  const began: number[] = [];
+  const busy = new ApiError({ code: Code.ResourceExhausted, message: "busy", retryAfterMs: 400 });
+  const open = async function* () {
+    began.push(performance.now());
+    if (began.length === 1) {
+      throw busy;
+    }
+    yield 1;
+  };
+
+  for await (const number of watching(open, () => true, {})) {
+    assert.equal(number, 1);
+  }
+  const [first = 0, second = 0] = began;
+  assert.ok(second - first >= 398, `after ${second - first} ms`); // a timer may be 1 ms early
+});
+
 async function tickUntil(timers: { tick(milliseconds: number): void }, done: () => boolean) {
   let waited = 0;
   while (!done()) {
