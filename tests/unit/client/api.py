@@ -33,6 +33,7 @@ class Refusal(Exception):
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[tuple[str, str], ...] = ()
     retry_at_once: bool = True
+    retry_after_ms: int = 0
 
     def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
         details: list[Message] = []
@@ -50,6 +51,10 @@ class Refusal(Exception):
                     ]
                 )
             )
+        if self.retry_after_ms:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(self.retry_after_ms)
+            details.append(retry)
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in details:
             packed = any_pb2.Any()

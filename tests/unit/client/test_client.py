@@ -78,6 +78,7 @@ async def test_a_refusal_is_typed(api: Api, client: Client) -> None:
             "ERROR_REASON_REQUEST_INVALID",
             {"tenant_id": "A"},
             (("tenant_id", "too short"),),
+            retry_after_ms=1_500,
         ),
     )
 
@@ -91,6 +92,7 @@ async def test_a_refusal_is_typed(api: Api, client: Client) -> None:
     assert error.metadata == {"tenant_id": "A"}
     assert error.violations == (Violation("tenant_id", "too short"),)
     assert error.request_id == REQUEST_ID
+    assert error.retry_after == 1.5
     assert str(error) == "INVALID_ARGUMENT ERROR_REASON_REQUEST_INVALID: it is wrong. Put it right."
 
 
@@ -110,6 +112,27 @@ async def test_what_the_contract_lets_be_repeated_is_repeated(api: Api, client: 
     assert await client.tenants.GetTenant(GET) == GOT
     sent = {call.metadata["x-request-id"] for call in api.calls}
     assert (len(api.calls), len(sent)) == (3, 1)
+
+
+async def test_an_empty_request_id_is_filled_in_once_for_each_call(
+    api: Api, client: Client
+) -> None:
+    created = tenant_service_pb2.CreateTenantResponse()
+    answers: list[object] = [BROKEN, BROKEN, created, created, created]
+    api.on("CreateTenant", lambda _: answers.pop(0))
+    request = tenant_service_pb2.CreateTenantRequest(tenant_id="acme")
+
+    await client.tenants.CreateTenant(request)
+    await client.tenants.CreateTenant(request)
+    own = tenant_service_pb2.CreateTenantRequest(tenant_id="acme", request_id="mine")
+    await client.tenants.CreateTenant(own)
+
+    first, *again, second, third = [call.request.request_id for call in api.calls]
+    assert first
+    assert again == [first, first]
+    assert second not in ("", first)
+    assert third == "mine"
+    assert request.request_id == ""  # the caller's message is as it was
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -10,8 +11,10 @@ import pytest
 from tests.unit.client.api import Refusal
 
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_pb2, upload_service_pb2
+from nagaya.tenant.v1 import transfer_service_pb2
+from nagaya_client import bundles
 from nagaya_client.cli.main import run
-from nagaya_client.errors import ApiError, BytesCorrupt
+from nagaya_client.errors import ApiError, BundleRefused, BytesCorrupt
 from nagaya_client.transfer import UploadTarget
 
 if TYPE_CHECKING:
@@ -33,14 +36,15 @@ RECORD = artifact_pb2.Artifact(path=PATH, digest=DIGEST, size_bytes=len(CONTENT)
 
 
 def serving(*ends: object, chunks: int = 4) -> Callable[[RecordedCall], list[object]]:
-    """Sends the file from the offset on; each ending comes after a few chunks."""
+    """Sends the file from the offset on; after a few chunks comes an ending, for None the end."""
     left = list(ends)
 
     def download(call: RecordedCall) -> list[object]:
         offset: int = call.request.offset
         parts = [CONTENT[i : i + CHUNK] for i in range(offset, len(CONTENT), CHUNK)]
-        cut = [left.pop(0)] if left else []
-        sent = parts[:chunks] if cut else parts
+        sent = parts[:chunks] if left else parts
+        cut = [end for end in left[:1] if end is not None]
+        del left[:1]
         data = (artifact_service_pb2.DownloadArtifactResponse(data=part) for part in sent)
         return [artifact_service_pb2.DownloadArtifactResponse(artifact=RECORD), *data, *cut]
 
@@ -69,6 +73,65 @@ async def test_a_download_that_breaks_goes_on_where_it_broke(
     assert (tmp_path / "x.bin").read_bytes() == CONTENT
     asked = [(call.request.offset, call.request.digest) for call in api.calls]
     assert asked == [(0, ""), (4 * CHUNK, DIGEST), (8 * CHUNK, DIGEST)]
+
+
+async def test_a_download_that_ends_before_the_file_does_goes_on(
+    api: Api, client: Client, tmp_path: Path
+) -> None:
+    api.on("DownloadArtifact", serving(None, None))
+
+    await client.download("acme", PATH, tmp_path / "x.bin")
+
+    assert (tmp_path / "x.bin").read_bytes() == CONTENT
+    assert [call.request.offset for call in api.calls] == [0, 4 * CHUNK, 8 * CHUNK]
+
+
+async def test_a_download_that_never_goes_on_is_given_up(
+    api: Api, client: Client, tmp_path: Path
+) -> None:
+    head = artifact_service_pb2.DownloadArtifactResponse(artifact=RECORD)
+    api.on("DownloadArtifact", [head, artifact_service_pb2.DownloadArtifactResponse(data=b"")])
+
+    with pytest.raises(ApiError, match="the stream ended after 0 bytes"):
+        await client.download("acme", PATH, tmp_path / "x.bin")
+    assert len(api.calls) == 4
+    assert names_in(tmp_path) == []
+
+
+async def test_a_bundle_that_ends_too_early_goes_on(
+    api: Api, client: Client, tmp_path: Path
+) -> None:
+    parts = [b"no ", b"bundle"]
+
+    def answer(_: RecordedCall) -> list[object]:
+        size = transfer_service_pb2.DownloadBundleResponse(size_bytes=9)
+        return [size, transfer_service_pb2.DownloadBundleResponse(data=parts.pop(0))]
+
+    api.on("DownloadBundle", answer)
+
+    with pytest.raises(BundleRefused):  # once it is whole
+        await bundles.fetch(client.transfers, "acme", UPLOAD_ID, tmp_path / "x.tar")
+    assert [call.request.offset for call in api.calls] == [0, 3]
+    assert names_in(tmp_path) == []
+
+
+async def test_transfers_wait_as_long_as_the_service_says(
+    api: Api, client: Client, tmp_path: Path
+) -> None:
+    busy = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_after_ms=500)
+    uploaded = artifact_service_pb2.UploadArtifactResponse(artifact=RECORD)
+    answers: list[object] = [busy, uploaded]
+    api.on("DownloadArtifact", serving(busy))
+    api.on("CreateUpload", announced)
+    api.on("UploadArtifact", lambda _: answers.pop(0))
+
+    began = time.monotonic()
+    await client.download("acme", PATH, tmp_path / "x.bin")
+    downloaded = time.monotonic()
+    await client.upload("acme", UploadTarget(RUN_ID, "outline"), tmp_path / "x.bin")
+
+    assert downloaded - began >= 0.5
+    assert time.monotonic() - downloaded >= 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -11,8 +14,10 @@ import pytest
 from tests.unit.client.api import Refusal
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
+from nagaya.tenant.v1 import operation_pb2, operation_service_pb2
 from nagaya_client.cli.main import run as run_command
 from nagaya_client.errors import ApiError
+from nagaya_client.watch_operation import watch_operation
 
 if TYPE_CHECKING:
     from tests.unit.client.api import Api, RecordedCall
@@ -129,6 +134,53 @@ async def test_a_refusal_ends_the_watch(api: Api, client: Client) -> None:
 
     assert refused.value.reason == "ERROR_REASON_RUN_NOT_FOUND"
     assert [call.request.after_sequence for call in api.called("WatchRun")] == [0, 3]
+
+
+BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", "ERROR_REASON_LIMIT_EXCEEDED")
+
+
+async def test_a_watch_waits_as_long_as_the_service_says(api: Api, client: Client) -> None:
+    Log(api, replace(BUSY, retry_after_ms=600))
+    began = time.monotonic()
+
+    assert await sequences(client) == list(range(1, LAST + 1))
+    assert time.monotonic() - began >= 0.6
+
+    Log(api, replace(BUSY, retry_after_ms=60_000))
+    with pytest.raises(ApiError, match="busy"):  # it would be too late
+        await anext(client.watch_run("acme", RUN_ID, after=LAST, reconnect_seconds=1))
+
+
+async def test_what_a_stream_was_silent_before_it_broke_is_no_break(
+    api: Api, client: Client
+) -> None:
+    quiet = threading.Event()
+    text = run_service_pb2.WatchStepTextResponse(text=run_pb2.StepText(attempt=1, text="Cranes"))
+    step = run_service_pb2.WatchStepTextResponse(step=run_pb2.RunStep(step="draft"))
+    answers: list[object] = [[text, quiet, BROKEN], BROKEN, [step]]
+    api.on("WatchStepText", lambda _: answers.pop(0))
+    threading.Timer(1.0, quiet.set).start()
+
+    watch = client.watch_step_text("acme", RUN_ID, "draft", reconnect_seconds=0.9)
+    assert [part async for part in watch] == [text.text, step.step]
+
+
+async def test_what_the_caller_does_meanwhile_is_no_break(api: Api, client: Client) -> None:
+    def operation(state: operation_pb2.OperationState.ValueType) -> object:
+        return operation_service_pb2.WatchOperationResponse(
+            operation=operation_pb2.Operation(operation_id="o", state=state)
+        )
+
+    running = operation(operation_pb2.OPERATION_STATE_RUNNING)
+    done = operation(operation_pb2.OPERATION_STATE_DONE)
+    answers: list[object] = [[running, BROKEN], [done]]
+    api.on("WatchOperation", lambda _: answers.pop(0))
+
+    states: list[int] = []
+    async for seen in watch_operation(client.operations, "o", reconnect_seconds=0.5):
+        states.append(seen.state)
+        await asyncio.sleep(0.7)  # longer than a break may last
+    assert len(states) == 2
 
 
 async def test_reconnecting_ends(api: Api, client: Client) -> None:

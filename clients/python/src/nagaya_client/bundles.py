@@ -7,6 +7,8 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 from bundle import manifest_json, signature
 from bundle.errors import BundleInvalid
 from bundle.names import MANIFEST
@@ -100,7 +102,7 @@ async def send(
         except ApiError as error:
             if not error.transient or not left:
                 raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
 
 
 async def _fetch_all(
@@ -123,13 +125,16 @@ async def _fetch_all(
                 received += len(response.data)
                 failures = 0 if response.data else failures
                 report(received, size)
-            if received != size:
+            if received < size or not size:
+                message = f"the stream ended after {received:,} bytes, before the bundle"
+                raise ApiError(grpc.StatusCode.UNAVAILABLE, message)
+            if received > size:
                 raise BytesCorrupt(f"{received:,} bytes came of {size:,}", "Fetch it again.")
         except ApiError as error:
             failures += 1
             if not error.transient or failures == _ATTEMPTS:
                 raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
         finally:
             call.cancel()
 

@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from nagaya_client import contract, statuses
 from nagaya_client.errors import SettingsInvalid
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 
     from google.protobuf.descriptor import ServiceDescriptor
-    from google.protobuf.message import Message
 
     from nagaya_client.settings import Settings
 
@@ -134,6 +134,8 @@ class UnaryCall:
         metadata: Metadata = (),
     ) -> Message:
         """Call and wait for the response. Raises ApiError."""
+        if isinstance(request, Message):
+            request = _with_request_id(request)
         request_id = str(uuid.uuid4())
         seconds, sent = self._method.seconds(timeout), self._method.metadata(request_id, metadata)
         try:
@@ -144,6 +146,17 @@ class UnaryCall:
             if not was_cut_off():
                 raise
             raise statuses.cut_off(self._method.address, request_id) from None
+
+
+def _with_request_id(request: Message) -> Message:
+    """Give a creation the key that makes it one and the same when it is sent again."""
+    key = request.DESCRIPTOR.fields_by_name.get("request_id")
+    if key is None or getattr(request, key.name):
+        return request
+    filled = type(request)()
+    filled.CopyFrom(request)  # the caller's own may be sent as another call
+    setattr(filled, key.name, str(uuid.uuid4()))
+    return filled
 
 
 class StreamCall:

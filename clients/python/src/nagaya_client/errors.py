@@ -47,7 +47,8 @@ class ApiError(NagayaError):
     """A service refused, or could not be reached.
 
     `reason` is a value name of the `ErrorReason` enum of the service's package, or empty where the
-    call never arrived. `request_id` finds the call in the service's log.
+    call never arrived. `request_id` finds the call in the service's log. `retry_after` is after how
+    many seconds the same call may be made again; None where nobody said.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ApiError(NagayaError):
         metadata: Mapping[str, str] | None = None,
         violations: tuple[Violation, ...] = (),
         request_id: str = "",
+        retry_after: float | None = None,
         hint: str = "",
     ) -> None:
         super().__init__(message, hint)
@@ -67,6 +69,7 @@ class ApiError(NagayaError):
         self.metadata = dict(metadata or {})
         self.violations = violations
         self.request_id = request_id
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         named = f"{self.code.name} {self.reason}".rstrip()
@@ -77,6 +80,10 @@ class ApiError(NagayaError):
         """Whether the same call may succeed later without anybody changing anything."""
         name = self.code.name
         return name in _TRANSIENT or (name in _CUT and not self.reason)
+
+    def seconds_to_wait(self, least: float) -> float:
+        """How long to wait before the same call: as long as the service says, or `least`."""
+        return max(least, self.retry_after or 0.0)
 
 
 class SettingsInvalid(NagayaError):

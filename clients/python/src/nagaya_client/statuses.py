@@ -61,10 +61,15 @@ def _api_error(
 ) -> ApiError:
     info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
+    retry_after: float | None = None
     for detail in status.details:
-        bad = error_details_pb2.BadRequest()
-        if not detail.Unpack(info) and detail.Unpack(bad):
+        bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(bad):
             violations += [Violation(v.field, v.description) for v in bad.field_violations]
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        else:
+            detail.Unpack(info)
     return ApiError(
         code,
         message,
@@ -72,6 +77,7 @@ def _api_error(
         metadata=info.metadata,
         violations=tuple(violations),
         request_id=request_id,
+        retry_after=retry_after,
         # A service's own message ends with its hint.
         hint="" if info.reason else _HINTS.get(code, ""),
     )

@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import grpc
+
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya_client.errors import ApiError, BytesCorrupt
@@ -81,7 +83,7 @@ async def upload(
         except ApiError as error:
             if not error.transient or not left:
                 raise
-        await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -146,7 +148,7 @@ class Download:
             try:
                 async with aclosing(self._rest()) as chunks:
                     async for chunk in chunks:
-                        failures = 0
+                        failures = 0 if chunk else failures
                         yield chunk
                 break
             except ApiError as error:
@@ -155,7 +157,7 @@ class Download:
                 failures += 1
                 if not error.transient or failures == _ATTEMPTS:
                     raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
         self._verify()
 
     async def _rest(self) -> AsyncGenerator[bytes]:
@@ -176,6 +178,9 @@ class Download:
                     yield response.data
         finally:
             stream.cancel()
+        if not self.artifact.digest or self.size < self.artifact.size_bytes:
+            message = f"{self._path}: the stream ended after {self.size:,} bytes, before the file"
+            raise ApiError(grpc.StatusCode.UNAVAILABLE, message)
 
     def _verify(self) -> None:
         if (self.size, self.digest) != (self.artifact.size_bytes, self.artifact.digest):
@@ -198,7 +203,7 @@ async def reply(calls: CallServiceStub, tenant_id: str, key: call_pb2.CallKey) -
         except ApiError as error:
             if not error.transient or not left:
                 raise
-        await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import grpc
 
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 from nagaya_client.errors import ApiError
+from nagaya_client.reconnects import Reconnects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -23,8 +23,6 @@ FINAL_STATES = frozenset(
 
 # Three heartbeats: a connection that carries nothing for longer is dead.
 _IDLE_SECONDS = 32.0
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 2.0
 
 
 async def watch_run(
@@ -45,14 +43,12 @@ async def watch_run(
     `on_cut` is called with the reason when a connection breaks, once until the service responds
     again; then `on_resumed` is called with the seconds in between.
     """
-    pause = _FIRST_PAUSE_SECONDS
-    connection = _ConnectionState(reconnect_seconds, on_cut, on_resumed)
+    connection = Reconnects(reconnect_seconds, on_cut, on_resumed)
     while True:
         final = False
         try:
             async with aclosing(_responses(runs, tenant_id, run_id, after)) as responses:
                 async for response in responses:
-                    pause = _FIRST_PAUSE_SECONDS
                     connection.restored()
                     if response.WhichOneof("part") == "event":
                         after = response.event.sequence
@@ -63,38 +59,7 @@ async def watch_run(
                 return
         except ApiError as error:
             connection.broke(error)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-
-class _ConnectionState:
-    """Whether the connection is broken, and since when."""
-
-    def __init__(
-        self,
-        reconnect_seconds: float,
-        on_cut: Callable[[ApiError], None] | None,
-        on_resumed: Callable[[float], None] | None,
-    ) -> None:
-        self._reconnect_seconds = reconnect_seconds
-        self._on_cut = on_cut
-        self._on_resumed = on_resumed
-        self._broken_since: float | None = None
-
-    def restored(self) -> None:
-        if self._broken_since is not None and self._on_resumed is not None:
-            self._on_resumed(time.monotonic() - self._broken_since)
-        self._broken_since = None
-
-    def broke(self, error: ApiError) -> None:
-        """Note a break. Raises it when the error is not transient or the break lasts too long."""
-        now = time.monotonic()
-        first, since = self._broken_since is None, self._broken_since or now
-        self._broken_since = since
-        if not error.transient or now - since > self._reconnect_seconds:
-            raise error
-        if first and self._on_cut is not None:
-            self._on_cut(error)
+        await connection.pause()
 
 
 async def _responses(

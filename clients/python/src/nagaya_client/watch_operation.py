@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import grpc
 
 from nagaya.tenant.v1 import operation_pb2, operation_service_pb2
 from nagaya_client.errors import ApiError
+from nagaya_client.reconnects import Reconnects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Three repetitions: a connection that carries nothing for longer is dead.
 _IDLE_SECONDS = 32.0
-_PAUSE_SECONDS = 0.5
 
 
 async def watch_operation(
@@ -30,7 +29,7 @@ async def watch_operation(
     reached for `reconnect_seconds` on end.
     """
     request = operation_service_pb2.WatchOperationRequest(operation_id=operation_id)
-    reached = time.monotonic()
+    connection = Reconnects(reconnect_seconds)
     while True:
         stream = stub.WatchOperation(request)
         responses = aiter(stream)
@@ -40,21 +39,15 @@ async def watch_operation(
                     response = await anext(responses, None)
                 if response is None:
                     break
-                reached = time.monotonic()
+                connection.restored()
                 yield response.operation
                 if response.operation.state != operation_pb2.OPERATION_STATE_RUNNING:
                     return
         except TimeoutError:
-            error = ApiError(grpc.StatusCode.UNAVAILABLE, f"nothing came for {_IDLE_SECONDS:g} s")
-            _check(error, reached, reconnect_seconds)
+            message = f"nothing came for {_IDLE_SECONDS:g} s"
+            connection.broke(ApiError(grpc.StatusCode.UNAVAILABLE, message))
         except ApiError as error:
-            _check(error, reached, reconnect_seconds)
+            connection.broke(error)
         finally:
             stream.cancel()
-        await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _check(error: ApiError, reached: float, reconnect_seconds: float) -> None:
-    """Raise an error that is not transient, or lasts too long."""
-    if not error.transient or time.monotonic() - reached > reconnect_seconds:
-        raise error
+        await connection.pause()

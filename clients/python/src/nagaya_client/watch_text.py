@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import grpc
 
 from nagaya_client.errors import ApiError
+from nagaya_client.reconnects import Reconnects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Three heartbeats: a connection that carries nothing for longer is dead.
 _IDLE_SECONDS = 32.0
-_PAUSE_SECONDS = 0.5
 
 
 async def watch_step_text(
@@ -31,11 +30,12 @@ async def watch_step_text(
     request moves on with the text. Raises ApiError when the service refuses, or cannot be reached
     for `reconnect_seconds` on end.
     """
-    last = time.monotonic()
+    connection = Reconnects(reconnect_seconds)
     while True:
         try:
             async with aclosing(_responses(runs, request)) as responses:
                 async for response in responses:
+                    connection.restored()
                     match response.WhichOneof("part"):
                         case "text":
                             text = response.text
@@ -45,16 +45,12 @@ async def watch_step_text(
                         case "step":
                             yield response.step
                             return
-                        case "heartbeat":
+                        case _:  # a heartbeat
                             pass
-                        case _:
-                            continue
-                    last = time.monotonic()
             raise ApiError(grpc.StatusCode.UNAVAILABLE, "the stream ended before the step")
         except ApiError as error:
-            if not error.transient or time.monotonic() - last > reconnect_seconds:
-                raise
-        await asyncio.sleep(_PAUSE_SECONDS)
+            connection.broke(error)
+        await connection.pause()
 
 
 async def _responses(
