@@ -80,7 +80,8 @@ class _FailuresAtOnce:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
-            terminal.write_line(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}")
+            said = (f"\n{report.nodeid}, {report.when}:", report.longreprtext, report.capstdout)
+            terminal.write_line("\n".join(said))
 
 
 class _ByFile(LoadFileScheduling):

@@ -93,7 +93,7 @@ class Killable:
 @asynccontextmanager
 async def killable(place: Place) -> AsyncGenerator[Killable]:
     port = free_port()
-    place.config("")  # writes the key ring
+    place.config("127.0.0.1:1")  # writes the key ring
     env = {
         "NAGAYA_PG_URL": place.management_url,
         "NAGAYA_KEYRING_FILE": str(place.key_ring_file),

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 from tests.support.balancers import HaproxyBalancer, NginxBalancer
 from tests.support.waiting import wait_until
@@ -151,6 +152,22 @@ async def test_a_stream_of_requests_arrives_whole_or_is_refused_with_a_reason(
             await stub.send(sending(*requests))
 
     assert answer.text == "2000"
+
+
+@pytest.mark.parametrize("front", ["nginx"], indirect=True)
+async def test_where_no_server_answers_a_client_sees_a_status_that_it_repeats(front: Front) -> None:
+    """Not HTTP's 502: with headers of HTTP the response would have begun for gRPC's own retries."""
+    for running_server in front.servers:
+        await running_server.server.stop(0)
+
+    async with grpc.aio.insecure_channel(front.address) as channel:
+        ask = channel.unary_unary("/nagaya.runs.v1.RunService/GetRun")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask(b"", timeout=20)
+
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refused.value.details() == "no server answered the load balancer"
+    assert not refused.value.initial_metadata()
 
 
 @pytest.mark.parametrize("front", ["haproxy"], indirect=True)
