@@ -59,9 +59,10 @@ class Replica:
         while True:
             try:
                 return await probe()
-            except NotReady:
+            except NotReady as error:
                 if self.ended or time.monotonic() > until:
-                    raise
+                    said = "\n".join(self.log.read_text().splitlines()[-3:])
+                    raise NotReady(f"{error}; the last that it said:\n{said}") from error
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def stop(self) -> None:
