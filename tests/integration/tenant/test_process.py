@@ -182,6 +182,35 @@ async def test_killed_at_any_instant_of_a_creation_it_finishes_it_once_asked_aga
     assert len(audited) == len(rows)
 
 
+async def test_a_second_process_waits_while_the_management_database_is_migrated(
+    process: Process, management: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """Both would set the password of one migration role, and end each other's session."""
+    await process.serving()
+    settings = process.settings | {"NAGAYA_LISTEN": f"127.0.0.1:{free_port()}"}
+    second = Process(settings, tmp_path / "second.log")
+    lock = "(hashtextextended('management', 0))"
+    await management.execute(f"SELECT pg_advisory_lock{lock}")
+
+    async def waits_before_it_migrates() -> bool:
+        return await management.fetchval(
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_locks AS awaited JOIN pg_locks AS held USING (pid)
+                 WHERE awaited.locktype = 'advisory' AND NOT awaited.granted
+                   AND held.locktype = 'advisory' AND held.granted)
+            """
+        )
+
+    try:
+        await second.start()
+        await wait_until(waits_before_it_migrates, seconds=20)
+        await management.execute(f"SELECT pg_advisory_unlock{lock}")
+        await second.serving()
+    finally:
+        await second.end(signal.SIGKILL)
+
+
 async def test_a_signal_ends_it_in_order(process: Process) -> None:
     await process.serving()
 

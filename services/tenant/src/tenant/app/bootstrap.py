@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_LOCK = "bootstrap"
 """The advisory lock under which roles and passwords of the management database are set."""
+MANAGEMENT_LOCK = "management"
+"""The advisory lock under which the management database is migrated."""
 
 _AWAY = (ServerUnavailable, KeyManagementUnavailable)
 _BACKOFF = Backoff(0.1, 0.5)
@@ -145,7 +147,10 @@ class Bootstrap:
         await self._create_template_roles(connection)
         await self._protection.prepare(self._server)
         await databases.take_ownership(connection, management)
-        progress = await self._migrator.run(self._server, management, self._migrations, ["tenant"])
+        async with advisory_lock(connection, MANAGEMENT_LOCK):
+            progress = await self._migrator.run(
+                self._server, management, self._migrations, ["tenant"]
+            )
         for failure in progress.failures.values():
             number, sqlstate = failure.migration.number, failure.sqlstate
             raise MigrationFailed("tenant", number, sqlstate, failure.message)

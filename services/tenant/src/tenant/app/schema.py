@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from servicekit.errors import DomainError
+from tenant.app.bootstrap import MANAGEMENT_LOCK
 from tenant.domain.migrations import MigrationTarget, check_numbers, unpublished
 from tenant.domain.schema import MANAGEMENT, Publication
 from tenant.domain.servers import MAIN
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tenant.store.locks import AdvisoryLocks
 
 _CONCURRENT_TENANTS = 3
-_MANAGEMENT_LOCK = "management"
 _log = logging.getLogger(__name__)
 
 
@@ -97,7 +97,7 @@ class Schema:
         return new
 
     async def _migrate_management(self, service: str) -> None:
-        async with self._locks.holding(_MANAGEMENT_LOCK) as connection:
+        async with self._locks.holding(MANAGEMENT_LOCK) as connection:
             progress = await self._rollout.migrate(
                 connection, MANAGEMENT, MAIN, self._database, MigrationTarget.MANAGEMENT
             )
