@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tests.support.artifacts_client import (
     digest_of,
     reason_of,
 )
+from tests.support.waiting import wait_until
 
 from artifacts.app.small_files import SMALL_BYTES
 from artifacts.composition import compose
@@ -96,8 +98,12 @@ async def test_without_the_store_calls_are_refused_and_with_it_they_go_on(
         kept = await client.put_one(b"kept", client.draft("artifacts/kept"))
         announced = await client.create_upload(client.draft("artifacts/large"), b"large")
 
-    result = (await client.put((client.draft(), b"tea")))[0]
-    assert reason_of(result.status) == "ERROR_REASON_STORE_UNAVAILABLE"
+    async def refusal() -> str | None:
+        # What the store was found to be counts for a moment: until then files are put later.
+        result = (await client.put((client.draft(f"artifacts/{uuid.uuid4()}"), b"tea")))[0]
+        return reason_of(result.status) if result.status.code else None
+
+    assert await wait_until(refusal) == "ERROR_REASON_STORE_UNAVAILABLE"
     for refused in (
         client.send_upload(announced.upload.upload_id, b"large"),
         client.download(kept.path),
