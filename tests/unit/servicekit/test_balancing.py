@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "probe.test"
 ASKED = Request(tenant_id="acme")
 BETWEEN_SECONDS = 2.0
-"""What deploy/load-balancers asks of a rolling deployment: a name is looked up once a second."""
+"""Between two servers of a rolling deployment, whose name is looked up once a second."""
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without being told"
 )
