@@ -108,7 +108,7 @@ class RunsService:
         self.temporal_schedules = TemporalSchedules(launcher._client, _schedule_queue(launcher))
         self.delivery = ScheduleDelivery(tenants, self.temporal_schedules)
         self.scheduled_runs = ScheduledRuns(
-            self.data, self.runs, self.steering, self.temporal_schedules
+            tenants, self.runs, self.steering, self.temporal_schedules
         )
         self.schedules = Schedules(tenants, scheduler, self.delivery, self.scheduled_runs)
         self.secrets = secrets or TenantSecrets(nowhere)

@@ -49,9 +49,17 @@ class Registry:
         self._watchers: list[asyncio.Queue[tenant_service_pb2.WatchTenantsResponse | None]] = []
         self.tenants: dict[str, tenant_pb2.Tenant] = {}
         self.resolved: dict[str, int] = {}
+        self.answering = asyncio.Event()
+        """Answers are sent while it is set; what they say is decided before."""
+        self.answering.set()
 
-    async def create(self, tenant_id: str, *, says: str | None = None, limit: int = 4) -> None:
-        """Make a tenant's database and its role; `says` is whose the database thinks it is."""
+    async def create(
+        self, tenant_id: str, *, says: str | None = None, limit: int = 4, announced: bool = True
+    ) -> None:
+        """Make a tenant's database and its role; `says` is whose the database thinks it is.
+
+        Who watches is told only of an `announced` one.
+        """
         name = f"{self._prefix}_{tenant_id}"
         password = secrets.token_hex(8)
         await self._as_superuser(
@@ -76,7 +84,7 @@ class Registry:
             connection_limit=limit,
             server_id="one",
         )
-        if tenant_id:
+        if tenant_id and announced:
             self.tell(tenant_id, tenant_pb2.TENANT_STATE_ACTIVE, generation=1)
 
     async def rotate(self, tenant_id: str) -> None:
@@ -212,7 +220,10 @@ class _ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer)
     async def ResolveConnection(
         self, request: connection_service_pb2.ResolveConnectionRequest, context: Context
     ) -> connection_service_pb2.ResolveConnectionResponse:
-        connection = self._registry.connection(request.tenant_id)
+        try:
+            connection = self._registry.connection(request.tenant_id)
+        finally:
+            await self._registry.answering.wait()
         return connection_service_pb2.ResolveConnectionResponse(connection=connection)
 
 

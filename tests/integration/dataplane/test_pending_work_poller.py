@@ -114,7 +114,9 @@ async def test_a_tenant_that_fails_is_polled_again_and_keeps_no_other_waiting(
     assert {"pending_work.postponed", "pending_work.failed"} <= events
 
 
-async def test_a_tenant_that_is_not_active_is_not_handled(tables: Tables) -> None:
+async def test_a_tenant_that_is_not_active_is_not_handled_until_it_is_resumed(
+    tables: Tables,
+) -> None:
     handled: list[str] = []
 
     async def handle(tenant_id: str) -> None:
@@ -125,12 +127,18 @@ async def test_a_tenant_that_is_not_active_is_not_handled(tables: Tables) -> Non
     tables.registry.tell("acme", tenant_pb2.TENANT_STATE_SUSPENDED, generation=2)
     await until_known(tables.data, "acme", generation=2)
     await tables.make_due(noted_seconds_ago=200)
-    await tables.poller(handle).poll()
+    poller = tables.poller(handle)
+    await poller.poll()
 
     rows = await tables.rows()
     assert handled == []
     assert 290 < rows["acme"] <= 300
     assert rows["gone"] > 86_000
+
+    tables.registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=3)
+    await until_known(tables.data, "acme", generation=3)
+    await poller.poll()
+    assert handled == ["acme"]
 
 
 async def test_every_active_tenant_is_polled_within_a_day_though_it_was_never_scheduled(

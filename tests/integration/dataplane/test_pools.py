@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.dataplane.registry import until, until_known
+from tests.support.waiting import wait_until
 
 from dataplane.databases import WrongDatabase
 from nagaya.tenant.v1 import tenant_pb2
@@ -111,14 +112,59 @@ async def test_a_suspended_tenant_is_refused_at_once_and_its_sessions_end(
     await until(lambda: registry.sessions("acme"), 0)
 
 
-async def test_an_unknown_tenant_looks_like_a_forbidden_one_and_is_not_asked_for_again(
+async def test_an_unknown_tenant_looks_like_a_forbidden_one_and_callers_share_a_question(
     data: DataPlane, registry: Registry
 ) -> None:
-    for _ in range(5):
-        with pytest.raises(PermissionDenied):
-            async with data.tenants.connection("nobody"):
-                pass
-    assert registry.resolved["nobody"] == 1
+    refused = await asyncio.gather(
+        *(data.tenants.check("nobody") for _ in range(50)), return_exceptions=True
+    )
+
+    assert all(isinstance(error, PermissionDenied) for error in refused)
+    assert registry.resolved["nobody"] == 2  # again for those who had joined the first question
+
+
+async def test_a_tenant_is_reached_at_once_when_it_is_resumed_or_created(
+    data: DataPlane, registry: Registry
+) -> None:
+    """The registry's stream may be late, and what it refused a moment ago is asked again."""
+    await registry.create("globex")
+    await until_known(data, "globex", generation=1)
+    stale = registry.tenants["globex"]
+    registry.tell("globex", tenant_pb2.TENANT_STATE_SUSPENDED, generation=2)
+    await until_known(data, "globex", generation=2)
+    with pytest.raises(TenantNotActive):
+        await data.tenants.check("globex")
+    with pytest.raises(PermissionDenied):
+        await data.tenants.check("initech")
+
+    registry.tenants["globex"] = stale  # nobody who watches is told
+    await registry.create("initech", announced=False)
+
+    await data.tenants.check("globex")
+    await data.tenants.check("initech")
+
+
+async def test_a_caller_that_shares_a_question_from_before_a_resume_reaches_the_tenant(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.create("globex")
+    registry.tell("globex", tenant_pb2.TENANT_STATE_SUSPENDED, generation=2)
+    await until_known(data, "globex", generation=2)
+    registry.answering.clear()
+    before = asyncio.create_task(data.tenants.check("globex"))
+
+    async def asked() -> bool:
+        return registry.resolved.get("globex") == 1
+
+    await wait_until(asked)
+    registry.tenants["globex"].state = tenant_pb2.TENANT_STATE_ACTIVE
+    after = asyncio.create_task(data.tenants.check("globex"))
+    await asyncio.sleep(0)  # it has joined
+    registry.answering.set()
+
+    with pytest.raises(TenantNotActive):
+        await before
+    await after
 
 
 @pytest.mark.parametrize("asked_twice", [False, True])

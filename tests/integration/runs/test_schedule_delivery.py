@@ -14,9 +14,10 @@ from tests.support.runs_service import make_due
 from tests.support.schedules import connect_to, create, deleted_afterwards, get, spec
 from tests.support.waiting import wait_until
 
+from dataplane.tenants import TenantPools
 from nagaya.runs.v1 import schedule_pb2
 from nagaya.runs.v1 import schedule_service_pb2 as pb
-from nagaya.tenant.v1 import tenant_pb2
+from runs.api.app.scheduled_runs import ScheduledRuns
 from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.schedules import temporal_id
 from runs.temporal.schedules_of_tenants import TenantSchedules
@@ -26,6 +27,7 @@ from servicekit.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    TenantNotActive,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +108,16 @@ async def test_the_schedule_shows_what_createrun_refuses(
     assert shown.HasField("last_time")
 
 
+class SuspendedTenants(TenantPools):
+    """The registry says that every tenant is suspended."""
+
+    def __init__(self) -> None:
+        """Open nothing."""
+
+    async def check(self, tenant_id: str) -> None:
+        raise TenantNotActive("the tenant is suspended", state="suspended")
+
+
 async def test_a_tenant_that_is_suspended_gets_no_runs(service: RunsService) -> None:
     await service.pipeline()
     now = datetime.now(UTC).replace(microsecond=0)
@@ -113,12 +125,11 @@ async def test_a_tenant_that_is_suspended_gets_no_runs(service: RunsService) -> 
     created = await service.schedules.create(
         "acme", "mine", "nightly", schedule_spec(message), paused=False
     )
-    suspended = tenant_pb2.Tenant(tenant_id="acme", state=tenant_pb2.TENANT_STATE_SUSPENDED)
-    service.data.directory._put(suspended)
+    waiting = ScheduledRuns(
+        SuspendedTenants(), service.runs, service.steering, service.temporal_schedules
+    )
 
-    assert await service.scheduled_runs.create("acme", created.schedule_id, now) == ""
-    active = tenant_pb2.Tenant(tenant_id="acme", state=tenant_pb2.TENANT_STATE_ACTIVE)
-    service.data.directory._put(active)
+    assert await waiting.create("acme", created.schedule_id, now) == ""
     assert await service.scheduled_runs.create("acme", created.schedule_id, now) != ""
     await service.schedules.delete("acme", "nightly")
 

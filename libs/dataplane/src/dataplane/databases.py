@@ -11,7 +11,13 @@ from weakref import WeakValueDictionary
 from dataplane.pools import AccessStale, DatabaseServer, Pool, RoleConnections
 from monitoring.databases import DatabaseMetrics
 from servicekit.call import CallContext, current_call, use_call
-from servicekit.errors import DatabaseUnavailable, DomainError, PermissionDenied, TenantNotFound
+from servicekit.errors import (
+    DatabaseUnavailable,
+    DomainError,
+    PermissionDenied,
+    TenantNotActive,
+    TenantNotFound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 MANAGEMENT = ""
 _KNOWN_POOLS = 2000
 _REFUSAL_SECONDS = 1.0
+# How long until the registry is asked again about a tenant whose state it refused.
+_STATE_SECONDS = 0.1
 _STALE_DELAYS = (0.0, 0.05, 0.2, 0.5, 1.0)
 _ADDRESS_CHECK_SECONDS = 1.0
 
@@ -128,23 +136,37 @@ class Databases:
         return known
 
     async def _open(self, tenant_id: str) -> Pool:
-        """Make a pool, once for all who wait; a refusal is cached for a second."""
+        """Make a pool. A refusal for the tenant's state is never older than this call."""
+        joined = tenant_id in self._opening
+        try:
+            try:
+                return await self._open_once(tenant_id)
+            except (TenantNotActive, TenantNotFound):
+                # Whoever resumes or creates a tenant calls at once, and may have joined a question
+                # that was asked before.
+                if not joined:
+                    raise
+                return await self._open_once(tenant_id)
+        except TenantNotFound as error:
+            raise _visible(error) from None
+
+    async def _open_once(self, tenant_id: str) -> Pool:
+        """Make a pool, once for all who wait; that a server is away is cached for a second."""
         until, refusal = self._refused.get(tenant_id, (0.0, None))
-        if refusal is not None and until > time.monotonic():
-            raise _visible(refusal).with_traceback(None)
+        cached = not isinstance(refusal, TenantNotActive | TenantNotFound)
+        if refusal is not None and cached and until > time.monotonic():
+            raise refusal.with_traceback(None)
         task = self._opening.get(tenant_id)
         if task is None:
             # With a context of its own: the call that happens to be first may be cancelled.
             with use_call(CallContext(tenant_id=tenant_id)):
-                task = asyncio.create_task(self._make(tenant_id))
+                task = asyncio.create_task(self._make(tenant_id, until))
             self._opening[tenant_id] = task
             task.add_done_callback(lambda done: self._opened(tenant_id, done))
-        try:
-            return await asyncio.shield(task)
-        except TenantNotFound as error:
-            raise _visible(error) from None
+        return await asyncio.shield(task)
 
-    async def _make(self, tenant_id: str) -> Pool:
+    async def _make(self, tenant_id: str, not_before: float) -> Pool:
+        await asyncio.sleep(max(0.0, not_before - time.monotonic()))
         parameters = await self._resolve(tenant_id)
         server = self._servers.get(parameters.server_id)
         if server is None:
@@ -182,7 +204,9 @@ class Databases:
         if isinstance(error, DomainError):
             if len(self._refused) >= _KNOWN_POOLS:
                 self._refused.clear()
-            self._refused[tenant_id] = (time.monotonic() + _REFUSAL_SECONDS, error)
+            by_state = isinstance(error, TenantNotActive | TenantNotFound)
+            seconds = _STATE_SECONDS if by_state else _REFUSAL_SECONDS
+            self._refused[tenant_id] = (time.monotonic() + seconds, error)
         if error is None and not task.cancelled():
             self.drop(tenant_id)
             self._pools[tenant_id] = task.result()

@@ -33,7 +33,8 @@ class PendingWorkPoller:
     process claims the tenant after `lease_seconds`, if this one has not come to an end by then: so
     `handle` must be harmless when it runs twice at the same time.
 
-    Tenants that are not active are polled every five minutes, and `handle` is not called.
+    Tenants that are not active are polled every five minutes, and `handle` is not called; once
+    they are active again, they are polled at once.
 
     After its start, and after an outage of the management database, every active tenant is polled
     within ten minutes, because a process that died meanwhile may have been unable to schedule some;
@@ -63,6 +64,7 @@ class PendingWorkPoller:
         self._poll_all_after_outage = self._poll_all = poll_all_after_outage
         self._poll_all_at = self._insert_missing_at = self._polled_until = 0.0
         self._poll_all_pause = 0.0  # an outage may follow the start at once
+        self._inactive: set[str] = set()
         self._labels = table.name, table.kind or ""
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
@@ -144,6 +146,9 @@ class PendingWorkPoller:
                 )
                 self._poll_all, self._poll_all_at = False, now + self._poll_all_pause
                 self._poll_all_pause = _POLL_ALL_SECONDS
+            if resumed := self._resumed():
+                await pending_work.poll_within(connection, self._table, resumed, 0.0)
+                self._inactive -= resumed
             if directory.is_ready and now >= self._insert_missing_at:
                 await pending_work.insert_missing(connection, self._table, directory.active())
                 self._insert_missing_at = now + _MISSING_SECONDS
@@ -185,5 +190,11 @@ class PendingWorkPoller:
         if entry is None and self._data.directory.is_ready:
             return None  # the tenant was deleted
         if entry is not None and not entry.active:
+            self._inactive.add(tenant_id)
             return _INACTIVE_SECONDS
         return await self._handle(tenant_id)
+
+    def _resumed(self) -> set[str]:
+        """Return the tenants that were not active when they were polled, and now are."""
+        entries = {tenant_id: self._data.directory.find(tenant_id) for tenant_id in self._inactive}
+        return {tenant_id for tenant_id, entry in entries.items() if entry and entry.active}

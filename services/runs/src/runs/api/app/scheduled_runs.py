@@ -11,13 +11,20 @@ from runs.errors import RequestIdReused, RunFinished, RunNotFound
 from runs.store import runs as run_store
 from runs.store import schedules as store
 from servicekit.call import acting_as, on_behalf_of
-from servicekit.errors import Conflict, DomainError, InvalidInput, NotFound
+from servicekit.errors import (
+    Conflict,
+    DomainError,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    TenantNotActive,
+)
 from servicekit.identity import Principal
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dataplane.tenants import DataPlane
+    from dataplane.tenants import TenantPools
     from runs.api.app.run_steering import RunSteering
     from runs.api.app.runs import Runs
     from runs.domain.runs import Run
@@ -32,10 +39,9 @@ class ScheduledRuns:
     """Creates the runs of schedules, and looks whether they have ended."""
 
     def __init__(
-        self, data: DataPlane, runs: Runs, steering: RunSteering, temporal: Schedules
+        self, tenants: TenantPools, runs: Runs, steering: RunSteering, temporal: Schedules
     ) -> None:
-        self._directory = data.directory
-        self._tenants = data.tenants
+        self._tenants = tenants
         self._runs = runs
         self._steering = steering
         self._temporal = temporal
@@ -48,10 +54,13 @@ class ScheduledRuns:
         tells. Where clocks go back, both times of a local time have the same run. Raises
         DomainError for what may be different later.
         """
-        entry = self._directory.find(tenant_id)
-        if entry is not None and not entry.active:
+        try:
+            await self._tenants.check(tenant_id)
+        except TenantNotActive as error:
+            if error.metadata["state"] == "behind":
+                raise  # until its database is migrated
             return ""
-        if entry is None and self._directory.is_ready:
+        except PermissionDenied:
             await self._temporal.delete(tenant_id, schedule_id)  # the tenant was deleted
             return ""
         async with self._tenants.connection(tenant_id) as connection:
@@ -68,9 +77,10 @@ class ScheduledRuns:
 
     async def has_ended(self, tenant_id: str, run_id: str) -> bool:
         """Return whether a run has its final status, or is not there any more."""
-        entry = self._directory.find(tenant_id)
-        if entry is None and self._directory.is_ready:
-            return True
+        try:
+            await self._tenants.check(tenant_id)
+        except PermissionDenied:
+            return True  # the tenant was deleted
         async with self._tenants.connection(tenant_id) as connection:
             run = await run_store.find(connection, run_id)
         return run is None or run.status.final
