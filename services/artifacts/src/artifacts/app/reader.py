@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from concurrent.futures import Executor
 
+    import paging
     from artifacts.app.json_processes import JsonProcesses
     from artifacts.domain.files import Artifact
     from artifacts.domain.keys import ArtifactKey, BucketLayout
     from artifacts.object_store.client import ObjectStore
-    from dataplane import paging
     from dataplane.tenants import TenantPools
 
 JSON_FILE_BYTES = 16 << 20

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+import paging
 from artifacts.domain.files import DIGEST_BYTES, Artifact
 from artifacts.errors import RunNotFound
 from artifacts.store.rows import ARTIFACT_COLUMNS, artifact
-from dataplane import paging
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from dataplane import paging
+import paging
 from llm_gateway.domain.attempts import CallState
 from llm_gateway.domain.calls import CallKey, CallOutput, LlmCall, RunUsage
 from llm_gateway.domain.models import ModelClass, Resolution, ResolutionRule

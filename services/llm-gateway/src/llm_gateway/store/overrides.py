@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataplane import paging
+import paging
 from llm_gateway.domain.models import ModelClass, StepOverride
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from dataplane import paging
+import paging
 from llm_gateway.domain.prices import Price, Rates
 from llm_gateway.errors import ModelNotFound
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from nagaya_functions import FilePointer
 from runs.domain.approvals import Approval, ApprovalState
 from runs.domain.runs import Failure

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dataplane import paging
+import paging
 from runs.domain.installed import CodeNeeds
 from runs.domain.models import ModelRequirement
 from runs.domain.pipelines import PipelineSummary, PipelineVersion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dataplane import paging
+import paging
 from runs.domain.prompts import PromptDraft, PromptFacts, PromptVersion
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from dataplane import paging
+import paging
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from dataplane.paging import Value
     from dataplane.pools import Connection
+    from paging import Value
     from runs.domain.run_filters import RunFilter
 
 Condition: TypeAlias = "tuple[str, Value | tuple[Value, ...] | None]"

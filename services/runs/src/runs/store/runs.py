@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from runs.domain.run_filters import RunFilter
 from runs.domain.schedules import TRIGGERED
 from runs.store import rows

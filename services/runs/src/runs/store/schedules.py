@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
-from dataplane import paging
+import paging
 from runs.domain.inputs import Inline, Pointer, from_stored_json, run_input
 from runs.domain.models import model_choice
 from runs.domain.schedules import Overlap, Schedule, ScheduleSpec, Times

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from runs.domain.activities import StepRef
 from runs.domain.moves import StepAttempt
 from runs.domain.runs import INTERRUPTED

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from runs.domain.runs import RunStatus
 from runs.domain.steps import StepStatus
 from runs.domain.timeline import AttemptRecord, StepTimeline, phases

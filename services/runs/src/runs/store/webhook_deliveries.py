@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from runs.domain.webhooks import ClaimedDelivery, Delivery, DeliveryState
 from runs.store.events import OPEN
 

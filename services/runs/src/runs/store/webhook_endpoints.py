@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from runs.domain.webhooks import FORMER_SECRET, EndpointState, WebhookEndpoint, WebhookSpec
 from runs.store.webhook_deliveries import DUE
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import paging
 from auditchain.anchors import DOCUMENT_TYPE, Anchor, AnchorMalformed
-from dataplane import paging
 from servicekit.call import acting_as
 from servicekit.identity import workload_principal
 from servicekit.times import now

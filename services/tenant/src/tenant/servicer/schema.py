@@ -19,7 +19,7 @@ from tenant.wire import rollouts as rollouts_wire
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from dataplane import paging
+    import paging
     from dataplane.tenants import ManagementPool
     from interceptor.server import Context
     from tenant.app.drift import DriftCheck

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataplane import audit, paging
+import paging
+from dataplane import audit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from dataplane import audit, paging
+import paging
+from dataplane import audit
 from tenant.domain.audit import (
     AuditLog,
     ChainLink,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from tenant.domain.backups import Backup, BackupKind, BackupState, VerificationState
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from tenant.domain.rollouts import RolloutTenant, RolloutTenantState
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dataplane import paging
+import paging
 from tenant.domain.operations import OperationKind
 from tenant.domain.rollouts import WAVES, RolloutRecord, RolloutWave
 from tenant.store import operations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataplane import paging
+import paging
 from tenant.domain.schema import SchemaStatus
 
 if TYPE_CHECKING:

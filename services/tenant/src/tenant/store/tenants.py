@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dataplane import paging
+import paging
 from tenant.domain.databases import Database
 from tenant.domain.tenants import Tenant, TenantState
 

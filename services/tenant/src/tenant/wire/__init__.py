@@ -23,7 +23,7 @@ from tenant.domain.tenants import TenantState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dataplane import paging
+    import paging
     from dataplane.connection_parameters import ConnectionParameters
     from tenant.domain.audit import AuditLog, SignedAnchor, Verification
     from tenant.domain.schema import Publication, SchemaStatus

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from tests.unit.interceptor.probe import SERVICE
 
-from dataplane import paging
+import paging
 from servicekit.call import CallContext, use_call
 from servicekit.errors import PageTokenInvalid
 from servicekit.policy import methods_of
