@@ -41,8 +41,8 @@ test-unit: $(INSTALLED) ## run the tests that need no other process, and those o
 test-integration: $(INSTALLED) ## run the tests of one service at a time, on PostgreSQL, S3, Temporal
 	@$(BIN)/pytest tests/integration
 
-test-e2e: $(INSTALLED) ## run the tests of the whole stack, and those that break it
-	@$(BIN)/pytest tests/e2e tests/fault
+test-e2e: $(INSTALLED) ## run the tests of the whole stack, and those that break it; by TLS and OIDC: TLS=1
+	@$(if $(TLS),NAGAYA_TEST_TLS=1 )$(BIN)/pytest tests/e2e $(if $(TLS),,tests/fault)
 
 lint: $(INSTALLED) ## check style, contracts, import layers, sizes, words, and that stubs and pages are fresh
 	@$(BIN)/ruff check .

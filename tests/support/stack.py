@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 from tests.support.installed_functions import install_functions
 from tests.support.installed_graphs import install_graphs
+from tests.support.people import running_people
 from tests.support.provider_stub import StubControl
 
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -27,7 +28,7 @@ from tls.address import ServerAddress
 from tls.credentials import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     import grpc
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 TLS = os.environ.get("NAGAYA_TEST_TLS") == "1"
-"""Whether the stacks of tests speak TLS only."""
+"""Whether the stacks of tests speak TLS only, for people of an OpenID Connect provider."""
 
 
 @dataclass(frozen=True)
@@ -143,22 +144,28 @@ def running_stack(folder: Path, **environment: str) -> Generator[LocalStack]:
     """Start every part in a folder, with these variables set; end whatever was started.
 
     Beside the worker the functions are installed that tests call. With NAGAYA_TEST_TLS=1 everything
-    speaks TLS.
+    speaks TLS, and whoever calls has a token of an OpenID Connect provider.
     """
     layout = Layout(folder)
     functions = folder / "functions"
     install_functions(functions)
     install_graphs(functions)
-    if TLS:
-        environment = {"NAGAYA_DEV_TLS": "true", **environment}
-    try:
+    with ExitStack() as parts:
+        if TLS:
+            # As long as the stack runs: what tests start in its folder chooses the same.
+            chosen = parts.enter_context(pytest.MonkeyPatch.context())
+            people = parts.enter_context(running_people(folder / "people"))
+            _set(chosen, {"NAGAYA_DEV_TLS": "true", **people.environment})
+        parts.callback(lambda: asyncio.run(down(layout, _say)))
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in {**environment, "PYTHONPATH": str(functions)}.items():
-                patch.setenv(name, value)
+            _set(patch, {**environment, "PYTHONPATH": str(functions)})
             endpoints = asyncio.run(up(layout, _say))
         yield LocalStack(layout, endpoints)
-    finally:
-        asyncio.run(down(layout, _say))
+
+
+def _set(patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        patch.setenv(name, value)
 
 
 def _say(line: str) -> None:

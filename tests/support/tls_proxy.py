@@ -22,7 +22,8 @@ class TlsProxy:
     """Ends TLS and passes bytes on to a port of this machine; plaintext is refused.
 
     With `postgres` it answers PostgreSQL's request for TLS first, and with `client_ca_file` clients
-    must have a certificate. `connections` counts the handshakes that came to an end.
+    must have a certificate. It listens on a free port unless `listen` names one. `connections`
+    counts the handshakes that came to an end.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TlsProxy:
         postgres: bool = False,
         protocols: tuple[str, ...] = (),
         client_ca_file: Path | None = None,
+        listen: int = 0,
     ) -> None:
         self._target = port
         self._postgres = postgres
@@ -43,7 +45,7 @@ class TlsProxy:
         if client_ca_file is not None:
             self._context.load_verify_locations(client_ca_file)
             self._context.verify_mode = ssl.CERT_REQUIRED
-        self.port = 0
+        self.port = listen
         self.connections = 0
 
     @contextmanager
@@ -53,7 +55,7 @@ class TlsProxy:
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
         tls = None if self._postgres else self._context
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        serving = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
         server = asyncio.run_coroutine_threadsafe(serving, loop).result(_START_SECONDS)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.npm_oidc_provider import NpmOidcProvider
+from tests.support.oidc_login import tokens_of_person
 from tests.support.oidc_verifier import configured
 from tests.support.waiting import wait_until
 from tests.unit.interceptor.probe import Request, Stub, binding, echo
@@ -18,13 +20,13 @@ from servicekit.errors import Forbidden, Unauthenticated, Unavailable
 from servicekit.testing import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
 
 @pytest.fixture
-async def provider(tmp_path: Path) -> AsyncIterator[NpmOidcProvider]:
-    async with NpmOidcProvider(tmp_path) as provider:
+def provider(tmp_path: Path) -> Iterator[NpmOidcProvider]:
+    with NpmOidcProvider(tmp_path).installed() as provider:
         yield provider
 
 
@@ -55,10 +57,10 @@ async def is_answered(address: str, token: str) -> bool:
 async def test_programs_and_people_of_a_provider_may_do_what_their_tokens_say(
     tmp_path: Path, provider: NpmOidcProvider
 ) -> None:
-    await provider.start("one", "RS256")
+    await asyncio.to_thread(provider.start, "one", "RS256")
     async with serving(tmp_path, provider) as address:
         program = await provider.token_of_client("probe.use")
-        person = await provider.tokens_of_person("ada", "probe.use")
+        person = await tokens_of_person(provider.url, "ada", "probe.use")
         idle = await provider.token_of_client("runs.read")
 
         await ask(address, program)
@@ -76,19 +78,19 @@ async def test_a_provider_may_be_away_and_return_with_another_key(
 ) -> None:
     # A call of this contract may take two seconds.
     monkeypatch.setattr("authentication.oidc.issuer._INTERVAL_SECONDS", 0.1)
-    await provider.start("one", "RS256")
+    await asyncio.to_thread(provider.start, "one", "RS256")
     old = await provider.token_of_client("probe.use")
-    await provider.stop()
+    provider.stop()
     async with serving(tmp_path, provider) as address:
         with pytest.raises(Unavailable) as refused:
             await ask(address, old)
         assert refused.value.reason == "ERROR_REASON_ISSUER_UNAVAILABLE"
 
-        await provider.start("two", "ES256")
+        await asyncio.to_thread(provider.start, "two", "ES256")
         new = await provider.token_of_client("probe.use")
         await wait_until(lambda: is_answered(address, new))
         with pytest.raises(Unauthenticated, match="no key has its kid"):
             await ask(address, old)
 
-        await provider.stop()
+        provider.stop()
         await ask(address, new)

@@ -1,6 +1,7 @@
 """A stack in which every connection is by TLS, those to PostgreSQL, S3 and Temporal too.
 
-One run goes through all of it; whoever is not right is refused.
+People have tokens of an OpenID Connect provider. One run goes through all of it; whoever is not
+right is refused.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jwt
 import pytest
 from tests.support.certificates import LOOPBACK, CertificateFiles
+from tests.support.people import People, running_people
 from tests.support.public_api import (
     create_pipeline,
     create_prompt,
@@ -33,6 +36,7 @@ from nagaya_client.client import Client
 from nagaya_client.errors import ApiError
 from nagaya_client.settings import Settings, local_stack_settings
 from nagaya_local.clone.certificates import TRUST_DOMAIN
+from nagaya_local.clone.keys import ISSUER, ISSUER_KID, Keys
 from nagaya_local.errors import NotReady
 from nagaya_local.parts.external import probe_postgres
 from tls.authority import CertificateAuthority
@@ -64,11 +68,12 @@ SPEC = {
 
 @dataclass(frozen=True)
 class TlsStack:
-    """The stack, the proxies in front of what it is given, and their authority."""
+    """The stack, the proxies in front of what it is given, their authority, and its people."""
 
     stack: LocalStack
     files: CertificateFiles
     proxies: dict[str, TlsProxy]
+    people: People
 
     def settings(self, *, direct: bool = False) -> Settings:
         """Return the operator's settings, through Envoy, or of the services themselves."""
@@ -79,6 +84,11 @@ class TlsStack:
             name: str(self.stack.address(name, direct=True)) for name in ("tenant", "runs")
         }
         return replace(settings, addresses=addresses)
+
+    def with_token(self, token: str) -> Settings:
+        """Return the settings of who calls through Envoy with this token."""
+        settings = self.settings()
+        return replace(settings, token=replace(settings.token, text=token, file=None))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +103,7 @@ def tls_stack(
     own = files.issue("proxy", *LOOPBACK)
     url = asyncio.run(postgres.create_management_database(f"nagaya_{secrets.token_hex(4)}"))
     with (
+        running_people(folder / "people") as people,
         TlsProxy(postgres.port, own, postgres=True).running() as database,
         TlsProxy(int(s3.endpoint.rpartition(":")[2]), own).running() as store,
         TlsProxy(
@@ -110,10 +121,11 @@ def tls_stack(
             SSL_CERT_FILE=str(files.ca_file),
             TEMPORAL_ADDRESS=f"https://127.0.0.1:{workflows.port}",
             TEMPORAL_TLS_SERVER_CA_CERT_PATH=str(files.ca_file),
+            **people.environment,
         ) as stack,
     ):
         proxies = {"postgres": database, "s3": store, "temporal": workflows}
-        yield TlsStack(stack, files, proxies)
+        yield TlsStack(stack, files, proxies, people)
 
 
 async def test_a_run_goes_through_with_every_connection_by_tls(
@@ -137,11 +149,15 @@ async def test_a_run_goes_through_with_every_connection_by_tls(
     }
 
 
-async def _refused(settings: Settings) -> str:
+async def _error(settings: Settings) -> ApiError:
     async with Client.connect(settings) as client:
         with pytest.raises(ApiError) as refused:
             await client.tenants.ListTenants(tenant_service_pb2.ListTenantsRequest(page_size=1))
-    return refused.value.message
+    return refused.value
+
+
+async def _refused(settings: Settings) -> str:
+    return (await _error(settings)).message
 
 
 def _plaintext(settings: Settings) -> Settings:
@@ -195,9 +211,7 @@ async def test_a_workload_with_a_certificate_of_another_name_is_refused(
     settings = replace(tls_stack.settings(direct=True), certificate=pair)
     # Its token would be good, if it came over a connection of its own.
     token = _signed_by(tls_stack, "artifacts")
-    message = await _refused(
-        replace(settings, token=replace(settings.token, text=token, file=None))
-    )
+    message = await _refused(replace(settings, token=tls_stack.with_token(token).token))
 
     assert message.startswith(
         "the token is of the service artifacts, and the certificate of the connection of billing"
@@ -209,6 +223,43 @@ def _signed_by(tls_stack: TlsStack, workload: str) -> str:
 
     key_file = tls_stack.stack.layout.keys / f"{workload}.pem"
     return WorkloadSigner.from_file(workload, key_file).token()
+
+
+@pytest.mark.parametrize(
+    ("login", "asked", "why"),
+    [
+        ("late@acme", {}, "signature has expired"),
+        ("operator", {"resource": "https://billing.example"}, "audience doesn't match"),
+    ],
+    ids=["has expired", "is for another audience"],
+)
+async def test_a_token_of_the_provider_that_does_not_count_is_refused(
+    tls_stack: TlsStack, login: str, asked: dict[str, str], why: str
+) -> None:
+    token = await tls_stack.people.token(login, "tenants.read", **asked)
+    refused = await _error(tls_stack.with_token(token))
+
+    assert (refused.code.name, refused.reason) == ("UNAUTHENTICATED", "ERROR_REASON_TOKEN_INVALID")
+    assert why in refused.message
+
+
+async def test_where_a_provider_issues_tokens_the_clones_own_are_refused(
+    tls_stack: TlsStack,
+) -> None:
+    claims = {
+        "iss": ISSUER,
+        "aud": "nagaya",
+        "sub": "operator",
+        "exp": 4_000_000_000,
+        "scope": "*",
+        "tenants": ["*"],
+    }
+    key = Keys(tls_stack.stack.layout.keys).issuer_key()
+    token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": ISSUER_KID})
+    refused = await _error(tls_stack.with_token(token))
+
+    assert refused.reason == "ERROR_REASON_TOKEN_INVALID"
+    assert "its issuer (iss) is not one that is configured" in refused.message
 
 
 def test_a_client_of_another_make_verifies_the_servers_too(tls_stack: TlsStack) -> None:

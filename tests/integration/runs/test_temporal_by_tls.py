@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from temporalio import workflow
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.support.certificates import LOOPBACK, CertificateFiles
 from tests.support.tls_proxy import TlsProxy
+from tests.support.waiting import wait_until
 
 from runs.temporal.client import connect
+from runs.temporal.renewal import renewing
 from runs.temporal_config import TemporalConfig
 from servicekit.settings import SettingsInvalid, read
+from tls.config import ClientTls
+from tls.files import KeyPair
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from temporalio.client import Client
 
     from nagaya_local.parts.temporal import TemporalServer
 
@@ -51,6 +65,72 @@ async def test_temporal_is_called_by_tls_with_a_certificate(
         client = await connect(found, lazy=False)
         assert await client.service_client.check_health()
         assert proxy.connections > 0
+
+
+@workflow.defn
+class Greeting:
+    @workflow.run
+    async def run(self) -> str:
+        return "hello"
+
+
+async def greeted(client: Client, queue: str) -> str:
+    handle = await client.start_workflow(Greeting.run, id=secrets.token_hex(8), task_queue=queue)
+    async with asyncio.timeout(30):
+        return await handle.result()
+
+
+async def test_certificates_are_renewed_under_a_client_and_its_worker(
+    temporal: TemporalServer, files: CertificateFiles, tmp_path: Path
+) -> None:
+    port = int(temporal.address.rpartition(":")[2])
+    used = tuple(tmp_path / f"used-{name}" for name in ("ca.pem", "cert.pem", "key.pem"))
+    own = files.issue("client")
+    use(used, files.ca_file, own)
+    tls = ClientTls(used[0], KeyPair(*used[1:]))
+    proxy = TlsProxy(
+        port, files.issue("cloud", *LOOPBACK), protocols=("h2",), client_ca_file=files.ca_file
+    )
+    with ExitStack() as before, ExitStack() as after:
+        before.enter_context(proxy.running())
+        found = replace(config(f"127.0.0.1:{proxy.port}"), tls=tls)
+        client = await connect(found, lazy=False)
+        queue = secrets.token_hex(8)
+        worker = Worker(
+            client,
+            task_queue=queue,
+            workflows=[Greeting],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+        async with worker, renewing(client, worker):
+            assert await greeted(client, queue) == "hello"
+
+            before.close()
+            others = CertificateFiles(tmp_path / "others")
+            renewed = TlsProxy(
+                port,
+                others.issue("cloud", *LOOPBACK),
+                protocols=("h2",),
+                client_ca_file=others.ca_file,
+                listen=proxy.port,
+            )
+            after.enter_context(renewed.running())
+            use(used, others.ca_file, others.issue("client"))
+
+            assert await wait_until(lambda: answer(client, queue)) == "hello"
+
+
+def use(used: tuple[Path, ...], ca_file: Path, own: KeyPair) -> None:
+    """Put certificates in the place of those that are used."""
+    for file, place in zip((ca_file, own.cert_file, own.key_file), used, strict=True):
+        shutil.copy(file, place)  # with its mode: nobody else may read the key
+
+
+async def answer(client: Client, queue: str) -> str:
+    try:
+        return await greeted(client, queue)
+    except RPCError:
+        return ""
 
 
 async def test_a_server_that_is_not_right_is_not_called(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import asyncpg
 import pytest
 from tests.integration.tenant.dying_service import run_until_killed
+from tests.integration.tenant.harness import publish_both, started
 from tests.support.waiting import wait_until
 
 from dataplane import audit
 from servicekit.errors import DomainError
 from tenant.app.moves import Moves
+from tenant.database_tls import DatabaseTls
 from tenant.domain.operations import RESULT
 from tenant.domain.servers import ServerState
 from tenant.errors import ServerNotFound, ServerUnsuitable, TenantNotFound, TenantNotReady
@@ -133,6 +136,20 @@ async def test_no_acknowledged_write_is_lost_or_doubled_and_the_old_login_is_ref
             password=old.password,
         )
     assert await databases_on(postgres, acme.database.name) == []
+
+
+async def test_a_server_that_another_cannot_verify_is_not_read_by_it(
+    config: Config, second_server: PostgresServer
+) -> None:
+    verifying = replace(config, database_tls=DatabaseTls({"PGSSLMODE": "verify-full"}))
+    async with started(verifying) as service:
+        await publish_both(service)
+        await service.tenants.create("acme", "r1", "Acme")
+        operation = await moved(service, "second")
+
+    result = cast("dict[str, str]", operation.notes[RESULT])
+    assert result["way"].startswith("stop and copy")
+    assert "could not connect to the publisher: ssl" in result["way"]
 
 
 async def test_moves_there_and_back_stop_writers_briefly_whoever_owns_the_audit_log(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from servicekit.settings import Environment
-from tenant.backup_config import BackupConfig
+from tenant.database_tls import DatabaseTls
 from tenant.errors.backups import BackupProgramFailed
 from tenant.store import dumps
 from tenant.store.dumps import DumpPrograms
@@ -92,7 +92,7 @@ async def test_they_verify_the_server_as_connections_of_the_service_do(tmp_path:
     tls = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/ca.pem"}
 
     assert await DumpPrograms(tmp_path, tls).version() == "/etc/ca.pem"
-    assert BackupConfig.from_environment(Environment(tls)).database_tls == tls
+    assert DatabaseTls.from_environment(Environment(tls)).variables == tls
 
 
 async def test_one_that_is_not_there_is_named(tmp_path: Path) -> None:

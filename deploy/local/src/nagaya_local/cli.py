@@ -126,7 +126,7 @@ async def clean(*, yes: bool) -> None:
 async def token(*, tenant: str) -> None:
     """Write a token for a person of a tenant, and print its file.
 
-    For NAGAYA_TOKEN_FILE; it is good for 30 days.
+    For NAGAYA_TOKEN_FILE; while the stack runs it is renewed before it expires.
     """
     from nagaya_local.commands.tenants import issue_known_tenant_token  # noqa: PLC0415 - loads gRPC
 

@@ -32,6 +32,12 @@ class ClientTls:
     server_name: str = ""
     """The name that the server's certificate must have; empty for that of its address."""
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that it names."""
+        found = [] if self.ca_file is None else [self.ca_file]
+        return found if self.own is None else [*found, self.own.cert_file, self.own.key_file]
+
     @classmethod
     def from_environment(cls, environment: SettingsReader) -> ClientTls:
         ca_file = environment.optional_path(

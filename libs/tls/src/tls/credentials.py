@@ -15,7 +15,6 @@ from tls.files import Reread, read_authorities, read_certificate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from tls.address import ServerAddress
     from tls.config import ClientTls, ServerTls
@@ -70,7 +69,7 @@ class Connection:
         tls = address.tls
         if tls is not None and tls.server_name:
             self._options.append(("grpc.ssl_target_name_override", tls.server_name))
-        self._files = None if tls is None else Reread(_files(tls), lambda: _credentials(tls))
+        self._files = None if tls is None else Reread(tls.files, lambda: _credentials(tls))
         self._recheck_at = time.monotonic() + _RECHECK_SECONDS
         self._former: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._channel = self._open()
@@ -147,11 +146,6 @@ async def _close_after(channel: grpc.aio.Channel, calls: WeakSet[Any]) -> None:
         async with asyncio.timeout(_OLD_CALLS_SECONDS):
             await asyncio.gather(*(call.code() for call in calls), return_exceptions=True)
     await channel.close()
-
-
-def _files(tls: ClientTls) -> list[Path]:
-    found = [] if tls.ca_file is None else [tls.ca_file]
-    return found if tls.own is None else [*found, tls.own.cert_file, tls.own.key_file]
 
 
 def _credentials(tls: ClientTls) -> grpc.ChannelCredentials:

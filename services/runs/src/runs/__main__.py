@@ -11,6 +11,7 @@ from interceptor.server import Server
 from runs.composition import Channels, compose
 from runs.config import MIGRATIONS, Config
 from runs.temporal.client import connect
+from runs.temporal.renewal import renewing
 from servicekit import telemetry
 from servicekit.channel import open_channel
 from servicekit.identity import WorkloadSigner
@@ -31,6 +32,7 @@ async def serve(config: Config) -> None:
     least = migrations.least_number(migrations.read_migrations(MIGRATIONS))
     client = await connect(config.temporal)
     async with (
+        renewing(client),
         open_channel(config.tenant_address, signer) as tenant,
         open_channel(config.artifacts_address, signer) as artifacts,
         open_channel(config.llm_gateway_address, signer) as gateway,

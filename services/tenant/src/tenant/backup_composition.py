@@ -76,11 +76,11 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     signer = WorkloadSigner.from_file("tenant", server.workload_key_file)
     address = settings.artifacts_address
     objects = TenantObjects(open_channel(address, signer, streaming=True) if address else None)
-    sessions = BackupSessions(base.servers, DumpPrograms(settings.programs, settings.database_tls))
+    programs = DumpPrograms(settings.programs, config.database_tls.variables)
+    sessions = BackupSessions(base.servers, programs)
     storage, begun = _storage(settings), base.begun
-    writer = BackupWriter(
-        sessions, storage, objects, DocumentSigner.from_file(SIGNER, server.workload_key_file)
-    )
+    documents = DocumentSigner.from_file(SIGNER, server.workload_key_file)
+    writer = BackupWriter(sessions, storage, objects, documents)
     keys = partial(_public_keys, server.jwks_file)
     reader = BackupReader(sessions, storage, objects, keys)
     files = BackupFiles(storage)

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from servicekit.settings import Environment
     from tls.address import ServerAddress
-
-
-_TLS = {
-    "PGSSLMODE": "how connections to PostgreSQL are secured, in all services: `verify-full`",
-    "PGSSLROOTCERT": "the authorities of PostgreSQL's certificate, in PEM, in all services",
-    "PGSSLCERT": "the certificate that PostgreSQL is shown, in all services",
-    "PGSSLKEY": "its private key",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +36,6 @@ class BackupConfig:
     """The folder of pg_dump and pg_restore; None for those on the path."""
     artifacts_address: ServerAddress | None = None
     """None when it is not known."""
-    database_tls: Mapping[str, str] = field(default_factory=dict[str, str])
-    """libpq's variables for TLS, which the programs are given."""
 
     @property
     def configured(self) -> bool:
@@ -82,17 +70,11 @@ class BackupConfig:
                     f"NAGAYA_BACKUP_URL={url}: not file:///folder or s3://bucket/prefix"
                 )
         found = Path(programs) if programs else packaged_programs()
-        return cls(folder, bucket, found, artifacts, _database_tls(environment))
+        return cls(folder, bucket, found, artifacts)
 
 
 NO_BACKUPS = BackupConfig()
 """The settings of an installation that keeps no backups."""
-
-
-def _database_tls(environment: Environment) -> dict[str, str]:
-    # asyncpg reads them by itself; programs are started with what they need and nothing else.
-    found = {name: environment.text(name, _TLS[name], default="") for name in _TLS}
-    return {name: value for name, value in found.items() if value}
 
 
 def packaged_programs() -> Path | None:

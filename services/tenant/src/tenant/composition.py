@@ -185,7 +185,7 @@ def _tenant_servicer(
 
 
 def _move(base: Foundation, begun: Operations) -> Saga:
-    replica, provisioning = Replica(base.servers), base.provisioning
+    replica, provisioning = Replica(base.servers, base.database_tls), base.provisioning
     move = TenantMove(base.management, base.servers, provisioning, base.rollout, replica, begun)
     return move.saga()
 

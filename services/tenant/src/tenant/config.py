@@ -13,6 +13,7 @@ from authentication.oidc.config import OidcConfig
 from servicekit import settings
 from servicekit.settings import Environment, ServerConfig
 from tenant.backup_config import NO_BACKUPS, BackupConfig
+from tenant.database_tls import DatabaseTls
 from tenant.key_config import AwsKmsConfig, VaultConfig, key_management, key_ring_file
 from tls.address import ServerAddress
 
@@ -104,6 +105,7 @@ class Config:
     audit_anchor_seconds: float = 15.0
     audit_anchor_folder: Path | None = None
     backups: BackupConfig = NO_BACKUPS
+    database_tls: DatabaseTls = field(default_factory=DatabaseTls)
     rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
     deleted_tenant_days: int = 30
     peers: dict[str, ServerAddress] = field(default_factory=dict[str, ServerAddress])
@@ -147,12 +149,8 @@ class Config:
             ),
             audit_anchor_folder=_folder(environment),
             backups=(backups := BackupConfig.from_environment(environment)),
-            deleted_tenant_days=environment.integer(
-                "NAGAYA_DELETED_TENANT_DAYS",
-                "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
-                default=30,
-                most=3650,
-            ),
+            database_tls=DatabaseTls.from_environment(environment),
+            deleted_tenant_days=_deleted_tenant_days(environment),
             peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
             key_management=key_management(environment, ring),
@@ -168,6 +166,15 @@ def _peers(environment: Environment, artifacts: ServerAddress | None) -> dict[st
             f"{service}, `host:port` or `https://host:port`; without it no tenant is purged",
         )
     return {service: address for service, address in peers.items() if address is not None}
+
+
+def _deleted_tenant_days(environment: Environment) -> int:
+    return environment.integer(
+        "NAGAYA_DELETED_TENANT_DAYS",
+        "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
+        default=30,
+        most=3650,
+    )
 
 
 def _folder(environment: Environment) -> Path | None:

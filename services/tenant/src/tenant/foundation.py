@@ -28,6 +28,7 @@ from tenant.store.server import APPLICATION, ProvisionedServer
 
 if TYPE_CHECKING:
     from tenant.config import Config
+    from tenant.database_tls import DatabaseTls
     from tenant.domain.migrations import Migration
 
 _MANAGEMENT_CONNECTIONS = 30
@@ -46,6 +47,7 @@ class Foundation:
     management: ManagementPool
     locks: AdvisoryLocks
     servers: DatabaseServers
+    database_tls: DatabaseTls
     rollout: Rollout
     protection: AuditProtection
     template: TemplateDatabase
@@ -78,6 +80,7 @@ class Foundation:
             management,
             locks,
             servers,
+            config.database_tls,
             rollout,
             protection,
             template,

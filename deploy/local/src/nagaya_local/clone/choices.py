@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nagaya_local.clone.addresses import external_address
@@ -20,6 +21,10 @@ _PROVIDER_KEYS = {
     "openai": "OPENAI_API_KEY",
     "gemini": "GEMINI_API_KEY",
 }
+_ISSUER = "NAGAYA_OIDC_ISSUER"
+_OF_PEOPLE = ("NAGAYA_OIDC_",)
+_OF_POSTGRES = ("PGSSL",)
+_OF_TEMPORAL = ("TEMPORAL_API_KEY", "TEMPORAL_TLS", "NAGAYA_TEMPORAL_NAMESPACE")
 TLS = "NAGAYA_DEV_TLS"
 """The variable that `nagaya dev up --tls` sets to `true`."""
 
@@ -50,6 +55,14 @@ class Choices:
     """The only parts to run; all when empty."""
     tls: bool = False
     """Whether Envoy and the services speak TLS only, by certificates of the clone."""
+    token_command: tuple[str, ...] = ()
+    """What is asked for people's tokens; the clone signs them itself when empty."""
+    people: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The settings of the OpenID Connect issuer of people, by their variables."""
+    postgres: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How a given PostgreSQL is reached: libpq's variables for TLS."""
+    temporal: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How a given Temporal is reached: its TLS, API key and namespace, by their variables."""
 
     @classmethod
     def read(
@@ -70,7 +83,18 @@ class Choices:
             given.done()
         except SettingsInvalid as invalid:
             raise EnvironmentInvalid("\n  ".join(invalid.problems), "Correct it.") from None
-        return choices
+        people = _beginning(environment, _OF_PEOPLE)
+        if choices.token_command and _ISSUER not in people:
+            raise EnvironmentInvalid(
+                f"NAGAYA_DEV_TOKEN_COMMAND is set without {_ISSUER}",
+                "Set both, or neither for tokens that the clone signs.",
+            )
+        return replace(
+            choices,
+            people=people,
+            postgres=_beginning(environment, _OF_POSTGRES if choices.pg_url else ()),
+            temporal=_beginning(environment, _OF_TEMPORAL if choices.temporal_address else ()),
+        )
 
     @classmethod
     def from_environment(
@@ -102,6 +126,7 @@ class Choices:
             web_origins=_web_origins(environment),
             parts=tuple(sorted(parts)),
             tls=_tls(environment),
+            token_command=_token_command(environment),
         )
 
     @property
@@ -125,6 +150,26 @@ def _web_origins(environment: Environment) -> tuple[str, ...]:
         raise EnvironmentInvalid(
             f"NAGAYA_WEB_ORIGINS: {error}", "Correct it, or unset it for this machine's own pages."
         ) from None
+
+
+def _beginning(environment: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {
+        name: value for name, value in environment.items() if value and name.startswith(prefixes)
+    }
+
+
+def _token_command(environment: Environment) -> tuple[str, ...]:
+    text = environment.text(
+        "NAGAYA_DEV_TOKEN_COMMAND",
+        f"a command that prints a token of the issuer in `{_ISSUER}`: it is given a user, a tenant "
+        "(`*` for all) and permissions; without it the clone signs people's tokens itself",
+        default="",
+    )
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        environment.refuse(f"NAGAYA_DEV_TOKEN_COMMAND: {error}")
+        return ()
 
 
 def _tls(environment: Environment) -> bool:

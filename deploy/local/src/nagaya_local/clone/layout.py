@@ -70,6 +70,10 @@ class Layout:
         return self.data / "tokens"
 
     @property
+    def token_command(self) -> Path:
+        return self.data / "token-command.json"
+
+    @property
     def postgres(self) -> Path:
         return self.data / "postgres"
 

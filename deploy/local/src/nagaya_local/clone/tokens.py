@@ -1,9 +1,12 @@
-"""Tokens for people, signed by the clone's own issuer."""
+"""Tokens for people, signed by the clone's own issuer, or by the one that a command asks."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jwt
@@ -13,6 +16,7 @@ from nagaya_local.errors import LocalError, UsageInvalid
 from nagaya_local.machine import files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nagaya_local.clone.layout import Layout
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 AUDIENCE = "nagaya"
 OPERATOR = "operator"
 _DAYS = 30
+_COMMAND_SECONDS = 60.0
 TENANT_SCOPE = (
     "runs.* prompts.* pipelines.* artifacts.* calls.* "
     "catalog.read overrides.read audit.read tenants.read"
@@ -28,19 +33,29 @@ TENANT_SCOPE = (
 _TENANT_ID = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 
 
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Whom a token is for."""
+
+    user_id: str
+    tenant: str
+    """`*` for all."""
+    scope: str
+
+
 def issue_operator_token(layout: Layout) -> Path:
-    """Write the token of who may do everything; returns its file."""
-    return _issue(layout, OPERATOR, OPERATOR, "*", "*")
+    """Write the token of who may do everything; returns its file. Raises LocalError."""
+    return _issue(layout, OPERATOR)
 
 
 def issue_tenant_token(layout: Layout, tenant_id: str) -> Path:
     """Write a token for a person of one tenant; returns its file, `var/dev/tokens/<tenant>.jwt`.
 
     Does not ask whether there is such a tenant. Raises LocalError when the stack has never been
-    up, or the id could not be a tenant's.
+    up, the id could not be a tenant's, or the command that is asked for tokens gives none.
     """
     check_tenant_id(tenant_id)
-    return _issue(layout, tenant_id, f"user@{tenant_id}", tenant_id, TENANT_SCOPE)
+    return _issue(layout, tenant_id)
 
 
 def check_tenant_id(tenant_id: str) -> None:
@@ -68,15 +83,72 @@ def operator_token(layout: Layout) -> str:
     return token_file(layout, OPERATOR).read_text().strip()
 
 
+def ask_for_tokens(layout: Layout, command: Sequence[str]) -> None:
+    """Have tokens asked from a command from now on; signed by the clone when it is empty."""
+    if command:
+        files.write_private(layout.token_command, json.dumps(list(command)) + "\n")
+    else:
+        layout.token_command.unlink(missing_ok=True)
+
+
 def renew_tokens(layout: Layout) -> None:
-    """Write every token anew that has been issued, and the operator's in any case."""
-    for path in layout.tokens.glob("*.jwt"):
-        if path.stem != OPERATOR and _TENANT_ID.fullmatch(path.stem):
-            issue_tenant_token(layout, path.stem)
+    """Write every token anew that has been issued, and the operator's in any case.
+
+    Raises LocalError when there is no token for the operator. Whoever else a command gives none
+    keeps what there is: the person may be gone.
+    """
     issue_operator_token(layout)
+    for name in _issued(layout):
+        if name != OPERATOR:
+            _try_to_issue(layout, name)
 
 
-def _issue(layout: Layout, name: str, user_id: str, tenant: str, scope: str) -> Path:
+def renew_old_tokens(layout: Layout) -> list[str]:
+    """Write those tokens anew that have lived for half of their time; return what failed."""
+    failures = (
+        _try_to_issue(layout, name) for name in _issued(layout) if _is_old(token_file(layout, name))
+    )
+    return [why for why in failures if why]
+
+
+def _issued(layout: Layout) -> Iterator[str]:
+    for path in sorted(layout.tokens.glob("*.jwt")):
+        if _TENANT_ID.fullmatch(path.stem):
+            yield path.stem
+
+
+def _is_old(path: Path) -> bool:
+    began = path.stat().st_mtime
+    try:
+        claims = jwt.decode(path.read_text().strip(), options={"verify_signature": False})
+        return time.time() > (began + claims["exp"]) / 2
+    except (jwt.PyJWTError, KeyError, TypeError):
+        return True
+
+
+def _try_to_issue(layout: Layout, name: str) -> str:
+    """Issue a token; return why it could not be, or nothing."""
+    try:
+        _issue(layout, name)
+    except LocalError as error:
+        return error.message
+    return ""
+
+
+def _issue(layout: Layout, name: str) -> Path:
+    if name == OPERATOR:
+        person = _Person(OPERATOR, "*", "*")
+    else:
+        person = _Person(f"user@{name}", name, TENANT_SCOPE)
+    by_command = layout.token_command.exists()
+    token = _asked_for(layout, person) if by_command else _signed(layout, person)
+    path = token_file(layout, name)
+    files.write_private(path, token + "\n")
+    path.parent.chmod(0o700)
+    return path
+
+
+def _signed(layout: Layout, person: _Person) -> str:
     keys = Keys(layout.keys)
     if not keys.issuer.exists():
         raise LocalError("this clone has no keys yet", "Run `nagaya dev up` first.")
@@ -84,14 +156,36 @@ def _issue(layout: Layout, name: str, user_id: str, tenant: str, scope: str) -> 
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "sub": user_id,
+        "sub": person.user_id,
         "iat": now,
         "exp": now + _DAYS * 24 * 3600,
-        "scope": scope,
-        "tenants": [tenant],
+        "scope": person.scope,
+        "tenants": [person.tenant],
     }
-    token = jwt.encode(claims, keys.issuer_key(), algorithm="ES256", headers={"kid": ISSUER_KID})
-    path = token_file(layout, name)
-    files.write_private(path, token + "\n")
-    path.parent.chmod(0o700)
-    return path
+    return jwt.encode(claims, keys.issuer_key(), algorithm="ES256", headers={"kid": ISSUER_KID})
+
+
+def _asked_for(layout: Layout, person: _Person) -> str:
+    command = json.loads(layout.token_command.read_text())
+    remedy = "Run what NAGAYA_DEV_TOKEN_COMMAND says yourself, with a user, a tenant, permissions."
+    try:
+        done = subprocess.run(
+            [*command, person.user_id, person.tenant, person.scope],
+            cwd=layout.root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = error.strerror if isinstance(error, OSError) else "it does not end"
+        raise LocalError(f"no token for {person.user_id}: {command[0]}: {why}", remedy) from None
+    token = done.stdout.strip()
+    if done.returncode == 0 and token and token.isprintable():
+        return token
+    why = f"{command[0]} ended with {done.returncode}"
+    if done.returncode == 0:
+        why += " and printed no token"
+    said = tuple(done.stderr.strip().splitlines()[-5:])
+    raise LocalError(f"no token for {person.user_id}: {why}", remedy, said)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nagaya_local.clone import keys, providers
 from nagaya_local.clone.certificates import Certificates
 from nagaya_local.clone.endpoints import Endpoints
+from nagaya_local.clone.tokens import ask_for_tokens
 from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.tls import ProxyTls
 from nagaya_local.names import INFRASTRUCTURE, SERVICES, WORKER
@@ -61,6 +62,7 @@ class Stack:
         """Write keys and settings that several parts read."""
         self._keys.make()
         self._tls.make()
+        ask_for_tokens(self._layout, self._choices.token_command)
         providers.write_providers(
             self._layout, self.endpoints.llmstub_url, self._choices.provider_keys
         )
@@ -155,6 +157,7 @@ class Stack:
     def _service_part(self, name: str) -> Part:
         listen = {"NAGAYA_LISTEN": self._address(name)}
         settings = self._common(name) | listen | self._own_settings(name)
+        settings |= self._choices.people
         module = name.replace("-", "_")
         address = ServerAddress("127.0.0.1", self._ports[name], self._tls.supervisor)
         program = PythonProgram(
@@ -215,10 +218,12 @@ class Stack:
             "NAGAYA_DRAIN_SECONDS": "0",  # there is no second server to move to
             "NAGAYA_REFLECTION": "true",
             "NAGAYA_JWKS_FILE": str(self._keys.jwks),
-            "NAGAYA_TOKEN_ISSUER": keys.ISSUER,
+            # Where others issue them, no token of the clone's counts.
+            "NAGAYA_TOKEN_ISSUER": "" if self._choices.token_command else keys.ISSUER,
             "NAGAYA_WORKLOAD_KEY_FILE": str(self._keys.workload(workload)),
             "NAGAYA_OTLP_ENDPOINT": self._choices.otlp_endpoint,
             **self._tls.settings(workload),
+            **self._choices.postgres,
         }
 
     def _own_settings(self, name: str) -> dict[str, str]:
@@ -255,7 +260,7 @@ class Stack:
                     "NAGAYA_SHUTDOWN_GRACE_SECONDS": "10",
                 }
             case _:
-                temporal = {"TEMPORAL_ADDRESS": self.endpoints.temporal}
+                temporal = {"TEMPORAL_ADDRESS": self.endpoints.temporal, **self._choices.temporal}
                 # Whoever tries webhooks out receives them here.
                 return peers | temporal | {"NAGAYA_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1/128"}
 

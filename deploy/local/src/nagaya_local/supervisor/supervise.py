@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
-from nagaya_local.clone.tokens import renew_tokens
+from nagaya_local.clone.tokens import renew_old_tokens, renew_tokens
 from nagaya_local.errors import LocalError
 from nagaya_local.machine.locks import Lock
 from nagaya_local.machine.ports import PortBook
@@ -31,6 +31,7 @@ BUSY = 3
 """Exit status when another supervisor has the stack."""
 
 _LOCK_SECONDS = 2.0
+_TOKENS_SECONDS = 30.0
 
 
 async def supervise(layout: Layout, names: tuple[str, ...]) -> int:
@@ -71,8 +72,24 @@ async def _run(layout: Layout, state: StateFile, names: tuple[str, ...]) -> None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run()
+    tokens = asyncio.create_task(_keep_tokens(layout))
+    try:
+        await supervisor.run()
+    finally:
+        tokens.cancel()
     stack.clean_up()
+
+
+async def _keep_tokens(layout: Layout) -> None:
+    """Renew tokens in time; what fails is in the supervisor's log, and tried again."""
+    while True:
+        await asyncio.sleep(_TOKENS_SECONDS)
+        try:
+            failures = await asyncio.to_thread(renew_old_tokens, layout)
+        except OSError as error:
+            failures = [f"tokens could not be renewed: {error}"]
+        for why in failures:
+            sys.stderr.write(why + "\n")
 
 
 def _status(part: Part) -> PartStatus:

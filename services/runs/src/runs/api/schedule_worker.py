@@ -19,6 +19,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, ApplicationEr
 from temporalio.exceptions import is_cancelled_exception as is_cancelled
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from runs.temporal.renewal import renewing
 from runs.temporal.schedules import WORKFLOW, ScheduledStart
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog, retry
@@ -163,7 +164,9 @@ class ScheduleWorker:
         while True:
             try:
                 client = await retry(self._connect, RuntimeError, log)
-                await make_worker(client, self._task_queue, self._activities).run()
+                worker = make_worker(client, self._task_queue, self._activities)
+                async with renewing(client, worker):
+                    await worker.run()
             except Exception:
                 _log.exception(
                     "the worker for schedules ended and begins again",

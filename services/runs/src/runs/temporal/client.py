@@ -15,19 +15,17 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import GrpcCompression, RetryConfig, TLSConfig
+from temporalio.service import ConnectConfig, GrpcCompression, RetryConfig, ServiceClient
 
 from runs.temporal.failure_converter import TruncatingFailureConverter
 from runs.temporal.payload_converter import LimitedPayloadConverter
+from runs.temporal.renewal import RenewedServiceClient
 from servicekit import telemetry
-from servicekit.errors import StartRefused
-from tls.files import CertificateInvalid, read_authorities, read_certificate
 
 if TYPE_CHECKING:
     from temporalio.client import Interceptor
 
     from runs.temporal_config import TemporalConfig
-    from tls.config import ClientTls
 
 _RETRIES = RetryConfig(max_retries=3, max_elapsed_time_millis=2_000)
 
@@ -36,19 +34,28 @@ async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
     """Make a client. A lazy one connects when it is first used; workers need one that is not.
 
     Where spans are exported, they go on into workflows and activities. One that is not lazy raises
-    RuntimeError when Temporal cannot be reached.
+    RuntimeError when Temporal cannot be reached. Raises StartRefused when a file of TLS cannot be
+    used; `renewing` lets it use those that take the place of the files.
     """
-    return await Client.connect(
+    connect_config = ConnectConfig(
         config.address,
-        namespace=config.namespace,
         api_key=config.api_key or None,
-        tls=_tls(config.tls),
-        data_converter=data_converter(),
-        interceptors=_interceptors(),
+        tls=config.tls is not None,  # with an API key the SDK would choose TLS by itself
         retry_config=_RETRIES if lazy else None,
         runtime=_runtime(),
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
+    )
+    if config.tls is None:
+        connection = await ServiceClient.connect(connect_config)
+    else:
+        connection = RenewedServiceClient(connect_config, config.tls)
+        await connection.begin()
+    return Client(
+        connection,
+        namespace=config.namespace,
+        data_converter=data_converter(),
+        interceptors=_interceptors(),
     )
 
 
@@ -58,22 +65,6 @@ def data_converter() -> DataConverter:
         payload_converter_class=LimitedPayloadConverter,
         failure_converter_class=TruncatingFailureConverter,
     )
-
-
-def _tls(tls: ClientTls | None) -> TLSConfig | bool:
-    """Return what the SDK is told. Raises StartRefused when a file cannot be used."""
-    if tls is None:
-        return False  # with an API key the SDK would choose TLS by itself
-    try:
-        own = None if tls.own is None else read_certificate(tls.own)
-        return TLSConfig(
-            server_root_ca_cert=None if tls.ca_file is None else read_authorities(tls.ca_file),
-            domain=tls.server_name or None,
-            client_cert=None if own is None else own.chain,
-            client_private_key=None if own is None else own.key,
-        )
-    except CertificateInvalid as error:
-        raise StartRefused(str(error)) from None
 
 
 def _interceptors() -> list[Interceptor]:

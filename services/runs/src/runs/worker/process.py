@@ -14,6 +14,7 @@ from runs.domain.installed import queue_name
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
+from runs.temporal.renewal import renewing
 from runs.temporal.task_queues import TaskQueues
 from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.activities.admission import WorkerSlots
@@ -122,7 +123,7 @@ async def _run_until(stop: asyncio.Event, worker: Worker, client: Client, probes
     queues, identity = TaskQueues(client), client.identity
     polling = PollingCheck(queues, worker.task_queue, identity, probes.readiness)
     lag = asyncio.create_task(probes.loop.run())
-    async with worker:
+    async with worker, renewing(client, worker):
         _log.info("working", extra={"event": "worker.started", "task_queue": worker.task_queue})
         async with polling.running():
             await stop.wait()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from dataplane.pools import Connection
+    from tenant.database_tls import DatabaseTls
     from tenant.move.locations import Move
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.server import ProvisionedServer
@@ -28,8 +29,9 @@ _CLOSING_SECONDS = 60.0
 class Replica:
     """Makes a database follow another one, tells how far it is, and ends that."""
 
-    def __init__(self, servers: DatabaseServers) -> None:
+    def __init__(self, servers: DatabaseServers, tls: DatabaseTls) -> None:
         self._servers = servers
+        self._tls = tls
 
     async def exists(self, move: Move) -> bool:
         """Return whether the new database follows the old one already."""
@@ -111,5 +113,5 @@ class Replica:
         return (
             f"host={source.host} port={source.port} dbname={database.name} "
             f"user={replication.reader(database)} password={password} "
-            f"sslmode={'require' if encrypted else 'prefer'} connect_timeout=10"
+            f"{self._tls.between_servers(encrypted=encrypted)} connect_timeout=10"
         )
