@@ -91,8 +91,8 @@ def _are_back(state_file: StateFile, names: Sequence[str]) -> bool:
 @pytest.mark.timeout(240)
 async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    ports, _ = PortBook(layout.ports).assign(PORTS)
-    stack = Stack(layout, Choices.read({}, {}), ports)
+    book = PortBook(layout.ports)
+    stack = Stack(layout, Choices.read({}, {}), book.assign(PORTS)[0])
     stack.prepare()
     renew_tokens(layout)
     parts = [replace(part, hang_seconds=6.0) for part in stack.parts()]
@@ -108,6 +108,7 @@ async def test_every_part_that_hangs_is_started_again_and_no_other(tmp_path: Pat
             status_lines(status(layout))
         )
         assert state_file.part("tenant").restarts == 1
+    book.close()
 
 
 async def test_the_status_says_why_a_part_was_started_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from nagaya_local.machine.ports import PortBook, free_port, is_free
@@ -27,26 +28,50 @@ def test_a_port_that_somebody_listens_on_is_not_free() -> None:
     assert is_free(port)
 
 
+def test_no_port_is_given_twice_before_somebody_listens() -> None:
+    given = [free_port() for _ in range(100)]
+
+    assert len(set(given)) == 100
+
+
+def _assigned(path: Path, *names: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Assign ports as a supervisor does that ends at once."""
+    with closing(PortBook(path)) as book:
+        return book.assign(names)
+
+
 def test_ports_stay_the_same_from_one_start_to_the_next(tmp_path: Path) -> None:
-    first, _ = PortBook(tmp_path / "ports.json").assign(("postgres", "s3"))
-    second, moved = PortBook(tmp_path / "ports.json").assign(("postgres", "s3"))
+    first, _ = _assigned(tmp_path / "ports.json", "postgres", "s3")
+    second, moved = _assigned(tmp_path / "ports.json", "postgres", "s3")
 
     assert second == first
     assert moved == ()
 
 
 def test_only_the_part_whose_port_is_taken_moves_and_says_so(tmp_path: Path) -> None:
-    first, _ = PortBook(tmp_path / "ports.json").assign(("postgres", "s3", "temporal"))
+    first, _ = _assigned(tmp_path / "ports.json", "postgres", "s3", "temporal")
 
     with _taken(first["s3"]):
-        second, moved = PortBook(tmp_path / "ports.json").assign(("postgres", "s3", "temporal"))
+        second, moved = _assigned(tmp_path / "ports.json", "postgres", "s3", "temporal")
 
     assert second["s3"] not in first.values()
     assert (second["postgres"], second["temporal"]) == (first["postgres"], first["temporal"])
     assert moved == (f"port {first['s3']} of s3 is taken by another process: now {second['s3']}",)
 
 
-def test_clones_prefer_ports_of_their_own(tmp_path: Path) -> None:
-    books = [PortBook(tmp_path / f"clone {number}" / "ports.json") for number in range(9)]
+def test_a_stack_that_starts_gets_no_port_of_one_that_has_not_listened_yet(tmp_path: Path) -> None:
+    known = tmp_path / "known.json"
+    first, _ = _assigned(known, "postgres", "s3")
+    (tmp_path / "same.json").write_text(known.read_text())
+    with closing(PortBook(known)) as starting, closing(PortBook(tmp_path / "same.json")) as other:
+        assert starting.assign(("postgres", "s3", "temporal"))[0].items() >= first.items()
+        ports, moved = other.assign(("postgres", "s3", "temporal"))
 
-    assert len({book.assign(("postgres",))[0]["postgres"] for book in books}) > 1
+        assert not {*ports.values()} & {*starting.known.values()}
+        assert len(moved) == 2
+
+
+def test_clones_prefer_ports_of_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / f"clone {number}" / "ports.json" for number in range(9)]
+
+    assert len({_assigned(path, "postgres")[0]["postgres"] for path in paths}) > 1

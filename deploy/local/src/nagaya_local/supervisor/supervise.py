@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from nagaya_local.clone.choices import Choices
@@ -59,7 +60,13 @@ def _another_ran(layout: Layout, began: float) -> bool:
 
 
 async def _run(layout: Layout, state: StateFile, names: tuple[str, ...]) -> None:
-    book = PortBook(layout.ports)
+    with closing(PortBook(layout.ports)) as book:
+        await _run_on(book, layout, state, names)
+
+
+async def _run_on(
+    book: PortBook, layout: Layout, state: StateFile, names: tuple[str, ...]
+) -> None:
     choices = Choices.read(os.environ, book.known, names)
     ports, moved = book.assign(PORTS)
     stack = Stack(layout, choices, ports)
