@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runs.domain.installed import Installed
 
 _SECONDS = 60.0
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS = 0.5  # until then its pipelines are refused as not installed
 _log = logging.getLogger(__name__)
 
 
