@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 """Of the repository."""
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _END_SECONDS = 20.0
 _LOG_LINES = 20
 
@@ -71,7 +71,7 @@ class Process:
         return self.log.read_text().splitlines()[-_LOG_LINES:]
 
     async def wait_until_logged(
-        self, text: str, *asked: asyncio.Future[Any], times: int = 1, seconds: float = 20.0
+        self, text: str, *asked: asyncio.Future[Any], times: int = 1, seconds: float = 60.0
     ) -> None:
         """Return when its log says a text so often.
 

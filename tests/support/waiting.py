@@ -23,7 +23,7 @@ async def wait_until(
     condition: Callable[[], Awaitable[ValueT | None]],
     *,
     unless: Reason = possible,
-    seconds: float = 20.0,
+    seconds: float = 60.0,
     pause: float = 0.02,
 ) -> ValueT:
     """Return the first value of a condition that is true, asking for it again and again.

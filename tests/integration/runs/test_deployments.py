@@ -66,10 +66,21 @@ class OtherPipelineRun(PipelineRun):
 class HeldActivities(RecordedActivities):
     """Steps called `deaf` wait until they may end, and give signs of life."""
 
+    held: int = 0
+    """How many of them have begun."""
+
+    async def hold(self, count: int) -> None:
+        """Return once so many have begun: their runs stay with the build of this worker."""
+
+        async def all_held() -> bool:
+            return self.held >= count
+
+        await wait_until(all_held)
+
     @activity.defn
     async def run_step(self, work: StepRef) -> StepResult:
         if work.step == "deaf":
-            self.deaf_began.set()
+            self.held += 1
             while not self.deaf_may_end.is_set():
                 activity.heartbeat()
                 await asyncio.sleep(0.5)
@@ -140,7 +151,7 @@ async def test_runs_end_on_their_build_and_it_is_removed_then(client: Client) ->
         async with deployed(client, "one", first, PipelineRun):
             await make_current(deployments, client, "one")
             old = [await start(client, BEFORE) for _ in range(RUNS)]
-            await first.deaf_began.wait()
+            await first.hold(RUNS)  # one that has not begun yet would begin on the next build
             await make_current(deployments, client, "two")
             new = [await start(client, AFTER) for _ in range(RUNS)]
             await ended(client, new)
