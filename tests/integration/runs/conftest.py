@@ -77,6 +77,7 @@ async def databases(tenant_databases: TenantDatabases) -> AsyncGenerator[Databas
     databases = Databases(tenant_databases.resolve, "runs", 30)
     yield databases
     databases.close()
+    await databases.settled()
 
 
 @pytest.fixture

@@ -81,7 +81,11 @@ async def task_leaves(context):
 
 async def blocks(context):
     note(context)
-    time.sleep(context.arguments.get("seconds", 600))
+    until = context.arguments.get("until")
+    for _ in range(6000):
+        if until and os.path.exists(until):
+            break
+        time.sleep(0.1)
     return "done"
 
 

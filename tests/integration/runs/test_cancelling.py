@@ -154,7 +154,7 @@ async def test_a_start_that_comes_after_the_cancellation_does_nothing(
     service = service.with_launcher(slow)
     await service.pipeline()
     creating = asyncio.create_task(service.run())
-    await asyncio.wait_for(slow.asked.wait(), 10)
+    await asyncio.wait_for(slow.asked.wait(), 50)
     run_id = str(await database.fetchval("SELECT id FROM runs"))
     if has_begun:  # by an earlier start, whose workflow was lost since
         await service.begin(run_id)

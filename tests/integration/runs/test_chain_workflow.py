@@ -123,7 +123,7 @@ async def test_a_branch_does_not_wait_for_the_depth_of_its_neighbours(
     )
     async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan)
-        await asyncio.wait_for(recorded.map_closed.wait(), 10)
+        await asyncio.wait_for(recorded.map_closed.wait(), 50)
         assert "last" not in {step for step, _ in recorded.done}
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):

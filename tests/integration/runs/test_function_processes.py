@@ -76,17 +76,17 @@ async def test_a_function_that_wants_too_much_memory_fails_alone_and_for_good(
 async def test_a_function_that_blocks_is_stopped_in_time_and_holds_up_no_other(
     host: FunctionHost,
 ) -> None:
-    note = host.folder / "note"
-    blocking = host.begin("blocks", seconds=6, note=str(note))
+    note, until = host.folder / "note", host.folder / "until"
+    blocking = host.begin("blocks", until=str(until), note=str(note))
     await wait_for_notes(note, 1)
-    async with asyncio.timeout(5):  # sooner than it ends by itself
-        assert await host.call("echo", value="quick") == "quick"
+    assert await host.call("echo", value="quick") == "quick"
+    until.touch()
     assert await blocking == "done"
 
     begun = asyncio.get_running_loop().time()
     with pytest.raises(TimeoutError):
         await host.call("blocks", limit=1)
-    assert asyncio.get_running_loop().time() - begun < 10
+    assert asyncio.get_running_loop().time() - begun < 30  # by itself it would end in minutes
 
 
 async def test_a_function_that_was_to_blame_takes_no_others_along_the_next_time(
@@ -120,7 +120,7 @@ async def test_a_call_that_is_cancelled_reaches_its_function_or_ends_its_process
     call = host.begin(name, note=str(note))
     ((_, process),) = await wait_for_notes(note, 1)
     call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(asyncio.CancelledError):
             await call
 
@@ -154,7 +154,7 @@ async def test_a_tenant_leaves_processes_to_others_and_idle_ones_give_way(tmp_pa
         note = host.folder / "note"
         calls = [host.begin("exits", note=str(note), after=600) for _ in range(4)]
         began = {pid for _, pid in await wait_for_notes(note, 2)}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             others = {await host.call("process", tenant) for tenant in ("bolt", "carol", "dave")}
 
         assert len(others) == 3

@@ -198,7 +198,7 @@ async def test_a_cancelled_run_stops_what_nobody_has_taken_over(workers: Workers
     async with workers.working(FIRST, 1) as first:
         holding, waiting = await held(workers, first)
         await first.service.steering.cancel("acme", waiting)
-        await workers.calls.wait_for(waiting, FIRST, "cancelled", seconds=5)
+        await workers.calls.wait_for(waiting, FIRST, "cancelled", seconds=9)
         assert await ended(first, waiting) is RunStatus.CANCELLED
         workers.calls.let_end(holding)
         await ended(first, holding)
@@ -225,7 +225,7 @@ async def test_a_cancelled_run_stops_its_chain_once_that_is_handed_over(workers:
         run_id = (await first.create(COPY)).run_id
         await workers.wait_until_handed_over(run_id)
         await first.service.steering.cancel("acme", run_id)
-        await workers.calls.wait_for(run_id, FIRST, "cancelled", seconds=5)
+        await workers.calls.wait_for(run_id, FIRST, "cancelled", seconds=9)
         assert await ended(first, run_id) is RunStatus.CANCELLED
 
 

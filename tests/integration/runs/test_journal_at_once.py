@@ -170,6 +170,7 @@ async def workers(
     others = Databases(tenant_databases.resolve, "runs", 30)
     yield TenantPools(databases), TenantPools(others)
     others.close()
+    await others.settled()
 
 
 @pytest.fixture

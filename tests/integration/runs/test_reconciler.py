@@ -161,7 +161,7 @@ async def test_a_run_whose_workflow_is_broken_is_shown_as_stuck(
         workflows=[BrokenWorkflow],
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
-    async with worker, asyncio.timeout(20):
+    async with worker, asyncio.timeout(60):
         while not (await service.find(run.run_id)).stuck_reason:
             await make_due(database, registry)
             await reconciling(service).poll()

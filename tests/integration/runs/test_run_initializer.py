@@ -93,9 +93,9 @@ async def test_a_first_step_waits_for_artifacts(
     await worker.create(SHORT)
     files.refusal = Unavailable("away")
     step = asyncio.create_task(worker.run_short())
-    await asyncio.wait_for(files.refused.wait(), 10)
+    await asyncio.wait_for(files.refused.wait(), 50)
     files.refusal = None
-    await asyncio.wait_for(step, 10)
+    await asyncio.wait_for(step, 50)
 
     assert await events_of(database) == [*BEGUN, ("step", "completed")]
 

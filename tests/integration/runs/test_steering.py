@@ -111,7 +111,7 @@ async def test_a_step_that_waits_for_its_next_attempt_is_not_in_flight(
     run_id = (await steered.service.run()).run_id
     await steered.began("a")
     await steered.service.steering.pause("acme", run_id)
-    await steered.reached(run_id, PAUSED, seconds=10)
+    await steered.reached(run_id, PAUSED, seconds=25)
 
     steered.retried = set()
     await steered.service.steering.resume("acme", run_id)
@@ -191,12 +191,12 @@ async def test_a_cancellation_reaches_a_step_of_any_kind_within_moments(
     began = time.monotonic()
     await steered.service.steering.cancel("acme", run_id)
     await steered.reached(run_id, RunStatus.CANCELLED)
-    assert time.monotonic() - began < 3.0  # 7 s before, where Temporal told it
+    assert time.monotonic() - began < 6.0  # Temporal alone would tell it after 7 s
 
     async def cancelled() -> bool:
         return steered.count("a", "cancelled") == 1
 
-    await wait_until(cancelled, seconds=3)
+    await wait_until(cancelled)
 
 
 async def test_what_cannot_be_steered_is_refused(

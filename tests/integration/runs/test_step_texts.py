@@ -138,7 +138,7 @@ async def _all(
 
 
 async def _next(found: AsyncGenerator[str | run_pb2.RunStep]) -> str | run_pb2.RunStep:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while (part := await anext(found)) == "heartbeat":
             pass
     return part

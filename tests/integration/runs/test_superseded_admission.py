@@ -62,9 +62,9 @@ async def test_maps_of_short_steps_kept_no_other_tenant_from_beginning_and_endin
     async with make_worker(client, queue, recorded.activities, WorkerSlots(SLOTS, 75)):
         for start in starts:
             await launcher.start(start)
-        await asyncio.wait_for(recorded.fifty_wait.wait(), 20)
+        await asyncio.wait_for(recorded.fifty_wait.wait(), 50)
         await launcher.start(other)
-        await asyncio.wait_for(client.get_workflow_handle(other.workflow_id).result(), 20)
+        await asyncio.wait_for(client.get_workflow_handle(other.workflow_id).result(), 50)
         assert [end.tenant_id for end in recorded.ends] == ["bolt"]
         assert recorded.waiting == 50
         recorded.may_end.set()

@@ -251,7 +251,7 @@ async def test_a_pending_run_that_is_cancelled_stops_its_short_step(
 
     worker.does = cancel
     with pytest.raises(ApplicationError) as closed:
-        await asyncio.wait_for(worker.walk("a", "b"), 10)
+        await asyncio.wait_for(worker.walk("a", "b"), 50)
 
     assert closed.value.type == "RUN_CLOSED"
     assert stopped.is_set()

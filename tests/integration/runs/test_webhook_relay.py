@@ -185,7 +185,7 @@ async def test_a_run_is_created_while_an_endpoint_is_deleted(
     await deletion.start()
     await database.execute("DELETE FROM webhook_endpoints WHERE name = 'ours'")
 
-    run = await asyncio.wait_for(service.run(), 20)
+    run = await asyncio.wait_for(service.run(), 50)
 
     await deletion.commit()
     assert (await delivery(service, run.run_id, "other")).state is DeliveryState.PENDING

@@ -176,7 +176,7 @@ async def test_cancelling_a_run_stops_what_is_in_flight_before_the_run_ends(
     plan = Plan((PlanStep("endless"), PlanStep("last", needs=("endless",))))
     async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan, version=version)
-        await asyncio.wait_for(recorded.endless_began.wait(), 10)
+        await asyncio.wait_for(recorded.endless_began.wait(), 50)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
             await handle.result()
@@ -195,7 +195,7 @@ async def test_a_step_that_ends_well_in_spite_of_its_cancellation_does_not_undo_
     plan = Plan((PlanStep("deaf"), PlanStep("last", needs=("deaf",), map_step="deaf")))
     async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan, version=version)
-        await asyncio.wait_for(recorded.deaf_began.wait(), 10)
+        await asyncio.wait_for(recorded.deaf_began.wait(), 50)
         await handle.cancel()
         recorded.deaf_may_end.set()
         with pytest.raises(WorkflowFailureError):
@@ -216,7 +216,7 @@ async def test_a_step_that_is_to_be_tried_again_does_not_undo_a_cancellation(
     plan = Plan((PlanStep("stubborn", map_step=None if length is None else "input"),))
     async with worker(temporal.address, recorded) as client:
         handle = await start(client, plan, version=version)
-        await asyncio.wait_for(recorded.endless_began.wait(), 10)
+        await asyncio.wait_for(recorded.endless_began.wait(), 50)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as ended:
             await handle.result()
