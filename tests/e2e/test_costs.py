@@ -18,6 +18,8 @@ from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
@@ -40,12 +42,11 @@ SPEC = {
 
 
 async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have_ended(
-    stack: LocalStack, client: Client
+    stack: LocalStack, client: Client, tmp_path: Path
 ) -> None:
     tenant_id = await create_writing_tenant(client)
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
-    # Late, so that the other calls have begun before it.
-    stack.stub.script(refused, {"kind": "status", "status": 400, "delay_ms": 2_000}, times=1)
+    stack.stub.script(refused, {"kind": "status", "status": 400}, times=1)
     rule = stack.stub.script(slow, {"kind": "hold"}, times=1)
     side_by_side = [
         {"step": name, "llm": LLM | {"bindings": [{"variable": "title", "text": title}]}}
@@ -53,8 +54,14 @@ async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have
     ]
     for step in side_by_side:
         await create_prompt(client, tenant_id, str(step["step"]), "Write about {{title}}.")
-    await create_pipeline(client, tenant_id, "branches", {"steps": side_by_side})
+    until = tmp_path / "until"
+    waits = {"function": "test.waits", "arguments": {"until": str(until)}}
+    gate = {"step": "gate", "function": waits}
+    side_by_side[0] |= {"needs": ["gate"]}
+    await create_pipeline(client, tenant_id, "branches", {"steps": [gate, *side_by_side]})
     run_id = await create_run(client, tenant_id, "branches", None)
+    await stack.stub.wait_until_held(rule)
+    until.touch()
 
     ended = await finish(client, tenant_id, run_id)
     assert ended.state == run_pb2.RUN_STATE_FAILED

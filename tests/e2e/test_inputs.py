@@ -41,7 +41,7 @@ async def test_an_input_is_a_value_inside_another_runs_output_or_the_run_fails(
             tenant_id=tenant_id, request_id=uuid.uuid4().hex, pipeline="collect", pointer=pointer
         )
         run_id = (await client.runs.CreateRun(request)).run.run_id
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             return await finish(client, tenant_id, run_id)
 
     found = await run("/chapters/1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tests.support.notes import wait_for_notes
 from tests.support.public_api import create_pipeline, create_run, create_tenant, finish
 from tests.support.waiting import wait_until
 
@@ -12,6 +13,8 @@ from nagaya.runs.v1 import run_pb2
 from nagaya.tenant.v1 import tenant_service_pb2
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.stack import LocalStack
 
     from nagaya_client.client import Client
@@ -20,22 +23,27 @@ STEPS = 60
 
 
 async def test_a_run_waits_while_its_tenant_is_suspended_and_goes_on_afterwards(
-    stack: LocalStack, client: Client
+    stack: LocalStack, client: Client, tmp_path: Path
 ) -> None:
     tenant_id = await create_tenant(client, "pause")
-    constant = {"function": "constant"}
+    note, until = tmp_path / "note", tmp_path / "until"
+    # However long a suspension takes: steps are left after it.
+    waits = {"function": "test.waits", "arguments": {"note": str(note), "until": str(until)}}
     chain = [
-        {"step": f"s{n:02}", "needs": [f"s{n - 1:02}"] if n else [], "function": constant}
+        {
+            "step": f"s{n:02}",
+            "needs": [f"s{n - 1:02}"] if n else [],
+            "function": waits if n == 2 else {"function": "constant"},
+        }
         for n in range(STEPS)
     ]
     await create_pipeline(client, tenant_id, "chain", {"steps": chain})
     run_id = await create_run(client, tenant_id, "chain", None)
-    async for event in client.watch_run(tenant_id, run_id):
-        if event.step.step == "s02":
-            break
+    await wait_for_notes(note, 1)
     log = stack.layout.data / "logs" / "runs-worker.log"
     before = log.stat().st_size
     await client.tenants.SuspendTenant(tenant_service_pb2.SuspendTenantRequest(tenant_id=tenant_id))
+    until.touch()
 
     async def refused() -> bool:
         return b"TENANT_NOT_ACTIVE" in log.read_bytes()[before:]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.stack import LocalStack
 
 RUNS = 16
+LAST_STEP = "the last pair of eyes"
+"""Words of the prompt of an article's last step."""
 DEADLINE_SECONDS = 240.0
 
 
@@ -29,6 +31,8 @@ async def test_down_with_16_runs_under_way_loses_no_whole_reply(stack: LocalStac
     async with stack.client() as client, asyncio.timeout(DEADLINE_SECONDS):
         tenant_id = await create_tenant(client, "down")
         await load_article(client, tenant_id)
+        # However long `down` takes to begin: no run is done before.
+        stack.stub.script(LAST_STEP, {"kind": "delay", "delay_ms": 3_000})
         runs = [await create_run(client, tenant_id, PIPELINE, brief()) for _ in range(RUNS)]
         await _until_answered(stack, RUNS)
     await down(stack.layout, lambda _: None)
