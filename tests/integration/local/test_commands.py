@@ -63,8 +63,8 @@ async def test_up_takes_over_after_a_killed_supervisor(clone: Layout) -> None:
 
 async def test_up_that_is_interrupted_stops_what_it_started(clone: Layout) -> None:
     lines: list[str] = []
-    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "llmstub")))
-    assert await until(lambda: bool(lines), 30)  # one is ready; the stub takes half a second more
+    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "temporal")))
+    assert await until(lambda: bool(lines), 30)  # one is ready; Temporal takes seconds
     starting.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -110,8 +110,8 @@ async def test_up_waits_for_a_part_that_is_being_started_again(clone: Layout) ->
 
 async def test_up_says_that_another_command_stopped_the_stack(clone: Layout) -> None:
     lines: list[str] = []
-    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "llmstub")))
-    assert await until(lambda: bool(lines), 30)  # one is ready; the stub takes half a second more
+    starting = asyncio.create_task(commands.up(clone, lines.append, ("s3", "temporal")))
+    assert await until(lambda: bool(lines), 30)  # one is ready; Temporal takes seconds
     await commands.down(clone, _ignore)
 
     with pytest.raises(StackBusy, match="another command stopped the stack"):

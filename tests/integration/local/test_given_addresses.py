@@ -60,7 +60,7 @@ async def test_an_address_that_leads_nowhere_is_named_in_time_and_nothing_stays(
     with pytest.raises(StartFailed) as failed:
         await commands.up(layout, lambda _: None, ("postgres", "s3", "temporal"))
 
-    assert time.monotonic() - began < 12  # 10 s on a machine that does nothing else
+    assert time.monotonic() - began < 40  # a part of its own would be waited for a minute
     error = failed.value
     assert error.exit_code == 6
     assert f"{name} does not lead to" in error.message

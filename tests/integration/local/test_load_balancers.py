@@ -126,7 +126,7 @@ async def test_a_large_response_and_a_large_token_pass(front: Front) -> None:
 
 
 async def test_the_messages_of_a_stream_arrive_while_it_goes_on(front: Front) -> None:
-    async with front.stub() as stub, asyncio.timeout(10):
+    async with front.stub() as stub, asyncio.timeout(50):
         watch = stub.watch(ASKED, timeout=30)
         first = await anext(aiter(watch))
         watch.cancel()

@@ -40,7 +40,7 @@ async def ended(service: Composition, operation: Operation) -> Operation:
             found = await table.find(connection, operation.operation_id)
         return found if found is not None and found.ended else None
 
-    return await wait_until(over, seconds=40)
+    return await wait_until(over, seconds=150)
 
 
 async def purged(service: Composition, tenant_id: str = "acme", request: str = "p1") -> Operation:

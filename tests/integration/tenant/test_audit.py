@@ -144,7 +144,7 @@ async def test_a_body_does_not_fit_into_the_details(service: Composition, acme: 
 
 async def test_a_writer_waits_for_no_other_writer(service: Composition, acme: Tenant) -> None:
     pools = service.tenant_pools
-    async with pools.transaction("acme") as first, asyncio.timeout(10):
+    async with pools.transaction("acme") as first, asyncio.timeout(50):
         await audit.append(first, "prompt.create", "prompt", "slow")
         async with pools.transaction("acme") as second:
             await audit.append(second, "prompt.create", "prompt", "quick")

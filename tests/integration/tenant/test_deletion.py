@@ -240,5 +240,5 @@ async def test_a_tenant_is_purged_by_itself_when_its_time_has_come(service: Comp
             rows = await connection.fetch("SELECT id FROM tenants")
         return [row["id"] for row in rows] == ["kept"]
 
-    await wait_until(gone, seconds=40)
+    await wait_until(gone, seconds=100)
     await schedule.stop()

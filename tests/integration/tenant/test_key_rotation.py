@@ -9,6 +9,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from tests.integration.tenant.harness import publish_both, started
 from tests.support.key_services import running_vault
@@ -23,8 +24,7 @@ from tenant.store import encrypted_columns
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import asyncpg
-
+    from nagaya_local.parts.postgres import PostgresServer
     from tenant.composition import Composition
     from tenant.config import Config
     from tenant.domain.operations import Operation
@@ -176,7 +176,7 @@ async def _resolved(config: Config) -> bool:
 
 
 async def test_a_data_key_is_used_only_once_every_process_can_have_learned_of_it(
-    service: Composition, tmp_path: Path
+    service: Composition, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     async with running_vault() as vault, service.management.connection() as connection:
         (tmp_path / "token").write_text("s.right")
@@ -191,13 +191,17 @@ async def test_a_data_key_is_used_only_once_every_process_can_have_learned_of_it
         ]
         for source in sources:
             await source.prepare(connection)
-        await sources[0].create(connection, "d2", 0.5)
+        database = await connection.fetchval("SELECT current_database()")
+        superuser = await asyncpg.connect(postgres.superuser_url(database))
+        await sources[0].create(connection, "d2", 3600)
         for source in sources:
             await source.refresh(connection)
         assert [source.ring.active == "d2" for source in sources] == [False, False]
         assert all("d2" in source.ring.key_ids for source in sources)
-        while sources[0].ring.active != "d2":
-            await sources[0].refresh(connection)
+        await superuser.execute("UPDATE data_keys SET active_from = now() WHERE key_id = 'd2'")
+        await superuser.close()
+        await sources[0].refresh(connection)
+        assert sources[0].ring.active == "d2"
         secret = sources[0].ring.encrypt("secret", "somewhere")
         assert sources[1].ring.decrypt(secret, "somewhere") == "secret"
         for source in sources:

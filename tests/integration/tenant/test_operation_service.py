@@ -28,7 +28,7 @@ async def test_it_is_watched_to_its_end(service: Composition, server: RunningSer
     steps = Steps()
     begun = await begin(service)
     request = operation_service_pb2.WatchOperationRequest(operation_id=begun.operation_id)
-    async with asyncio.timeout(10), running(service, steps.saga()):
+    async with asyncio.timeout(50), running(service, steps.saga()):
         watched = stub(server).WatchOperation(request)
         seen = [response.operation async for response in watched]
 

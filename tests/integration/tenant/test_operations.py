@@ -200,7 +200,7 @@ async def test_it_ends_here_once_its_lock_is_lost(
         )
         await management.execute(f'GRANT "{role}" TO CURRENT_USER WITH INHERIT TRUE')
         await management.execute("SELECT pg_terminate_backend($1)", holder)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await waited.wait()
         done = await ended(service, begun)
 

@@ -117,6 +117,7 @@ async def test_what_comes_after_the_removal_is_removed_too(
     assert {one["found_after"] for one in (await certificate(service, keys))["stores"]} == {0}
 
 
+@pytest.mark.timeout(300)
 async def test_a_canary_in_a_database_is_in_no_file_of_the_server_afterwards(
     service: Composition, postgres: PostgresServer
 ) -> None:

@@ -243,7 +243,7 @@ async def test_a_service_works_over_its_own_pools(server: RunningServer) -> None
         changed = asyncio.Event()
         data.directory.on_change(lambda _: changed.set())
         await data.ready()
-        async with asyncio.timeout(10):  # of a tenant made a moment ago one may hear a moment later
+        async with asyncio.timeout(50):  # of a tenant made a moment ago one may hear a moment later
             while data.directory.active() != ("acme",):
                 await changed.wait()
                 changed.clear()

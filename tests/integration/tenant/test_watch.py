@@ -35,7 +35,7 @@ class Watch:
         self._events = aiter(self._call)
 
     async def next(self) -> tuple[str, int] | str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             event = await anext(self._events)
         if event.WhichOneof("event") == "tenant":
             return event.tenant.tenant_id, event.tenant.state
