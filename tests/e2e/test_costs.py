@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.public_api import (
     create_pipeline,
@@ -48,7 +48,7 @@ async def test_calls_in_flight_when_a_run_fails_are_in_its_totals_once_they_have
     refused, slow = (f"{name}-{secrets.token_hex(6)}" for name in ("refused", "slow"))
     stack.stub.script(refused, {"kind": "status", "status": 400}, times=1)
     rule = stack.stub.script(slow, {"kind": "hold"}, times=1)
-    side_by_side = [
+    side_by_side: list[dict[str, Any]] = [
         {"step": name, "llm": LLM | {"bindings": [{"variable": "title", "text": title}]}}
         for name, title in (("one", refused), ("two", slow), ("three", "quick"))
     ]

@@ -106,7 +106,10 @@ async def deployed(
             default_versioning_behavior=VersioningBehavior.PINNED,
         ),
     ):
-        yield
+        try:
+            yield
+        finally:
+            recorded.deaf_may_end.set()
 
 
 @pytest.fixture

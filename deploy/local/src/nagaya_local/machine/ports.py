@@ -7,7 +7,6 @@ import json
 import random
 import socket
 from functools import cache
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 from nagaya_local.machine import files
@@ -80,7 +79,12 @@ def free_port() -> int:
 def _own_ports() -> Iterator[int]:
     """Return the ports of this process, one after another, over and over."""
     wanted = random.randrange(_FIRST)  # noqa: S311 - no secret
-    return cycle(Block.take(wanted, _BLOCK_OF_TESTS, _FIRST_OF_TESTS, _FIRST).ports)
+    return _repeated(Block.take(wanted, _BLOCK_OF_TESTS, _FIRST_OF_TESTS, _FIRST))
+
+
+def _repeated(block: Block) -> Iterator[int]:
+    while True:
+        yield from block.ports
 
 
 class PortBook:

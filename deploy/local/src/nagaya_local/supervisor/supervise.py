@@ -64,9 +64,7 @@ async def _run(layout: Layout, state: StateFile, names: tuple[str, ...]) -> None
         await _run_on(book, layout, state, names)
 
 
-async def _run_on(
-    book: PortBook, layout: Layout, state: StateFile, names: tuple[str, ...]
-) -> None:
+async def _run_on(book: PortBook, layout: Layout, state: StateFile, names: tuple[str, ...]) -> None:
     choices = Choices.read(os.environ, book.known, names)
     ports, moved = book.assign(PORTS)
     stack = Stack(layout, choices, ports)
