@@ -13,6 +13,7 @@ from tests.support.waiting import wait_until
 
 from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
+from tenant.composition import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -150,3 +151,14 @@ async def test_a_watch_ends_when_the_server_drains(
         await service.watch_cache.close()
         with pytest.raises(StopAsyncIteration):
             await watch.next()
+
+
+async def test_a_process_that_stops_before_it_has_read_the_registry_tells_of_nothing(
+    config: Config, keys: Keys
+) -> None:
+    """With `synced` its watcher would forget the tenants that it knows."""
+    async with compose(config) as starting, serve(keys, *starting.bindings) as server:
+        with watching(server.workload_channel("runs")) as watch:
+            await starting.watch_cache.close()
+            with pytest.raises(StopAsyncIteration):
+                await watch.next()

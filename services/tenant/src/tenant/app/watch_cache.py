@@ -88,8 +88,13 @@ class WatchCache:
             await asyncio.wait((self._following,))
 
     async def watch(self, covers: Callable[[str], bool]) -> AsyncGenerator[Event]:
-        """Yield every covered tenant, then Synced, then each that changes, until `close`."""
+        """Yield every covered tenant, then Synced, then each that changes, until `close`.
+
+        Nothing after `close`: what is known then may be less than there is.
+        """
         await self._loaded.wait()
+        if self._closed:
+            return
         watcher = _Watcher(self._entries)
         self._watchers.add(watcher)
         try:
