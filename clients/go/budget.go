@@ -3,7 +3,7 @@ package nagaya
 import "sync"
 
 const (
-	budgetTokens = 100
+	budgetTokens = 1000 // half of it: what may be under way at a server that dies
 	budgetEarned = 0.1
 )
 

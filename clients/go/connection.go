@@ -64,7 +64,7 @@ func connect(text string, settings Settings) (*connection, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
-				MaxDelay: 2 * time.Second,
+				MaxDelay: time.Second, // below the pause between two servers of a restart
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),

@@ -160,7 +160,7 @@ func TestABudgetEndsTheRepeatingWhileAllCallsFail(t *testing.T) {
 		return nil, status.Error(codes.Unavailable, "stopping")
 	}}
 	client := server.listen(t)
-	const calls = 40
+	const calls = 400
 
 	var all sync.WaitGroup
 	for range calls {

@@ -4,8 +4,8 @@ import type { ApiError } from "./errors.js";
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1000;
-// Room for what is in flight when a server restarts; a server that stays away is soon asked once.
-const MOST_TOKENS = 100;
+// Room for 500 calls in flight when a server dies; a server that stays away is soon asked once.
+const MOST_TOKENS = 1000;
 const TOKENS_PER_SUCCESS = 0.1;
 
 /** When a repeatable call is sent again: gRPC's own rules for retries, for one server. */

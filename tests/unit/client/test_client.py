@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pool
 from tests.unit.client.api import REQUEST_ID, Api, Refusal
 
 from nagaya.llm_gateway.v1 import generation_service_pb2
-from nagaya.runs.v1 import run_service_pb2
+from nagaya.runs.v1 import prompt_service_pb2, run_service_pb2
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.contract import RETRYABLE, is_repeatable
@@ -112,6 +112,35 @@ async def test_what_the_contract_lets_be_repeated_is_repeated(api: Api, client: 
     assert await client.tenants.GetTenant(GET) == GOT
     sent = {call.metadata["x-request-id"] for call in api.calls}
     assert (len(api.calls), len(sent)) == (3, 1)
+
+
+async def test_calls_are_repeated_however_many_were_under_way_at_a_server_that_died(
+    api: Api, client: Client
+) -> None:
+    broken = set[object]()
+
+    def break_the_first_attempt(call: RecordedCall) -> object:
+        request_id = call.metadata["x-request-id"]
+        if request_id in broken:
+            return GOT
+        broken.add(request_id)
+        return BROKEN
+
+    api.on("GetTenant", break_the_first_attempt)
+
+    calls = (client.tenants.GetTenant(GET) for _ in range(300))
+
+    assert await asyncio.gather(*calls) == [GOT] * 300
+
+
+async def test_a_large_request_is_repeated_too(api: Api, client: Client) -> None:
+    answers: list[object] = [BROKEN, prompt_service_pb2.CreatePromptVersionResponse()]
+    api.on("CreatePromptVersion", lambda _: answers.pop(0))
+    request = prompt_service_pb2.CreatePromptVersionRequest(tenant_id="acme", content="x" * 600_000)
+
+    await client.prompts.CreatePromptVersion(request)
+
+    assert len(api.calls) == 2
 
 
 async def test_an_empty_request_id_is_filled_in_once_for_each_call(

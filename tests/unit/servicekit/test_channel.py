@@ -13,6 +13,7 @@ from servicekit.call import current_call, current_principal, on_behalf_of
 from servicekit.channel import open_channel
 from servicekit.errors import (
     AlreadyExists,
+    DatabaseUnavailable,
     DeadlineExceeded,
     Internal,
     InvalidInput,
@@ -108,6 +109,24 @@ async def test_a_peer_that_cannot_be_reached_is_named(keys: Keys) -> None:
 
     assert raised.value.message == "the service probe cannot be reached"
     assert raised.value.metadata == raised_by_stream.value.metadata == {"peer": "probe"}
+
+
+async def test_a_large_request_is_repeated_too(keys: Keys) -> None:
+    asked = 0
+
+    async def fail_once(_: object, __: object) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise DatabaseUnavailable("not at the moment")
+        return Answer(text="there")
+
+    # What would break a rule of the fields is replaced once it has been sent.
+    bound = binding(parse=lambda _: ASKED, Ask=fail_once)
+    async with serve(keys, bound) as running:
+        answer = await Stub(running.channel()).ask(Request(tenant_id="acme", text="x" * 600_000))
+
+    assert (answer.text, asked) == ("there", 2)
 
 
 async def test_a_peer_s_refusal_is_caught_as_its_kind_or_passed_on_as_it_is(keys: Keys) -> None:

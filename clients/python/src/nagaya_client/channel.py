@@ -36,8 +36,9 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_send_message_length", 16 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),  # below the pause between two of a restart
     ("grpc.enable_retries", 1),
+    ("grpc.per_rpc_retry_buffer_size", 16 << 20),  # else a request of 256 KiB is sent once only
     # Of a name with several addresses: else a rolling deployment outruns what is known of it.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 ]

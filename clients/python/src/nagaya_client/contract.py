@@ -26,9 +26,9 @@ _RETRIES = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": RETRYABLE,
 }
-# Room for what is in flight when a server restarts, watches included; a server that stays away is
-# soon asked once.
-_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
+# Room for 500 calls that are in flight when a server dies, watches included; a server that stays
+# away is soon asked once.
+_THROTTLING = {"maxTokens": 1000, "tokenRatio": 0.1}
 
 
 def seconds_by_path(service: ServiceDescriptor) -> dict[str, float]:

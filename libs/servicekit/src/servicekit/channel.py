@@ -33,8 +33,8 @@ _RETRIES = {
     # A server that stops answers CANCELLED to what it has not begun.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
-# Enough for the calls in flight when a server restarts; a peer that stays away is soon not retried.
-_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
+# Enough for 500 calls in flight when a server dies; a peer that stays away is soon not retried.
+_THROTTLING = {"maxTokens": 1000, "tokenRatio": 0.1}
 OPTIONS = {
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 5_000,
@@ -44,8 +44,9 @@ OPTIONS = {
     "grpc.max_receive_message_length": 16 << 20,
     "grpc.max_send_message_length": 16 << 20,
     "grpc.max_metadata_size": 16 << 10,
+    "grpc.per_rpc_retry_buffer_size": 16 << 20,  # else a request of 256 KiB is sent once only
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.max_reconnect_backoff_ms": 1_000,  # below the pause between two servers of a restart
     "grpc.dns_min_time_between_resolutions_ms": 1_000,  # else 30 s: a deployment is sooner done
 }
 _PUSH_BACK = {"grpc.http2.bdp_probe": 0, "grpc.http2.lookahead_bytes": 64 << 10}

@@ -5,7 +5,8 @@ package dev.nagaya.client;
  * each call several times. The figures and the rule are those of gRPC's retry throttling.
  */
 final class Budget {
-  static final int TOKENS = 100;
+  /** Half of it may be under way at a server that dies. */
+  static final int TOKENS = 1000;
 
   private static final double EARNED = 0.1;
 

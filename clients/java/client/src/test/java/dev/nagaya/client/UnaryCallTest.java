@@ -150,7 +150,7 @@ final class UnaryCallTest {
         number -> {
           throw Status.UNAVAILABLE.asRuntimeException();
         };
-    int calls = 40;
+    int calls = 400;
     CountDownLatch ended = new CountDownLatch(calls);
     CreateRunRequest request = CreateRunRequest.newBuilder().setTenantId("acme").build();
 
