@@ -5,8 +5,9 @@ deploy/load-balancers; `grpc` is none: clients and services then balance themsel
 all services, and bring runs to their end, while the processes are restarted in order (`--rolls`,
 both of one service one after the other) and killed (`--kills`).
 
-With `--from COMMIT` the processes of that build are exchanged for this one's and back instead, in
-both orders. Its own environment is made first, from git's history.
+With `--from COMMIT` the processes of that build are exchanged for this one's and back instead: in
+the order of docs/operations/upgrade.md, with the worker last, and with the worker first. That
+build's own environment is made before, from git's history.
 
 Exits with 1 when a call failed, a watch had a gap, a run did not end well, or a creation was done
 twice. Everything runs in a temporary folder, on free ports, and is gone afterwards.

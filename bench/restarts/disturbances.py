@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from bench.restarts.installation import Installation
     from bench.restarts.load import Load
 
-UPGRADE = ("tenant", "artifacts", WORKER, "runs", "llm-gateway")
-"""The order of docs/upgrading.md."""
 _PARTS = (*SERVICES, WORKER)
+_ORDERS = {
+    "as docs/operations/upgrade.md says": ("tenant", "artifacts", WORKER, "runs", "llm-gateway"),
+    "all services, then the worker": ("tenant", "artifacts", "llm-gateway", "runs", WORKER),
+    "the worker, then all services": (WORKER, "runs", "llm-gateway", "artifacts", "tenant"),
+}
+"""In which services are upgraded; they are rolled back in the opposite order."""
 
 
 async def restart(made: Installation, load: Load, rolls: int, kills: int, seed: int) -> None:
@@ -39,17 +43,12 @@ async def restart(made: Installation, load: Load, rolls: int, kills: int, seed: 
 
 
 async def exchange(made: Installation, load: Load, pythons: tuple[str, str]) -> None:
-    """Upgrade from the first build to the second and back, then both in the opposite order."""
+    """Upgrade from the first build to the second and back, in each order."""
     former, ours = pythons
-    passes = (
-        ("upgrade", ours, UPGRADE),
-        ("rollback", former, UPGRADE[::-1]),
-        ("upgrade in the opposite order", ours, UPGRADE[::-1]),
-        ("rollback in the opposite order", former, UPGRADE),
-    )
-    for name, python, parts in passes:
-        for part in parts:
-            if load.failed:
-                return
-            load.happened = f"{name}: {part}"
-            await made.exchange(part, python)
+    for order, parts in _ORDERS.items():
+        for deed, python, way in (("upgrade", ours, parts), ("rollback", former, parts[::-1])):
+            for part in way:
+                if load.failed:
+                    return
+                load.happened = f"{deed} of {part} ({order})"
+                await made.exchange(part, python)
