@@ -96,6 +96,16 @@ async def test_a_database_that_belongs_to_another_tenant_is_never_used(
     assert await registry.sessions("globex") == 0
 
 
+async def test_a_database_that_has_lost_its_identity_is_never_used(
+    data: DataPlane, registry: Registry
+) -> None:
+    await registry.execute("acme", "DROP TABLE tenant_identity")
+
+    with pytest.raises(WrongDatabase, match="belongs to none"):
+        async with data.tenants.connection("acme"):
+            pass
+
+
 async def test_a_suspended_tenant_is_refused_at_once_and_its_sessions_end(
     data: DataPlane, registry: Registry
 ) -> None:

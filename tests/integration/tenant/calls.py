@@ -1,15 +1,21 @@
-"""Calls of TenantService, as tests make them."""
+"""Calls of the tenant service, as tests make them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nagaya.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
+from nagaya.tenant.v1 import (
+    server_service_pb2,
+    server_service_pb2_grpc,
+    tenant_service_pb2,
+    tenant_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from interceptor.testing import RunningServer
+    from nagaya.tenant.v1 import server_pb2
 
 
 def tenants(
@@ -27,3 +33,21 @@ def creation(tenant_id: str, request_id: str = "r1") -> tenant_service_pb2.Creat
     return tenant_service_pb2.CreateTenantRequest(
         tenant_id=tenant_id, request_id=request_id, name=tenant_id.title()
     )
+
+
+def servers(server: RunningServer) -> server_service_pb2_grpc.ServerServiceStub:
+    return server_service_pb2_grpc.ServerServiceStub(server.channel())
+
+
+async def register(
+    server: RunningServer,
+    address: str,
+    server_id: str = "second",
+    **settings: object,
+) -> server_pb2.Server:
+    request = server_service_pb2.RegisterServerRequest(
+        server_id=server_id,
+        address=address,
+        **settings,  # pyright: ignore[reportArgumentType]
+    )
+    return (await servers(server).RegisterServer(request)).server

@@ -52,7 +52,7 @@ async def superuser_of_management(
 
 async def _created(stack: BackupStack) -> str:
     tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, "r1", "Acme")
+    await stack.service.tenants.create(tenant_id, tenant_id, "Acme")
     return tenant_id
 
 
@@ -133,6 +133,25 @@ async def test_expired_backups_go_and_the_newest_of_a_schedule_stay(
     assert left == {manual, *made[-2:]}
     folders = {path.parent.name for path in stack.folder.rglob("manifest.json")}
     assert folders == left
+
+
+async def test_a_backup_that_cannot_be_deleted_keeps_no_other_from_being_deleted(
+    stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    damaged, well = await _created(stack), await _created(stack)
+    stuck, lacking = await stack.back_up(damaged), await stack.back_up(damaged)
+    expired = await stack.back_up(well)
+    (listed,) = stack.folder.rglob(f"{lacking}/objects.txt")
+    listed.unlink()
+    await superuser_of_management.execute(
+        "UPDATE backups SET expires_at = now() WHERE id = ANY($1)",
+        [uuid.UUID(stuck), uuid.UUID(expired)],
+    )
+
+    await stack.service.backups.schedules.follow()
+
+    assert {backup.backup_id for backup in await _backups(stack, damaged)} == {stuck, lacking}
+    assert await _backups(stack, well) == []
 
 
 async def test_no_backup_is_made_of_a_suspended_tenant_until_it_is_resumed(

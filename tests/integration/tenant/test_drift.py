@@ -93,6 +93,7 @@ ALTERATIONS = [
         "UPDATE schema_migrations SET digest = repeat('0', 64) WHERE service = 'runs'",
         ("altered", "migration", None),
     ),
+    ("DROP TABLE schema_migrations", ("missing", "table", "schema_migrations")),
 ]
 
 

@@ -17,9 +17,10 @@ from tests.support.waiting import wait_until
 
 from tenant.app.key_source import KeySource
 from tenant.domain.encryption import DecryptionFailed, KeyRing
+from tenant.domain.operations import OperationKind
 from tenant.key_config import VaultConfig
 from tenant.key_management.vault import VaultTransit
-from tenant.store import encrypted_columns
+from tenant.store import encrypted_columns, operation_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +151,32 @@ async def test_secrets_move_from_the_file_to_a_key_service_and_its_keys_are_exch
     wrapped = await management.fetch("SELECT wrapped FROM data_keys")
     assert len(wrapped) == 2
     assert all(row["wrapped"].startswith("vault:v1:") for row in wrapped)
+
+
+async def test_a_rotation_that_a_newer_one_has_overtaken_ends_with_the_newer_key(
+    config: Config, management: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        running_vault() as vault,
+        started(with_vault(config, vault.address, tmp_path)) as service,
+    ):
+        await publish_both(service)
+        await service.tenants.create("acme", "r1", "Acme")
+        async with service.management.transaction() as connection:
+            for key_id in ("older", "newer"):
+                await service.keys.create(connection, key_id, 0.0)
+            left = await service.operations.begin(
+                connection, OperationKind.ROTATE_KEYS, "", "one", {}
+            )
+            await operation_runs.record_step(
+                connection, left.operation_id, "key", {"active_key": "older"}, last=False
+            )
+
+        async with asyncio.timeout(20):
+            done = await service.runner.run_to_end(left)
+
+        assert done.result["active_key"] == "newer"
+    assert (await counts(management)).keys() == {"newer"}
 
 
 async def test_a_process_waits_for_a_key_service_that_is_away_and_goes_on_without_it_later(

@@ -152,23 +152,6 @@ async def test_of_two_processes_one_runs_it(service: Composition) -> None:
     assert len(first.ran) + len(second.ran) == 30
 
 
-async def test_operations_of_one_tenant_take_turns(service: Composition) -> None:
-    steps, at_once = Steps(), set[str]()
-
-    async def alone(operation: Operation) -> None:
-        assert not at_once
-        at_once.add(operation.operation_id)
-        await asyncio.sleep(0.02)
-        at_once.clear()
-
-    steps.on = dict.fromkeys(("one", "two", "three"), alone)
-    async with running(service, steps.saga()):
-        begun = [await begin(service, f"r{n}") for n in range(4)]
-        done = [await ended(service, one) for one in begun]
-
-    assert {one.state for one in done} == {OperationState.DONE}
-
-
 async def test_it_ends_here_once_its_lock_is_lost(
     service: Composition, management: asyncpg.Connection
 ) -> None:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.integration.tenant.calls import creation, tenants
+from tests.integration.tenant.calls import register, servers
 from tests.support.audit_log import chain
 from tests.support.old_postgres import OldPostgres
 
-from nagaya.tenant.v1 import server_pb2, server_service_pb2, server_service_pb2_grpc
+from nagaya.tenant.v1 import (
+    server_service_pb2,
+)
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.postgres import MANAGEMENT_DATABASE, PROVISIONER, PostgresServer
@@ -41,24 +43,6 @@ async def superuser(second_postgres: PostgresServer) -> AsyncIterator[asyncpg.Co
     connection = await asyncpg.connect(second_postgres.superuser_url(MANAGEMENT_DATABASE))
     yield connection
     await connection.close()
-
-
-def servers(server: RunningServer) -> server_service_pb2_grpc.ServerServiceStub:
-    return server_service_pb2_grpc.ServerServiceStub(server.channel())
-
-
-async def register(
-    server: RunningServer,
-    address: str,
-    server_id: str = "second",
-    **settings: object,
-) -> server_pb2.Server:
-    request = server_service_pb2.RegisterServerRequest(
-        server_id=server_id,
-        address=address,
-        **settings,  # pyright: ignore[reportArgumentType]
-    )
-    return (await servers(server).RegisterServer(request)).server
 
 
 async def left_on(superuser: asyncpg.Connection) -> set[str]:
@@ -226,38 +210,6 @@ async def test_an_old_server_and_one_that_is_known_already_are_refused(
             await register(server, old.url)
     assert error.value.metadata["check"] == "version"
     assert "is PostgreSQL 16, and 18 or later is needed" in str(error.value)
-
-
-async def test_a_tenant_is_placed_by_labels_then_by_free_places(
-    server: RunningServer, second_postgres: PostgresServer
-) -> None:
-    await register(server, "", "main", max_tenants=3)
-    await register(server, second_postgres.url, labels={"region": "eu"}, max_tenants=2)
-
-    async def placed(tenant_id: str, **labels: str) -> str:
-        request = creation(tenant_id, tenant_id)
-        request.server_labels.update(labels)
-        return (await tenants(server).CreateTenant(request)).tenant.server_id
-
-    assert await placed("first") == "main"  # three places are more than two
-    assert await placed("second", region="eu") == "second"
-    assert await placed("third") == "main"  # two are more than one
-    assert await placed("fourth", server="second") == "second"
-    with pytest.raises(DomainError) as error:
-        await placed("fifth", region="eu")
-    assert error.value.reason == "ERROR_REASON_NO_SERVER_FREE"
-    assert error.value.metadata["labels"] == "region=eu"
-    drained = server_service_pb2.DrainServerRequest(server_id="main")
-    assert (await servers(server).DrainServer(drained)).server.tenant_count == 2
-    with pytest.raises(DomainError):
-        await placed("fifth")
-    await servers(server).DrainServer(
-        server_service_pb2.DrainServerRequest(server_id="main", undo=True)
-    )
-    assert await placed("fifth") == "main"
-    with pytest.raises(DomainError) as error:
-        await placed("first", region="eu")  # the same request id for another content
-    assert error.value.reason == "ERROR_REASON_REQUEST_ID_REUSED"
 
 
 async def test_an_unknown_server_is_not_found(server: RunningServer) -> None:

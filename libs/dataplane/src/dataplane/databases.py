@@ -8,6 +8,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+import asyncpg
+
 from dataplane.pools import AccessStale, DatabaseServer, Pool, RoleConnections
 from monitoring.databases import DatabaseMetrics
 from servicekit.call import CallContext, current_call, use_call
@@ -223,8 +225,12 @@ def _visible(refusal: DomainError) -> DomainError:
 
 def _identity_check(tenant_id: str) -> Callable[[Connection], Awaitable[None]]:
     async def check(connection: Connection) -> None:
-        found = await connection.fetchval("SELECT tenant_id FROM tenant_identity")
+        try:
+            found = await connection.fetchval("SELECT tenant_id FROM tenant_identity")
+        except asyncpg.UndefinedTableError:
+            found = None
         if found != tenant_id:
-            raise WrongDatabase(f"opened for tenant {tenant_id}, but it belongs to {found}")
+            owner = found or "none"
+            raise WrongDatabase(f"opened for tenant {tenant_id}, but it belongs to {owner}")
 
     return check

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from servicekit.call import acting_as, current_principal
-from servicekit.errors import DomainError
+from servicekit.errors import Conflict, DataLoss, DomainError
 from servicekit.identity import Principal
 from servicekit.retries import RetryLog
 from tenant.errors import TenantNotFound
@@ -101,6 +101,16 @@ class BackupSchedules:
                 await self._deletion.delete(backup)
             except BackupInUse:
                 continue
+            except (Conflict, DataLoss) as error:
+                _log.warning(
+                    "an expired backup cannot be deleted",
+                    extra={
+                        "event": "backup.deletion_refused",
+                        "backup_id": backup.backup_id,
+                        "tenant_id": backup.tenant_id,
+                        "why": error.message,
+                    },
+                )
 
     async def _begin_next(self) -> bool:
         """Begin one backup that is due; return whether there was one."""

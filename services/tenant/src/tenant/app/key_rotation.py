@@ -87,12 +87,12 @@ class KeyRotation:
         return {_ACTIVE_KEY: key_id}
 
     async def _await_activation(self, connection: Connection, operation: Operation) -> None:
-        wanted = str(operation.notes[_ACTIVE_KEY])
-        while self._keys.ring.active != wanted:
-            if not self._keys.has_data_keys and wanted in self._keys.ring.key_ids:
-                return  # the file names another one by now, which is as good
+        """Wait until the key can encrypt; if a newer one does by then, it is as good."""
+        key_id = str(operation.notes[_ACTIVE_KEY])
+        while True:
+            if await self._keys.is_usable(connection, key_id):
+                return
             await asyncio.sleep(_POLL_SECONDS)
-            await self._keys.refresh(connection)
 
     async def _encrypt_all(self, connection: Connection, operation: Operation) -> None:
         counts = await encrypted_columns.counts(connection)

@@ -91,6 +91,18 @@ class KeySource:
         after = ANNOUNCED_SECONDS if seconds is None else seconds
         await data_keys.insert(connection, key_id, self._service_name, wrapped, after)
 
+    async def is_usable(self, connection: Connection, key_id: str) -> bool:
+        """Read the keys again; return whether each process has had the time to learn of a key.
+
+        A file's keys are: which of them encrypts is the operator's decision. Raises what `refresh`
+        raises.
+        """
+        await self.refresh(connection)
+        if self._service is None:
+            return True
+        found = await data_keys.list_all(connection)
+        return any(key.is_usable for key in found if key.key_id == key_id)
+
     async def refresh(self, connection: Connection) -> None:
         """Read the keys again. Raises what `prepare` raises, and OSError."""
         found = [] if self._service is None else await data_keys.list_all(connection)

@@ -52,6 +52,7 @@ class Moves:
             raise TenantNotFound(tenant_id)
         if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
             raise TenantNotReady(tenant_id, tenant.state)
+        await servers.lock_placement(connection)
         server = await servers.find(connection, server_id)
         if server is None:
             raise ServerNotFound(server_id)
@@ -59,7 +60,7 @@ class Moves:
             raise ServerUnsuitable(server_id, "tenant", f"{tenant_id} is there already")
         if server.state is not ServerState.ACTIVE:
             raise ServerUnsuitable(server_id, "state", f"it is {server.state}")
-        if server.max_tenants and server.tenant_count >= server.max_tenants:
+        if server.is_full:
             raise ServerUnsuitable(server_id, "max_tenants", "it is full")
         for name, value in tenant.server_labels.items():
             if name != _SERVER_LABEL and server.labels.get(name) != value:

@@ -75,5 +75,12 @@ class Server:
     version: str
     checks: tuple[ServerCheck, ...]
     tenant_count: int
+    places_taken: int
+    """By its tenants, and those that an operation is bringing there."""
     create_time: datetime
     update_time: datetime
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has room for no further tenant."""
+        return bool(self.max_tenants) and self.places_taken >= self.max_tenants

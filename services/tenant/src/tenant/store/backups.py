@@ -171,7 +171,8 @@ async def to_delete(connection: Connection, limit: int) -> list[Backup]:
     """Return backups that have expired, or whose deletion has begun.
 
     Of those that a schedule has made its newest complete ones are kept, as many as it says; of a
-    tenant that has no schedule any more, one.
+    tenant that has no schedule any more, one. They come in no order: some that cannot be deleted
+    must not be in the way of the others for ever.
     """
     rows = await connection.fetch(
         f"""
@@ -186,7 +187,7 @@ async def to_delete(connection: Connection, limit: int) -> list[Backup]:
                          ORDER BY newer.created_at DESC, newer.id DESC
                          LIMIT coalesce((SELECT keep_count FROM backup_schedules AS schedule
                                           WHERE schedule.tenant_id = backups.tenant_id), 1))))
-         ORDER BY created_at, id
+         ORDER BY random()
          LIMIT $1
         """,
         limit,

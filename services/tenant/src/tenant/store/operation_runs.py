@@ -20,12 +20,18 @@ _MOST_PAUSE_SECONDS = 30
 async def due(
     connection: Connection, kinds: Collection[OperationKind], limit: int
 ) -> list[Operation]:
-    """Return operations that are to be run now, whether or not a process does; the oldest first."""
+    """Return operations that are to be run now, whether or not a process does.
+
+    The oldest of each tenant comes first, then the second of each: those of one tenant wait for
+    each other, and however many there are they leave room for others.
+    """
     rows = await connection.fetch(
         f"""
-        SELECT {COLUMNS} FROM operations
-         WHERE state = 'running' AND due_at <= now() AND kind = ANY($1)
-         ORDER BY created_at
+        SELECT {COLUMNS}
+          FROM (SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY created_at) AS place
+                  FROM operations
+                 WHERE state = 'running' AND due_at <= now() AND kind = ANY($1)) AS due
+         ORDER BY place, created_at
          LIMIT $2
         """,
         [kind.value for kind in kinds],

@@ -212,7 +212,12 @@ async def read(connection: Connection) -> list[tuple[str, str, str]]:
 
 
 async def migrations(connection: Connection) -> list[tuple[str, int, str]]:
-    """Return service, number and digest of each migration that the database has recorded."""
+    """Return service, number and digest of each migration that the database has recorded.
+
+    None are returned of one that has lost the table.
+    """
+    if await connection.fetchval("SELECT to_regclass('public.schema_migrations')") is None:
+        return []
     rows = await connection.fetch("SELECT service, number, digest FROM public.schema_migrations")
     return [(row["service"], row["number"], row["digest"]) for row in rows]
 

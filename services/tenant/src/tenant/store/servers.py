@@ -18,23 +18,36 @@ if TYPE_CHECKING:
     from tenant.domain.encryption import KeyRing
     from tenant.domain.servers import ServerFacts, ServerSettings
 
+# The tenants of each server, and those that an operation is bringing there.
+_PLACES = """
+    SELECT place.server_id, count(*) FILTER (WHERE place.there) AS tenants, count(*) AS taken
+      FROM (SELECT server_id, true AS there FROM tenants
+            UNION ALL
+            SELECT operation.arguments ->> 'server_id', false
+              FROM operations AS operation
+              JOIN tenants AS tenant ON tenant.id = operation.tenant_id
+             WHERE operation.kind IN ('move_tenant', 'restore_backup')
+               AND operation.state IN ('running', 'failed')
+               AND operation.arguments ->> 'server_id' <> tenant.server_id) AS place
+     GROUP BY place.server_id
+"""
 # The server with the most free places; where no limit is set, 2,000 count as its size.
-_CHOICE = """
+_CHOICE = f"""
     SELECT s.id
       FROM db_servers AS s
-      LEFT JOIN (SELECT server_id, count(*) AS number FROM tenants GROUP BY server_id) AS held
-        ON held.server_id = s.id
+      LEFT JOIN ({_PLACES}) AS held ON held.server_id = s.id
      WHERE s.state = 'active'
        AND s.labels || jsonb_build_object('server', s.id) @> $1::jsonb
-       AND (s.max_tenants = 0 OR coalesce(held.number, 0) < s.max_tenants)
-     ORDER BY coalesce(nullif(s.max_tenants, 0), 2000) - coalesce(held.number, 0) DESC, s.id
+       AND (s.max_tenants = 0 OR coalesce(held.taken, 0) < s.max_tenants)
+     ORDER BY coalesce(nullif(s.max_tenants, 0), 2000) - coalesce(held.taken, 0) DESC, s.id
      LIMIT 1
 """
-_SERVERS = """
+_SERVERS = f"""
     SELECT s.id, s.host, s.port, s.state, s.labels, s.max_tenants, s.connection_budget, s.version,
-           s.checks, s.created_at, s.updated_at,
-           (SELECT count(*) FROM tenants WHERE server_id = s.id) AS tenant_count
+           s.checks, s.created_at, s.updated_at, coalesce(held.tenants, 0) AS tenant_count,
+           coalesce(held.taken, 0) AS places_taken
       FROM db_servers AS s
+      LEFT JOIN ({_PLACES}) AS held ON held.server_id = s.id
 """
 
 
@@ -145,9 +158,16 @@ async def system_identifier(connection: Connection, server_id: str) -> str:
 async def choose(connection: Connection, labels: Mapping[str, str]) -> str | None:
     """Return the active server with these labels that has the most free places, if there is one.
 
-    Each server has a label `server`, which is its id.
+    Each server has a label `server`, which is its id. Until the transaction ends no other one
+    places a tenant.
     """
+    await lock_placement(connection)
     return await connection.fetchval(_CHOICE, json.dumps(dict(labels)))
+
+
+async def lock_placement(connection: Connection) -> None:
+    """Let no other transaction place a tenant: two would take the same last place of a server."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('placement', 0))")
 
 
 async def endpoint(connection: Connection, server_id: str) -> tuple[str, int, int]:
@@ -208,6 +228,7 @@ def _server(row: asyncpg.Record) -> Server:
             for name, _, consequence, remedy in json.loads(row["checks"])
         ),
         tenant_count=row["tenant_count"],
+        places_taken=row["places_taken"],
         create_time=row["created_at"],
         update_time=row["updated_at"],
     )
