@@ -131,7 +131,7 @@ class RunsService:
         """Make the relay of another replica."""
         finalizer = RunFinalizer(self.tenants, launcher)
         relay = Relay(
-            self.tenants,
+            self.data,
             OutboxRelay(self.tenants, launcher, finalizer, self.limits_of),
             Reconciler(self.tenants, launcher, finalizer, stale_after),
             UsageChecker(self.tenants, self.gateway),

@@ -17,6 +17,7 @@ from runs.api.launcher import Launcher
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import data_converter
 from runs.worker.activities.admission import WorkerSlots
+from runs.worker.activities.next_runs import NextRuns
 from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.functions import FunctionRegistry
 from runs.worker.graphs import GraphRegistry
@@ -68,8 +69,10 @@ class SteeredRuns:
         code = InstalledCode(FunctionRegistry({"work": self._work}), GraphRegistry({}))
         slots = WorkerSlots(20, 75)
         gateway = LlmGateway(peers)
+        service = self.service
+        next_runs = NextRuns(tenants, service.launcher, service.limits_of)
         made = make_activities(
-            self.service.data, self.service.files, gateway, code, no_processes(), slots
+            *(service.data, service.files, gateway, code, no_processes(), slots, next_runs.start)
         )
         async with make_worker(client, queue, made.all, slots):
             try:

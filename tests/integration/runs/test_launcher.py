@@ -16,11 +16,12 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.support.runs_service import NOWHERE, launcher_at
 from tests.support.waiting import wait_until
 
-from runs.api import launcher as launching
-from runs.api.launcher import WORKFLOW, Launcher
+from runs.api.launcher import Launcher
 from runs.domain.plan import RunStart
 from runs.errors import TemporalUnavailable
+from runs.temporal import run_starter
 from runs.temporal.client import connect
+from runs.temporal.run_starter import WORKFLOW
 from runs.temporal_config import TemporalConfig
 from servicekit import telemetry
 
@@ -159,7 +160,7 @@ async def test_a_workflow_is_started_once_and_not_again_when_it_has_ended(
 async def test_a_slow_start_leaves_the_workflow_of_a_later_epoch_alone(
     temporal: TemporalServer, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
-    monkeypatch.setattr(launching, "_ENDING_SECONDS", 0.0)
+    monkeypatch.setattr(run_starter, "_ENDING_SECONDS", 0.0)
     launcher, other = [await launcher_at(temporal.address) for _ in range(2)]
     first = new_start()
     await launcher.start(first)

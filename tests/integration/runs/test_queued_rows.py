@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tests.integration.runs.queued_runs import complete, complete_input, create, fail, queued, relay
+from tests.integration.runs.queued_runs import (
+    ask,
+    complete,
+    complete_input,
+    create,
+    fail,
+    queued,
+    relay,
+)
 
 import runs
+from runs.domain.activities import RunRef, StepRef
+from runs.domain.moves import Moves
 from runs.domain.runs import Retry, RunStatus
 from runs.domain.tenant_limits import TenantLimits
 from runs.store import queued_runs
@@ -40,7 +51,7 @@ async def test_a_run_of_an_earlier_build_waits_on_its_pipelines_task_queue(
     )
     # as they were before these columns
     await database.execute("ALTER TABLE runs DROP COLUMN queued, DROP COLUMN task_queue")
-    for number in ("0016", "0017"):
+    for number in ("0016", "0017", "0019"):
         (path,) = MIGRATIONS.glob(f"{number}_*.sql")
         for statement in path.read_text().split(";\n"):
             if statement:
@@ -73,13 +84,81 @@ async def test_a_long_queue_is_not_read_to_find_whose_turn_it_is(
         for sql, index in (
             (queued_runs._TASK_QUEUES, "runs_queued"),
             (queued_runs._ADMIT, "runs_queued"),
-            (queued_runs._ADMIT, "runs_under_way"),
+            (queued_runs._ADMIT, "runs_working"),
+            (queued_runs._DEMAND, "runs_working"),
+            (queued_runs._MARK, "runs_working"),
         ):
             values = ("own", 1) if "$1" in sql else ()
             plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *values))
             assert index in plan, plan
             assert "Seq Scan on runs" not in plan, plan
             assert sql != queued_runs._ADMIT or "(run_id = working.id) AND (item = 0)" in plan, plan
+
+
+async def test_runs_that_wait_for_people_are_not_read_to_count_those_under_way(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    await database.execute(
+        """
+        WITH asking AS (
+            INSERT INTO runs (status, pipeline, pipeline_version, user_id, request_id,
+                              request_digest)
+            SELECT 'running', 'article', 1, 'ada', n::text, '' FROM generate_series(1, 2500) AS n
+            RETURNING id
+        )
+        INSERT INTO approvals (approval_id, run_id, step, visit, attempt, question, subjects,
+                               user_ids, permissions, excludes_creator, comment_required)
+        SELECT id::text, id, 'ask', 1, 1, 'Sure?', '[]', '{}', '{}', false, false FROM asking
+        """
+    )
+    await database.execute("ANALYZE runs")
+
+    async def read() -> float:
+        """Return how many runs are read to find whether another one has to wait."""
+        sql = f"WITH {queued_runs.turn('$1', '$2')} SELECT waits FROM turn"
+        async with service.tenants.connection("acme") as connection:
+            explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}"
+            return _rows_read(json.loads(await connection.fetchval(explained, "", 10))[0]["Plan"])
+
+    assert await read() >= 2500
+    async with service.tenants.connection("acme") as connection:
+        for _ in range(3):
+            await queued_runs.mark_in_question(connection)
+        assert await queued_runs.find_demand(connection) == {}
+    assert await read() == 0
+
+
+def _rows_read(plan: dict[str, Any]) -> float:
+    """Return how many rows of `runs` a plan has read."""
+    read = 0.0
+    if plan.get("Relation Name") == "runs":
+        rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        read += rows * plan["Actual Loops"]
+    return read + sum(map(_rows_read, plan.get("Plans", ())))
+
+
+async def test_a_run_that_waited_for_a_person_counts_again_once_it_moves(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    service.limits = TenantLimits(max_runs=1)
+    await service.pipeline()
+    (in_question,) = await create(service, 1)
+    await complete_input(service, in_question)
+    await ask(database, in_question)
+    async with service.tenants.connection("acme") as connection:
+        await queued_runs.mark_in_question(connection)
+    (other,) = await create(service, 1)
+    assert await queued(service, [other]) == []
+    await complete(service, other)
+
+    begun = Moves(begun=(StepRef("acme", in_question, 1, "copy"),))
+    await service.journal.advance(RunRef("acme", in_question, 1), begun)
+
+    async with service.tenants.connection("acme") as connection:
+        await queued_runs.mark_in_question(connection)
+        assert await queued_runs.find_demand(connection) == {"": 1}
+    last = await create(service, 1)
+    assert await queued(service, last) == last
 
 
 async def test_an_earlier_builds_reconciler_does_not_start_a_run_that_waits(

@@ -14,10 +14,11 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.support.runs_service import make_due
 
 from runs.api import stuck_reasons
-from runs.api.launcher import WORKFLOW, Launcher
+from runs.api.launcher import Launcher
 from runs.domain.plan import RunStart, workflow_id
 from runs.domain.runs import RunStatus
 from runs.temporal.client import connect
+from runs.temporal.run_starter import WORKFLOW
 from runs.temporal_config import TemporalConfig
 
 if TYPE_CHECKING:

@@ -123,7 +123,8 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
     models = ModelCheck(gateway)
     checks = InstallCheck(data.management), models
-    runs = Runs(tenants, schedulers.runs, artifacts, *checks, launcher, limits.of)
+    sharing = limits.of, limits.note_demand
+    runs = Runs(tenants, schedulers.runs, artifacts, *checks, launcher, *sharing)
     steering = RunSteering(tenants, schedulers.runs, launcher, finalizer, limits.of)
     temporal = TemporalSchedules(client, config.temporal.schedule_queue)
     delivery = ScheduleDelivery(tenants, temporal)
@@ -184,7 +185,7 @@ def _relay(
 ) -> Relay:
     tenants = data.tenants
     return Relay(
-        tenants,
+        data,
         OutboxRelay(tenants, launcher, finalizer, limits),
         Reconciler(tenants, launcher, finalizer),
         UsageChecker(tenants, gateway),

@@ -1,35 +1,42 @@
-"""The limits of tenants in memory, read again every few seconds."""
+"""The limits of tenants in memory, read again each second."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from runs.domain.run_shares import RunDemand
 from runs.domain.tenant_limits import USUAL
-from runs.store import tenant_limits, workers
+from runs.store import run_demand, tenant_limits, workers
 from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dataplane.tenants import ManagementPool
     from runs.domain.tenant_limits import TenantLimits
 
-_SECONDS = 5.0
+_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 class TenantLimitCache:
-    """Says which limits a tenant has, without waiting. While the database is away they stay."""
+    """Says which limits a tenant has, without waiting, and which runs others have to do beside it.
+
+    While the database is away limits stay, and what others have to do is forgotten soon.
+    """
 
     def __init__(self, management: ManagementPool) -> None:
         self._management = management
         self._limits: Mapping[str, TenantLimits] = {}
         self._usual = USUAL
+        self._noted: dict[tuple[str, str], int] = {}
+        self._read_at = time.monotonic()
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "tenant_limits.unavailable", "the limits of tenants are not known"
@@ -38,6 +45,10 @@ class TenantLimitCache:
     def of(self, tenant_id: str) -> TenantLimits:
         """Return a tenant's limits."""
         return self._limits.get(tenant_id, self._usual)
+
+    def note_demand(self, tenant_id: str, task_queue: str, runs: int) -> None:
+        """Have every process know within two seconds how many runs a tenant has to do."""
+        self._noted[tenant_id, task_queue] = runs
 
     def start(self) -> None:
         """Start to read."""
@@ -50,19 +61,31 @@ class TenantLimitCache:
             await asyncio.wait((self._running,))
 
     async def refresh(self) -> None:
-        """Read them now. Raises DomainError."""
+        """Write what was noted, and read everything now. Raises DomainError."""
         async with self._management.connection() as connection:
+            if noted := dict(self._noted):
+                await run_demand.put(connection, noted)
+                # what was noted meanwhile is written the next time
+                self._noted = {
+                    key: runs for key, runs in self._noted.items() if noted.get(key) != runs
+                }
             found = await tenant_limits.find_all(connection)
             steps = await workers.steps_at_once(connection)
+            demand = await run_demand.find_all(connection)
         of_all = Counter(steps.pop("", {}))
-        self._usual = replace(USUAL, steps_at_once=dict(of_all))
+        demands = {queue: _by_level(runs, found) for queue, runs in demand.items()}
+        self._usual = replace(USUAL, steps_at_once=dict(of_all), demands=demands)
+        known = {tenant_id for runs in demand.values() for tenant_id in runs}
         self._limits = {
             tenant_id: replace(
                 found.get(tenant_id, USUAL),
                 steps_at_once=dict(of_all + Counter(steps.get(tenant_id, {}))),
+                tenant_id=tenant_id,
+                demands=demands,
             )
-            for tenant_id in found.keys() | steps.keys()
+            for tenant_id in found.keys() | steps.keys() | known
         }
+        self._read_at = time.monotonic()
 
     async def _run(self) -> None:
         while True:
@@ -70,6 +93,7 @@ class TenantLimitCache:
                 await self.refresh()
             except DomainError as error:
                 self._retry_log.failed(error)
+                self._forget_demands()
             except Exception:
                 _log.exception(
                     "the limits of tenants could not be read",
@@ -78,3 +102,22 @@ class TenantLimitCache:
             else:
                 self._retry_log.succeeded()
             await asyncio.sleep(_SECONDS)
+
+    def _forget_demands(self) -> None:
+        """Forget what tenants had to do when it was read last, if that is long ago."""
+        if time.monotonic() > self._read_at + run_demand.SECONDS:
+            self._usual = replace(self._usual, demands={})
+            self._limits = {
+                tenant_id: replace(limits, demands={}) for tenant_id, limits in self._limits.items()
+            }
+
+
+def _by_level(demand: Mapping[str, int], limits: Mapping[str, TenantLimits]) -> Sequence[RunDemand]:
+    """Return what tenants would have under way, those first who want least for their weight."""
+    found: list[RunDemand] = []
+    for tenant_id, runs in demand.items():
+        limit = limits.get(tenant_id, USUAL)
+        # Those that wait for their minute need no room yet.
+        bounds = [bound for bound in (limit.max_runs, limit.starts_per_minute) if bound]
+        found.append(RunDemand(tenant_id, min([runs, *bounds]), limit.weight))
+    return sorted(found, key=lambda one: one.level)

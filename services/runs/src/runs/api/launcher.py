@@ -1,53 +1,26 @@
-"""Starts, cancels and describes workflows. Lists of runs never come from Temporal.
-
-The client connects when it is first needed and reconnects by itself. For a moment after a failure,
-calls fail at once, so that an absent Temporal does not slow down those who can do without it.
-"""
+"""Starts, cancels and describes workflows. Lists of runs never come from Temporal."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import WorkflowTaskFailedEventAttributes
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from runs.api import stuck_reasons
-from runs.domain.installed import queue_name
-from runs.domain.plan import FIRST_EPOCH, workflow_id
-from runs.domain.tenant_limits import usual_limits
-from runs.errors import TemporalUnavailable
+from runs.domain.plan import FIRST_EPOCH
+from runs.temporal.run_starter import CALL, EPOCH, RunStarter, no_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
     from temporalio.api.common.v1 import WorkflowExecution
     from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
-    from temporalio.client import Client, WorkflowHandle
 
-    from runs.domain.plan import RunStart
-    from runs.domain.tenant_limits import LimitsOf
-
-WORKFLOW = "PipelineRun"
 DECIDED = "decided"
 
-_CALL = timedelta(seconds=5)
-_LONGEST_SECONDS = 8.0
-_PAUSE_SECONDS = 1.0
-_ENDING_SECONDS = 2.0
-_ENDING_PAUSE_SECONDS = 0.05
-_EPOCH = "epoch"
-"""The memo of workflows after a run's first: which of the run's epochs they are for."""
-_FAIRNESS_KEY_LENGTH = 64
 _LATEST_EVENTS = 20
 
 
@@ -65,39 +38,8 @@ class WorkflowState:
     """Which of the workflows that have had its id."""
 
 
-class Launcher:
+class Launcher(RunStarter):
     """Starts, cancels and describes the workflows of runs. All raise TemporalUnavailable."""
-
-    def __init__(self, client: Client, task_queue: str, limits: LimitsOf = usual_limits) -> None:
-        self._client = client
-        self._limits = limits
-        self._task_queue = task_queue
-        self._unavailable_until = 0.0
-
-    async def start(self, start: RunStart, task_queue: str = "") -> None:
-        """Start a run's workflow, on its pipeline's own task queue if that has one.
-
-        Starting it again, or once it has ended, changes nothing.
-
-        The workflow of an earlier epoch, which changes nothing any more, is given two seconds to
-        end, and is terminated then.
-        """
-        queue = queue_name(self._task_queue, task_queue)
-        async with self._translated_errors():
-            if start.epoch == FIRST_EPOCH:
-                with suppress(WorkflowAlreadyStartedError):
-                    await self._start(
-                        start,
-                        queue,
-                        WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                        WorkflowIDConflictPolicy.USE_EXISTING,
-                    )
-                return
-            until = time.monotonic() + _ENDING_SECONDS
-            while earlier := await self._start_next(start, queue):
-                if time.monotonic() > until:
-                    await self._terminate(start, earlier)
-                await asyncio.sleep(_ENDING_PAUSE_SECONDS)
 
     async def cancel(
         self, tenant_id: str, run_id: str, execution_id: str, reason: str = ""
@@ -106,9 +48,9 @@ class Launcher:
         async with self._translated_errors():
             handle = self._handle(tenant_id, run_id, execution_id)
             try:
-                await handle.cancel(reason=reason, rpc_timeout=_CALL)
+                await handle.cancel(reason=reason, rpc_timeout=CALL)
             except RPCError as error:
-                if not _no_workflow(error):
+                if not no_workflow(error):
                     raise
                 return False
             return True
@@ -117,80 +59,26 @@ class Launcher:
         """Have a run's workflow look for decisions of people; without one nothing happens."""
         async with self._translated_errors():
             try:
-                await self._handle(tenant_id, run_id).signal(DECIDED, rpc_timeout=_CALL)
+                await self._handle(tenant_id, run_id).signal(DECIDED, rpc_timeout=CALL)
             except RPCError as error:
-                if not _no_workflow(error):
+                if not no_workflow(error):
                     raise
 
     async def describe(self, tenant_id: str, run_id: str) -> WorkflowState | None:
         """Return the state of a run's workflow; None if Temporal knows none."""
         async with self._translated_errors():
             try:
-                described = await self._handle(tenant_id, run_id).describe(rpc_timeout=_CALL)
+                described = await self._handle(tenant_id, run_id).describe(rpc_timeout=CALL)
             except RPCError as error:
-                if not _no_workflow(error):
+                if not no_workflow(error):
                     raise
                 return None
             status = described.status or WorkflowExecutionStatus.RUNNING
             running = status is WorkflowExecutionStatus.RUNNING
             stuck = await self._stuck_reason(described.raw_description) if running else ""
             memo = await described.memo()
-        epoch = memo.get(_EPOCH, FIRST_EPOCH)
+        epoch = memo.get(EPOCH, FIRST_EPOCH)
         return WorkflowState(status.name.lower(), stuck, epoch, described.run_id)
-
-    async def _start_next(self, start: RunStart, queue: str) -> str:
-        """Start the workflow of a later epoch.
-
-        Returns the execution id of the workflow of an earlier one, which has to end before; empty
-        where there is none, or nothing to start, since the epoch's or a later one's has started.
-        """
-        try:
-            await self._start(
-                start,
-                queue,
-                WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                WorkflowIDConflictPolicy.FAIL,
-                memo={_EPOCH: start.epoch},
-            )
-        except WorkflowAlreadyStartedError:
-            described = await self._handle(start.tenant_id, start.run_id).describe(
-                rpc_timeout=_CALL
-            )
-            memo = await described.memo()
-            return described.run_id if memo.get(_EPOCH, FIRST_EPOCH) < start.epoch else ""
-        return ""
-
-    async def _terminate(self, start: RunStart, execution_id: str) -> None:
-        """Terminate one of a run's workflows, unless it has ended: never whichever runs by then."""
-        handle = self._handle(start.tenant_id, start.run_id, execution_id)
-        try:
-            await handle.terminate(rpc_timeout=_CALL)
-        except RPCError as error:
-            if not _no_workflow(error):
-                raise
-
-    async def _start(
-        self,
-        start: RunStart,
-        queue: str,
-        reuse: WorkflowIDReusePolicy,
-        conflict: WorkflowIDConflictPolicy,
-        memo: Mapping[str, int] | None = None,
-    ) -> None:
-        await self._client.start_workflow(
-            WORKFLOW,
-            start,
-            id=start.workflow_id,
-            task_queue=queue,
-            id_reuse_policy=reuse,
-            id_conflict_policy=conflict,
-            memo=memo,
-            priority=Priority(
-                fairness_key=start.tenant_id[:_FAIRNESS_KEY_LENGTH],
-                fairness_weight=self._limits(start.tenant_id).weight,
-            ),
-            rpc_timeout=_CALL,
-        )
 
     async def _stuck_reason(self, described: DescribeWorkflowExecutionResponse) -> str:
         if described.pending_workflow_task.attempt < stuck_reasons.FAILING_ATTEMPTS:
@@ -209,42 +97,10 @@ class Launcher:
             namespace=self._client.namespace, execution=execution, maximum_page_size=_LATEST_EVENTS
         )
         service = self._client.workflow_service
-        latest = await service.get_workflow_execution_history_reverse(request, timeout=_CALL)
+        latest = await service.get_workflow_execution_history_reverse(request, timeout=CALL)
         for event in latest.history.events:
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 return event.workflow_task_failed_event_attributes
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
                 return None
         return WorkflowTaskFailedEventAttributes()
-
-    def _handle(
-        self, tenant_id: str, run_id: str, execution_id: str = ""
-    ) -> WorkflowHandle[object, object]:
-        return self._client.get_workflow_handle(
-            workflow_id(tenant_id, run_id), run_id=execution_id or None
-        )
-
-    @asynccontextmanager
-    async def _translated_errors(self) -> AsyncGenerator[None]:
-        """Turn what says that Temporal cannot be reached into TemporalUnavailable."""
-        if time.monotonic() < self._unavailable_until:
-            raise TemporalUnavailable("Temporal could not be reached a moment ago")
-        try:
-            async with asyncio.timeout(_LONGEST_SECONDS):
-                yield
-        except TimeoutError as error:  # a client that is still to connect waits without end
-            raise self._unavailable("Temporal does not answer") from error
-        except RPCError as error:
-            raise self._unavailable(f"Temporal answered {error.status.name}") from error
-        except RuntimeError as error:  # so the SDK says that a lazy client cannot connect
-            raise self._unavailable("Temporal cannot be reached") from error
-
-    def _unavailable(self, message: str) -> TemporalUnavailable:
-        self._unavailable_until = time.monotonic() + _PAUSE_SECONDS
-        return TemporalUnavailable(message)
-
-
-def _no_workflow(error: RPCError) -> bool:
-    """Return whether the workflow is unknown. An unknown namespace has the same code."""
-    kinds = [detail.type_url.rsplit(".", 1)[-1] for detail in error.grpc_status.details]
-    return error.status is RPCStatusCode.NOT_FOUND and "NotFoundFailure" in kinds

@@ -75,3 +75,5 @@ class Advanced:
     """What the run is told to stop for: nothing begins then."""
     completed: tuple[str, timedelta] | None = field(default=None, compare=False)
     """The run's pipeline and how long it took, where these moves have completed it."""
+    others_wait: bool = field(default=False, compare=False)
+    """Whether these moves have completed the run, and others of the tenant wait for their turn."""

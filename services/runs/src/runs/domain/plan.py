@@ -29,6 +29,9 @@ RECURSION_LIMIT = 100
 
 WORKFLOW_VERSION = 6
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
+STARTED_BY_WORKERS = 6
+"""The version with which workers start runs: one that workers of the release before know too, since
+these may take them, while the API is deployed after all workers."""
 
 FIRST_EPOCH = 1
 """The epoch of a run's first workflow. What a workflow of an earlier epoch does has no effect."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from runs.domain.run_shares import RunDemand, share
 
 USUAL_RUNS = 100
 """How many runs of a tenant are under way at once while no worker of their task queue is known."""
@@ -24,10 +26,22 @@ class TenantLimits:
     """The most runs under way at once on a task queue; as its workers can do when 0."""
     steps_at_once: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
     """How many steps the workers of each task queue that do its runs do at once, all together."""
+    tenant_id: str = field(default="", compare=False)
+    demands: Mapping[str, Sequence[RunDemand]] = field(
+        default_factory=dict[str, Sequence[RunDemand]], compare=False
+    )
+    """How many runs tenants would have under way on each task queue now, by their level."""
 
     def runs_at_once(self, task_queue: str) -> int:
-        """Return the most runs that are under way at once on a task queue."""
-        return self.max_runs or self.steps_at_once.get(task_queue, USUAL_RUNS)
+        """Return the most runs that are under way at once on a task queue, beside those of others.
+
+        Without others these are `max_runs`, or as many as its workers do steps.
+        """
+        room = self.steps_at_once.get(task_queue, USUAL_RUNS)
+        most = self.max_runs or room
+        demands = self.demands.get(task_queue, ())
+        others = (one for one in demands if one.tenant_id != self.tenant_id)
+        return min(most, share(max(room, most), self.weight, others))
 
 
 USUAL = TenantLimits()

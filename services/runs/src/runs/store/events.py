@@ -37,6 +37,8 @@ OPEN = "status IN ('pending', 'running', 'paused')"
 # As `runs_under_way` has it, and `runs_queued`.
 UNDER_WAY = "status IN ('pending', 'running') AND NOT held AND NOT queued"
 QUEUED = "queued AND status IN ('pending', 'running')"
+# As `runs_working` has it.
+WORKING = f"{UNDER_WAY} AND NOT in_question"
 
 
 def run_event(updated: str) -> str:
@@ -55,7 +57,7 @@ def run_payload(row: str) -> str:
     """Return the expression for what a run's event holds, of one for its row as JSON."""
     left_out = (
         "'{config,prompt_versions,request_id,request_digest,checked_at,retry_request_id,"
-        "task_queue}'::text[]"
+        "task_queue,in_question}'::text[]"
     )
     return f"jsonb_strip_nulls(({row}) - {left_out})"
 
@@ -81,6 +83,7 @@ def step_events(changed: str) -> str:
     numbered AS (
         UPDATE runs
            SET last_seq = last_seq + sums.events, updated_at = now(), stuck_reason = NULL,
+               in_question = false,
                input_tokens = runs.input_tokens + sums.input_tokens,
                output_tokens = runs.output_tokens + sums.output_tokens,
                cost_micro_usd = runs.cost_micro_usd + sums.cost_micro_usd,

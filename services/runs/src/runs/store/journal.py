@@ -13,7 +13,7 @@ from uuid import UUID
 
 from runs.domain.moves import Advanced, StepAttempt
 from runs.domain.runs import RunStatus, RunStop
-from runs.store.events import OPEN, RUN_LOCK, run_payload
+from runs.store.events import OPEN, QUEUED, RUN_LOCK, run_payload
 from runs.store.run_transitions import CALLS_MODELS, CHECKED_ONCE, CHECKED_SOON
 from runs.store.step_outcome import TYPES, columns
 
@@ -95,6 +95,7 @@ def _advanced(
             tuple(done.get(_key(ref)) for ref in each.begun),
             stop,
             None if took is None else (found[0]["pipeline"], took),
+            others_wait=bool(found) and found[0]["others_wait"],
         )
         for each in moves
     )
@@ -233,13 +234,12 @@ moved AS (
 ),
 updated AS (
     UPDATE runs
-       SET status = CASE WHEN ends THEN 'completed' WHEN begins THEN 'running'
-                         ELSE status END,
+       SET status = CASE WHEN ends THEN 'completed' WHEN begins THEN 'running' ELSE status END,
            started_at = CASE WHEN begins THEN now() ELSE started_at END,
-           ended_at = CASE WHEN ends THEN now() END,
-           stop = CASE WHEN ends THEN NULL ELSE stop END, held = held AND NOT ends,
+           ended_at = CASE WHEN ends THEN now() END, stop = CASE WHEN ends THEN NULL ELSE stop END,
+           held = held AND NOT ends, updated_at = now(), stuck_reason = NULL, in_question = false,
            -- an earlier build may have started a run that waits for its turn
-           updated_at = now(), stuck_reason = NULL, queued = queued AND NOT (begins OR ends),
+           queued = queued AND NOT (begins OR ends),
            checked_at = CASE WHEN begins THEN nullif(checked_at, 'infinity') ELSE checked_at END,
            last_seq = last_seq + begins::int + events + ends::int,
            current_step = coalesce(last_step, current_step),
@@ -283,10 +283,10 @@ event AS (
 SELECT CASE WHEN run.epoch = $2 THEN coalesce(updated.status, run.status) END AS run_status,
        run.stop, changed.id, changed.step, changed.item, changed.visit, changed.attempt,
        changed.call, updated.pipeline, updated.ended_at - updated.started_at AS took,
+       updated.ended_at IS NOT NULL AND EXISTS (SELECT FROM runs WHERE {QUEUED}) AS others_wait,
        past.failed AS failed_before, past.lost + coalesce(lately.lost, 0) AS lost_before
   FROM run
-  LEFT JOIN updated ON true
-  LEFT JOIN changed ON true
+  LEFT JOIN updated ON true LEFT JOIN changed ON true
   LEFT JOIN (SELECT step_id, count(*) AS lost FROM lost GROUP BY step_id) AS lately
     ON lately.step_id = changed.id
   LEFT JOIN LATERAL (

@@ -4,39 +4,42 @@ A tenant has so many runs under way at once on each task queue; more of them sta
 and start in their order once others have ended. What counts is rows, so nothing is left behind by
 a process that dies. Runs that are created at the same instant do not see each other, so there may
 be a few more than the limit.
+
+Runs that wait for a person need nothing of a worker, and are not counted. Those that a relay has
+marked are not read either (`runs.in_question`); the next move of any of their steps unmarks them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runs.store.events import QUEUED, UNDER_WAY, run_event
+from runs.store.events import QUEUED, WORKING, run_event
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
 
-_WORKING = f"""
-    {UNDER_WAY}
-    -- Runs that wait for a person need nothing of a worker, unless another of their steps does. A
-    -- node of a graph runs while it waits for the answer to its question. OFFSET keeps PostgreSQL
-    -- from reading the steps and pipelines of all runs into a hash table.
-    AND NOT (
-        EXISTS (SELECT FROM approvals WHERE run_id = working.id AND approvals.state = 'open')
-        AND (
-            NOT EXISTS (
-                SELECT FROM steps
-                 WHERE steps.run_id = working.id AND item = 0 AND steps.status = 'running'
-                OFFSET 0
-            )
-            OR EXISTS (
-                SELECT FROM pipelines
-                 WHERE pipelines.pipeline = working.pipeline AND version = working.pipeline_version
-                   AND code_needs ->> 'graph' <> ''
-                OFFSET 0
-            )
+# A run that waits for a person may do other steps. A node of a graph runs while it waits for the
+# answer to its question. OFFSET keeps PostgreSQL from reading the questions, steps and pipelines of
+# all runs.
+_WAITS_FOR_PERSON = """
+    EXISTS (
+        SELECT FROM approvals WHERE run_id = working.id AND approvals.state = 'open' OFFSET 0
+    )
+    AND (
+        NOT EXISTS (
+            SELECT FROM steps
+             WHERE steps.run_id = working.id AND item = 0 AND steps.status = 'running'
+            OFFSET 0
+        )
+        OR EXISTS (
+            SELECT FROM pipelines
+             WHERE pipelines.pipeline = working.pipeline AND version = working.pipeline_version
+               AND code_needs ->> 'graph' <> ''
+            OFFSET 0
         )
     )
 """
+_WORKING = f"{WORKING} AND NOT ({_WAITS_FOR_PERSON})"
 
 WAITS = "(SELECT waits FROM turn)"
 """Whether the run has to wait, beside the CTE `turn`."""
@@ -45,21 +48,28 @@ WAITS = "(SELECT waits FROM turn)"
 def turn(task_queue: str, most: str) -> str:
     """Return the CTE `turn`, which says whether another run has to wait for its turn.
 
-    It reads the runs that are under way, until `most` of them need workers. `task_queue` and `most`
-    are the parameters for the run's task queue and for how many may be under way.
+    It also says how many others are `under_way`; these are the runs that it reads. It is `most`
+    where others wait. `task_queue` and `most` are the parameters for the run's task queue and for
+    how many may be under way.
     """
     return f"""
-    -- whether the run has to wait for its turn
+    -- how many others are under way, and whether the run has to wait for its turn
     turn AS MATERIALIZED (
-        SELECT EXISTS (SELECT FROM runs WHERE {QUEUED} AND task_queue = {task_queue})
-            OR (
-                SELECT count(*) >= {most}
-                  FROM (
-                       SELECT FROM runs AS working
-                        WHERE working.task_queue = {task_queue} AND {_WORKING}
-                        LIMIT {most}
-                  ) AS counted
-            ) AS waits
+        SELECT under_way, under_way >= {most} AS waits
+          FROM (
+               SELECT CASE
+                   WHEN EXISTS (SELECT FROM runs WHERE {QUEUED} AND task_queue = {task_queue})
+                   THEN {most}
+                   ELSE (
+                       SELECT count(*)
+                         FROM (
+                              SELECT FROM runs AS working
+                               WHERE working.task_queue = {task_queue} AND {_WORKING}
+                               LIMIT {most}
+                         ) AS counted
+                   )
+               END AS under_way
+          ) AS others
     )
     """
 
@@ -77,6 +87,20 @@ async def find_task_queues(connection: Connection) -> tuple[str, ...]:
     """Return the task queues for which runs wait, however many do."""
     rows = await connection.fetch(_TASK_QUEUES)
     return tuple(row["task_queue"] for row in rows)
+
+
+async def mark_in_question(connection: Connection) -> None:
+    """Mark runs under way that wait for people alone, so that nobody reads them to count runs."""
+    await connection.execute(_MARK)
+
+
+async def find_demand(connection: Connection) -> dict[str, int]:
+    """Return how many runs are under way or wait for their turn, by task queue.
+
+    Of those that wait some 10,000 are counted, and none that is marked as waiting for people.
+    """
+    rows = await connection.fetch(_DEMAND)
+    return {row["task_queue"]: row["runs"] for row in rows}
 
 
 async def admit(connection: Connection, task_queue: str, most: int) -> bool:
@@ -114,6 +138,28 @@ WITH RECURSIVE found AS (
 SELECT task_queue FROM found WHERE task_queue IS NOT NULL
 """
 
+_MARK = f"""
+WITH waiting AS (
+    SELECT id FROM runs AS working
+     WHERE {WORKING} AND {_WAITS_FOR_PERSON}
+     LIMIT 1000
+       FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE runs SET in_question = true FROM waiting WHERE runs.id = waiting.id
+"""
+
+_DEMAND = f"""
+SELECT task_queue, least(sum(runs), 10000)::int AS runs
+  FROM (
+       SELECT task_queue, count(*) AS runs FROM runs WHERE {WORKING} GROUP BY task_queue
+       UNION ALL
+       SELECT task_queue, count(*)
+         FROM (SELECT task_queue FROM runs WHERE {QUEUED} LIMIT 10000) AS counted
+        GROUP BY task_queue
+  ) AS found
+ GROUP BY task_queue
+"""
+
 _ADMIT = f"""
 WITH under_way AS (
     SELECT count(*) AS runs FROM runs AS working
@@ -129,7 +175,8 @@ next AS (
 ),
 updated AS (
     UPDATE runs
-       SET queued = false, checked_at = NULL, updated_at = now(), last_seq = last_seq + 1
+       SET queued = false, checked_at = NULL, in_question = false, updated_at = now(),
+           last_seq = last_seq + 1
       FROM next
      WHERE runs.id = next.id
     RETURNING runs.*

@@ -86,7 +86,8 @@ async def resume(connection: Connection, run_id: str, task_queue: str, most: int
             UPDATE runs
                SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
                    task_queue = $2, queued = {WAITS}, checked_at = {checked_at(WAITS)},
-                   epoch = epoch + 1, updated_at = now(), last_seq = last_seq + 1
+                   in_question = false, epoch = epoch + 1, updated_at = now(),
+                   last_seq = last_seq + 1
              WHERE id = $1 AND status = 'paused'
             RETURNING *
         ),
@@ -228,7 +229,8 @@ updated AS (
     UPDATE runs
        SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
            task_queue = $5, queued = {WAITS}, checked_at = {checked_at(WAITS)},
-           epoch = epoch + 1, error = NULL, ended_at = NULL, calls_open = false,
+           in_question = false, epoch = epoch + 1, error = NULL, ended_at = NULL,
+           calls_open = false,
            retry_request_id = $2, retry_step = $3, retry_item = $4,
            input_tokens = sums.input_tokens, output_tokens = sums.output_tokens,
            cost_micro_usd = sums.cost_micro_usd, updated_at = now(), last_seq = last_seq + 1

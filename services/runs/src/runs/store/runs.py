@@ -39,11 +39,12 @@ async def insert(
     prompt_versions: Mapping[str, int],
     user_id: str,
     most: int,
-) -> Run | None:
+) -> tuple[Run, int] | None:
     """Record a pending run, its first event, an audit entry, and that it is to be started.
 
     A held one is not started, and one waits for its turn where the tenant has `most` under way on
-    its task queue, as many as it may. Returns None if the request's id has been used before.
+    its task queue, as many as it may. Returns the run and how many others are under way there, at
+    most as many; None if the request's id has been used before.
     """
     row = await connection.fetchrow(
         _INSERT,
@@ -62,7 +63,7 @@ async def insert(
         facts.code_needs.task_queue,
         most,
     )
-    return None if row is None else rows.run(row)
+    return None if row is None else (rows.run(row), row["under_way"])
 
 
 async def find_by_request(connection: Connection, request_id: str) -> tuple[Run, str] | None:
@@ -185,7 +186,7 @@ labelled AS (
     SELECT key, value, created_at, id FROM updated, jsonb_each_text(labels)
 ),
 event AS ({run_event("updated")})
-SELECT {COLUMNS},
+SELECT {COLUMNS}, (SELECT under_way FROM turn) AS under_way,
        audit_append(
            user_id, CASE WHEN forked_from_run_id IS NULL THEN 'run.create' ELSE 'run.fork' END,
            'run', id::text,

@@ -16,6 +16,7 @@ from runs.worker.activities.llm import LlmStepRunner
 from runs.worker.activities.loop_ends import LoopEnds
 from runs.worker.activities.map_ends import MapEnds
 from runs.worker.activities.map_failures import MapFailures
+from runs.worker.activities.next_runs import leave_to_relays
 from runs.worker.activities.node_runner import NodeRunner
 from runs.worker.activities.node_walk import NodeWalker
 from runs.worker.activities.reuse import StepReuser
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from runs.peers.artifacts import Artifacts
     from runs.peers.llm_gateway import LlmGateway
     from runs.worker.activities.admission import WorkerSlots
+    from runs.worker.activities.next_runs import StartNext
     from runs.worker.function_host.pool import FunctionPool
     from runs.worker.functions import FunctionRegistry
     from runs.worker.graphs import GraphRegistry
@@ -88,10 +90,11 @@ def make_activities(
     code: InstalledCode,
     pool: FunctionPool,
     slots: WorkerSlots,
+    start_next: StartNext = leave_to_relays,
 ) -> Activities:
     """Make the activities of a worker."""
     tenants = data.tenants
-    journal = Journal(tenants)
+    journal = Journal(tenants, start_next)
     contexts = RunContextCache(tenants)
     data.directory.on_change(contexts.forget)
     reuser = StepReuser(tenants, artifacts)

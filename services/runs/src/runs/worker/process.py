@@ -7,7 +7,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from dataplane.migrations import least_number, read_migrations
+from dataplane.migrations import least_number, publish, read_migrations
 from dataplane.tenants import connect_data_plane
 from runs.config import MIGRATIONS, WorkerConfig
 from runs.domain.installed import queue_name
@@ -15,9 +15,11 @@ from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.temporal.client import connect
 from runs.temporal.renewal import renewing
+from runs.temporal.run_starter import RunStarter
 from runs.temporal.task_queues import TaskQueues
 from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.activities.admission import WorkerSlots
+from runs.worker.activities.next_runs import NextRuns
 from runs.worker.builtin import BUILT_IN
 from runs.worker.composition import InstalledCode, make_activities
 from runs.worker.function_host.pool import FunctionPool
@@ -36,6 +38,7 @@ from servicekit.retries import RetryLog, retry
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    import grpc
     from temporalio.client import Client
     from temporalio.worker import Worker
 
@@ -61,7 +64,7 @@ async def work(config: WorkerConfig) -> None:
         open_channel(config.llm_gateway_address, signer, peer="llm-gateway") as gateway,
         connect_data_plane(tenant, "runs", config.connections, least) as data,
     ):
-        client = await _unless_stopped(stop, _client(config, data, probes))
+        client = await _unless_stopped(stop, _client(config, tenant, data, probes))
         if client is None:
             _log.info("stopped before there was anything to do", extra={"event": "worker.stopped"})
             return
@@ -70,19 +73,17 @@ async def work(config: WorkerConfig) -> None:
         limits = TenantLimitCache(data.management)
         slots = WorkerSlots(config.steps_at_once, config.tenant_share, limits=limits.of)
         peers = Artifacts(artifacts, data.directory.path_prefix), LlmGateway(gateway)
-        activities = make_activities(data, *peers, code, pool, slots)
+        starter = RunStarter(client, config.temporal.task_queue, limits.of)
+        next_runs = NextRuns(data.tenants, starter, limits.of)
+        activities = make_activities(data, *peers, code, pool, slots, next_runs.start)
         task_queue = queue_name(config.temporal.task_queue, config.runs.pipeline_queue)
         worker = make_worker(
             *(client, task_queue, activities.all, slots, config.build_id, code.graphs),
             config.runs.tenants,
         )
         limits.start()
-        installed = code.installed_for(config.runs.tenants)
-        registration = Registration(
-            data.management, config.runs.pipeline_queue, installed, config.steps_at_once
-        )
         _export(slots, pool)
-        async with pool.running(), registration.running():
+        async with pool.running(), _registration(config, data, code).running():
             await _run_until(stop, worker, client, probes)
         await limits.stop()
 
@@ -100,8 +101,15 @@ async def _unless_stopped(
         end.cancel()
 
 
-async def _client(config: WorkerConfig, data: DataPlane, probes: Probes) -> Client:
-    """Connect to Temporal, waiting until it is there and the tenants are known."""
+async def _client(
+    config: WorkerConfig, tenant: grpc.aio.Channel, data: DataPlane, probes: Probes
+) -> Client:
+    """Connect to Temporal, waiting until it is there and the tenants are known.
+
+    The migrations are published before: a worker of a new build may come before the API's.
+    """
+    with probes.readiness.waiting("tenant, which is to take the migrations"):
+        await publish(tenant, "runs", read_migrations(MIGRATIONS))
     with probes.readiness.waiting("the registry of tenants"):
         await data.directory.ready()
     address = config.temporal.address
@@ -109,6 +117,12 @@ async def _client(config: WorkerConfig, data: DataPlane, probes: Probes) -> Clie
     with probes.readiness.waiting(f"Temporal at {address}"):
         # With a RuntimeError the SDK says that it cannot connect.
         return await retry(lambda: connect(config.temporal, lazy=False), RuntimeError, log)
+
+
+def _registration(config: WorkerConfig, data: DataPlane, code: InstalledCode) -> Registration:
+    installed = code.installed_for(config.runs.tenants)
+    queue = config.runs.pipeline_queue
+    return Registration(data.management, queue, installed, config.steps_at_once)
 
 
 def _export(slots: WorkerSlots, pool: FunctionPool) -> None:

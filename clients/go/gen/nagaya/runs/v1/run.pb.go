@@ -231,7 +231,7 @@ type Run struct {
 	State RunState `protobuf:"varint,4,opt,name=state,proto3,enum=nagaya.runs.v1.RunState" json:"state,omitempty"`
 	// Whether the run waits for StartRun.
 	Held bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
-	// Whether the run waits for its turn: its tenant has as many runs under way as it may (`TenantLimits.max_runs`).
+	// Whether the run waits for its turn: its tenant has as many runs under way as it may beside others (`TenantLimits.max_runs`).
 	Queued bool `protobuf:"varint,23,opt,name=queued,proto3" json:"queued,omitempty"`
 	// The step that began last; empty before the first.
 	CurrentStep string `protobuf:"bytes,6,opt,name=current_step,json=currentStep,proto3" json:"current_step,omitempty"`

@@ -25,15 +25,16 @@ const (
 // What a tenant gets.
 type TenantLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The weight beside other tenants: of two that want all they can get, one of weight 2 holds twice the slots of one of weight 1, and its
-	// tasks are handed out twice as often. 1 when 0.
+	// The weight beside other tenants: of two that want all they can get, one of weight 2 has twice the runs under way of one of weight 1 and
+	// holds twice the slots, and its tasks are handed out twice as often. 1 when 0.
 	Weight float64 `protobuf:"fixed64,1,opt,name=weight,proto3" json:"weight,omitempty"`
 	// The most steps of its runs that one worker does at once; as many as its share when 0.
 	MaxSteps int32 `protobuf:"varint,2,opt,name=max_steps,json=maxSteps,proto3" json:"max_steps,omitempty"`
 	// How many of its runs start in a minute at most, evenly; any number when 0. The others stay pending.
 	StartsPerMinute int32 `protobuf:"varint,3,opt,name=starts_per_minute,json=startsPerMinute,proto3" json:"starts_per_minute,omitempty"`
-	// The most of its runs that are under way at once on each task queue; as many as the queue's workers do steps at once when 0. The others
-	// stay pending, and start in their order as those before them end. Runs that are paused, held or wait for a person do not count.
+	// The most of its runs that are under way at once on each task queue; as many as the queue's workers do steps at once when 0. While other
+	// tenants have runs to do these leave it fewer, by weight. The others of its runs stay pending, and start in their order as those before
+	// them end. Runs that are paused, held or wait for a person do not count.
 	MaxRuns       int32 `protobuf:"varint,4,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -189,7 +189,7 @@ class Run(_message.Message):
     held: _builtins.bool
     """Whether the run waits for StartRun."""
     queued: _builtins.bool
-    """Whether the run waits for its turn: its tenant has as many runs under way as it may (`TenantLimits.max_runs`)."""
+    """Whether the run waits for its turn: its tenant has as many runs under way as it may beside others (`TenantLimits.max_runs`)."""
     current_step: _builtins.str
     """The step that began last; empty before the first."""
     config_json: _builtins.str

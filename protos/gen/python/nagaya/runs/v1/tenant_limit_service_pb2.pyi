@@ -27,16 +27,17 @@ class TenantLimits(_message.Message):
     STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     MAX_RUNS_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
-    """The weight beside other tenants: of two that want all they can get, one of weight 2 holds twice the slots of one of weight 1, and its
-    tasks are handed out twice as often. 1 when 0.
+    """The weight beside other tenants: of two that want all they can get, one of weight 2 has twice the runs under way of one of weight 1 and
+    holds twice the slots, and its tasks are handed out twice as often. 1 when 0.
     """
     max_steps: _builtins.int
     """The most steps of its runs that one worker does at once; as many as its share when 0."""
     starts_per_minute: _builtins.int
     """How many of its runs start in a minute at most, evenly; any number when 0. The others stay pending."""
     max_runs: _builtins.int
-    """The most of its runs that are under way at once on each task queue; as many as the queue's workers do steps at once when 0. The others
-    stay pending, and start in their order as those before them end. Runs that are paused, held or wait for a person do not count.
+    """The most of its runs that are under way at once on each task queue; as many as the queue's workers do steps at once when 0. While other
+    tenants have runs to do these leave it fewer, by weight. The others of its runs stay pending, and start in their order as those before
+    them end. Runs that are paused, held or wait for a person do not count.
     """
     def __init__(
         self,

@@ -16,6 +16,7 @@ from runs.api.metrics import run_created
 from runs.domain.inputs import input_path
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, RunStart
 from runs.domain.prompts import ACTIVE
+from runs.domain.run_shares import note_nothing
 from runs.domain.tenant_limits import usual_limits
 from runs.errors import (
     InputInvalid,
@@ -27,6 +28,7 @@ from runs.errors import (
     TemporalUnavailable,
 )
 from runs.store import outbox, pipelines, prompts, run_transitions, runs
+from runs.store.run_demand import MOST
 from servicekit.call import current_principal
 from servicekit.errors import DomainError, RequestInvalid, Violation
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from runs.api.launcher import Launcher
     from runs.domain.inputs import Pointer
     from runs.domain.pipelines import PipelineSummary
+    from runs.domain.run_shares import NoteDemand
     from runs.domain.runs import Run, RunDraft
     from runs.domain.tenant_limits import LimitsOf
     from runs.peers.artifacts import Artifacts
@@ -60,6 +63,7 @@ class Runs:
         model_check: ModelCheck,
         launcher: Launcher,
         limits: LimitsOf = usual_limits,
+        note_demand: NoteDemand = note_nothing,
     ) -> None:
         self._tenants = tenants
         self._scheduler = scheduler
@@ -68,6 +72,7 @@ class Runs:
         self._model_check = model_check
         self._launcher = launcher
         self._limits = limits
+        self._note_demand = note_demand
 
     async def create(self, tenant_id: str, draft: RunDraft) -> Run:
         """Record a run, and start it unless it is held.
@@ -100,11 +105,15 @@ class Runs:
         await self._scheduler.schedule(tenant_id)
         async with self._tenants.connection(tenant_id) as connection:
             user_id = current_principal().user_id
-            most = self._limits(tenant_id).runs_at_once(facts.code_needs.task_queue)
-            created = await runs.insert(connection, draft, facts, prompt_versions, user_id, most)
-            if created is None:
+            task_queue = facts.code_needs.task_queue
+            most = self._limits(tenant_id).runs_at_once(task_queue)
+            inserted = await runs.insert(connection, draft, facts, prompt_versions, user_id, most)
+            if inserted is None:
                 found = await runs.find_by_request(connection, draft.request_id)
                 return _same(found, draft.request_id, draft.digest)
+        created, others = inserted
+        if not created.held:
+            self._note_demand(tenant_id, task_queue, MOST if created.queued else others + 1)
         run_created(created.pipeline)
         if not created.held and not created.queued:
             await self._launch(tenant_id, created.run_id, facts)

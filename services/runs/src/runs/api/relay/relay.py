@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from runs.api.relay.backlog import BacklogMetrics
 from runs.api.relay.outbox import RETRY
 from runs.errors import TemporalUnavailable
-from runs.store import open_runs, webhook_deliveries
+from runs.store import open_runs, queued_runs, run_demand, webhook_deliveries
+from servicekit.errors import DomainError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataplane.pending_work_scheduler import PendingWorkScheduler
-    from dataplane.tenants import TenantPools
+    from dataplane.tenants import DataPlane
     from runs.api.app.schedule_delivery import ScheduleDelivery
     from runs.api.relay.outbox import OutboxRelay
     from runs.api.relay.reconciler import Reconciler
@@ -29,14 +32,15 @@ class Relay:
 
     def __init__(
         self,
-        tenants: TenantPools,
+        data: DataPlane,
         outbox: OutboxRelay,
         reconciler: Reconciler,
         usage: UsageChecker,
         schedules: ScheduleDelivery,
         webhooks: PendingWorkScheduler,
     ) -> None:
-        self._tenants = tenants
+        self._tenants = data.tenants
+        self._management = data.management
         self._outbox = outbox
         self._reconciler = reconciler
         self._usage = usage
@@ -87,8 +91,26 @@ class Relay:
         async with self._tenants.connection(tenant_id) as connection:
             webhooks = await webhook_deliveries.any_pending(connection)
             left = await open_runs.any_work_left(connection)
+            await queued_runs.mark_in_question(connection)
+            demand = await queued_runs.find_demand(connection)
             if self._backlog.is_due(tenant_id):
                 self._backlog.counted(tenant_id, await open_runs.find_backlog(connection))
         if webhooks:
             await self._webhooks.schedule(tenant_id)
+        await self._record_demand(tenant_id, demand)
         return left
+
+    async def _record_demand(self, tenant_id: str, demand: Mapping[str, int]) -> None:
+        """Have others know how many runs the tenant has to do; the next visit says it again."""
+        try:
+            async with self._management.connection() as connection:
+                await run_demand.replace(connection, tenant_id, demand)
+        except DomainError as error:
+            _log.info(
+                "others do not know what a tenant has to do",
+                extra={
+                    "event": "run_demand.not_recorded",
+                    "tenant_id": tenant_id,
+                    "why": error.message,
+                },
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runs.store import tenant_limits
+from runs.store import run_demand, tenant_limits
 from runs.store.pending_work import PENDING_WORK
 from runs.temporal.schedules_of_tenants import TenantSchedules
 from runs.temporal.workflows_of_tenants import TenantWorkflows
@@ -32,5 +32,6 @@ def tenant_data_servicer(
         TenantWorkflows(client),
         ManagementRows(PENDING_WORK.name, data.management),
         ManagementRows(tenant_limits.TABLE, data.management),
+        ManagementRows(run_demand.TABLE, data.management),
     )
     return TenantDataServicer(stores, (scheduler, webhook_scheduler))

@@ -11,6 +11,7 @@ from runs.domain.moves import Moves
 from runs.domain.runs import RunStatus
 from runs.metrics import run_ended
 from runs.store import journal, step_failures, steps
+from runs.worker.activities.next_runs import leave_to_relays
 from servicekit.batches import Batcher, Limits
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runs.domain.generation import CallUsage
     from runs.domain.moves import Advanced, StepAttempt, StepOutcome
     from runs.store.steps import EndedSteps
+    from runs.worker.activities.next_runs import StartNext
 
 _LIMITS = Limits(weight=200)
 
@@ -32,8 +34,10 @@ class Journal:
     Whoever asks again after an error may hear that nothing took effect, since it did before.
     """
 
-    def __init__(self, tenants: TenantPools) -> None:
+    def __init__(self, tenants: TenantPools, start_next: StartNext = leave_to_relays) -> None:
         self._tenants = tenants
+        self.start_next = start_next
+        """Is told of a tenant of which a run has ended or been paused."""
         self._moves = Batcher(self._advance, _LIMITS)
 
     async def advance(self, run: RunRef, moves: Moves) -> Advanced:
@@ -43,7 +47,10 @@ class Journal:
         places += moves.begun
         # One that completes the run depends on its own moves only, so it is alone in its statement.
         weight = _LIMITS.weight if moves.completes_run else max(1, len(places))
-        return await self._moves.submit(run, places, moves, weight)
+        advanced = await self._moves.submit(run, places, moves, weight)
+        if advanced.others_wait:
+            await self.start_next(run.tenant_id)
+        return advanced
 
     async def begin(self, ref: StepRef) -> StepAttempt | None:
         """Begin an attempt; None if the step is done, or the run is closed for it."""

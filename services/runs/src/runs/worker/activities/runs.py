@@ -83,6 +83,8 @@ class RunActivities:
             paused = await run_steering.pause_or_go_on(connection, run.run_id, run.epoch)
         if paused is not None and paused.status is RunStatus.RUNNING:
             await self._schedule_relay(run.tenant_id, _RESUME_DELAY_SECONDS)
+        elif paused is not None:
+            await self._journal.start_next(run.tenant_id)
         return paused is not None
 
     async def _finish(self, run: RunRef, status: RunStatus, reported: Failure) -> None:
@@ -96,6 +98,7 @@ class RunActivities:
             )
         if ended is not None:
             run_ended(ended.pipeline, ended.status, ended.duration)
+            await self._journal.start_next(run.tenant_id)
         if ended is not None and ended.totals.calls_open:
             await self._schedule_relay(run.tenant_id, _CHECK_DELAY_SECONDS)
 
