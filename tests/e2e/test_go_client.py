@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.article import EXAMPLE, PIPELINE, load_article
+from tests.e2e.go_programs import CLIENT, start
 from tests.support.public_api import create_tenant
 
 from nagaya.runs.v1 import run_service_pb2
@@ -26,23 +26,8 @@ if TYPE_CHECKING:
 
     from nagaya_client.client import Client
 
-CLIENT = Path(__file__).resolve().parents[2] / "clients" / "go"
-# Longer than any default of Envoy's that could cut a stream: the shortest is 15 s.
-SILENT_SECONDS = 40
-
 # The first build fetches and compiles gRPC for Go: two minutes on two cores, once.
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the examples, built."""
-    go = shutil.which("go")
-    assert go is not None, "Go is needed: https://go.dev/dl"
-    folder = tmp_path_factory.mktemp("go")
-    build = (go, "build", "-mod=readonly", "-o", str(folder), "./examples/...")
-    subprocess.run(build, cwd=CLIENT, check=True)
-    return folder
 
 
 def test_the_committed_code_is_what_the_contracts_generate(tmp_path: Path) -> None:
@@ -65,25 +50,13 @@ def test_its_own_tests_pass() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def start(
-    program: Path, stack: LocalStack, *arguments: str, direct: bool = False
-) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        env=os.environ | stack.environment(direct=direct),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "through Envoy"])
 async def test_the_example_does_the_whole_main_job(
-    programs: Path, stack: LocalStack, tmp_path: Path, *, direct: bool
+    go_programs: Path, stack: LocalStack, tmp_path: Path, *, direct: bool
 ) -> None:
     target = tmp_path / "article.json"
     arguments = ("-folder", str(EXAMPLE), "-to", str(target))
-    process = await start(programs / "article", stack, *arguments, direct=direct)
+    process = await start(go_programs / "article", stack, *arguments, direct=direct)
     out, errors = (part.decode() for part in await process.communicate())
 
     assert (process.returncode, errors) == (0, "")
@@ -123,26 +96,11 @@ async def release(client: Client, tenant_id: str, run_id: str) -> None:
     await client.runs.StartRun(run_service_pb2.StartRunRequest(tenant_id=tenant_id, run_id=run_id))
 
 
-async def test_a_watch_is_not_cut_while_nothing_happens(
-    programs: Path, stack: LocalStack, client: Client, held: tuple[str, str]
-) -> None:
-    tenant_id, run_id = held
-    process = await start(programs / "watch", stack, "-tenant", tenant_id, "-run", run_id)
-
-    await asyncio.sleep(SILENT_SECONDS)
-    await release(client, tenant_id, run_id)
-    out, errors = (part.decode() for part in await process.communicate())
-
-    # A broken stream would be taken up again, and told on stderr.
-    assert (process.returncode, errors) == (0, "")
-    assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
-
-
 async def test_a_watch_whose_server_died_goes_on_without_a_gap(
-    programs: Path, stack: LocalStack, client: Client, held: tuple[str, str]
+    go_programs: Path, stack: LocalStack, client: Client, held: tuple[str, str]
 ) -> None:
     tenant_id, run_id = held
-    process = await start(programs / "watch", stack, "-tenant", tenant_id, "-run", run_id)
+    process = await start(go_programs / "watch", stack, "-tenant", tenant_id, "-run", run_id)
     assert process.stdout is not None
     assert process.stderr is not None
     first_event = await process.stdout.readline()
