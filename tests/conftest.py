@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from tests.support.postgres import drop_all_but, folder_in_memory, list_databases
 from xdist.scheduler import LoadFileScheduling
 
 from nagaya_local.machine.ports import free_port
@@ -119,20 +120,30 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(parts_folder: Path) -> Iterator[PostgresServer]:
+def servers_folder(parts_folder: Path) -> Iterator[Path]:
+    """Where PostgreSQL servers keep their data: in memory, if there is enough."""
+    with folder_in_memory(parts_folder / "servers") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path, parts_folder: Path) -> Iterator[PostgresServer]:
     """A server with the provisioner's role, host-based rules and the management database."""
-    server = PostgresServer(parts_folder / "postgres", free_port(), durable=False)
+    server = PostgresServer(servers_folder / "postgres", free_port(), durable=False)
     with running_from_sync(server, parts_folder / "postgres.log"):
         yield server
 
 
 @pytest.fixture
-def management_url(postgres: PostgresServer) -> str:
+def management_url(postgres: PostgresServer) -> Iterator[str]:
     """The provisioner's address of a management database of the test's own.
 
-    Its name prefixes the roles made for it, so tests on one cluster do not meet.
+    Its name prefixes the roles made for it, so tests on one cluster do not meet. It is dropped
+    afterwards, with all other databases that the test has left.
     """
-    return asyncio.run(postgres.create_management_database(f"nagaya_{secrets.token_hex(4)}"))
+    before = asyncio.run(list_databases(postgres))
+    yield asyncio.run(postgres.create_management_database(f"nagaya_{secrets.token_hex(4)}"))
+    asyncio.run(drop_all_but(postgres, before))
 
 
 @pytest.fixture(scope="session")

@@ -54,8 +54,7 @@ async def test_nothing_of_a_purged_tenant_is_in_any_file(
     # Kept for days, so that no purge begins while it is looked at.
     await client.tenants.DeleteTenant(tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id))
     assert await _plant(stack, database, canary) > 20
-    assert await asyncio.to_thread(_files_with, stack, canary)
-    assert await asyncio.to_thread(_files_with, stack, step)
+    assert all(await asyncio.to_thread(_files_with, stack, canary, step))
 
     purge = tenant_service_pb2.PurgeTenantRequest(tenant_id=tenant_id, request_id=tenant_id)
     operation = (await client.tenants.PurgeTenant(purge)).operation
@@ -63,8 +62,7 @@ async def test_nothing_of_a_purged_tenant_is_in_any_file(
 
     assert done.state == operation_pb2.OPERATION_STATE_DONE, done.error
     _checkpoint(stack.layout.temporal / "temporal.db")
-    assert await asyncio.to_thread(_files_with, stack, canary) == []
-    assert await asyncio.to_thread(_files_with, stack, step) == []
+    assert await asyncio.to_thread(_files_with, stack, canary, step) == [[], []]
     request = tenant_service_pb2.GetDeletionCertificateRequest(tenant_id=tenant_id)
     found = await client.tenants.GetDeletionCertificate(request)
     file = tmp_path / "certificate.json"
@@ -131,14 +129,14 @@ async def _plant(stack: LocalStack, database: str, canary: str) -> int:
     return planted
 
 
-def _files_with(stack: LocalStack, text: str) -> list[str]:
-    """Find a text in every file of the stack but those of the stub, which plays the providers."""
+def _files_with(stack: LocalStack, *texts: str) -> list[list[str]]:
+    """Find texts in every file of the stack but those of the stub, which plays the providers."""
     layout = stack.layout
     folders = [
         _server(stack).data,
         *(one for one in layout.data.iterdir() if one.is_dir() and one != layout.llmstub),
     ]
-    return files_with(folders, text)
+    return files_with(folders, *texts)
 
 
 def _checkpoint(database: Path) -> None:

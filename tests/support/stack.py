@@ -15,6 +15,7 @@ import pytest
 from tests.support.installed_functions import install_functions
 from tests.support.installed_graphs import install_graphs
 from tests.support.people import running_people
+from tests.support.postgres import folder_in_memory
 from tests.support.provider_stub import StubControl
 
 from nagaya.tenant.v1 import tenant_service_pb2
@@ -143,14 +144,17 @@ class LocalStack:
 def running_stack(folder: Path, **environment: str) -> Generator[LocalStack]:
     """Start every part in a folder, with these variables set; end whatever was started.
 
-    Beside the worker the functions are installed that tests call. With NAGAYA_TEST_TLS=1 everything
-    speaks TLS, and whoever calls has a token of an OpenID Connect provider.
+    Its databases are in memory. Beside the worker the functions are installed that tests call. With
+    NAGAYA_TEST_TLS=1 everything speaks TLS, and whoever calls has a token of an OpenID Connect
+    provider.
     """
     layout = Layout(folder)
     functions = folder / "functions"
     install_functions(functions)
     install_graphs(functions)
+    layout.data.mkdir(parents=True)
     with ExitStack() as parts:
+        layout.postgres.symlink_to(parts.enter_context(folder_in_memory(folder / "postgres")))
         if TLS:
             # As long as the stack runs: what tests start in its folder chooses the same.
             chosen = parts.enter_context(pytest.MonkeyPatch.context())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.integration.dataplane.registry import Registry
 from tests.integration.dataplane.work_tables import KINDS, PLAIN, SQL, Tables
+from tests.support.postgres import drop_all_but, list_databases
 
 from dataplane.audit_chainer import AuditChainer
 from dataplane.tenants import DataPlane, connect_data_plane
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def registry(postgres: PostgresServer) -> Registry:
+async def registry(postgres: PostgresServer) -> AsyncIterator[Registry]:
+    """A registry with one tenant; the databases are dropped afterwards."""
+    before = await list_databases(postgres)
     registry = Registry(postgres)
     await registry.create("")
     await registry.create("acme")
-    return registry
+    yield registry
+    await drop_all_but(postgres, before)
 
 
 @pytest.fixture

@@ -85,9 +85,9 @@ async def server(service: Composition, keys: Keys) -> AsyncIterator[RunningServe
 
 
 @pytest.fixture(scope="session")
-def second_postgres(parts_folder: Path) -> Iterator[PostgresServer]:
+def second_postgres(servers_folder: Path, parts_folder: Path) -> Iterator[PostgresServer]:
     """Another PostgreSQL server."""
-    server = PostgresServer(parts_folder / "second-postgres", free_port(), durable=False)
+    server = PostgresServer(servers_folder / "second-postgres", free_port(), durable=False)
     with running_from_sync(server, parts_folder / "second-postgres.log"):
         yield server
 

@@ -26,13 +26,16 @@ from tests.integration.tenant.purges import (
 from tests.support.stored_text import files_with
 from tests.support.tenant_data import MemoryPeers
 
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.postgres import PostgresServer
 from tenant.domain.operations import Operation, OperationState
 from tenant.store import operation_runs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Generator, Iterator
+    from pathlib import Path
 
-    from nagaya_local.parts.postgres import PostgresServer
     from servicekit.testing import Keys
     from tenant.composition import Composition
     from tenant.config import Config
@@ -42,6 +45,14 @@ STEPS = (
     "inventory", "runs", "llm-gateway", "artifacts", "database", "files", "wal", "look_again",
     "certificate",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def postgres(servers_folder: Path, parts_folder: Path) -> Iterator[PostgresServer]:
+    """A server for these tests alone: all of its files are read."""
+    server = PostgresServer(servers_folder / "of-purges", free_port(), durable=False)
+    with running_from_sync(server, parts_folder / "postgres-of-purges.log"):
+        yield server
 
 
 @pytest.fixture
@@ -140,4 +151,5 @@ async def test_a_canary_in_a_database_is_in_no_file_of_the_server_afterwards(
 
 
 def _files_with(postgres: PostgresServer, text: str) -> list[str]:
-    return files_with([postgres.data], text)
+    (files,) = files_with([postgres.data], text)
+    return files
