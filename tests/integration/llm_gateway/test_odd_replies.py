@@ -66,16 +66,21 @@ async def test_what_else_is_sent_becomes_what_it_is(
     assert not unknown or (attempt.estimated and attempt.cost_micro_usd > 0)
 
 
-@pytest.mark.parametrize("form", ["claude", "chat", "gemini"])  # Responses end with an event
 async def test_a_server_that_only_pings_after_the_end_is_not_waited_for_long(
-    scripted: ScriptedProvider, client: GatewayClient, form: str
+    scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
-    stream = STREAMS[form]
-    end = (stream.began(), stream.delta("hi"), stream.ended(stream.complete))
     pings = (Pause(0.4), ": ping\n\n") * 60
-    scripted.script(client.word, Reply((*end, *pings)))
 
-    assert await outcome(client, form) == ("FINISH_REASON_STOP", "hi")
+    async def ask(form: str) -> tuple[str, str]:
+        run, stream = await client.for_tenant(client.tenant_id), STREAMS[form]
+        end = (stream.began(), stream.delta("hi"), stream.ended(stream.complete))
+        scripted.script(run.word, Reply((*end, *pings)))
+        return await outcome(run, form)
+
+    # At once, since each takes ten seconds. Responses end with an event.
+    outcomes = await asyncio.gather(*map(ask, ("claude", "chat", "gemini")))
+
+    assert outcomes == [("FINISH_REASON_STOP", "hi")] * 3
 
 
 async def test_the_words_about_a_long_prompt_hold_up_nobody_else(
