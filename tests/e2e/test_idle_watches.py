@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
-class Silence:
+class Seen:
     """What each watcher has seen."""
 
     states: Mapping[str, list[grpc.ChannelConnectivity]]
@@ -50,32 +50,32 @@ class Silence:
 
 
 @pytest.fixture(scope="module")
-def silence(stack: LocalStack, go_programs: Path) -> Silence:
-    return asyncio.run(_be_silent(stack, go_programs))
+def seen(stack: LocalStack, go_programs: Path) -> Seen:
+    return asyncio.run(_watch_idle(stack, go_programs))
 
 
 @pytest.mark.parametrize("where", WAYS)
 def test_a_client_that_pings_as_often_as_it_may_keeps_its_connection(
-    silence: Silence, where: str
+    seen: Seen, where: str
 ) -> None:
-    states = silence.states[where]
+    states = seen.states[where]
     assert grpc.ChannelConnectivity.TRANSIENT_FAILURE not in states
     assert states.count(grpc.ChannelConnectivity.READY) == 1
 
 
-def test_a_watch_on_which_nothing_happens_is_not_cut(silence: Silence) -> None:
-    assert silence.heartbeats >= 6
+def test_a_watch_on_which_nothing_happens_is_not_cut(seen: Seen) -> None:
+    assert seen.heartbeats >= 6
 
 
-def test_a_watch_of_go_s_client_is_not_cut_while_nothing_happens(silence: Silence) -> None:
-    status, out, errors = silence.go
+def test_a_watch_of_go_s_client_is_not_cut_while_nothing_happens(seen: Seen) -> None:
+    status, out, errors = seen.go
 
     # A broken stream would be taken up again, and told on stderr.
     assert (status, errors) == (0, "")
     assert out.splitlines()[-1].endswith(" RUN_STATE_COMPLETED")
 
 
-async def _be_silent(stack: LocalStack, go_programs: Path) -> Silence:
+async def _watch_idle(stack: LocalStack, go_programs: Path) -> Seen:
     """Watch a run that waits for its input, in every way at once; let it end afterwards."""
     async with stack.client() as client:
         tenant_id = await create_tenant(client, "silent")
@@ -91,7 +91,7 @@ async def _be_silent(stack: LocalStack, go_programs: Path) -> Silence:
         heartbeats, states = await asyncio.gather(_count_heartbeats(client, watch), pinging)
         await _release(client, tenant_id, run_id)
         out, errors = (part.decode() for part in await go.communicate())
-    return Silence(dict(zip(WAYS, states, strict=True)), heartbeats, (go.returncode, out, errors))
+    return Seen(dict(zip(WAYS, states, strict=True)), heartbeats, (go.returncode, out, errors))
 
 
 async def _ping(
