@@ -54,6 +54,20 @@ def test_a_log_made_anew_from_a_place_on_is_noticed_there(place: int) -> None:
     assert fault_of(forged, anchor_of(LOG[:2]), anchor_of(LOG, 2)) == Fault(place, FaultKind.ANCHOR)
 
 
+def test_an_entry_that_ended_a_log_must_be_there_with_its_whole_digest() -> None:
+    head = Anchor.of_head("acme", "", 4, LOG[3].digest, "")
+    near = LOG[3].digest[: 2 * SHORT_BYTES] + "0" * 48
+    other = Anchor.of_head("acme", "", 4, near, "")
+
+    assert fault_of(LOG, head) is None
+    assert fault_of(LOG[:3], head) == Fault(4, FaultKind.SEQUENCE)
+    assert fault_of(LOG, other) == Fault(4, FaultKind.ANCHOR)
+    assert fault_of(LOG, head, other) == fault_of(LOG, other, head) == Fault(4, FaultKind.ANCHOR)
+    for wrong in ((0, LOG[0].digest), (1, "ab"), (1, "x" * 64)):
+        with pytest.raises(AnchorMalformed):
+            Anchor.of_head("acme", "", *wrong, "")
+
+
 def test_a_cut_tail_with_a_head_to_match_is_noticed() -> None:
     assert fault_of(LOG[:2], anchor_of(LOG)) == Fault(3, FaultKind.SEQUENCE)
     assert fault_of([], anchor_of(LOG)) == Fault(1, FaultKind.SEQUENCE)

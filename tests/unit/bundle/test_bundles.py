@@ -5,6 +5,7 @@ import random
 import secrets
 import tarfile
 import tracemalloc
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,6 +150,15 @@ def test_a_signed_manifest_of_other_files_is_refused(folder: Path) -> None:
     seal(folder, manifest)
     rows = folder / "tables" / "audit_logs.copy"
     rows.write_bytes(rows.read_bytes().replace(b"run.create", b"run.cancel", 1))
+    assert fault_of(folder) is Fault.AUDIT
+
+
+def test_a_bundle_without_the_audit_log_says_nothing_of_its_end(folder: Path) -> None:
+    manifest = manifest_json.parse((folder / "manifest.json").read_bytes())
+    others = tuple(table for table in manifest.tables if table.name != "audit_logs")
+    (folder / "tables" / "audit_logs.copy").unlink()
+    seal(folder, replace(manifest, tables=others))
+
     assert fault_of(folder) is Fault.AUDIT
 
 

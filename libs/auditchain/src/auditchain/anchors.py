@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DOCUMENT_TYPE = "audit-anchor"
+DIGEST_LENGTH = 64
 SHORT_BYTES = 8
 """How much of each entry's digest an anchor keeps: enough to name the first that was changed."""
 
@@ -52,6 +53,19 @@ class Anchor:
             "short_digests": base64.b64encode(self.short_digests).decode(),
             "created_at": self.created_at,
         }
+
+    @classmethod
+    def of_head(
+        cls, tenant_id: str, database: str, sequence: int, digest: str, created_at: str
+    ) -> Anchor:
+        """Return the anchor of one entry, by which a log ended. Raises AnchorMalformed."""
+        try:
+            short = bytes.fromhex(digest)[:SHORT_BYTES]
+        except ValueError:
+            short = b""
+        if len(digest) != DIGEST_LENGTH or len(short) != SHORT_BYTES or sequence < 1:
+            raise AnchorMalformed("it names no entry of a log")
+        return cls(tenant_id, database, sequence - 1, sequence, digest, short, created_at)
 
     @classmethod
     def of_document(cls, document: Mapping[str, object]) -> Anchor:

@@ -89,8 +89,10 @@ class ChainVerifier:
 
     def __init__(self, anchors: Iterable[Anchor] = ()) -> None:
         self._anchored: dict[int, bytes] = {}
+        self._heads: dict[int, str] = {}
+        self._contradicted: set[int] = set()
         for anchor in anchors:
-            self._anchored |= dict(anchor.entries())
+            self._take(anchor)
         self.fault: Fault | None = None
         self.end = Head(0, NO_DIGEST)
         self.count = 0
@@ -120,6 +122,18 @@ class ChainVerifier:
                 self.fault = Fault(head.sequence, FaultKind.HEAD)
         return self.fault
 
+    def _take(self, anchor: Anchor) -> None:
+        for sequence, short in anchor.entries():
+            if self._anchored.setdefault(sequence, short) != short:
+                self._contradicted.add(sequence)
+        if self._heads.setdefault(anchor.sequence, anchor.digest) != anchor.digest:
+            self._contradicted.add(anchor.sequence)
+
     def _is_anchored(self, entry: Entry) -> bool:
+        """Return whether an entry agrees with all anchors of it; one that none has does."""
+        if entry.sequence in self._contradicted:
+            return False
         expected = self._anchored.get(entry.sequence)
-        return expected is None or expected == bytes.fromhex(entry.digest)[:SHORT_BYTES]
+        if expected is not None and expected != bytes.fromhex(entry.digest)[:SHORT_BYTES]:
+            return False
+        return self._heads.get(entry.sequence, entry.digest) == entry.digest

@@ -103,6 +103,10 @@ class _Verification:
         self.files = 2  # manifest and signature
 
     def run(self) -> None:
+        if all(table.name != audit.TABLE for table in self._manifest.tables):
+            raise BundleInvalid(
+                Fault.AUDIT, names.MANIFEST, f"it names no table {audit.TABLE}, but an end of it"
+            )
         for table in self._manifest.tables:
             self._verify_table(table)
         self._verify_index(self._manifest.objects)
