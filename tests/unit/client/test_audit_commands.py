@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from tests.unit.client.api import Refusal
 
 from auditchain import export
 from auditchain.chain import Head
-from auditchain.export import Header
+from auditchain.export import Header, SignedAnchor
 from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2
 from nagaya_client.cli.main import run
 
@@ -78,3 +80,27 @@ def test_a_file_is_verified_without_a_server(
     assert run(["audit", "verify", "--offline", str(file)]) == 1
     assert "ends after line 1" in capsys.readouterr().err
     assert run(["audit", "verify", "--jwks", str(file)]) == 2
+
+
+def test_a_log_is_exported_with_its_anchors_or_not_at_all(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = audit_log_pb2.AuditLog(sequence=1, user_id="ada", digest=DIGEST)
+    anchor = audit_log_pb2.AuditAnchor(database="t_1", sequence=1, document=b"signed")
+    head = audit_log_pb2.AuditLogHead(sequence=1, digest=DIGEST)
+    logs = audit_service_pb2.ListAuditLogsResponse(audit_logs=[entry], head=head)
+    api.on("ListAuditAnchors", audit_service_pb2.ListAuditAnchorsResponse(audit_anchors=[anchor]))
+    api.on("ListAuditLogs", Refusal(grpc.StatusCode.FAILED_PRECONDITION))
+    file = tmp_path / "acme.jsonl"
+
+    assert run(["audit", "export", str(file), "--tenant", "acme"]) == 5
+    assert not [*tmp_path.glob("acme*")]
+    api.on("ListAuditLogs", logs)
+    assert run(["audit", "export", str(file), "--tenant", "acme"]) == 0
+
+    assert "1 entries in" in capsys.readouterr().err
+    with file.open(encoding="utf-8") as lines:
+        found = [*export.read(lines)]
+    assert found[0] == Header("acme", "t_1")
+    assert found[-2:] == [SignedAnchor("signed"), Head(1, DIGEST)]
+    assert api.called("ListAuditLogs")[-1].request.for_verification

@@ -97,3 +97,25 @@ def test_the_list_can_be_limited_to_a_state(api: Api, capsys: pytest.CaptureFixt
     assert call.request.state == operation_pb2.OPERATION_STATE_RUNNING
     assert call.request.tenant_id == "acme"
     assert "purge_tenant" in capsys.readouterr().out
+
+
+def test_an_operation_is_shown_resumed_and_cancelled(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = {"bundle_id": "b1"}
+    done = operation(operation_pb2.OPERATION_STATE_DONE, request_id="r1", result=bundle)
+    cancelled = operation(operation_pb2.OPERATION_STATE_CANCELLED)
+    api.on("GetOperation", operation_service_pb2.GetOperationResponse(operation=done))
+    api.on("ResumeOperation", operation_service_pb2.ResumeOperationResponse(operation=operation()))
+    api.on("WatchOperation", watched(done))
+    api.on("CancelOperation", operation_service_pb2.CancelOperationResponse(operation=cancelled))
+
+    assert run(["operation", "get", ID]) == 0
+    shown = capsys.readouterr().out
+    assert "r1" in shown
+    assert "bundle_id=b1" in shown
+    assert run(["operation", "resume", ID]) == 0
+    assert run(["operation", "cancel", ID]) == 0
+
+    assert "cancelled" in capsys.readouterr().out
+    assert {call.request.operation_id for call in api.calls} == {ID}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from auditchain import export
-from auditchain.anchors import DOCUMENT_TYPE, Anchor, AnchorMalformed
+from auditchain.anchors import Anchor, AnchorMalformed
 from auditchain.chain import ChainVerifier, Entry, FaultKind, Head
 from auditchain.export import ExportMalformed, Header, SignedAnchor
 from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2
+from nagaya_client import audit_anchors
 from nagaya_client.errors import NagayaError
 from nagaya_client.paging import pages
 from signing import PublicKeys, SignatureInvalid
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nagaya_client.client import Client
 
 _PAGE = 200
-_SIGNING_KEY = "workload-tenant"
 _KINDS = {
     FaultKind.DIGEST: audit_log_pb2.AUDIT_LOG_FAULT_KIND_DIGEST,
     FaultKind.SEQUENCE: audit_log_pb2.AUDIT_LOG_FAULT_KIND_SEQUENCE,
@@ -71,18 +70,22 @@ async def write_audit_log(client: Client, tenant_id: str, file: Path) -> int:
 
 
 def check_audit_log(
-    file: Path, jwks: Path | None, anchor_files: Sequence[Path] = ()
+    file: Path,
+    jwks: Path | None,
+    anchor_files: Sequence[Path] = (),
+    known: tuple[int, str] | None = None,
 ) -> audit_service_pb2.VerifyAuditLogResponse:
     """Verify an exported log; return what VerifyAuditLog would.
 
-    Anchors are looked at where there are keys to tell whether they are genuine. Raises
-    AuditFileInvalid and OSError.
+    Anchors are looked at where there are keys to tell whether they are genuine: those of the file,
+    and those that `anchor_files` have (`audit_anchors.of_file`). `known` is the place and the
+    digest of an entry that the log must have. Raises AuditFileInvalid and OSError.
     """
     try:
-        header, anchors = _first_reading(file)
-        anchors += [document for other in anchor_files for document in _documents(other)]
-        genuine = [] if jwks is None else _genuine(header, anchors, jwks)
-        verifier, head = ChainVerifier(genuine), Head(0, "")
+        header, documents = _first_reading(file)
+        genuine = [] if jwks is None else _genuine(header, documents, jwks, anchor_files)
+        noted = [] if known is None else [Anchor.of_head(header.tenant_id, "", *known, "")]
+        verifier, head = ChainVerifier([*genuine, *noted]), Head(0, "")
         for item in _read(file):
             if isinstance(item, Entry):
                 verifier.add(item)
@@ -120,25 +123,21 @@ def _read(file: Path) -> Iterator[Header | Entry | SignedAnchor | Head]:
         yield from export.read(lines)
 
 
-def _documents(file: Path) -> Iterator[str]:
-    """Yield the signed documents of a file of NAGAYA_AUDIT_ANCHOR_FOLDER."""
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                yield str(json.loads(line)["document"])
-            except (ValueError, KeyError, TypeError):
-                continue  # a killed process may have left half a line
-
-
-def _genuine(header: Header, documents: Iterable[str], jwks: Path) -> list[Anchor]:
+def _genuine(
+    header: Header, documents: Iterable[str], jwks: Path, files: Sequence[Path]
+) -> list[Anchor]:
+    """Return all anchors, each signed and about this log. Raises what makes a file invalid."""
     keys = PublicKeys.from_jwks(jwks.read_bytes())
-    found = [
-        Anchor.of_document(keys.verify(document, DOCUMENT_TYPE, _SIGNING_KEY))
-        for document in documents
-    ]
+    found = audit_anchors.of_documents(documents, keys)
+    for file in files:
+        found += audit_anchors.of_file(file, keys)
+    # A log without anchors of its own does not know its database: those of files do, if they agree.
+    databases = {header.database} - {""} or {anchor.database for anchor in found} - {""}
     for anchor in found:
-        if (anchor.tenant_id, anchor.database) != (header.tenant_id, header.database):
-            raise AnchorMalformed(f"an anchor is about another log, {anchor.database}")
+        of_log = anchor.tenant_id == header.tenant_id and len(databases) <= 1
+        if not of_log or anchor.database not in (*databases, ""):
+            about = f"{anchor.tenant_id or 'the management database'} {anchor.database}".strip()
+            raise AnchorMalformed(f"an anchor is about another log, {about}")
     return found
 
 

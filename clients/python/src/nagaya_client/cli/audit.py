@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+_PATH = click.Path(exists=True, path_type=Path)
 
 
 @click.group(cls=Group)
@@ -113,10 +114,11 @@ async def _verify(
 )
 @click.option(
     "--anchors",
-    type=_FILE,
+    type=_PATH,
     multiple=True,
     metavar="FILE",
-    help="With --offline: more anchors, from NAGAYA_AUDIT_ANCHOR_FOLDER.",
+    help="With --jwks: what the log must have, by a file of NAGAYA_AUDIT_ANCHOR_FOLDER, the "
+    "manifest.json of a backup, a bundle, or a certificate of deletion.",
 )
 @functools.wraps(_verify)
 def verify(
@@ -137,7 +139,10 @@ def verify(
             raise click.UsageError("--jwks and --anchors belong to --offline")
         _verify(**online)
         return
-    found = check_audit_log(offline, jwks, anchors)
+    if anchors and jwks is None:
+        raise click.UsageError("--anchors needs --jwks, which tells whether they are genuine")
+    known = online["known"] if online["known"][0] else None
+    found = check_audit_log(offline, jwks, anchors, known)
     Printer(online["output"] or FORMATS[0], headers=not online["no_headers"]).show(found)
     _exit_with(found)
 

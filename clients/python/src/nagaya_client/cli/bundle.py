@@ -9,15 +9,32 @@ import click
 
 from nagaya_client import bundles
 from nagaya_client.cli.command import FORMATS, Group, output_options
+from nagaya_client.cli.operations import bytes_shown
 from nagaya_client.cli.output import Printer
+from nagaya_client.cli.session import Session, api_command, tenant_option
+from nagaya_client.cli.tenant_transfers import fetched
 
 _PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(cls=Group)
 def group() -> None:
-    """Bundles of tenants, verified without any server."""
+    """Bundles of tenants: fetched again, and verified without any server."""
+
+
+@group.command(rpcs=("DownloadBundle",))
+@tenant_option
+@click.argument("bundle_id")
+@click.option("--to", "target", type=_NEW_FILE, required=True, help="The tar to write.")
+@api_command
+async def fetch(session: Session, *, tenant: str, bundle_id: str, target: Path) -> None:
+    """Fetch a bundle that an export has written.
+
+    `nagaya operation get` shows its id as `result.bundle_id`. It is kept for a limited time.
+    """
+    await fetched(session, tenant, bundle_id, target)
 
 
 @group.command()
@@ -40,7 +57,8 @@ def verify(
     if (jwks is None) is not unsigned:
         raise click.UsageError("--jwks names the keys, or --unsigned does without; one of them")
     keys = None if jwks is None else jwks.read_bytes()
-    found = bundles.verified(path, keys)
+    with bytes_shown(f"verifying {path.name}") as show:
+        found = bundles.verified(path, keys, show)
     manifest = found.manifest
     record: dict[str, Any] = {
         "tenant": manifest.tenant.tenant_id,

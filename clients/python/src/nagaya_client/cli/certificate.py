@@ -50,18 +50,24 @@ def verify(file: Path, jwks: Path, *, output: str | None, no_headers: bool) -> N
     _describe(document, headers=not no_headers)
 
 
+def _count(found: object) -> object:
+    return "unknown" if found is None else found
+
+
 def _describe(document: Mapping[str, object], *, headers: bool) -> None:
     for name in ("certificate_id", "tenant_id", "installation", "requested_by", "requested_time"):
         click.echo(f"{name:<18} {document.get(name, '')}")
-    click.echo(f"{'looked_again_time':<18} {document.get('looked_again_time', '')}")
+    click.echo(f"{'looked_again_time':<18} {document.get('looked_again_time') or ''}")
+    if (log := cast("Mapping[str, object] | None", document.get("audit_log"))) is not None:
+        click.echo(f"{'audit_log':<18} {log['sequence']} {log['digest']}")
     stores = cast("Sequence[Mapping[str, object]]", document["stores"])
     click.echo()
     Printer("table", headers=headers).show_records(
         [
             {
                 "store": store["store"],
-                "before": store["found_before"],
-                "after": store["found_after"],
+                "before": _count(store["found_before"]),
+                "after": _count(store["found_after"]),
                 "method": store["method"],
             }
             for store in stores

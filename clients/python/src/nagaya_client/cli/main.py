@@ -23,7 +23,7 @@ GROUPS = {
     "backup": "Backups of tenants: a dump and the files, readable without Nagaya.",
     "certificate": "Certificates of deletion, verified without any server.",
     "keys": "The keys that encrypt secrets, and those that sign.",
-    "bundle": "Bundles of tenants, verified without any server.",
+    "bundle": "Bundles of tenants: fetched again, and verified without any server.",
     "operation": "Long pieces of work: creations, purges, moves, backups, exports, rollouts.",
     "server": "The PostgreSQL servers that tenants' databases are on.",
     "pipeline": "Pipelines: which steps a run goes through, in versions.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from contextlib import aclosing, nullcontext
+import sys
+from contextlib import aclosing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +15,7 @@ from nagaya_client.cli.output import json_line
 from nagaya_client.watch_operation import watch_operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
 
     from nagaya_client.cli.session import Session
@@ -65,6 +66,20 @@ async def watched(session: Session, operation: operation_pb2.Operation) -> opera
                 async for last in changes:
                     show(last)
     return last
+
+
+@contextmanager
+def bytes_shown(what: str) -> Generator[Callable[[int, int], None]]:
+    """Show a bar while bytes are sent, fetched or verified, where a person sees it.
+
+    Yields what is told how many of how many are done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    # Only here, because loading rich takes as long as loading click.
+    with importlib.import_module("nagaya_client.cli.byte_bar").byte_bar(what) as show:
+        yield show
 
 
 def describe(operation: operation_pb2.Operation) -> str:

@@ -14,7 +14,7 @@ from nagaya.tenant.v1 import transfer_service_pb2 as transfers
 from nagaya_client import bundles
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Command
-from nagaya_client.cli.operations import finished, no_wait_option
+from nagaya_client.cli.operations import bytes_shown, finished, no_wait_option
 from nagaya_client.cli.session import Session, api_command
 from nagaya_client.errors import ApiError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("export", cls=Command, rpcs=("CreateExport", "DownloadBundle"))
+@click.command("export", cls=Command, rpcs=("CreateExport",))
 @click.argument("tenant_id", shell_complete=completion.tenants)
 @click.option("--to", "target", type=_NEW_FILE, required=True, help="The tar to write.")
 @click.option(
@@ -61,13 +61,23 @@ async def export_tenant(
     begun = (await session.client.transfers.CreateExport(request)).operation
     ended = await finished(session, begun, no_wait=no_wait)
     if ended.operation.state == operation_pb2.OPERATION_STATE_DONE:
-        bundle_id = ended.operation.result["bundle_id"]
-        await bundles.fetch(session.client.transfers, tenant_id, bundle_id, target)
+        await fetched(session, tenant_id, ended.operation.result["bundle_id"], target)
     elif no_wait:
         click.echo(
             f"fetch it later: the same command with --request-id {request.request_id}", err=True
         )
     return ended
+
+
+async def fetched(session: Session, tenant_id: str, bundle_id: str, target: Path) -> None:
+    """Fetch an exported bundle; tell how to do it again if that fails. Raises what it raises."""
+    try:
+        with bytes_shown(f"fetching {target.name}") as show:
+            await bundles.fetch(session.client.transfers, tenant_id, bundle_id, target, show)
+    except BaseException:
+        again = f"nagaya bundle fetch {bundle_id} --tenant {tenant_id} --to {target}"
+        click.echo(f"the bundle is there; fetch it again: {again}", err=True)
+        raise
 
 
 @click.command("import", cls=Command, rpcs=("CreateImport", "UploadBundle"))
@@ -100,8 +110,11 @@ async def import_tenant(
     is left of it.
     """
     keys = await asyncio.to_thread(jwks.read_bytes) if jwks else None
-    found = await asyncio.to_thread(bundles.verified, path, keys)
-    request_id = request_id or str(uuid.uuid4())
+    with bytes_shown(f"verifying {path.name}") as show:
+        found = await asyncio.to_thread(bundles.verified, path, keys, show)
+    if request_id is None:
+        request_id = str(uuid.uuid4())
+        click.echo(f"to go on if it breaks off: --request-id {request_id}", err=True)
     request = transfers.CreateImportRequest(
         tenant_id=tenant_id or found.manifest.tenant.tenant_id,
         request_id=request_id,
@@ -124,7 +137,8 @@ async def _begun_import(
     except ApiError as error:
         if error.reason != "ERROR_REASON_BUNDLE_NOT_FOUND":
             raise
-    await bundles.send(stub, request.bundle_id, path)
+    with bytes_shown(f"sending {path.name}") as show:
+        await bundles.send(stub, request.bundle_id, path, show)
     return await stub.CreateImport(request)
 
 
