@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import grpc
 
     from dataplane.tenants import DataPlane
+    from nagaya.tenant.v1 import tenant_pb2
     from nagaya_local.parts.postgres import PostgresServer
     from nagaya_local.parts.s3 import S3Server
     from servicekit.testing import Keys
@@ -121,6 +122,14 @@ class Installation:
 
     async def superuser(self, database: str = "postgres") -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(self.place.postgres.superuser_url(database))
+
+    async def noted_head(self, tenant: tenant_pb2.Tenant) -> int:
+        """Return the entry that a tenant's log must have because it was brought there."""
+        assert self.service is not None
+        signed, management = self.service.anchors.signed, self.service.management
+        async with management.connection() as connection:
+            noted = await signed.noted_head(connection, tenant.tenant_id, tenant.database)
+        return 0 if noted is None else noted.sequence
 
     async def traces(self) -> set[str]:
         """Return what there is of tenants: rows, databases, roles, objects, uploads."""

@@ -111,6 +111,30 @@ async def test_a_whole_log_is_verified_to_its_head_with_what_was_not_chained_yet
         ("UPDATE audit_head SET sequence = 9", (9, HEAD)),
         ("UPDATE audit_head SET digest = repeat('a', 64)", (10, HEAD)),
         ("DELETE FROM audit_head", (10, HEAD)),
+        (
+            """
+            CREATE OR REPLACE FUNCTION audit_digest(previous TEXT, entry audit_logs) RETURNS TEXT
+            LANGUAGE sql STABLE RETURN (entry).digest;
+            UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 4
+            """,
+            (4, DIGEST),
+        ),
+        (
+            """
+            ALTER TABLE audit_logs ALTER digest DROP NOT NULL;
+            UPDATE audit_logs SET digest = NULL WHERE sequence = 4
+            """,
+            (4, DIGEST),
+        ),
+        (
+            """
+            ALTER TABLE audit_logs ALTER sequence DROP NOT NULL;
+            INSERT INTO audit_logs (user_id, action, resource_type, resource_id, sequence,
+                                    database_role, digest)
+            VALUES ('eve', 'prompt.create', 'prompt', 'x', NULL, 'eve', repeat('0', 64))
+            """,
+            (0, SEQUENCE),
+        ),
     ],
 )
 async def test_the_first_place_that_was_changed_is_named(

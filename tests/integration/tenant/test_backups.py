@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.tenant.backup_stack import NOTHING, backup_stack
+from tests.integration.tenant.tamperings import RECHAIN
 
 from nagaya.tenant.v1 import backup_pb2
 from nagaya.tenant.v1 import backup_service_pb2 as pb
 from nagaya.tenant.v1.audit_service_pb2 import VerifyAuditLogRequest
+from tenant.domain.backups import folder_of
 from tenant.domain.operations import OperationState
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from nagaya_local.parts.s3 import S3Server
     from servicekit.testing import Keys
     from tenant.config import Config
+
+DONE = OperationState.DONE
 
 
 @pytest.fixture
@@ -220,6 +225,46 @@ async def test_a_damaged_backup_is_found_and_never_restored(
     assert await stack.leftovers() == NOTHING
 
 
+async def test_a_restored_log_must_have_what_the_backup_says_of_it(stack: BackupStack) -> None:
+    tenant_id = await _created(stack)
+    await stack.filled(tenant_id, runs=1)
+    backup_id = await stack.back_up(tenant_id)
+    (manifest,) = stack.folder.glob(f"{tenant_id}-*/backups/{backup_id}/manifest.json")
+    end = json.loads(manifest.read_bytes())["document"]["audit"]["sequence"]
+    for new_tenant_id in ("", f"{tenant_id}-2"):
+        assert (await stack.restore(tenant_id, backup_id, new_tenant_id)).state is DONE
+        restored = new_tenant_id or tenant_id
+        superuser = await stack.superuser(restored)
+        await superuser.execute("SET session_replication_role = replica")
+        await superuser.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 1")
+        await superuser.execute(RECHAIN)
+        await superuser.close()
+
+        found = await stack.audit.VerifyAuditLog(VerifyAuditLogRequest(tenant_id=restored))
+
+        assert found.first_fault.sequence == end > 1
+
+
+async def test_a_log_that_was_changed_is_backed_up_as_it_is_and_the_manifest_says_so(
+    stack: BackupStack,
+) -> None:
+    tenant_id = await _created(stack)
+    await stack.filled(tenant_id, runs=1)
+    superuser = await stack.superuser(tenant_id)
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 2")
+    await superuser.close()
+
+    backup_id = await stack.back_up(tenant_id)
+
+    (manifest,) = stack.folder.glob(f"{tenant_id}-*/backups/{backup_id}/manifest.json")
+    assert json.loads(manifest.read_bytes())["document"]["audit_fault"] == 2
+    assert (await stack.verify(tenant_id, backup_id)).state is DONE
+    assert (await stack.restore(tenant_id, backup_id)).state is DONE
+    found = await stack.audit.VerifyAuditLog(VerifyAuditLogRequest(tenant_id=tenant_id))
+    assert found.first_fault.sequence == 2
+
+
 async def test_a_purge_deletes_all_backups_of_its_tenant_and_no_others(stack: BackupStack) -> None:
     tenant_id, other_id = await _created(stack), await _created(stack)
     for each in (tenant_id, other_id):
@@ -229,10 +274,20 @@ async def test_a_purge_deletes_all_backups_of_its_tenant_and_no_others(stack: Ba
     tenant = await stack.tenant(tenant_id)
     deletion = stack.service.backups.deletion
 
+    staging = stack.folder / ".staging"
+    for owner in (tenant, await stack.tenant(other_id)):  # what a killed process leaves
+        left = staging / f"{folder_of(owner)}.{uuid.uuid4()}.create"
+        left.mkdir(parents=True)
+        (left / "database.dump").write_bytes(b"rows")
+
     purged = await deletion.purge(tenant)
     again = await deletion.purge(tenant)
 
     assert (purged.backup_count, purged.files_after) == (2, 0)
+    assert (purged.staged_before, purged.staged_after, again.staged_before) == (1, 0, 0)
+    assert [path.name.partition(".")[0] for path in staging.iterdir()] == [
+        folder_of(await stack.tenant(other_id))
+    ]
     assert purged.files_before >= 6
     assert (again.backup_count, again.files_before, again.files_after) == (0, 0, 0)
     assert [path.name for path in stack.folder.glob(f"{tenant_id}-*")] == []

@@ -29,8 +29,10 @@ from tests.support.tenant_data import MemoryPeers
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
 from nagaya_local.parts.postgres import PostgresServer
+from tenant.app.moves import Moves
+from tenant.config import ProvisionerAddress
 from tenant.domain.operations import Operation, OperationState
-from tenant.store import operation_runs
+from tenant.store import operation_runs, servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
@@ -148,6 +150,50 @@ async def test_a_canary_in_a_database_is_in_no_file_of_the_server_afterwards(
     await purged(service)
 
     assert await asyncio.to_thread(_files_with, postgres, canary) == []
+
+
+async def test_a_canary_of_a_tenant_that_was_moved_is_in_no_file_of_the_former_server(
+    service: Composition,
+    postgres: PostgresServer,
+    second_server: PostgresServer,
+    keys: Keys,
+) -> None:
+    canary = f"canary{secrets.token_hex(12)}"
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    superuser = await asyncpg.connect(postgres.superuser_url(acme.database.name))
+    await superuser.execute(f"INSERT INTO runs (note) VALUES ('{canary}')")
+    await superuser.close()
+    move = await Moves(service.management, service.operations).begin("acme", "second", "m1")
+    assert (await ended(service, move)).state is OperationState.DONE
+    assert await asyncio.to_thread(_files_with, postgres, canary)
+    await service.deletion.deletion.delete("acme")
+
+    await purged(service)
+
+    assert await asyncio.to_thread(_files_with, postgres, canary) == []
+    assert await asyncio.to_thread(_files_with, second_server, canary) == []
+    stores = {one["store"]: one for one in (await certificate(service, keys))["stores"]}
+    for server in ("main", "second"):
+        log = stores[f"segments of the write-ahead log of the database server {server}"]
+        assert (log["found_before"] > 0, log["found_after"], log["unproven"]) == (True, 0, [])
+
+
+async def test_a_server_that_is_away_is_not_waited_for_and_not_certified(
+    service: Composition, config: Config, keys: Keys
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    nowhere = ProvisionerAddress.parse(f"postgresql://nobody:x@127.0.0.1:{free_port()}/none")
+    async with service.management.connection() as connection:
+        await servers.set_address(connection, service.keys.ring, "away", nowhere)
+    await service.deletion.deletion.delete("acme")
+
+    done = await purged(service)
+
+    assert done.state is OperationState.DONE, done.message
+    stores = {one["store"]: one for one in (await certificate(service, keys))["stores"]}
+    log = stores["segments of the write-ahead log of the database server away"]
+    assert (log["found_before"], log["found_after"]) == (None, None)
+    assert "could not be looked at" in log["unproven"][0]
 
 
 def _files_with(postgres: PostgresServer, text: str) -> list[str]:

@@ -115,6 +115,7 @@ async def test_a_tenant_comes_to_another_installation_as_it_was(
     after = await target.superuser(new.database)
     assert await content(after, without=OF_THE_INSTALLATION) == expected
     assert await after.fetchval("SELECT tenant_id FROM tenant_identity") == "acme"
+    assert await target.noted_head(new) == await after.fetchval("SELECT sequence FROM audit_head")
     assert target.place.object_files("acme") == files
     sql = "SELECT service, number, name, digest FROM schema_migrations ORDER BY 1, 2"
     assert [*await before.fetch(sql)] == [*await after.fetch(sql)]
@@ -242,7 +243,6 @@ async def test_what_nobody_who_is_trusted_has_signed_is_refused(
 ) -> None:
     await filled(source)
     data = await bundle_of(source)
-
     before = await target.traces()
 
     begun = await begin_import(target, source, await uploaded(target, data), trusted=False)

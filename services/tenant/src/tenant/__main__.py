@@ -29,6 +29,7 @@ async def serve(config: Config) -> None:
             tenant.runner.start()
             tenant.deletion.schedule.start()
             tenant.backups.schedules.start()
+            tenant.backups.sweep.start()
             overview.start()
 
         on_drain = tenant.watch_cache.close

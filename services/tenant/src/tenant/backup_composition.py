@@ -21,6 +21,7 @@ from tenant.app.backup_verification import BackupVerification
 from tenant.app.backup_writer import BackupWriter
 from tenant.app.backups import Backups
 from tenant.app.new_tenants import NewTenants
+from tenant.app.staging_sweep import StagingSweep
 from tenant.backup_storage.folder import FolderStorage
 from tenant.backup_storage.none import NoStorage
 from tenant.backup_storage.s3 import BucketStorage
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning
     from tenant.saga import TenantActivation
+    from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks
 
@@ -55,6 +57,7 @@ class BackupComposition:
     schedules: BackupSchedules
     objects: TenantObjects
     deletion: BackupDeletion
+    sweep: StagingSweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class BackupFoundation:
     key_ring: KeyRing
     activation: TenantActivation
     begun: Operations
+    anchors: SignedAnchors
 
 
 def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition:
@@ -86,15 +90,9 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     files = BackupFiles(storage)
     creation = BackupCreation(base.locks, writer, files, begun)
     loading = BackupLoading(base.servers, base.provisioning, sessions, reader, begun)
-    new_tenants = NewTenants(
-        base.servers,
-        base.provisioning,
-        base.activation,
-        base.key_ring,
-        config.connections_per_role,
-    )
+    new_tenants = compose_new_tenants(config, base)
     copying = TenantCopying(loading, new_tenants, objects)
-    in_place = RestorationInPlace(loading, base.provisioning)
+    in_place = RestorationInPlace(loading, base.provisioning, base.anchors)
     backups = Backups(base.management, begun, new_tenants, configured=settings.configured)
     deletion = BackupDeletion(base.management, base.locks, files)
     schedules = BackupSchedules(base.management, begun, backups, deletion)
@@ -109,6 +107,19 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
         schedules,
         objects,
         deletion,
+        StagingSweep(storage),
+    )
+
+
+def compose_new_tenants(config: Config, base: BackupFoundation) -> NewTenants:
+    """Construct what makes tenants of existing data."""
+    return NewTenants(
+        base.servers,
+        base.provisioning,
+        base.activation,
+        base.key_ring,
+        config.connections_per_role,
+        base.anchors,
     )
 
 

@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING
 from dataplane.audit_chainer import AuditChainer
 from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
-from interceptor.fair_semaphore import FairSemaphore
-from signing import DocumentSigner
-from tenant.app.audit import AuditVerification
-from tenant.app.audit_anchors import SIGNING_KEY, AuditAnchors
-from tenant.app.audit_sweep import AuditSweep
 from tenant.app.backup_purge import BackupPurge
 from tenant.app.connection_resolver import ConnectionResolver
 from tenant.app.moves import Moves
@@ -22,9 +17,9 @@ from tenant.app.servers import Servers
 from tenant.app.startup import Startup
 from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
+from tenant.audit_composition import compose_anchors, compose_sweep, compose_verification
 from tenant.backup_composition import BackupFoundation, compose_backups
 from tenant.deletion_composition import DeletionFoundation, compose_deletion
-from tenant.domain.databases import AuditRoles
 from tenant.domain.servers import MAIN
 from tenant.foundation import Foundation
 from tenant.move.replica import Replica
@@ -41,7 +36,6 @@ from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
 from tenant.servicer.servers import ServerServicer
 from tenant.servicer.tenants import TenantServicer
-from tenant.store.anchor_files import AnchorFiles
 from tenant.store.notifications import NotificationListener
 from tenant.store.server import APPLICATION
 from tenant.transfer_composition import TransferComposition, compose_transfers
@@ -50,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from interceptor.server import Binding
+    from tenant.app.audit_anchors import AuditAnchors
+    from tenant.app.audit_sweep import AuditSweep
     from tenant.app.key_source import KeySource
     from tenant.app.schema import Schema
     from tenant.backup_composition import BackupComposition
@@ -63,8 +59,6 @@ if TYPE_CHECKING:
     from tenant.store.database_servers import DatabaseServers
 
 _TENANT_CONNECTIONS = 20
-_VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
-_VERIFICATION_SECONDS = 60.0  # longer than a part may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +108,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         yield made
     finally:
         await made.backups.schedules.stop()
+        await made.backups.sweep.stop()
         await made.deletion.schedule.stop()
         await made.runner.stop()
         await made.backups.objects.close()
@@ -132,11 +127,11 @@ def _constructed(
     config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
     management, watch_cache, tenants = base.management, _watch_cache(base), _tenants(config, base)
-    begun, anchors = Operations(management), _anchors(config, management, pools)
+    begun, anchors = Operations(management), compose_anchors(config, management, pools)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
-    backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools)
+    backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools, anchors)
     sagas = (*backups.sagas, *transfers.sagas, schemas.saga, deletion.saga, *secrets.sagas)
-    runner = _runner(base, begun, sagas, deletion.peers)
+    runner = _runner(base, begun, anchors, sagas, deletion.peers)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
@@ -144,7 +139,7 @@ def _constructed(
             _tenant_servicer(base, begun, tenants, deletion, watch_cache),
             ConnectionServicer(connections),
             schemas.servicer,
-            AuditServicer(management, pools, _verification(base, anchors, pools), anchors),
+            AuditServicer(management, pools, compose_verification(base, anchors, pools), anchors),
             _operation_servicer(base, begun, runner),
             backups.servicer,
             _server_servicer(base),
@@ -156,7 +151,7 @@ def _constructed(
         connections=connections,
         operations=begun,
         runner=runner,
-        sweep=_sweep(config, base, anchors, pools),
+        sweep=compose_sweep(config, base, anchors, pools),
         anchors=anchors,
         backups=backups,
         deletion=deletion,
@@ -184,10 +179,16 @@ def _tenant_servicer(
     )
 
 
-def _move(base: Foundation, begun: Operations) -> Saga:
-    replica, provisioning = Replica(base.servers, base.database_tls), base.provisioning
-    move = TenantMove(base.management, base.servers, provisioning, base.rollout, replica, begun)
-    return move.saga()
+def _move(base: Foundation, begun: Operations, anchors: AuditAnchors) -> Saga:
+    return TenantMove(
+        base.management,
+        base.servers,
+        base.provisioning,
+        base.rollout,
+        Replica(base.servers, base.database_tls),
+        begun,
+        anchors.signed,
+    ).saga()
 
 
 def _watch_cache(base: Foundation) -> WatchCache:
@@ -211,7 +212,9 @@ def _schema_foundation(base: Foundation, begun: Operations) -> SchemaFoundation:
     )
 
 
-def _backup_foundation(base: Foundation, begun: Operations) -> BackupFoundation:
+def _backup_foundation(
+    base: Foundation, begun: Operations, anchors: AuditAnchors
+) -> BackupFoundation:
     return BackupFoundation(
         base.management,
         base.locks,
@@ -220,6 +223,7 @@ def _backup_foundation(base: Foundation, begun: Operations) -> BackupFoundation:
         base.key_ring,
         base.activation,
         begun,
+        anchors.signed,
     )
 
 
@@ -237,22 +241,32 @@ def _server_servicer(base: Foundation) -> ServerServicer:
 
 
 def _runner(
-    base: Foundation, begun: Operations, sagas: Sequence[Saga], peers: TenantDataPeers
+    base: Foundation,
+    begun: Operations,
+    anchors: AuditAnchors,
+    sagas: Sequence[Saga],
+    peers: TenantDataPeers,
 ) -> OperationRunner:
-    sagas = with_background_work((*sagas, _move(base, begun)), peers)
+    sagas = with_background_work((*sagas, _move(base, begun, anchors)), peers)
     return OperationRunner(base.management, base.locks, begun, sagas)
 
 
 def _whole_tenants(
-    config: Config, base: Foundation, begun: Operations, pools: TenantPools
+    config: Config,
+    base: Foundation,
+    begun: Operations,
+    pools: TenantPools,
+    anchors: AuditAnchors,
 ) -> tuple[BackupComposition, TransferComposition, DeletionComposition, SecretComposition]:
     """Construct what works on tenants as a whole."""
-    foundation = _backup_foundation(base, begun)
+    foundation = _backup_foundation(base, begun, anchors)
     backups = compose_backups(config, foundation)
     transfers = compose_transfers(config, foundation, pools, backups.objects)
     deletion = compose_deletion(
         config,
-        DeletionFoundation(base.management, base.locks, base.servers, base.provisioning, begun),
+        DeletionFoundation(
+            base.management, base.locks, base.servers, base.provisioning, begun, anchors
+        ),
         [BackupPurge(backups.deletion), transfers.transfers],
     )
     secrets = compose_secrets(base.management, begun, base.servers, base.keys)
@@ -272,29 +286,3 @@ def _startup(
         schema,
         base.migrations,
     )
-
-
-def _anchors(config: Config, management: ManagementPool, pools: TenantPools) -> AuditAnchors:
-    folder = config.audit_anchor_folder
-    files = None if folder is None else AnchorFiles(folder)
-    signer = DocumentSigner.from_file(SIGNING_KEY, config.server.workload_key_file)
-    return AuditAnchors(management, pools, signer, config.server.jwks_file, files)
-
-
-def _sweep(
-    config: Config, base: Foundation, anchors: AuditAnchors, pools: TenantPools
-) -> AuditSweep:
-    return AuditSweep(
-        base.management,
-        pools,
-        base.servers,
-        anchors,
-        base.protection,
-        config.audit_anchor_seconds,
-    )
-
-
-def _verification(base: Foundation, anchors: AuditAnchors, pools: TenantPools) -> AuditVerification:
-    turns = FairSemaphore(_VERIFICATIONS, 1, _VERIFICATION_SECONDS)
-    roles = AuditRoles(base.servers.main.management)
-    return AuditVerification(base.management, pools, anchors, roles, turns)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataplane.tenants import ManagementPool
+    from tenant.app.audit_anchors import AuditAnchors
     from tenant.config import Config
     from tenant.deletion.purge import TenantFiles
     from tenant.operations.operations import Operations
@@ -39,6 +40,7 @@ class DeletionFoundation:
     servers: DatabaseServers
     provisioning: Provisioning
     begun: Operations
+    anchors: AuditAnchors
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ def compose_deletion(
         {service: open_channel(address, signer) for service, address in config.peers.items()}
     )
     retention = timedelta(days=config.deleted_tenant_days)
-    deletion = TenantDeletion(base.management, base.locks, base.provisioning, base.begun, retention)
+    deletion = TenantDeletion(
+        base.management, base.locks, base.provisioning, base.begun, base.anchors, retention
+    )
     purge = TenantPurge(
         base.servers,
         base.provisioning,
@@ -70,6 +74,7 @@ def compose_deletion(
         base.begun,
         DocumentSigner.from_file(_SIGNING_KEY, key_file),
         files,
+        base.anchors.signed,
     )
     return DeletionComposition(
         deletion,

@@ -10,9 +10,9 @@ from signing import DocumentSigner
 from tenant.app.bundles import Bundles, BundleVerification
 from tenant.app.exports import TenantExport
 from tenant.app.imports import TenantImport
-from tenant.app.new_tenants import NewTenants
 from tenant.app.transfer_sweep import TransferSweep
 from tenant.app.transfers import Transfers
+from tenant.backup_composition import compose_new_tenants
 from tenant.domain.operations import OperationKind
 from tenant.operations.saga import Saga, Step
 from tenant.servicer.transfers import TransferServicer
@@ -45,13 +45,7 @@ def compose_transfers(
     key_file = config.server.workload_key_file
     signer = DocumentSigner.from_file(signature.SIGNER, key_file)
     bundles = Bundles(folder, config.server.jwks_file, base.begun)
-    new_tenants = NewTenants(
-        base.servers,
-        base.provisioning,
-        base.activation,
-        base.key_ring,
-        config.connections_per_role,
-    )
+    new_tenants = compose_new_tenants(config, base)
     export = TenantExport(base.servers, pools, objects, folder, signer, base.begun)
     import_ = TenantImport(
         bundles, new_tenants, base.provisioning, base.servers, objects, base.begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tenant.app.audit_anchors import ENTRIES
 from tenant.domain.audit import (
     START,
     ChainLink,
@@ -15,6 +14,7 @@ from tenant.domain.audit import (
     fault_at_end,
     first_fault,
 )
+from tenant.signed_anchors import ENTRIES
 from tenant.store import audit_logs, audit_owner
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class AuditVerification:
         async with self._connection(tenant_id) as connection:
             database = await audit_logs.database_name(connection)
             # Before the log is read: while it is, more is anchored.
-            anchored = await self._anchors.furthest(tenant_id, database)
+            anchored = await self._anchors.signed.furthest(tenant_id, database)
             await audit_logs.chain(connection)
-        in_files = await self._anchors.in_files(database)
+        in_files = await self._anchors.signed.in_files(database)
         count, end, fault = 0, START, None
         while True:
             part = await self._verify_part(tenant_id, end)
@@ -103,14 +103,14 @@ class AuditVerification:
         """Compare a part with the anchors of its entries."""
         first, last = start.sequence, start.sequence + part.count
         found = [
-            *await self._anchors.in_management(tenant_id, database, first, last),
+            *await self._anchors.signed.in_management(tenant_id, database, first, last),
             *(anchor for anchor in in_files if first < anchor.sequence <= last + ENTRIES),
         ]
 
         def compare() -> Fault | None:
             faults: list[Fault | None] = []
             for stored in found:
-                anchor = self._anchors.open(stored, tenant_id, database)
+                anchor = self._anchors.signed.open(stored, tenant_id, database)
                 forged = Fault(stored.sequence, FaultKind.ANCHOR)
                 faults.append(forged if anchor is None else part.anchor_fault(start, anchor))
             return first_fault(*faults)

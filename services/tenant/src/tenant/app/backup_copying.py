@@ -79,6 +79,7 @@ class TenantCopying:
                 connection,
                 tenant,
                 manifest.path_prefix,
+                manifest.content.audit,
                 "tenant.clone" if is_clone else "backup.restore",
             )
         return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}

@@ -58,10 +58,16 @@ class BackupDeletion:
                 await backup_schedules.delete(connection, tenant.tenant_id)
                 folders = {folder_of(tenant), *(backup.folder for backup in made)}
                 before = await self._files.delete_folders(folders)
+                staged = await self._files.delete_staged(folders)
                 for backup in made:
                     await backups.delete(connection, backup.backup_id)
                 return PurgedBackups(
-                    len(made), before, await self._files.count(folders), tuple(sorted(folders))
+                    len(made),
+                    before,
+                    await self._files.count(folders),
+                    tuple(sorted(folders)),
+                    *staged,
+                    tuple(self._files.staging_unproven),
                 )
         except LockHeld:
             raise BackupInUse(tenant.tenant_id) from None

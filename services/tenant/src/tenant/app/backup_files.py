@@ -10,7 +10,7 @@ from tenant.errors.backups import BackupDamaged
 from tenant.store import backups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Collection, Sequence
 
     from dataplane.pools import Connection
     from tenant.backup_storage.storage import BackupStorage
@@ -45,7 +45,21 @@ class BackupFiles:
                 async for digest in digests:
                     kept.add(digest)
         await self._delete_all(self._unneeded(backup.folder, kept))
+        await self._storage.remove_staged(backup.staging())
         await backups.delete(connection, backup.backup_id)
+
+    @property
+    def staging_unproven(self) -> Sequence[str]:
+        """What `delete_staged` does not prove, as sentences."""
+        return self._storage.staging_unproven
+
+    async def delete_staged(self, folders: Collection[str]) -> tuple[int, int]:
+        """Delete what killed processes have staged for tenants' folders.
+
+        Returns how many files there were, and how many are left.
+        """
+        counts = [await self._storage.remove_staged(f"{folder}.") for folder in folders]
+        return sum(found for found, _ in counts), sum(left for _, left in counts)
 
     async def delete_folders(self, folders: Collection[str]) -> int:
         """Delete all files of tenants' folders; return how many there were."""

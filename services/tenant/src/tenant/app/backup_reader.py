@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from signing import SignatureInvalid
 from tenant.app.staged_files import receive
-from tenant.domain.audit import START, fault_at_end
 from tenant.domain.backups import (
     DUMP_FILE,
     MANIFEST_FILE,
@@ -21,7 +20,7 @@ from tenant.domain.backups import (
 from tenant.domain.migrations import MigrationTarget
 from tenant.errors import MigrationChanged, MigrationsUnpublished
 from tenant.errors.backups import BackupDamaged
-from tenant.store import audit_logs, installation, published_migrations
+from tenant.store import installation, published_migrations
 from tenant.transfer import table_contents
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ SIGNER = "workload-tenant"
 """The id of the key that signs what this service writes."""
 
 _MANIFEST_BYTES = 64 << 20
-_ENTRIES_AT_ONCE = 2000
 _OBJECTS_AT_ONCE = 1000
 _BYTES_AT_ONCE = 256 << 20
 
@@ -120,7 +118,7 @@ class BackupReader:
         async def on_table(done: int, count: int) -> None:
             await report(done, count, "tables")
 
-        with self._storage.staging(f"load-{database.name}") as staging:
+        with self._storage.staging(backup.staging(f"load-{database.name}")) as staging:
             dump = staging / DUMP_FILE
             await receive(self._storage.read(f"{backup.path}/{DUMP_FILE}"), dump, manifest.dump)
             async with self._sessions.loading(server_id, database) as session:
@@ -129,7 +127,6 @@ class BackupReader:
                 differences = manifest.content.differences(loaded)
                 if differences:
                     raise BackupDamaged(f"loaded, it differs: {', '.join(differences)}")
-                await _verify_audit_log(session.connection)
 
     async def put_objects(
         self, backup: Backup, manifest: Manifest, tenant_id: str, report: Report
@@ -139,7 +136,7 @@ class BackupReader:
         Raises what artifacts refuses.
         """
         done = 0
-        with self._storage.staging(f"objects-{backup.backup_id}-{tenant_id}") as staging:
+        with self._storage.staging(backup.staging(f"objects-{tenant_id}")) as staging:
             listed = await self._listed(backup, manifest, staging)
             with closing(_lines(listed)) as lines:
                 for batch in _batches(lines):
@@ -150,7 +147,7 @@ class BackupReader:
     async def check_objects(self, backup: Backup, manifest: Manifest, report: Report) -> None:
         """Read every object of a backup, and compare it with its digest."""
         done = 0
-        with self._storage.staging(f"check-{backup.backup_id}") as staging:
+        with self._storage.staging(backup.staging("check")) as staging:
             last = ""
             with closing(_lines(await self._listed(backup, manifest, staging))) as lines:
                 for found in lines:
@@ -185,19 +182,6 @@ class BackupReader:
                 yield piece
         if hashing.hexdigest() != found.digest:
             raise BackupDamaged(f"the object {found.digest} has other bytes")
-
-
-async def _verify_audit_log(connection: Connection) -> None:
-    """Compute the chain of a loaded audit log anew."""
-    end, part = START, None
-    while part is None or part.count == _ENTRIES_AT_ONCE:
-        part = await audit_logs.verify_part(connection, end, _ENTRIES_AT_ONCE)
-        if part.fault is not None:
-            raise BackupDamaged(f"its audit log is not whole at entry {part.fault.sequence}")
-        end = part.end
-    fault = fault_at_end(part)
-    if fault is not None:
-        raise BackupDamaged(f"its audit log does not end at entry {fault.sequence}")
 
 
 def _lines(listed: Path) -> Generator[TenantObject]:

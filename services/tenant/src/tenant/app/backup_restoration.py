@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.provisioning import Provisioning
+    from tenant.signed_anchors import SignedAnchors
 
 _RESTORABLE = (TenantState.ACTIVE, TenantState.SUSPENDED)
 
@@ -31,9 +32,12 @@ class RestorationInPlace:
     connections, the registry names the new one, and the old one is dropped.
     """
 
-    def __init__(self, loading: BackupLoading, provisioning: Provisioning) -> None:
+    def __init__(
+        self, loading: BackupLoading, provisioning: Provisioning, anchors: SignedAnchors
+    ) -> None:
         self._loading = loading
         self._provisioning = provisioning
+        self._anchors = anchors
 
     async def check(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Verify that the backup can be restored; choose the new database."""
@@ -77,6 +81,10 @@ class RestorationInPlace:
             progress = await self._provisioning.migrate(connection, server_id, database, own)
             await self._provisioning.protect(own, server_id, database)
         await self._loading.name_tenant(server_id, database, passwords["tenant"], tenant.tenant_id)
+        _, manifest = await self._loading.check(connection, _backup_id(operation))
+        await self._anchors.note_head(
+            connection, tenant.tenant_id, database.name, manifest.content.audit
+        )
         await self._provisioning.mark(connection, server_id, database)
         await self._provisioning.close(tenant.server_id, tenant.database)
         placed = await self._provisioning.place(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tenant.peers.objects import TenantObjects
     from tenant.transfer.backup_sessions import BackupSessions
 
+_log = logging.getLogger(__name__)
 _KEYS_AT_ONCE = 500
 _BYTES_AT_ONCE = 256 << 20
 
@@ -99,7 +101,7 @@ class BackupWriter:
     @asynccontextmanager
     async def staging(self, backup: Backup) -> AsyncGenerator[Path]:
         """Lend the folder in which a backup is made."""
-        with self._storage.staging(backup.backup_id) as staging:
+        with self._storage.staging(backup.staging("create")) as staging:
             yield staging
 
     async def read(self, backup: Backup, tenant: Tenant, staging: Path, report: Report) -> Snapshot:
@@ -123,6 +125,7 @@ class BackupWriter:
                 for task in (listing, dumping):
                     task.cancel()
                 await asyncio.gather(listing, dumping, return_exceptions=True)
+        _report_fault(tenant, content)
         return Snapshot(session.snapshot_time, session.server_version, content, listing.result())
 
     async def store(
@@ -216,6 +219,19 @@ class BackupWriter:
     async def _stored_digests(self, folder: str) -> set[str]:
         async with aclosing(self._storage.names(f"{folder}/{OBJECTS_FOLDER}/")) as names:
             return {name.rpartition("/")[2] async for name in names}
+
+
+def _report_fault(tenant: Tenant, content: DatabaseContent) -> None:
+    """Log that an audit log is not whole: the backup has it as it is, and says so."""
+    if content.audit_fault is not None:
+        _log.error(
+            "a backup has an audit log that is not as it was written",
+            extra={
+                "event": "backup.audit_log_altered",
+                "tenant_id": tenant.tenant_id,
+                "sequence": content.audit_fault,
+            },
+        )
 
 
 def _batches(objects: Sequence[TenantObject]) -> Iterator[Sequence[TenantObject]]:

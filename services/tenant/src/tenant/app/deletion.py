@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from dataplane import audit
+from servicekit.errors import DomainError
 from tenant.domain.operations import OperationKind, OperationState
 from tenant.domain.tenants import Tenant, TenantState
 from tenant.errors import (
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.app.audit_anchors import AuditAnchors
     from tenant.domain.operations import Operation
     from tenant.operations.operations import Operations
     from tenant.provisioning import Provisioning
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _LOCK_SECONDS = 10.0
 _PURGE = OperationKind.PURGE_TENANT
 _FAILED = OperationState.FAILED
+_log = logging.getLogger(__name__)
 
 
 class TenantDeletion:
@@ -44,20 +48,24 @@ class TenantDeletion:
         locks: AdvisoryLocks,
         provisioning: Provisioning,
         begun: Operations,
+        anchors: AuditAnchors,
         retention: timedelta,
     ) -> None:
         self._management = management
         self._locks = locks
         self._provisioning = provisioning
         self._begun = begun
+        self._anchors = anchors
         self._retention = retention
 
     async def delete(self, tenant_id: str, retention: timedelta | None = None) -> Tenant:
         """Close a tenant's database, and have the tenant purged after `retention`.
 
-        One that is deleted already gets another time. A creation that failed is deleted too. Raises
+        One that is deleted already gets another time. A creation that failed is deleted too. Its
+        audit log is anchored before: the certificate of its purge names the last entry. Raises
         TenantNotFound, TenantNotReady, TenantBusy, ServerUnavailable.
         """
+        await self._anchor(tenant_id)
         async with self._holding(tenant_id) as connection:
             tenant = await _find(connection, tenant_id)
             if tenant.state is TenantState.PURGING:
@@ -129,6 +137,20 @@ class TenantDeletion:
         details = {"operation_id": operation.operation_id}
         await audit.append(connection, "tenant.purge", "tenant", tenant_id, details)
         return operation
+
+    async def _anchor(self, tenant_id: str) -> None:
+        """Anchor a tenant's audit log, if it can be entered."""
+        try:
+            await self._anchors.anchor(tenant_id)
+        except (DomainError, OSError) as error:
+            _log.info(
+                "an audit log is not anchored before its tenant is deleted",
+                extra={
+                    "event": "audit_anchor.skipped",
+                    "tenant_id": tenant_id,
+                    "why": str(error),
+                },
+            )
 
     @asynccontextmanager
     async def _holding(self, tenant_id: str) -> AsyncGenerator[Connection]:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bundle.errors import BundleInvalid
+from tenant.domain.audit import ChainLink
 from tenant.domain.backups import NewTenant
 from tenant.domain.migrations import MigrationTarget
 from tenant.domain.operations import RESULT, OperationKind
@@ -134,8 +135,10 @@ class TenantImport:
         tenant = await self._tenant(connection, operation)
         if tenant.state is TenantState.CREATING:
             await self._insert_identity(connection, tenant)
+            audit = (await asyncio.to_thread(self._bundles.manifest, operation)).audit
+            head = ChainLink(audit.sequence, audit.digest)
             await self._new_tenants.activate(
-                connection, tenant, tenant.path_prefix, "tenant.import"
+                connection, tenant, tenant.path_prefix, head, "tenant.import"
             )
         return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}
 

@@ -12,11 +12,13 @@ from tenant.store import credentials, schema_states, servers, tenants
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
+    from tenant.domain.audit import ChainLink
     from tenant.domain.backups import NewTenant
     from tenant.domain.encryption import KeyRing
     from tenant.domain.tenants import Tenant
     from tenant.provisioning import Provisioning
     from tenant.saga import TenantActivation
+    from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
 
 
@@ -30,12 +32,14 @@ class NewTenants:
         activation: TenantActivation,
         key_ring: KeyRing,
         connections_per_role: int,
+        anchors: SignedAnchors,
     ) -> None:
         self._servers = database_servers
         self._provisioning = provisioning
         self._activation = activation
         self._key_ring = key_ring
         self._connections_per_role = connections_per_role
+        self._anchors = anchors
 
     async def insert(self, connection: Connection, new: NewTenant, operation_id: str) -> Tenant:
         """Insert a tenant in state `creating`, with the passwords of its roles.
@@ -78,11 +82,13 @@ class NewTenants:
         connection: Connection,
         tenant: Tenant,
         path_prefix: str,
+        audit_head: ChainLink,
         action: str,
     ) -> Tenant:
         """Migrate a tenant's loaded database, and make the tenant active.
 
-        `path_prefix` is what the file paths in its rows begin with. Raises MigrationFailed,
+        `path_prefix` is what the file paths in its rows begin with; `audit_head` is where its audit
+        log ends, by the signed manifest that it was loaded by. Raises MigrationFailed,
         MigrationsUnpublished, ServerUnavailable.
         """
         passwords = await self.passwords(connection, tenant)
@@ -92,6 +98,7 @@ class NewTenants:
             await self._provisioning.protect(own, server_id, database)
         await schema_states.record(connection, tenant.tenant_id, progress)
         await tenants.set_path_prefix(connection, tenant.tenant_id, path_prefix)
+        await self._anchors.note_head(connection, tenant.tenant_id, database.name, audit_head)
         await self._provisioning.mark(connection, server_id, database)
         return await self._activation.run(connection, tenant, action)
 

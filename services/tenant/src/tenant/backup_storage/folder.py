@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
+from tenant.backup_storage import staging
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 from tenant.threads import completed, opened
@@ -24,20 +24,28 @@ _STAGING = ".staging"
 class FolderStorage:
     """A BackupStorage over plain files, which only the service's user can read."""
 
+    staging_unproven = ()
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @contextmanager
-    def staging(self, key: str) -> Generator[Path]:
+    def staging(self, name: str) -> Generator[Path]:
         """Lend a folder on the same file system."""
-        folder = self._root / _STAGING / key
-        with _translated():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, parents=True)
-        try:
+        with contextlib.ExitStack() as stack:
+            with _translated():
+                folder = stack.enter_context(staging.lent(self._root / _STAGING / name))
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    async def remove_staged(self, prefix: str) -> tuple[int, int]:
+        """Remove what killed processes have staged."""
+        with _translated():
+            return await asyncio.to_thread(staging.remove, self._root / _STAGING, prefix)
+
+    async def remove_left(self) -> int:
+        """Remove all that killed processes have staged."""
+        with _translated():
+            return await asyncio.to_thread(staging.remove_left, self._root / _STAGING, "")
 
     async def put(self, source: Path, name: str) -> None:
         """Move a file to its place, once its bytes are on disk.

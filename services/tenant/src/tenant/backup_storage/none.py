@@ -15,13 +15,21 @@ if TYPE_CHECKING:
 class NoStorage:
     """A BackupStorage that refuses to store, and in which nothing is found.
 
-    Methods raise BackupsNotConfigured, but for `names`.
+    Methods raise BackupsNotConfigured, but for `names` and the removals of staged files.
     """
 
+    staging_unproven = ()
+
     @contextmanager
-    def staging(self, key: str) -> Generator[Path]:
+    def staging(self, name: str) -> Generator[Path]:
         raise BackupsNotConfigured
         yield
+
+    async def remove_staged(self, prefix: str) -> tuple[int, int]:
+        return 0, 0
+
+    async def remove_left(self) -> int:
+        return 0
 
     async def put(self, source: Path, name: str) -> None:
         raise BackupsNotConfigured

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +15,7 @@ import urllib3
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
+from tenant.backup_storage import staging
 from tenant.backup_storage.storage import PIECE_BYTES
 from tenant.errors.backups import BackupDamaged, BackupStorageUnavailable
 from tenant.threads import completed, opened
@@ -31,10 +31,16 @@ _PAGE = 1000
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 60.0
 _MISSING = ("NoSuchKey", "NoSuchObject")
+_STAGED = "nagaya-backup-"
 
 
 class BucketStorage:
     """A BackupStorage over the objects of a bucket, below a prefix."""
+
+    staging_unproven = (
+        "Where a process was killed in the middle of a backup, the temporary folder of its machine "
+        "may hold files of it, until that folder is cleared or another process there removes them.",
+    )
 
     def __init__(self, bucket: BackupBucket) -> None:
         self._bucket = bucket.name
@@ -53,15 +59,20 @@ class BucketStorage:
         )
 
     @contextmanager
-    def staging(self, key: str) -> Generator[Path]:
+    def staging(self, name: str) -> Generator[Path]:
         """Lend a temporary folder of this machine."""
-        folder = Path(tempfile.gettempdir()) / f"nagaya-backup-{key}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
-        try:
+        with staging.lent(Path(tempfile.gettempdir()) / f"{_STAGED}{name}") as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    async def remove_staged(self, prefix: str) -> tuple[int, int]:
+        """Remove what killed processes have staged on this machine."""
+        root = Path(tempfile.gettempdir())
+        return await asyncio.to_thread(staging.remove, root, f"{_STAGED}{prefix}")
+
+    async def remove_left(self) -> int:
+        """Remove all that killed processes have staged on this machine."""
+        root = Path(tempfile.gettempdir())
+        return await asyncio.to_thread(staging.remove_left, root, _STAGED)
 
     async def put(self, source: Path, name: str) -> None:
         """Upload a file; it becomes visible whole.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Collection, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -18,11 +18,27 @@ class BackupStorage(Protocol):
     A file is there whole or not at all. Methods raise BackupStorageUnavailable.
     """
 
-    def staging(self, key: str) -> AbstractContextManager[Path]:
+    @property
+    def staging_unproven(self) -> Sequence[str]:
+        """What removing the staged files does not prove, as sentences."""
+        ...
+
+    def staging(self, name: str) -> AbstractContextManager[Path]:
         """Lend an empty folder for files that are to be stored; it is removed afterwards.
 
-        One of the same key that a killed process left is removed before.
+        One of the same name that a killed process left is removed before.
         """
+        ...
+
+    async def remove_staged(self, prefix: str) -> tuple[int, int]:
+        """Remove the folders, of names with a prefix, that killed processes have left.
+
+        Returns how many files there were, and how many are left.
+        """
+        ...
+
+    async def remove_left(self) -> int:
+        """Remove all folders that killed processes have left here; return how many."""
         ...
 
     async def put(self, source: Path, name: str) -> None:

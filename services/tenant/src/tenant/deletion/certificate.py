@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from servicekit.times import now
 from tenant.domain.deletion import CERTIFICATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from jsonvalues import JsonObject
     from tenant.domain.deletion import StoreReport
     from tenant.domain.operations import Operation
+    from tenant.domain.tenants import Tenant
 
 _UNPROVEN = (
     "Physical backups, standbys and archives of the database server keep what they hold until "
@@ -24,32 +24,46 @@ _UNPROVEN = (
     "Providers of models keep what they were sent for as long as their terms say.",
 )
 _KEPT = (
-    "In the management database: this certificate, the operation of the purge, and entries of the "
-    "audit log, which hold ids, actions and users.",
+    "In the management database: this certificate, the operation of the purge, the tenant's lines "
+    "in past rollouts, and entries of the audit log, which hold ids, actions, users, and digests "
+    "of the tenant's audit log; files of anchors hold such digests too.",
+    "Other tenants that were made of this one's data, as clones, restored backups or imports.",
+    "Bundles that were fetched, and those that were uploaded to be imported or verified: an upload "
+    "is removed by its import, or after NAGAYA_TRANSFER_HOURS.",
     "In log files of the services: ids, and no bodies, until they are rotated away.",
 )
 
 
-def certificate_of(
-    operation: Operation, installation: str, place: tuple[str, str], stores: Sequence[StoreReport]
-) -> JsonObject:
-    """Return the document; `place` is the server and the name of the tenant's database."""
-    server_id, database = place
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a certificate says beside the operation."""
+
+    installation: str
+    tenant: Tenant
+    """As it was last."""
+    stores: Sequence[StoreReport]
+
+
+def certificate_of(operation: Operation, facts: Facts) -> JsonObject:
+    """Return the document of the purge that an operation was."""
+    notes: Mapping[str, Any] = operation.notes
     return {
         "type": CERTIFICATE,
         "certificate_id": operation.operation_id,
-        "installation": installation,
+        "installation": facts.installation,
         "tenant_id": operation.tenant_id,
-        "server_id": server_id,
-        "database": database,
+        "server_id": facts.tenant.server_id,
+        "database": facts.tenant.database.name,
+        "audit_log": notes.get("audit_log"),
         "requested_by": operation.user_id,
-        "requested_time": _text(operation.create_time),
-        "looked_again_time": _text(now()),
-        "stores": [{**asdict(one), "unproven": list(one.unproven)} for one in stores],
+        "requested_time": text_of(operation.create_time),
+        "looked_again_time": notes.get("looked_again_time"),
+        "stores": [{**asdict(one), "unproven": list(one.unproven)} for one in facts.stores],
         "unproven": list(_UNPROVEN),
         "kept": list(_KEPT),
     }
 
 
-def _text(moment: datetime) -> str:
+def text_of(moment: datetime) -> str:
+    """Return a time as the certificate has it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

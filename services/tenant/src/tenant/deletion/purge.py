@@ -7,13 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 from dataplane import audit
-from tenant.deletion.certificate import certificate_of
+from servicekit.times import now
+from tenant.deletion.certificate import Facts, certificate_of, text_of
+from tenant.deletion.written_log import WrittenLogs
 from tenant.domain.deletion import (
     StoreContents,
     StoreReport,
+    again,
     compared,
     contents_of,
+    head_of,
     reports_of,
+    rows_report,
     to_note,
 )
 from tenant.domain.operations import RESULT, OperationKind
@@ -28,9 +33,7 @@ from tenant.store import (
     published_migrations,
     roles,
     tenants,
-    wal,
 )
-from tenant.store.wal import WalUnproven
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from tenant.operations.operations import Operations
     from tenant.peers.tenant_data import TenantDataPeers
     from tenant.provisioning import Provisioning
+    from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
 
 # Whoever starts work first: no workflow may go on while files are removed.
@@ -67,6 +71,7 @@ class TenantPurge:
         begun: Operations,
         signer: DocumentSigner,
         files: Sequence[TenantFiles],
+        anchors: SignedAnchors,
     ) -> None:
         self._servers = servers
         self._provisioning = provisioning
@@ -74,6 +79,8 @@ class TenantPurge:
         self._begun = begun
         self._signer = signer
         self._files = files
+        self._anchors = anchors
+        self._logs = WrittenLogs(servers, begun)
 
     def saga(self) -> Saga:
         """Return the saga."""
@@ -101,7 +108,14 @@ class TenantPurge:
             or await published_migrations.any_of_service(connection, peer)
         ]
         found = await self._contents(tenant, services)
-        return {"services": services, "before": to_note(found)}
+        rows = await tenants.count_rows(connection, tenant.tenant_id, operation.operation_id)
+        head = await self._anchors.head(connection, tenant.tenant_id, tenant.database.name)
+        return {
+            "services": services,
+            "before": to_note(found),
+            "rows": rows,
+            "audit_log": None if head is None else head_of(head),
+        }
 
     async def _remove(self, service: str, _: Connection, operation: Operation) -> None:
         """Have one service remove what it keeps."""
@@ -118,31 +132,24 @@ class TenantPurge:
     async def _remove_files(
         self, connection: Connection, operation: Operation
     ) -> Mapping[str, object]:
-        tenant = await _find(connection, operation)
+        return {"files": to_note(await self._purge_files(await _find(connection, operation)))}
+
+    async def _purge_files(self, tenant: Tenant) -> list[StoreReport]:
         reports: list[StoreReport] = []
         for files in self._files:
             reports += await files.purge(tenant)
         for report in reports:
             if report.found_after:
                 left = f"{report.found_after} in {report.store}"
-                raise PurgeIncomplete(operation.tenant_id, left)
-        return {"files": to_note(reports)}
+                raise PurgeIncomplete(tenant.tenant_id, left)
+        return reports
 
     async def _overwrite_wal(
         self, connection: Connection, operation: Operation
     ) -> Mapping[str, object]:
-        """Have the server write over its log; where that cannot be, the certificate says so."""
+        """Have the servers write over their logs; where that cannot be, the certificate says so."""
         tenant = await _find(connection, operation)
-        server = await self._servers.of(tenant.server_id)
-        unproven: tuple[str, ...] = ()
-        try:
-            async with server.provisioner() as provisioner:
-                async for done, total in wal.overwrite(provisioner):
-                    await self._begun.progress(operation, done, total, "segments")
-        except WalUnproven as error:
-            unproven = (str(error),)
-        store = f"write-ahead log of the database server {tenant.server_id}"
-        return {"wal": to_note([StoreReport(store, wal.METHOD, 0, 0, unproven)])}
+        return {"wal": to_note(await self._logs.overwrite(operation, tenant.server_id))}
 
     async def _look_again(
         self, connection: Connection, operation: Operation
@@ -159,7 +166,12 @@ class TenantPurge:
         left = [f"{one.found} in {one.store}" for one in found if one.found]
         if left:
             raise PurgeIncomplete(operation.tenant_id, ", ".join(left))
-        return {"after": to_note(found)}
+        files = again(reports_of(operation.notes["files"]), await self._purge_files(tenant))
+        return {
+            "after": to_note(found),
+            "files": to_note(files),
+            "looked_again_time": text_of(now()),
+        }
 
     async def _certify(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Sign the certificate, and delete the tenant's rows, in one transaction."""
@@ -171,14 +183,17 @@ class TenantPurge:
         stores = compared(contents_of(notes["before"]), contents_of(notes["after"]))
         stores += [*reports_of(notes["files"]), *reports_of(notes["wal"])]
         marker = await installation.marker(connection)
-        place = tenant.server_id, tenant.database.name
-        signed = self._signer.sign(certificate_of(operation, marker, place, stores))
         async with connection.transaction():
+            await operations.delete_of_tenant(connection, tenant_id, operation.operation_id)
+            await tenants.delete(connection, tenant_id)
+            left = await tenants.count_rows(connection, tenant_id, operation.operation_id)
+            if left:
+                raise PurgeIncomplete(tenant_id, f"{left} in the management database")
+            facts = Facts(marker, tenant, [*stores, rows_report(notes)])
+            signed = self._signer.sign(certificate_of(operation, facts))
             await deletion_certificates.insert(
                 connection, operation.operation_id, tenant_id, signed
             )
-            await operations.delete_of_tenant(connection, tenant_id, operation.operation_id)
-            await tenants.delete(connection, tenant_id)
             details = {
                 "certificate_id": operation.operation_id,
                 "certificate_digest": hashlib.sha256(signed).hexdigest(),

@@ -68,9 +68,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class SignedAnchor:
-    """An anchor, and the signed document that says it."""
+    """The signed document of an anchor, and what it says."""
 
-    anchor: Anchor
+    database: str
+    sequence: int
+    """Up to which entry it was stored to go."""
+    anchor: Anchor | None
+    """None if it is not genuine, or about another log."""
     document: bytes
 
 

@@ -79,6 +79,13 @@ class Backup:
         """The folder of its own files in the storage."""
         return f"{self.folder}/backups/{self.backup_id}"
 
+    def staging(self, use: str = "") -> str:
+        """Return the name of the folder in which files of it are staged for a use.
+
+        Those of all uses begin with that of none, those of all backups of a folder with its name.
+        """
+        return f"{self.folder}.{self.backup_id}.{use}"
+
 
 @dataclass(frozen=True, slots=True)
 class TenantObject:
@@ -157,6 +164,8 @@ class DatabaseContent:
     sequences: tuple[SequenceState, ...]
     audit: ChainLink
     """The head of the audit log's chain."""
+    audit_fault: int | None = None
+    """The first entry that is not as it was written; None when the log is whole."""
 
     def differences(self, other: DatabaseContent) -> list[str]:
         """Say in what the content of another database differs; sequences may be ahead there."""
@@ -173,6 +182,8 @@ class DatabaseContent:
                 found.append(f"sequence {sequence.name}")
         if self.audit != other.audit:
             found.append("head of the audit log")
+        if self.audit_fault != other.audit_fault:
+            found.append("chain of the audit log")
         if self.migrations != other.migrations:
             found.append("migrations")
         return found
@@ -220,6 +231,7 @@ class Manifest:
                 tables=tuple(TableContent(**one) for one in document["tables"]),
                 sequences=tuple(SequenceState(**one) for one in document["sequences"]),
                 audit=ChainLink(**document["audit"]),
+                audit_fault=document.get("audit_fault"),
             )
             return cls(
                 backup_id=document["backup_id"],
@@ -248,6 +260,10 @@ class PurgedBackups:
     files_after: int
     folders: tuple[str, ...]
     """Those that were looked at, below the storage's root."""
+    staged_before: int
+    """Files that killed processes had staged."""
+    staged_after: int
+    staging_unproven: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

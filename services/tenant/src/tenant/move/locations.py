@@ -55,6 +55,11 @@ class Move:
     replicated: bool
     """Whether it can be written to while it is copied."""
 
+    @property
+    def database_names(self) -> tuple[str, str]:
+        """The old database's and the new one's."""
+        return self.old.database.name, self.new.database.name
+
     @classmethod
     def of(cls, operation: Operation) -> Move:
         notes = operation.notes

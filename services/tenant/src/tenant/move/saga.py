@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tenant.operations.operations import Operations
     from tenant.provisioning import Provisioning
     from tenant.rollout.rollout import Rollout
+    from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
 
 TARGET = "server_id"
@@ -58,6 +59,7 @@ class TenantMove:
         rollout: Rollout,
         replica: Replica,
         operations: Operations,
+        anchors: SignedAnchors,
     ) -> None:
         self._management = management
         self._servers = servers
@@ -65,6 +67,7 @@ class TenantMove:
         self._rollout = rollout
         self._replica = replica
         self._operations = operations
+        self._anchors = anchors
 
     def saga(self) -> Saga:
         """Return the steps; a move can be cancelled, which after the switch changes nothing."""
@@ -138,6 +141,7 @@ class TenantMove:
             await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
             await self._make(connection, move)
         await self._provisioning.set_passwords(move.new.server_id, move.new.database, logins)
+        await self._anchors.carry_over(connection, move.tenant_id, *move.database_names)
         began = time.monotonic()
         try:
             progress = await self._bring_over(move, tenant)

@@ -62,6 +62,20 @@ async def latest(connection: Connection, tenant_id: str, database: str) -> Store
     return None if row is None else _anchor(row)
 
 
+async def lowest(connection: Connection, tenant_id: str, database: str) -> list[StoredAnchor]:
+    """Return the anchors whose last entry comes first: of the same one there may be two."""
+    rows = await connection.fetch(
+        f"""
+        SELECT * FROM ({_FOUND}) AS found
+         ORDER BY sequence
+         FETCH FIRST ROW WITH TIES
+        """,
+        tenant_id,
+        database,
+    )
+    return [_anchor(row) for row in rows]
+
+
 async def page(
     connection: Connection, tenant_id: str, database: str, size: int, token: str
 ) -> paging.Page[StoredAnchor]:

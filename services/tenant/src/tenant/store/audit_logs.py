@@ -12,11 +12,13 @@ import asyncpg
 import paging
 from dataplane import audit
 from tenant.domain.audit import (
+    START,
     AuditLog,
     ChainLink,
     Fault,
     FaultKind,
     VerifiedPart,
+    fault_at_end,
     first_fault,
 )
 
@@ -98,7 +100,9 @@ def _audit_log(row: asyncpg.Record) -> AuditLog:
 async def verify_part(connection: Connection, start: ChainLink, size: int) -> VerifiedPart:
     """Compute the digests of up to `size` entries after `start` anew.
 
-    A part of fewer entries is the last one: its head is that of the same moment.
+    A part of fewer entries is the last one: its head is that of the same moment. No function of the
+    database is used but PostgreSQL's own: whoever changes a log could have changed those too. An
+    entry without a sequence is a fault at 0.
     """
     # Before the first part nothing has a place, not even with a negative number.
     after = start.sequence if start.sequence else _FIRST_BIGINT
@@ -108,6 +112,7 @@ async def verify_part(connection: Connection, start: ChainLink, size: int) -> Ve
     found = [
         Fault(place, kind)
         for place, kind in (
+            (row["without_place"], FaultKind.SEQUENCE),
             (row["misplaced"], FaultKind.SEQUENCE),
             (row["changed"], FaultKind.DIGEST),
         )
@@ -117,6 +122,17 @@ async def verify_part(connection: Connection, start: ChainLink, size: int) -> Ve
     end = ChainLink(row["last"], row["digest"]) if row["count"] else start
     fault = first_fault(*found)
     return VerifiedPart(row["count"], end, fault, head, row["short_digests"] or b"")
+
+
+async def fault_of_all(connection: Connection) -> Fault | None:
+    """Compute a whole log anew, as one snapshot has it; return its first fault."""
+    end, part = START, None
+    while part is None or part.count == _ENTRIES_AT_ONCE:
+        part = await verify_part(connection, end, _ENTRIES_AT_ONCE)
+        if part.fault is not None:
+            return part.fault
+        end = part.end
+    return fault_at_end(part)
 
 
 async def find_digest(connection: Connection, sequence: int) -> str | None:
@@ -135,6 +151,7 @@ async def unchained(connection: Connection) -> tuple[int, timedelta | None]:
     return (0, None) if row is None else (row[0], row[1])
 
 
+_ENTRIES_AT_ONCE = 2000
 _COLUMNS = """
     sequence, user_id, action, resource_type, resource_id, details, database_role, created_at,
     digest
@@ -145,8 +162,18 @@ _VERIFY = """
 WITH entry AS (
     SELECT log.sequence, log.digest,
            lag(log.sequence, 1, $1::bigint) OVER chain + 1 AS place,
-           audit_digest(lag(log.digest, 1, $2::text) OVER chain, log) AS computed
-      FROM audit_logs AS log
+           pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+               pg_catalog.jsonb_build_array(
+                   lag(log.digest, 1, $2::text) OVER chain, log.sequence, log.user_id,
+                   log.action, log.resource_type, log.resource_id, log.details::text,
+                   log.database_role,
+                   pg_catalog.to_char(
+                       log.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+                   )
+               )::text,
+               'UTF8'
+           )), 'hex') AS computed
+      FROM public.audit_logs AS log
      WHERE log.sequence > $3
     WINDOW chain AS (ORDER BY log.sequence)
      ORDER BY log.sequence
@@ -156,13 +183,14 @@ SELECT count(*) AS count,
        max(sequence) AS last,
        (array_agg(digest ORDER BY sequence DESC))[1] AS digest,
        min(least(sequence, place)) FILTER (WHERE sequence <> place) AS misplaced,
-       min(sequence) FILTER (WHERE digest <> computed) AS changed,
+       min(sequence) FILTER (WHERE digest IS DISTINCT FROM computed) AS changed,
+       (SELECT 0 FROM public.audit_logs WHERE sequence IS NULL LIMIT 1) AS without_place,
        string_agg(
            CASE WHEN digest ~ '^[0-9a-f]{64}$' THEN decode(left(digest, 16), 'hex')
                 ELSE decode(repeat('0', 16), 'hex') END,
            ''::bytea ORDER BY sequence
        ) AS short_digests,
-       (SELECT sequence FROM audit_head) AS head_sequence,
-       (SELECT digest FROM audit_head) AS head_digest
+       (SELECT sequence FROM public.audit_head) AS head_sequence,
+       (SELECT digest FROM public.audit_head) AS head_digest
   FROM entry
 """

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
 
+_ABOUT = (
+    "next_credentials",
+    "tenant_credentials",
+    "tenant_secrets",
+    "schema_states",
+    "sagas",
+    "backups",
+    "backup_schedules",
+)
+"""The tables with rows about tenants that go with them, but for `operations`."""
 _COLUMNS = (
     "id, name, state, generation, server_id, server_labels, db_name, steward, request_id, "
     "created_at, updated_at, path_prefix, deleted_at, purge_at"
@@ -153,6 +163,19 @@ async def delete(connection: Connection, tenant_id: str) -> None:
     for table in tables:
         await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
     await connection.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
+
+
+async def count_rows(connection: Connection, tenant_id: str, kept_operation_id: str) -> int:
+    """Count the rows that a purge deletes in the tables of the service; but for one operation."""
+    counts = [f"(SELECT count(*) FROM {table} WHERE tenant_id = $1)" for table in _ABOUT]
+    return await connection.fetchval(
+        f"""
+        SELECT (SELECT count(*) FROM tenants WHERE id = $1) + {" + ".join(counts)}
+             + (SELECT count(*) FROM operations WHERE tenant_id = $1 AND id <> $2::uuid)
+        """,
+        tenant_id,
+        kept_operation_id,
+    )
 
 
 async def place(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Awaitable, Callable
 
     from dataplane.pools import Connection
 
@@ -24,22 +24,30 @@ _SEGMENTS = "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
 class WalUnproven(Exception):
     """The write-ahead log could not be written over, or still holds old segments; says why."""
 
+    def __init__(self, why: str, found: int | None = None, kept: int | None = None) -> None:
+        super().__init__(why)
+        self.found = found
+        """How many segments there were; None where that is not known."""
+        self.kept = kept
+        """How many of them are still there; None where that is not known."""
 
-async def overwrite(connection: Connection) -> AsyncGenerator[tuple[int, int]]:
-    """Write over all segments that there are; yield how many are done, and of how many.
 
-    Raises WalUnproven.
+async def overwrite(connection: Connection, tell: Callable[[int, int], Awaitable[None]]) -> int:
+    """Write over all segments that there are; return how many there were.
+
+    `tell` is told how many are done, and of how many. Raises WalUnproven.
     """
     await connection.execute("SET statement_timeout = 0")
     try:
         first = await connection.fetchval(_CURRENT)
+        found = len(await _segments(connection))
         await _next_segment(connection)
         await connection.execute("CHECKPOINT")  # no segment up to `first` is needed now
         current, names = await connection.fetchval(_CURRENT), await _segments(connection)
         reused = [name for name in names if name >= current]
         for done in range(1, len(reused) + 1):
             await _next_segment(connection)
-            yield done, len(reused)
+            await tell(done, len(reused))
         kept = [name for name in await _segments(connection) if name <= first]
     except asyncpg.InsufficientPrivilegeError as error:
         raise WalUnproven(
@@ -52,8 +60,11 @@ async def overwrite(connection: Connection) -> AsyncGenerator[tuple[int, int]]:
     if kept:
         raise WalUnproven(
             f"{len(kept)} older segments of the write-ahead log are kept, by a replication slot, "
-            "by wal_keep_size, or until they are archived."
+            "by wal_keep_size, or until they are archived.",
+            found,
+            len(kept),
         )
+    return found
 
 
 async def _segments(connection: Connection) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tenant.domain.audit import START, ChainLink
 from tenant.domain.backups import DatabaseContent, MigrationFile, SequenceState, TableContent
+from tenant.store import audit_logs
 from tenant.transfer import tables
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ async def read(
         tuple(contents),
         tuple(SequenceState(one.name, one.last_value, one.is_called) for one in states),
         await _audit_head(connection),
+        await _audit_fault(connection),
     )
 
 
@@ -58,6 +60,11 @@ async def _migrations(connection: Connection) -> tuple[MigrationFile, ...]:
         """
     )
     return tuple(MigrationFile(**row) for row in rows)
+
+
+async def _audit_fault(connection: Connection) -> int | None:
+    fault = await audit_logs.fault_of_all(connection)
+    return None if fault is None else fault.sequence
 
 
 async def _audit_head(connection: Connection) -> ChainLink:

@@ -155,15 +155,13 @@ def audit_anchor_page(
 
 
 def _audit_anchor(signed: SignedAnchor) -> audit_log_pb2.AuditAnchor:
-    anchor = signed.anchor
-    return audit_log_pb2.AuditAnchor(
-        database=anchor.database,
-        since=anchor.since,
-        sequence=anchor.sequence,
-        digest=anchor.digest,
-        create_time=timestamp(datetime.fromisoformat(anchor.created_at)),
-        document=signed.document,
+    message = audit_log_pb2.AuditAnchor(
+        database=signed.database, sequence=signed.sequence, document=signed.document
     )
+    if (anchor := signed.anchor) is not None:
+        message.since, message.digest = anchor.since, anchor.digest
+        message.create_time.CopyFrom(timestamp(datetime.fromisoformat(anchor.created_at)))
+    return message
 
 
 def known_entry(request: audit_service_pb2.VerifyAuditLogRequest) -> ChainLink | None:

@@ -271,6 +271,8 @@ func (x *AuditLogHead) GetDigest() string {
 }
 
 // What the digests of a tenant's audit log were at a time, signed by the tenant service and kept in another database.
+//
+// One that is not genuine any more is sent as it is: who verifies the log has to see it.
 type AuditAnchor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The database whose log it is.
@@ -279,9 +281,9 @@ type AuditAnchor struct {
 	Since int64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
 	// The last of these entries.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The digest of that entry, which proves all entries before it.
+	// The digest of that entry, which proves all entries before it; empty if the document is not genuine.
 	Digest string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
-	// When it was made.
+	// When it was made; absent if the document is not genuine.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// The signed document. It also has the first 8 bytes of the digest of each of the entries.
 	Document      []byte `protobuf:"bytes,6,opt,name=document,proto3" json:"document,omitempty"`

@@ -145,7 +145,10 @@ Global___AuditLogHead: _TypeAlias = AuditLogHead  # noqa: Y015
 
 @_typing.final
 class AuditAnchor(_message.Message):
-    """What the digests of a tenant's audit log were at a time, signed by the tenant service and kept in another database."""
+    """What the digests of a tenant's audit log were at a time, signed by the tenant service and kept in another database.
+
+    One that is not genuine any more is sent as it is: who verifies the log has to see it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,12 +165,12 @@ class AuditAnchor(_message.Message):
     sequence: _builtins.int
     """The last of these entries."""
     digest: _builtins.str
-    """The digest of that entry, which proves all entries before it."""
+    """The digest of that entry, which proves all entries before it; empty if the document is not genuine."""
     document: _builtins.bytes
     """The signed document. It also has the first 8 bytes of the digest of each of the entries."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was made; absent if the document is not genuine."""
 
     def __init__(
         self,

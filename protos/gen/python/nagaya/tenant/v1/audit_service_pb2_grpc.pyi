@@ -33,10 +33,11 @@ class AuditServiceStub:
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]
     """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
 
-    It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
-    takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by the
-    anchors, which the tenant service keeps elsewhere, and by an entry's digest that was noted before and is given as
-    `known_digest`. A log without a fault is anchored.
+    It answers with the first place at which the log is not as it was written, if there is one; an entry without a place
+    is a fault at 0. A log of 100,000 entries takes some seconds. No function that stands in the database is used. Whoever
+    can change the database can also compute a whole new chain: that is noticed by the anchors, which the tenant service
+    keeps elsewhere, and by an entry's digest that was noted before and is given as `known_digest`. A log without a fault
+    is anchored.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
@@ -80,10 +81,11 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_audit_service_pb2.VerifyAuditLogResponse]:
         """Chains what is committed, then computes the digest of every entry of a log anew, in the database.
 
-        It answers with the first place at which the log is not as it was written, if there is one. A log of 100,000 entries
-        takes some seconds. Whoever can change the database can also compute a whole new chain: that is noticed by the
-        anchors, which the tenant service keeps elsewhere, and by an entry's digest that was noted before and is given as
-        `known_digest`. A log without a fault is anchored.
+        It answers with the first place at which the log is not as it was written, if there is one; an entry without a place
+        is a fault at 0. A log of 100,000 entries takes some seconds. No function that stands in the database is used. Whoever
+        can change the database can also compute a whole new chain: that is noticed by the anchors, which the tenant service
+        keeps elsewhere, and by an entry's digest that was noted before and is given as `known_digest`. A log without a fault
+        is anchored.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.

@@ -1,0 +1,163 @@
+"""What is known of a log when it comes to another database is what it must have there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import asyncpg
+import pytest
+from tests.integration.tenant.calls import creation, tenants
+from tests.integration.tenant.tamperings import RECHAIN
+
+from auditchain.chain import NO_DIGEST
+from dataplane import audit
+from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2, audit_service_pb2_grpc
+from nagaya_client.audit_file import AuditFileInvalid, check_audit_log, write_audit_log
+from tenant.app.moves import Moves
+from tenant.domain.audit import ChainLink
+from tenant.store import audit_anchors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from auditchain.anchors import Anchor
+    from interceptor.testing import RunningServer
+    from nagaya_client.client import Client
+    from nagaya_local.parts.postgres import PostgresServer
+    from servicekit.testing import Keys
+    from tenant.composition import Composition
+
+ENTRIES = 9
+ANCHOR = audit_log_pb2.AUDIT_LOG_FAULT_KIND_ANCHOR
+
+
+async def created(server: RunningServer, service: Composition) -> str:
+    """Create a tenant with nine entries, which are anchored; return its database's name."""
+    await tenants(server).CreateTenant(creation("acme"))
+    async with service.tenant_pools.transaction("acme") as own:
+        for number in range(2, ENTRIES + 1):
+            await audit.append(own, "prompt.create", "prompt", str(number))
+    await service.anchors.anchor("acme")
+    return await database_of(service)
+
+
+async def database_of(service: Composition) -> str:
+    async with service.tenant_pools.connection("acme") as own:
+        return await own.fetchval("SELECT current_database()")
+
+
+async def rewrite(postgres: PostgresServer, database: str) -> None:
+    """Change the third entry, and compute the whole chain anew, as a superuser can."""
+    connection = await asyncpg.connect(postgres.superuser_url(database))
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 3")
+    await connection.execute(RECHAIN)
+    await connection.close()
+
+
+async def moved(service: Composition) -> None:
+    operation = await Moves(service.management, service.operations).begin("acme", "second", "m1")
+    await service.runner.run_to_end(operation)
+
+
+def calls(server: RunningServer) -> audit_service_pb2_grpc.AuditServiceStub:
+    return audit_service_pb2_grpc.AuditServiceStub(server.channel())
+
+
+async def verified(server: RunningServer) -> audit_service_pb2.VerifyAuditLogResponse:
+    request = audit_service_pb2.VerifyAuditLogRequest(tenant_id="acme")
+    return await calls(server).VerifyAuditLog(request)
+
+
+async def anchored(service: Composition) -> list[Anchor]:
+    database = await database_of(service)
+    async with service.management.connection() as management:
+        stored = await audit_anchors.between(management, "acme", database, 0, 1 << 40)
+    opened = [service.anchors.signed.open(one, "acme", database) for one in stored]
+    return [anchor for anchor in opened if anchor is not None]
+
+
+async def test_what_was_written_anew_before_a_move_is_still_reported_after_it(
+    server: RunningServer,
+    service: Composition,
+    postgres: PostgresServer,
+    second_server: PostgresServer,
+) -> None:
+    old = await created(server, service)
+    await rewrite(postgres, old)
+
+    await moved(service)
+    await service.sweep.round()
+    found = await verified(server)
+
+    assert (found.first_fault.sequence, found.first_fault.kind) == (ENTRIES, ANCHOR)
+    assert await database_of(service) != old
+    assert {(one.since, one.sequence) for one in await anchored(service)} == {(8, 9)}
+
+
+async def test_a_log_that_was_moved_whole_is_anchored_from_its_first_entry_on(
+    server: RunningServer, service: Composition, second_server: PostgresServer
+) -> None:
+    await created(server, service)
+
+    await moved(service)
+    await service.sweep.round()
+    await service.anchors.anchor("acme")
+    found = await verified(server)
+
+    assert not found.HasField("first_fault")
+    assert found.anchored_sequence == found.head_sequence == ENTRIES
+    assert sorted((one.since, one.sequence) for one in await anchored(service)) == [(0, 9), (8, 9)]
+    await rewrite(second_server, await database_of(service))
+    assert (await verified(server)).first_fault.sequence == 3
+
+
+async def test_a_log_that_lacks_what_is_known_of_it_is_not_anchored(
+    server: RunningServer, service: Composition
+) -> None:
+    await tenants(server).CreateTenant(creation("acme"))
+    database = await database_of(service)
+    async with service.management.connection() as management:
+        head = ChainLink(7, "ab" * 32)
+        await service.anchors.signed.note_head(management, "acme", database, head)
+        await service.anchors.signed.note_head(
+            management, "acme", database, ChainLink(0, NO_DIGEST)
+        )
+
+    await service.anchors.anchor("acme")
+    found = await verified(server)
+
+    assert found.first_fault.sequence == found.head_sequence + 1
+    assert [one.sequence for one in await anchored(service)] == [7]
+
+
+async def test_an_anchor_that_was_changed_is_listed_and_an_exported_log_is_refused_for_it(
+    server: RunningServer,
+    service: Composition,
+    postgres: PostgresServer,
+    keys: Keys,
+    tmp_path: Path,
+) -> None:
+    await created(server, service)
+    client, file = cast("Client", SimpleNamespace(audit=calls(server))), tmp_path / "log.jsonl"
+    await write_audit_log(client, "acme", file)
+    assert not check_audit_log(file, keys.jwks_file).HasField("first_fault")
+    name = service.servers.main.management.name
+    superuser = await asyncpg.connect(postgres.superuser_url(name))
+    await superuser.execute("SET session_replication_role = replica")
+    changed = "replace(details ->> 'document', 'acme', 'acne')"
+    for table in ("audit_logs", "audit_unchained"):
+        await superuser.execute(
+            f"""
+            UPDATE {table} SET details = details || jsonb_build_object('document', {changed})
+             WHERE action = 'audit.anchor'
+            """
+        )
+    await superuser.close()
+
+    await write_audit_log(client, "acme", file)
+
+    with pytest.raises(AuditFileInvalid, match="not what was signed"):
+        check_audit_log(file, keys.jwks_file)
+    assert (await verified(server)).first_fault.kind == ANCHOR
