@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from bench import part
-from bench.restarts.disturbances import exchange, restart
+from bench.restarts.disturbances import ORDERS, exchange, restart
 from bench.restarts.former import former_python
 from bench.restarts.installation import BALANCERS, installed
 from bench.restarts.judged import judge
@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=150, help="unary calls a second, at most")
     parser.add_argument("--seed", type=int, default=1, help="of what is killed when")
     parser.add_argument("--from", dest="commit", help="the build to upgrade from and roll back to")
+    parser.add_argument(
+        "--order", choices=ORDERS, action="append", help="of --from, once or more; all without it"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that failed")
     asked = parser.parse_args()
     part.run(lambda: _run(asked))
@@ -72,7 +75,10 @@ async def _judged(asked: argparse.Namespace, folder: Path) -> int:
     async with installed(folder, asked.balancer, former) as made:
         title = f"upgrade and rollback behind {asked.balancer}, from {asked.commit}"
         pythons = former, sys.executable
-        return await judge(made, folder, title, lambda load: exchange(made, load, pythons), **load)
+        orders = asked.order or [*ORDERS]
+        return await judge(
+            made, folder, title, lambda load: exchange(made, load, pythons, orders), **load
+        )
 
 
 if __name__ == "__main__":

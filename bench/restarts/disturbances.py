@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 from nagaya_local.names import SERVICES, WORKER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.restarts.installation import Installation
     from bench.restarts.load import Load
 
 _PARTS = (*SERVICES, WORKER)
-_ORDERS = {
-    "as docs/operations/upgrade.md says": ("tenant", "artifacts", WORKER, "runs", "llm-gateway"),
-    "all services, then the worker": ("tenant", "artifacts", "llm-gateway", "runs", WORKER),
-    "the worker, then all services": (WORKER, "runs", "llm-gateway", "artifacts", "tenant"),
+ORDERS = {
+    "documented": ("tenant", "artifacts", WORKER, "runs", "llm-gateway"),
+    "worker-last": ("tenant", "artifacts", "llm-gateway", "runs", WORKER),
+    "worker-first": (WORKER, "runs", "llm-gateway", "artifacts", "tenant"),
 }
-"""In which services are upgraded; they are rolled back in the opposite order."""
+"""In which services are upgraded; they are rolled back in the opposite order.
+
+The first one is that of docs/operations/upgrade.md.
+"""
 
 
 async def restart(made: Installation, load: Load, rolls: int, kills: int, seed: int) -> None:
@@ -42,13 +47,16 @@ async def restart(made: Installation, load: Load, rolls: int, kills: int, seed: 
             await made.kill(replica)
 
 
-async def exchange(made: Installation, load: Load, pythons: tuple[str, str]) -> None:
-    """Upgrade from the first build to the second and back, in each order."""
+async def exchange(
+    made: Installation, load: Load, pythons: tuple[str, str], orders: Sequence[str]
+) -> None:
+    """Upgrade from the first build to the second and back, in each of these orders."""
     former, ours = pythons
-    for order, parts in _ORDERS.items():
+    for order in orders:
+        parts = ORDERS[order]
         for deed, python, way in (("upgrade", ours, parts), ("rollback", former, parts[::-1])):
             for part in way:
                 if load.failed:
                     return
-                load.happened = f"{deed} of {part} ({order})"
+                load.happened = f"{deed} of {part}, {order}"
                 await made.exchange(part, python)
