@@ -10,6 +10,7 @@ import pytest
 from tests.integration.tenant.harness import RUNS, migration
 from tests.support.waiting import wait_until
 
+from dataplane import tenants
 from dataplane.tenants import connect_data_plane
 from servicekit.errors import TenantNotActive
 from tenant.errors import TenantBehind
@@ -82,6 +83,28 @@ async def test_a_service_reaches_it_as_soon_as_it_has_caught_up(
         await wait_until(is_reachable)
         async with data.tenants.connection(behind) as connection:
             await connection.execute("SELECT FROM runs")
+
+
+async def test_who_asks_while_it_is_migrated_waits(
+    service: Composition,
+    server: RunningServer,
+    postgres: PostgresServer,
+    behind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that starts may be asked before the migrations are done that it publishes."""
+    monkeypatch.setattr(tenants, "_BEHIND_SECONDS", 60.0)
+    async with connect_data_plane(
+        server.workload_channel("runs"), "runs", least_migration=2
+    ) as data:
+        await data.ready()
+        checking = asyncio.create_task(data.tenants.check(behind))
+        await asyncio.wait((checking,), timeout=0.5)
+        assert not checking.done()
+        await poison(postgres, service, behind, "DELETE FROM runs")
+        await service.schema.publish("runs", [RUNS, STRICT])
+
+        await checking
 
 
 async def test_a_suspended_tenant_catches_up_when_it_is_resumed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET = 20
 _RESOLVE_SECONDS = 10.0
+_BEHIND = "behind"
+_BEHIND_SECONDS = 2.0
+"""How long a call waits for a migration: it may be under way, if the process has just started."""
+_BEHIND_PAUSE_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -109,7 +115,8 @@ async def connect_data_plane(
 
     Their audit entries are chained in the background, a last time when the block ends.
     `budget` is how many connections this process may hold open to one database server. A tenant
-    whose database lacks the service's migration `least_migration` is refused as not active.
+    whose database lacks the service's migration `least_migration` is refused as not active, if it
+    still does after 2 s.
     """
     directory = TenantDirectory(tenant_channel)
     resolve = _resolver(tenant_channel, least_migration)
@@ -138,6 +145,16 @@ def _resolver(
     stub = connection_service_pb2_grpc.ConnectionServiceStub(tenant_channel)
 
     async def resolve(tenant_id: str) -> ConnectionParameters:
+        until = time.monotonic() + _BEHIND_SECONDS
+        while True:
+            try:
+                return await ask(tenant_id)
+            except TenantNotActive as refused:
+                if refused.metadata["state"] != _BEHIND or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(_BEHIND_PAUSE_SECONDS)
+
+    async def ask(tenant_id: str) -> ConnectionParameters:
         request = connection_service_pb2.ResolveConnectionRequest(
             tenant_id=tenant_id, least_migration=least_migration
         )
@@ -147,7 +164,7 @@ def _resolver(
             raise TenantNotFound("there is no such tenant") from None
         except Conflict as error:
             if error.reason == "ERROR_REASON_TENANT_BEHIND":
-                raise TenantNotActive(error.message, state="behind") from None
+                raise TenantNotActive(error.message, state=_BEHIND) from None
             if error.reason != "ERROR_REASON_TENANT_NOT_READY":
                 raise DatabaseUnavailable(error.message) from error
             state = error.metadata.get("state", "not ready")
