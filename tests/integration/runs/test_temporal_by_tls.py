@@ -76,7 +76,7 @@ class Greeting:
 
 async def greeted(client: Client, queue: str) -> str:
     handle = await client.start_workflow(Greeting.run, id=secrets.token_hex(8), task_queue=queue)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await handle.result()
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AUDIENCE = "nagaya"
 OPERATOR = "operator"
 _DAYS = 30
-_COMMAND_SECONDS = 60.0
+_COMMAND_SECONDS = 30.0
 TENANT_SCOPE = (
     "runs.* prompts.* pipelines.* artifacts.* calls.* "
     "catalog.read overrides.read audit.read tenants.read"
