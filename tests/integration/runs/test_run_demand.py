@@ -40,8 +40,17 @@ async def have(management: ManagementPool, demand: Mapping[tuple[str, str], int]
         await run_demand.put(connection, demand)
 
 
+async def old(registry: asyncpg.Connection, seconds: float) -> None:
+    """Have all that is known be so many seconds old."""
+    sql = "UPDATE runs_tenant_demand SET seen_at = now() - make_interval(secs => $1)"
+    await registry.execute(sql, seconds)
+
+
 async def test_a_long_queue_shrinks_while_others_have_runs_to_do_and_grows_again(
-    service: RunsService, management: ManagementPool, cache: TenantLimitCache
+    service: RunsService,
+    management: ManagementPool,
+    registry: asyncpg.Connection,
+    cache: TenantLimitCache,
 ) -> None:
     await cache.refresh()
     service.limits = cache.of("acme")
@@ -61,6 +70,7 @@ async def test_a_long_queue_shrinks_while_others_have_runs_to_do_and_grows_again
         await relay(service).deliver("acme")
     assert await queued(service, created) == created[6:]
 
+    await old(registry, run_demand.HELD_SECONDS)
     async with management.connection() as connection:
         await run_demand.replace(connection, "bolt", {})
     await cache.refresh()
@@ -104,6 +114,7 @@ async def test_a_relays_visit_counts_what_a_tenant_has_to_do(
     demand = "SELECT task_queue, runs FROM runs_tenant_demand WHERE tenant_id = 'acme' ORDER BY 1"
 
     async def visit() -> list[tuple[str, int]]:
+        await old(registry, run_demand.HELD_SECONDS)
         await make_due(database, registry)
         await service.relay(service.launcher, timedelta(seconds=15)).poll()
         return [tuple(row) for row in await registry.fetch(demand)]
@@ -116,16 +127,30 @@ async def test_a_relays_visit_counts_what_a_tenant_has_to_do(
     assert await visit() == []
 
 
+async def test_what_a_tenant_has_to_do_only_grows_for_some_seconds(
+    management: ManagementPool, registry: asyncpg.Connection
+) -> None:
+    demand = "SELECT task_queue, runs FROM runs_tenant_demand ORDER BY 1"
+
+    async def visit(runs: Mapping[str, int]) -> list[tuple[str, int]]:
+        async with management.connection() as connection:
+            await run_demand.replace(connection, "acme", runs)
+        return [tuple(row) for row in await registry.fetch(demand)]
+
+    assert await visit({"": 7, "own": 2}) == [("", 7), ("own", 2)]
+    assert await visit({"": 1}) == [("", 7), ("own", 2)]
+    assert await visit({"": 8}) == [("", 8), ("own", 2)]
+    await old(registry, run_demand.HELD_SECONDS)
+    assert await visit({"": 1}) == [("", 1)]
+
+
 async def test_what_a_tenant_had_to_do_is_forgotten_when_nobody_says_it_any_more(
     management: ManagementPool, registry: asyncpg.Connection, cache: TenantLimitCache
 ) -> None:
     await have(management, {("bolt", ""): MANY})
     await cache.refresh()
     assert cache.of("acme").runs_at_once("") == 2
-    await registry.execute(
-        "UPDATE runs_tenant_demand SET seen_at = now() - make_interval(secs => $1)",
-        run_demand.SECONDS,
-    )
+    await old(registry, run_demand.SECONDS)
     await cache.refresh()
     assert cache.of("acme").runs_at_once("") == 4
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runs.domain.tenant_limits import TenantLimits
 
 _SECONDS = 1.0
+_SOONEST_SECONDS = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,8 @@ class TenantLimitCache:
         self._limits: Mapping[str, TenantLimits] = {}
         self._usual = USUAL
         self._noted: dict[tuple[str, str], int] = {}
+        self._known: frozenset[tuple[str, str]] = frozenset()
+        self._news = asyncio.Event()
         self._read_at = time.monotonic()
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
@@ -47,8 +51,12 @@ class TenantLimitCache:
         return self._limits.get(tenant_id, self._usual)
 
     def note_demand(self, tenant_id: str, task_queue: str, runs: int) -> None:
-        """Have every process know within two seconds how many runs a tenant has to do."""
+        """Have every process know within two seconds how many runs a tenant has to do, and sooner
+        that it has any.
+        """
         self._noted[tenant_id, task_queue] = runs
+        if (tenant_id, task_queue) not in self._known:
+            self._news.set()
 
     def start(self) -> None:
         """Start to read."""
@@ -85,6 +93,9 @@ class TenantLimitCache:
             )
             for tenant_id in found.keys() | steps.keys() | known
         }
+        self._known = frozenset(
+            (tenant_id, queue) for queue, runs in demand.items() for tenant_id in runs
+        )
         self._read_at = time.monotonic()
 
     async def _run(self) -> None:
@@ -101,7 +112,10 @@ class TenantLimitCache:
                 )
             else:
                 self._retry_log.succeeded()
-            await asyncio.sleep(_SECONDS)
+            await asyncio.sleep(_SOONEST_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _SECONDS)
+            self._news.clear()
 
     def _forget_demands(self) -> None:
         """Forget what tenants had to do when it was read last, if that is long ago."""
