@@ -148,7 +148,7 @@ async def state(
 
 
 async def test_runs_end_on_their_build_and_it_is_removed_then(client: Client) -> None:
-    deployments = WorkerDeployments(client)
+    deployments = WorkerDeployments(client, deployment_name(client.identity))
     first, second = HeldActivities(), HeldActivities()
     async with deployed(client, "two", second, OtherPipelineRun):
         async with deployed(client, "one", first, PipelineRun):
@@ -158,7 +158,11 @@ async def test_runs_end_on_their_build_and_it_is_removed_then(client: Client) ->
             await make_current(deployments, client, "two")
             new = [await start(client, AFTER) for _ in range(RUNS)]
             await ended(client, new)
-            assert await state(deployments, client, "one") is VersionState.DRAINING
+
+            async def draining() -> bool:
+                return await state(deployments, client, "one") is VersionState.DRAINING
+
+            await wait_until(draining)
             assert await deployments.remove_drained() == []
             first.deaf_may_end.set()
             await ended(client, old)
@@ -199,7 +203,7 @@ async def ended(client: Client, workflow_ids: list[str]) -> None:
 
 
 async def test_a_build_of_which_there_is_no_worker_does_not_become_current(client: Client) -> None:
-    deployments = WorkerDeployments(client)
+    deployments = WorkerDeployments(client, deployment_name(client.identity))
     async with deployed(client, "one", RecordedActivities(), PipelineRun):
         await make_current(deployments, client, "one")
         with pytest.raises(VersionUnknown):

@@ -50,7 +50,7 @@ from runs.peers.tenant_secrets import TenantSecrets
 from runs.peers.webhook_receivers import WebhookReceivers
 from runs.store.pending_work import PENDING_WORK, WEBHOOK_WORK
 from runs.temporal.client import connect
-from runs.temporal.deployments import WorkerDeployments
+from runs.temporal.deployments import WorkerDeployments, deployment_name
 from runs.temporal.schedules import Schedules as TemporalSchedules
 from runs.temporal.task_queues import TaskQueues
 from runs.tenant_limit_cache import TenantLimitCache
@@ -198,8 +198,12 @@ def _watches(
     config: Config, client: Client, data: DataPlane
 ) -> tuple[DeploymentCleaner, TaskQueueWatch]:
     """Make what looks at the workers."""
-    queues = TaskQueueWatch(data.management, TaskQueues(client), config.temporal.task_queue)
-    return DeploymentCleaner(WorkerDeployments(client)), queues
+    queue = config.temporal.task_queue
+    deployments = WorkerDeployments(client, deployment_name(queue))
+    return (
+        DeploymentCleaner(deployments),
+        TaskQueueWatch(data.management, TaskQueues(client), queue),
+    )
 
 
 def _schedule_worker(config: Config, runs: ScheduledRuns) -> ScheduleWorker:

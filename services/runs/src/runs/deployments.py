@@ -28,9 +28,10 @@ async def _run(config: TemporalConfig, command: str, build_id: str) -> int:
         client = await connect(config, lazy=False)
     except RuntimeError:  # so the SDK says that it cannot connect
         raise StartRefused(f"Temporal cannot be reached at {config.address}") from None
-    deployments = WorkerDeployments(client)
+    own = deployment_name(config.task_queue)
+    deployments = WorkerDeployments(client, own)
     if command == "current":
-        await deployments.make_current(deployment_name(config.task_queue), build_id)
+        await deployments.make_current(own, build_id)
     versions = (
         await deployments.remove_drained()
         if command == "remove-drained"

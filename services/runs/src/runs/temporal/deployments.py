@@ -20,8 +20,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from runs.errors import TemporalUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from temporalio.client import Client
 
 _CALL = timedelta(seconds=10)
@@ -68,34 +66,21 @@ def deployment_name(task_queue: str) -> str:
 
 
 class WorkerDeployments:
-    """The deployments of Nagaya's workers in one namespace. Methods raise TemporalUnavailable."""
+    """The deployments of Nagaya's workers in one namespace. Methods raise TemporalUnavailable.
 
-    def __init__(self, client: Client) -> None:
+    Temporal lists deployments as it finds workflows: for a moment, one that has just changed may be
+    missing. `own` is not: it is looked at by its name.
+    """
+
+    def __init__(self, client: Client, own: str) -> None:
         self._client = client
+        self._own = own
         self._service = client.workflow_service
 
     async def versions(self) -> list[WorkerVersion]:
         """Return all versions, by deployment, the newest first."""
-        found: list[WorkerVersion] = []
-        for name in await self._names():
-            request = DescribeWorkerDeploymentRequest(
-                namespace=self._client.namespace, deployment_name=name
-            )
-            try:
-                described = await self._service.describe_worker_deployment(request, timeout=_CALL)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    continue
-                raise _unavailable(error) from error
-            found += [
-                WorkerVersion(
-                    name,
-                    one.deployment_version.build_id,
-                    _STATES.get(one.status, VersionState.INACTIVE),
-                )
-                for one in described.worker_deployment_info.version_summaries
-            ]
-        return found
+        names = sorted({self._own, *await self._names()})
+        return [one for name in names for one in await self._versions_of(name)]
 
     async def make_current(self, deployment: str, build_id: str) -> None:
         """Have new runs begin on a build; those that have begun stay where they are.
@@ -122,6 +107,26 @@ class WorkerDeployments:
         drained = [one for one in found if one.state is VersionState.DRAINED]
         return [one for one in drained if await self._remove(one)]
 
+    async def _versions_of(self, deployment: str) -> list[WorkerVersion]:
+        """Return the versions of a deployment, the newest first: none if there is no such."""
+        request = DescribeWorkerDeploymentRequest(
+            namespace=self._client.namespace, deployment_name=deployment
+        )
+        try:
+            described = await self._service.describe_worker_deployment(request, timeout=_CALL)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return []
+            raise _unavailable(error) from error
+        return [
+            WorkerVersion(
+                deployment,
+                one.deployment_version.build_id,
+                _STATES.get(one.status, VersionState.INACTIVE),
+            )
+            for one in described.worker_deployment_info.version_summaries
+        ]
+
     async def _remove(self, one: WorkerVersion) -> bool:
         version = WorkerDeploymentVersion(deployment_name=one.deployment, build_id=one.build_id)
         request = DeleteWorkerDeploymentVersionRequest(
@@ -135,7 +140,7 @@ class WorkerDeployments:
             raise _unavailable(error) from error
         return True
 
-    async def _names(self) -> Sequence[str]:
+    async def _names(self) -> list[str]:
         names: list[str] = []
         token = b""
         while True:
@@ -149,7 +154,7 @@ class WorkerDeployments:
             names += [one.name for one in page.worker_deployments if one.name.startswith(_PREFIX)]
             token = page.next_page_token
             if not token:
-                return sorted(names)
+                return names
 
 
 class VersionUnknown(Exception):
