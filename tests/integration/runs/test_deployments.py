@@ -22,6 +22,9 @@ from temporalio.workflow import NondeterminismError
 from tests.integration.runs.recording_worker import RESULT, RecordedActivities, connect
 from tests.support.waiting import wait_until
 
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.temporal import TemporalServer
 from runs.api.launcher import Launcher
 from runs.domain.activities import RunRef, StepRef, StepResult
 from runs.domain.plan import FIRST_EPOCH, WORKFLOW_VERSION, Plan, PlanStep, RunStart
@@ -37,11 +40,10 @@ from runs.worker.scheduling import SHORT_TIMEOUT
 from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
+    from pathlib import Path
 
     from temporalio.client import Client
-
-    from nagaya_local.parts.temporal import TemporalServer
 
 NONDETERMINISM = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
 RUNS = int(os.environ.get("DEPLOYED_RUNS", "20"))
@@ -112,10 +114,22 @@ async def deployed(
             recorded.deaf_may_end.set()
 
 
+@pytest.fixture(scope="module")
+def forgetful_temporal(parts_folder: Path) -> Iterator[TemporalServer]:
+    """A Temporal server that removes a build as soon as its workers have ended.
+
+    Others remember for five minutes who asked for work, unless a worker that ends is quick.
+    """
+    folder = parts_folder / "forgetful-temporal"
+    server = TemporalServer(folder, free_port(), settings={"matching.PollerHistoryTTL": '"1s"'})
+    with running_from_sync(server, parts_folder / "forgetful-temporal.log", seconds=120):
+        yield server
+
+
 @pytest.fixture
-async def client(temporal: TemporalServer) -> Client:
+async def client(forgetful_temporal: TemporalServer) -> Client:
     """A client that bears the name of a task queue of its own."""
-    return await connect(temporal.address, f"builds-{uuid.uuid4().hex[:8]}")
+    return await connect(forgetful_temporal.address, f"builds-{uuid.uuid4().hex[:8]}")
 
 
 async def start(client: Client, plan: Plan) -> str:

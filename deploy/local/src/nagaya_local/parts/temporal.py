@@ -17,6 +17,7 @@ from tls.address import ServerAddress
 from tls.credentials import open_channel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nagaya_local.parts.temporal_binary import TemporalBinary
@@ -55,13 +56,23 @@ _DESCRIBE_NAMESPACE = "/temporal.api.workflowservice.v1.WorkflowService/Describe
 
 
 class TemporalServer:
-    """A server whose histories lie in `folder`; with `ui_port` it shows them in a browser."""
+    """A server whose histories lie in `folder`; with `ui_port` it shows them in a browser.
 
-    def __init__(self, folder: Path, port: int, ui_port: int | None = None) -> None:
+    `settings` are dynamic configuration beyond what every server of Nagaya has.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        ui_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._binary: TemporalBinary | None = None
         self._folder = folder
         self._port = port
         self._ui_port = ui_port
+        self._settings = {**_DYNAMIC_CONFIG, **(settings or {})}
 
     @property
     def address(self) -> str:
@@ -92,7 +103,7 @@ class TemporalServer:
                 "--ip", "127.0.0.1", "--port", str(self._port), *interface,
                 "--db-filename", str(self.database),
                 *_repeated("--sqlite-pragma", _PRAGMAS),
-                *_repeated("--dynamic-config-value", _DYNAMIC_CONFIG),
+                *_repeated("--dynamic-config-value", self._settings),
                 "--log-level", "error", "--log-format", "json",
             ),
             self._folder,
