@@ -11,14 +11,14 @@ import pytest
 from servicekit.identity import Principal
 from tenant.composition import Composition, compose
 from tenant.domain.migrations import Migration, MigrationTarget
-from tenant.store import sagas
+from tenant.store import operation_runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from types import ModuleType
 
-    from dataplane.pools import Connection
     from tenant.config import Config
+    from tenant.domain.operations import Operation
     from tenant.saga import Step
 
 ADA = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))
@@ -39,14 +39,14 @@ class Killed(BaseException):
 @contextmanager
 def killed_after(step: Step) -> Generator[None]:
     """Kill what creates a tenant in the block when `step` is done, before that is recorded."""
-    record = sagas.record_step
+    record = operation_runs.record_step
 
-    async def record_step(connection: Connection, tenant_id: str, done: str) -> None:
-        if done == step:
+    async def record_step(*arguments: object, last: bool) -> Operation | None:
+        if arguments[2] == step:
             raise Killed
-        await record(connection, tenant_id, done)
+        return await record(*arguments, last=last)  # pyright: ignore[reportArgumentType]
 
-    with patch.object(sagas, "record_step", record_step), pytest.raises(Killed):
+    with patch.object(operation_runs, "record_step", record_step), pytest.raises(Killed):
         yield
 
 

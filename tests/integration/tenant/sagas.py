@@ -40,10 +40,12 @@ class Steps:
         self.users: set[str] = set()
         self.on: dict[str, Callable[[Operation], object]] = {}
 
-    def saga(self, *, undo_on_failure: bool = False, undoable: bool = True) -> Saga:
+    def saga(
+        self, *, undo_on_failure: bool = False, undoable: bool = True, final: str = ""
+    ) -> Saga:
         steps = [Step(name, self._step(name)) for name in ("one", "two", "three")]
         undo = self._step("undo") if undoable else None
-        return Saga(KIND, steps, undo, undo_on_failure)
+        return Saga(KIND, steps, undo, undo_on_failure, final)
 
     def _step(self, name: str) -> StepFunction:
         async def run(connection: Connection, operation: Operation) -> Mapping[str, object] | None:

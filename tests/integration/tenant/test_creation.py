@@ -3,13 +3,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
+from tests.integration.tenant.creations import left_by, marker, sorted_roles
 from tests.integration.tenant.harness import (
     ARTIFACTS,
     RUNS,
-    killed_after,
-    killed_at,
     migration,
     publish_both,
     started,
@@ -24,36 +22,14 @@ from tenant.errors import (
     ServerUnavailable,
     TenantExists,
 )
-from tenant.saga import Step
-from tenant.store import databases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from nagaya_local.parts.postgres import PostgresServer
+    import asyncpg
+
     from tenant.config import Config
-    from tenant.domain.databases import Database
-    from tenant.domain.tenants import Tenant
-
-
-async def left_by(
-    management: asyncpg.Connection, tenant: Tenant
-) -> tuple[list[str], list[str], str]:
-    """Return the databases and roles of a tenant, and the marker of its database."""
-    databases = await management.fetch(
-        """
-        SELECT datname, shobj_description(oid, 'pg_database') AS marker
-          FROM pg_database WHERE datname = $1 AND datallowconn
-        """,
-        tenant.database.name,
-    )
-    roles = await management.fetch(
-        'SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1) ORDER BY rolname COLLATE "C"',
-        tenant.database.name,
-    )
-    names = [row["datname"] for row in databases]
-    return names, [row["rolname"] for row in roles], databases[0]["marker"]
 
 
 async def test_a_tenant_gets_a_database_of_its_own_with_every_published_table(
@@ -181,99 +157,6 @@ async def test_services_that_have_not_published_are_named_and_nothing_is_made(
         assert await management.fetchval("SELECT count(*) FROM tenants") == 0
         await service.schema.publish("runs", [RUNS])
         assert (await service.tenants.create("acme", "r1", "Acme")).generation == 1
-
-
-@pytest.mark.parametrize("step", Step)
-async def test_the_same_request_finishes_what_died_after_a_step(
-    service: Composition, config: Config, management: asyncpg.Connection, step: Step
-) -> None:
-    async with started(config) as dying:
-        with killed_after(step):
-            await dying.tenants.create("acme", "r1", "Acme")
-    begun = await management.fetchval("SELECT db_name FROM tenants")
-
-    tenant = await service.tenants.create("acme", "r1", "Acme")
-
-    assert tenant.state is TenantState.ACTIVE
-    assert tenant.database.name == begun
-    await check_complete(service, management, tenant)
-
-
-async def test_the_same_request_finishes_a_database_that_was_made_and_not_opened(
-    service: Composition, config: Config, management: asyncpg.Connection
-) -> None:
-    async with started(config) as dying:
-        with killed_at(databases, "restrict_connect"):
-            await dying.tenants.create("acme", "r1", "Acme")
-
-    tenant = await service.tenants.create("acme", "r1", "Acme")
-
-    await check_complete(service, management, tenant)
-
-
-async def test_another_request_cannot_take_over_what_died(
-    service: Composition, config: Config
-) -> None:
-    async with started(config) as dying:
-        with killed_after(Step.DATABASE):
-            await dying.tenants.create("acme", "r1", "Acme")
-
-    with pytest.raises(TenantExists):
-        await service.tenants.create("acme", "r2", "Acme")
-
-
-async def test_a_database_half_made_whose_tenant_is_unknown_is_dropped_at_the_next_start(
-    service: Composition,
-    config: Config,
-    postgres: PostgresServer,
-    management: asyncpg.Connection,
-    replica: Callable[[], AbstractAsyncContextManager[Composition]],
-) -> None:
-    half_made, complete = f"t_half_{config.database.database}", "tenant-kept"
-    kept = await service.tenants.create(complete, "r1", "Kept")
-    async with started(config) as dying:
-        with killed_after(Step.DATABASE):
-            await dying.tenants.create("lost", "r2", "Lost")
-    lost = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'lost'")
-    superuser = await asyncpg.connect(postgres.superuser_url())
-    await superuser.execute(f'CREATE DATABASE "{half_made}"')
-    for sql in ("DELETE FROM tenant_credentials", "DELETE FROM sagas", "DELETE FROM tenants"):
-        await management.execute(sql)  # as if the registry had been restored from a backup
-
-    async with replica():
-        pass
-
-    names = {row["datname"] for row in await superuser.fetch("SELECT datname FROM pg_database")}
-    await superuser.close()
-    assert lost not in names
-    assert {kept.database.name, half_made} <= names
-
-
-async def check_complete(
-    service: Composition, management: asyncpg.Connection, tenant: Tenant
-) -> None:
-    """Check that there is exactly one of everything, and that its own role works there."""
-    assert await left_by(management, tenant) == (
-        [tenant.database.name],
-        sorted_roles(tenant.database),
-        await marker(management, "ready"),
-    )
-    async with service.tenant_pools.connection(tenant.tenant_id) as connection:
-        audited = await connection.fetch("SELECT action FROM audit_logs")
-        applied = await connection.fetch("SELECT service FROM schema_migrations")
-    assert [row["action"] for row in audited] == ["tenant.create"]
-    assert {row["service"] for row in applied} == {"tenant", "runs", "artifacts"}
-    await chain(management)
-    audited = await management.fetch("SELECT FROM audit_logs WHERE action = 'tenant.create'")
-    assert len(audited) == 1
-
-
-def sorted_roles(database: Database) -> list[str]:
-    return sorted([database.group, *database.logins])
-
-
-async def marker(management: asyncpg.Connection, state: str) -> str:
-    return f"nagaya {await management.fetchval('SELECT id FROM installation')} {state}"
 
 
 async def test_calls_that_come_before_the_start_is_over_do_not_hinder_it(config: Config) -> None:

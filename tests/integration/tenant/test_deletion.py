@@ -214,6 +214,7 @@ async def test_the_id_can_be_used_again(service: Composition) -> None:
 async def test_a_creation_that_never_ended_is_deleted_and_purged(
     service: Composition, config: Config, management: asyncpg.Connection, step: Step
 ) -> None:
+    await service.runner.stop()  # it would go on with the creation
     async with started(config) as dying:
         with killed_after(step):
             await dying.tenants.create("acme", "r1", "Acme")
@@ -222,6 +223,7 @@ async def test_a_creation_that_never_ended_is_deleted_and_purged(
     await service.deletion.deletion.delete("acme")
     assert (await service.deletion.deletion.undelete("acme")).state is TenantState.CREATING
     await service.deletion.deletion.delete("acme")
+    service.runner.start()
     done = await purged(service)
 
     assert done.state is OperationState.DONE, done.message

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from tests.integration.tenant.dying_service import run_until_killed
 from tests.integration.tenant.harness import publish_both, started
+from tests.integration.tenant.moves import databases_on, logged
 from tests.support.waiting import wait_until
 
 from dataplane import audit
@@ -78,27 +79,6 @@ async def moved(service: Composition, server_id: str, request_id: str = "m1") ->
     )
     async with asyncio.timeout(60):
         return await service.runner.run_to_end(operation)
-
-
-async def logged(service: Composition) -> list[str]:
-    async with service.tenant_pools.connection("acme") as connection:
-        await audit.chain_all(connection)
-        rows = await connection.fetch("SELECT resource_id FROM audit_logs WHERE action = 'note'")
-    return [row["resource_id"] for row in rows]
-
-
-async def databases_on(server: PostgresServer, name: str) -> list[str]:
-    connection = await asyncpg.connect(server.superuser_url())
-    rows = await connection.fetch(
-        """
-        SELECT datname AS name FROM pg_database WHERE starts_with(datname, $1)
-         UNION ALL SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)
-         UNION ALL SELECT slot_name FROM pg_replication_slots
-        """,
-        name,
-    )
-    await connection.close()
-    return [row["name"] for row in rows]
 
 
 @pytest.mark.parametrize("way", ["logical replication", "stop and copy"])

@@ -12,12 +12,10 @@ from tests.support.waiting import wait_until
 from tenant.domain.operations import Operation, OperationState
 from tenant.errors import RequestIdReused, ServerUnavailable, TenantExists
 from tenant.operations.saga import tenant_lock
-from tenant.store import operations as table
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from interceptor.testing import RunningServer
     from tenant.composition import Composition
 
 
@@ -189,39 +187,6 @@ async def test_it_ends_here_once_its_lock_is_lost(
 
     assert done.state is OperationState.DONE
     assert steps.ran == ["one", "two", "two", "three"]
-
-
-async def test_a_cancelled_one_is_undone(service: Composition, server: RunningServer) -> None:
-    steps, reached = Steps(), asyncio.Event()
-
-    async def hang() -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    steps.on["two"] = lambda _: hang()
-    async with running(service, steps.saga()):
-        begun = await begin(service)
-        await reached.wait()
-        async with service.management.transaction() as connection:
-            assert await table.request_cancellation(connection, begun.operation_id)
-        service.operations.run(begun.operation_id)
-        cancelled = await ended(service, begun)
-
-    assert cancelled.state is OperationState.CANCELLED
-    assert steps.ran == ["one", "two", "undo"]
-
-
-async def test_a_failure_is_undone_first_where_that_is_wanted(service: Composition) -> None:
-    steps = Steps()
-    steps.on["two"] = refuse
-    async with running(service, steps.saga(undo_on_failure=True)):
-        failed = await ended(service, await begin(service))
-        assert (failed.state, failed.step) == (OperationState.FAILED, "")
-        steps.on.clear()
-        done = await ended(service, await begin(service))
-
-    assert done.state is OperationState.DONE
-    assert steps.ran == ["one", "two", "undo", "one", "two", "three"]
 
 
 async def test_what_kills_process_after_process_is_given_up(

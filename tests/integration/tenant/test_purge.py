@@ -15,6 +15,7 @@ from tests.integration.tenant.harness import (
     publish_both,
     started,
 )
+from tests.integration.tenant.moves import databases_on
 from tests.integration.tenant.purges import (
     certificate,
     ended,
@@ -31,7 +32,10 @@ from nagaya_local.machine.running import running_from_sync
 from nagaya_local.parts.postgres import PostgresServer
 from tenant.app.moves import Moves
 from tenant.config import ProvisionerAddress
-from tenant.domain.operations import Operation, OperationState
+from tenant.deletion.purge import UNDONE
+from tenant.domain.operations import Operation, OperationKind, OperationState
+from tenant.errors.moves import ReplicaBroken
+from tenant.move.replica import Replica
 from tenant.store import operation_runs, servers
 
 if TYPE_CHECKING:
@@ -44,8 +48,8 @@ if TYPE_CHECKING:
 
 
 STEPS = (
-    "inventory", "runs", "llm-gateway", "artifacts", "database", "files", "wal", "look_again",
-    "certificate",
+    "operations", "inventory", "runs", "llm-gateway", "artifacts", "database", "files", "wal",
+    "look_again", "certificate",
 )  # fmt: skip
 
 
@@ -97,7 +101,7 @@ async def test_a_purge_that_died_after_a_step_is_finished_by_another_process(
         assert await rows_about(management, "acme") == {"operations": 1}
         document = await certificate(living, keys)
         assert {one["found_after"] for one in document["stores"]} == {0}
-        if step != "inventory":
+        if step not in ("operations", "inventory"):
             assert document["stores"][0]["found_before"] == 7
 
 
@@ -114,6 +118,34 @@ def killed_before_record(step: str) -> Generator[asyncio.Event]:
 
     with patch.object(operation_runs, "record_step", record_step):
         yield killed
+
+
+async def test_the_copy_of_a_move_that_failed_goes_with_the_tenant(
+    service: Composition, postgres: PostgresServer, second_server: PostgresServer
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    moves = Moves(service.management, service.operations)
+    with patch.object(Replica, "copied", side_effect=ReplicaBroken("acme")):
+        failed = await ended(service, await moves.begin("acme", "second", "m1"))
+    new = str(failed.notes["database"])
+    assert len(await databases_on(second_server, new)) == 10
+    assert len(await databases_on(postgres, acme.database.name)) >= 12  # slots, a role to read
+    await service.deletion.deletion.delete("acme")
+
+    done = await purged(service)
+
+    assert done.state is OperationState.DONE, done.message
+    assert await databases_on(second_server, new) == []
+    assert await databases_on(postgres, acme.database.name) == []
+
+
+async def test_every_kind_that_can_be_cancelled_is_undone_before_a_purge(
+    service: Composition,
+) -> None:
+    of_no_tenant = {OperationKind.ROLLOUT, OperationKind.DRAIN_SERVER}
+    cancellable = {kind for kind in OperationKind if service.runner.cancellable(kind)}
+
+    assert cancellable - of_no_tenant == UNDONE
 
 
 async def test_what_comes_after_the_removal_is_removed_too(

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import asyncpg
 import pytest
-from tests.integration.tenant.harness import killed_after, publish_both, started
-from tests.integration.tenant.purges import purged, running
+from tests.integration.tenant.harness import RUNS, killed_after, migration, publish_both, started
+from tests.integration.tenant.purges import purged
 from tests.support.audit_log import chain
 from tests.support.tenant_data import MemoryPeers
 
+from tenant.domain.operations import OperationState
 from tenant.domain.repair import FindingAction, FindingKind
+from tenant.errors import ServerUnavailable
+from tenant.errors.deletion import PeerUnknown
+from tenant.operations.saga import tenant_lock
+from tenant.peers.tenant_data import TenantDataPeers
+from tenant.rollout.rollout import Rollout
 from tenant.saga import Step
+from tenant.store import deletion_certificates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from dataplane.pools import Connection
     from nagaya_local.parts.postgres import PostgresServer
     from servicekit.testing import Keys
     from tenant.composition import Composition
@@ -36,14 +46,15 @@ async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterato
 
 @pytest.fixture
 async def service(config: Config) -> AsyncIterator[Composition]:
-    async with running(config) as service:
+    """A replica that runs nothing in the background, so that nobody finishes what has died."""
+    async with started(config) as service:
         await publish_both(service)
         yield service
 
 
 async def forget(management: asyncpg.Connection, tenant_id: str) -> None:
     """Delete a tenant's rows, as if the registry had been restored from a backup."""
-    for table in ("tenant_credentials", "sagas", "schema_states"):
+    for table in ("tenant_credentials", "sagas", "schema_states", "operations"):
         await management.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
     await management.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
 
@@ -102,6 +113,8 @@ async def test_roles_without_a_database_are_removed(
         with killed_after(Step.ROLES):
             await dying.tenants.create("acme", "r1", "Acme")
     name = await management.fetchval("SELECT db_name FROM tenants")
+    assert await repaired(service) == []  # somebody goes on with it
+    await management.execute("UPDATE operations SET state = 'failed'")
     assert [kind for kind, _, _ in await repaired(service)] == [FindingKind.UNFINISHED]
     await forget(management, "acme")
 
@@ -118,6 +131,7 @@ async def test_data_of_a_purged_tenant_is_removed_and_of_an_unknown_one_kept(
 ) -> None:
     await service.tenants.create("purged-one", "r1", "Purged")
     await service.deletion.deletion.delete("purged-one")
+    service.runner.start()
     await purged(service, "purged-one")
     peers.fill("purged-one")  # as an upload does that began before
     peers.fill("unknown")
@@ -135,6 +149,88 @@ async def test_data_of_a_purged_tenant_is_removed_and_of_an_unknown_one_kept(
     assert [store.things for store in peers.stores.values()] == [{"unknown": 7}] * 3
     await repaired(service, "runs/unknown")
     assert peers.stores["runs"].things == {}
+
+
+async def test_of_an_id_that_is_in_use_again_nothing_is_removed(
+    service: Composition, peers: MemoryPeers
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    service.runner.start()
+    await purged(service)
+    peers.fill("acme")
+    listed = deletion_certificates.purged
+
+    async def outdated(connection: Connection) -> set[str]:
+        """Return what there was just before the same id is used again."""
+        before = await listed(connection)
+        await service.tenants.create("acme", "r2", "Acme")
+        return before
+
+    with patch.object(deletion_certificates, "purged", outdated):
+        found = await repaired(service)
+
+    assert found == [(FindingKind.DATA, "runs/acme", FindingAction.KEPT)]
+    assert [store.things for store in peers.stores.values()] == [{"acme": 7}] * 3
+
+
+async def test_a_purge_that_has_failed_is_reported(
+    service: Composition, management: asyncpg.Connection
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    service.runner.start()
+    with patch.object(TenantDataPeers, "inspect", side_effect=PeerUnknown("runs")):
+        failed = await purged(service)
+
+    assert failed.state is OperationState.FAILED
+    assert await repaired(service) == [(FindingKind.UNFINISHED, "acme", FindingAction.KEPT)]
+
+
+async def test_it_is_done_by_itself_and_what_is_open_that_is_to_be_closed_is_closed(
+    service: Composition, config: Config, management: asyncpg.Connection
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    await management.execute("UPDATE tenants SET state = 'suspended', is_active = false")
+    async with started(config) as dying:
+        with killed_after(Step.DATABASE):
+            await dying.tenants.create("half", "r2", "Half")
+    half = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'half'")
+    await forget(management, "half")
+
+    await service.repairs.look()
+
+    left = "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1)"
+    assert await management.fetchval(left, half) == 0
+    is_open = "SELECT datallowconn FROM pg_database WHERE datname = $1"
+    assert await management.fetchval(is_open, acme.database.name) is False
+
+
+async def test_a_tenant_that_was_left_behind_is_migrated_by_itself(
+    service: Composition, management: asyncpg.Connection
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    away = patch.object(Rollout, "migrate", side_effect=ServerUnavailable("main"))
+    with away, suppress(ServerUnavailable):
+        await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
+    lacking = "SELECT applied_number FROM schema_states WHERE tenant_id = 'acme' AND service = $1"
+    assert await management.fetchval(lacking, "runs") == 1
+
+    await service.repairs.look()
+
+    assert await management.fetchval(lacking, "runs") == 2
+
+
+async def test_a_start_is_not_hindered_by_a_closed_tenant_that_somebody_changes(
+    service: Composition, config: Config, management: asyncpg.Connection
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    await service.tenants.suspend("acme")
+    await service.provisioning.admit_provisioner("main", acme.database)  # as a move does
+    holding = service.foundation.locks.holding(tenant_lock("acme"))
+
+    async with holding, started(config):
+        pass
 
 
 async def test_a_tenant_without_its_database_is_reported(

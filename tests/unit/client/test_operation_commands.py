@@ -9,7 +9,7 @@ import grpc
 import pytest
 from tests.unit.client.api import Refusal
 
-from nagaya.tenant.v1 import operation_pb2, operation_service_pb2
+from nagaya.tenant.v1 import operation_pb2, operation_service_pb2, server_service_pb2
 from nagaya_client.cli.main import run
 
 if TYPE_CHECKING:
@@ -119,3 +119,17 @@ def test_an_operation_is_shown_resumed_and_cancelled(
 
     assert "cancelled" in capsys.readouterr().out
     assert {call.request.operation_id for call in api.calls} == {ID}
+
+
+def test_a_drain_that_moves_tenants_is_shown_until_it_has_ended(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("DrainServer", server_service_pb2.DrainServerResponse(operation=operation()))
+    done = operation(operation_pb2.OPERATION_STATE_DONE, result={"moved_tenants": "3"})
+    api.on("WatchOperation", watched(done))
+
+    assert run(["server", "drain", "main", "--move"]) == 0
+
+    (call,) = api.called("DrainServer")
+    assert (call.request.server_id, call.request.move_tenants) == ("main", True)
+    assert "moved_tenants=3" in capsys.readouterr().out

@@ -28,6 +28,7 @@ async def serve(config: Config) -> None:
             tenant.transfers.sweep.start()
             tenant.runner.start()
             tenant.deletion.schedule.start()
+            tenant.repairs.start()
             tenant.backups.schedules.start()
             tenant.backups.sweep.start()
             overview.start()

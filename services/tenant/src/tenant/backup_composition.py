@@ -92,7 +92,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     loading = BackupLoading(base.servers, base.provisioning, sessions, reader, begun)
     new_tenants = compose_new_tenants(config, base)
     copying = TenantCopying(loading, new_tenants, objects)
-    in_place = RestorationInPlace(loading, base.provisioning, base.anchors)
+    in_place = RestorationInPlace(base.management, loading, base.provisioning, base.anchors)
     backups = Backups(base.management, begun, new_tenants, configured=settings.configured)
     deletion = BackupDeletion(base.management, base.locks, files)
     schedules = BackupSchedules(base.management, begun, backups, deletion)

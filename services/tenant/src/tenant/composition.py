@@ -11,30 +11,25 @@ from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
 from tenant.app.backup_purge import BackupPurge
 from tenant.app.connection_resolver import ConnectionResolver
-from tenant.app.moves import Moves
 from tenant.app.operations import OperationControl
-from tenant.app.servers import Servers
 from tenant.app.startup import Startup
-from tenant.app.tenants import Tenants
 from tenant.app.watch_cache import WatchCache
 from tenant.audit_composition import compose_anchors, compose_sweep, compose_verification
 from tenant.backup_composition import BackupFoundation, compose_backups
-from tenant.deletion_composition import DeletionFoundation, compose_deletion
+from tenant.creation_composition import compose_creation, compose_tenants
+from tenant.deletion_composition import DeletionFoundation, compose_deletion, compose_repairs
 from tenant.domain.servers import MAIN
 from tenant.foundation import Foundation
-from tenant.move.replica import Replica
-from tenant.move.saga import TenantMove
 from tenant.operations.background_work import with_background_work
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
-from tenant.saga import TenantCreation
 from tenant.schema_composition import SchemaFoundation, compose_schema
 from tenant.secret_composition import compose_secrets
+from tenant.server_composition import ServerComposition, compose_servers
 from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
-from tenant.servicer.servers import ServerServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.notifications import NotificationListener
 from tenant.store.server import APPLICATION
@@ -47,12 +42,13 @@ if TYPE_CHECKING:
     from tenant.app.audit_anchors import AuditAnchors
     from tenant.app.audit_sweep import AuditSweep
     from tenant.app.key_source import KeySource
+    from tenant.app.repair_schedule import RepairSchedule
     from tenant.app.schema import Schema
+    from tenant.app.tenants import Tenants
     from tenant.backup_composition import BackupComposition
     from tenant.config import Config
     from tenant.deletion_composition import DeletionComposition
     from tenant.operations.saga import Saga
-    from tenant.peers.tenant_data import TenantDataPeers
     from tenant.provisioning import Provisioning
     from tenant.rollout.template import TemplateDatabase
     from tenant.secret_composition import SecretComposition
@@ -77,17 +73,31 @@ class Composition:
     anchors: AuditAnchors
     backups: BackupComposition
     deletion: DeletionComposition
+    repairs: RepairSchedule
     secrets: SecretComposition
     transfers: TransferComposition
-    management: ManagementPool
     tenant_pools: TenantPools
-    servers: DatabaseServers
-    template: TemplateDatabase
-    provisioning: Provisioning
+    foundation: Foundation
 
     @property
     def keys(self) -> KeySource:
         return self.secrets.source
+
+    @property
+    def management(self) -> ManagementPool:
+        return self.foundation.management
+
+    @property
+    def servers(self) -> DatabaseServers:
+        return self.foundation.servers
+
+    @property
+    def template(self) -> TemplateDatabase:
+        return self.foundation.template
+
+    @property
+    def provisioning(self) -> Provisioning:
+        return self.foundation.provisioning
 
 
 @asynccontextmanager
@@ -110,6 +120,7 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
         await made.backups.schedules.stop()
         await made.backups.sweep.stop()
         await made.deletion.schedule.stop()
+        await made.repairs.stop()
         await made.runner.stop()
         await made.backups.objects.close()
         await made.deletion.peers.close()
@@ -126,23 +137,25 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
 def _constructed(
     config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
-    management, watch_cache, tenants = base.management, _watch_cache(base), _tenants(config, base)
+    management, watch_cache = base.management, _watch_cache(base)
     begun, anchors = Operations(management), compose_anchors(config, management, pools)
+    creation, servers = compose_creation(config, base, begun), compose_servers(base, begun, anchors)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
     backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools, anchors)
-    sagas = (*backups.sagas, *transfers.sagas, schemas.saga, deletion.saga, *secrets.sagas)
-    runner = _runner(base, begun, anchors, sagas, deletion.peers)
+    sagas = (*backups.sagas, *transfers.sagas, *secrets.sagas, *servers.sagas)
+    runner = _runner(base, begun, deletion, (*sagas, schemas.saga, creation.saga()))
+    tenants = compose_tenants(config, base, runner, creation)
     return Composition(
         startup=_startup(base, tenants, watch_cache, schemas.schema),
         watch_cache=watch_cache,
         bindings=bindings(
-            _tenant_servicer(base, begun, tenants, deletion, watch_cache),
+            _tenant_servicer(base, servers, tenants, deletion, watch_cache),
             ConnectionServicer(connections),
             schemas.servicer,
             AuditServicer(management, pools, compose_verification(base, anchors, pools), anchors),
             _operation_servicer(base, begun, runner),
             backups.servicer,
-            _server_servicer(base),
+            servers.servicer,
             secrets.servicer,
             transfers.servicer,
         ),
@@ -155,55 +168,34 @@ def _constructed(
         anchors=anchors,
         backups=backups,
         deletion=deletion,
+        repairs=compose_repairs(config, base, deletion, tenants, schemas.schema),
         secrets=secrets,
         transfers=transfers,
-        management=management,
         tenant_pools=pools,
-        servers=base.servers,
-        template=base.template,
-        provisioning=base.provisioning,
+        foundation=base,
     )
 
 
 def _tenant_servicer(
     base: Foundation,
-    begun: Operations,
+    servers: ServerComposition,
     tenants: Tenants,
     deletion: DeletionComposition,
     watch_cache: WatchCache,
 ) -> TenantServicer:
-    management = base.management
-    moves = Moves(management, begun)
     return TenantServicer(
-        tenants, moves, deletion.deletion, deletion.repair, watch_cache, management
-    )
-
-
-def _move(base: Foundation, begun: Operations, anchors: AuditAnchors) -> Saga:
-    return TenantMove(
+        tenants,
+        servers.moves,
+        deletion.deletion,
+        deletion.repair,
+        watch_cache,
         base.management,
-        base.servers,
-        base.provisioning,
-        base.rollout,
-        Replica(base.servers, base.database_tls),
-        begun,
-        anchors.signed,
-    ).saga()
+    )
 
 
 def _watch_cache(base: Foundation) -> WatchCache:
     listener = NotificationListener(base.bootstrap.listen, MAIN)
     return WatchCache(listener, lambda: base.to_management.drop(MANAGEMENT))
-
-
-def _tenants(config: Config, base: Foundation) -> Tenants:
-    limit, required = config.connections_per_role, config.required_services
-    creation = TenantCreation(
-        base.servers, base.provisioning, base.activation, base.key_ring, limit
-    )
-    return Tenants(
-        base.management, base.locks, creation, base.activation, base.provisioning, required
-    )
 
 
 def _schema_foundation(base: Foundation, begun: Operations) -> SchemaFoundation:
@@ -234,20 +226,10 @@ def _operation_servicer(
     return OperationServicer(control, base.management)
 
 
-def _server_servicer(base: Foundation) -> ServerServicer:
-    management = base.management
-    registration = Servers(management, base.locks, base.servers, base.template, base.key_ring)
-    return ServerServicer(registration, management)
-
-
 def _runner(
-    base: Foundation,
-    begun: Operations,
-    anchors: AuditAnchors,
-    sagas: Sequence[Saga],
-    peers: TenantDataPeers,
+    base: Foundation, begun: Operations, deletion: DeletionComposition, sagas: Sequence[Saga]
 ) -> OperationRunner:
-    sagas = with_background_work((*sagas, _move(base, begun, anchors)), peers)
+    sagas = with_background_work((*sagas, deletion.saga), deletion.peers)
     return OperationRunner(base.management, base.locks, begun, sagas)
 
 

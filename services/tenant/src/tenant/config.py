@@ -108,6 +108,7 @@ class Config:
     database_tls: DatabaseTls = field(default_factory=DatabaseTls)
     rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
     deleted_tenant_days: int = 30
+    repair_seconds: int = 0
     peers: dict[str, ServerAddress] = field(default_factory=dict[str, ServerAddress])
     """The addresses of the other services that are known, by name."""
     key_management: VaultConfig | AwsKmsConfig | None = None
@@ -151,11 +152,31 @@ class Config:
             backups=(backups := BackupConfig.from_environment(environment)),
             database_tls=DatabaseTls.from_environment(environment),
             deleted_tenant_days=_deleted_tenant_days(environment),
+            repair_seconds=_repair_seconds(environment),
             peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
             key_management=key_management(environment, ring),
             transfers=TransferConfig.from_environment(environment),
         )
+
+
+def _deleted_tenant_days(environment: Environment) -> int:
+    return environment.integer(
+        "NAGAYA_DELETED_TENANT_DAYS",
+        "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
+        default=30,
+        most=3650,
+    )
+
+
+def _repair_seconds(environment: Environment) -> int:
+    return environment.integer(
+        "NAGAYA_REPAIR_SECONDS",
+        "how often the service looks for what belongs to no tenant, and removes what certainly "
+        "nobody wants, as `nagaya tenant doctor` does; 0 for never",
+        default=300,
+        most=86_400,
+    )
 
 
 def _peers(environment: Environment, artifacts: ServerAddress | None) -> dict[str, ServerAddress]:
@@ -166,15 +187,6 @@ def _peers(environment: Environment, artifacts: ServerAddress | None) -> dict[st
             f"{service}, `host:port` or `https://host:port`; without it no tenant is purged",
         )
     return {service: address for service, address in peers.items() if address is not None}
-
-
-def _deleted_tenant_days(environment: Environment) -> int:
-    return environment.integer(
-        "NAGAYA_DELETED_TENANT_DAYS",
-        "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
-        default=30,
-        most=3650,
-    )
 
 
 def _folder(environment: Environment) -> Path | None:

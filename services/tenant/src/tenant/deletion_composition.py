@@ -12,6 +12,7 @@ from signing import DocumentSigner
 from tenant.app.deletion import TenantDeletion
 from tenant.app.purge_schedule import PurgeSchedule
 from tenant.app.repair import TenantRepair
+from tenant.app.repair_schedule import RepairSchedule
 from tenant.deletion.purge import TenantPurge
 from tenant.peers.tenant_data import TenantDataPeers
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import ManagementPool
     from tenant.app.audit_anchors import AuditAnchors
+    from tenant.app.schema import Schema
+    from tenant.app.tenants import Tenants
     from tenant.config import Config
     from tenant.deletion.purge import TenantFiles
+    from tenant.foundation import Foundation
     from tenant.operations.operations import Operations
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning
@@ -80,6 +84,19 @@ def compose_deletion(
         deletion,
         PurgeSchedule(base.management, deletion),
         peers,
-        TenantRepair(base.management, base.servers, base.provisioning, peers),
+        TenantRepair(base.management, base.locks, base.servers, base.provisioning, peers),
         purge.saga(),
+    )
+
+
+def compose_repairs(
+    config: Config,
+    base: Foundation,
+    deletion: DeletionComposition,
+    tenants: Tenants,
+    schema: Schema,
+) -> RepairSchedule:
+    """Construct what looks now and then whether all is as it should be."""
+    return RepairSchedule(
+        base.locks, base.servers, deletion.repair, tenants, schema, config.repair_seconds
     )

@@ -61,6 +61,12 @@ SERVER_MAX_CONNECTIONS = Gauge(
     "How many connections the server takes (`max_connections`).",
     ["server"],
 )
+FINDINGS = Gauge(
+    "nagaya_tenant_findings",
+    "What belongs to no tenant, or lacks what it should have, and was not repaired, by kind: see "
+    "`nagaya tenant doctor --dry-run`.",
+    ["kind"],
+)
 OVERVIEW_READ = Gauge(
     "nagaya_overview_read_timestamp_seconds",
     "When this process last read the numbers about tenants, operations, backups, rollouts and "

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from dataplane import audit
-from tenant.domain.databases import SERVICES, AuditRoles, template_database
+from tenant.domain.databases import CREATING, READY, SERVICES, AuditRoles, template_database
 from tenant.domain.migrations import (
     MigrationTarget,
     applicable_services,
@@ -44,11 +44,6 @@ if TYPE_CHECKING:
 
 # PostgreSQL creates no more databases a second when more are created concurrently.
 _CONCURRENT_CREATIONS = 2
-# What a database's comment says after the installation's marker.
-CREATING = "creating"
-READY = "ready"
-OPERATION = "operation "
-"""Followed by the id of the operation that the database is made for."""
 
 
 def new_logins() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The creation of a tenant as a saga: idempotent steps, the last completed one recorded."""
+"""The creation of a tenant as a saga."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ from typing import TYPE_CHECKING
 from dataplane import audit
 from tenant.domain.databases import new_tenant_database
 from tenant.domain.migrations import MigrationTarget, unpublished_services
+from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.tenants import Tenant, TenantState, path_prefix
-from tenant.errors import MigrationFailed, MigrationsUnpublished, NoServerFree, TenantNotFound
+from tenant.errors import (
+    MigrationFailed,
+    MigrationsUnpublished,
+    NoServerFree,
+    TenantNotFound,
+    TenantNotReady,
+)
+from tenant.operations.saga import Saga
+from tenant.operations.saga import Step as SagaStep
 from tenant.provisioning import new_logins
 from tenant.store import (
     audit_logs,
     credentials,
     identities,
+    operations,
     published_migrations,
-    sagas,
     schema_states,
     servers,
     tenants,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from dataplane.pools import Connection
     from tenant.domain.encryption import KeyRing
+    from tenant.domain.operations import Operation
+    from tenant.operations.operations import Operations
     from tenant.provisioning import Provisioning
     from tenant.rollout.rollout import Rollout
     from tenant.store.database_servers import DatabaseServers
@@ -85,30 +96,36 @@ class TenantActivation:
 
 
 class TenantCreation:
-    """Creates tenants. A creation that was interrupted anywhere is resumed by `finish`.
-
-    Each step checks what exists before it acts, so a step whose record was lost can run again.
-    """
+    """Creates tenants, each by an operation that begins with the tenant's row."""
 
     def __init__(
         self,
         servers: DatabaseServers,
         provisioning: Provisioning,
         activation: TenantActivation,
+        begun: Operations,
         key_ring: KeyRing,
         connections_per_role: int,
     ) -> None:
         self._servers = servers
+        self._operations = begun
         self._provisioning = provisioning
         self._activation = activation
         self._key_ring = key_ring
         self._connections_per_role = connections_per_role
-        self._steps = {
+
+    def saga(self) -> Saga:
+        """Return the steps. There is no way back: DeleteTenant removes what failed."""
+        steps = {
             Step.ROLES: self._create_roles,
             Step.DATABASE: self._create_database,
             Step.SCHEMA: self._migrate,
             Step.ACTIVATION: self._activate,
         }
+        return Saga(
+            OperationKind.CREATE_TENANT,
+            [SagaStep(name, _of_creating(step)) for name, step in steps.items()],
+        )
 
     async def begin(
         self,
@@ -118,51 +135,50 @@ class TenantCreation:
         name: str,
         labels: Mapping[str, str],
     ) -> Tenant | None:
-        """Insert the tenant's row and its roles' passwords; None if an id is in use.
+        """Insert the tenant's row and its roles' passwords, in the caller's transaction.
 
-        The server is one that has `labels` and room. Raises NoServerFree.
+        The server is one that has `labels` and room. None if an id is in use. Raises NoServerFree.
         """
         database = new_tenant_database(self._servers.main.management)
         passwords = new_logins()
         own = passwords.pop("tenant")
-        async with connection.transaction():
-            server_id = await servers.choose(connection, labels)
-            if server_id is None:
-                raise NoServerFree(labels)
-            host, port = await servers.host_and_port(connection, server_id)
-            url = credentials.encrypted_url(self._key_ring, tenant_id, host, port, database, own)
-            tenant = await tenants.insert(
-                connection,
-                tenant_id,
-                request_id,
-                name,
-                server_id,
-                database,
-                url,
-                labels,
-                path_prefix(tenant_id),
+        server_id = await servers.choose(connection, labels)
+        if server_id is None:
+            raise NoServerFree(labels)
+        host, port = await servers.host_and_port(connection, server_id)
+        url = credentials.encrypted_url(self._key_ring, tenant_id, host, port, database, own)
+        tenant = await tenants.insert(
+            connection,
+            tenant_id,
+            request_id,
+            name,
+            server_id,
+            database,
+            url,
+            labels,
+            path_prefix(tenant_id),
+        )
+        if tenant is not None:
+            await credentials.insert(
+                connection, self._key_ring, tenant_id, passwords, self._connections_per_role
             )
-            if tenant is not None:
-                await credentials.insert(
-                    connection, self._key_ring, tenant_id, passwords, self._connections_per_role
-                )
-                await sagas.insert(connection, tenant_id)
         return tenant
 
-    async def finish(self, connection: Connection, tenant: Tenant) -> Tenant:
-        """Run the steps that are not recorded yet; `connection` holds the tenant's lock.
+    async def operation(self, connection: Connection, tenant: Tenant) -> Operation:
+        """Return the operation that creates a tenant, in the caller's transaction.
 
-        Raises MigrationFailed, MigrationsUnpublished and ServerUnavailable.
+        One that has failed runs again. A creation that an earlier release began has none yet.
         """
-        last = await sagas.last_step(connection, tenant.tenant_id)
-        steps = list(Step)
-        for step in steps[steps.index(Step(last)) + 1 :] if last else steps:
-            await self._steps[step](connection, tenant)
-            await sagas.record_step(connection, tenant.tenant_id, step)
-        active = await tenants.find(connection, tenant.tenant_id)
-        if active is None:
-            raise TenantNotFound(tenant.tenant_id)
-        return active
+        begun = await self._operations.begin(
+            connection,
+            OperationKind.CREATE_TENANT,
+            tenant.tenant_id,
+            f"create/{tenant.database.name}",  # no caller's: those of other calls may be the same
+            {},
+        )
+        if begun.stuck_reason:  # it waits: who asks is to be told at once whether it must
+            return await operations.reopen(connection, begun.operation_id) or begun
+        return begun
 
     async def _create_roles(self, _: Connection, tenant: Tenant) -> None:
         await self._provisioning.create_roles(tenant.server_id, tenant.database)
@@ -196,3 +212,21 @@ class TenantCreation:
         found = await credentials.of_tenant(connection, self._key_ring, tenant_id)
         own = await credentials.own_password(connection, self._key_ring, tenant_id)
         return {service: known.password for service, known in found.items()} | {"tenant": own}
+
+
+def _of_creating(
+    step: Callable[[Connection, Tenant], Awaitable[None]],
+) -> Callable[[Connection, Operation], Awaitable[Mapping[str, object]]]:
+    """Return a step that is given the tenant, unless that is active already."""
+
+    async def run(connection: Connection, operation: Operation) -> Mapping[str, object]:
+        tenant = await tenants.find(connection, operation.tenant_id)
+        if tenant is None:
+            raise TenantNotFound(operation.tenant_id)
+        if not tenant.was_active:
+            if tenant.state is not TenantState.CREATING:  # it was deleted
+                raise TenantNotReady(tenant.tenant_id, tenant.state)
+            await step(connection, tenant)
+        return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}
+
+    return run

@@ -9,6 +9,7 @@ import click
 from nagaya.tenant.v1 import server_service_pb2 as pb
 from nagaya_client.cli import completion
 from nagaya_client.cli.command import Group
+from nagaya_client.cli.operations import finished, no_wait_option
 from nagaya_client.cli.session import Session, api_command, labels, limit_option
 from nagaya_client.paging import first
 
@@ -84,12 +85,19 @@ async def list_servers(session: Session, limit: int) -> Message:
 @group.command(rpcs=("DrainServer",))
 @click.argument("server_id", shell_complete=completion.servers)
 @click.option("--undo", is_flag=True, help="Place tenants on it again.")
+@click.option("--move", "move_tenants", is_flag=True, help="Move the tenants that it has.")
+@no_wait_option
 @api_command
-async def drain(session: Session, server_id: str, *, undo: bool) -> Message:
+async def drain(
+    session: Session, server_id: str, *, undo: bool, move_tenants: bool, no_wait: bool
+) -> Message:
     """Place no more tenants on a server.
 
-    Those that it has stay: `nagaya tenant move` moves one.
+    Those that it has stay, unless --move moves them to others; called again it goes on.
     """
-    return await session.client.servers.DrainServer(
-        pb.DrainServerRequest(server_id=server_id, undo=undo)
+    drained = await session.client.servers.DrainServer(
+        pb.DrainServerRequest(server_id=server_id, undo=undo, move_tenants=move_tenants)
     )
+    if not move_tenants:
+        return drained
+    return await finished(session, drained.operation, no_wait=no_wait)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenant.app.backup_creation import backups_lock
-from tenant.domain.backups import BackupKind
+from tenant.domain.backups import BackupKind, NewTenant
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.tenants import TenantState
-from tenant.errors import TenantNotFound
+from tenant.errors import TenantExists, TenantNotFound
 from tenant.operations.saga import Saga, Step
 from tenant.store import tenants
 
@@ -40,6 +40,18 @@ class TenantCopying:
         self._loading = loading
         self._new_tenants = new_tenants
         self._objects = objects
+
+    async def insert(self, connection: Connection, operation: Operation) -> None:
+        """Insert the tenant's row if a failure has removed it.
+
+        Raises TenantExists, NoServerFree.
+        """
+        if await self._new_tenants.find(connection, operation) is not None:
+            return
+        given = operation.arguments
+        new = NewTenant(operation.tenant_id, str(given["name"]), str(given["server_id"]))
+        async with connection.transaction():
+            await self._new_tenants.insert(connection, new, operation, _source(operation))
 
     async def check(self, connection: Connection, operation: Operation) -> None:
         """Verify that the backup can be restored."""
@@ -86,7 +98,10 @@ class TenantCopying:
 
     async def remove(self, connection: Connection, operation: Operation) -> None:
         """Remove all that was made of a tenant that has not become active."""
-        tenant = await tenants.find(connection, operation.tenant_id)
+        try:
+            tenant = await self._new_tenants.find(connection, operation)
+        except TenantExists:
+            return  # another request's
         if tenant is None or tenant.state is not TenantState.CREATING:
             return
         await self._objects.remove_all(tenant.tenant_id)
@@ -109,6 +124,7 @@ class TenantCloning:
         return Saga(
             kind=OperationKind.CLONE_TENANT,
             steps=(
+                Step("row", self._copying.insert),
                 Step("backup", self._back_up),
                 Step("load", self._copying.load),
                 Step("objects", self._copying.put_objects),
@@ -117,6 +133,7 @@ class TenantCloning:
             ),
             undo=self._undo,
             undo_on_failure=True,
+            final="activation",
         )
 
     async def _back_up(self, connection: Connection, operation: Operation) -> None:
@@ -145,6 +162,7 @@ class BackupRestoration:
         return Saga(
             kind=OperationKind.RESTORE_BACKUP,
             steps=(
+                Step("row", self._insert),
                 Step("check", self._check),
                 Step("load", self._load),
                 Step("objects", self._put_objects),
@@ -153,7 +171,12 @@ class BackupRestoration:
             ),
             undo=self._undo,
             undo_on_failure=True,
+            final="place",
         )
+
+    async def _insert(self, connection: Connection, operation: Operation) -> None:
+        if _makes_tenant(operation):
+            await self._copying.insert(connection, operation)
 
     async def _check(self, connection: Connection, operation: Operation) -> Notes:
         if not _makes_tenant(operation):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenant.domain.backups import BackupState
-from tenant.domain.databases import Database, new_tenant_database
+from tenant.domain.databases import OPERATION, Database, new_tenant_database
 from tenant.errors.backups import BackupNotComplete, BackupNotFound
-from tenant.provisioning import OPERATION
 from tenant.store import backups, identities
 
 if TYPE_CHECKING:

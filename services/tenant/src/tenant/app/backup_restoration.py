@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tenant.app.backup_loading import noted
 from tenant.domain.databases import Database
 from tenant.domain.operations import RESULT
 from tenant.domain.tenants import TenantState
-from tenant.errors import TenantNotFound, TenantNotReady
+from tenant.errors import TenantBusy, TenantNotFound, TenantNotReady
+from tenant.move.reopening import reopen
 from tenant.provisioning import new_logins
 from tenant.store import tenants
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.pools import Connection
+    from dataplane.tenants import ManagementPool
     from tenant.app.backup_loading import BackupLoading
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
@@ -33,8 +36,13 @@ class RestorationInPlace:
     """
 
     def __init__(
-        self, loading: BackupLoading, provisioning: Provisioning, anchors: SignedAnchors
+        self,
+        management: ManagementPool,
+        loading: BackupLoading,
+        provisioning: Provisioning,
+        anchors: SignedAnchors,
     ) -> None:
+        self._management = management
         self._loading = loading
         self._provisioning = provisioning
         self._anchors = anchors
@@ -71,10 +79,21 @@ class RestorationInPlace:
 
     async def place(self, connection: Connection, operation: Operation) -> None:
         """Switch the tenant to the new database, once that has every published migration."""
-        server_id, database = _named(operation)
+        _, database = _named(operation)
         tenant = await _restorable(connection, operation.tenant_id)
         if tenant.database == database:
             return  # it has been done
+        if tenant.database != _old(operation)[1]:  # moved while this waited: undone, then anew
+            raise TenantBusy(tenant.tenant_id, operation.operation_id)
+        try:
+            await self._place(connection, operation, tenant)
+        except BaseException:
+            # Also what a killed process has closed: it may take long until this succeeds.
+            await asyncio.shield(self._reopen(tenant))
+            raise
+
+    async def _place(self, connection: Connection, operation: Operation, tenant: Tenant) -> None:
+        server_id, database = _named(operation)
         passwords = new_logins()
         await self._provisioning.set_passwords(server_id, database, passwords)
         async with self._provisioning.session(server_id, database, passwords) as own:
@@ -87,7 +106,7 @@ class RestorationInPlace:
         )
         await self._provisioning.mark(connection, server_id, database)
         await self._provisioning.close(tenant.server_id, tenant.database)
-        placed = await self._provisioning.place(
+        await self._provisioning.place(
             connection,
             tenant,
             server_id,
@@ -97,26 +116,32 @@ class RestorationInPlace:
             "backup.restore",
             {"backup_id": _backup_id(operation)},
         )
-        if placed.state is not TenantState.ACTIVE:
-            await self._provisioning.close(server_id, database)
+
+    async def _reopen(self, tenant: Tenant) -> None:
+        place = tenant.server_id, tenant.database
+        await reopen(self._management, self._provisioning, tenant.tenant_id, *place)
 
     async def clean_up(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Drop the database that the tenant had, and have services look at the new one."""
-        notes = operation.notes
-        old = Database(str(notes["old_database"]), str(notes["old_manager"]))
-        await self._provisioning.drop(str(notes["old_server_id"]), old)
-        tenant = await _restorable(connection, operation.tenant_id)
-        return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}
+        server_id, database = _named(operation)
+        tenant = await tenants.find(connection, operation.tenant_id)
+        if tenant is not None and tenant.database == database and tenant.state.closed:
+            await self._provisioning.close(server_id, database)
+        await self._provisioning.drop(*_old(operation))
+        return {RESULT: {"tenant_id": operation.tenant_id, "database": database.name}}
 
     async def undo(self, connection: Connection, operation: Operation) -> None:
-        """Drop the new database; let the tenant use its own again."""
+        """Let the tenant use its own database; drop the one of the two that is not its."""
         tenant = await tenants.find(connection, operation.tenant_id)
         named = noted(operation)
-        if named is None or (tenant is not None and tenant.database == named[1]):
+        if named is None:
             return
-        if tenant is not None and tenant.state is TenantState.ACTIVE:
-            await self._provisioning.open(tenant.server_id, tenant.database)
-        await self._loading.drop(operation)
+        if tenant is not None:
+            await self._reopen(tenant)
+        if tenant is None or tenant.database != named[1]:
+            await self._loading.drop(operation)
+        if tenant is None or tenant.database != _old(operation)[1]:
+            await self._provisioning.drop(*_old(operation))
 
 
 async def _restorable(connection: Connection, tenant_id: str) -> Tenant:
@@ -133,6 +158,13 @@ def _named(operation: Operation) -> tuple[str, Database]:
     if named is None:
         raise LookupError("no step before has named a database")
     return named
+
+
+def _old(operation: Operation) -> tuple[str, Database]:
+    """Return the server and the database that the tenant had at the beginning."""
+    notes = operation.notes
+    old = Database(str(notes["old_database"]), str(notes["old_manager"]))
+    return str(notes["old_server_id"]), old
 
 
 def _backup_id(operation: Operation) -> str:

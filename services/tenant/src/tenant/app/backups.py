@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from servicekit.call import current_principal
 from servicekit.errors import PermissionDenied
+from tenant.app import target_servers
 from tenant.domain.backups import BackupKind, BackupState, folder_of
 from tenant.domain.operations import OperationKind
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantNotFound, TenantNotReady
 from tenant.errors.backups import BackupNotComplete, BackupNotFound, BackupsNotConfigured
-from tenant.store import backups, operations, servers, tenants
+from tenant.store import backups, tenants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import timedelta
 
     from dataplane.pools import Connection
@@ -52,10 +52,19 @@ class Backups:
 
     async def create(
         self, tenant_id: str, request_id: str, keep_for: timedelta | None
-    ) -> tuple[Backup, Operation]:
-        """Begin a backup. Raises TenantNotFound, TenantNotReady."""
+    ) -> tuple[Backup | None, Operation]:
+        """Begin a backup; None for one that is gone again.
+
+        Raises TenantNotFound, TenantNotReady.
+        """
         self.check_configured()
         async with self._management.transaction() as connection:
+            arguments = _arguments(BackupKind.MANUAL, keep_for)
+            known = await self._operations.known(
+                connection, OperationKind.CREATE_BACKUP, tenant_id, request_id, arguments
+            )
+            if known is not None and known.ended:
+                return await backups.find(connection, tenant_id, known.operation_id), known
             tenant = await _created(connection, tenant_id, (TenantState.ACTIVE,))
             begun = await self.begin_backup(
                 connection, tenant, request_id, BackupKind.MANUAL, keep_for
@@ -80,15 +89,12 @@ class Backups:
     async def verify(self, tenant_id: str, backup_id: str, request_id: str) -> Operation:
         """Begin to verify a backup. Raises BackupNotFound, BackupNotComplete."""
         self.check_configured()
+        asked = (OperationKind.VERIFY_BACKUP, tenant_id, request_id, {"backup_id": backup_id})
         async with self._management.transaction() as connection:
-            await _complete(connection, tenant_id, backup_id)
-            operation = await self._operations.begin(
-                connection,
-                OperationKind.VERIFY_BACKUP,
-                tenant_id,
-                request_id,
-                {"backup_id": backup_id},
-            )
+            operation = await self._operations.known(connection, *asked)
+            if operation is None:
+                await _complete(connection, tenant_id, backup_id)
+                operation = await self._operations.begin(connection, *asked)
         self._operations.run(operation.operation_id)
         return operation
 
@@ -98,24 +104,28 @@ class Backups:
         """Begin to restore a backup: as `new`, or in place if that has no id.
 
         Raises BackupNotFound, BackupNotComplete, TenantNotFound, TenantNotReady, TenantExists,
-        ServerNotFound, NoServerFree.
+        ServerNotFound, ServerUnsuitable, NoServerFree.
         """
         self.check_configured()
         kind, arguments = OperationKind.RESTORE_BACKUP, {"backup_id": backup_id}
+
+        async def check(connection: Connection) -> None:
+            await _complete(connection, tenant_id, backup_id)
+
         async with self._management.transaction() as connection:
-            backup = await _complete(connection, tenant_id, backup_id)
             if new.tenant_id:
                 operation = await self._begin_new_tenant(
-                    connection, kind, request_id, new, backup.tenant_id, arguments
+                    connection, kind, request_id, new, tenant_id, arguments, check
                 )
             else:
-                await _created(connection, tenant_id, _RESTORABLE)
-                if new.server_id:
-                    await servers.host_and_port(connection, new.server_id)
-                arguments["server_id"] = new.server_id
-                operation = await self._operations.begin(
-                    connection, kind, tenant_id, request_id, arguments
-                )
+                asked = (kind, tenant_id, request_id, {**arguments, "server_id": new.server_id})
+                operation = await self._operations.known(connection, *asked)
+                if operation is None:
+                    await check(connection)
+                    tenant = await _created(connection, tenant_id, _RESTORABLE)
+                    if new.server_id not in ("", tenant.server_id):
+                        await target_servers.check(connection, tenant, new.server_id)
+                    operation = await self._operations.begin(connection, *asked)
         self._operations.run(operation.operation_id)
         return operation
 
@@ -125,10 +135,13 @@ class Backups:
         Raises TenantNotFound, TenantNotReady, TenantExists, NoServerFree.
         """
         self.check_configured()
-        async with self._management.transaction() as connection:
+
+        async def check(connection: Connection) -> None:
             await _created(connection, tenant_id, (TenantState.ACTIVE,))
+
+        async with self._management.transaction() as connection:
             operation = await self._begin_new_tenant(
-                connection, OperationKind.CLONE_TENANT, request_id, new, tenant_id, {}
+                connection, OperationKind.CLONE_TENANT, request_id, new, tenant_id, {}, check
             )
         self._operations.run(operation.operation_id)
         return operation
@@ -144,13 +157,12 @@ class Backups:
         verify: bool = False,
     ) -> tuple[Backup, Operation]:
         """Begin a backup in the caller's transaction."""
-        seconds = None if keep_for is None else int(keep_for.total_seconds())
         operation = await self._operations.begin(
             connection,
             OperationKind.CREATE_BACKUP,
             tenant.tenant_id,
             request_id,
-            {"kind": kind.value, "keep_seconds": seconds, "verify": verify},
+            _arguments(kind, keep_for, verify=verify),
         )
         backup = await backups.insert(
             connection, operation.operation_id, tenant.tenant_id, folder_of(tenant), kind, keep_for
@@ -165,36 +177,41 @@ class Backups:
         new: NewTenant,
         source_tenant_id: str,
         arguments: Mapping[str, object],
+        check: Callable[[Connection], Awaitable[None]],
     ) -> Operation:
-        """Begin an operation that makes a tenant, and insert that, unless it has been done."""
+        """Begin an operation that makes a tenant, and insert that, unless it has been done.
+
+        `check` raises why it cannot begin.
+        """
         principal = current_principal()
         if not principal.covers(new.tenant_id) or not principal.may(_TENANTS_WRITE):
             raise PermissionDenied(permission=_TENANTS_WRITE)
-        known = await operations.find_by_request_id(connection, request_id)
-        operation = await self._operations.begin(
-            connection,
-            kind,
-            new.tenant_id,
-            request_id,
-            {
-                "source_tenant_id": source_tenant_id,
-                "name": new.name,
-                "server_id": new.server_id,
-                **arguments,
-            },
-        )
-        if known is None:
-            source = await tenants.find(connection, source_tenant_id)
-            name = new.name or (source.name if source is not None else new.tenant_id)
-            await self._new_tenants.insert(
-                connection, replace(new, name=name), operation.operation_id
-            )
+        given = {
+            "source_tenant_id": source_tenant_id,
+            "name": new.name,
+            "server_id": new.server_id,
+            **arguments,
+        }
+        asked = (kind, new.tenant_id, request_id, given)
+        known = await self._operations.known(connection, *asked)
+        if known is not None:
+            return known
+        await check(connection)
+        operation = await self._operations.begin(connection, *asked)
+        await self._new_tenants.insert(connection, new, operation, source_tenant_id)
         return operation
 
     def check_configured(self) -> None:
         """Raise BackupsNotConfigured unless backups can be made."""
         if not self._configured:
             raise BackupsNotConfigured
+
+
+def _arguments(
+    kind: BackupKind, keep_for: timedelta | None, *, verify: bool = False
+) -> dict[str, object]:
+    seconds = None if keep_for is None else int(keep_for.total_seconds())
+    return {"kind": kind.value, "keep_seconds": seconds, "verify": verify}
 
 
 async def _created(

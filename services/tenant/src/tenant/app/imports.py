@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from bundle.errors import BundleInvalid
 from tenant.domain.audit import ChainLink
 from tenant.domain.backups import NewTenant
+from tenant.domain.databases import OPERATION
 from tenant.domain.migrations import MigrationTarget
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantExists
 from tenant.errors.transfers import BundleRefused
 from tenant.operations.saga import Saga, Step
-from tenant.provisioning import OPERATION
 from tenant.store import identities, published_migrations, tenants
 from tenant.transfer import loading
 from tenant.transfer.sessions import table_sessions
@@ -68,6 +68,7 @@ class TenantImport:
             ),
             undo=self.undo,
             undo_on_failure=True,
+            final="activation",
         )
 
     async def verify(self, connection: Connection, operation: Operation) -> None:
@@ -88,7 +89,7 @@ class TenantImport:
         name = str(operation.arguments["name"]) or manifest.tenant.name
         new = NewTenant(operation.tenant_id, name, str(operation.arguments["server_id"]))
         async with connection.transaction():
-            await self._new_tenants.insert(connection, new, operation.operation_id)
+            await self._new_tenants.insert(connection, new, operation, "")
             await tenants.set_path_prefix(
                 connection, operation.tenant_id, manifest.tenant.path_prefix
             )
@@ -100,6 +101,8 @@ class TenantImport:
         BundleUnsuitable, MigrationFailed, ServerUnavailable.
         """
         tenant = await self._tenant(connection, operation)
+        if tenant.state is not TenantState.CREATING:
+            return  # it may be in use by now
         manifest = await asyncio.to_thread(self._bundles.manifest, operation)
         await self._provisioning.drop(tenant.server_id, tenant.database)
         await self._create(connection, operation, tenant, manifest)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tenant.app import target_servers
 from tenant.domain.operations import OperationKind
-from tenant.domain.servers import ServerState
 from tenant.domain.tenants import TenantState
-from tenant.errors import ServerNotFound, ServerUnsuitable, TenantNotFound, TenantNotReady
+from tenant.errors import ServerUnsuitable, TenantNotFound, TenantNotReady
 from tenant.move.saga import TARGET
 from tenant.store import operations as operation_rows
-from tenant.store import servers, tenants
+from tenant.store import tenants
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
     from tenant.domain.operations import Operation
     from tenant.operations.operations import Operations
-
-_SERVER_LABEL = "server"  # said where to create, not where to stay
 
 
 class Moves:
@@ -52,16 +50,6 @@ class Moves:
             raise TenantNotFound(tenant_id)
         if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
             raise TenantNotReady(tenant_id, tenant.state)
-        await servers.lock_placement(connection)
-        server = await servers.find(connection, server_id)
-        if server is None:
-            raise ServerNotFound(server_id)
         if tenant.server_id == server_id:
             raise ServerUnsuitable(server_id, "tenant", f"{tenant_id} is there already")
-        if server.state is not ServerState.ACTIVE:
-            raise ServerUnsuitable(server_id, "state", f"it is {server.state}")
-        if server.is_full:
-            raise ServerUnsuitable(server_id, "max_tenants", "it is full")
-        for name, value in tenant.server_labels.items():
-            if name != _SERVER_LABEL and server.labels.get(name) != value:
-                raise ServerUnsuitable(server_id, "labels", f"it has no label {name}={value}")
+        await target_servers.check(connection, tenant, server_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dataplane import audit
 from tenant.domain.databases import new_tenant_database
+from tenant.domain.servers import SERVER_LABEL
 from tenant.errors import NoServerFree, TenantExists
 from tenant.provisioning import new_logins
 from tenant.store import credentials, schema_states, servers, tenants
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tenant.domain.audit import ChainLink
     from tenant.domain.backups import NewTenant
     from tenant.domain.encryption import KeyRing
+    from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.provisioning import Provisioning
     from tenant.saga import TenantActivation
@@ -41,27 +43,34 @@ class NewTenants:
         self._connections_per_role = connections_per_role
         self._anchors = anchors
 
-    async def insert(self, connection: Connection, new: NewTenant, operation_id: str) -> Tenant:
+    async def insert(
+        self, connection: Connection, new: NewTenant, operation: Operation, source_tenant_id: str
+    ) -> Tenant:
         """Insert a tenant in state `creating`, with the passwords of its roles.
 
-        Raises TenantExists, NoServerFree.
+        Its server has the labels that the creation of the source asked for, and so has every other
+        that the tenant is moved to; it need not be the source's. An empty name is that of the
+        source, which may be gone. Raises TenantExists, NoServerFree.
         """
-        labels = {"server": new.server_id} if new.server_id else {}
-        server_id = await servers.choose(connection, labels)
+        source = await tenants.find(connection, source_tenant_id)
+        asked = dict[str, str]() if source is None else source.server_labels
+        labels = {name: value for name, value in asked.items() if name != SERVER_LABEL}
+        wanted = labels | ({SERVER_LABEL: new.server_id} if new.server_id else {})
+        server_id = await servers.choose(connection, wanted)
         if server_id is None:
-            raise NoServerFree(labels)
+            raise NoServerFree(wanted)
         database, passwords = new_tenant_database(self._servers.main.management), new_logins()
         own = passwords.pop("tenant")
         host, port = await servers.host_and_port(connection, server_id)
         tenant = await tenants.insert(
             connection,
             new.tenant_id,
-            f"operation/{operation_id}",  # no caller's: CreateTenant does not go on with it
-            new.name,
+            _request_id(operation),
+            new.name or (new.tenant_id if source is None else source.name),
             server_id,
             database,
             credentials.encrypted_url(self._key_ring, new.tenant_id, host, port, database, own),
-            {},
+            labels,
             "",
         )
         if tenant is None:
@@ -69,6 +78,16 @@ class NewTenants:
         await credentials.insert(
             connection, self._key_ring, new.tenant_id, passwords, self._connections_per_role
         )
+        return tenant
+
+    async def find(self, connection: Connection, operation: Operation) -> Tenant | None:
+        """Return the tenant that an operation makes; None if there is none of that id.
+
+        Raises TenantExists for one that another request has made.
+        """
+        tenant = await tenants.find(connection, operation.tenant_id)
+        if tenant is not None and tenant.request_id != _request_id(operation):
+            raise TenantExists(operation.tenant_id)
         return tenant
 
     async def passwords(self, connection: Connection, tenant: Tenant) -> dict[str, str]:
@@ -108,3 +127,8 @@ class NewTenants:
         async with connection.transaction():
             await tenants.delete_unfinished(connection, tenant.tenant_id)
             await audit.append(connection, "tenant.remove", "tenant", tenant.tenant_id, {})
+
+
+def _request_id(operation: Operation) -> str:
+    """Return what stands for a request id: no caller's, so CreateTenant does not go on with it."""
+    return f"operation/{operation.operation_id}"

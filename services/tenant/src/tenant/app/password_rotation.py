@@ -71,13 +71,15 @@ class PasswordRotation:
 
     async def begin(self, tenant_id: str, request_id: str) -> Operation:
         """Begin a rotation. Raises TenantNotFound, TenantNotReady, RequestIdReused."""
+        asked = (OperationKind.ROTATE_PASSWORDS, tenant_id, request_id, dict[str, object]())
         async with self._management.transaction() as connection:
-            operation = await self._operations.begin(
-                connection, OperationKind.ROTATE_PASSWORDS, tenant_id, request_id, {}
-            )
-            await self._place(connection, tenant_id)
-            details = {"operation_id": operation.operation_id}
-            await audit.append(connection, "tenant.rotate_passwords", "tenant", tenant_id, details)
+            operation = await self._operations.known(connection, *asked)
+            if operation is None:
+                await self._place(connection, tenant_id)
+                operation = await self._operations.begin(connection, *asked)
+                details = {"operation_id": operation.operation_id}
+                action = "tenant.rotate_passwords"
+                await audit.append(connection, action, "tenant", tenant_id, details)
         self._operations.run(operation.operation_id)
         return operation
 

@@ -8,25 +8,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dataplane import audit
-from servicekit.errors import Unavailable
+from servicekit.errors import DomainError
+from tenant.domain.databases import CREATING, OPERATION
+from tenant.domain.operations import OperationState
 from tenant.domain.repair import Finding, FindingAction, FindingKind
 from tenant.domain.tenants import TenantState
-from tenant.provisioning import CREATING, OPERATION
+from tenant.errors import TenantBusy, TenantExists
+from tenant.operations.saga import tenant_lock
 from tenant.store import deletion_certificates, installation, operations, strays, tenants
+from tenant.store.locks import LockHeld
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from dataplane.tenants import ManagementPool
     from tenant.domain.tenants import Tenant
     from tenant.peers.tenant_data import TenantDataPeers
     from tenant.provisioning import Provisioning
     from tenant.store.database_servers import DatabaseServers
+    from tenant.store.locks import AdvisoryLocks
     from tenant.store.strays import FoundDatabase
 
 _log = logging.getLogger(__name__)
 _LOST = "It may be a tenant's whose row was lost: look into it before it is removed."
 _PEERS = ("runs", "llm-gateway", "artifacts")
+_LOCK_SECONDS = 10.0
 
 
 class TenantRepair:
@@ -40,11 +46,13 @@ class TenantRepair:
     def __init__(
         self,
         management: ManagementPool,
+        locks: AdvisoryLocks,
         servers: DatabaseServers,
         provisioning: Provisioning,
         peers: TenantDataPeers,
     ) -> None:
         self._management = management
+        self._locks = locks
         self._servers = servers
         self._provisioning = provisioning
         self._peers = peers
@@ -54,24 +62,27 @@ class TenantRepair:
     ) -> tuple[list[Finding], list[str]]:
         """Return what was found, and what could not be looked at.
 
-        What is certain is removed, and what `removed` names; nothing in a dry run.
+        What is certain is removed, and what `removed` names; nothing in a dry run. What cannot be
+        removed is kept, and its hint says why.
         """
         findings: list[Finding] = []
         unchecked: list[str] = []
         decide = _Decision(self._management, removed, dry_run=dry_run)
         for server_id in await self._servers.all_ids():
             try:
-                findings += [one async for one in self._of_server(server_id, decide)]
-            except Unavailable as error:
+                async for one in self._of_server(server_id, decide):
+                    findings.append(one)  # noqa: PERF401 - kept if a later one fails
+            except DomainError as error:
                 unchecked.append(error.message)
         for service in _PEERS:
             if not self._peers.knows(service):
                 unchecked.append(f"the address of {service} is not set")
                 continue
             try:
-                findings += [one async for one in self._of_peer(service, decide)]
-            except Unavailable as error:
-                unchecked.append(error.message)
+                async for one in self._of_peer(service, decide):
+                    findings.append(one)  # noqa: PERF401 - kept if a later one fails
+            except DomainError as error:
+                unchecked.append(f"{service}: {error.message}")
         findings += await self._unfinished()
         return findings, unchecked
 
@@ -91,12 +102,15 @@ class TenantRepair:
         known = [tenant for tenant in registered if tenant.server_id == server_id]
         named = {tenant.database.name for tenant in known}
         for one in found:
-            texts = (one.database.name, one.marker.removeprefix(OPERATION) or one.database.name)
-            open_ = any(text in of for of in wanted for text in texts)
-            if one.ours and one.database.name not in named and not open_:
+            if not one.ours or one.database.name in named:
+                continue
+            states = _states(wanted, one.database.name, one.operation_id)
+            if OperationState.FAILED in states:
+                yield _of_failed(server_id, one)
+            elif not states:
                 yield await self._database(server_id, one, decide)
         for database in roles:
-            if database.name not in named and not any(database.name in of for of in wanted):
+            if database.name not in named and not _states(wanted, database.name):
                 name = f"{server_id}/{database.name}"
                 what = "roles without a database, of no tenant"
                 finding = Finding(FindingKind.ROLES, name, what, FindingAction.KEPT)
@@ -147,14 +161,24 @@ class TenantRepair:
             )
 
     async def _remove_data(self, service: str, tenant_id: str) -> None:
-        async for _ in self._peers.purge(service, tenant_id):
-            pass
+        """Have a service remove what it has of a tenant that there is not.
+
+        Raises TenantExists where a tenant has been made of that id since, TenantBusy.
+        """
+        try:
+            async with self._locks.holding(tenant_lock(tenant_id), _LOCK_SECONDS) as connection:
+                if await tenants.find(connection, tenant_id) is not None:
+                    raise TenantExists(tenant_id)
+                async for _ in self._peers.purge(service, tenant_id):
+                    pass
+        except LockHeld:
+            raise TenantBusy(tenant_id, "") from None
 
     async def _unfinished(self) -> list[Finding]:
         """Return the tenants that somebody has to finish or delete."""
         async with self._management.connection() as connection:
             known = await tenants.list_all(connection)
-            running = await operations.tenants_of_open(connection)
+            running = await operations.tenants_of_running(connection)
         return [
             Finding(
                 FindingKind.UNFINISHED,
@@ -189,12 +213,31 @@ class _Decision:
         async with self._management.transaction() as connection:  # before it is gone
             details = {"kind": finding.kind, "what": finding.description}
             await audit.append(connection, "tenant.repair", finding.kind, finding.name, details)
-        await remove()
+        try:
+            await remove()
+        except DomainError as error:
+            return replace(finding, hint=f"It could not be removed: {error.message}.")
         _log.warning(
             "what belongs to no tenant was removed",
             extra={"event": "tenant_repair.removed", "kind": finding.kind, "what": finding.name},
         )
         return replace(finding, action=FindingAction.REMOVED, hint="")
+
+
+def _states(wanted: Mapping[str, OperationState], *texts: str) -> set[OperationState]:
+    """Return the states of the operations that name one of these texts."""
+    named = [text for text in texts if text]
+    return {state for of, state in wanted.items() if any(text in of for text in named)}
+
+
+def _of_failed(server_id: str, found: FoundDatabase) -> Finding:
+    return Finding(
+        FindingKind.DATABASE,
+        f"{server_id}/{found.database.name}",
+        "a database of an operation that has failed",
+        FindingAction.KEPT,
+        "ListOperations shows why; ResumeOperation goes on, CancelOperation removes it.",
+    )
 
 
 def _without_database(tenant: Tenant) -> Finding:
@@ -224,6 +267,7 @@ def _said_of(found: FoundDatabase) -> str:
 
 
 _HINTS = {
-    TenantState.CREATING: "Finish it with the same CreateTenant, or delete it with DeleteTenant.",
+    TenantState.CREATING: "ListOperations shows why; ResumeOperation or the same request goes on, "
+    "DeleteTenant removes it.",
     TenantState.PURGING: "ListOperations shows why; ResumeOperation or PurgeTenant goes on.",
 }

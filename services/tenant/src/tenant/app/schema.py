@@ -13,9 +13,10 @@ from tenant.domain.migrations import MigrationTarget, check_numbers, unpublished
 from tenant.domain.schema import MANAGEMENT, Publication
 from tenant.domain.servers import MAIN
 from tenant.domain.tenants import TenantState
-from tenant.errors import MigrationFailed
+from tenant.errors import MigrationFailed, TenantBusy
 from tenant.operations.saga import tenant_lock
 from tenant.store import published_migrations, schema_states, tenants
+from tenant.store.locks import LockHeld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tenant.store.locks import AdvisoryLocks
 
 _CONCURRENT_TENANTS = 3
+_BUSY_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -76,9 +78,25 @@ class Schema:
         return Publication(len(new), current, tuple(behind))
 
     async def migrate_tenants(self) -> None:
-        """Migrate every active tenant that is behind, a few concurrently."""
+        """Migrate every active tenant that is behind, a few concurrently.
+
+        One whose server is away, or that something else is changing, is left behind.
+        """
         async with self._management.connection() as connection:
             behind = iter(await schema_states.tenants_behind(connection))
+        await self._migrate_all(behind)
+
+    async def catch_up(self) -> None:
+        """Migrate what `migrate_tenants` has left behind; not where a migration has failed.
+
+        Where rollouts bring migrations to the tenants nothing happens.
+        """
+        if self._at_once:
+            async with self._management.connection() as connection:
+                left = iter(await schema_states.tenants_left(connection))
+            await self._migrate_all(left)
+
+    async def _migrate_all(self, behind: Iterator[str]) -> None:
         async with asyncio.TaskGroup() as workers:
             for _ in range(_CONCURRENT_TENANTS):
                 workers.create_task(self._migrate_each(behind))
@@ -121,13 +139,16 @@ class Schema:
                 )
 
     async def _migrate(self, tenant_id: str) -> None:
-        async with self._locks.holding(tenant_lock(tenant_id)) as connection:
-            tenant = await tenants.find(connection, tenant_id)
-            if tenant is not None and tenant.state is TenantState.ACTIVE:
-                await self._rollout.migrate(
-                    connection,
-                    tenant_id,
-                    tenant.server_id,
-                    tenant.database,
-                    MigrationTarget.TENANT,
-                )
+        try:
+            async with self._locks.holding(tenant_lock(tenant_id), _BUSY_SECONDS) as connection:
+                tenant = await tenants.find(connection, tenant_id)
+                if tenant is not None and tenant.state is TenantState.ACTIVE:
+                    await self._rollout.migrate(
+                        connection,
+                        tenant_id,
+                        tenant.server_id,
+                        tenant.database,
+                        MigrationTarget.TENANT,
+                    )
+        except LockHeld:  # such as by a move, which takes long
+            raise TenantBusy(tenant_id, "") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from dataplane import audit
 from servicekit.errors import DomainError
 from tenant.app import server_inspection
 from tenant.config import ProvisionerAddress
+from tenant.domain.operations import OperationKind
 from tenant.domain.servers import MAIN, ServerState
 from tenant.errors import ServerAddressInvalid, ServerNotFound, ServerUnsuitable
-from tenant.store import servers
+from tenant.move.drain import SERVER
+from tenant.store import operations, servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
     from tenant.domain.encryption import KeyRing
+    from tenant.domain.operations import Operation
     from tenant.domain.servers import Server, ServerFacts, ServerSettings
+    from tenant.operations.operations import Operations
     from tenant.rollout.template import TemplateDatabase
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks
@@ -39,7 +44,9 @@ class Servers:
         known: DatabaseServers,
         template: TemplateDatabase,
         key_ring: KeyRing,
+        begun: Operations,
     ) -> None:
+        self._operations = begun
         self._management = management
         self._locks = locks
         self._known = known
@@ -64,12 +71,48 @@ class Servers:
         return registered
 
     async def drain(self, server_id: str, state: ServerState) -> Server:
-        """Let a server get no more tenants, or get them again. Raises ServerNotFound."""
+        """Let a server get no more tenants, or get them again; then its drain is cancelled.
+
+        Raises ServerNotFound.
+        """
         async with self._management.transaction() as connection:
-            if await servers.set_state(connection, server_id, state):
-                details = {"state": state.value}
-                await audit.append(connection, "server.drain", "server", server_id, details)
-            server = await servers.find(connection, server_id)
+            server = await self._set_state(connection, server_id, state)
+            if state is ServerState.ACTIVE:
+                drain = await operations.open_drain(connection, server_id)
+                if drain is not None:
+                    await operations.request_cancellation(connection, drain.operation_id)
+                    self._operations.run(drain.operation_id)
+        return server
+
+    async def move_away(self, server_id: str) -> tuple[Server, Operation]:
+        """Let a server get no more tenants, and begin to move away those that it has.
+
+        Of a server there is one such operation at a time; one that has failed goes on. Raises
+        ServerNotFound.
+        """
+        async with self._management.transaction() as connection:
+            server = await self._set_state(connection, server_id, ServerState.DRAINING)
+            drain = await operations.open_drain(connection, server_id)
+            if drain is not None:
+                drain = await operations.reopen(connection, drain.operation_id)
+            if drain is None:
+                drain = await self._operations.begin(
+                    connection,
+                    OperationKind.DRAIN_SERVER,
+                    "",
+                    f"drain/{uuid.uuid4()}",
+                    {SERVER: server_id},
+                )
+        self._operations.run(drain.operation_id)
+        return server, drain
+
+    async def _set_state(
+        self, connection: Connection, server_id: str, state: ServerState
+    ) -> Server:
+        if await servers.set_state(connection, server_id, state):
+            details = {"state": state.value}
+            await audit.append(connection, "server.drain", "server", server_id, details)
+        server = await servers.find(connection, server_id)
         if server is None:
             raise ServerNotFound(server_id)
         return server

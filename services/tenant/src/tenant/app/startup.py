@@ -9,10 +9,10 @@ from dataplane.databases import MANAGEMENT
 from dataplane.migrations import read_migrations
 from servicekit.call import acting_as
 from servicekit.identity import workload_principal
+from tenant.domain.databases import CREATING, OPERATION
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.errors import ServerUnavailable
 from tenant.errors.deletion import DatabaseInUse
-from tenant.provisioning import CREATING, OPERATION
 from tenant.store import (
     database_drops,
     databases,

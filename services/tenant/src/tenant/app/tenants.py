@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from dataplane import audit
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.domain.operations import Operation
+    from tenant.operations.runner import OperationRunner
     from tenant.provisioning import Provisioning
     from tenant.saga import TenantActivation, TenantCreation
     from tenant.store.locks import AdvisoryLocks
@@ -44,6 +46,7 @@ class Tenants:
         self,
         management: ManagementPool,
         locks: AdvisoryLocks,
+        runner: OperationRunner,
         creation: TenantCreation,
         activation: TenantActivation,
         provisioning: Provisioning,
@@ -51,6 +54,7 @@ class Tenants:
     ) -> None:
         self._management = management
         self._locks = locks
+        self._runner = runner
         self._creation = creation
         self._activation = activation
         self._provisioning = provisioning
@@ -61,23 +65,23 @@ class Tenants:
     ) -> Tenant:
         """Create a tenant, or finish its creation that the same request began.
 
-        Its server is one that has `labels`. Raises TenantExists, RequestIdReused,
-        MigrationsUnpublished, MigrationFailed, NoServerFree and ServerUnavailable.
+        That is an operation, which goes on without the caller. Its server is one that has `labels`.
+        Raises TenantExists, RequestIdReused, MigrationsUnpublished, MigrationFailed, NoServerFree,
+        OperationFailed and ServerUnavailable.
         """
         asked = (tenant_id, name, dict(labels or {}))
-        async with self._management.connection() as connection:
-            known = await self._find_requested(connection, request_id, asked)
-        if known is not None and known.state is not TenantState.CREATING:
-            return known
-        async with self._holding(tenant_id) as connection:
+        async with self._management.transaction() as connection:
             tenant = await self._find_requested(connection, request_id, asked)
-            if tenant is None or tenant.state is TenantState.CREATING:
-                await self._check_published(connection)
-            if tenant is None:
-                tenant = await self._begin(connection, request_id, asked)
-            if tenant.state is TenantState.CREATING:
-                tenant = await self._creation.finish(connection, tenant)
-            return tenant
+            if tenant is not None and tenant.state is not TenantState.CREATING:
+                return tenant
+            await self._check_published(connection)
+            operation = await self._begin(connection, request_id, asked, tenant)
+        await self._runner.run_to_end(operation)
+        async with self._management.connection() as connection:
+            tenant = await tenants.find(connection, tenant_id)
+        if tenant is None:
+            raise TenantNotFound(tenant_id)
+        return tenant
 
     async def rename(self, tenant_id: str, name: str) -> Tenant:
         """Change the name shown to people. Raises TenantNotFound."""
@@ -134,7 +138,8 @@ class Tenants:
                 and tenant.server_id == server.server_id
                 and tenant.database.name in accepting
             ):
-                await self._enforce_suspension(tenant.tenant_id)
+                with suppress(TenantBusy):  # who changes it closes it
+                    await self._enforce_suspension(tenant.tenant_id)
 
     async def _enforce_suspension(self, tenant_id: str) -> None:
         async with self._holding(tenant_id) as connection:
@@ -172,12 +177,18 @@ class Tenants:
             raise RequestIdReused(request_id)
         return requested
 
-    async def _begin(self, connection: Connection, request_id: str, asked: _Asked) -> Tenant:
+    async def _begin(
+        self, connection: Connection, request_id: str, asked: _Asked, tenant: Tenant | None
+    ) -> Operation:
+        """Begin a creation, or let one go on; in the caller's transaction."""
         tenant_id, name, labels = asked
-        tenant = await self._creation.begin(connection, tenant_id, request_id, name, labels)
-        if tenant is None:  # another tenant's creation has just used the request id
+        if tenant is None:
+            tenant = await self._creation.begin(connection, tenant_id, request_id, name, labels)
+        if tenant is None:  # another call has just used one of the ids
+            tenant = await self._find_requested(connection, request_id, asked)
+        if tenant is None:
             raise RequestIdReused(request_id)
-        return tenant
+        return await self._creation.operation(connection, tenant)
 
     async def _check_published(self, connection: Connection) -> None:
         published = await published_migrations.list_all(connection)

@@ -57,20 +57,17 @@ class Transfers:
         """
         self._check_configured()
         seconds = (drain_seconds or _DRAIN_SECONDS) if drain else 0
+        asked = (OperationKind.EXPORT_TENANT, tenant_id, request_id, {"drain_seconds": seconds})
         async with self._management.transaction() as connection:
-            tenant = await tenants.find(connection, tenant_id)
-            if tenant is None:
-                raise TenantNotFound(tenant_id)
-            if tenant.state is not TenantState.ACTIVE:
-                raise TenantNotReady(tenant_id, tenant.state)
-            operation = await self._operations.begin(
-                connection,
-                OperationKind.EXPORT_TENANT,
-                tenant_id,
-                request_id,
-                {"drain_seconds": seconds},
-            )
-            await self._note(connection, "tenant.export", operation)
+            operation = await self._operations.known(connection, *asked)
+            if operation is None:
+                tenant = await tenants.find(connection, tenant_id)
+                if tenant is None:
+                    raise TenantNotFound(tenant_id)
+                if tenant.state is not TenantState.ACTIVE:
+                    raise TenantNotReady(tenant_id, tenant.state)
+                operation = await self._operations.begin(connection, *asked)
+                await self._note(connection, "tenant.export", operation)
         self._operations.run(operation.operation_id)
         return operation
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from signing import DocumentSigner
+    from tenant.domain.databases import Database
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.operations.operations import Operations
@@ -50,6 +51,18 @@ if TYPE_CHECKING:
 
 # Whoever starts work first: no workflow may go on while files are removed.
 PEERS = ("runs", "llm-gateway", "artifacts")
+UNDONE = frozenset(
+    {
+        OperationKind.CLONE_TENANT,
+        OperationKind.CREATE_BACKUP,
+        OperationKind.EXPORT_TENANT,
+        OperationKind.IMPORT_TENANT,
+        OperationKind.MOVE_TENANT,
+        OperationKind.RESTORE_BACKUP,
+        OperationKind.VERIFY_BACKUP,
+    }
+)
+"""The kinds of a tenant's operations that can be cancelled."""
 
 
 class TenantFiles(Protocol):
@@ -86,6 +99,7 @@ class TenantPurge:
         """Return the saga."""
         removals = [Step(peer, partial(self._remove, peer)) for peer in PEERS]
         steps = [
+            Step("operations", self._end_operations),
             Step("inventory", self._inventory),
             *removals,
             Step("database", self._drop),
@@ -95,6 +109,26 @@ class TenantPurge:
             Step("certificate", self._certify),
         ]
         return Saga(OperationKind.PURGE_TENANT, steps)
+
+    async def _end_operations(self, connection: Connection, operation: Operation) -> None:
+        """Have the tenant's other operations undone: they have copies of it elsewhere.
+
+        Raises PurgeIncomplete until they have ended. Meanwhile the tenant's lock is theirs.
+        """
+        tenant_id = operation.tenant_id
+        found = await operations.open_of_tenant(connection, tenant_id, operation.operation_id)
+        async with connection.transaction():
+            for other in found:
+                if other.kind in UNDONE and not other.cancel_requested:
+                    await operations.request_cancellation(connection, other.operation_id)
+                    details = {"kind": other.kind, "tenant_id": tenant_id}
+                    action = "operation.cancel"
+                    await audit.append(connection, action, "operation", other.operation_id, details)
+        for other in found:
+            if other.kind in UNDONE or not other.ended:
+                self._begun.run(other.operation_id)
+                left = f"the operation {other.operation_id} ({other.kind})"
+                raise PurgeIncomplete(tenant_id, left)
 
     async def _inventory(
         self, connection: Connection, operation: Operation
@@ -126,8 +160,11 @@ class TenantPurge:
             await self._begun.progress(operation, removed, totals.get(store, 0), f"of {store}")
 
     async def _drop(self, connection: Connection, operation: Operation) -> None:
+        """Drop the tenant's database, and what is left of those that its operations made."""
         tenant = await _find(connection, operation)
         await self._provisioning.drop(tenant.server_id, tenant.database)
+        for server_id, database in await _made_by_operations(connection, tenant):
+            await self._provisioning.drop(server_id, database)
 
     async def _remove_files(
         self, connection: Connection, operation: Operation
@@ -155,6 +192,7 @@ class TenantPurge:
         self, connection: Connection, operation: Operation
     ) -> Mapping[str, object]:
         """Look at each store again; what has come since is removed. Raises PurgeIncomplete."""
+        await self._end_operations(connection, operation)  # such as a verification begun since
         tenant, services = await _find(connection, operation), _services(operation)
         found = await self._contents(tenant, services)
         if any(one.found for one in found):
@@ -218,6 +256,17 @@ class TenantPurge:
             StoreContents(f"databases {on}", "DROP DATABASE", int(there)),
             StoreContents(f"roles {on}", "DROP ROLE", members),
         ]
+
+
+async def _made_by_operations(connection: Connection, tenant: Tenant) -> list[tuple[str, Database]]:
+    """Return the databases that a tenant's operations name and no tenant has."""
+    found: list[tuple[str, Database]] = []
+    for operation in await operations.of_tenant(connection, tenant.tenant_id):
+        for server_id, database in operation.databases:
+            names = await tenants.database_names(connection, server_id)
+            if database.name not in names:
+                found.append((server_id, database))
+    return found
 
 
 def _services(operation: Operation) -> Sequence[str]:

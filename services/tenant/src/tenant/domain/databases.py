@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 SERVICES = ("tenant", "runs", "artifacts", "llm-gateway")
 TENANT_PREFIX = "t_"
+# What a database's comment says after the installation's marker.
+CREATING = "creating"
+READY = "ready"
+OPERATION = "operation "
+"""Followed by the id of the operation that the database is made for."""
 _MANAGER_ROLES = 128
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 

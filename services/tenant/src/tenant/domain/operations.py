@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from tenant.domain.databases import Database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +87,19 @@ class Operation:
         """What it has made, such as the id of a certificate."""
         found = cast("Mapping[str, str]", self.notes.get(RESULT, {}))
         return {name: str(value) for name, value in found.items()}
+
+    @property
+    def databases(self) -> list[tuple[str, Database]]:
+        """The databases that its notes name, with their servers; they need not exist."""
+        notes = cast("Mapping[str, Any]", self.notes)
+        named = [notes[name] for name in ("old", "new") if name in notes]  # of a move
+        if "manager" in notes:
+            named.append(notes)
+        if "old_manager" in notes:  # of a restoration
+            named.append(
+                {name: notes[f"old_{name}"] for name in ("server_id", "database", "manager")}
+            )
+        return [(one["server_id"], Database(one["database"], one["manager"])) for one in named]
 
     @property
     def ended(self) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 MAIN = "main"
 """The server of the management database, whose address is NAGAYA_PG_URL."""
 
+SERVER_LABEL = "server"
+"""The label that each server has besides: its id. It says where to create, not where to stay."""
 
 OLDEST_VERSION = 18
 """The oldest version of PostgreSQL that has what the service uses."""

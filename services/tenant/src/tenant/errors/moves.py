@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from servicekit.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAMED = 10
 
 
 class ReplicaBroken(Conflict):
@@ -25,3 +32,19 @@ class CopyIncomplete(Conflict):
 
     def __init__(self, table: str) -> None:
         super().__init__(f"the copy of {table} is not like the original", table=table)
+
+
+class ServerNotDrained(Conflict):
+    """Tenants are left on a server that is drained: their moves failed, or no server has room."""
+
+    reason = "ERROR_REASON_SERVER_NOT_DRAINED"
+    hint = "Mend what ListOperations shows of their moves, or register a server; then resume it."
+
+    def __init__(self, server_id: str, tenant_ids: Sequence[str], unplaced: Sequence[str]) -> None:
+        named = ", ".join(tenant_ids[:_NAMED]) + (", …" if len(tenant_ids) > _NAMED else "")
+        why = f"; for {len(unplaced)} of them no server has room" if unplaced else ""
+        super().__init__(
+            f"{len(tenant_ids)} tenants are left on the server {server_id}: {named}{why}",
+            server_id=server_id,
+            tenant_count=str(len(tenant_ids)),
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from dataplane import failures
 from tenant.domain.databases import Database
 from tenant.errors import ServerUnavailable
-from tenant.store import replication
+from tenant.store import replication, tenants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -28,6 +28,10 @@ class Location:
 
     server_id: str
     database: Database
+
+    @property
+    def place(self) -> tuple[str, Database]:
+        return self.server_id, self.database
 
     @property
     def notes(self) -> dict[str, str]:
@@ -72,6 +76,11 @@ class Move:
             Location.of_notes(new),
             not notes["why_stopped"],
         )
+
+    async def is_done(self, connection: Connection) -> bool:
+        """Return whether the new database is the tenant's; by the management database."""
+        tenant = await tenants.find(connection, self.tenant_id)
+        return tenant is not None and tenant.database == self.new.database
 
 
 @asynccontextmanager

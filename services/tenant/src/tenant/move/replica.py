@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tenant.domain.passwords import new_password, scram_verifier
+from tenant.errors.deletion import DatabaseInUse
 from tenant.errors.moves import ReplicaBroken
 from tenant.move import locations
 from tenant.store import replication
@@ -33,10 +34,11 @@ class Replica:
         self._servers = servers
         self._tls = tls
 
-    async def exists(self, move: Move) -> bool:
-        """Return whether the new database follows the old one already."""
+    async def follows(self, move: Move) -> bool:
+        """Return whether the new database, which exists, follows the old one, and goes on."""
         async with locations.owner_session(self._servers, move.new) as (_, new):
-            return await replication.subscription(new) is not None
+            state = await replication.subscription(new)
+        return state is not None and state.enabled
 
     async def begin(self, move: Move, empty: Callable[[Connection], Awaitable[None]]) -> str:
         """Let the new database, which `empty` has emptied, follow the old one.
@@ -58,6 +60,7 @@ class Replica:
             problem = await replication.subscribe(new, connection_string, publications, slot)
         if problem:
             await self.end(move)
+            await self.release(move)
         return problem
 
     async def copied(self, move: Move, tell: Callable[[int, int], Awaitable[None]]) -> None:
@@ -90,13 +93,24 @@ class Replica:
             raise ReplicaBroken(move.tenant_id) from None
 
     async def end(self, move: Move) -> None:
-        """Let the new database follow no longer; what that needed on both servers goes."""
+        """Let the new database follow no longer; `release` is to come after it."""
         async with locations.owner_session(self._servers, move.new) as (_, new):
             await replication.unsubscribe(new)
+
+    async def release(self, move: Move) -> None:
+        """Remove what the old server has for it; until then that server keeps its log.
+
+        Raises DatabaseInUse while the new server is still connected, or believed to be.
+        """
+        slot = move.new.database.name
         async with locations.owner_session(self._servers, move.old) as (source, old):
-            async with asyncio.timeout(_SLOT_SECONDS):
-                while not await replication.drop_slot(old, move.new.database.name):  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_SECONDS)
+            try:
+                async with asyncio.timeout(_SLOT_SECONDS):
+                    while not await replication.drop_slot(old, slot):  # noqa: ASYNC110
+                        await asyncio.sleep(_POLL_SECONDS)
+            except TimeoutError:
+                user = f"the replication slot {slot}"
+                raise DatabaseInUse(move.old.database.name, [user]) from None
             await replication.unpublish(old)
         async with source.provisioner() as provisioner:
             await replication.drop_reader(provisioner, move.old.database)

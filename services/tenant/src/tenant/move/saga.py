@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tenant.domain.databases import new_tenant_database
+from tenant.domain.databases import OPERATION, new_tenant_database
 from tenant.domain.migrations import MigrationTarget
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.schema import MigrationProgress
 from tenant.domain.tenants import TenantState
-from tenant.errors import TenantNotFound, TenantNotReady
+from tenant.errors import ServerUnavailable, TenantBusy, TenantNotFound, TenantNotReady
 from tenant.move import copying, locations
 from tenant.move.locations import Location, Move
+from tenant.move.reopening import reopen
+from tenant.move.stopping import why_stopped
 from tenant.operations.saga import Saga, Step
-from tenant.provisioning import OPERATION, new_logins
+from tenant.provisioning import new_logins
 from tenant.store import (
     applied_migrations,
     databases,
     published_migrations,
-    server_facts,
     tenants,
 )
 
@@ -91,33 +93,20 @@ class TenantMove:
             "new": new.notes,
             "server_id": new.server_id,
             "database": new.database.name,
-            "why_stopped": await self._why_stopped(tenant, new),
+            "why_stopped": await why_stopped(self._servers, tenant, new),
         }
-
-    async def _why_stopped(self, tenant: Tenant, new: Location) -> str:
-        """Return why the tenant cannot be written to while it is copied; empty if it can."""
-        if tenant.state is not TenantState.ACTIVE:
-            return f"the tenant is {tenant.state}"
-        for server_id, columns in (
-            (tenant.server_id, ("rolreplication", "logical_wal")),
-            (new.server_id, ("may_subscribe",)),
-        ):
-            server = await self._servers.of(server_id)
-            async with server.provisioner() as provisioner:
-                found = await server_facts.read(provisioner)
-            absent = [server_facts.NAMES[column] for column in columns if not found[column]]
-            if absent:
-                return f"the server {server_id} lacks {' and '.join(absent)}"
-        return ""
 
     async def _copy(
         self, connection: Connection, operation: Operation
     ) -> Mapping[str, object] | None:
         """Make the new database, and let it follow the old one until little is left."""
         move = Move.of(operation)
-        if await self._placed(connection, move) or not move.replicated:
+        if await move.is_done(connection) or not move.replicated:
             return None
+        await self._check(connection, move)
+        await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
         if not await self._follows(move):
+            await self._end_copy(move)  # of an attempt that broke off
             await self._make(connection, move)
             problem = await self._replica.begin(move, copying.empty)
             if problem:
@@ -134,8 +123,25 @@ class TenantMove:
     ) -> Mapping[str, object] | None:
         """Close the old database, bring over what is left, and make the new one the tenant's."""
         move = Move.of(operation)
-        if await self._placed(connection, move):
+        if await move.is_done(connection):
             return None
+        await self._check(connection, move)
+        await self._reopen(move)  # a process may have died in the middle of this
+        # Anew, if the copy broke off after the step before.
+        stopped = await self._copy(connection, operation) or {}
+        move = replace(move, replicated=move.replicated and not stopped)
+        try:
+            result = await self._place(connection, operation, move)
+        except BaseException:
+            await asyncio.shield(self._reopen(move))
+            raise
+        why = str({**operation.notes, **stopped}["why_stopped"])
+        way = f"stop and copy: {why}" if why else "logical replication"
+        return {RESULT: {**result, "way": way}, **stopped}
+
+    async def _place(
+        self, connection: Connection, operation: Operation, move: Move
+    ) -> Mapping[str, str]:
         tenant, logins = await self._find(connection, move.tenant_id), new_logins()
         if not move.replicated:
             await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
@@ -143,32 +149,24 @@ class TenantMove:
         await self._provisioning.set_passwords(move.new.server_id, move.new.database, logins)
         await self._anchors.carry_over(connection, move.tenant_id, *move.database_names)
         began = time.monotonic()
-        try:
-            progress = await self._bring_over(move, tenant)
-            placed = await self._provisioning.place(
-                connection,
-                tenant,
-                move.new.server_id,
-                move.new.database,
-                logins,
-                progress,
-                "tenant.move",
-                {"old_server_id": move.old.server_id, "operation_id": move.operation_id},
-            )
-        except BaseException:
-            await asyncio.shield(self._reopen(move))
-            raise
+        progress = await self._bring_over(move, tenant)
+        placed = await self._provisioning.place(
+            connection,
+            tenant,
+            move.new.server_id,
+            move.new.database,
+            logins,
+            progress,
+            "tenant.move",
+            {"old_server_id": move.old.server_id, "operation_id": move.operation_id},
+        )
         if placed.state is TenantState.ACTIVE:
             await self._protect(move, logins)
-        stopped = round((time.monotonic() - began) * 1000)
-        why = str(operation.notes["why_stopped"])
-        result = {
+        return {
             "server_id": placed.server_id,
             "database": placed.database.name,
-            "stopped_ms": str(stopped),
-            "way": f"stop and copy: {why}" if why else "logical replication",
+            "stopped_ms": str(round((time.monotonic() - began) * 1000)),
         }
-        return {RESULT: result}
 
     async def _bring_over(self, move: Move, tenant: Tenant) -> MigrationProgress:
         async with (
@@ -189,17 +187,22 @@ class TenantMove:
     async def _end_replication(self, connection: Connection, operation: Operation) -> None:
         """Take back what the copy needed on both servers."""
         move = Move.of(operation)
+        await self._provisioning.admit_provisioner(*move.new.place)
         if move.replicated:
             await self._replica.end(move)
+            await self._replica.release(move)
         await locations.release(self._servers, move.new)
-        await self._provisioning.mark(connection, move.new.server_id, move.new.database)
+        await self._provisioning.mark(connection, *move.new.place)
+        tenant = await tenants.find(connection, move.tenant_id)
+        if tenant is None or tenant.state.closed:  # it may have been suspended since the switch
+            await self._provisioning.close(*move.new.place)
 
     async def _drop_old(self, connection: Connection, operation: Operation) -> None:
         """Drop the old database, and migrate the new one."""
         move = Move.of(operation)
         await self._provisioning.drop(move.old.server_id, move.old.database)
-        tenant = await self._find(connection, move.tenant_id)
-        if tenant.state is TenantState.ACTIVE:
+        tenant = await tenants.find(connection, move.tenant_id)
+        if tenant is not None and tenant.state is TenantState.ACTIVE:
             # What was published meanwhile; a failure is recorded with the tenant's schema.
             await self._rollout.migrate(
                 connection,
@@ -214,16 +217,35 @@ class TenantMove:
         if "new" not in operation.notes:
             return
         move = Move.of(operation)
-        if await self._placed(connection, move):
+        if await move.is_done(connection):
             if await self._made(move.old):
                 await self._end_replication(connection, operation)
             await self._drop_old(connection, operation)
             return
         await self._reopen(move)
-        if move.replicated and await self._follows(move):
-            await self._replica.end(move)
+        await self._end_copy(move)
+        await self._reopen(move)  # closed again, if it was opened to the provisioner
         await self._provisioning.drop(move.new.server_id, move.new.database)
-        await locations.release(self._servers, move.old)
+
+    async def _end_copy(self, move: Move) -> None:
+        """Take back what a copy needed that the tenant does not get.
+
+        On the old server that is done even if the new one is away: it would keep its log for it.
+        """
+        away: ServerUnavailable | None = None
+        try:
+            if move.replicated and await self._made(move.new):
+                await self._provisioning.admit_provisioner(move.new.server_id, move.new.database)
+                await self._replica.end(move)
+        except ServerUnavailable as error:
+            away = error
+        if await self._made(move.old):
+            await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
+            if move.replicated:
+                await self._replica.release(move)
+            await locations.release(self._servers, move.old)
+        if away is not None:
+            raise away
 
     async def _make(self, connection: Connection, move: Move) -> None:
         """Make the new database with the old one's tables; what an earlier attempt left goes."""
@@ -247,7 +269,7 @@ class TenantMove:
         return None if len(had) == len(published) else had
 
     async def _follows(self, move: Move) -> bool:
-        return await self._made(move.new) and await self._replica.exists(move)
+        return await self._made(move.new) and await self._replica.follows(move)
 
     async def _made(self, location: Location) -> bool:
         server = await self._servers.of(location.server_id)
@@ -256,25 +278,18 @@ class TenantMove:
 
     async def _protect(self, move: Move, logins: Mapping[str, str]) -> None:
         """Protect the audit log, once nobody brings it over again."""
-        server_id, database = move.new.server_id, move.new.database
-        async with self._provisioning.session(server_id, database, logins) as own:
-            await self._provisioning.protect(own, server_id, database)
+        async with self._provisioning.session(*move.new.place, logins) as own:
+            await self._provisioning.protect(own, *move.new.place)
 
     async def _reopen(self, move: Move) -> None:
         """Let the services into the old database again, if it is the tenant's still."""
-        async with self._management.transaction() as connection:
-            # Waits for a switch whose COMMIT is under way: after this none can follow.
-            tenant = await tenants.lock(connection, move.tenant_id)
-            if tenant is None or tenant.database != move.old.database:
-                return
-            if tenant.state is TenantState.ACTIVE:
-                await self._provisioning.open(move.old.server_id, move.old.database)
-            else:
-                await self._provisioning.close(move.old.server_id, move.old.database)
+        await reopen(self._management, self._provisioning, move.tenant_id, *move.old.place)
 
-    async def _placed(self, connection: Connection, move: Move) -> bool:
+    async def _check(self, connection: Connection, move: Move) -> None:
+        """Raise TenantBusy if the tenant got another database while the move waited."""
         tenant = await self._find(connection, move.tenant_id)
-        return tenant.database == move.new.database
+        if tenant.database != move.old.database:
+            raise TenantBusy(move.tenant_id, move.operation_id)
 
     async def _find(self, connection: Connection, tenant_id: str) -> Tenant:
         tenant = await tenants.find(connection, tenant_id)

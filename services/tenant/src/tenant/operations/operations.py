@@ -62,6 +62,23 @@ class Operations:
             return await operations.reopen(connection, known.operation_id) or known
         return known
 
+    async def known(
+        self,
+        connection: Connection,
+        kind: OperationKind,
+        tenant_id: str,
+        request_id: str,
+        arguments: Mapping[str, object],
+    ) -> Operation | None:
+        """Return the operation that this request began, as `begin` does; None if it began none.
+
+        So a repeated request is not refused because the tenant has changed since. Raises
+        RequestIdReused.
+        """
+        if await operations.find_by_request_id(connection, request_id) is None:
+            return None
+        return await self.begin(connection, kind, tenant_id, request_id, arguments)
+
     def run(self, operation_id: str) -> None:
         """Have an operation that is committed run in the background, here or in another process."""
         del operation_id  # the runner takes whatever is due

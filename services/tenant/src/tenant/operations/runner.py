@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,10 +22,12 @@ from servicekit.identity import Principal
 from servicekit.retries import RetryLog
 from tenant.domain.operations import OperationState
 from tenant.errors import OperationAbandoned, OperationFailed, OperationNotFound
+from tenant.operations.lock_loss import ended_with
 from tenant.store import operation_runs, operations
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     _Taken: TypeAlias = "asyncio.Future[None]"
 
 _AT_ONCE = 4
+_AWAITED_AT_ONCE = 6
 _INTERVAL_SECONDS = 1.0
 _ELSEWHERE_SECONDS = 0.1
 _LOOKED_AT = 100
@@ -51,7 +54,7 @@ class OperationRunner:
 
     Every process of the service has one. An operation whose process died is taken up by another
     within seconds, at the step after the last completed one. `at_once` bounds how many this process
-    runs in the background.
+    runs in the background, `awaited_at_once` how many for callers that wait.
 
     A step that fails because something is away is tried again, after a pause; another DomainError
     fails the operation. So does an operation with which 20 processes ended before it moved.
@@ -65,6 +68,7 @@ class OperationRunner:
         sagas: Iterable[Saga],
         *,
         at_once: int = _AT_ONCE,
+        awaited_at_once: int = _AWAITED_AT_ONCE,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         self._management = management
@@ -74,6 +78,8 @@ class OperationRunner:
         self._at_once = at_once
         self._interval_seconds = interval_seconds
         self._active: dict[str, _Run] = {}
+        self._background: set[str] = set()
+        self._awaited = asyncio.Semaphore(awaited_at_once)
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "operations.unavailable", "operations that are due cannot be found"
@@ -97,13 +103,15 @@ class OperationRunner:
             await asyncio.wait(tasks)
 
     async def run_to_end(self, operation: Operation) -> Operation:
-        """Run an operation here and now, whatever else runs; return it when it is done.
+        """Run an operation here and now; return it when it is done.
 
         It goes on in the background when the caller goes away. Raises the error with which a step
         failed, or OperationFailed where that was elsewhere.
         """
         while True:
-            run = self._active.get(operation.operation_id) or self._start(operation, _not_taken())
+            run = self._active.get(operation.operation_id) or self._start(
+                operation, _not_taken(), self._awaited
+            )
             # Shielded: the caller's deadline does not end the operation.
             error = await asyncio.shield(run)
             if error is not None:
@@ -146,46 +154,52 @@ class OperationRunner:
             self._active[operation_id].cancel()
 
     async def _start_due(self) -> None:
-        if len(self._active) >= self._at_once:
+        if len(self._background) >= self._at_once:
             return
         async with self._management.connection() as connection:
             found = await operation_runs.due(connection, [*self._sagas], _LOOKED_AT)
         for operation in found:
-            if len(self._active) >= self._at_once:
+            if len(self._background) >= self._at_once:
                 return
             if operation.operation_id not in self._active:
                 taken = _not_taken()
-                run = self._start(operation, taken)
+                self._background.add(operation.operation_id)
+                run = self._start(operation, taken, nullcontext())
                 # One that another process holds takes no place.
                 await asyncio.wait((run, taken), return_when=asyncio.FIRST_COMPLETED)
 
-    def _start(self, operation: Operation, taken: _Taken) -> _Run:
+    def _start(
+        self, operation: Operation, taken: _Taken, place: AbstractAsyncContextManager[None]
+    ) -> _Run:
         operation_id = operation.operation_id
         # In a context of its own: it must not end with the deadline of a call.
-        run = asyncio.create_task(self._run_one(operation, taken), context=Context())
+        run = asyncio.create_task(self._run_one(operation, taken, place), context=Context())
         self._active[operation_id] = run
         run.add_done_callback(lambda _: self._ended(operation_id, taken))
         return run
 
     def _ended(self, operation_id: str, taken: _Taken) -> None:
         del self._active[operation_id]
+        self._background.discard(operation_id)
         self._begun.forget(operation_id)
         if taken.done():
             self._begun.wanted.set()  # there is room for another one
 
-    async def _run_one(self, operation: Operation, taken: _Taken) -> DomainError | None:
+    async def _run_one(
+        self, operation: Operation, taken: _Taken, place: AbstractAsyncContextManager[None]
+    ) -> DomainError | None:
         """Run an operation unless another process does; return the error with which it stopped."""
         saga, operation_id = self._sagas[operation.kind], operation.operation_id
         with use_call(_call_of(operation)):
             try:
-                async with self._locks.trying(saga.lock(operation)) as connection:
+                async with place, self._locks.trying(saga.lock(operation)) as connection:
                     if connection is None:
                         return None
                     found = await operation_runs.take(connection, operation_id)
                     if found is None:
                         return None
                     taken.set_result(None)
-                    with _ended_with(connection):
+                    with ended_with(connection):
                         await _run_steps(connection, saga, *found)
             except DomainError as error:
                 await self._record(operation, error)
@@ -261,8 +275,9 @@ async def _run_step(
     try:
         return await step.run(connection, operation) or {}
     except Exception as error:
-        if saga.undo_on_failure and saga.undo is not None and not isinstance(error, _TRANSIENT):
-            await saga.undo(connection, operation)
+        undo = saga.undo if saga.begins_anew_after(operation.step) else None
+        if undo is not None and not isinstance(error, _TRANSIENT):
+            await undo(connection, operation)
             await operation_runs.reset_steps(connection, operation.operation_id)
         raise
 
@@ -272,22 +287,6 @@ def _call_of(operation: Operation) -> CallContext:
     tenant_id, user_id = operation.tenant_id, operation.user_id
     principal = Principal(user_id, None, frozenset({tenant_id}), frozenset())
     return CallContext(operation.operation_id, principal, tenant_id or None, user_id)
-
-
-@contextmanager
-def _ended_with(connection: Connection) -> Generator[None]:
-    """End this task when the connection breaks: then its session holds the lock no longer."""
-    task = asyncio.current_task()
-
-    def end(_: object) -> None:
-        if task is not None:
-            task.cancel()
-
-    connection.add_termination_listener(end)
-    try:
-        yield
-    finally:
-        connection.remove_termination_listener(end)
 
 
 def _about(operation: Operation) -> dict[str, str]:

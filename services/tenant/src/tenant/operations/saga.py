@@ -48,16 +48,25 @@ class Saga:
 
     `undo` removes what the steps have made; a kind that has it can be cancelled. With
     `undo_on_failure` it also runs before the operation fails, which then begins anew when it is
-    resumed. `lock` names the advisory lock that is held meanwhile.
+    resumed. After the step `final` there is no way back: a failure undoes nothing, the operation
+    goes on behind that step when it is resumed, and `undo` only removes what is not needed any
+    more. `lock` names the advisory lock that is held meanwhile.
     """
 
     kind: OperationKind
     steps: Sequence[Step]
     undo: StepFunction | None = None
     undo_on_failure: bool = False
+    final: str = ""
     lock: Callable[[Operation], str] = operation_lock
 
     def remaining(self, last: str) -> Sequence[Step]:
         """Return the steps after the one that was completed last, all of them if it is unknown."""
         names = [step.name for step in self.steps]
         return self.steps[names.index(last) + 1 :] if last in names else self.steps
+
+    def begins_anew_after(self, last: str) -> bool:
+        """Return whether a failure undoes everything when `last` was completed last."""
+        if self.undo is None or not self.undo_on_failure:
+            return False
+        return not self.final or self.final in {step.name for step in self.remaining(last)}

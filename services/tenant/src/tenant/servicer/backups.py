@@ -41,7 +41,8 @@ class BackupServicer(backup_service_pb2_grpc.BackupServiceServicer):
             request.tenant_id, request.request_id, wire.keep_for(request)
         )
         return pb.CreateBackupResponse(
-            backup=wire.backup(backup), operation=operation_wire.operation(operation)
+            backup=None if backup is None else wire.backup(backup),
+            operation=operation_wire.operation(operation),
         )
 
     async def GetBackup(

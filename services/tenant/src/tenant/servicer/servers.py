@@ -9,6 +9,7 @@ from nagaya.tenant.v1 import server_service_pb2_grpc
 from tenant.domain.servers import ServerSettings, ServerState
 from tenant.errors import ServerNotFound
 from tenant.store import servers
+from tenant.wire import operations as operation_wire
 from tenant.wire import servers as wire
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
     async def DrainServer(
         self, request: pb.DrainServerRequest, context: Context
     ) -> pb.DrainServerResponse:
+        if request.move_tenants:
+            server, operation = await self._app.move_away(request.server_id)
+            return pb.DrainServerResponse(
+                server=wire.server(server), operation=operation_wire.operation(operation)
+            )
         state = ServerState.ACTIVE if request.undo else ServerState.DRAINING
         server = await self._app.drain(request.server_id, state)
         return pb.DrainServerResponse(server=wire.server(server))

@@ -90,6 +90,35 @@ async def newest(connection: Connection, tenant_id: str, kind: OperationKind) ->
     )
 
 
+async def begun_by(connection: Connection, prefix: str, since: datetime) -> list[Operation]:
+    """Return the operations since then whose request ids begin so, the oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {COLUMNS} FROM operations
+         WHERE created_at >= $2 AND starts_with(request_id, $1)
+         ORDER BY created_at, id
+        """,
+        prefix,
+        since,
+    )
+    return [from_row(row) for row in rows]
+
+
+async def open_drain(connection: Connection, server_id: str) -> Operation | None:
+    """Return the drain of a server that has not ended for good, the newest if there are more."""
+    return await _one(
+        connection,
+        f"""
+        SELECT {COLUMNS} FROM operations
+         WHERE kind = $1 AND arguments ->> 'server_id' = $2 AND state IN ('running', 'failed')
+         ORDER BY created_at DESC
+         LIMIT 1
+        """,
+        OperationKind.DRAIN_SERVER.value,
+        server_id,
+    )
+
+
 async def page(
     connection: Connection,
     covered: Collection[str] | None,
@@ -145,8 +174,8 @@ async def request_cancellation(connection: Connection, operation_id: str) -> Ope
         connection,
         f"""
         UPDATE operations
-           SET state = 'running', cancel_requested = true, due_at = now(), updated_at = now(),
-               ended_at = NULL
+           SET state = 'running', cancel_requested = true, reason = '', message = '',
+               attempts = 0, pause_seconds = 0, due_at = now(), updated_at = now(), ended_at = NULL
          WHERE id = $1 AND state IN ('running', 'failed')
         RETURNING {COLUMNS}
         """,
@@ -154,15 +183,48 @@ async def request_cancellation(connection: Connection, operation_id: str) -> Ope
     )
 
 
-async def texts_of_open(connection: Connection) -> list[str]:
-    """Return arguments and notes of the operations that have not ended for good, as text."""
+async def open_of_tenant(connection: Connection, tenant_id: str, but_id: str) -> list[Operation]:
+    """Return a tenant's operations that have not ended for good, but one; the oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {COLUMNS} FROM operations
+         WHERE tenant_id = $1 AND id <> $2 AND state IN ('running', 'failed')
+         ORDER BY created_at
+        """,
+        tenant_id,
+        UUID(but_id),
+    )
+    return [from_row(row) for row in rows]
+
+
+async def of_tenant(connection: Connection, tenant_id: str) -> list[Operation]:
+    """Return all operations of a tenant, the oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM operations WHERE tenant_id = $1 ORDER BY created_at", tenant_id
+    )
+    return [from_row(row) for row in rows]
+
+
+async def texts_of_open(connection: Connection) -> dict[str, OperationState]:
+    """Return arguments and notes of the operations that have not ended for good, as text.
+
+    Each begins with the operation's id.
+    """
     rows = await connection.fetch(
         """
-        SELECT id::text || arguments::text || notes::text AS text FROM operations
+        SELECT id::text || arguments::text || notes::text AS text, state FROM operations
          WHERE state IN ('running', 'failed')
         """
     )
-    return [row["text"] for row in rows]
+    return {row["text"]: OperationState(row["state"]) for row in rows}
+
+
+async def tenants_of_running(connection: Connection) -> set[str]:
+    """Return the tenants of the operations that run."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT tenant_id FROM operations WHERE state = 'running'"
+    )
+    return {row["tenant_id"] for row in rows}
 
 
 async def tenants_of_open(connection: Connection) -> set[str]:

@@ -207,12 +207,18 @@ async def unsubscribe(connection: Connection) -> None:
 
 
 async def drop_slot(connection: Connection, slot: str) -> bool:
-    """Drop a replication slot unless it is in use; return whether it is gone."""
+    """Drop a replication slot unless it is in use; return whether it is gone.
+
+    With it go those of this database by which tables were copied: a subscription that ends while
+    the servers do not reach each other leaves them.
+    """
     try:
         await connection.execute(
             """
             SELECT pg_drop_replication_slot(slot_name)
-              FROM pg_replication_slots WHERE starts_with(slot_name, $1)
+              FROM pg_replication_slots
+             WHERE starts_with(slot_name, $1)
+                OR (database = current_database() AND slot_name ~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$')
             """,
             slot,
         )

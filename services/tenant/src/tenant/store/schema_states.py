@@ -104,6 +104,21 @@ async def tenants_behind(connection: Connection) -> list[str]:
     return [row["tenant_id"] for row in rows]
 
 
+async def tenants_left(connection: Connection) -> list[str]:
+    """Return the ids of the active tenants that lack a migration and where none has failed."""
+    rows = await connection.fetch(
+        f"""
+        SELECT tenant_id
+          FROM ({_STATUSES}) AS statuses
+         WHERE state = 'active' AND tenant_id <> ''
+         GROUP BY tenant_id, created_at
+        HAVING bool_or(applied_number < published_number) AND bool_and(failure = '')
+         ORDER BY created_at, tenant_id
+        """
+    )
+    return [row["tenant_id"] for row in rows]
+
+
 async def current_and_behind(connection: Connection, service: str) -> tuple[int, list[str]]:
     """Return how many active tenants have all migrations of a service, and the others' ids."""
     rows = await connection.fetch(

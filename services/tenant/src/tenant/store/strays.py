@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenant.domain.databases import TENANT_PREFIX, Database
+from tenant.domain.databases import OPERATION, TENANT_PREFIX, Database
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from dataplane.pools import Connection
 
 _INVALID_DATABASE = -2  # what PostgreSQL sets as the limit of a database whose DROP was interrupted
@@ -20,6 +22,8 @@ class FoundDatabase:
     database: Database
     marker: str
     """Its comment after the installation's marker; empty if it has another, or none."""
+    operation_id: str
+    """Of the operation that it was made for, as its comment says; empty where it does not."""
     ours: bool
     """Whether the comment begins with the installation's marker."""
     invalid: bool
@@ -40,15 +44,19 @@ async def databases_of(connection: Connection, marker: str) -> list[FoundDatabas
         """,
         TENANT_PREFIX,
     )
-    return [
-        FoundDatabase(
-            Database(row["datname"], row["manager"] or ""),
-            row["said"].removeprefix(marker).strip() if row["said"].startswith(marker) else "",
-            row["said"].startswith(marker),
-            row["datconnlimit"] == _INVALID_DATABASE,
-        )
-        for row in rows
-    ]
+    return [_found(row, marker) for row in rows]
+
+
+def _found(row: asyncpg.Record, marker: str) -> FoundDatabase:
+    ours = row["said"].startswith(marker)
+    said = row["said"].removeprefix(marker).strip() if ours else ""
+    return FoundDatabase(
+        Database(row["datname"], row["manager"] or ""),
+        said,
+        said.removeprefix(OPERATION) if said.startswith(OPERATION) else "",
+        ours,
+        row["datconnlimit"] == _INVALID_DATABASE,
+    )
 
 
 async def groups_without_database(connection: Connection, prefix: str) -> list[Database]:

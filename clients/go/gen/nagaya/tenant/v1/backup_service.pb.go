@@ -88,7 +88,7 @@ func (x *CreateBackupRequest) GetKeepFor() *durationpb.Duration {
 
 type CreateBackupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The backup, being made.
+	// The backup, being made; absent when the same request is repeated and it is gone again.
 	Backup *Backup `protobuf:"bytes,1,opt,name=backup,proto3" json:"backup,omitempty"`
 	// The operation that makes it.
 	Operation     *Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`

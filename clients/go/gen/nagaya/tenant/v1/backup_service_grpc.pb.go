@@ -86,7 +86,8 @@ type BackupServiceClient interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
 	// - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no database server `server_id`.
-	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: the server of a new tenant has no room, or there is none.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
+	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
 	RestoreBackup(ctx context.Context, in *RestoreBackupRequest, opts ...grpc.CallOption) (*RestoreBackupResponse, error)
@@ -274,7 +275,8 @@ type BackupServiceServer interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
 	// - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no database server `server_id`.
-	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: the server of a new tenant has no room, or there is none.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
+	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
 	RestoreBackup(context.Context, *RestoreBackupRequest) (*RestoreBackupResponse, error)

@@ -109,6 +109,8 @@ const (
 	ErrorReason_ERROR_REASON_KEY_MANAGEMENT_REFUSED ErrorReason = 31
 	// The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant.
 	ErrorReason_ERROR_REASON_REPLICA_BROKEN ErrorReason = 14
+	// Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many.
+	ErrorReason_ERROR_REASON_SERVER_NOT_DRAINED ErrorReason = 77
 	// What has arrived in the new database is not what was sent. `table` tells of which table.
 	ErrorReason_ERROR_REASON_COPY_INCOMPLETE ErrorReason = 15
 	// A bundle is damaged, or not signed by a key that is trusted. `fault` tells what is wrong, `entry` in which file.
@@ -172,6 +174,7 @@ var (
 		30: "ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE",
 		31: "ERROR_REASON_KEY_MANAGEMENT_REFUSED",
 		14: "ERROR_REASON_REPLICA_BROKEN",
+		77: "ERROR_REASON_SERVER_NOT_DRAINED",
 		15: "ERROR_REASON_COPY_INCOMPLETE",
 		70: "ERROR_REASON_BUNDLE_INVALID",
 		71: "ERROR_REASON_BUNDLE_UNSUITABLE",
@@ -224,6 +227,7 @@ var (
 		"ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE": 30,
 		"ERROR_REASON_KEY_MANAGEMENT_REFUSED":     31,
 		"ERROR_REASON_REPLICA_BROKEN":             14,
+		"ERROR_REASON_SERVER_NOT_DRAINED":         77,
 		"ERROR_REASON_COPY_INCOMPLETE":            15,
 		"ERROR_REASON_BUNDLE_INVALID":             70,
 		"ERROR_REASON_BUNDLE_UNSUITABLE":          71,
@@ -266,7 +270,7 @@ var File_nagaya_tenant_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xa1\x0e\n" +
+	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xc6\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x01\x12\x1e\n" +
@@ -310,7 +314,8 @@ const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_SERVER_UNSUITABLE\x10\r\x12+\n" +
 	"'ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE\x10\x1e\x12'\n" +
 	"#ERROR_REASON_KEY_MANAGEMENT_REFUSED\x10\x1f\x12\x1f\n" +
-	"\x1bERROR_REASON_REPLICA_BROKEN\x10\x0e\x12 \n" +
+	"\x1bERROR_REASON_REPLICA_BROKEN\x10\x0e\x12#\n" +
+	"\x1fERROR_REASON_SERVER_NOT_DRAINED\x10M\x12 \n" +
 	"\x1cERROR_REASON_COPY_INCOMPLETE\x10\x0f\x12\x1f\n" +
 	"\x1bERROR_REASON_BUNDLE_INVALID\x10F\x12\"\n" +
 	"\x1eERROR_REASON_BUNDLE_UNSUITABLE\x10G\x12!\n" +

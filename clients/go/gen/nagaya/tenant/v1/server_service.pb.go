@@ -351,7 +351,9 @@ type DrainServerRequest struct {
 	// The server to drain.
 	ServerId string `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	// Place tenants on it again.
-	Undo          bool `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	Undo bool `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	// Move the tenants that it has to other servers.
+	MoveTenants   bool `protobuf:"varint,3,opt,name=move_tenants,json=moveTenants,proto3" json:"move_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,10 +402,19 @@ func (x *DrainServerRequest) GetUndo() bool {
 	return false
 }
 
+func (x *DrainServerRequest) GetMoveTenants() bool {
+	if x != nil {
+		return x.MoveTenants
+	}
+	return false
+}
+
 type DrainServerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The server; `tenant_count` is what it still holds.
-	Server        *Server `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Server *Server `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// What moves its tenants, if that was asked for.
+	Operation     *Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,11 +456,18 @@ func (x *DrainServerResponse) GetServer() *Server {
 	return nil
 }
 
+func (x *DrainServerResponse) GetOperation() *Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
 var File_nagaya_tenant_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
 	"\n" +
-	"%nagaya/tenant/v1/server_service.proto\x12\x10nagaya.tenant.v1\x1a%nagaya/options/v1/method_policy.proto\x1a\x1dnagaya/tenant/v1/server.proto\"\xa9\x02\n" +
+	"%nagaya/tenant/v1/server_service.proto\x12\x10nagaya.tenant.v1\x1a%nagaya/options/v1/method_policy.proto\x1a nagaya/tenant/v1/operation.proto\x1a\x1dnagaya/tenant/v1/server.proto\"\xa9\x02\n" +
 	"\x15RegisterServerRequest\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\aaddress\x18\x02 \x01(\tB\x03\x80\x01\x01R\aaddress\x12K\n" +
@@ -472,12 +490,14 @@ const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"q\n" +
 	"\x13ListServersResponse\x122\n" +
 	"\aservers\x18\x01 \x03(\v2\x18.nagaya.tenant.v1.ServerR\aservers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"E\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
 	"\x12DrainServerRequest\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x12\n" +
-	"\x04undo\x18\x02 \x01(\bR\x04undo\"G\n" +
+	"\x04undo\x18\x02 \x01(\bR\x04undo\x12!\n" +
+	"\fmove_tenants\x18\x03 \x01(\bR\vmoveTenants\"\x82\x01\n" +
 	"\x13DrainServerResponse\x120\n" +
-	"\x06server\x18\x01 \x01(\v2\x18.nagaya.tenant.v1.ServerR\x06server2\x83\x04\n" +
+	"\x06server\x18\x01 \x01(\v2\x18.nagaya.tenant.v1.ServerR\x06server\x129\n" +
+	"\toperation\x18\x02 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation2\x83\x04\n" +
 	"\rServerService\x12\x8e\x01\n" +
 	"\x0eRegisterServer\x12'.nagaya.tenant.v1.RegisterServerRequest\x1a(.nagaya.tenant.v1.RegisterServerResponse\")\x8a\xb5\x18\"\n" +
 	"\rservers.write\x1a\x0fserver.register(x\x90\x02\x02\x12k\n" +
@@ -513,26 +533,28 @@ var file_nagaya_tenant_v1_server_service_proto_goTypes = []any{
 	(*DrainServerResponse)(nil),    // 7: nagaya.tenant.v1.DrainServerResponse
 	nil,                            // 8: nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
 	(*Server)(nil),                 // 9: nagaya.tenant.v1.Server
+	(*Operation)(nil),              // 10: nagaya.tenant.v1.Operation
 }
 var file_nagaya_tenant_v1_server_service_proto_depIdxs = []int32{
-	8, // 0: nagaya.tenant.v1.RegisterServerRequest.labels:type_name -> nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
-	9, // 1: nagaya.tenant.v1.RegisterServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	9, // 2: nagaya.tenant.v1.GetServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	9, // 3: nagaya.tenant.v1.ListServersResponse.servers:type_name -> nagaya.tenant.v1.Server
-	9, // 4: nagaya.tenant.v1.DrainServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	0, // 5: nagaya.tenant.v1.ServerService.RegisterServer:input_type -> nagaya.tenant.v1.RegisterServerRequest
-	2, // 6: nagaya.tenant.v1.ServerService.GetServer:input_type -> nagaya.tenant.v1.GetServerRequest
-	4, // 7: nagaya.tenant.v1.ServerService.ListServers:input_type -> nagaya.tenant.v1.ListServersRequest
-	6, // 8: nagaya.tenant.v1.ServerService.DrainServer:input_type -> nagaya.tenant.v1.DrainServerRequest
-	1, // 9: nagaya.tenant.v1.ServerService.RegisterServer:output_type -> nagaya.tenant.v1.RegisterServerResponse
-	3, // 10: nagaya.tenant.v1.ServerService.GetServer:output_type -> nagaya.tenant.v1.GetServerResponse
-	5, // 11: nagaya.tenant.v1.ServerService.ListServers:output_type -> nagaya.tenant.v1.ListServersResponse
-	7, // 12: nagaya.tenant.v1.ServerService.DrainServer:output_type -> nagaya.tenant.v1.DrainServerResponse
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8,  // 0: nagaya.tenant.v1.RegisterServerRequest.labels:type_name -> nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
+	9,  // 1: nagaya.tenant.v1.RegisterServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	9,  // 2: nagaya.tenant.v1.GetServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	9,  // 3: nagaya.tenant.v1.ListServersResponse.servers:type_name -> nagaya.tenant.v1.Server
+	9,  // 4: nagaya.tenant.v1.DrainServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	10, // 5: nagaya.tenant.v1.DrainServerResponse.operation:type_name -> nagaya.tenant.v1.Operation
+	0,  // 6: nagaya.tenant.v1.ServerService.RegisterServer:input_type -> nagaya.tenant.v1.RegisterServerRequest
+	2,  // 7: nagaya.tenant.v1.ServerService.GetServer:input_type -> nagaya.tenant.v1.GetServerRequest
+	4,  // 8: nagaya.tenant.v1.ServerService.ListServers:input_type -> nagaya.tenant.v1.ListServersRequest
+	6,  // 9: nagaya.tenant.v1.ServerService.DrainServer:input_type -> nagaya.tenant.v1.DrainServerRequest
+	1,  // 10: nagaya.tenant.v1.ServerService.RegisterServer:output_type -> nagaya.tenant.v1.RegisterServerResponse
+	3,  // 11: nagaya.tenant.v1.ServerService.GetServer:output_type -> nagaya.tenant.v1.GetServerResponse
+	5,  // 12: nagaya.tenant.v1.ServerService.ListServers:output_type -> nagaya.tenant.v1.ListServersResponse
+	7,  // 13: nagaya.tenant.v1.ServerService.DrainServer:output_type -> nagaya.tenant.v1.DrainServerResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_nagaya_tenant_v1_server_service_proto_init() }
@@ -540,6 +562,7 @@ func file_nagaya_tenant_v1_server_service_proto_init() {
 	if File_nagaya_tenant_v1_server_service_proto != nil {
 		return
 	}
+	file_nagaya_tenant_v1_operation_proto_init()
 	file_nagaya_tenant_v1_server_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

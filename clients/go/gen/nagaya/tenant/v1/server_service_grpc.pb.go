@@ -48,10 +48,13 @@ type ServerServiceClient interface {
 	GetServer(ctx context.Context, in *GetServerRequest, opts ...grpc.CallOption) (*GetServerResponse, error)
 	// Lists the servers, by id.
 	ListServers(ctx context.Context, in *ListServersRequest, opts ...grpc.CallOption) (*ListServersResponse, error)
-	// Places no more tenants on a server, or does so again. The tenants that it has stay; MoveTenant moves one.
+	// Places no more tenants on a server, or does so again. The tenants that it has stay, unless `move_tenants` is set.
+	//
+	// Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error)
 }
 
@@ -126,10 +129,13 @@ type ServerServiceServer interface {
 	GetServer(context.Context, *GetServerRequest) (*GetServerResponse, error)
 	// Lists the servers, by id.
 	ListServers(context.Context, *ListServersRequest) (*ListServersResponse, error)
-	// Places no more tenants on a server, or does so again. The tenants that it has stay; MoveTenant moves one.
+	// Places no more tenants on a server, or does so again. The tenants that it has stay, unless `move_tenants` is set.
+	//
+	// Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error)
 	mustEmbedUnimplementedServerServiceServer()
 }

@@ -59,7 +59,7 @@ class CreateBackupResponse(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def backup(self) -> _backup_pb2.Backup:
-        """The backup, being made."""
+        """The backup, being made; absent when the same request is repeated and it is gone again."""
 
     @_builtins.property
     def operation(self) -> _operation_pb2.Operation:

@@ -106,6 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The key management service refused, such as for a missing permission. `service` names it."""
     ERROR_REASON_REPLICA_BROKEN: _ErrorReason.ValueType  # 14
     """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
+    ERROR_REASON_SERVER_NOT_DRAINED: _ErrorReason.ValueType  # 77
+    """Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
     ERROR_REASON_COPY_INCOMPLETE: _ErrorReason.ValueType  # 15
     """What has arrived in the new database is not what was sent. `table` tells of which table."""
     ERROR_REASON_BUNDLE_INVALID: _ErrorReason.ValueType  # 70
@@ -210,6 +212,8 @@ ERROR_REASON_KEY_MANAGEMENT_REFUSED: ErrorReason.ValueType  # 31
 """The key management service refused, such as for a missing permission. `service` names it."""
 ERROR_REASON_REPLICA_BROKEN: ErrorReason.ValueType  # 14
 """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
+ERROR_REASON_SERVER_NOT_DRAINED: ErrorReason.ValueType  # 77
+"""Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
 ERROR_REASON_COPY_INCOMPLETE: ErrorReason.ValueType  # 15
 """What has arrived in the new database is not what was sent. `table` tells of which table."""
 ERROR_REASON_BUNDLE_INVALID: ErrorReason.ValueType  # 70

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot_method__policy__pb2
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
+from nagaya.tenant.v1 import operation_pb2 as nagaya_dot_tenant_dot_v1_dot_operation__pb2
 from nagaya.tenant.v1 import server_pb2 as nagaya_dot_tenant_dot_v1_dot_server__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/server_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a\x1dnagaya/tenant/v1/server.proto\"\xab\x02\n\x15RegisterServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1c\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\xe8\x07\x12]\n\x06labels\x18\x03 \x03(\x0b\x32\x33.nagaya.tenant.v1.RegisterServerRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x10\"\x06r\x04\xa0\xb5\x18\x01*\x06r\x04\x10\x01\x18?\x12 \n\x0bmax_tenants\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12&\n\x11\x63onnection_budget\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x16RegisterServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server\"0\n\x10GetServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\"=\n\x11GetServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server\"Q\n\x12ListServersRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x13ListServersResponse\x12)\n\x07servers\x18\x01 \x03(\x0b\x32\x18.nagaya.tenant.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x12\x44rainServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"?\n\x13\x44rainServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server2\x83\x04\n\rServerService\x12\x8e\x01\n\x0eRegisterServer\x12\'.nagaya.tenant.v1.RegisterServerRequest\x1a(.nagaya.tenant.v1.RegisterServerResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\rservers.write\x1a\x0fserver.register(x\x12k\n\tGetServer\x12\".nagaya.tenant.v1.GetServerRequest\x1a#.nagaya.tenant.v1.GetServerResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0cservers.read\x12q\n\x0bListServers\x12$.nagaya.tenant.v1.ListServersRequest\x1a%.nagaya.tenant.v1.ListServersResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0cservers.read\x12\x80\x01\n\x0b\x44rainServer\x12$.nagaya.tenant.v1.DrainServerRequest\x1a%.nagaya.tenant.v1.DrainServerResponse\"$\x90\x02\x02\x8a\xb5\x18\x1d\n\rservers.write\x1a\x0cserver.drainB\x82\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x12ServerServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/server_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\x1a\x1dnagaya/tenant/v1/server.proto\"\xab\x02\n\x15RegisterServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x1c\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\xe8\x07\x12]\n\x06labels\x18\x03 \x03(\x0b\x32\x33.nagaya.tenant.v1.RegisterServerRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x10\"\x06r\x04\xa0\xb5\x18\x01*\x06r\x04\x10\x01\x18?\x12 \n\x0bmax_tenants\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12&\n\x11\x63onnection_budget\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x16RegisterServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server\"0\n\x10GetServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\"=\n\x11GetServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server\"Q\n\x12ListServersRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x13ListServersResponse\x12)\n\x07servers\x18\x01 \x03(\x0b\x32\x18.nagaya.tenant.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc0\x01\n\x12\x44rainServerRequest\x12\x1c\n\tserver_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xa0\xb5\x18\x01\x12\x0c\n\x04undo\x18\x02 \x01(\x08\x12\x14\n\x0cmove_tenants\x18\x03 \x01(\x08:h\xbaHe\x1a\x63\n\x14\x64rain_server.one_way\x12(undo and move_tenants exclude each other\x1a!!(this.undo && this.move_tenants)\"o\n\x13\x44rainServerResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x18.nagaya.tenant.v1.Server\x12.\n\toperation\x18\x02 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation2\x83\x04\n\rServerService\x12\x8e\x01\n\x0eRegisterServer\x12\'.nagaya.tenant.v1.RegisterServerRequest\x1a(.nagaya.tenant.v1.RegisterServerResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\rservers.write\x1a\x0fserver.register(x\x12k\n\tGetServer\x12\".nagaya.tenant.v1.GetServerRequest\x1a#.nagaya.tenant.v1.GetServerResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0cservers.read\x12q\n\x0bListServers\x12$.nagaya.tenant.v1.ListServersRequest\x1a%.nagaya.tenant.v1.ListServersResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0cservers.read\x12\x80\x01\n\x0b\x44rainServer\x12$.nagaya.tenant.v1.DrainServerRequest\x1a%.nagaya.tenant.v1.DrainServerResponse\"$\x90\x02\x02\x8a\xb5\x18\x1d\n\rservers.write\x1a\x0cserver.drainB\x82\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x12ServerServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSERVERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_DRAINSERVERREQUEST'].fields_by_name['server_id']._loaded_options = None
   _globals['_DRAINSERVERREQUEST'].fields_by_name['server_id']._serialized_options = b'\272H\006r\004\240\265\030\001'
+  _globals['_DRAINSERVERREQUEST']._loaded_options = None
+  _globals['_DRAINSERVERREQUEST']._serialized_options = b'\272He\032c\n\024drain_server.one_way\022(undo and move_tenants exclude each other\032!!(this.undo && this.move_tenants)'
   _globals['_SERVERSERVICE'].methods_by_name['RegisterServer']._loaded_options = None
   _globals['_SERVERSERVICE'].methods_by_name['RegisterServer']._serialized_options = b'\220\002\002\212\265\030\"\n\rservers.write\032\017server.register(x'
   _globals['_SERVERSERVICE'].methods_by_name['GetServer']._loaded_options = None
@@ -64,24 +67,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERSERVICE'].methods_by_name['ListServers']._serialized_options = b'\220\002\001\212\265\030\016\n\014servers.read'
   _globals['_SERVERSERVICE'].methods_by_name['DrainServer']._loaded_options = None
   _globals['_SERVERSERVICE'].methods_by_name['DrainServer']._serialized_options = b'\220\002\002\212\265\030\035\n\rservers.write\032\014server.drain'
-  _globals['_REGISTERSERVERREQUEST']._serialized_start=195
-  _globals['_REGISTERSERVERREQUEST']._serialized_end=494
-  _globals['_REGISTERSERVERREQUEST_LABELSENTRY']._serialized_start=449
-  _globals['_REGISTERSERVERREQUEST_LABELSENTRY']._serialized_end=494
-  _globals['_REGISTERSERVERRESPONSE']._serialized_start=496
-  _globals['_REGISTERSERVERRESPONSE']._serialized_end=562
-  _globals['_GETSERVERREQUEST']._serialized_start=564
-  _globals['_GETSERVERREQUEST']._serialized_end=612
-  _globals['_GETSERVERRESPONSE']._serialized_start=614
-  _globals['_GETSERVERRESPONSE']._serialized_end=675
-  _globals['_LISTSERVERSREQUEST']._serialized_start=677
-  _globals['_LISTSERVERSREQUEST']._serialized_end=758
-  _globals['_LISTSERVERSRESPONSE']._serialized_start=760
-  _globals['_LISTSERVERSRESPONSE']._serialized_end=849
-  _globals['_DRAINSERVERREQUEST']._serialized_start=851
-  _globals['_DRAINSERVERREQUEST']._serialized_end=915
-  _globals['_DRAINSERVERRESPONSE']._serialized_start=917
-  _globals['_DRAINSERVERRESPONSE']._serialized_end=980
-  _globals['_SERVERSERVICE']._serialized_start=983
-  _globals['_SERVERSERVICE']._serialized_end=1498
+  _globals['_REGISTERSERVERREQUEST']._serialized_start=229
+  _globals['_REGISTERSERVERREQUEST']._serialized_end=528
+  _globals['_REGISTERSERVERREQUEST_LABELSENTRY']._serialized_start=483
+  _globals['_REGISTERSERVERREQUEST_LABELSENTRY']._serialized_end=528
+  _globals['_REGISTERSERVERRESPONSE']._serialized_start=530
+  _globals['_REGISTERSERVERRESPONSE']._serialized_end=596
+  _globals['_GETSERVERREQUEST']._serialized_start=598
+  _globals['_GETSERVERREQUEST']._serialized_end=646
+  _globals['_GETSERVERRESPONSE']._serialized_start=648
+  _globals['_GETSERVERRESPONSE']._serialized_end=709
+  _globals['_LISTSERVERSREQUEST']._serialized_start=711
+  _globals['_LISTSERVERSREQUEST']._serialized_end=792
+  _globals['_LISTSERVERSRESPONSE']._serialized_start=794
+  _globals['_LISTSERVERSRESPONSE']._serialized_end=883
+  _globals['_DRAINSERVERREQUEST']._serialized_start=886
+  _globals['_DRAINSERVERREQUEST']._serialized_end=1078
+  _globals['_DRAINSERVERRESPONSE']._serialized_start=1080
+  _globals['_DRAINSERVERRESPONSE']._serialized_end=1191
+  _globals['_SERVERSERVICE']._serialized_start=1194
+  _globals['_SERVERSERVICE']._serialized_end=1709
 # @@protoc_insertion_point(module_scope)

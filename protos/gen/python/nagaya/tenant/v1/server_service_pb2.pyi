@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from nagaya.tenant.v1 import operation_pb2 as _operation_pb2
 from nagaya.tenant.v1 import server_pb2 as _server_pb2
 import builtins as _builtins
 import sys
@@ -197,19 +198,23 @@ class DrainServerRequest(_message.Message):
 
     SERVER_ID_FIELD_NUMBER: _builtins.int
     UNDO_FIELD_NUMBER: _builtins.int
+    MOVE_TENANTS_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """The server to drain."""
     undo: _builtins.bool
     """Place tenants on it again."""
+    move_tenants: _builtins.bool
+    """Move the tenants that it has to other servers."""
     def __init__(
         self,
         *,
         server_id: _builtins.str = ...,
         undo: _builtins.bool = ...,
+        move_tenants: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["server_id", b"server_id", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_tenants", b"move_tenants", "server_id", b"server_id", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,18 +225,24 @@ class DrainServerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVER_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> _server_pb2.Server:
         """The server; `tenant_count` is what it still holds."""
+
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """What moves its tenants, if that was asked for."""
 
     def __init__(
         self,
         *,
         server: _server_pb2.Server | None = ...,
+        operation: _operation_pb2.Operation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

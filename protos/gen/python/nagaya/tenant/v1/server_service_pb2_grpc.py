@@ -94,10 +94,13 @@ class ServerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainServer(self, request, context):
-        """Places no more tenants on a server, or does so again. The tenants that it has stay; MoveTenant moves one.
+        """Places no more tenants on a server, or does so again. The tenants that it has stay, unless `move_tenants` is set.
+
+        Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

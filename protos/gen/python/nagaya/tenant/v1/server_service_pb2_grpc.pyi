@@ -36,10 +36,13 @@ class ServerServiceStub:
     ListServers: _aio.UnaryUnaryMultiCallable[_server_service_pb2.ListServersRequest, _server_service_pb2.ListServersResponse]
     """Lists the servers, by id."""
     DrainServer: _aio.UnaryUnaryMultiCallable[_server_service_pb2.DrainServerRequest, _server_service_pb2.DrainServerResponse]
-    """Places no more tenants on a server, or does so again. The tenants that it has stay; MoveTenant moves one.
+    """Places no more tenants on a server, or does so again. The tenants that it has stay, unless `move_tenants` is set.
+
+    Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 
     Errors:
     - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
     """
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,10 +91,13 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _server_service_pb2.DrainServerRequest,
         context: _aio.ServicerContext[_server_service_pb2.DrainServerRequest, _abc.Awaitable[_server_service_pb2.DrainServerResponse]],
     ) -> _abc.Awaitable[_server_service_pb2.DrainServerResponse]:
-        """Places no more tenants on a server, or does so again. The tenants that it has stay; MoveTenant moves one.
+        """Places no more tenants on a server, or does so again. The tenants that it has stay, unless `move_tenants` is set.
+
+        Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
         """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _aio.Server) -> None: ...

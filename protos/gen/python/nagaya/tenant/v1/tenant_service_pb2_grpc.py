@@ -109,7 +109,7 @@ class TenantServiceServicer:
     def CreateTenant(self, request, context):
         """Creates a tenant: its database, its roles and every table that the services have published.
 
-        The same `request_id` with the same content returns the same tenant and finishes what an interrupted call began.
+        That is the operation `create_tenant`, which goes on without the caller. The same `request_id` with the same content waits for it, lets it go on if it has failed, and returns the same tenant.
 
         Errors:
         - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: another request created a tenant of this id.
@@ -118,7 +118,6 @@ class TenantServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; once it is corrected, call again.
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_FAILED`: the creation has failed in another process; `cause` says why.
         - FAILED_PRECONDITION `ERROR_REASON_OPERATION_ABANDONED`: processes end in the middle of the creation.
-        - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
         - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: no active server has the labels that are asked for, and room.
         - UNAVAILABLE `ERROR_REASON_SERVER_UNAVAILABLE`: the database server cannot be reached; nothing is lost, call again.
         """
@@ -243,7 +242,7 @@ class TenantServiceServicer:
         That is: a database whose creation never ended, roles without a database, and what is kept of a tenant that was purged. Whatever else
         belongs to no tenant is reported and kept unless `remove` names it: the registry may have been restored from a backup.
 
-        What could not be looked at stands in `unchecked`.
+        What could not be looked at stands in `unchecked`. The service does the same by itself every `NAGAYA_REPAIR_SECONDS`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

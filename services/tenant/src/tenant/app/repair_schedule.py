@@ -1,0 +1,127 @@
+"""Looks now and then whether all is as it should be, and repairs what certainly is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from servicekit.call import acting_as
+from servicekit.errors import DomainError
+from servicekit.identity import workload_principal
+from servicekit.retries import RetryLog
+from tenant.domain.repair import FindingAction, FindingKind
+from tenant.metrics import FINDINGS
+
+if TYPE_CHECKING:
+    from tenant.app.repair import TenantRepair
+    from tenant.app.schema import Schema
+    from tenant.app.tenants import Tenants
+    from tenant.domain.repair import Finding
+    from tenant.store.database_servers import DatabaseServers
+    from tenant.store.locks import AdvisoryLocks
+
+_LOCK = "repair"
+_log = logging.getLogger(__name__)
+
+
+class RepairSchedule:
+    """Does what RepairTenants does, every `interval_seconds`; 0 is never.
+
+    Besides, databases that are to be closed are closed, and tenants are migrated whose server was
+    away. One process does it at a time.
+    """
+
+    def __init__(
+        self,
+        locks: AdvisoryLocks,
+        servers: DatabaseServers,
+        repair: TenantRepair,
+        tenants: Tenants,
+        schema: Schema,
+        interval_seconds: float,
+    ) -> None:
+        self._locks = locks
+        self._servers = servers
+        self._repair = repair
+        self._tenants = tenants
+        self._schema = schema
+        self._interval_seconds = interval_seconds
+        self._running: asyncio.Task[None] | None = None
+        self._logged: set[tuple[FindingKind, str]] = set()
+        self._unchecked: list[str] = []
+        self._retry_log = RetryLog(
+            _log, "tenant_repair.unavailable", "nobody can look whether all is as it should be"
+        )
+
+    def start(self) -> None:
+        """Begin to look, unless that is never to be."""
+        if self._interval_seconds:
+            self._running = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait((self._running,))
+
+    async def look(self) -> None:
+        """Look once, unless another process does. Raises DatabaseUnavailable."""
+        async with self._locks.trying(_LOCK) as connection:
+            if connection is None:
+                return
+            with acting_as(workload_principal("tenant")):
+                found, unchecked = await self._repair.run((), dry_run=False)
+                unchecked += await self._close()
+                await self._schema.catch_up()
+        self._tell(found, unchecked)
+
+    async def _close(self) -> list[str]:
+        """Close what is to be closed; return why that could not be."""
+        unchecked: list[str] = []
+        for server_id in await self._servers.all_ids():
+            try:
+                await self._tenants.enforce_suspensions(await self._servers.of(server_id))
+            except DomainError as error:
+                unchecked.append(error.message)
+        return unchecked
+
+    def _tell(self, found: list[Finding], unchecked: list[str]) -> None:
+        """Count what was found and kept, and log what is new of it."""
+        if unchecked and unchecked != self._unchecked:
+            _log.warning(
+                "not everything could be looked at",
+                extra={"event": "tenant_repair.incomplete", "why": unchecked},
+            )
+        self._unchecked = unchecked
+        kept = [one for one in found if one.action is FindingAction.KEPT]
+        counts = Counter(one.kind for one in kept)
+        for kind in FindingKind:
+            FINDINGS.labels(kind.value).set(counts[kind])
+        for one in kept:
+            if (one.kind, one.name) not in self._logged:
+                _log.warning(
+                    "something is not as it should be",
+                    extra={
+                        "event": "tenant_repair.found",
+                        "kind": one.kind,
+                        "what": one.name,
+                        "why": one.description,
+                        "hint": one.hint,
+                    },
+                )
+        self._logged = {(one.kind, one.name) for one in kept}
+
+    async def _run(self) -> None:
+        while True:
+            jitter = random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
+            await asyncio.sleep(self._interval_seconds * jitter)
+            try:
+                await self.look()
+                self._retry_log.succeeded()
+            except DomainError as error:
+                self._retry_log.failed(error)
+            except Exception:
+                _log.exception("nothing could be repaired", extra={"event": "tenant_repair.failed"})
