@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ from tests.support.scripted_provider import Close, Hold, Pause, Reply, Reset
 from nagaya.llm_gateway.v1 import call_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from tests.support.gateway_client import GatewayClient
     from tests.support.gateway_stack import GatewayStack
     from tests.support.scripted_provider import Piece, ScriptedProvider
@@ -63,18 +66,35 @@ async def test_a_key_that_ends_in_a_line_feed_is_sent_without_it(
     assert sent.headers["authorization"] == "Bearer key-CANARY"
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "https://127.0.0.1:{scripted}", "https://no-such-host.invalid"]
-)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://no-such-host.invalid"])
 async def test_what_no_connection_was_made_for_is_not_unknown(
-    scripted: ScriptedProvider, client: GatewayClient, url: str
+    client: GatewayClient, url: str
+) -> None:
+    async with provider_at(client, url):
+        await assert_failed_for_nothing(client)
+
+
+async def test_a_handshake_that_is_not_answered_is_not_unknown(
+    stack: GatewayStack, scripted: ScriptedProvider, client: GatewayClient
 ) -> None:
     port = scripted.url.rpartition(":")[2]
-    await set_provider(client, "openai", url.format(scripted=port), 3)
+    async with provider_at(client, f"https://127.0.0.1:{port}"):
+        # It is waited for ten seconds: once, where no retry is left.
+        with running(stack.gateway("without-retries", NAGAYA_RETRY_RESERVE="0")) as gateway:
+            await assert_failed_for_nothing(await client.via(gateway))
+
+
+@asynccontextmanager
+async def provider_at(client: GatewayClient, url: str) -> AsyncGenerator[None]:
+    await set_provider(client, "openai", url, 3)
     try:
-        refused = await client.generate_refused(client.spec(model=by_id("gpt-6.2-sol")))
+        yield
     finally:
         await set_provider(client, "openai", client.stack.stub.url, 2)
+
+
+async def assert_failed_for_nothing(client: GatewayClient) -> None:
+    refused = await client.generate_refused(client.spec(model=by_id("gpt-6.2-sol")))
 
     assert refused.reason == "PROVIDER_UNAVAILABLE"
     call = await client.get_call()
