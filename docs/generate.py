@@ -6,6 +6,7 @@ errors.md: the comments of the `ErrorReason` enums, with the classes that name t
 settings.md: what configurations read. log-events.md: log calls; each needs an event.
 metrics.md: what processes export.
 reference/pipelines.md: the comments of a pipeline's fields.
+reference/commands.md: what `nagaya --help` says of each command.
 And the configuration of Envoy for deploy/k8s and deploy/compose, and dashboards of Grafana.
 """
 
@@ -21,7 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.monitoring import dashboards
-from docs import envoy, log_events, metric_tables, permissions, pipeline_reference, settings
+from docs import (
+    commands,
+    envoy,
+    log_events,
+    metric_tables,
+    permissions,
+    pipeline_reference,
+    settings,
+)
 from docs.error_classes import ERRORS, classes_of
 from docs.errors_head import ERRORS_HEAD
 from docs.tables import table
@@ -96,6 +105,7 @@ def pages() -> dict[Path, str]:
         DOCS / "log-events.md": log_events.page(),
         DOCS / "metrics.md": metric_tables.page(table),
         DOCS / "permissions.md": permissions.page(contracts()),
+        DOCS / "reference" / "commands.md": commands.page(),
         DOCS / "reference" / "pipelines.md": pipeline_reference.page(contracts()),
         **{_DASHBOARDS / name: text for name, text in dashboards.files().items()},
         DOCS / "settings.md": settings.page(),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from nagaya_local.envoy.bootstrap import Address
 
 FOLDER = ROOT / "deploy" / "load-balancers"
-_FIRST_PORT = 7001
+_PORTS = {"tenant": 7001, "runs": 7002, "artifacts": 7003, "llm-gateway": 7004}
+"""Where the published configurations listen, as everything else of deploy/ does."""
 _SERVER_PORT = 7000
 
 
@@ -35,9 +36,9 @@ def configured(
     Each service has two servers there. Raises ValueError when the file does not name them.
     """
     text = (FOLDER / file).read_text()
-    for number, service in enumerate(SERVICES):
+    for service in SERVICES:
         at = listen[service]
-        text = _replaced(text, f"0.0.0.0:{_FIRST_PORT + number}", f"{at.host}:{at.port}")
+        text = _replaced(text, f"0.0.0.0:{_PORTS[service]}", f"{at.host}:{at.port}")
         for index, server in enumerate(servers[service], 1):
             text = _replaced(
                 text, f" {service}-{index}:{_SERVER_PORT}", f" {server.host}:{server.port}"

@@ -115,6 +115,39 @@ def test_on_a_terminal_a_watch_is_a_table_that_is_redrawn(
 
 
 @pytest.mark.usefixtures("here")
+def test_a_watch_tells_what_the_run_waits_for(api: Api) -> None:
+    run = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_RUNNING, start_time=START)
+    stuck, queued, done = run_pb2.Run(), run_pb2.Run(), run_pb2.Run()
+    for one in (stuck, queued, done):
+        one.CopyFrom(run)
+    stuck.stuck_reason = "no worker takes the run's tasks"
+    queued.queued = True
+    done.end_time.CopyFrom(Timestamp(seconds=START.seconds + 5))
+    done.state = run_pb2.RUN_STATE_COMPLETED
+    asking, decided = run_pb2.STEP_STATE_WAITING, COMPLETED
+    told = ("waits for its turn", "does not move: no worker takes", "sign-off waits for a person")
+    sent: list[run_service_pb2.WatchRunResponse | threading.Event] = []
+    drawn = [threading.Event() for _ in told]
+    things = (queued, stuck, run, step("sign-off", 0, asking), step("sign-off", 0, decided), done)
+    for event in events(*things):
+        sent.append(run_service_pb2.WatchRunResponse(event=event))
+        if event.sequence in (1, 2, 4):
+            sent.append(drawn[{1: 0, 2: 1, 4: 2}[event.sequence]])
+    api.on("WatchRun", sent)
+
+    def see(text: str) -> None:
+        for words, seen in zip(told, drawn, strict=True):
+            if words in text:
+                seen.set()
+
+    shown = on_a_terminal(["run", "watch", RUN_ID, "-t", "acme"], {"COLUMNS": "200"}, see)
+
+    plain = _CODES.sub("", shown)
+    assert f"`nagaya approval list --tenant acme --run {RUN_ID}` shows what is asked" in plain
+    assert "waits for" not in plain.splitlines()[-4:]
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("columns", "model"), [(80, "claude/claude-sonnet-…"), (60, "")])
 def test_a_narrow_terminal_cuts_names_and_no_numbers(api: Api, columns: int, model: str) -> None:
     done = run_pb2.Run(run_id=RUN_ID, state=run_pb2.RUN_STATE_COMPLETED, start_time=START)

@@ -41,6 +41,7 @@ _COLOURS = {
     "failed": "red",
     "cancelled": "yellow",
     "skipped": "dim",
+    "waiting": "yellow",
 }
 
 
@@ -76,12 +77,16 @@ def _ignore_event(_: RunProgress, event: run_pb2.RunEvent) -> None:
 
 def _table(runs: Sequence[RunProgress], width: int) -> Group:
     room = _room_for_models([row for run in runs for row in run.rows()], width)
-    tables = ((_heading(run), _run_table(run, room), Text()) for run in runs)
+    tables = ((_heading(run), _run_table(run, room), _waits(run), Text()) for run in runs)
     return Group(*(part for table in tables for part in table))
 
 
 def _heading(run: RunProgress) -> Text:
     return Text(run.heading(), style=f"bold {_COLOURS.get(run.state, '')}")
+
+
+def _waits(run: RunProgress) -> Text:
+    return Text(run.waits, style="yellow")
 
 
 def _run_table(run: RunProgress, room: int) -> Table:

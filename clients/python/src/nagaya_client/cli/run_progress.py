@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nagaya.runs.v1 import run_pb2
-from nagaya_client.cli import values
+from nagaya_client.cli import hints, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MANY = 12  # elements of a map that are still shown one by one
+_WAITING = run_pb2.STEP_STATE_WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,21 @@ class RunProgress:
     @property
     def completed(self) -> bool:
         return self.run.state == run_pb2.RUN_STATE_COMPLETED
+
+    @property
+    def waits(self) -> str:
+        """What the run waits for beside its steps, and which command helps; empty for nothing."""
+        if self.run.HasField("end_time"):
+            return ""
+        if self.run.stuck_reason:
+            return f"does not move: {hints.in_commands(self.run.stuck_reason)}"
+        if self.run.queued:
+            return "waits for its turn: its tenant has as many runs under way as it may"
+        asking = [one.step for one in self._steps.values() if one.state == _WAITING]
+        if not asking:
+            return ""
+        text = f"{', '.join(asking)} waits for a person: ListApprovals shows what is asked"
+        return hints.in_commands(text, {"run_id": self.run.run_id})
 
     def heading(self) -> str:
         if not self.run.HasField("start_time"):

@@ -82,7 +82,7 @@ def live_table(shown: Sequence[RunProgress]) -> AbstractAsyncContextManager[OnEv
 def print_event(progress: RunProgress, event: run_pb2.RunEvent) -> None:
     """Print an event as one line for people."""
     if event.WhichOneof("event") == "run":
-        click.echo(progress.heading())
+        click.echo("  ".join(filter(None, (progress.heading(), progress.waits))))
         return
     row = run_progress.row(event.step)
     usage = [row.model, f"{row.tokens} tokens" if row.tokens else "", row.cost]

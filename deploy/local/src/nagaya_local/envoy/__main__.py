@@ -41,7 +41,7 @@ def main() -> int:
         nargs="+",
         type=_service,
         metavar="SERVICE=LISTEN=SERVER[,SERVER…]",
-        help="such as runs=0.0.0.0:7001=runs-1:7000,runs-2:7000",
+        help="such as runs=0.0.0.0:7002=runs-1:7000,runs-2:7000",
     )
     options = parser.parse_args()
     origins = tuple(options.web_origin)
