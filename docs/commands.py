@@ -47,8 +47,7 @@ def page() -> str:
 
 def _group(group: click.Group, context: click.Context) -> Iterator[str]:
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
+        command = group.commands[name]
         inner = click.Context(command, info_name=name, parent=context)
         if isinstance(command, click.Group):
             yield from _group(command, inner)
@@ -89,6 +88,5 @@ def _is_common(option: click.Option) -> bool:
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:
-    record = option.get_help_record(context)
-    assert record is not None
-    return f"`{record[0]}`", record[1]
+    names, meaning = option.get_help_record(context) or ("", "")
+    return f"`{names}`", meaning.replace("  [", " [")

@@ -115,14 +115,17 @@ async def cat(session: Session, path: str, *, raw: bool, owner: str | None) -> N
     """Write a file to standard output; fails if its sha256 is another."""
     out = sys.stdout.buffer
     reading = session.client.read(owner or tenant_of(path), path)
-    whole = bytearray()
+    whole, chunk = bytearray(), b""
     async with aclosing(reading.chunks()) as chunks:
         async for chunk in chunks:
             if raw:
                 whole += chunk
             else:
                 await asyncio.to_thread(out.write, chunk)
-    out.write(_as_text(whole))
+    text = _as_text(whole)
+    out.write(text)
+    if session.on_terminal and not (text or chunk).endswith(b"\n"):
+        out.write(b"\n")  # the next prompt stands on a line of its own
     out.flush()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -11,6 +13,7 @@ from google.protobuf import json_format
 
 from jsonvalues import Number, parse
 from nagaya_client.cli import tables, values
+from nagaya_client.cli.fitting import fitted
 from nagaya_client.paging import list_field
 
 if TYPE_CHECKING:
@@ -80,7 +83,13 @@ class Printer:
         if not rows:
             click.echo("nothing found", err=True)
             return
-        for line in values.aligned([header, *rows] if self._headers else rows):
+        table = [header, *rows]
+        if sys.stdout.isatty():
+            table, lacking = fitted(header, rows, shutil.get_terminal_size().columns)
+            if lacking:
+                missing = ", ".join(lacking)
+                click.echo(f"no room for {missing}: a wider terminal or -o json shows it", err=True)
+        for line in values.aligned(table if self._headers else table[1:]):
             click.echo(line)
 
 

@@ -64,10 +64,10 @@ class RunProgress:
             return f"does not move: {hints.in_commands(self.run.stuck_reason)}"
         if self.run.queued:
             return "waits for its turn: its tenant has as many runs under way as it may"
-        asking = [one.step for one in self._steps.values() if one.state == _WAITING]
-        if not asking:
+        waiting = [one.step for one in self._steps.values() if one.state == _WAITING]
+        if not waiting:
             return ""
-        text = f"{', '.join(asking)} waits for a person: ListApprovals shows what is asked"
+        text = f"{', '.join(waiting)} waits for a person: ListApprovals shows what is asked"
         return hints.in_commands(text, {"run_id": self.run.run_id})
 
     def heading(self) -> str:
