@@ -35,6 +35,22 @@ def test_every_part_has_a_wheel_of_the_version(wheels: Path) -> None:
     assert found == [VERSION] * len(members)
 
 
+def test_an_environment_that_no_service_can_start_is_warned_of(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "python").touch()
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(home / "python")
+
+    install = [CLONE / "deploy" / "build" / "install-wheels", "tenant", environment]
+    no_wheels = os.environ | {"DIST": str(tmp_path)}
+    done = subprocess.run(install, env=no_wheels, capture_output=True, text=True, check=False)
+
+    assert f"others may not enter {home}" in done.stderr
+    assert done.returncode != 0
+
+
 def test_the_client_installs_into_an_empty_environment(wheels: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
