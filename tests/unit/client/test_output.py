@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from nagaya.llm_gateway.v1 import catalog_service_pb2
 from nagaya.runs.v1 import prompt_pb2, prompt_service_pb2, run_pb2, run_service_pb2
-from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
+from nagaya.tenant.v1 import server_pb2, server_service_pb2, tenant_pb2, tenant_service_pb2
 from nagaya_client.cli.main import run
 
 if TYPE_CHECKING:
@@ -152,6 +152,14 @@ def test_costs_times_and_states_are_for_people(
         "draft", "2", "1", "completed", "0", "no", "claude/claude-sonnet-5-5", "step_default",
         "1,545", "$0.0312", "2.5", "5,213 characters, 12 headings\n",
     ]  # fmt: skip
+
+
+def test_a_port_is_written_as_in_an_address(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    server = server_pb2.Server(server_id="main", host="db.example", port=5432)
+    api.on("ListServers", server_service_pb2.ListServersResponse(servers=[server]))
+
+    assert run(["server", "list", "--no-headers"]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["main", "db.example", "5432"]
 
 
 def test_an_empty_list_says_so_on_stderr_only(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

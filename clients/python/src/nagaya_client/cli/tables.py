@@ -102,7 +102,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("SERVER", "server_id"),
         ("STATE", "state"),
         ("HOST", "host"),
-        ("PORT", "port"),
+        ("PORT", lambda row: str(getattr(row, "port", ""))),
         ("VERSION", "version"),
         ("TENANTS", "tenant_count"),
         ("MOST", "max_tenants"),
