@@ -72,6 +72,7 @@ async def decide(
     return (await client.approvals.DecideApproval(request)).approval
 
 
+@pytest.mark.timeout(300)  # twelve commands one after another, on a machine that may be busy
 @pytest.mark.parametrize(("decision", "does"), [("approve", "publish"), ("reject", "archive")])
 def test_the_example_waits_for_a_person_who_decides_by_command(
     stack: LocalStack, decision: str, does: str

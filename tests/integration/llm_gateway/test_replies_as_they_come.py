@@ -220,7 +220,7 @@ async def test_a_server_that_says_nothing_after_the_end_is_not_waited_for_long(
     async def ask(form: str) -> str:
         run = await client.for_tenant(client.tenant_id)
         scripted.script(run.word, Reply((until_end(form), Pause(40))))
-        done = await run.generate(run.spec(model=by_id(SCRIPTED[form])), seconds=20)
+        done = await run.generate(run.spec(model=by_id(SCRIPTED[form])), seconds=35)
         return (await run.reply(done.call))["content"]
 
     # At once, since each takes ten seconds. Responses end with an event.

@@ -85,7 +85,7 @@ async def test_a_purge_waits_for_what_uses_a_backup(service: Composition) -> Non
             found = await operations.find(connection, operation.operation_id)
         return found is not None and "something to wait for" in found.stuck_reason
 
-    await wait_until(waits, seconds=30)
+    await wait_until(waits)
     async with service.management.connection() as connection:
         await connection.execute("UPDATE operations SET state = 'done' WHERE tenant_id = 'globex'")
     assert (await ended(service, operation)).state is OperationState.DONE
