@@ -53,9 +53,13 @@ async def list_databases(server: PostgresServer) -> set[str]:
 async def drop_all_but(server: PostgresServer, kept: Collection[str]) -> None:
     """Drop the databases that a test has left, but those that replicate."""
     connection = await asyncpg.connect(server.superuser_url())
-    for name in await list_databases(server) - set(kept):
+    rows = await connection.fetch("SELECT datname, datistemplate FROM pg_database")
+    for name, is_template in rows:
+        if name in kept:
+            continue
         with suppress(asyncpg.ObjectInUseError, asyncpg.InvalidCatalogNameError):
-            await connection.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
+            if is_template:
+                await connection.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
             await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     await connection.close()
 
