@@ -115,6 +115,8 @@ async def test_an_address_that_no_gateway_has_announced_is_not_dialled(
     first_caller = asyncio.create_task(client.generate())
     await stack.stub.wait_until_held(rule, first_caller)
     dialled = asyncio.Event()
+    postponed, log = '"llm_call.watch_postponed"', stack.gateways[1].log
+    before = log.read_text().count(postponed)
 
     async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dialled.set()
@@ -126,11 +128,12 @@ async def test_an_address_that_no_gateway_has_announced_is_not_dialled(
         forged = "UPDATE llm_calls SET owner_endpoint = $1 WHERE lease_owner IS NOT NULL"
         await client.database.execute(forged, f"127.0.0.1:{port}")
         reading = asyncio.create_task(read(reader))
-        await asyncio.wait({reading}, timeout=1.5)  # it looks three times a second
+        await asyncio.wait({reading}, timeout=1.5)  # it has looked, and soon would again
         assert not reading.done()
         stack.stub.release(rule)
         text, call = await reading
 
     assert not dialled.is_set()
+    assert log.read_text().count(postponed) == before + 1
     assert call.state == SETTLED
     assert text == (await client.reply((await first_caller).call))["content"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from llm_gateway.peers.gateways import Gateways
 
 _POLL_SECONDS = 0.3
+_AFTER_FAILURE_SECONDS = (1.0, 2.0)
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,9 @@ class CallWatcher:
         `relayed` says that another process of the gateway asks: this one then asks no third.
         Raises CallNotFound, DataLoss, Unavailable.
         """
+        failed = False
         while True:
+            pause = _POLL_SECONDS
             in_flight = self._in_flight.find(tenant_id, key)
             if in_flight is not None:
                 async for delta in in_flight.deltas(cursor, 0.0):
@@ -60,10 +64,19 @@ class CallWatcher:
             if not call.lease_live:
                 break
             if endpoint != self._in_flight.endpoint and not relayed:
-                async with aclosing(self._from(endpoint, tenant_id, key, cursor)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-            await asyncio.sleep(_POLL_SECONDS)
+                try:
+                    async with aclosing(self._from(endpoint, tenant_id, key, cursor)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+                except DomainError as error:  # the stored reply tells it
+                    if not failed:
+                        _log.info(
+                            "a call in another process cannot be watched",
+                            extra={"event": "llm_call.watch_postponed", "why": error.message},
+                        )
+                    failed = True
+                    pause = random.uniform(*_AFTER_FAILURE_SECONDS)  # noqa: S311 - a jitter
+            await asyncio.sleep(pause)
         if call.state is CallState.SETTLED:
             async for delta in self._stored(tenant_id, call, cursor):
                 yield delta
@@ -81,23 +94,17 @@ class CallWatcher:
     async def _from(
         self, endpoint: str, tenant_id: str, key: CallKey, cursor: Cursor
     ) -> AsyncGenerator[Delta]:
-        """Yield what another process receives. If that cannot be had, the stored reply tells it.
+        """Yield what another process receives. Raises DomainError if that cannot be had.
 
         Only an address that a process of the gateway has announced is asked.
         """
-        try:
-            if not await self._processes.is_known(endpoint):
-                raise Unavailable("no process of the gateway has announced its address")
-            watch = self._gateways.watch(endpoint, tenant_id, key, cursor.offset, cursor.attempt)
-            async with aclosing(watch) as deltas:
-                async for delta in deltas:
-                    cursor.attempt, cursor.offset = delta.attempt, delta.offset + len(delta.text)
-                    yield delta
-        except DomainError as error:
-            _log.info(
-                "a call in another process cannot be watched",
-                extra={"event": "llm_call.watch_postponed", "why": error.message},
-            )
+        if not await self._processes.is_known(endpoint):
+            raise Unavailable("no process of the gateway has announced its address")
+        watch = self._gateways.watch(endpoint, tenant_id, key, cursor.offset, cursor.attempt)
+        async with aclosing(watch) as deltas:
+            async for delta in deltas:
+                cursor.attempt, cursor.offset = delta.attempt, delta.offset + len(delta.text)
+                yield delta
 
     async def _stored(self, tenant_id: str, call: LlmCall, cursor: Cursor) -> AsyncGenerator[Delta]:
         try:
