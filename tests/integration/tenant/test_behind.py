@@ -94,6 +94,7 @@ async def test_who_asks_while_it_is_migrated_waits(
 ) -> None:
     """A process that starts may be asked before the migrations are done that it publishes."""
     monkeypatch.setattr(tenants, "_BEHIND_SECONDS", 60.0)
+    monkeypatch.setattr(tenants, "_BEHIND_AT_START_SECONDS", 60.0)
     async with connect_data_plane(
         server.workload_channel("runs"), "runs", least_migration=2
     ) as data:
@@ -105,6 +106,20 @@ async def test_who_asks_while_it_is_migrated_waits(
         await service.schema.publish("runs", [RUNS, STRICT])
 
         await checking
+
+
+async def test_who_asks_long_after_the_first_refusal_does_not_wait(
+    server: RunningServer, behind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenants, "_BEHIND_SECONDS", 60.0)
+    monkeypatch.setattr(tenants, "_BEHIND_AT_START_SECONDS", 0.0)
+    async with (
+        connect_data_plane(server.workload_channel("runs"), "runs", least_migration=2) as data,
+        asyncio.timeout(20),
+    ):
+        await data.ready()
+        with pytest.raises(TenantNotActive):
+            await data.tenants.check(behind)
 
 
 async def test_a_suspended_tenant_catches_up_when_it_is_resumed(

@@ -24,7 +24,7 @@ from servicekit.errors import (
     TenantNotActive,
     TenantNotFound,
 )
-from servicekit.retries import RetryLog, retry
+from servicekit.retries import Backoff, RetryLog, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -38,7 +38,9 @@ _RESOLVE_SECONDS = 10.0
 _BEHIND = "behind"
 _BEHIND_SECONDS = 2.0
 """How long a call waits for a migration: it may be under way, if the process has just started."""
-_BEHIND_PAUSE_SECONDS = 0.1
+_BEHIND_AT_START_SECONDS = 30.0
+"""For how long calls wait so, since a tenant was first behind: one that is so later stays so."""
+_BEHIND_PAUSES = Backoff()
 _log = logging.getLogger(__name__)
 
 
@@ -115,8 +117,8 @@ async def connect_data_plane(
 
     Their audit entries are chained in the background, a last time when the block ends.
     `budget` is how many connections this process may hold open to one database server. A tenant
-    whose database lacks the service's migration `least_migration` is refused as not active, if it
-    still does after 2 s.
+    whose database lacks the service's migration `least_migration` is refused as not active: in the
+    30 s after the first one if it still does after 2 s, then at once.
     """
     directory = TenantDirectory(tenant_channel)
     resolve = _resolver(tenant_channel, least_migration)
@@ -143,16 +145,23 @@ def _resolver(
     tenant_channel: grpc.aio.Channel, least_migration: int
 ) -> Callable[[str], Awaitable[ConnectionParameters]]:
     stub = connection_service_pb2_grpc.ConnectionServiceStub(tenant_channel)
+    waits_until: float | None = None
 
     async def resolve(tenant_id: str) -> ConnectionParameters:
-        until = time.monotonic() + _BEHIND_SECONDS
+        nonlocal waits_until
+        until, pauses = time.monotonic() + _BEHIND_SECONDS, _BEHIND_PAUSES.delays()
         while True:
             try:
                 return await ask(tenant_id)
             except TenantNotActive as refused:
-                if refused.metadata["state"] != _BEHIND or time.monotonic() > until:
+                if refused.metadata["state"] != _BEHIND:
                     raise
-            await asyncio.sleep(_BEHIND_PAUSE_SECONDS)
+                now = time.monotonic()
+                if waits_until is None:
+                    waits_until = now + _BEHIND_AT_START_SECONDS
+                if now > min(until, waits_until):
+                    raise
+            await asyncio.sleep(next(pauses))
 
     async def ask(tenant_id: str) -> ConnectionParameters:
         request = connection_service_pb2.ResolveConnectionRequest(
