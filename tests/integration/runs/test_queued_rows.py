@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.integration.runs.queued_runs import (
     queued,
     relay,
 )
+from tests.support.waiting import wait_until
 
 import runs
 from runs.domain.activities import RunRef, StepRef
@@ -93,6 +95,7 @@ async def test_a_long_queue_is_not_read_to_find_whose_turn_it_is(
             assert index in plan, plan
             assert "Seq Scan on runs" not in plan, plan
             assert sql != queued_runs._ADMIT or "(run_id = working.id) AND (item = 0)" in plan, plan
+        assert await queued_runs.find_demand(connection) == {"": 495 + 1000, "own": 6 + 39}
 
 
 async def test_runs_that_wait_for_people_are_not_read_to_count_those_under_way(
@@ -159,6 +162,36 @@ async def test_a_run_that_waited_for_a_person_counts_again_once_it_moves(
         assert await queued_runs.find_demand(connection) == {"": 1}
     last = await create(service, 1)
     assert await queued(service, last) == last
+
+
+async def test_a_run_that_moves_while_it_is_marked_counts(
+    service: RunsService, database: asyncpg.Connection
+) -> None:
+    await service.pipeline()
+    (moves,) = await create(service, 1)
+    await complete_input(service, moves)
+    await ask(database, moves)
+    held_up = "AND (SELECT true FROM pg_advisory_xact_lock(7))\n     LIMIT 1000"
+    assert queued_runs._MARK.count("LIMIT 1000") == 1
+
+    async def mark() -> None:
+        async with service.tenants.connection("acme") as connection:
+            await connection.execute(queued_runs._MARK.replace("LIMIT 1000", held_up))
+
+    async def is_read() -> bool:
+        waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        return await database.fetchval(waiting)
+
+    await database.execute("SELECT pg_advisory_lock(7)")
+    marking = asyncio.create_task(mark())
+    await wait_until(is_read)
+    begun = Moves(begun=(StepRef("acme", moves, 1, "copy"),))
+    await service.journal.advance(RunRef("acme", moves, 1), begun)
+    await database.execute("SELECT pg_advisory_unlock(7)")
+    await marking
+
+    async with service.tenants.connection("acme") as connection:
+        assert await queued_runs.find_demand(connection) == {"": 1}
 
 
 async def test_an_earlier_builds_reconciler_does_not_start_a_run_that_waits(

@@ -11,7 +11,10 @@ marked are not read either (`runs.in_question`); the next move of any of their s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from runs.store.events import QUEUED, WORKING, run_event
 
@@ -91,13 +94,16 @@ async def find_task_queues(connection: Connection) -> tuple[str, ...]:
 
 async def mark_in_question(connection: Connection) -> None:
     """Mark runs under way that wait for people alone, so that nobody reads them to count runs."""
-    await connection.execute(_MARK)
+    # It locks up to a thousand runs without their RUN_LOCK. The next visit marks them.
+    with suppress(asyncpg.DeadlockDetectedError):
+        await connection.execute(_MARK)
 
 
 async def find_demand(connection: Connection) -> dict[str, int]:
     """Return how many runs are under way or wait for their turn, by task queue.
 
-    Of those that wait some 10,000 are counted, and none that is marked as waiting for people.
+    Of those that wait a thousand of each task queue are counted, and none that is marked as waiting
+    for people.
     """
     rows = await connection.fetch(_DEMAND)
     return {row["task_queue"]: row["runs"] for row in rows}
@@ -138,12 +144,16 @@ WITH RECURSIVE found AS (
 SELECT task_queue FROM found WHERE task_queue IS NOT NULL
 """
 
+# A run that has moved since it was read is left out: a step of it may have begun.
 _MARK = f"""
-WITH waiting AS (
-    SELECT id FROM runs AS working
+WITH seen AS MATERIALIZED (
+    SELECT id, last_seq FROM runs AS working
      WHERE {WORKING} AND {_WAITS_FOR_PERSON}
      LIMIT 1000
-       FOR NO KEY UPDATE SKIP LOCKED
+),
+waiting AS (
+    SELECT runs.id FROM seen JOIN runs ON runs.id = seen.id AND runs.last_seq = seen.last_seq
+       FOR NO KEY UPDATE OF runs SKIP LOCKED
 )
 UPDATE runs SET in_question = true FROM waiting WHERE runs.id = waiting.id
 """
@@ -153,9 +163,12 @@ SELECT task_queue, least(sum(runs), 10000)::int AS runs
   FROM (
        SELECT task_queue, count(*) AS runs FROM runs WHERE {WORKING} GROUP BY task_queue
        UNION ALL
-       SELECT task_queue, count(*)
-         FROM (SELECT task_queue FROM runs WHERE {QUEUED} LIMIT 10000) AS counted
-        GROUP BY task_queue
+       SELECT waiting.task_queue, count(*)
+         FROM ({_TASK_QUEUES}) AS waiting
+        CROSS JOIN LATERAL (
+              SELECT FROM runs WHERE {QUEUED} AND task_queue = waiting.task_queue LIMIT 1000
+        ) AS counted
+        GROUP BY waiting.task_queue
   ) AS found
  GROUP BY task_queue
 """
