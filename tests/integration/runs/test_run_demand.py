@@ -52,7 +52,9 @@ async def test_a_long_queue_shrinks_while_others_have_runs_to_do_and_grows_again
     registry: asyncpg.Connection,
     cache: TenantLimitCache,
 ) -> None:
+    assert not cache.are_known()
     await cache.refresh()
+    assert cache.are_known()
     service.limits = cache.of("acme")
     await service.pipeline()
     created = await create(service, 12)
@@ -195,3 +197,38 @@ async def test_while_the_management_database_is_away_others_are_forgotten_soon(
     monkeypatch.undo()
     await cache.refresh()
     assert cache.of("bolt").runs_at_once("") == 3  # acme's run was noted meanwhile
+
+
+async def test_what_workers_do_for_some_tenants_is_divided_among_these_alone(
+    management: ManagementPool, cache: TenantLimitCache
+) -> None:
+    async with management.connection() as connection:
+        for name, queue, names, steps in (
+            ("a", "gpu", ["acme"], 50),
+            ("b", "gpu", ["bolt"], 50),
+            ("c", "both", ["acme", "bolt"], 40),
+            ("d", "", ["acme"], 20),
+        ):
+            reserved = Installed(frozenset(names), frozenset(), {})
+            await workers.put(connection, name, queue, reserved, steps)
+    tenants, queues = ("acme", "bolt", "crag"), ("gpu", "both", "")
+    await have(management, {(one, queue): MANY for one in tenants for queue in queues})
+    await cache.refresh()
+
+    found = {one: [cache.of(one).runs_at_once(queue) for queue in queues] for one in tenants[:2]}
+    # four steps are done for whoever it is
+    assert found == {"acme": [50, 20, 20 + 1], "bolt": [50, 20, 1]}
+    async with management.connection() as connection:
+        await tenant_limits.put(connection, "acme", TenantLimits(max_runs=10))
+    await cache.refresh()
+    assert [cache.of("acme").runs_at_once(queue) for queue in queues] == [10, 10, 10]
+
+
+async def test_what_nobody_has_said_for_an_hour_is_deleted(
+    management: ManagementPool, registry: asyncpg.Connection
+) -> None:
+    await have(management, {("bolt", ""): MANY, ("crag", ""): MANY})
+    await old(registry, 3601)
+    await have(management, {("acme", ""): 1, ("crag", ""): 2})
+    rows = "SELECT tenant_id, runs FROM runs_tenant_demand ORDER BY 1"
+    assert [tuple(row) for row in await registry.fetch(rows)] == [("acme", 1), ("crag", 2)]

@@ -9,6 +9,8 @@ from unittest.mock import AsyncMock, MagicMock
 from runs.api.relay.deployments import DeploymentCleaner
 from runs.api.schedule_worker import ScheduleWorker
 from runs.domain.installed import Installed
+from runs.domain.run_shares import RunDemand
+from runs.domain.tenant_limits import TenantLimits
 from runs.tenant_limit_cache import TenantLimitCache
 from runs.worker.registration import Registration
 
@@ -44,7 +46,11 @@ async def test_limits_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     failing, management = Failing(), object()
     cache = TenantLimitCache(management)  # pyright: ignore[reportArgumentType] - it is not asked
     monkeypatch.setattr(cache, "refresh", failing)
+    monkeypatch.setattr("runs.store.run_demand.SECONDS", 0.0)
+    cache._usual = TenantLimits(demands={"": [RunDemand("bolt", 1_000, 1.0)]})
     await happens_again(cache, failing)
+    assert not cache.are_known()
+    assert cache.of("acme").demands == {}  # what was read last is too old
 
 
 async def test_versions_of_workers_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:

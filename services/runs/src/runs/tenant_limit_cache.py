@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,14 +41,19 @@ class TenantLimitCache:
         self._known: frozenset[tuple[str, str]] = frozenset()
         self._news = asyncio.Event()
         self._read_at = time.monotonic()
+        self._known_once = False
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "tenant_limits.unavailable", "the limits of tenants are not known"
         )
 
     def of(self, tenant_id: str) -> TenantLimits:
-        """Return a tenant's limits."""
+        """Return a tenant's limits; the usual ones until they are known."""
         return self._limits.get(tenant_id, self._usual)
+
+    def are_known(self) -> bool:
+        """Return whether the limits have ever been read."""
+        return self._known_once
 
     def note_demand(self, tenant_id: str, task_queue: str, runs: int) -> None:
         """Have every process know within two seconds how many runs a tenant has to do, and sooner
@@ -78,21 +83,22 @@ class TenantLimitCache:
                     key: runs for key, runs in self._noted.items() if noted.get(key) != runs
                 }
             found = await tenant_limits.find_all(connection)
-            steps = await workers.steps_at_once(connection)
+            steps = _StepsAtOnce(await workers.steps_at_once(connection))
             demand = await run_demand.find_all(connection)
-        of_all = Counter(steps.pop("", {}))
         demands = {queue: _by_level(runs, found) for queue, runs in demand.items()}
-        self._usual = replace(USUAL, steps_at_once=dict(of_all), demands=demands)
+        self._usual = replace(USUAL, steps_at_once=dict(steps.of_all), demands=demands)
         known = {tenant_id for runs in demand.values() for tenant_id in runs}
         self._limits = {
             tenant_id: replace(
                 found.get(tenant_id, USUAL),
-                steps_at_once=dict(of_all + Counter(steps.get(tenant_id, {}))),
+                steps_at_once=dict(steps.of_all + steps.dedicated.get(tenant_id, Counter())),
+                own_steps=dict(steps.own.get(tenant_id, {})),
                 tenant_id=tenant_id,
-                demands=demands,
+                demands=steps.beside(tenant_id, demands),
             )
-            for tenant_id in found.keys() | steps.keys() | known
+            for tenant_id in found.keys() | steps.dedicated.keys() | known
         }
+        self._known_once = True
         self._known = frozenset(
             (tenant_id, queue) for queue, runs in demand.items() for tenant_id in runs
         )
@@ -110,6 +116,7 @@ class TenantLimitCache:
                     "the limits of tenants could not be read",
                     extra={"event": "tenant_limits.read_failed"},
                 )
+                self._forget_demands()
             else:
                 self._retry_log.succeeded()
             await asyncio.sleep(_SOONEST_SECONDS)
@@ -124,6 +131,37 @@ class TenantLimitCache:
             self._limits = {
                 tenant_id: replace(limits, demands={}) for tenant_id, limits in self._limits.items()
             }
+
+
+class _StepsAtOnce:
+    """How many steps workers do at once, by task queue: those of all tenants, and others."""
+
+    def __init__(self, found: Sequence[tuple[frozenset[str], str, int]]) -> None:
+        self.of_all: Counter[str] = Counter()
+        self.dedicated: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Those of workers that do the runs of a tenant, and not of all."""
+        self.own: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Those of workers that do a tenant's runs alone."""
+        self._sharing: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for tenants, task_queue, steps in found:
+            if not tenants:
+                self.of_all[task_queue] += steps
+            for tenant_id in tenants:
+                self.dedicated[tenant_id][task_queue] += steps
+                self._sharing[tenant_id, task_queue] |= tenants
+                if len(tenants) == 1:
+                    self.own[tenant_id][task_queue] += steps
+
+    def beside(
+        self, tenant_id: str, demands: Mapping[str, Sequence[RunDemand]]
+    ) -> Mapping[str, Sequence[RunDemand]]:
+        """Return the demands of those that may use workers of a tenant too."""
+        found = dict(demands)
+        for queue in self.dedicated.get(tenant_id, ()):
+            if queue in found and not self.of_all[queue]:
+                sharing = self._sharing[tenant_id, queue]
+                found[queue] = [one for one in found[queue] if one.tenant_id in sharing]
+        return found
 
 
 def _by_level(demand: Mapping[str, int], limits: Mapping[str, TenantLimits]) -> Sequence[RunDemand]:

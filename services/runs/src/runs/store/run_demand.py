@@ -40,7 +40,22 @@ async def find_all(connection: Connection) -> dict[str, dict[str, int]]:
 
 
 async def put(connection: Connection, demand: Mapping[tuple[str, str], int]) -> None:
-    """Record how many runs some tenants have to do, by tenant and task queue."""
+    """Record how many runs some tenants have to do, by tenant and task queue.
+
+    Rows that have said nothing for an hour are deleted.
+    """
+    # SKIP LOCKED: two that do this wait for each other in no order.
+    await connection.execute(
+        f"""
+        DELETE FROM {TABLE} AS old
+         USING (
+               SELECT tenant_id, task_queue FROM {TABLE}
+                WHERE seen_at < now() - interval '1 hour'
+                  FOR UPDATE SKIP LOCKED
+         ) AS found
+         WHERE old.tenant_id = found.tenant_id AND old.task_queue = found.task_queue
+        """
+    )
     await connection.execute(
         f"""
         INSERT INTO {TABLE} AS known (tenant_id, task_queue, runs)

@@ -60,23 +60,20 @@ async def remove(connection: Connection, worker_id: str) -> None:
     )
 
 
-async def steps_at_once(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return how many steps the workers of each task queue do at once that work now, by tenant.
+async def steps_at_once(connection: Connection) -> tuple[tuple[frozenset[str], str, int], ...]:
+    """Return how many steps workers do at once that work now, by the tenants whose runs they do.
 
-    Those that do the runs of all tenants are under the empty name, others under each of theirs.
+    No tenants are all. Each also with the task queue.
     """
     rows = await connection.fetch(
         """
-        SELECT coalesce(tenant, '') AS tenant, task_queue, sum(steps_at_once)::int AS steps
-          FROM runs_workers LEFT JOIN unnest(tenants) AS tenant ON true
+        SELECT tenants, task_queue, sum(steps_at_once)::int AS steps
+          FROM runs_workers
          WHERE seen_at > now() - interval '3 minutes'
-         GROUP BY tenant, task_queue
+         GROUP BY tenants, task_queue
         """
     )
-    found: dict[str, dict[str, int]] = {}
-    for row in rows:
-        found.setdefault(row["tenant"], {})[row["task_queue"]] = row["steps"]
-    return found
+    return tuple((frozenset(row["tenants"]), row["task_queue"], row["steps"]) for row in rows)
 
 
 async def queues(connection: Connection) -> tuple[str, ...]:
