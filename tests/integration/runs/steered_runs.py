@@ -70,7 +70,7 @@ class SteeredRuns:
         slots = WorkerSlots(20, 75)
         gateway = LlmGateway(peers)
         service = self.service
-        next_runs = NextRuns(tenants, service.launcher, service.limits_of)
+        next_runs = NextRuns(tenants, service.launcher, service.limits_of, lambda: True)
         made = make_activities(
             *(service.data, service.files, gateway, code, no_processes(), slots, next_runs.start)
         )
@@ -79,6 +79,7 @@ class SteeredRuns:
                 yield self.service
             finally:
                 self.may_end.set()
+        await next_runs.stop()
 
     def count(self, name: str, word: str, item: int = 0) -> int:
         return self.noted.count((name, item, word))

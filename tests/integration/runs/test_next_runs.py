@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.runs.queued_runs import create, fail, queued, relay, started
+from tests.integration.runs.queued_runs import complete, create, fail, queued, relay, started
 from tests.integration.runs.steered_runs import SteeredRuns, step
 from tests.support.waiting import wait_until
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     import asyncpg
     from tests.support.runs_service import RunsService
 
-    from runs.api.launcher import Launcher
+    from runs.domain.plan import RunStart
+    from runs.temporal.run_starter import RunStarter
 
 ONE = TenantLimits(max_runs=1)
 
@@ -27,6 +30,24 @@ ONE = TenantLimits(max_runs=1)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker on a busy machine take its time: no relay starts what it leaves."""
     monkeypatch.setattr(next_runs, "_SECONDS", 60.0)
+
+
+async def start_next(
+    service: RunsService,
+    starter: RunStarter | None = None,
+    limits: TenantLimits | None = None,
+    *,
+    known: bool = True,
+) -> None:
+    """Have the runs that wait started, and wait for it."""
+    starts = NextRuns(
+        service.tenants,
+        starter or service.launcher,
+        lambda _: limits or service.limits,
+        lambda: known,
+    )
+    starts.start("acme")
+    await starts.stop()
 
 
 async def test_each_run_that_completes_makes_room_for_the_next_one(
@@ -78,14 +99,14 @@ async def test_a_run_that_ends_otherwise_or_is_paused_makes_room_too(
 async def test_what_a_worker_could_not_start_a_relay_starts(
     service: RunsService,
     database: asyncpg.Connection,
-    unreachable_launcher: Launcher,
+    unreachable_launcher: RunStarter,
 ) -> None:
     service.limits = ONE
     await service.pipeline()
     first, second = await create(service, 2)
     await fail(service, first)
 
-    await NextRuns(service.tenants, unreachable_launcher, service.limits_of).start("acme")
+    await start_next(service, unreachable_launcher)
 
     assert await queued(service, [second]) == []
     assert await started(service, [second]) == []
@@ -103,9 +124,50 @@ async def test_runs_that_start_at_a_limited_rate_are_left_to_relays(
     await fail(service, first)
     limited = TenantLimits(max_runs=1, starts_per_minute=60)
 
-    await NextRuns(service.tenants, service.launcher, lambda _: limited).start("acme")
+    await start_next(service, limits=limited)
     assert await queued(service, [second]) == [second]
 
-    await NextRuns(service.tenants, service.launcher, service.limits_of).start("acme")
+    await start_next(service)
     assert await started(service, [second]) == [second]
     assert await relay(service).deliver("acme") is None
+
+
+async def test_runs_are_left_to_relays_until_limits_are_known(service: RunsService) -> None:
+    service.limits = ONE
+    await service.pipeline()
+    first, second = await create(service, 2)
+    await fail(service, first)
+
+    await start_next(service, limits=TenantLimits(), known=False)
+
+    assert await queued(service, [second]) == [second]
+
+
+async def test_a_run_that_ends_waits_for_no_start_and_the_next_one_is_not_of_its_trace(
+    service: RunsService,
+) -> None:
+    service.limits = ONE
+    await service.pipeline()
+    first, *others = await create(service, 3)
+    trace = ContextVar("trace", default="")
+    began, may_start = asyncio.Event(), asyncio.Event()
+    starts: list[tuple[str, str]] = []
+
+    class Slow:
+        async def start(self, start: RunStart, _task_queue: str) -> None:
+            starts.append((start.run_id, trace.get()))
+            began.set()
+            await may_start.wait()
+
+    next_runs = NextRuns(service.tenants, Slow(), service.limits_of, lambda: True)  # pyright: ignore[reportArgumentType]
+    service.journal.start_next = next_runs.start
+    trace.set("of the first")
+    async with asyncio.timeout(20):
+        await complete(service, first)
+        await began.wait()
+        await complete(service, others[0])  # while its start is under way
+    assert starts == [(others[0], "")]
+
+    may_start.set()
+    await next_runs.stop()
+    assert starts == [(run_id, "") for run_id in others]

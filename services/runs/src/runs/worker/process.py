@@ -74,7 +74,7 @@ async def work(config: WorkerConfig) -> None:
         slots = WorkerSlots(config.steps_at_once, config.tenant_share, limits=limits.of)
         peers = Artifacts(artifacts, data.directory.path_prefix), LlmGateway(gateway)
         starter = RunStarter(client, config.temporal.task_queue, limits.of)
-        next_runs = NextRuns(data.tenants, starter, limits.of)
+        next_runs = NextRuns(data.tenants, starter, limits.of, limits.are_known)
         activities = make_activities(data, *peers, code, pool, slots, next_runs.start)
         task_queue = queue_name(config.temporal.task_queue, config.runs.pipeline_queue)
         worker = make_worker(
@@ -85,6 +85,7 @@ async def work(config: WorkerConfig) -> None:
         _export(slots, pool)
         async with pool.running(), _registration(config, data, code).running():
             await _run_until(stop, worker, client, probes)
+        await next_runs.stop()
         await limits.stop()
 
 

@@ -49,7 +49,7 @@ class Journal:
         weight = _LIMITS.weight if moves.completes_run else max(1, len(places))
         advanced = await self._moves.submit(run, places, moves, weight)
         if advanced.others_wait:
-            await self.start_next(run.tenant_id)
+            self.start_next(run.tenant_id)
         return advanced
 
     async def begin(self, ref: StepRef) -> StepAttempt | None:

@@ -84,7 +84,7 @@ class RunActivities:
         if paused is not None and paused.status is RunStatus.RUNNING:
             await self._schedule_relay(run.tenant_id, _RESUME_DELAY_SECONDS)
         elif paused is not None:
-            await self._journal.start_next(run.tenant_id)
+            self._journal.start_next(run.tenant_id)
         return paused is not None
 
     async def _finish(self, run: RunRef, status: RunStatus, reported: Failure) -> None:
@@ -98,7 +98,7 @@ class RunActivities:
             )
         if ended is not None:
             run_ended(ended.pipeline, ended.status, ended.duration)
-            await self._journal.start_next(run.tenant_id)
+            self._journal.start_next(run.tenant_id)
         if ended is not None and ended.totals.calls_open:
             await self._schedule_relay(run.tenant_id, _CHECK_DELAY_SECONDS)
 
