@@ -1,4 +1,4 @@
-"""Removes what killed processes have staged for backups."""
+"""Removes what killed processes have staged for backups on this machine."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _PAGE = 1000
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 60.0
 _MISSING = ("NoSuchKey", "NoSuchObject")
-_STAGED = "nagaya-backup-"
+_STAGED = "nagaya-staged-"
 
 
 class BucketStorage:
@@ -61,7 +61,7 @@ class BucketStorage:
     @contextmanager
     def staging(self, name: str) -> Generator[Path]:
         """Lend a temporary folder of this machine."""
-        with staging.lent(Path(tempfile.gettempdir()) / f"{_STAGED}{name}") as folder:
+        with staging.lent_locked(Path(tempfile.gettempdir()), f"{_STAGED}{name}") as folder:
             yield folder
 
     async def remove_staged(self, prefix: str) -> tuple[int, int]:

@@ -1,20 +1,19 @@
-"""Folders in which files are staged: lent, and removed when killed processes have left them.
-
-A process holds a lock on each folder that it uses (flock), which ends with it.
-"""
+"""Folders in which files are staged: lent, and removed when killed processes have left them."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
 _NEW_SECONDS = 60.0
 """For how long a folder without a lock may just have been made."""
@@ -25,9 +24,25 @@ def lent(folder: Path) -> Generator[Path]:
     """Make a folder, empty, which only the service's user can read; remove it after the block."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def lent_locked(root: Path, name: str) -> Generator[Path]:
+    """Lend a folder of this machine whose name begins so; what killed processes left of it goes.
+
+    No other gets its name, so whoever removes another one never removes it. It is locked (flock)
+    until it is removed, or its process ends.
+    """
+    remove_left(root, f"{name}.")
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=root))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # where there are no locks, `remove_left` gets none
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,28 +60,27 @@ def remove(root: Path, prefix: str) -> tuple[int, int]:
 
 
 def remove_left(root: Path, prefix: str) -> int:
-    """Remove the folders of names with a prefix that no process uses; return how many."""
-    removed = 0
-    for folder in root.glob(f"{prefix}*"):
-        if not _in_use(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
+    """Remove folders of `lent_locked`, of names with a prefix, that no process uses.
+
+    Returns how many. What cannot be looked at, such as another user's, stays.
+    """
+    return sum(_remove_unlocked(folder) for folder in root.glob(f"{prefix}*"))
 
 
-def _in_use(folder: Path) -> bool:
+def _remove_unlocked(folder: Path) -> bool:
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return True  # its process has removed it
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
     try:
         if os.fstat(descriptor).st_mtime > time.time() - _NEW_SECONDS:
-            return True
+            return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
+        shutil.rmtree(folder)
+    except OSError:
         return False
+    else:
+        return True
     finally:
         os.close(descriptor)
 

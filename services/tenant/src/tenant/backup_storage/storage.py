@@ -38,7 +38,10 @@ class BackupStorage(Protocol):
         ...
 
     async def remove_left(self) -> int:
-        """Remove all folders that killed processes have left here; return how many."""
+        """Remove folders that killed processes have left on this machine; return how many.
+
+        What another process may still use stays, on this machine or on another one.
+        """
         ...
 
     async def put(self, source: Path, name: str) -> None:
