@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ from tenant.deletion.purge import UNDONE
 from tenant.domain.operations import Operation, OperationKind, OperationState
 from tenant.errors.moves import ReplicaBroken
 from tenant.move.replica import Replica
-from tenant.store import operation_runs, servers
+from tenant.store import operation_runs, servers, wal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
@@ -218,6 +219,14 @@ async def test_a_server_that_is_away_is_not_waited_for_and_not_certified(
     async with service.management.connection() as connection:
         await servers.set_address(connection, service.keys.ring, "away", nowhere)
     await service.deletion.deletion.delete("acme")
+    async with service.management.connection() as connection:  # the tenant was there once
+        await connection.execute(
+            """
+            INSERT INTO operations (kind, tenant_id, request_id, arguments, user_id, state, notes)
+            VALUES ('move_tenant', 'acme', 'm1', '{}', 'ada', 'done', $1)
+            """,
+            json.dumps({"old": {"server_id": "away", "database": "t_old", "manager": "t_old_m"}}),
+        )
 
     done = await purged(service)
 
@@ -226,6 +235,37 @@ async def test_a_server_that_is_away_is_not_waited_for_and_not_certified(
     log = stores["segments of the write-ahead log of the database server away"]
     assert (log["found_before"], log["found_after"]) == (None, None)
     assert "could not be looked at" in log["unproven"][0]
+
+
+async def test_segments_that_were_kept_for_a_while_are_written_over_too(
+    postgres: PostgresServer,
+) -> None:
+    canary = f"canary{secrets.token_hex(12)}"
+    superuser = await asyncpg.connect(postgres.superuser_url())
+    await superuser.execute("ALTER SYSTEM SET min_wal_size = '256MB'")  # renames, and removes none
+    await superuser.execute("SELECT pg_reload_conf()")
+    await superuser.execute("SELECT pg_create_physical_replication_slot('kept', true)")
+    for _ in range(3):
+        await superuser.execute("SELECT pg_logical_emit_message(false, 'test', $1::text)", canary)
+        await superuser.execute("SELECT pg_switch_wal()")
+    assert await asyncio.to_thread(_files_with, postgres, canary)
+    released = False
+
+    async def release(done: int, total: int) -> None:
+        nonlocal released
+        if done == total and not released:
+            released = True
+            await superuser.execute("SELECT pg_drop_replication_slot('kept')")
+            await superuser.execute("CHECKPOINT")
+
+    try:
+        await wal.overwrite(superuser, release)
+        assert released
+        assert await asyncio.to_thread(_files_with, postgres, canary) == []
+    finally:
+        await superuser.execute("ALTER SYSTEM RESET min_wal_size")
+        await superuser.execute("SELECT pg_reload_conf()")
+        await superuser.close()
 
 
 def _files_with(postgres: PostgresServer, text: str) -> list[str]:

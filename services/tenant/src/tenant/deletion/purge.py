@@ -21,8 +21,8 @@ from tenant.domain.deletion import (
     rows_report,
     to_note,
 )
-from tenant.domain.operations import RESULT, OperationKind
-from tenant.errors import TenantNotFound
+from tenant.domain.operations import RESULT, OperationKind, OperationState
+from tenant.errors import ServerNotFound, ServerUnavailable, TenantNotFound
 from tenant.errors.deletion import PurgeIncomplete
 from tenant.operations.saga import Saga, Step
 from tenant.store import (
@@ -160,11 +160,18 @@ class TenantPurge:
             await self._begun.progress(operation, removed, totals.get(store, 0), f"of {store}")
 
     async def _drop(self, connection: Connection, operation: Operation) -> None:
-        """Drop the tenant's database, and what is left of those that its operations made."""
+        """Drop the tenant's database, and what is left of those that its operations made.
+
+        An operation that is done or cancelled has dropped them: their servers may be gone since.
+        """
         tenant = await _find(connection, operation)
         await self._provisioning.drop(tenant.server_id, tenant.database)
-        for server_id, database in await _made_by_operations(connection, tenant):
-            await self._provisioning.drop(server_id, database)
+        for made_by, server_id, database in await _made_by_operations(connection, tenant):
+            try:
+                await self._provisioning.drop(server_id, database)
+            except (ServerNotFound, ServerUnavailable):
+                if made_by.state not in (OperationState.DONE, OperationState.CANCELLED):
+                    raise
 
     async def _remove_files(
         self, connection: Connection, operation: Operation
@@ -258,14 +265,16 @@ class TenantPurge:
         ]
 
 
-async def _made_by_operations(connection: Connection, tenant: Tenant) -> list[tuple[str, Database]]:
+async def _made_by_operations(
+    connection: Connection, tenant: Tenant
+) -> list[tuple[Operation, str, Database]]:
     """Return the databases that a tenant's operations name and no tenant has."""
-    found: list[tuple[str, Database]] = []
+    found: list[tuple[Operation, str, Database]] = []
     for operation in await operations.of_tenant(connection, tenant.tenant_id):
         for server_id, database in operation.databases:
             names = await tenants.database_names(connection, server_id)
             if database.name not in names:
-                found.append((server_id, database))
+                found.append((operation, server_id, database))
     return found
 
 

@@ -7,6 +7,7 @@ with zeros.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 METHOD = "pg_switch_wal and CHECKPOINT, until every segment that was there is written over"
+_PASSES = 3
+_REFUSALS = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a standby
+    asyncpg.UndefinedFunctionError,
+    asyncpg.FeatureNotSupportedError,
+)
 _CURRENT = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())"
 _SEGMENTS = "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
 
@@ -41,19 +49,21 @@ async def overwrite(connection: Connection, tell: Callable[[int, int], Awaitable
     try:
         first = await connection.fetchval(_CURRENT)
         found = len(await _segments(connection))
-        await _next_segment(connection)
-        await connection.execute("CHECKPOINT")  # no segment up to `first` is needed now
-        current, names = await connection.fetchval(_CURRENT), await _segments(connection)
-        reused = [name for name in names if name >= current]
-        for done in range(1, len(reused) + 1):
-            await _next_segment(connection)
-            await tell(done, len(reused))
-        kept = [name for name in await _segments(connection) if name <= first]
-    except asyncpg.InsufficientPrivilegeError as error:
+        kept: list[str] = []
+        for _ in range(_PASSES):
+            # No segment up to `first` is needed after its checkpoint. Those that were kept by then
+            # may have been renamed since, with their content: they need another pass.
+            kept = [name for name in await _pass(connection, tell) if name <= first]
+            if not kept:
+                break
+    except _REFUSALS as error:
         raise WalUnproven(
-            f"The provisioner lacks a privilege ({error}): until its segments are used again, the "
-            "write-ahead log may hold what the database held."
+            f"The server refuses the provisioner ({error}): until its segments are used again, "
+            "the write-ahead log may hold what the database held."
         ) from None
+    except asyncio.CancelledError:
+        connection.terminate()  # a server that does not answer would not reset anything either
+        raise
     finally:
         if not connection.is_closed():
             await connection.execute("RESET statement_timeout")
@@ -65,6 +75,18 @@ async def overwrite(connection: Connection, tell: Callable[[int, int], Awaitable
             len(kept),
         )
     return found
+
+
+async def _pass(connection: Connection, tell: Callable[[int, int], Awaitable[None]]) -> list[str]:
+    """Write over the segments that are there for later use; return all that there were before."""
+    await _next_segment(connection)
+    await connection.execute("CHECKPOINT")
+    current, names = await connection.fetchval(_CURRENT), await _segments(connection)
+    reused = [name for name in names if name >= current]
+    for done in range(1, len(reused) + 1):
+        await _next_segment(connection)
+        await tell(done, len(reused))
+    return names
 
 
 async def _segments(connection: Connection) -> list[str]:
