@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import jwt
 import pytest
 
+from nagaya_local.clone import tokens
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.keys import Keys
 from nagaya_local.clone.layout import Layout
@@ -21,6 +24,7 @@ from nagaya_local.clone.tokens import (
     token_file,
 )
 from nagaya_local.errors import EnvironmentInvalid, LocalError
+from nagaya_local.machine.processes import ProcessId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +68,7 @@ def test_a_command_is_given_for_whom_and_for_what_a_token_is(layout: Layout) -> 
         ("echo no such person >&2; exit 3", "get-token ended with 3"),
         ("exit 0", "get-token ended with 0 and printed no token"),
         ('printf "two\\nlines"', "get-token ended with 0 and printed no token"),
+        ("printf '\\377'", "get-token: what it printed is no UTF-8"),
     ],
 )
 def test_a_command_that_gives_no_token_is_named(layout: Layout, text: str, why: str) -> None:
@@ -114,6 +119,47 @@ def test_a_renewal_that_fails_is_reported_and_keeps_the_token(layout: Layout) ->
     (why,) = renew_old_tokens(layout)
     assert why.startswith("no token for user@acme")
     assert token.read_text() == "expired-long-ago\n"
+
+
+def test_a_command_that_hangs_ends_with_all_that_it_has_begun(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_COMMAND_SECONDS", 1.0)
+    begun = layout.root / "begun"
+    ask_for_tokens(layout, program(layout, f"sleep 300 & echo $! > {begun}; wait"))
+
+    with pytest.raises(LocalError, match="it does not end"):
+        issue_operator_token(layout)
+
+    _wait_until_ended(int(begun.read_text()))
+
+
+def test_the_end_of_a_stack_waits_for_no_command(layout: Layout) -> None:
+    ask_for_tokens(layout, program(layout, "echo expired-long-ago"))
+    for name in ("acme", "globex", "initech"):
+        issue_tenant_token(layout, name)
+    begun = layout.root / "begun"
+    ask_for_tokens(layout, program(layout, f"echo $$ >> {begun}; exec sleep 300"))
+    stop = threading.Event()
+
+    with ThreadPoolExecutor() as threads:
+        renewal = threads.submit(renew_old_tokens, layout, stop)
+        while not (begun.exists() and begun.read_text().endswith("\n")):
+            time.sleep(0.01)
+        stop.set()
+
+        (why,) = renewal.result(timeout=20)
+    assert why.startswith("no token for user@acme")
+    (process,) = begun.read_text().split()
+    _wait_until_ended(int(process))
+
+
+def _wait_until_ended(process_id: int) -> None:
+    for _ in range(2000):
+        if not ProcessId.of(process_id).alive:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the process {process_id} lives")
 
 
 def test_what_the_clone_signs_is_signed_again_without_a_command(layout: Layout) -> None:

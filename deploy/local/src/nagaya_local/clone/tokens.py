@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from nagaya_local.machine import files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from threading import Event
 
     from nagaya_local.clone.layout import Layout
 
@@ -25,6 +29,7 @@ AUDIENCE = "nagaya"
 OPERATOR = "operator"
 _DAYS = 30
 _COMMAND_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
 TENANT_SCOPE = (
     "runs.* prompts.* pipelines.* artifacts.* calls.* "
     "catalog.read overrides.read audit.read tenants.read"
@@ -103,12 +108,18 @@ def renew_tokens(layout: Layout) -> None:
             _try_to_issue(layout, name)
 
 
-def renew_old_tokens(layout: Layout) -> list[str]:
-    """Write those tokens anew that have lived for half of their time; return what failed."""
-    failures = (
-        _try_to_issue(layout, name) for name in _issued(layout) if _is_old(token_file(layout, name))
-    )
-    return [why for why in failures if why]
+def renew_old_tokens(layout: Layout, stop: Event | None = None) -> list[str]:
+    """Write those tokens anew that have lived for half of their time; return what failed.
+
+    Once `stop` is set the command that runs is ended, and no other begun.
+    """
+    failures: list[str] = []
+    for name in _issued(layout):
+        if stop is not None and stop.is_set():
+            break
+        if _is_old(token_file(layout, name)) and (why := _try_to_issue(layout, name, stop)):
+            failures.append(why)
+    return failures
 
 
 def _issued(layout: Layout) -> Iterator[str]:
@@ -122,26 +133,26 @@ def _is_old(path: Path) -> bool:
     try:
         claims = jwt.decode(path.read_text().strip(), options={"verify_signature": False})
         return time.time() > (began + claims["exp"]) / 2
-    except (jwt.PyJWTError, KeyError, TypeError):
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         return True
 
 
-def _try_to_issue(layout: Layout, name: str) -> str:
+def _try_to_issue(layout: Layout, name: str, stop: Event | None = None) -> str:
     """Issue a token; return why it could not be, or nothing."""
     try:
-        _issue(layout, name)
+        _issue(layout, name, stop)
     except LocalError as error:
         return error.message
     return ""
 
 
-def _issue(layout: Layout, name: str) -> Path:
+def _issue(layout: Layout, name: str, stop: Event | None = None) -> Path:
     if name == OPERATOR:
         person = _Person(OPERATOR, "*", "*")
     else:
         person = _Person(f"user@{name}", name, TENANT_SCOPE)
     by_command = layout.token_command.exists()
-    token = _asked_for(layout, person) if by_command else _signed(layout, person)
+    token = _asked_for(layout, person, stop) if by_command else _signed(layout, person)
     path = token_file(layout, name)
     files.write_private(path, token + "\n")
     path.parent.chmod(0o700)
@@ -165,21 +176,17 @@ def _signed(layout: Layout, person: _Person) -> str:
     return jwt.encode(claims, keys.issuer_key(), algorithm="ES256", headers={"kid": ISSUER_KID})
 
 
-def _asked_for(layout: Layout, person: _Person) -> str:
+def _asked_for(layout: Layout, person: _Person, stop: Event | None) -> str:
     command = json.loads(layout.token_command.read_text())
     remedy = "Run what NAGAYA_DEV_TOKEN_COMMAND says yourself, with a user, a tenant, permissions."
     try:
-        done = subprocess.run(
-            [*command, person.user_id, person.tenant, person.scope],
-            cwd=layout.root,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why = error.strerror if isinstance(error, OSError) else "it does not end"
+        done = _run(layout, [*command, person.user_id, person.tenant, person.scope], stop)
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        why = "it does not end"
+        if isinstance(error, OSError):
+            why = error.strerror or type(error).__name__
+        elif isinstance(error, UnicodeDecodeError):
+            why = "what it printed is no UTF-8"
         raise LocalError(f"no token for {person.user_id}: {command[0]}: {why}", remedy) from None
     token = done.stdout.strip()
     if done.returncode == 0 and token and token.isprintable():
@@ -189,3 +196,35 @@ def _asked_for(layout: Layout, person: _Person) -> str:
         why += " and printed no token"
     said = tuple(done.stderr.strip().splitlines()[-5:])
     raise LocalError(f"no token for {person.user_id}: {why}", remedy, said)
+
+
+def _run(
+    layout: Layout, arguments: list[str], stop: Event | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; what it began ends too if it takes too long or is stopped.
+
+    Raises OSError, UnicodeDecodeError, and TimeoutExpired.
+    """
+    deadline = time.monotonic() + _COMMAND_SECONDS
+    with subprocess.Popen(
+        arguments,
+        cwd=layout.root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        try:
+            while True:
+                try:
+                    printed, said = process.communicate(timeout=_LOOK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline or (stop is not None and stop.is_set()):
+                        raise
+                else:
+                    return subprocess.CompletedProcess(arguments, process.returncode, printed, said)
+        except BaseException:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -77,21 +78,23 @@ async def _run_on(book: PortBook, layout: Layout, state: StateFile, names: tuple
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-    tokens = asyncio.create_task(_keep_tokens(layout))
+    over = threading.Event()
+    tokens = asyncio.create_task(_keep_tokens(layout, over))
     try:
         await supervisor.run()
     finally:
+        over.set()  # the thread does not end with its task
         tokens.cancel()
     stack.clean_up()
 
 
-async def _keep_tokens(layout: Layout) -> None:
+async def _keep_tokens(layout: Layout, over: threading.Event) -> None:
     """Renew tokens in time; what fails is in the supervisor's log, and tried again."""
     while True:
         await asyncio.sleep(_TOKENS_SECONDS)
         try:
-            failures = await asyncio.to_thread(renew_old_tokens, layout)
-        except OSError as error:
+            failures = await asyncio.to_thread(renew_old_tokens, layout, over)
+        except (OSError, ValueError) as error:
             failures = [f"tokens could not be renewed: {error}"]
         for why in failures:
             sys.stderr.write(why + "\n")
