@@ -93,6 +93,7 @@ def test_a_log_that_was_written_anew_contradicts_each_kind_of_file(
         backup(tmp_path / "manifest.json", signer, digest): SIZE,
         certificate(tmp_path / "certificate.json", signer, digest): SIZE,
         folder: SIZE,
+        folder / "manifest.json": SIZE,
         write_tar(folder, tmp_path / "bundle.tar"): SIZE,
         anchors(tmp_path / "t_1.jsonl", signer, whole): 2,
     }
@@ -118,6 +119,11 @@ def test_files_that_say_nothing_of_this_log_are_refused(
     (unknown := tmp_path / "unknown.json").write_bytes(signer.sign({"type": "receipt"}))
     (malformed := tmp_path / "malformed.json").write_bytes(signer.sign({"type": "backup-manifest"}))
     (damaged := tmp_path / "damaged.tar").write_bytes(b"manifest.json")
+    (empty := tmp_path / "empty.jsonl").touch()
+    (half := tmp_path / "half.jsonl").write_text('{"sequence": 9, "doc')
+    (alone := tmp_path / "manifest.json").write_bytes(
+        (bundle(tmp_path / "bundle", signer, digest) / "manifest.json").read_bytes()
+    )
 
     for file, why in {
         other: "about another log, globex",
@@ -125,6 +131,7 @@ def test_files_that_say_nothing_of_this_log_are_refused(
         unknown: "receipt",
         malformed: "does not say where",
         damaged: "tar",
+        **dict.fromkeys((empty, half, alone, log), "holds no anchor"),
     }.items():
         with pytest.raises(AuditFileInvalid, match=why):
             check_audit_log(log, keys.jwks_file, [file])

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from auditchain.anchors import DOCUMENT_TYPE, Anchor, AnchorMalformed
-from bundle import signature
+from bundle import names, signature
 from bundle.errors import BundleInvalid
 from bundle.source import source
 from bundle.verify import read_manifest
@@ -37,14 +37,20 @@ def of_file(file: Path, keys: PublicKeys) -> list[Anchor]:
 
     That is a file of NAGAYA_AUDIT_ANCHOR_FOLDER; else the manifest of a backup, a bundle or a
     certificate of deletion, which say where the log ended: those name no database, but for the
-    certificate. Raises SignatureInvalid, AnchorMalformed, OSError.
+    certificate. A bundle may be named by its manifest. Raises SignatureInvalid, AnchorMalformed for
+    what is none of these, OSError.
     """
     if file.is_dir() or not _begins_as_json(file):
         return _of_bundle(file, keys)
     text = file.read_text(encoding="utf-8")
     kind = _type_of(text)
     if kind is None:
-        return of_documents(_documents(text), keys)
+        if file.name == names.MANIFEST and (file.parent / names.SIGNATURE).is_file():
+            return _of_bundle(file.parent, keys)
+        found = of_documents(_documents(text), keys)
+        if not found:
+            raise AnchorMalformed(f"{file} holds no anchor")
+        return found
     if kind not in _HEADS:
         raise AnchorMalformed(f"{file} is {kind}, which tells nothing of a log")
     return _of_signed(keys.verify(text, kind, SIGNER), _HEADS[kind])
