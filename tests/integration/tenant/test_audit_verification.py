@@ -41,6 +41,20 @@ BEGIN
 END $$
 """
 
+# A schema before PostgreSQL's own, for new connections, in which all texts are equal.
+EQUAL = """
+CREATE SCHEMA nearer;
+GRANT USAGE ON SCHEMA nearer TO PUBLIC;
+CREATE FUNCTION nearer.equal(TEXT, TEXT) RETURNS BOOLEAN LANGUAGE sql IMMUTABLE RETURN true;
+CREATE OPERATOR nearer.= (FUNCTION = nearer.equal, LEFTARG = TEXT, RIGHTARG = TEXT);
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET search_path = nearer, pg_catalog, public',
+                   current_database());
+    PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid();
+END $$;
+"""
+
 
 @pytest.fixture
 async def database(
@@ -119,6 +133,7 @@ async def test_a_whole_log_is_verified_to_its_head_with_what_was_not_chained_yet
             """,
             (4, DIGEST),
         ),
+        (EQUAL + "UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 4", (4, DIGEST)),
         (
             """
             ALTER TABLE audit_logs ALTER digest DROP NOT NULL;

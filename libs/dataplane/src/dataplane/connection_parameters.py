@@ -108,6 +108,9 @@ class Login:
             timeout=_CONNECT_SECONDS,
             server_settings={
                 "application_name": self._application,
+                # Not what was set for the role or the database: the names of another schema
+                # would come first.
+                "search_path": "public",
                 **_PLANNING,
                 "statement_timeout": f"{STATEMENT_SECONDS}s",
                 "idle_in_transaction_session_timeout": f"{2 * STATEMENT_SECONDS}s",

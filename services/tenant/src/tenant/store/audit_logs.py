@@ -40,7 +40,7 @@ async def page(connection: Connection, size: int, token: str) -> paging.Page[Aud
     where, values = paging.where(("sequence < {}", paging.decode(token)))
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM audit_logs {where}
+        SELECT {_COLUMNS} FROM public.audit_logs {where}
          ORDER BY sequence DESC
          LIMIT ${len(values) + 1}
         """,
@@ -58,7 +58,7 @@ async def page_for_verification(
     where, values = paging.where(("sequence > {}", paging.decode(token)))
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM audit_logs {where}
+        SELECT {_COLUMNS} FROM public.audit_logs {where}
          ORDER BY sequence
          LIMIT ${len(values) + 1}
         """,
@@ -70,7 +70,7 @@ async def page_for_verification(
 
 async def head(connection: Connection) -> ChainLink | None:
     """Return where the log ends, by its head; None if that is gone."""
-    row = await connection.fetchrow("SELECT sequence, digest FROM audit_head")
+    row = await connection.fetchrow("SELECT sequence, digest FROM public.audit_head")
     return None if row is None else ChainLink(row["sequence"], row["digest"])
 
 
@@ -101,8 +101,9 @@ async def verify_part(connection: Connection, start: ChainLink, size: int) -> Ve
     """Compute the digests of up to `size` entries after `start` anew.
 
     A part of fewer entries is the last one: its head is that of the same moment. No function of the
-    database is used but PostgreSQL's own: whoever changes a log could have changed those too. An
-    entry without a sequence is a fault at 0.
+    database is used but PostgreSQL's own: whoever changes a log could have changed those too. Nor
+    is an operator, which connections see to by their `search_path`. An entry without a sequence is
+    a fault at 0.
     """
     # Before the first part nothing has a place, not even with a negative number.
     after = start.sequence if start.sequence else _FIRST_BIGINT
@@ -137,14 +138,15 @@ async def fault_of_all(connection: Connection) -> Fault | None:
 
 async def find_digest(connection: Connection, sequence: int) -> str | None:
     """Return the digest of an entry."""
-    return await connection.fetchval("SELECT digest FROM audit_logs WHERE sequence = $1", sequence)
+    query = "SELECT digest FROM public.audit_logs WHERE sequence = $1"
+    return await connection.fetchval(query, sequence)
 
 
 async def unchained(connection: Connection) -> tuple[int, timedelta | None]:
     """Return how many committed entries are not chained, and how old the oldest is."""
     try:
         row = await connection.fetchrow(
-            "SELECT count(*), clock_timestamp() - min(created_at) FROM audit_unchained"
+            "SELECT count(*), clock_timestamp() - min(created_at) FROM public.audit_unchained"
         )
     except asyncpg.UndefinedTableError:
         return 0, None  # a database that is behind chains each entry at once
@@ -161,10 +163,10 @@ _VERIFY = """
 -- each entry, beside what its place and its digest should be
 WITH entry AS (
     SELECT log.sequence, log.digest,
-           lag(log.sequence, 1, $1::bigint) OVER chain + 1 AS place,
+           pg_catalog.lag(log.sequence, 1, $1::bigint) OVER chain + 1 AS place,
            pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
                pg_catalog.jsonb_build_array(
-                   lag(log.digest, 1, $2::text) OVER chain, log.sequence, log.user_id,
+                   pg_catalog.lag(log.digest, 1, $2::text) OVER chain, log.sequence, log.user_id,
                    log.action, log.resource_type, log.resource_id, log.details::text,
                    log.database_role,
                    pg_catalog.to_char(
@@ -179,15 +181,18 @@ WITH entry AS (
      ORDER BY log.sequence
      LIMIT $4
 )
-SELECT count(*) AS count,
-       max(sequence) AS last,
-       (array_agg(digest ORDER BY sequence DESC))[1] AS digest,
-       min(least(sequence, place)) FILTER (WHERE sequence <> place) AS misplaced,
-       min(sequence) FILTER (WHERE digest IS DISTINCT FROM computed) AS changed,
+SELECT pg_catalog.count(*) AS count,
+       pg_catalog.max(sequence) AS last,
+       (pg_catalog.array_agg(digest ORDER BY sequence DESC))[1] AS digest,
+       pg_catalog.min(least(sequence, place)) FILTER (WHERE sequence <> place) AS misplaced,
+       pg_catalog.min(sequence) FILTER (WHERE digest IS DISTINCT FROM computed) AS changed,
        (SELECT 0 FROM public.audit_logs WHERE sequence IS NULL LIMIT 1) AS without_place,
-       string_agg(
-           CASE WHEN digest ~ '^[0-9a-f]{64}$' THEN decode(left(digest, 16), 'hex')
-                ELSE decode(repeat('0', 16), 'hex') END,
+       pg_catalog.string_agg(
+           pg_catalog.decode(
+               CASE WHEN digest ~ '^[0-9a-f]{64}$' THEN pg_catalog.left(digest, 16)
+                    ELSE pg_catalog.repeat('0', 16) END,
+               'hex'
+           ),
            ''::bytea ORDER BY sequence
        ) AS short_digests,
        (SELECT sequence FROM public.audit_head) AS head_sequence,

@@ -97,7 +97,9 @@ class ProvisionedServer:
                 password=password,
                 timeout=_LOGIN_SECONDS,
                 statement_cache_size=0,
-                server_settings={"application_name": APPLICATION} | settings,
+                # What was set for the role or the database could put another schema first.
+                server_settings={"application_name": APPLICATION, "search_path": "public"}
+                | settings,
             )
         except Exception as error:  # sockets, the protocol and the loop have many ways to fail
             _log.warning(
