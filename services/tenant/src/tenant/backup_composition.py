@@ -88,7 +88,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
     keys = partial(_public_keys, server.jwks_file)
     reader = BackupReader(sessions, storage, objects, keys)
     files = BackupFiles(storage)
-    creation = BackupCreation(base.locks, writer, files, begun)
+    creation = BackupCreation(base.locks, writer, files, begun, base.anchors)
     loading = BackupLoading(base.servers, base.provisioning, sessions, reader, begun)
     new_tenants = compose_new_tenants(config, base)
     copying = TenantCopying(loading, new_tenants, objects)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenant.app.backup_creation import backups_lock
+from tenant.app.backup_loading import known_of_log
 from tenant.domain.backups import BackupKind, NewTenant
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.tenants import TenantState
@@ -91,7 +92,7 @@ class TenantCopying:
                 connection,
                 tenant,
                 manifest.path_prefix,
-                manifest.content.audit,
+                known_of_log(manifest.content),
                 "tenant.clone" if is_clone else "backup.restore",
             )
         return {RESULT: {"tenant_id": tenant.tenant_id, "database": tenant.database.name}}

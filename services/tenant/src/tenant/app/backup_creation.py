@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dataplane import audit
+from tenant.domain.audit import ChainLink
 from tenant.domain.backups import BackupKind, folder_of
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.tenants import TenantState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.operations.operations import Operations
+    from tenant.signed_anchors import SignedAnchors
     from tenant.store.locks import AdvisoryLocks
 
 
@@ -43,11 +45,13 @@ class BackupCreation:
         writer: BackupWriter,
         files: BackupFiles,
         begun: Operations,
+        anchors: SignedAnchors,
     ) -> None:
         self._locks = locks
         self._writer = writer
         self._files = files
         self._operations = begun
+        self._anchors = anchors
 
     def saga(self) -> Saga:
         """Return what the operation does; the backup's id is the operation's."""
@@ -83,7 +87,8 @@ class BackupCreation:
             async with self._locks.holding(tenant_lock(tenant_id)):
                 # It may have been suspended or moved before the lock was free.
                 tenant = await _active(connection, tenant_id)
-                snapshot = await self._writer.read(backup, tenant, staging, report)
+                anchored = await self._anchored(connection, tenant)
+                snapshot = await self._writer.read(backup, tenant, anchored, staging, report)
             written = await self._writer.store(
                 connection, backup, tenant, snapshot, staging, report
             )
@@ -104,6 +109,11 @@ class BackupCreation:
         backup = await backups.get(connection, operation.operation_id)
         if backup is not None:
             await self._files.delete(connection, backup)
+
+    async def _anchored(self, connection: Connection, tenant: Tenant) -> ChainLink | None:
+        """Return what a log is compared with; it is read afterwards, since more is anchored."""
+        head = await self._anchors.head(connection, tenant.tenant_id, tenant.database.name)
+        return None if head is None else ChainLink(head.sequence, head.digest)
 
     async def _write(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         kind = BackupKind(str(operation.arguments["kind"]))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from tenant.app.backup_reader import BackupReader
-    from tenant.domain.backups import Backup, Manifest, Report
+    from tenant.domain.audit import ChainLink
+    from tenant.domain.backups import Backup, DatabaseContent, Manifest, Report
     from tenant.domain.operations import Operation
     from tenant.operations.operations import Operations
     from tenant.provisioning import Provisioning
@@ -141,3 +142,13 @@ def noted(operation: Operation) -> tuple[str, Database] | None:
     if "database" not in notes:
         return None
     return str(notes["server_id"]), Database(str(notes["database"]), str(notes["manager"]))
+
+
+def known_of_log(content: DatabaseContent) -> ChainLink:
+    """Return what the audit log of a copy must have: its head, unless an anchor contradicts it.
+
+    So a log that was written anew is not as it was written in a copy, either.
+    """
+    if content.audit_fault is None or content.audit_anchor is None:
+        return content.audit
+    return content.audit_anchor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tenant.app.backup_loading import noted
+from tenant.app.backup_loading import known_of_log, noted
 from tenant.domain.databases import Database
 from tenant.domain.operations import RESULT
 from tenant.domain.tenants import TenantState
@@ -102,7 +102,7 @@ class RestorationInPlace:
         await self._loading.name_tenant(server_id, database, passwords["tenant"], tenant.tenant_id)
         _, manifest = await self._loading.check(connection, _backup_id(operation))
         await self._anchors.note_head(
-            connection, tenant.tenant_id, database.name, manifest.content.audit
+            connection, tenant.tenant_id, database.name, known_of_log(manifest.content)
         )
         await self._provisioning.mark(connection, server_id, database)
         await self._provisioning.close(tenant.server_id, tenant.database)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from signing import DocumentSigner
     from tenant.backup_storage.storage import BackupStorage
+    from tenant.domain.audit import ChainLink
     from tenant.domain.backups import Backup, DatabaseContent, Report
     from tenant.domain.tenants import Tenant
     from tenant.peers.objects import TenantObjects
@@ -104,8 +105,15 @@ class BackupWriter:
         with self._storage.staging(backup.staging("create")) as staging:
             yield staging
 
-    async def read(self, backup: Backup, tenant: Tenant, staging: Path, report: Report) -> Snapshot:
-        """Read one snapshot of a tenant's database.
+    async def read(
+        self,
+        backup: Backup,
+        tenant: Tenant,
+        anchored: ChainLink | None,
+        staging: Path,
+        report: Report,
+    ) -> Snapshot:
+        """Read one snapshot of a tenant's database; `anchored` is its audit log's last anchor.
 
         Raises ServerUnavailable, BackupProgramFailed, and what artifacts raises.
         """
@@ -119,7 +127,7 @@ class BackupWriter:
             listing = asyncio.create_task(listed)
             dumping = asyncio.create_task(session.dump(staging / DUMP_FILE))
             try:
-                content = await table_contents.read(session.connection, on_table)
+                content = await table_contents.read(session.connection, on_table, anchored)
                 await asyncio.gather(listing, dumping)
             finally:
                 for task in (listing, dumping):

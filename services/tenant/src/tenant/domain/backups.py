@@ -166,6 +166,8 @@ class DatabaseContent:
     """The head of the audit log's chain."""
     audit_fault: int | None = None
     """The first entry that is not as it was written; None when the log is whole."""
+    audit_anchor: ChainLink | None = None
+    """The last entry that was anchored outside of the database."""
 
     def differences(self, other: DatabaseContent) -> list[str]:
         """Say in what the content of another database differs; sequences may be ahead there."""
@@ -182,7 +184,8 @@ class DatabaseContent:
                 found.append(f"sequence {sequence.name}")
         if self.audit != other.audit:
             found.append("head of the audit log")
-        if self.audit_fault != other.audit_fault:
+        # One that only its anchor told of is not seen in a copy, which no anchor is about.
+        if other.audit_fault not in (None, self.audit_fault):
             found.append("chain of the audit log")
         if self.migrations != other.migrations:
             found.append("migrations")
@@ -226,12 +229,14 @@ class Manifest:
         if document.get("version") != MANIFEST_VERSION:
             raise ValueError(f"its version is {document.get('version')}, not {MANIFEST_VERSION}")
         try:
+            anchor = document.get("audit_anchor")
             content = DatabaseContent(
                 migrations=tuple(MigrationFile(**one) for one in document["migrations"]),
                 tables=tuple(TableContent(**one) for one in document["tables"]),
                 sequences=tuple(SequenceState(**one) for one in document["sequences"]),
                 audit=ChainLink(**document["audit"]),
                 audit_fault=document.get("audit_fault"),
+                audit_anchor=None if anchor is None else ChainLink(**anchor),
             )
             return cls(
                 backup_id=document["backup_id"],

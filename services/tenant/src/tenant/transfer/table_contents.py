@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 async def read(
-    connection: Connection, on_table: Callable[[int, int], Awaitable[None]]
+    connection: Connection,
+    on_table: Callable[[int, int], Awaitable[None]],
+    anchored: ChainLink | None = None,
 ) -> DatabaseContent:
     """Return the content of a database; inside a transaction, that of its snapshot.
 
     Without the tables that name the installation. `on_table` is told how many tables are read, and
-    of how many.
+    of how many. `anchored` is the last entry of the audit log that was anchored before.
     """
     await tables.use_text_format(connection)
     found = sorted(await tables.foreign_key_order(connection), key=lambda table: table.name)
@@ -36,7 +38,8 @@ async def read(
         tuple(contents),
         tuple(SequenceState(one.name, one.last_value, one.is_called) for one in states),
         await _audit_head(connection),
-        await _audit_fault(connection),
+        await _audit_fault(connection, anchored),
+        anchored,
     )
 
 
@@ -62,9 +65,14 @@ async def _migrations(connection: Connection) -> tuple[MigrationFile, ...]:
     return tuple(MigrationFile(**row) for row in rows)
 
 
-async def _audit_fault(connection: Connection) -> int | None:
+async def _audit_fault(connection: Connection, anchored: ChainLink | None) -> int | None:
     fault = await audit_logs.fault_of_all(connection)
-    return None if fault is None else fault.sequence
+    if fault is not None:
+        return fault.sequence
+    if anchored is None:
+        return None
+    digest = await audit_logs.find_digest(connection, anchored.sequence)
+    return None if digest == anchored.digest else anchored.sequence
 
 
 async def _audit_head(connection: Connection) -> ChainLink:
