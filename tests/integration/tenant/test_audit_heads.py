@@ -14,19 +14,24 @@ from auditchain.chain import NO_DIGEST
 from dataplane import audit
 from nagaya.tenant.v1 import audit_log_pb2, audit_service_pb2, audit_service_pb2_grpc
 from nagaya_client.audit_file import AuditFileInvalid, check_audit_log, write_audit_log
+from signing import DocumentSigner
 from tenant.app.moves import Moves
 from tenant.domain.audit import ChainLink
-from tenant.store import audit_anchors
+from tenant.signed_anchors import SIGNING_KEY, SignedAnchors
+from tenant.store import audit_anchors, audit_logs
+from tenant.store.anchor_files import AnchorFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from auditchain.anchors import Anchor
+    from dataplane.pools import Connection
     from interceptor.testing import RunningServer
     from nagaya_client.client import Client
     from nagaya_local.parts.postgres import PostgresServer
     from servicekit.testing import Keys
     from tenant.composition import Composition
+    from tenant.domain.audit import VerifiedPart
 
 ENTRIES = 9
 ANCHOR = audit_log_pb2.AUDIT_LOG_FAULT_KIND_ANCHOR
@@ -42,16 +47,21 @@ async def created(server: RunningServer, service: Composition) -> str:
     return await database_of(service)
 
 
+async def appended(service: Composition, number: int) -> None:
+    async with service.tenant_pools.transaction("acme") as own:
+        await audit.append(own, "prompt.create", "prompt", str(number))
+
+
 async def database_of(service: Composition) -> str:
     async with service.tenant_pools.connection("acme") as own:
         return await own.fetchval("SELECT current_database()")
 
 
-async def rewrite(postgres: PostgresServer, database: str) -> None:
-    """Change the third entry, and compute the whole chain anew, as a superuser can."""
+async def rewrite(postgres: PostgresServer, database: str, place: int = 3) -> None:
+    """Change an entry, and compute the whole chain anew, as a superuser can."""
     connection = await asyncpg.connect(postgres.superuser_url(database))
     await connection.execute("SET session_replication_role = replica")
-    await connection.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 3")
+    await connection.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = $1", place)
     await connection.execute(RECHAIN)
     await connection.close()
 
@@ -113,6 +123,73 @@ async def test_a_log_that_was_moved_whole_is_anchored_from_its_first_entry_on(
     assert (await verified(server)).first_fault.sequence == 3
 
 
+async def test_a_moved_log_that_was_written_to_before_it_is_anchored_is_anchored_once(
+    server: RunningServer,
+    service: Composition,
+    second_server: PostgresServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await created(server, service)
+    await moved(service)
+    await appended(service, 12)
+
+    await service.anchors.anchor("acme")
+    first = sorted((one.since, one.sequence) for one in await anchored(service))
+    await appended(service, 13)
+    await service.anchors.anchor("acme")
+    then = sorted((one.since, one.sequence) for one in await anchored(service))
+
+    assert first == [(0, 9), (8, 9), (9, 10)]
+    assert then == [*first, (10, 11)]
+    await rewrite(second_server, await database_of(service), 10)
+    await service.anchors.anchor("acme")
+    await appended(service, 14)
+    await service.anchors.anchor("acme")
+    assert len(await anchored(service)) == len(then)
+    assert "audit_log.altered" in [getattr(record, "event", "") for record in caplog.records]
+
+
+async def test_no_transaction_waits_while_a_moved_log_is_computed(
+    server: RunningServer,
+    service: Composition,
+    second_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await created(server, service)
+    await moved(service)
+    locks: list[int] = []
+    verify_part = audit_logs.verify_part
+
+    async def watched(connection: Connection, start: ChainLink, size: int) -> VerifiedPart:
+        async with service.management.connection() as management:
+            found = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            locks.append(await management.fetchval(found))
+        return await verify_part(connection, start, size)
+
+    monkeypatch.setattr(audit_logs, "verify_part", watched)
+
+    await service.anchors.anchor("acme")
+
+    assert locks[0] < locks[1]  # while it is compared, and while it is anchored
+
+
+async def test_each_anchor_is_listed_once_although_two_end_at_the_same_entry(
+    server: RunningServer, service: Composition, second_server: PostgresServer
+) -> None:
+    await created(server, service)
+    await moved(service)
+    await service.anchors.anchor("acme")
+    request = audit_service_pb2.ListAuditAnchorsRequest(tenant_id="acme", page_size=1)
+    listed: list[bytes] = []
+
+    while not listed or request.page_token:
+        page = await calls(server).ListAuditAnchors(request)
+        listed += [one.document for one in page.audit_anchors]
+        request.page_token = page.next_page_token
+
+    assert len(listed) == len(set(listed)) == 2
+
+
 async def test_a_log_that_lacks_what_is_known_of_it_is_not_anchored(
     server: RunningServer, service: Composition
 ) -> None:
@@ -130,6 +207,21 @@ async def test_a_log_that_lacks_what_is_known_of_it_is_not_anchored(
 
     assert found.first_fault.sequence == found.head_sequence + 1
     assert [one.sequence for one in await anchored(service)] == [7]
+
+
+async def test_files_of_anchors_that_are_away_do_not_prevent_a_move(
+    server: RunningServer, service: Composition, keys: Keys, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "anchors").touch()  # no folder can be made there
+    signer = DocumentSigner.from_file(SIGNING_KEY, keys.key_file("tenant"))
+    signed = SignedAnchors(service.management, signer, keys.jwks_file, AnchorFiles(folder))
+
+    async with service.management.connection() as management:
+        await signed.note_head(management, "acme", "t_1", ChainLink(7, "ab" * 32))
+        noted = await signed.noted_head(management, "acme", "t_1")
+
+    assert noted is not None
+    assert noted.sequence == 7
 
 
 async def test_an_anchor_that_was_changed_is_listed_and_an_exported_log_is_refused_for_it(

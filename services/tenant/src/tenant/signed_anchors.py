@@ -76,13 +76,27 @@ class SignedAnchors:
         """Anchor what the log of a database must have at a place, because it was brought there.
 
         Nothing of the log is anchored unless it has. A move, a restoration or an import knows the
-        head from a signed document, and calls this before anybody uses the database.
+        head from a signed document, and calls this before anybody uses the database. It does not
+        fail because of the files: the entries before are anchored in them, too, once they agree.
         """
         if head.sequence == 0:
             return
         anchor = Anchor.of_head(tenant_id, database, head.sequence, head.digest, _current_time())
         with acting_as(workload_principal("tenant")):
-            await self._write(management, anchor)
+            document = await self._insert(management, anchor)
+        try:
+            if self._files is not None:
+                await self._files.append(anchor, document)
+        except OSError as error:
+            _log.error(
+                "an anchor of an audit log could not be written to its file",
+                extra={
+                    "event": "audit_anchor.not_in_file",
+                    "tenant_id": tenant_id,
+                    "sequence": head.sequence,
+                    "why": str(error),
+                },
+            )
 
     async def noted_head(
         self, management: Connection, tenant_id: str, database: str
@@ -174,14 +188,19 @@ class SignedAnchors:
         return anchor
 
     async def _write(self, management: Connection, anchor: Anchor) -> StoredAnchor | None:
-        document = await asyncio.to_thread(self._signer.sign, anchor.document())
-        if anchor.tenant_id:
-            await audit_anchors.insert(management, anchor, document)
+        document = await self._insert(management, anchor)
         if self._files is not None:
             await self._files.append(anchor, document)
         elif not anchor.tenant_id:
             return None
         return audit_anchors.StoredAnchor(anchor.sequence, document)
+
+    async def _insert(self, management: Connection, anchor: Anchor) -> bytes:
+        """Sign an anchor; insert it, unless it is one of the management database itself."""
+        document = await asyncio.to_thread(self._signer.sign, anchor.document())
+        if anchor.tenant_id:
+            await audit_anchors.insert(management, anchor, document)
+        return document
 
     def _keys(self) -> PublicKeys:
         """Return the keys of the JWKS file, which is read again when it changes."""

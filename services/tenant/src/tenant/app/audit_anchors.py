@@ -49,34 +49,46 @@ class AuditAnchors:
             return await self._anchor(tenant_id)
 
     async def _anchor(self, tenant_id: str) -> StoredAnchor | None:
-        async with (
-            self._connection(tenant_id) as log,
-            self._management.transaction() as management,
-        ):
+        async with self._connection(tenant_id) as log:
             await audit_logs.chain(log)
             database = await audit_logs.database_name(log)
-            await audit_anchors.lock(management, database)
-            last = await self.signed.latest(management, tenant_id, database)
-            start = await self._start(management, log, tenant_id, database, last)
-            while start is not None:
-                part = await audit_logs.verify_part(log, start, ENTRIES)
-                is_last = part.count < ENTRIES
-                fault = part.fault or (fault_at_end(part) if is_last else None)
+            noted = await self._noted_head(tenant_id, database)
+            # Before the transaction: it must not stand idle for as long as this takes.
+            fault = None if noted is None else await _fault_up_to(log, noted)
+            async with self._management.transaction() as management:
+                await audit_anchors.lock(management, database)
+                last = await self.signed.latest(management, tenant_id, database)
                 if fault is not None:
                     _report(tenant_id, fault)
-                    break
-                if part.count:
-                    last = await self.signed.add(management, tenant_id, database, start, part)
-                start = None if is_last else part.end
+                    return last
+                start = await self._start(management, tenant_id, database, last, noted)
+                # One anchor from the first entry on ends at the noted one, or before it.
+                size = ENTRIES if noted is None else min(ENTRIES, noted.sequence)
+                while start is not None:
+                    part = await audit_logs.verify_part(log, start, size)
+                    is_last = part.count < size
+                    fault = part.fault or (fault_at_end(part) if is_last else None)
+                    if fault is not None:
+                        _report(tenant_id, fault)
+                        break
+                    if part.count:
+                        last = await self.signed.add(management, tenant_id, database, start, part)
+                    start, size = (None if is_last else part.end), ENTRIES
         return last
+
+    async def _noted_head(self, tenant_id: str, database: str) -> Anchor | None:
+        if not tenant_id:
+            return None
+        async with self._management.connection() as management:
+            return await self.signed.noted_head(management, tenant_id, database)
 
     async def _start(
         self,
         management: Connection,
-        log: Connection,
         tenant_id: str,
         database: str,
         last: StoredAnchor | None,
+        noted: Anchor | None,
     ) -> ChainLink | None:
         """Return the entry after which a log is to be anchored; None if it must not be."""
         if last is None:
@@ -84,14 +96,10 @@ class AuditAnchors:
         anchor = self.signed.genuine(last, tenant_id, database)
         if anchor is None:
             return None
-        noted = await self.signed.noted_head(management, tenant_id, database) if tenant_id else None
-        if noted is None:
+        # Another process may have anchored the first entries meanwhile.
+        if noted is None or await self.signed.noted_head(management, tenant_id, database) is None:
             return ChainLink(anchor.sequence, anchor.digest)
-        fault = await _fault_up_to(log, noted)
-        if fault is None:
-            return START
-        _report(tenant_id, fault)
-        return None
+        return START
 
     async def page(self, tenant_id: str, size: int, token: str) -> paging.Page[SignedAnchor]:
         """Return one page of the anchors of a tenant's log, oldest first; it may be suspended.

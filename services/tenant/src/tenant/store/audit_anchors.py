@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import paging
@@ -25,6 +26,10 @@ _FOUND = f"""
              UNION ALL
             SELECT action, resource_id, details FROM audit_unchained) AS entry
      WHERE action = '{_ACTION}' AND resource_id = $1 AND details ->> 'database' = $2
+"""
+# Two anchors may end at the same entry.
+_DIGEST = """
+    encode(sha256(convert_to(details ->> 'document', 'UTF8')), 'hex') COLLATE "C"
 """
 
 
@@ -81,10 +86,15 @@ async def page(
 ) -> paging.Page[StoredAnchor]:
     """Return one page of the anchors of a database's log, the oldest first."""
     rows = await connection.fetch(
-        f"SELECT * FROM ({_FOUND}) AS found WHERE sequence > $3 ORDER BY sequence LIMIT $4",
+        f"""
+        SELECT * FROM ({_FOUND}) AS found
+         WHERE sequence >= $3 AND (sequence, {_DIGEST}) > ($3, $4)
+         ORDER BY sequence, {_DIGEST}
+         LIMIT $5
+        """,
         tenant_id,
         database,
-        paging.decode(token) or 0,
+        *_after(token),
         (size or paging.DEFAULT_SIZE) + 1,
     )
     return page_of([_anchor(row) for row in rows], size, token)
@@ -92,10 +102,18 @@ async def page(
 
 def page_of(anchors: Sequence[StoredAnchor], size: int, token: str) -> paging.Page[StoredAnchor]:
     """Return one page of anchors that are there, sorted by their last entries."""
-    limit, begin = size or paging.DEFAULT_SIZE, paging.decode(token) or 0
-    rows = [anchor for anchor in anchors if anchor.sequence > begin]
-    next_token = paging.encode(rows[limit - 1].sequence) if len(rows) > limit else ""
+    limit, after = size or paging.DEFAULT_SIZE, _after(token)
+    rows = sorted((anchor for anchor in anchors if _place(anchor) > after), key=_place)
+    next_token = paging.encode(*_place(rows[limit - 1])) if len(rows) > limit else ""
     return paging.Page(tuple(rows[:limit]), next_token)
+
+
+def _after(token: str) -> tuple[int, str]:
+    return paging.decode(token, int, str) or (0, "")
+
+
+def _place(anchor: StoredAnchor) -> tuple[int, str]:
+    return anchor.sequence, sha256(anchor.document).hexdigest()
 
 
 async def between(
