@@ -213,6 +213,18 @@ async def test_a_suspended_tenant_is_moved_and_stays_suspended(
     assert await logged(service) == ["before"]
 
 
+async def test_the_second_of_two_moves_to_a_server_is_refused_when_it_begins_to_run(
+    service: Composition, second_server: PostgresServer
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    moves = Moves(service.management, service.operations)
+    first, second = [await moves.begin("acme", "second", request) for request in ("m1", "m2")]
+    async with asyncio.timeout(60):
+        await service.runner.run_to_end(first)
+        with pytest.raises(ServerUnsuitable, match="acme is there already"):
+            await service.runner.run_to_end(second)
+
+
 async def test_a_move_that_cannot_be_is_refused_before_it_begins(
     service: Composition, second_server: PostgresServer
 ) -> None:

@@ -15,6 +15,8 @@ from tenant.domain.operations import OperationKind
 from tenant.store import servers as server_rows
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from interceptor.testing import RunningServer
     from nagaya_local.parts.postgres import PostgresServer
     from tenant.composition import Composition
@@ -84,3 +86,20 @@ async def test_the_last_place_of_a_server_is_taken_once(
         await tenants(server).MoveTenant(moving)
     assert error.value.metadata["check"] == "max_tenants"
     assert begun.tenant_id == "acme"
+
+
+async def test_a_placement_reads_no_operation_that_has_ended(
+    service: Composition, management: asyncpg.Connection
+) -> None:
+    await management.execute(
+        """
+        INSERT INTO operations (kind, tenant_id, request_id, arguments, user_id, state)
+        SELECT 'move_tenant', 'acme', number::text, '{"server_id": "main"}', 'ada', 'done'
+          FROM generate_series(1, 10000) AS number
+        """
+    )
+    await management.execute("ANALYZE operations")
+    choice = server_rows._CHOICE  # pyright: ignore[reportPrivateUsage]
+    plan = "\n".join(row[0] for row in await management.fetch(f"EXPLAIN {choice}", "{}"))
+    assert "operations_open" in plan
+    assert "Seq Scan on operations" not in plan

@@ -13,18 +13,18 @@ from tests.integration.tenant.sagas import find
 from tests.support.waiting import wait_until
 
 from dataplane import audit
-from nagaya.tenant.v1 import server_service_pb2, server_service_pb2_grpc
 from tenant.app.moves import Moves
-from tenant.domain.operations import RESULT, OperationState
+from tenant.domain.operations import RESULT
 from tenant.errors import OperationFailed, ServerUnavailable, TenantNotReady
-from tenant.errors.moves import ServerNotDrained
+from tenant.errors.moves import ReplicaBroken
+from tenant.move import replica
 from tenant.move.replica import Replica
 from tenant.move.saga import TenantMove
 from tenant.provisioning import Provisioning
 from tenant.store import operations as table
+from tenant.store import replication
 
 if TYPE_CHECKING:
-    from interceptor.testing import RunningServer
     from nagaya_local.parts.postgres import PostgresServer
     from tenant.composition import Composition
     from tenant.domain.operations import Operation
@@ -48,6 +48,24 @@ async def break_copy(service: Composition, operation: Operation, server: Postgre
     new = await asyncpg.connect(server.superuser_url(str(found.notes["database"])))
     await new.execute("ALTER SUBSCRIPTION nagaya_move DISABLE")
     await new.close()
+
+
+async def lose_slot(
+    service: Composition, operation: Operation, old: PostgresServer, new: PostgresServer
+) -> None:
+    """Drop the slot that the copy reads; its subscription stays enabled."""
+    name = str((await find(service, operation)).notes["database"])
+    follower = await asyncpg.connect(new.superuser_url(name))
+    superuser = await asyncpg.connect(old.superuser_url())
+    await follower.execute("ALTER SUBSCRIPTION nagaya_move DISABLE")
+
+    async def dropped() -> bool:
+        return await replication.drop_slot(superuser, name)
+
+    await wait_until(dropped)
+    await follower.execute("ALTER SUBSCRIPTION nagaya_move ENABLE")
+    await superuser.close()
+    await follower.close()
 
 
 async def again(service: Composition, operation: Operation) -> Operation:
@@ -91,6 +109,68 @@ async def test_a_copy_that_broke_off_is_made_anew(
     done = await again(service, operation)
 
     assert cast("dict[str, str]", done.notes[RESULT])["way"] == "logical replication"
+
+
+async def test_a_copy_whose_slot_is_lost_is_broken_and_made_anew(
+    service: Composition, postgres: PostgresServer, second_server: PostgresServer
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    operation = await begun(service)
+    await copied_only(service, operation)
+    await lose_slot(service, operation, postgres, second_server)
+
+    with patch.object(Replica, "follows", return_value=True), pytest.raises(ReplicaBroken):
+        await again(service, operation)
+    done = await again(service, operation)
+
+    assert cast("dict[str, str]", done.notes[RESULT])["way"] == "logical replication"
+
+
+async def test_a_copy_that_does_not_hear_the_old_server_waits_without_the_tenant_s_lock(
+    service: Composition, postgres: PostgresServer, second_server: PostgresServer
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    operation = await begun(service)
+    await copied_only(service, operation)
+    await lose_slot(service, operation, postgres, second_server)
+
+    with (
+        patch.object(replication, "slot_is_usable", return_value=True),
+        patch.object(replica, "_SILENT_SECONDS", 1.0),
+        pytest.raises(ServerUnavailable, match="main cannot be reached from the server second"),
+    ):
+        await again(service, operation)
+    await again(service, operation)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_move_that_waits_after_its_switch_ends_though_another_one_took_the_tenant_on(
+    service: Composition,
+    postgres: PostgresServer,
+    second_server: PostgresServer,
+    *,
+    cancelled: bool,
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    first = await begun(service)
+    released = [None, ServerUnavailable("main")]  # before the copy, after the switch
+    with patch.object(Replica, "release", side_effect=released), pytest.raises(ServerUnavailable):
+        await service.runner.run_to_end(first)
+    back = await Moves(service.management, service.operations).begin("acme", "main", "m2")
+    await service.runner.run_to_end(back)
+
+    if cancelled:
+        async with service.management.transaction() as connection:
+            await table.request_cancellation(connection, first.operation_id)
+        with pytest.raises(OperationFailed):  # it is cancelled
+            await again(service, first)
+    else:
+        await again(service, first)
+
+    assert await databases_on(postgres, acme.database.name) == []
+    new = str((await find(service, first)).notes["database"])
+    assert await databases_on(second_server, new) == []
+    assert await logged(service) == []
 
 
 async def test_cancelled_while_the_new_server_is_away_the_old_one_keeps_nothing_for_it(
@@ -139,40 +219,3 @@ async def test_a_tenant_suspended_while_its_move_waits_is_moved_and_stays_suspen
     resumed = await service.tenants.resume("acme")
     assert resumed.server_id == "second"
     assert await logged(service) == ["before"]
-
-
-async def test_a_drained_server_s_tenants_are_moved_where_their_labels_allow_and_it_goes_on(
-    service: Composition,
-    server: RunningServer,
-    second_server: PostgresServer,
-    management: asyncpg.Connection,
-) -> None:
-    labels = "UPDATE db_servers SET labels = $2 WHERE id = $1"
-    await management.execute(labels, "main", '{"region": "eu"}')
-    await service.tenants.create("acme", "r1", "Acme", {"server": "main"})
-    await service.tenants.create("globex", "r2", "Globex", {"region": "eu"})
-    stub = server_service_pb2_grpc.ServerServiceStub(server.channel())
-    request = server_service_pb2.DrainServerRequest(server_id="main", move_tenants=True)
-    service.runner.start()
-
-    begun = (await stub.DrainServer(request)).operation
-    failed = await over(service, begun.operation_id)
-
-    assert failed.reason == ServerNotDrained.reason
-    assert "1 tenants are left on the server main: globex" in failed.message
-    await management.execute(labels, "second", '{"region": "eu"}')
-    again = (await stub.DrainServer(request)).operation
-    assert again.operation_id == begun.operation_id
-    done = await over(service, begun.operation_id)
-    assert (done.state, done.result) == (OperationState.DONE, {"moved_tenants": "2"})
-    rows = await management.fetch("SELECT server_id, is_active FROM tenants")
-    assert [tuple(row) for row in rows] == [("second", True)] * 2
-
-
-async def over(service: Composition, operation_id: str) -> Operation:
-    async def ended() -> Operation | None:
-        async with service.management.connection() as connection:
-            found = await table.find(connection, operation_id)
-        return found if found is not None and found.ended else None
-
-    return await wait_until(ended, seconds=60)

@@ -287,5 +287,8 @@ class ServerUnavailable(Unavailable):
     reason = "ERROR_REASON_SERVER_UNAVAILABLE"
     hint = "Nothing is lost; call again."
 
-    def __init__(self, server_id: str) -> None:
-        super().__init__(f"the database server {server_id} cannot be reached", server_id=server_id)
+    def __init__(self, server_id: str, from_server_id: str = "") -> None:
+        whence = f" from the server {from_server_id}" if from_server_id else ""
+        super().__init__(
+            f"the database server {server_id} cannot be reached{whence}", server_id=server_id
+        )

@@ -5,17 +5,34 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tenant.domain.migrations import MigrationTarget
 from tenant.errors.moves import CopyIncomplete
-from tenant.store import databases, replication
+from tenant.move import locations
+from tenant.store import applied_migrations, databases, published_migrations, replication
 from tenant.transfer import tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dataplane.pools import Connection
+    from tenant.domain.migrations import Migration
+    from tenant.move.locations import Location
+    from tenant.store.database_servers import DatabaseServers
 
 _CHUNKS = 16
 _IDENTITY = tables.Table("tenant_identity", "tenant", ("tenant_id", "only_row"), ("only_row",))
+
+
+async def migrations_of(
+    connection: Connection, servers: DatabaseServers, old: Location
+) -> list[Migration] | None:
+    """Return the migrations that a database has; None for all that are published."""
+    published = await published_migrations.list_for(connection, MigrationTarget.TENANT)
+    async with locations.owner_session(servers, old) as (_, session):
+        applied = await applied_migrations.last_by_service(session)
+    numbers = {service: last.number for service, last in applied.items()}
+    had = [one for one in published if one.number <= numbers.get(one.service, 0)]
+    return None if len(had) == len(published) else had
 
 
 async def empty(connection: Connection) -> None:

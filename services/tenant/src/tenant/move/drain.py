@@ -50,19 +50,26 @@ class ServerDrain:
 
     async def _move_all(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Move tenants until none is left that can be moved. Raises ServerNotDrained."""
+        cancelled: list[str] = []  # before: what is cancelled from now on does not begin again
         for move in await _moves(connection, operation):
             if move.state is OperationState.FAILED:  # the drain runs again, so it does too
                 await operations.reopen(connection, move.operation_id)
+            elif move.state is OperationState.CANCELLED:
+                cancelled.append(move.request_id)
         while True:
             async with self._management.transaction() as round_:
                 # In this order: a tenant whose move is done is not found there any more.
                 moves = await _moves(round_, operation)
+                moving = await operations.tenants_of_running(round_, OperationKind.MOVE_TENANT)
                 there = await _there(round_, str(operation.arguments[SERVER]))
-                begun, unplaced = await self._begin(round_, operation, there, moves)
+                idle = [tenant for tenant in there if tenant.tenant_id not in moving]
+                begun, unplaced = await self._begin(round_, operation, idle, moves, cancelled)
             self._operations.run(operation.operation_id)
             done = sum(move.state is OperationState.DONE for move in moves)
             await self._operations.progress(operation, done, done + len(there), "tenants")
-            if not begun and not any(move.state is OperationState.RUNNING for move in moves):
+            # A move that somebody else began is awaited too.
+            running = any(move.state is OperationState.RUNNING for move in moves)
+            if not begun and not running and len(idle) == len(there):
                 break
             await asyncio.sleep(_POLL_SECONDS)
         if there:
@@ -74,15 +81,21 @@ class ServerDrain:
         self,
         connection: Connection,
         operation: Operation,
-        there: Sequence[Tenant],
+        idle: Sequence[Tenant],
         moves: Sequence[Operation],
+        cancelled: Sequence[str],
     ) -> tuple[int, list[str]]:
-        """Begin moves; return how many, and for which tenants no server has room."""
+        """Begin moves of tenants without one; return how many, and who finds no server with room.
+
+        `cancelled` are the request ids of moves that begin again, under the next number.
+        """
         known = {move.request_id for move in moves}
         free = _AT_ONCE - sum(move.state is OperationState.RUNNING for move in moves)
         begun, unplaced = 0, list[str]()
-        for tenant in there:
-            request_id = f"{_prefix(operation)}{tenant.database.name}"
+        for tenant in idle:
+            first = f"{_prefix(operation)}{tenant.database.name}"
+            number = sum(known_id.split("#")[0] == first for known_id in cancelled)
+            request_id = f"{first}#{number}" if number else first
             if begun >= free or request_id in known:
                 continue
             labels = {n: v for n, v in tenant.server_labels.items() if n != SERVER_LABEL}

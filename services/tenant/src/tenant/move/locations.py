@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from dataplane import failures
 from tenant.domain.databases import Database
-from tenant.errors import ServerUnavailable
+from tenant.domain.tenants import TenantState
+from tenant.errors import ServerUnavailable, TenantNotFound, TenantNotReady
 from tenant.store import replication, tenants
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from tenant.domain.operations import Operation
+    from tenant.domain.tenants import Tenant
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.server import ProvisionedServer
 
@@ -81,6 +83,16 @@ class Move:
         """Return whether the new database is the tenant's; by the management database."""
         tenant = await tenants.find(connection, self.tenant_id)
         return tenant is not None and tenant.database == self.new.database
+
+
+async def movable_tenant(connection: Connection, tenant_id: str) -> Tenant:
+    """Return a tenant that can be moved. Raises TenantNotFound, TenantNotReady."""
+    tenant = await tenants.find(connection, tenant_id)
+    if tenant is None:
+        raise TenantNotFound(tenant_id)
+    if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
+        raise TenantNotReady(tenant_id, tenant.state)
+    return tenant
 
 
 @asynccontextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from tenant.domain.passwords import new_password, scram_verifier
+from tenant.errors import ServerUnavailable
 from tenant.errors.deletion import DatabaseInUse
 from tenant.errors.moves import ReplicaBroken
 from tenant.move import locations
@@ -25,6 +27,7 @@ _LAST_POLL_SECONDS = 0.005
 _CLOSE_BYTES = 1 << 20
 _SLOT_SECONDS = 10.0
 _CLOSING_SECONDS = 60.0
+_SILENT_SECONDS = 60.0
 
 
 class Replica:
@@ -35,10 +38,15 @@ class Replica:
         self._tls = tls
 
     async def follows(self, move: Move) -> bool:
-        """Return whether the new database, which exists, follows the old one, and goes on."""
-        async with locations.owner_session(self._servers, move.new) as (_, new):
+        """Return whether the new database, which exists, follows the old one, and can go on."""
+        async with (
+            locations.owner_session(self._servers, move.old) as (_, old),
+            locations.owner_session(self._servers, move.new) as (_, new),
+        ):
             state = await replication.subscription(new)
-        return state is not None and state.enabled
+            # An error of the old server, such as a slot that is gone, disables no subscription.
+            usable = await replication.slot_is_usable(old, move.new.database.name)
+        return state is not None and state.enabled and usable
 
     async def begin(self, move: Move, empty: Callable[[Connection], Awaitable[None]]) -> str:
         """Let the new database, which `empty` has emptied, follow the old one.
@@ -64,7 +72,11 @@ class Replica:
         return problem
 
     async def copied(self, move: Move, tell: Callable[[int, int], Awaitable[None]]) -> None:
-        """Wait until all tables are copied and little is left to follow. Raises ReplicaBroken."""
+        """Wait until all tables are copied and little is left to follow.
+
+        Raises ReplicaBroken, and ServerUnavailable if the new server does not hear the old one.
+        """
+        connected_at = time.monotonic()
         async with (
             locations.owner_session(self._servers, move.old) as (_, old),
             locations.owner_session(self._servers, move.new) as (_, new),
@@ -73,6 +85,12 @@ class Replica:
                 state = await replication.subscription(new)
                 if state is None or not state.enabled:
                     raise ReplicaBroken(move.tenant_id)
+                if not await replication.slot_is_usable(old, move.new.database.name):
+                    raise ReplicaBroken(move.tenant_id)
+                if state.connected:
+                    connected_at = time.monotonic()
+                elif time.monotonic() - connected_at > _SILENT_SECONDS:
+                    raise ServerUnavailable(move.old.server_id, move.new.server_id)
                 await tell(state.copied, state.tables)
                 behind = await replication.flushed(old) - await replication.received(new)
                 if state.copied == state.tables and behind < _CLOSE_BYTES:

@@ -12,26 +12,20 @@ from tenant.domain.migrations import MigrationTarget
 from tenant.domain.operations import RESULT, OperationKind
 from tenant.domain.schema import MigrationProgress
 from tenant.domain.tenants import TenantState
-from tenant.errors import ServerUnavailable, TenantBusy, TenantNotFound, TenantNotReady
+from tenant.errors import ServerUnavailable, ServerUnsuitable, TenantBusy
 from tenant.move import copying, locations
 from tenant.move.locations import Location, Move
 from tenant.move.reopening import reopen
 from tenant.move.stopping import why_stopped
 from tenant.operations.saga import Saga, Step
 from tenant.provisioning import new_logins
-from tenant.store import (
-    applied_migrations,
-    databases,
-    published_migrations,
-    tenants,
-)
+from tenant.store import applied_migrations, databases, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
-    from tenant.domain.migrations import Migration
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.move.replica import Replica
@@ -83,8 +77,15 @@ class TenantMove:
         return Saga(OperationKind.MOVE_TENANT, steps, undo=self._undo)
 
     async def _plan(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
-        """Choose a name for the new database, and whether it can follow the old one."""
-        tenant = await self._find(connection, operation.tenant_id)
+        """Choose a name for the new database, and whether it can follow the old one.
+
+        Raises ServerUnsuitable if another move has brought the tenant there meanwhile.
+        """
+        tenant = await locations.movable_tenant(connection, operation.tenant_id)
+        if tenant.server_id == operation.arguments[TARGET]:
+            raise ServerUnsuitable(
+                tenant.server_id, "tenant", f"{tenant.tenant_id} is there already"
+            )
         old = Location(tenant.server_id, tenant.database)
         database = new_tenant_database(self._servers.main.management)
         new = Location(str(operation.arguments[TARGET]), database)
@@ -142,7 +143,7 @@ class TenantMove:
     async def _place(
         self, connection: Connection, operation: Operation, move: Move
     ) -> Mapping[str, str]:
-        tenant, logins = await self._find(connection, move.tenant_id), new_logins()
+        tenant, logins = await locations.movable_tenant(connection, move.tenant_id), new_logins()
         if not move.replicated:
             await self._provisioning.admit_provisioner(move.old.server_id, move.old.database)
             await self._make(connection, move)
@@ -185,12 +186,19 @@ class TenantMove:
             return MigrationProgress(await applied_migrations.last_by_service(new))
 
     async def _end_replication(self, connection: Connection, operation: Operation) -> None:
-        """Take back what the copy needed on both servers."""
+        """Take back what the copy needed on both servers.
+
+        While this waited the tenant may have got another database, and this one may be dropped.
+        """
         move = Move.of(operation)
-        await self._provisioning.admit_provisioner(*move.new.place)
         if move.replicated:
-            await self._replica.end(move)
-            await self._replica.release(move)
+            if await self._made(move.new):
+                await self._provisioning.admit_provisioner(*move.new.place)
+                await self._replica.end(move)
+            if await self._made(move.old):
+                await self._replica.release(move)
+        if not await move.is_done(connection):
+            return
         await locations.release(self._servers, move.new)
         await self._provisioning.mark(connection, *move.new.place)
         tenant = await tenants.find(connection, move.tenant_id)
@@ -225,7 +233,11 @@ class TenantMove:
         await self._reopen(move)
         await self._end_copy(move)
         await self._reopen(move)  # closed again, if it was opened to the provisioner
-        await self._provisioning.drop(move.new.server_id, move.new.database)
+        await self._provisioning.drop(*move.new.place)
+        tenant = await tenants.find(connection, move.tenant_id)
+        if tenant is None or tenant.database != move.old.database:
+            # It was switched, and then the tenant got a third database.
+            await self._provisioning.drop(*move.old.place)
 
     async def _end_copy(self, move: Move) -> None:
         """Take back what a copy needed that the tenant does not get.
@@ -256,17 +268,8 @@ class TenantMove:
             move.new.database,
             new_logins(),
             f"{OPERATION}{move.operation_id}",
-            await self._migrations(connection, move),
+            await copying.migrations_of(connection, self._servers, move.old),
         )
-
-    async def _migrations(self, connection: Connection, move: Move) -> list[Migration] | None:
-        """Return the migrations that the old database has; None for all that are published."""
-        published = await published_migrations.list_for(connection, MigrationTarget.TENANT)
-        async with locations.owner_session(self._servers, move.old) as (_, old):
-            applied = await applied_migrations.last_by_service(old)
-        numbers = {service: last.number for service, last in applied.items()}
-        had = [one for one in published if one.number <= numbers.get(one.service, 0)]
-        return None if len(had) == len(published) else had
 
     async def _follows(self, move: Move) -> bool:
         return await self._made(move.new) and await self._replica.follows(move)
@@ -287,14 +290,6 @@ class TenantMove:
 
     async def _check(self, connection: Connection, move: Move) -> None:
         """Raise TenantBusy if the tenant got another database while the move waited."""
-        tenant = await self._find(connection, move.tenant_id)
+        tenant = await locations.movable_tenant(connection, move.tenant_id)
         if tenant.database != move.old.database:
             raise TenantBusy(move.tenant_id, move.operation_id)
-
-    async def _find(self, connection: Connection, tenant_id: str) -> Tenant:
-        tenant = await tenants.find(connection, tenant_id)
-        if tenant is None:
-            raise TenantNotFound(tenant_id)
-        if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
-            raise TenantNotReady(tenant_id, tenant.state)
-        return tenant

@@ -105,12 +105,16 @@ async def begun_by(connection: Connection, prefix: str, since: datetime) -> list
 
 
 async def open_drain(connection: Connection, server_id: str) -> Operation | None:
-    """Return the drain of a server that has not ended for good, the newest if there are more."""
+    """Return the drain of a server that has not ended for good, the newest if there are more.
+
+    Not one that is being cancelled.
+    """
     return await _one(
         connection,
         f"""
         SELECT {COLUMNS} FROM operations
          WHERE kind = $1 AND arguments ->> 'server_id' = $2 AND state IN ('running', 'failed')
+           AND NOT cancel_requested
          ORDER BY created_at DESC
          LIMIT 1
         """,
@@ -219,10 +223,14 @@ async def texts_of_open(connection: Connection) -> dict[str, OperationState]:
     return {row["text"]: OperationState(row["state"]) for row in rows}
 
 
-async def tenants_of_running(connection: Connection) -> set[str]:
-    """Return the tenants of the operations that run."""
+async def tenants_of_running(connection: Connection, kind: OperationKind | None = None) -> set[str]:
+    """Return the tenants of the operations that run, or of those of a kind."""
     rows = await connection.fetch(
-        "SELECT DISTINCT tenant_id FROM operations WHERE state = 'running'"
+        """
+        SELECT DISTINCT tenant_id FROM operations
+         WHERE state = 'running' AND ($1::text IS NULL OR kind = $1)
+        """,
+        None if kind is None else kind.value,
     )
     return {row["tenant_id"] for row in rows}
 

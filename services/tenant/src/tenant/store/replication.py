@@ -36,6 +36,8 @@ class SubscriptionState:
 
     enabled: bool
     """False also after an error."""
+    connected: bool
+    """Whether the other server has been heard since the worker began."""
     copied: int
     tables: int
 
@@ -159,7 +161,13 @@ async def subscription(connection: Connection) -> SubscriptionState | None:
     """Return how far the subscription of this database is; None if there is none."""
     row = await connection.fetchrow(
         """
-        SELECT s.subenabled AS enabled, count(*) FILTER (WHERE r.srsubstate = 'r') AS copied,
+        SELECT s.subenabled AS enabled,
+               EXISTS (
+                   SELECT FROM pg_stat_subscription AS w
+                    WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL
+                      AND w.last_msg_receipt_time IS NOT NULL
+               ) AS connected,
+               count(*) FILTER (WHERE r.srsubstate = 'r') AS copied,
                count(r.srrelid) AS tables
           FROM pg_subscription AS s
           LEFT JOIN pg_subscription_rel AS r ON r.srsubid = s.oid
@@ -169,7 +177,9 @@ async def subscription(connection: Connection) -> SubscriptionState | None:
         """,
         SUBSCRIPTION,
     )
-    return None if row is None else SubscriptionState(row["enabled"], row["copied"], row["tables"])
+    if row is None:
+        return None
+    return SubscriptionState(row["enabled"], row["connected"], row["copied"], row["tables"])
 
 
 async def received(connection: Connection) -> int:
@@ -204,6 +214,17 @@ async def unsubscribe(connection: Connection) -> None:
     await connection.execute(f"ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE")
     await connection.execute(f"ALTER SUBSCRIPTION {SUBSCRIPTION} SET (slot_name = NONE)")
     await connection.execute(f"DROP SUBSCRIPTION {SUBSCRIPTION}")
+
+
+async def slot_is_usable(connection: Connection, slot: str) -> bool:
+    """Return whether a replication slot exists, and the log that it needs is kept still."""
+    sql = """
+        SELECT EXISTS (
+            SELECT FROM pg_replication_slots
+             WHERE slot_name = $1 AND wal_status IS DISTINCT FROM 'lost'
+        )
+    """
+    return bool(await connection.fetchval(sql, slot))
 
 
 async def drop_slot(connection: Connection, slot: str) -> bool:
