@@ -32,3 +32,10 @@ async def databases_on(server: PostgresServer, name: str) -> list[str]:
     )
     await connection.close()
     return [row["name"] for row in rows]
+
+
+async def interrupt_drop(server: PostgresServer, name: str) -> None:
+    """Leave a database as a DROP DATABASE does that was cut off."""
+    connection = await asyncpg.connect(server.superuser_url())
+    await connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = $1", name)
+    await connection.close()

@@ -80,3 +80,10 @@ async def rows_about(management: asyncpg.Connection, tenant_id: str) -> dict[str
             )
         )
     }
+
+
+async def forget(management: asyncpg.Connection, tenant_id: str) -> None:
+    """Delete a tenant's rows, as if the registry had been restored from a backup."""
+    for name in ("tenant_credentials", "sagas", "schema_states", "operations"):
+        await management.execute(f"DELETE FROM {name} WHERE tenant_id = $1", tenant_id)
+    await management.execute("DELETE FROM tenants WHERE id = $1", tenant_id)

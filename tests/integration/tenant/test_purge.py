@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from servicekit.testing import Keys
     from tenant.composition import Composition
     from tenant.config import Config
+    from tenant.move.locations import Move
 
 
 STEPS = (
@@ -138,6 +139,29 @@ async def test_the_copy_of_a_move_that_failed_goes_with_the_tenant(
     assert done.state is OperationState.DONE, done.message
     assert await databases_on(second_server, new) == []
     assert await databases_on(postgres, acme.database.name) == []
+
+
+async def test_a_cancellation_that_has_failed_is_asked_for_again(
+    service: Composition, second_server: PostgresServer
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    moves = Moves(service.management, service.operations)
+    with patch.object(Replica, "copied", side_effect=ReplicaBroken("acme")):
+        failed = await ended(service, await moves.begin("acme", "second", "m1"))
+    await service.deletion.deletion.delete("acme")
+    release, errors = Replica.release, [ReplicaBroken("acme")]
+
+    async def once_broken(replica: Replica, move: Move) -> None:
+        if errors:
+            raise errors.pop()
+        await release(replica, move)
+
+    with patch.object(Replica, "release", once_broken):
+        done = await purged(service)
+
+    assert done.state is OperationState.DONE, done.message
+    assert errors == []
+    assert await databases_on(second_server, str(failed.notes["database"])) == []
 
 
 async def test_every_kind_that_can_be_cancelled_is_undone_before_a_purge(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import asyncpg
 import pytest
-from tests.integration.tenant.harness import RUNS, killed_after, migration, publish_both, started
-from tests.integration.tenant.purges import purged
+from tests.integration.tenant.harness import killed_after, publish_both, started
+from tests.integration.tenant.moves import databases_on, interrupt_drop
+from tests.integration.tenant.purges import forget, purged
 from tests.support.audit_log import chain
 from tests.support.tenant_data import MemoryPeers
 
 from tenant.domain.operations import OperationState
 from tenant.domain.repair import FindingAction, FindingKind
-from tenant.errors import ServerUnavailable
 from tenant.errors.deletion import PeerUnknown
 from tenant.operations.saga import tenant_lock
 from tenant.peers.tenant_data import TenantDataPeers
-from tenant.rollout.rollout import Rollout
 from tenant.saga import Step
 from tenant.store import deletion_certificates
 
@@ -50,13 +48,6 @@ async def service(config: Config) -> AsyncIterator[Composition]:
     async with started(config) as service:
         await publish_both(service)
         yield service
-
-
-async def forget(management: asyncpg.Connection, tenant_id: str) -> None:
-    """Delete a tenant's rows, as if the registry had been restored from a backup."""
-    for table in ("tenant_credentials", "sagas", "schema_states", "operations"):
-        await management.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant_id)
-    await management.execute("DELETE FROM tenants WHERE id = $1", tenant_id)
 
 
 async def repaired(
@@ -104,6 +95,20 @@ async def test_a_database_half_made_of_no_tenant_is_removed_and_a_complete_one_i
     await chain(management)
     sql = "SELECT count(*) FROM audit_logs WHERE action = 'tenant.repair'"
     assert await management.fetchval(sql) == 2
+
+
+async def test_a_database_whose_removal_was_interrupted_is_removed(
+    service: Composition, postgres: PostgresServer, management: asyncpg.Connection
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    name = acme.database.name
+    await forget(management, "acme")
+    await interrupt_drop(postgres, name)
+
+    assert await repaired(service) == [
+        (FindingKind.DATABASE, f"main/{name}", FindingAction.REMOVED)
+    ]
+    assert await databases_on(postgres, name) == []
 
 
 async def test_roles_without_a_database_are_removed(
@@ -185,40 +190,6 @@ async def test_a_purge_that_has_failed_is_reported(
 
     assert failed.state is OperationState.FAILED
     assert await repaired(service) == [(FindingKind.UNFINISHED, "acme", FindingAction.KEPT)]
-
-
-async def test_it_is_done_by_itself_and_what_is_open_that_is_to_be_closed_is_closed(
-    service: Composition, config: Config, management: asyncpg.Connection
-) -> None:
-    acme = await service.tenants.create("acme", "r1", "Acme")
-    await management.execute("UPDATE tenants SET state = 'suspended', is_active = false")
-    async with started(config) as dying:
-        with killed_after(Step.DATABASE):
-            await dying.tenants.create("half", "r2", "Half")
-    half = await management.fetchval("SELECT db_name FROM tenants WHERE id = 'half'")
-    await forget(management, "half")
-
-    await service.repairs.look()
-
-    left = "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1)"
-    assert await management.fetchval(left, half) == 0
-    is_open = "SELECT datallowconn FROM pg_database WHERE datname = $1"
-    assert await management.fetchval(is_open, acme.database.name) is False
-
-
-async def test_a_tenant_that_was_left_behind_is_migrated_by_itself(
-    service: Composition, management: asyncpg.Connection
-) -> None:
-    await service.tenants.create("acme", "r1", "Acme")
-    away = patch.object(Rollout, "migrate", side_effect=ServerUnavailable("main"))
-    with away, suppress(ServerUnavailable):
-        await service.schema.publish("runs", [RUNS, migration("runs", 2, "SELECT 1")])
-    lacking = "SELECT applied_number FROM schema_states WHERE tenant_id = 'acme' AND service = $1"
-    assert await management.fetchval(lacking, "runs") == 1
-
-    await service.repairs.look()
-
-    assert await management.fetchval(lacking, "runs") == 2
 
 
 async def test_a_start_is_not_hindered_by_a_closed_tenant_that_somebody_changes(

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import asyncpg
 import pytest
-from tests.integration.tenant.moves import databases_on, logged
+from tests.integration.tenant.moves import databases_on, interrupt_drop, logged
 from tests.integration.tenant.sagas import find
 from tests.support.waiting import wait_until
 
@@ -18,6 +18,7 @@ from tenant.domain.operations import RESULT
 from tenant.errors import OperationFailed, ServerUnavailable, TenantNotReady
 from tenant.errors.moves import ReplicaBroken
 from tenant.move import replica
+from tenant.move.reopening import reopen
 from tenant.move.replica import Replica
 from tenant.move.saga import TenantMove
 from tenant.provisioning import Provisioning
@@ -171,6 +172,33 @@ async def test_a_move_that_waits_after_its_switch_ends_though_another_one_took_t
     new = str((await find(service, first)).notes["database"])
     assert await databases_on(second_server, new) == []
     assert await logged(service) == []
+
+
+async def test_a_new_database_whose_removal_was_interrupted_is_made_anew(
+    service: Composition, second_server: PostgresServer
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    operation = await begun(service)
+    await copied_only(service, operation)
+    name = str((await find(service, operation)).notes["database"])
+    new = await asyncpg.connect(second_server.superuser_url(name))
+    for statement in ("DISABLE", "SET (slot_name = NONE)"):
+        await new.execute(f"ALTER SUBSCRIPTION nagaya_move {statement}")
+    await new.execute("DROP SUBSCRIPTION nagaya_move")
+    await new.close()
+    await interrupt_drop(second_server, name)
+
+    done = await again(service, operation)
+
+    assert cast("dict[str, str]", done.notes[RESULT])["way"] == "logical replication"
+
+
+async def test_a_database_that_was_dropped_is_not_closed_again(service: Composition) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    await service.provisioning.drop("main", acme.database)
+
+    await reopen(service.management, service.provisioning, "acme", "main", acme.database)
 
 
 async def test_cancelled_while_the_new_server_is_away_the_old_one_keeps_nothing_for_it(

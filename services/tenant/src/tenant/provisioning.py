@@ -219,6 +219,12 @@ class Provisioning:
         async with server.provisioner(database.manager) as provisioner:
             await databases.admit_provisioner(provisioner, database)
 
+    async def usable(self, server_id: str, database: Database) -> bool:
+        """Return whether a database is there, and no DROP of it was interrupted."""
+        server = await self._servers.of(server_id)
+        async with server.provisioner() as provisioner:
+            return await databases.usable(provisioner, database)
+
     async def drop(self, server_id: str, database: Database) -> None:
         """Drop a database, whoever is connected to it, and its roles; none of them need exist."""
         server = await self._servers.of(server_id)
@@ -227,7 +233,9 @@ class Provisioning:
                 return
         async with server.provisioner(database.manager) as provisioner:
             if await databases.exists(provisioner, database):
-                if await roles.all_exist(provisioner, database):
+                # Nobody enters one whose DROP was interrupted, and ALTER DATABASE would be refused.
+                closable = await databases.usable(provisioner, database)
+                if closable and await roles.all_exist(provisioner, database):
                     await databases.refuse_connections(provisioner, database)
                 await database_drops.drop(provisioner, database)
             await roles.drop(provisioner, database)

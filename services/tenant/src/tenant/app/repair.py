@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dataplane import audit
 from servicekit.errors import DomainError
+from tenant.app.repair_decision import Decision
 from tenant.domain.databases import CREATING, OPERATION
 from tenant.domain.operations import OperationState
 from tenant.domain.repair import Finding, FindingAction, FindingKind
@@ -19,7 +17,7 @@ from tenant.store import deletion_certificates, installation, operations, strays
 from tenant.store.locks import LockHeld
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from dataplane.tenants import ManagementPool
     from tenant.domain.tenants import Tenant
@@ -29,8 +27,11 @@ if TYPE_CHECKING:
     from tenant.store.locks import AdvisoryLocks
     from tenant.store.strays import FoundDatabase
 
-_log = logging.getLogger(__name__)
 _LOST = "It may be a tenant's whose row was lost: look into it before it is removed."
+_RESTORED = (
+    "The registry may have been restored: a server has a database of no tenant, or could not be "
+    "looked at. RepairTenants removes it; look before whether the id was used again."
+)
 _PEERS = ("runs", "llm-gateway", "artifacts")
 _LOCK_SECONDS = 10.0
 
@@ -41,6 +42,8 @@ class TenantRepair:
     Certainly nobody wants: a database whose creation never ended and that no tenant has, roles
     without database and tenant, and what is kept of a tenant that was purged. Whatever else belongs
     to no tenant is kept and reported, because the registry may have been restored from a backup.
+    For the same reason the schedule keeps the data of a purged id while there is a database that
+    may be the one of a tenant created of that id again.
     """
 
     def __init__(
@@ -56,37 +59,44 @@ class TenantRepair:
         self._servers = servers
         self._provisioning = provisioning
         self._peers = peers
+        self._failed: set[str] = set()
 
     async def run(
-        self, removed: Collection[str], *, dry_run: bool
+        self, removed: Collection[str], *, dry_run: bool, by_schedule: bool = False
     ) -> tuple[list[Finding], list[str]]:
         """Return what was found, and what could not be looked at.
 
         What is certain is removed, and what `removed` names; nothing in a dry run. What cannot be
-        removed is kept, and its hint says why.
+        removed is kept, and its hint says why. The schedule writes one audit entry for what fails
+        again and again.
         """
         findings: list[Finding] = []
         unchecked: list[str] = []
-        decide = _Decision(self._management, removed, dry_run=dry_run)
+        failed = self._failed if by_schedule else set[str]()
+        decide = Decision(self._management, removed, failed, dry_run=dry_run)
         for server_id in await self._servers.all_ids():
             try:
                 async for one in self._of_server(server_id, decide):
                     findings.append(one)  # noqa: PERF401 - kept if a later one fails
             except DomainError as error:
                 unchecked.append(error.message)
+        restored = bool(unchecked) or any(one.hint == _LOST for one in findings)
         for service in _PEERS:
             if not self._peers.knows(service):
                 unchecked.append(f"the address of {service} is not set")
                 continue
             try:
-                async for one in self._of_peer(service, decide):
+                async for one in self._of_peer(
+                    service, decide, keep_purged=by_schedule and restored
+                ):
                     findings.append(one)  # noqa: PERF401 - kept if a later one fails
             except DomainError as error:
                 unchecked.append(f"{service}: {error.message}")
+        failed.intersection_update({one.name for one in findings})
         findings += await self._unfinished()
         return findings, unchecked
 
-    async def _of_server(self, server_id: str, decide: _Decision) -> AsyncIterator[Finding]:
+    async def _of_server(self, server_id: str, decide: Decision) -> AsyncIterator[Finding]:
         """Compare the databases and roles of a server with the tenants. Raises Unavailable."""
         server = await self._servers.of(server_id)
         async with self._management.connection() as connection:
@@ -120,7 +130,7 @@ class TenantRepair:
             if tenant.database.name not in existing and _has_database(tenant):
                 yield _without_database(tenant)
 
-    async def _database(self, server_id: str, found: FoundDatabase, decide: _Decision) -> Finding:
+    async def _database(self, server_id: str, found: FoundDatabase, decide: Decision) -> Finding:
         """Decide about a database that no tenant has."""
         finding = Finding(
             FindingKind.DATABASE,
@@ -133,7 +143,9 @@ class TenantRepair:
         remove = partial(self._provisioning.drop, server_id, found.database)
         return await decide(finding, certain=certain, remove=remove)
 
-    async def _of_peer(self, service: str, decide: _Decision) -> AsyncIterator[Finding]:
+    async def _of_peer(
+        self, service: str, decide: Decision, *, keep_purged: bool
+    ) -> AsyncIterator[Finding]:
         """Compare what a service keeps with the tenants. Raises Unavailable."""
         stores = await self._peers.tenant_ids(service)
         # In this order: a tenant's row is older than what is kept of it.
@@ -154,9 +166,9 @@ class TenantRepair:
                     f"of {'a purged' if was_purged else 'an unknown'} tenant: "
                     + ", ".join(sorted(found[tenant_id])),
                     FindingAction.KEPT,
-                    _LOST,
+                    _RESTORED if was_purged else _LOST,
                 ),
-                certain=was_purged,
+                certain=was_purged and not keep_purged,
                 remove=partial(self._remove_data, service, tenant_id),
             )
 
@@ -190,38 +202,6 @@ class TenantRepair:
             for tenant in known
             if tenant.state in _HINTS and tenant.tenant_id not in running
         ]
-
-
-class _Decision:
-    """Decides about findings, and removes."""
-
-    def __init__(
-        self, management: ManagementPool, removed: Collection[str], *, dry_run: bool
-    ) -> None:
-        self._management = management
-        self._removed = removed
-        self._dry_run = dry_run
-
-    async def __call__(
-        self, finding: Finding, *, certain: bool, remove: Callable[[], Awaitable[None]]
-    ) -> Finding:
-        """Return a finding with what was done about it."""
-        if not certain and finding.name not in self._removed:
-            return finding
-        if self._dry_run:
-            return replace(finding, action=FindingAction.WOULD_REMOVE, hint="")
-        async with self._management.transaction() as connection:  # before it is gone
-            details = {"kind": finding.kind, "what": finding.description}
-            await audit.append(connection, "tenant.repair", finding.kind, finding.name, details)
-        try:
-            await remove()
-        except DomainError as error:
-            return replace(finding, hint=f"It could not be removed: {error.message}.")
-        _log.warning(
-            "what belongs to no tenant was removed",
-            extra={"event": "tenant_repair.removed", "kind": finding.kind, "what": finding.name},
-        )
-        return replace(finding, action=FindingAction.REMOVED, hint="")
 
 
 def _states(wanted: Mapping[str, OperationState], *texts: str) -> set[OperationState]:

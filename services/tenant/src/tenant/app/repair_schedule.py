@@ -73,10 +73,10 @@ class RepairSchedule:
             if connection is None:
                 return
             with acting_as(workload_principal("tenant")):
-                found, unchecked = await self._repair.run((), dry_run=False)
-                unchecked += await self._close()
+                found, unchecked = await self._repair.run((), dry_run=False, by_schedule=True)
+                self._tell(found)
+                self._tell_unchecked([*unchecked, *await self._close()])
                 await self._schema.catch_up()
-        self._tell(found, unchecked)
 
     async def _close(self) -> list[str]:
         """Close what is to be closed; return why that could not be."""
@@ -86,16 +86,24 @@ class RepairSchedule:
                 await self._tenants.enforce_suspensions(await self._servers.of(server_id))
             except DomainError as error:
                 unchecked.append(error.message)
+            except Exception:
+                _log.exception(
+                    "not everything could be closed that is to be",
+                    extra={"event": "tenant_repair.failed", "server_id": server_id},
+                )
         return unchecked
 
-    def _tell(self, found: list[Finding], unchecked: list[str]) -> None:
-        """Count what was found and kept, and log what is new of it."""
+    def _tell_unchecked(self, unchecked: list[str]) -> None:
+        """Log what could not be looked at, if that is new."""
         if unchecked and unchecked != self._unchecked:
             _log.warning(
                 "not everything could be looked at",
                 extra={"event": "tenant_repair.incomplete", "why": unchecked},
             )
         self._unchecked = unchecked
+
+    def _tell(self, found: list[Finding]) -> None:
+        """Count what was found and kept, and log what is new of it."""
         kept = [one for one in found if one.action is FindingAction.KEPT]
         counts = Counter(one.kind for one in kept)
         for kind in FindingKind:

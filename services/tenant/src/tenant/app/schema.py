@@ -137,6 +137,11 @@ class Schema:
                         "why": error.message,
                     },
                 )
+            except Exception:
+                _log.exception(
+                    "a tenant's database could not be migrated",
+                    extra={"event": "tenant.migration_failed", "tenant_id": tenant_id},
+                )
 
     async def _migrate(self, tenant_id: str) -> None:
         try:

@@ -119,8 +119,10 @@ class TenantPurge:
         found = await operations.open_of_tenant(connection, tenant_id, operation.operation_id)
         async with connection.transaction():
             for other in found:
-                if other.kind in UNDONE and not other.cancel_requested:
+                # Also anew where it was asked for and has failed.
+                if other.kind in UNDONE and (other.ended or not other.cancel_requested):
                     await operations.request_cancellation(connection, other.operation_id)
+                if other.kind in UNDONE and not other.cancel_requested:
                     details = {"kind": other.kind, "tenant_id": tenant_id}
                     action = "operation.cancel"
                     await audit.append(connection, action, "operation", other.operation_id, details)

@@ -22,12 +22,15 @@ async def reopen(
 ) -> None:
     """Let the services into a database again if it is the tenant's still, and the tenant active.
 
-    That of a tenant that is not active is closed. Raises ServerUnavailable.
+    That of a tenant that is not active is closed; of one that was dropped nothing is
+    done. Raises ServerUnavailable.
     """
     async with management.transaction() as connection:
         # Waits for a switch whose COMMIT is under way: after this none can follow.
         tenant = await tenants.lock(connection, tenant_id)
         if tenant is None or tenant.database != database:
+            return
+        if not await provisioning.usable(server_id, database):
             return
         if tenant.state is TenantState.ACTIVE:
             await provisioning.open(server_id, database)

@@ -19,7 +19,7 @@ from tenant.move.reopening import reopen
 from tenant.move.stopping import why_stopped
 from tenant.operations.saga import Saga, Step
 from tenant.provisioning import new_logins
-from tenant.store import applied_migrations, databases, tenants
+from tenant.store import applied_migrations, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -275,9 +275,7 @@ class TenantMove:
         return await self._made(move.new) and await self._replica.follows(move)
 
     async def _made(self, location: Location) -> bool:
-        server = await self._servers.of(location.server_id)
-        async with server.provisioner() as provisioner:
-            return await databases.exists(provisioner, location.database)
+        return await self._provisioning.usable(*location.place)
 
     async def _protect(self, move: Move, logins: Mapping[str, str]) -> None:
         """Protect the audit log, once nobody brings it over again."""

@@ -220,6 +220,15 @@ async def exists(connection: Connection, database: Database) -> bool:
     return bool(await connection.fetchval(sql, database.name))
 
 
+async def usable(connection: Connection, database: Database) -> bool:
+    """Return whether there is a database of this name whose DROP was not interrupted.
+
+    Of one whose DROP was, the server refuses everything but DROP DATABASE, and ends the session.
+    """
+    sql = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datconnlimit <> $2)"
+    return bool(await connection.fetchval(sql, database.name, _INVALID_DATABASE))
+
+
 async def find_marked(connection: Connection, marker: str) -> dict[Database, str]:
     """Return the tenant databases whose comment begins with `marker`, each with the rest of it."""
     rows = await connection.fetch(
