@@ -83,29 +83,6 @@ async def test_draining_says_so_serves_on_and_lets_calls_end(keys: Keys) -> None
     assert drained.is_set()
 
 
-async def test_no_call_begins_while_what_is_beside_calls_ends(keys: Keys) -> None:
-    """Behind a load balancer without health checks it would be refused as long as that takes."""
-    ending, release = asyncio.Event(), asyncio.Event()
-
-    async def on_drain() -> None:
-        ending.set()
-        await release.wait()
-
-    server = Server(keys.config(), [binding(Ask=echo)], verifier_of(keys), on_drain=on_drain)
-    port = await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        token = [("authorization", f"Bearer {keys.token()}")]
-        await Stub(channel).ask(ASKED, metadata=token)
-        draining = asyncio.create_task(server.drain())
-        await ending.wait()
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await Stub(channel).ask(ASKED, metadata=token)
-        release.set()
-        await draining
-
-    assert refused.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-
-
 async def test_reflection_is_offered_under_both_names(keys: Keys) -> None:
     bound = binding(Ask=echo)
     async with (

@@ -45,7 +45,6 @@ _RUNNING_SECONDS = 0.01
 _PARSING_LARGE_SECONDS = 1.0
 _FIRST_MESSAGE_SECONDS = 10.0
 _STOP_SECONDS = 30.0
-_LONGEST_DRAIN_SECONDS = 3600.0
 _BLOCKED_WRITE_SECONDS = 60.0
 _METADATA_BYTES = 16 << 10
 _log = logging.getLogger(__name__)
@@ -96,10 +95,9 @@ def bind(
 class Server:
     """The gRPC server of a process, with every binding behind the interceptor.
 
-    Create it inside the running event loop. `on_drain` is awaited after the drain, once new calls
-    are refused: end background work there, and what calls in progress wait for. `probes` tell by
-    HTTP what health does. `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in
-    progress. Raises PolicyMissing.
+    Create it inside the running event loop. `on_drain` is awaited after the drain and before the
+    stop: end background work there. `probes` tell by HTTP what health does. `calls_per_tenant` and
+    `streams_per_tenant` bound what one tenant has in progress. Raises PolicyMissing.
     """
 
     def __init__(
@@ -182,8 +180,7 @@ class Server:
     async def drain(self, hurried: asyncio.Event | None = None) -> None:
         """Report NOT_SERVING, serve on for `drain_seconds`, then stop with 30 s of grace.
 
-        The grace begins once `on_drain` has ended. `hurried` ends the wait at once, and with it the
-        calls in progress.
+        `hurried` ends the wait at once, and the calls in progress with it.
         """
         seconds = self._config.drain_seconds
         _log.info("draining", extra={"event": "server.draining", "seconds": seconds})
@@ -191,13 +188,9 @@ class Server:
         self._probes.readiness.wait_for("end", "nothing any more: it stops")
         hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
         await asyncio.wait((hurry,), timeout=seconds)
-        # Callers ask anew for what `on_drain` ends or refuses, and have to ask another server.
-        refusing = asyncio.create_task(self._server.stop(_LONGEST_DRAIN_SECONDS))
-        await asyncio.sleep(0)  # it has begun
         if self._on_drain is not None:
             await self._on_drain()
         await self.stop(0.0 if hurry.done() else _STOP_SECONDS)
-        await refusing
         hurry.cancel()
 
     async def stop(self, grace: float) -> None:
