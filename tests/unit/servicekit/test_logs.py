@@ -55,6 +55,16 @@ def test_a_record_is_one_line_of_json_whatever_is_in_it(written: Written) -> Non
     assert line["run"] == "7\r\n"
 
 
+def test_no_extra_field_replaces_what_every_line_says_of_its_origin(written: Written) -> None:
+    fields = {"time": "then", "level": "low", "service": "another", "logger": "none", "run": "7"}
+    logging.getLogger("somewhere").warning("moved", extra=fields)
+
+    (line,) = written.lines()
+    assert (line["level"], line["logger"], line["service"]) == ("warning", "somewhere", "probe")
+    assert line["time"] != "then"
+    assert line["run"] == "7"
+
+
 def test_an_error_is_logged_with_its_cause_and_little_of_its_message(written: Written) -> None:
     body = "secret " * 1000
     try:

@@ -87,7 +87,7 @@ async def publish(
         _log,
         "migration_registry.unavailable",
         "the migrations cannot be published yet",
-        service=service,
+        migrated_service=service,
         waits_for="tenant",
     )
     response = await retry(
@@ -97,7 +97,7 @@ async def publish(
         "the migrations are published",
         extra={
             "event": "migrations.published",
-            "service": service,
+            "migrated_service": service,
             "new": response.published_count,
             "current_tenants": response.current_tenant_count,
             "behind_tenants": list(response.behind_tenant_ids),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _QUEUED_LINES = 10_000
 _MESSAGE_LENGTH = 200
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# The attributes that every record has, and the fields of a line that `extra` must not replace.
+_NOT_EXTRA = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NOT_EXTRA |= {"time", "level", "service", "logger"}
 
 
 class LineWriter:
@@ -68,7 +70,7 @@ class JsonHandler(logging.Handler):
         call = current_call()
         if call is not None and call.request_id:
             fields |= {"request_id": call.request_id, "tenant_id": call.tenant_id}
-        fields |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        fields |= {key: value for key, value in vars(record).items() if key not in _NOT_EXTRA}
         if record.exc_info is not None and record.exc_info[1] is not None:
             fields["exception"] = _format_exception(record.exc_info[1])
         self.writer.put(json.dumps(fields, default=str))

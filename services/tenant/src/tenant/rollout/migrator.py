@@ -101,7 +101,7 @@ class Migrator:
         self, session: Connection, migration: Migration, lock_seconds: float
     ) -> MigrationFailure | None:
         """Apply one migration; return the failure if there is one."""
-        where = {"service": migration.service, "number": migration.number}
+        where = {"migrated_service": migration.service, "number": migration.number}
         log = RetryLog(_log, "migration.blocked", "a migration waits for a lock", **where)
         try:
             await retry(
