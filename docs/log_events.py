@@ -1,7 +1,8 @@
 """docs/log-events.md: every event that a process logs, read from the calls in the code.
 
 A call such as `_log.info("listening", extra={"event": "server.listening", …})` is one event. A
-`RetryLog(_log, "temporal.unavailable", "…")` is two: its own, and `temporal.recovered`.
+`RetryLog(_log, "temporal.unavailable", "…")` is two: its own, and `temporal.recovered`; a
+`PeriodicTask(action, seconds, _log, "temporal.unavailable", "…")` has `temporal.failed` too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("libs/*/src/*", "services/*/src/*", "deploy/local/src/*")
 
-_FORWARDING = {"libs/servicekit/src/servicekit/retries.py"}  # logs the events of its callers
+# They log the events of their callers.
+_FORWARDING = {f"libs/servicekit/src/servicekit/{name}.py" for name in ("periodic", "retries")}
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 _LOGGER = re.compile(r"_*log(ger)?")
 _EVENT = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -103,14 +105,12 @@ def events_of(call: ast.Call, module: str) -> Iterator[LogEvent | None]:
     """Read the events of a call: none if it logs nothing, None in place of one that is missing."""
     match call:
         case ast.Call(ast.Name("RetryLog"), [_, ast.Constant(str(name)), message, *_]):
-            if not _EVENT.fullmatch(name):
-                yield None
-                return
+            yield from _of_retries(name, _text(message), module)
+        case ast.Call(ast.Name("PeriodicTask"), [_, _, _, ast.Constant(str(name)), message]):
             words = _text(message)
-            yield LogEvent(name, "warning", words, module)
-            recovered = name.partition(".")[0] + ".recovered"
-            yield LogEvent(recovered, "info", f"recovered: {words}", module)
-        case ast.Call(ast.Name("RetryLog")):
+            yield from _of_retries(name, words, module)
+            yield LogEvent(f"{_subject(name)}.failed", "error", f"a defect: {words}", module)
+        case ast.Call(ast.Name("RetryLog" | "PeriodicTask")):
             yield None
         case ast.Call(ast.Attribute(logger, level), [message, *_]) if (
             level in _LEVELS and _LOGGER.fullmatch(_name(logger))
@@ -120,6 +120,18 @@ def events_of(call: ast.Call, module: str) -> Iterator[LogEvent | None]:
             yield LogEvent(name, level, _text(message), module) if name else None
         case _:
             return
+
+
+def _of_retries(name: str, words: str, module: str) -> Iterator[LogEvent | None]:
+    if not _EVENT.fullmatch(name):
+        yield None
+        return
+    yield LogEvent(name, "warning", words, module)
+    yield LogEvent(f"{_subject(name)}.recovered", "info", f"recovered: {words}", module)
+
+
+def _subject(event: str) -> str:
+    return event.partition(".")[0]
 
 
 def _event_of(call: ast.Call) -> str | None:

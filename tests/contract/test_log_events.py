@@ -50,6 +50,15 @@ def test_the_page_lists_every_event() -> None:
                 ("temporal.recovered", "info", "recovered: waiting"),
             ],
         ),
+        (
+            'PeriodicTask(self.read, 5.0, _log, "catalog.unavailable", "not read", transient=X)',
+            [
+                ("catalog.unavailable", "warning", "not read"),
+                ("catalog.recovered", "info", "recovered: not read"),
+                ("catalog.failed", "error", "a defect: not read"),
+            ],
+        ),
+        ('PeriodicTask(self.read, 5.0, _log, event, "not read")', [None]),
         ('_log.info("on")', [None]),
         ('_log.info("on", extra=fields)', [None]),
         ('_log.info("on", extra={"event": event})', [None]),

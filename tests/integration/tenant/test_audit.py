@@ -227,7 +227,7 @@ async def test_what_nobody_has_chained_is_found_by_the_sweep(
     async with service.tenant_pools.transaction("acme") as connection:
         await audit.append(connection, "prompt.create", "prompt", "outline/1")
     await service.tenants.suspend("globex")
-    sweep = service.sweep
+    sweep = service.sweep.task
     sweep.start()
 
     async def is_chained() -> bool:

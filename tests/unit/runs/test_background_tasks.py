@@ -54,13 +54,14 @@ async def test_limits_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_versions_of_workers_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runs.api.relay.deployments._SECONDS", 0.0)
+    monkeypatch.setattr("runs.api.relay.deployments._SECONDS", 0.001)
     failing = Failing()
 
     class Deployments:
         remove_drained = failing
 
-    await happens_again(DeploymentCleaner(Deployments()), failing)  # pyright: ignore[reportArgumentType]
+    cleaner = DeploymentCleaner(Deployments())  # pyright: ignore[reportArgumentType]
+    await happens_again(cleaner.task, failing)
 
 
 async def test_the_worker_for_schedules_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from servicekit.errors import PermissionDenied, TokenMissing
@@ -38,6 +39,7 @@ class CallContext:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
+_values = attrgetter(*(field.name for field in fields(CallContext)))
 _current: ContextVar[CallContext | None] = ContextVar("servicekit_call", default=None)
 
 
@@ -99,14 +101,4 @@ def on_behalf_of(tenant_id: str | None = None, user_id: str | None = None) -> Ge
 def _copy_of_current() -> CallContext:
     """Return a plain copy: the current call may be of a subclass that is made differently."""
     call = current_call()
-    if call is None:
-        return CallContext()
-    return CallContext(
-        call.request_id,
-        call.principal,
-        call.tenant_id,
-        call.user_id,
-        call.method,
-        call.deadline,
-        call.traceparent,
-    )
+    return CallContext() if call is None else CallContext(*_values(call))

@@ -60,7 +60,7 @@ class RetryLog:
         self._logged_at = -inf
 
     def failed(self, error: BaseException) -> None:
-        """Note a failure. Of an error that is not ours only the type is logged."""
+        """Note a failure. Of an error that is not ours no text is logged but the system's own."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._logged_at < _REPEAT_SECONDS:
@@ -77,6 +77,11 @@ class RetryLog:
         fields = {"event": event, **self._fields, "seconds": self._seconds()}
         self._logger.info("recovered: %s", self._message, extra=fields)
         self._since, self._logged_at = None, -inf
+
+    def defect(self, error: BaseException) -> None:
+        """Log an error that nobody expected, with its stack trace, as `x.failed`."""
+        fields = {"event": self._event.partition(".")[0] + ".failed", **self._fields}
+        self._logger.error("a defect: %s", self._message, exc_info=error, extra=fields)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - (self._since or 0.0), 1)
@@ -107,7 +112,7 @@ async def retry(
             result = await action()
         except Exception as error:
             delay = max(next(delays), min(retry_after_seconds(error), _LONGEST_DELAY))
-            if not _is_transient(error, transient) or time.monotonic() + delay > end:
+            if not is_transient(error, transient) or time.monotonic() + delay > end:
                 raise
             log.failed(error)
         else:
@@ -122,7 +127,8 @@ def retry_after_seconds(error: BaseException) -> float:
     return int(given) / 1000 if given.isdecimal() else 0.0
 
 
-def _is_transient(error: Exception, transient: Transient) -> bool:
+def is_transient(error: Exception, transient: Transient) -> bool:
+    """Return whether an error is one of those that pass."""
     if isinstance(transient, (type, tuple)):
         return isinstance(error, transient)
     return transient(error)
@@ -131,4 +137,6 @@ def _is_transient(error: Exception, transient: Transient) -> bool:
 def _about(error: BaseException) -> dict[str, str]:
     if isinstance(error, DomainError):
         return {"reason": error.reason, "why": error.message}
+    if isinstance(error, OSError) and error.strerror:
+        return {"reason": type(error).__name__, "why": error.strerror}
     return {"reason": type(error).__name__}

@@ -46,7 +46,8 @@ async def serve(config: Config) -> None:
             with probes.readiness.waiting("the registry of tenants, and the management database"):
                 await data.ready()
                 await retry(service.cache.refresh, TRANSIENT, retry_log)
-            await background.enter_async_context(service.cache.following())
+            service.cache.task.start()
+            background.push_async_callback(service.cache.task.stop)
             await background.enter_async_context(service.processes.announcing())
             service.poller.start()
             background.push_async_callback(service.poller.stop)

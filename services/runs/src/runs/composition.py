@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from interceptor.server import Binding
     from runs.config import Config
     from runs.domain.tenant_limits import LimitsOf
+    from servicekit.periodic import PeriodicTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Composition:
     services: Sequence[Binding]
     watcher: RunWatcher
     pollers: Sequence[PendingWorkPoller]
-    others: Sequence[ScheduleWorker | DeploymentCleaner | TenantLimitCache | TaskQueueWatch]
+    others: Sequence[ScheduleWorker | TenantLimitCache | PeriodicTask]
     receivers: WebhookReceivers
 
     def start(self) -> None:
@@ -194,15 +195,13 @@ def _relay(
     )
 
 
-def _watches(
-    config: Config, client: Client, data: DataPlane
-) -> tuple[DeploymentCleaner, TaskQueueWatch]:
+def _watches(config: Config, client: Client, data: DataPlane) -> Sequence[PeriodicTask]:
     """Make what looks at the workers."""
     queue = config.temporal.task_queue
     deployments = WorkerDeployments(client, deployment_name(queue))
     return (
-        DeploymentCleaner(deployments),
-        TaskQueueWatch(data.management, TaskQueues(client), queue),
+        DeploymentCleaner(deployments).task,
+        TaskQueueWatch(data.management, TaskQueues(client), queue).task,
     )
 
 

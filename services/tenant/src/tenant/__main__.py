@@ -24,20 +24,15 @@ async def serve(config: Config) -> None:
             with probes.readiness.waiting("PostgreSQL, and the migrations of the services"):
                 await tenant.startup.run()
             tenant.keys.start(tenant.management)
-            tenant.sweep.start()
-            tenant.transfers.sweep.start()
             tenant.runner.start()
-            tenant.deletion.schedule.start()
-            tenant.repairs.start()
-            tenant.backups.schedules.start()
-            tenant.backups.sweep.start()
-            overview.start()
+            for task in (*tenant.periodic_tasks, overview.task):
+                task.start()
 
         on_drain = tenant.watch_cache.close
         server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain, probes=probes)
         await server.start()
         await server.run_until_signal(prepare())
-        await overview.stop()
+        await overview.task.stop()
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ def compose_backups(config: Config, base: BackupFoundation) -> BackupComposition
         schedules,
         objects,
         deletion,
-        StagingSweep(storage),
+        StagingSweep(),
     )
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from interceptor.server import Binding
+    from servicekit.periodic import PeriodicTask
     from tenant.app.audit_anchors import AuditAnchors
     from tenant.app.audit_sweep import AuditSweep
     from tenant.app.key_source import KeySource
@@ -80,6 +81,18 @@ class Composition:
     foundation: Foundation
 
     @property
+    def periodic_tasks(self) -> Sequence[PeriodicTask]:
+        """What a process does beside its calls and operations; `compose` stops it."""
+        return (
+            self.sweep.task,
+            self.repairs.task,
+            self.deletion.schedule.task,
+            self.backups.schedules.task,
+            self.backups.sweep.task,
+            self.transfers.sweep.task,
+        )
+
+    @property
     def keys(self) -> KeySource:
         return self.secrets.source
 
@@ -117,17 +130,13 @@ async def compose(config: Config) -> AsyncGenerator[Composition]:
     try:
         yield made
     finally:
-        await made.backups.schedules.stop()
-        await made.backups.sweep.stop()
-        await made.deletion.schedule.stop()
-        await made.repairs.stop()
+        for task in made.periodic_tasks:
+            await task.stop()
         await made.runner.stop()
         await made.backups.objects.close()
         await made.deletion.peers.close()
         await made.watch_cache.stop()
-        await made.sweep.stop()
         await base.keys.stop()
-        await made.transfers.sweep.stop()
         await chainer.stop()
         to_tenants.close()
         await to_tenants.settled()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llm_gateway.store import snapshots
-from servicekit.errors import DatabaseUnavailable, DomainError
-from servicekit.retries import RetryLog
+from servicekit.errors import DatabaseUnavailable
+from servicekit.periodic import PeriodicTask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from dataplane.tenants import ManagementPool
     from llm_gateway.domain.catalog import Catalog
 
@@ -29,6 +26,9 @@ class CatalogCache:
         self._management = management
         self._catalog: Catalog | None = None
         self._refreshing = asyncio.Lock()
+        self.task = PeriodicTask(
+            self.refresh, _POLL_SECONDS, _log, "catalog.unavailable", "the catalogue cannot be read"
+        )
 
     @property
     def current(self) -> Catalog:
@@ -50,26 +50,3 @@ class CatalogCache:
                     extra={"event": "catalog.read", "version": self._catalog.version},
                 )
             return self._catalog
-
-    @asynccontextmanager
-    async def following(self) -> AsyncGenerator[None]:
-        """Keep the catalogue up to date inside the block."""
-        task = asyncio.create_task(self._follow())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _follow(self) -> None:
-        retry_log = RetryLog(_log, "catalog.unavailable", "the catalogue cannot be read")
-        while True:
-            try:
-                await self.refresh()
-                retry_log.succeeded()
-            except DomainError as error:
-                retry_log.failed(error)
-            except Exception:
-                _log.exception(
-                    "the catalogue could not be read", extra={"event": "catalog.read_failed"}
-                )
-            await asyncio.sleep(_POLL_SECONDS)

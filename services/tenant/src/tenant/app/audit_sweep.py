@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from servicekit.errors import DomainError
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 from tenant.errors import ServerUnavailable, TenantNotFound, TenantNotReady
 from tenant.metrics import SERVER_CONNECTIONS, SERVER_MAX_CONNECTIONS
 from tenant.store import audit_logs, database_activity, tenants
@@ -52,46 +50,20 @@ class AuditSweep:
         self._protection = protection
         self._round_seconds = round_seconds
         self._visited: dict[_Place, int] = {}
-        self._running: asyncio.Task[None] | None = None
-        self._retry_log = RetryLog(
-            _log, "audit_sweep.unavailable", "audit logs of tenants cannot be visited"
+        self.task = PeriodicTask(
+            self.round,
+            round_seconds,
+            _log,
+            "audit_sweep.unavailable",
+            "audit logs of tenants cannot be visited",
         )
 
-    def start(self) -> None:
-        """Begin the first round."""
-        self._running = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Visit no more."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
-
-    async def _run(self) -> None:
-        while True:
-            begun = time.monotonic()
-            try:
-                failure = await self.round()
-            except DomainError as error:
-                failure = error
-            except Exception:
-                _log.exception(
-                    "audit logs could not be visited", extra={"event": "audit_sweep.failed"}
-                )
-                failure = None
-            if failure is None:
-                self._retry_log.succeeded()
-            else:
-                self._retry_log.failed(failure)
-            await asyncio.sleep(max(0.0, begun + self._round_seconds - time.monotonic()))
-
-    async def round(self) -> DomainError | None:
-        """Visit the tenants that need it; return the last refusal of one that is active."""
+    async def round(self) -> None:
+        """Visit the tenants that need it; raise the last refusal of one that is active."""
         async with self._management.connection() as connection:
             active = await tenants.list_active(connection)
-        writes = await self._writes({tenant.server_id for tenant in active})
+        writes, failure = await self._writes({tenant.server_id for tenant in active})
         await self._anchors.anchor("")
-        failure = None
         for tenant in self._to_visit(active, writes):
             try:
                 await self._visit(tenant)
@@ -101,23 +73,27 @@ class AuditSweep:
                 failure = error
                 continue
             self._visited[_place(tenant)] = writes.get(_place(tenant), 0)
-        return failure
+        if failure is not None:
+            raise failure
 
-    async def _writes(self, server_ids: Collection[str]) -> dict[_Place, int]:
-        """Return how much has been written to each database; without those of servers away."""
+    async def _writes(
+        self, server_ids: Collection[str]
+    ) -> tuple[dict[_Place, int], DomainError | None]:
+        """Return how much has been written to each database, and the last refusal of a server."""
         found: dict[_Place, int] = {}
+        failure: DomainError | None = None
         for server_id in server_ids:
             server = await self._servers.of(server_id)
             try:
                 async with server.provisioner() as provisioner:
                     activity = await database_activity.read(provisioner)
             except ServerUnavailable as error:
-                self._retry_log.failed(error)
+                failure = error
                 continue
             SERVER_CONNECTIONS.labels(server_id).set(activity.connections)
             SERVER_MAX_CONNECTIONS.labels(server_id).set(activity.max_connections)
             found |= {(server_id, name): count for name, count in activity.writes.items()}
-        return found
+        return found, failure
 
     def _to_visit(self, active: Sequence[Tenant], writes: Mapping[_Place, int]) -> list[Tenant]:
         """Return the tenants whose databases have changed, and some of the unvisited ones."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from dataplane import audit
 from servicekit.call import acting_as, current_principal
-from servicekit.errors import Conflict, DataLoss, DomainError
+from servicekit.errors import Conflict, DataLoss
 from servicekit.identity import Principal
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 from tenant.errors import TenantNotFound
 from tenant.errors.backups import BackupInUse
 from tenant.store import backup_schedules, backups, tenants
@@ -45,10 +43,12 @@ class BackupSchedules:
         self._operations = begun
         self._backups = made
         self._deletion = deletion
-        self._interval_seconds = interval_seconds
-        self._running: asyncio.Task[None] | None = None
-        self._retry_log = RetryLog(
-            _log, "backup_schedules.unavailable", "schedules of backups cannot be followed"
+        self.task = PeriodicTask(
+            self.follow,
+            interval_seconds,
+            _log,
+            "backup_schedules.unavailable",
+            "schedules of backups cannot be followed",
         )
 
     async def set(
@@ -79,16 +79,6 @@ class BackupSchedules:
             if await backup_schedules.delete(connection, tenant_id):
                 action = "backup_schedule.delete"
                 await audit.append(connection, action, "tenant", tenant_id, {})
-
-    def start(self) -> None:
-        """Begin to follow the schedules."""
-        self._running = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Follow them no longer; another process does."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
 
     async def follow(self) -> None:
         """Begin the backups that are due, and delete those that have expired."""
@@ -124,18 +114,3 @@ class BackupSchedules:
             await backup_schedules.advance(connection, schedule.tenant_id, operation.operation_id)
         self._operations.run(operation.operation_id)
         return True
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.follow()
-                self._retry_log.succeeded()
-            except DomainError as error:
-                self._retry_log.failed(error)
-            except Exception:
-                _log.exception(
-                    "schedules of backups could not be followed",
-                    extra={"event": "backup_schedules.failed"},
-                )
-            jitter = random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
-            await asyncio.sleep(self._interval_seconds * jitter)

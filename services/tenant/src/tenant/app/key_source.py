@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from servicekit.errors import DomainError
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 from tenant.domain.encryption import KeyRingInvalid, new_key, parse_keys
 from tenant.store import data_keys
 
@@ -48,8 +48,7 @@ class KeySource:
         self._service = service
         self._service_name = service_name
         self._unwrapped: dict[str, bytes] = {}
-        self._running: asyncio.Task[None] | None = None
-        self._retry_log = RetryLog(_log, "key_ring.unavailable", "keys cannot be read again")
+        self._refreshing: PeriodicTask | None = None
 
     @property
     def has_data_keys(self) -> bool:
@@ -68,13 +67,21 @@ class KeySource:
 
     def start(self, management: ManagementPool) -> None:
         """Begin to look for changes, every two seconds."""
-        self._running = asyncio.create_task(self._run(management))
+        self._refreshing = PeriodicTask(
+            lambda: self._refresh_with(management),
+            REFRESH_SECONDS,
+            _log,
+            "key_ring.unavailable",
+            "keys cannot be read again",
+            transient=(DomainError, KeyRingInvalid, OSError),
+            wait_first=True,
+        )
+        self._refreshing.start()
 
     async def stop(self) -> None:
         """Look for changes no more, and close the connections to the key management service."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
+        if self._refreshing is not None:
+            await self._refreshing.stop()
         if self._service is not None:
             await self._service.close()
 
@@ -139,17 +146,6 @@ class KeySource:
             key = await self._service.decrypt(found.wrapped, _context(found.key_id))
             self._unwrapped[found.key_id] = key
         return self._unwrapped[found.key_id]
-
-    async def _run(self, management: ManagementPool) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self._refresh_with(management)
-                self._retry_log.succeeded()
-            except (DomainError, KeyRingInvalid, OSError) as error:
-                self._retry_log.failed(error)
-            except Exception:
-                _log.exception("keys could not be read", extra={"event": "key_ring.read_failed"})
 
 
 def _context(key_id: str) -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from servicekit.errors import DomainError
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 from tenant import metrics
 from tenant.store import overview
 
@@ -28,51 +26,31 @@ class OverviewReader:
 
     def __init__(self, management: ManagementPool, interval_seconds: float = _SECONDS) -> None:
         self._management = management
-        self._interval_seconds = interval_seconds
         self._found: Overview | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._retry_log = RetryLog(
-            _log, "overview.unavailable", "the numbers of the installation are not known"
+        self.task = PeriodicTask(
+            self.read,
+            interval_seconds,
+            _log,
+            "overview.unavailable",
+            "the numbers of the installation are not known",
         )
         for gauge, read in _GAUGES.items():
             gauge.read_by(lambda read=read: [] if self._found is None else read(self._found))
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._running = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Read no more."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
-
     async def read(self) -> None:
         """Read once. Raises DatabaseUnavailable."""
-        async with self._management.connection() as connection:
-            found = self._found = await overview.read(connection)
+        try:
+            async with self._management.connection() as connection:
+                found = self._found = await overview.read(connection)
+        except DomainError:
+            self._found = None
+            raise
         metrics.BACKUP_SCHEDULES.set(found.schedules)
         metrics.BACKUPS_OVERDUE.set(found.overdue)
         metrics.BACKUP_AGE.set(found.backup_age)
         metrics.BACKUPS_DAMAGED.set(found.damaged)
         metrics.ROLLOUT_PAUSED.set(found.rollout_paused)
         metrics.OVERVIEW_READ.set_to_current_time()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.read()
-                self._retry_log.succeeded()
-            except DomainError as error:
-                self._found = None
-                self._retry_log.failed(error)
-            except Exception:
-                _log.exception(
-                    "the numbers of the installation could not be read",
-                    extra={"event": "overview.failed"},
-                )
-            jitter = random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
-            await asyncio.sleep(self._interval_seconds * jitter)
 
 
 def _by_one(counts: dict[str, int]) -> Readings:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from servicekit.call import acting_as
 from servicekit.errors import DomainError
 from servicekit.identity import workload_principal
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 from tenant.domain.repair import FindingAction, FindingKind
 from tenant.metrics import FINDINGS
 
@@ -48,24 +46,16 @@ class RepairSchedule:
         self._repair = repair
         self._tenants = tenants
         self._schema = schema
-        self._interval_seconds = interval_seconds
-        self._running: asyncio.Task[None] | None = None
         self._logged: set[tuple[FindingKind, str]] = set()
         self._unchecked: list[str] = []
-        self._retry_log = RetryLog(
-            _log, "tenant_repair.unavailable", "nobody can look whether all is as it should be"
+        self.task = PeriodicTask(
+            self.look,
+            interval_seconds,
+            _log,
+            "tenant_repair.unavailable",
+            "nobody can look whether all is as it should be",
+            wait_first=True,
         )
-
-    def start(self) -> None:
-        """Begin to look, unless that is never to be."""
-        if self._interval_seconds:
-            self._running = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
 
     async def look(self) -> None:
         """Look once, unless another process does. Raises DatabaseUnavailable."""
@@ -121,15 +111,3 @@ class RepairSchedule:
                     },
                 )
         self._logged = {(one.kind, one.name) for one in kept}
-
-    async def _run(self) -> None:
-        while True:
-            jitter = random.uniform(0.75, 1.25)  # noqa: S311 - keeps replicas apart
-            await asyncio.sleep(self._interval_seconds * jitter)
-            try:
-                await self.look()
-                self._retry_log.succeeded()
-            except DomainError as error:
-                self._retry_log.failed(error)
-            except Exception:
-                _log.exception("nothing could be repaired", extra={"event": "tenant_repair.failed"})

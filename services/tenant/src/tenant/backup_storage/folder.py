@@ -22,7 +22,11 @@ _STAGING = ".staging"
 
 
 class FolderStorage:
-    """A BackupStorage over plain files, which only the service's user can read."""
+    """A BackupStorage over plain files, which only the service's user can read.
+
+    Processes of other machines may use the folder, whose locks are theirs: what a killed process
+    has staged goes by its name only, with `staging` or `remove_staged`.
+    """
 
     staging_unproven = ()
 
@@ -41,13 +45,6 @@ class FolderStorage:
         """Remove what killed processes have staged."""
         with _translated():
             return await asyncio.to_thread(staging.remove, self._root / _STAGING, prefix)
-
-    async def remove_left(self) -> int:
-        """Remove nothing: processes of other machines may use the folder, whose locks are theirs.
-
-        What a killed process has left goes by its name, with `staging` or `remove_staged`.
-        """
-        return 0
 
     async def put(self, source: Path, name: str) -> None:
         """Move a file to its place, once its bytes are on disk.

@@ -28,9 +28,6 @@ class NoStorage:
     async def remove_staged(self, prefix: str) -> tuple[int, int]:
         return 0, 0
 
-    async def remove_left(self) -> int:
-        return 0
-
     async def put(self, source: Path, name: str) -> None:
         raise BackupsNotConfigured
 

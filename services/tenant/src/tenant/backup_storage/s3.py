@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from tenant.threads import completed, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator
+    from pathlib import Path
 
     from tenant.backup_config import BackupBucket
 
@@ -31,7 +30,6 @@ _PAGE = 1000
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 60.0
 _MISSING = ("NoSuchKey", "NoSuchObject")
-_STAGED = "nagaya-staged-"
 
 
 class BucketStorage:
@@ -61,18 +59,12 @@ class BucketStorage:
     @contextmanager
     def staging(self, name: str) -> Generator[Path]:
         """Lend a temporary folder of this machine."""
-        with staging.lent_locked(Path(tempfile.gettempdir()), f"{_STAGED}{name}") as folder:
+        with staging.lent_on_machine(name) as folder:
             yield folder
 
     async def remove_staged(self, prefix: str) -> tuple[int, int]:
         """Remove what killed processes have staged on this machine."""
-        root = Path(tempfile.gettempdir())
-        return await asyncio.to_thread(staging.remove, root, f"{_STAGED}{prefix}")
-
-    async def remove_left(self) -> int:
-        """Remove all that killed processes have staged on this machine."""
-        root = Path(tempfile.gettempdir())
-        return await asyncio.to_thread(staging.remove_left, root, _STAGED)
+        return await asyncio.to_thread(staging.remove_on_machine, prefix)
 
     async def put(self, source: Path, name: str) -> None:
         """Upload a file; it becomes visible whole.

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
+_ON_MACHINE = "nagaya-staged-"
 _NEW_SECONDS = 60.0
 """For how long a folder without a lock may just have been made."""
 
@@ -47,6 +49,21 @@ def lent_locked(root: Path, name: str) -> Generator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+
+
+def lent_on_machine(name: str) -> AbstractContextManager[Path]:
+    """Lend a locked folder in the temporary folder of this machine."""
+    return lent_locked(Path(tempfile.gettempdir()), f"{_ON_MACHINE}{name}")
+
+
+def remove_on_machine(prefix: str) -> tuple[int, int]:
+    """Remove what `lent_on_machine` has lent by names with a prefix; return as `remove` does."""
+    return remove(Path(tempfile.gettempdir()), f"{_ON_MACHINE}{prefix}")
+
+
+def remove_left_on_machine() -> int:
+    """Remove all that `lent_on_machine` has lent and no process uses; return how many."""
+    return remove_left(Path(tempfile.gettempdir()), _ON_MACHINE)
 
 
 def remove(root: Path, prefix: str) -> tuple[int, int]:

@@ -37,13 +37,6 @@ class BackupStorage(Protocol):
         """
         ...
 
-    async def remove_left(self) -> int:
-        """Remove folders that killed processes have left on this machine; return how many.
-
-        What another process may still use stays, on this machine or on another one.
-        """
-        ...
-
     async def put(self, source: Path, name: str) -> None:
         """Store a file of the staging folder, which is gone from there afterwards."""
         ...

@@ -34,6 +34,11 @@ class TransferFolder:
         self._root = root
         self._seconds = hours * 3600.0
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is a folder."""
+        return self._root is not None
+
     def check(self) -> None:
         """Raise TransfersNotConfigured if there is no folder."""
         self._within()

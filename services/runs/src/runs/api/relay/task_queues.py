@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from runs.api.metrics import (
@@ -16,8 +14,7 @@ from runs.api.metrics import (
 from runs.domain.installed import queue_name
 from runs.errors import TemporalUnavailable
 from runs.store import workers
-from servicekit.errors import DomainError
-from servicekit.retries import RetryLog
+from servicekit.periodic import PeriodicTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,23 +37,16 @@ class TaskQueueWatch:
         self._task_queue = task_queue
         self._own: tuple[str, ...] = ()
         self._states: dict[tuple[str, str], TaskQueueState] = {}
-        self._running: asyncio.Task[None] | None = None
-        self._retry_log = RetryLog(
-            _log, "task_queues.unavailable", "the task queues of workers are not known"
+        self.task = PeriodicTask(
+            self.look,
+            _SECONDS,
+            _log,
+            "task_queues.unavailable",
+            "the task queues of workers are not known",
         )
         TASK_QUEUE_POLLERS.read_by(lambda: self._read(lambda state: len(state.pollers)))
         TASK_QUEUE_BACKLOG.read_by(lambda: self._read(lambda state: state.backlog))
         TASK_QUEUE_AGE.read_by(lambda: self._read(lambda state: state.oldest_seconds))
-
-    def start(self) -> None:
-        """Start to look."""
-        self._running = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
 
     async def look(self) -> None:
         """Look once. Raises TemporalUnavailable, and DomainError without the management database.
@@ -64,10 +54,15 @@ class TaskQueueWatch:
         While that is away, the queues of pipelines are those that were known before.
         """
         states: dict[tuple[str, str], TaskQueueState] = {}
-        for own in (_COMMON, *self._own):
-            name = queue_name(self._task_queue, own)
-            for kind in ("workflow", "activity"):
-                states[name, kind] = await self._queues.find(name, kind)
+        try:
+            for own in (_COMMON, *self._own):
+                name = queue_name(self._task_queue, own)
+                for kind in ("workflow", "activity"):
+                    states[name, kind] = await self._queues.find(name, kind)
+        except TemporalUnavailable:
+            TEMPORAL_REACHABLE.set(0)
+            self._states.clear()
+            raise
         self._states = states  # without queues that are not watched any more
         TEMPORAL_REACHABLE.set(1)
         async with self._management.connection() as connection:
@@ -75,19 +70,3 @@ class TaskQueueWatch:
 
     def _read(self, value: Callable[[TaskQueueState], float]) -> Readings:
         return [(labels, value(state)) for labels, state in list(self._states.items())]
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.look()
-                self._retry_log.succeeded()
-            except DomainError as error:
-                if isinstance(error, TemporalUnavailable):
-                    TEMPORAL_REACHABLE.set(0)
-                    self._states.clear()
-                self._retry_log.failed(error)
-            except Exception:
-                _log.exception(
-                    "task queues could not be looked at", extra={"event": "task_queues.failed"}
-                )
-            await asyncio.sleep(_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - a jitter
