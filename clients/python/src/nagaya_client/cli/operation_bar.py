@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nagaya_client.cli.operations import describe
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -17,7 +15,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def operation_bar() -> Generator[Callable[[operation_pb2.Operation], None]]:
+def operation_bar(
+    describe: Callable[[operation_pb2.Operation], str],
+) -> Generator[Callable[[operation_pb2.Operation], None]]:
     """Draw an operation until the block ends; yield what is called with it as it changes."""
     columns = (
         TextColumn("{task.description}", markup=False),

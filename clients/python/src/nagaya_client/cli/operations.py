@@ -106,6 +106,7 @@ def _view(session: Session) -> AbstractContextManager[Show]:
             return nullcontext(lambda _: None)
         case _ if session.on_terminal:
             # Only here, because loading rich takes as long as loading click.
-            return importlib.import_module("nagaya_client.cli.operation_bar").operation_bar()
+            module = importlib.import_module("nagaya_client.cli.operation_bar")
+            return module.operation_bar(describe)
         case _:
             return nullcontext(lambda operation: click.echo(describe(operation), err=True))
