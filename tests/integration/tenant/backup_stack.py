@@ -68,6 +68,12 @@ class BackupStack:
         assert found is not None
         return found
 
+    async def created(self) -> str:
+        """Create a tenant whose objects no other test has; return its id."""
+        tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
+        await self.service.tenants.create(tenant_id, str(uuid.uuid4()), "Acme")
+        return tenant_id
+
     async def superuser(self, tenant_id: str) -> asyncpg.Connection[asyncpg.Record]:
         tenant = await self.tenant(tenant_id)
         return await asyncpg.connect(self.postgres.superuser_url(tenant.database.name))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.integration.tenant.backup_stack import backup_stack
 from tests.integration.tenant.harness import ADA, publish_both, started
+from tests.support.tenant_data import MemoryPeers
 
 from interceptor.testing import RunningServer, serve
 from nagaya_local.machine.ports import free_port
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from tests.integration.tenant.backup_stack import BackupStack
+
+    from nagaya_local.parts.s3 import S3Server
     from tenant.composition import Composition
 
 
@@ -34,7 +39,8 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def config(keys: Keys, management_url: str) -> Config:
+def own_config(keys: Keys, management_url: str) -> Config:
+    """The configuration of a service that knows no other one."""
     key_ring_file = keys.folder / "keyring.json"
     ring = {"active": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
     key_ring_file.write_text(json.dumps(ring))
@@ -50,8 +56,27 @@ def config(keys: Keys, management_url: str) -> Config:
 
 
 @pytest.fixture
+def config(own_config: Config) -> Config:
+    return own_config
+
+
+@pytest.fixture
+def peers() -> MemoryPeers:
+    return MemoryPeers()
+
+
+@pytest.fixture
+async def config_with_peers(
+    own_config: Config, keys: Keys, peers: MemoryPeers
+) -> AsyncIterator[Config]:
+    """The configuration of a service that knows `peers`."""
+    async with peers.serving(keys, own_config) as known:
+        yield known
+
+
+@pytest.fixture
 async def service(config: Config) -> AsyncIterator[Composition]:
-    """A replica of the service to which runs and artifacts have published."""
+    """A replica to which runs and artifacts have published; its runner has not been started."""
     async with started(config) as service:
         with acting_as(ADA):
             await publish_both(service)
@@ -82,6 +107,20 @@ async def management(management_url: str) -> AsyncIterator[asyncpg.Connection]:
 async def server(service: Composition, keys: Keys) -> AsyncIterator[RunningServer]:
     async with serve(keys, *service.bindings) as server:
         yield server
+
+
+@pytest.fixture
+async def stack(
+    config: Config,
+    keys: Keys,
+    postgres: PostgresServer,
+    s3: S3Server,
+    parts_folder: Path,
+    tmp_path: Path,
+) -> AsyncIterator[BackupStack]:
+    """This service and artifacts, with backups in a folder."""
+    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
-from tests.integration.tenant.harness import RUNS, killed_after, migration, publish_both, started
+from tests.integration.tenant.harness import RUNS, killed_after, migration, started
 from tests.integration.tenant.purges import forget, purged
 from tests.support.audit_log import chain
-from tests.support.tenant_data import MemoryPeers
 
 from tenant.errors import ServerUnavailable
 from tenant.peers.tenant_data import TenantDataPeers
@@ -18,33 +17,17 @@ from tenant.rollout.rollout import Rollout
 from tenant.saga import Step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import asyncpg
+    from tests.support.tenant_data import MemoryPeers
 
-    from servicekit.testing import Keys
     from tenant.composition import Composition
     from tenant.config import Config
     from tenant.domain.schema import MigrationProgress
 
 
 @pytest.fixture
-def peers() -> MemoryPeers:
-    return MemoryPeers()
-
-
-@pytest.fixture
-async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
-    async with peers.serving(keys, config) as known:
-        yield known
-
-
-@pytest.fixture
-async def service(config: Config) -> AsyncIterator[Composition]:
-    """A replica that runs nothing in the background, so that nobody finishes what has died."""
-    async with started(config) as service:
-        await publish_both(service)
-        yield service
+def config(config_with_peers: Config) -> Config:
+    return config_with_peers
 
 
 async def test_of_an_id_that_may_be_in_use_again_nothing_is_removed_by_itself(

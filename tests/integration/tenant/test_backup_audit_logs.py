@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import json
-import uuid
 from typing import TYPE_CHECKING
 
-import pytest
-from tests.integration.tenant.backup_stack import backup_stack
 from tests.integration.tenant.tamperings import RECHAIN
 
 from nagaya.tenant.v1.audit_service_pb2 import VerifyAuditLogRequest
 from tenant.domain.operations import OperationState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from tests.integration.tenant.backup_stack import BackupStack
 
-    from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
-    from servicekit.testing import Keys
-    from tenant.config import Config
 
 DONE = OperationState.DONE
-
-
-@pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        yield stack
 
 
 async def test_a_log_that_was_written_anew_is_not_made_good_by_a_backup(
     stack: BackupStack,
 ) -> None:
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, str(uuid.uuid4()), "Acme")
+    tenant_id = await stack.created()
     await stack.filled(tenant_id, runs=1)
     anchor = await stack.service.anchors.anchor(tenant_id)
     assert anchor is not None

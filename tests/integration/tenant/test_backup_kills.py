@@ -11,21 +11,16 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.tenant.backup_stack import NOTHING, backup_stack
+from tests.integration.tenant.backup_stack import NOTHING
 from tests.integration.tenant.dying_service import run_until_killed
 
 from nagaya.tenant.v1 import backup_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from tests.integration.tenant.backup_stack import BackupStack
 
-    from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
-    from servicekit.testing import Keys
-    from tenant.config import Config
 
 _READING = "tenant.transfer.table_contents:read"  # pg_dump or pg_restore has begun or ended
 _LOADING = "tenant.transfer.backup_sessions:LoadSession.load"
@@ -47,22 +42,13 @@ def _points(known: Sequence[str]) -> Sequence[str]:
 
 
 @pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        await stack.service.runner.stop()  # until something has been killed
-        yield stack
+async def stack(stack: BackupStack) -> BackupStack:
+    await stack.service.runner.stop()  # until something has been killed
+    return stack
 
 
 async def _filled(stack: BackupStack) -> tuple[str, dict[str, bytes]]:
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, str(uuid.uuid4()), "Acme")
+    tenant_id = await stack.created()
     return tenant_id, await stack.filled(tenant_id, runs=1)
 
 

@@ -9,7 +9,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.integration.tenant.backup_stack import NOTHING, backup_stack
 from tests.support.waiting import wait_until
 
@@ -17,7 +16,6 @@ from tenant.backup_config import BackupBucket, BackupConfig
 from tenant.domain.operations import OperationState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import asyncpg
@@ -68,22 +66,8 @@ class Writer:
         await wait_until(lambda: asyncio.sleep(0, self.written > before))
 
 
-@pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        yield stack
-
-
 async def test_writers_go_on_during_a_backup_which_has_one_moment(stack: BackupStack) -> None:
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, "r1", "Acme")
+    tenant_id = await stack.created()
     await stack.filled(tenant_id)
     connection = await stack.superuser(tenant_id)
     writer, end = Writer(connection), asyncio.Event()
@@ -138,8 +122,7 @@ async def test_backups_are_kept_in_a_bucket_as_in_a_folder(
     )
     kept = BackupConfig(bucket=bucket)
     async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path, kept) as stack:
-        tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-        await stack.service.tenants.create(tenant_id, "r1", "Acme")
+        tenant_id = await stack.created()
         files = await stack.filled(tenant_id)
         before = await stack.content(tenant_id)
         first = await stack.back_up(tenant_id)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from tests.integration.tenant.backup_stack import backup_stack
 
 from nagaya.tenant.v1 import backup_service_pb2 as pb
 from servicekit.errors import Conflict, NotFound
@@ -17,28 +16,12 @@ from tenant.composition import compose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.integration.tenant.backup_stack import BackupStack
 
     from nagaya.tenant.v1 import backup_pb2
     from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
-    from servicekit.testing import Keys
     from tenant.config import Config
-
-
-@pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -48,12 +31,6 @@ async def superuser_of_management(
     connection = await asyncpg.connect(postgres.superuser_url(config.database.database))
     yield connection
     await connection.close()
-
-
-async def _created(stack: BackupStack) -> str:
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, tenant_id, "Acme")
-    return tenant_id
 
 
 async def _schedule(
@@ -91,7 +68,7 @@ async def _become_due(management: asyncpg.Connection[asyncpg.Record], tenant_id:
 async def test_a_due_backup_is_made_once_by_whichever_process_is_first(
     stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await _schedule(stack, tenant_id)
     async with compose(stack.config) as other:
         await other.startup.run()
@@ -113,7 +90,7 @@ async def test_a_due_backup_is_made_once_by_whichever_process_is_first(
 async def test_expired_backups_go_and_the_newest_of_a_schedule_stay(
     stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await _schedule(stack, tenant_id, keep_count=2, verify=True)
     manual = await stack.back_up(tenant_id)
     made: list[str] = []
@@ -138,7 +115,7 @@ async def test_expired_backups_go_and_the_newest_of_a_schedule_stay(
 async def test_a_backup_that_cannot_be_deleted_keeps_no_other_from_being_deleted(
     stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
 ) -> None:
-    damaged, well = await _created(stack), await _created(stack)
+    damaged, well = await stack.created(), await stack.created()
     stuck, lacking = await stack.back_up(damaged), await stack.back_up(damaged)
     expired = await stack.back_up(well)
     (listed,) = stack.folder.rglob(f"{lacking}/objects.txt")
@@ -157,7 +134,7 @@ async def test_a_backup_that_cannot_be_deleted_keeps_no_other_from_being_deleted
 async def test_no_backup_is_made_of_a_suspended_tenant_until_it_is_resumed(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await _schedule(stack, tenant_id)
     await stack.service.tenants.suspend(tenant_id)
     await stack.service.backups.schedules.follow()
@@ -171,7 +148,7 @@ async def test_no_backup_is_made_of_a_suspended_tenant_until_it_is_resumed(
 
 
 async def test_a_schedule_is_shown_changed_and_deleted(stack: BackupStack) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     request = pb.GetBackupScheduleRequest(tenant_id=tenant_id)
     assert not (await stack.backups.GetBackupSchedule(request)).HasField("schedule")
     await _schedule(stack, tenant_id, keep_count=3)

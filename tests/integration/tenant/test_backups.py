@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.tenant.backup_stack import NOTHING, backup_stack
+from tests.integration.tenant.backup_stack import NOTHING
 from tests.integration.tenant.tamperings import RECHAIN
 
 from nagaya.tenant.v1 import backup_pb2
@@ -18,30 +18,10 @@ from tenant.domain.backups import folder_of
 from tenant.domain.operations import OperationState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from tests.integration.tenant.backup_stack import BackupStack
 
-    from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
-    from servicekit.testing import Keys
-    from tenant.config import Config
 
 DONE = OperationState.DONE
-
-
-@pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        yield stack
 
 
 async def _get(stack: BackupStack, tenant_id: str, backup_id: str) -> backup_pb2.Backup:
@@ -49,17 +29,10 @@ async def _get(stack: BackupStack, tenant_id: str, backup_id: str) -> backup_pb2
     return (await stack.backups.GetBackup(request)).backup
 
 
-async def _created(stack: BackupStack) -> str:
-    """Create a tenant whose objects no other test has."""
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, str(uuid.uuid4()), "Acme")
-    return tenant_id
-
-
 async def test_a_backup_is_restored_in_place_and_the_tenant_is_as_it_was(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     files = await stack.filled(tenant_id)
     before = await stack.content(tenant_id)
     old = await stack.tenant(tenant_id)
@@ -84,7 +57,7 @@ async def test_a_backup_is_restored_in_place_and_the_tenant_is_as_it_was(
 
 
 async def test_a_backup_is_restored_as_another_tenant_beside_the_first(stack: BackupStack) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     files = await stack.filled(tenant_id)
     before = await stack.content(tenant_id)
     backup_id = await stack.back_up(tenant_id)
@@ -103,7 +76,7 @@ async def test_a_backup_is_restored_as_another_tenant_beside_the_first(stack: Ba
 
 
 async def test_a_clone_has_what_the_tenant_has_and_leaves_no_backup(stack: BackupStack) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     files = await stack.filled(tenant_id)
     before = await stack.content(tenant_id)
     new_id = f"clone-{uuid.uuid4().hex[:8]}"
@@ -124,7 +97,7 @@ async def test_a_clone_has_what_the_tenant_has_and_leaves_no_backup(stack: Backu
 async def test_sequences_go_on_and_the_audit_log_is_whole_after_a_restoration(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await stack.filled(tenant_id)
     backup_id = await stack.back_up(tenant_id)
 
@@ -149,7 +122,7 @@ async def test_sequences_go_on_and_the_audit_log_is_whole_after_a_restoration(
 async def test_the_second_backup_stores_new_objects_only_and_each_can_be_deleted(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     first_files = await stack.filled(tenant_id)
     first = await stack.back_up(tenant_id)
     second_files = await stack.filled(tenant_id)
@@ -170,7 +143,7 @@ async def test_the_second_backup_stores_new_objects_only_and_each_can_be_deleted
 async def test_a_verification_finds_a_backup_that_is_whole_and_leaves_nothing(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await stack.filled(tenant_id)
     backup_id = await stack.back_up(tenant_id)
 
@@ -187,7 +160,7 @@ async def test_a_verification_finds_a_backup_that_is_whole_and_leaves_nothing(
 async def test_a_damaged_backup_is_found_and_never_restored(
     stack: BackupStack, damaged: str, how: str
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await stack.filled(tenant_id, runs=1)
     backup_id = await stack.back_up(tenant_id)
     before, tenant = await stack.content(tenant_id), await stack.tenant(tenant_id)
@@ -226,7 +199,7 @@ async def test_a_damaged_backup_is_found_and_never_restored(
 
 
 async def test_a_restored_log_must_have_what_the_backup_says_of_it(stack: BackupStack) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await stack.filled(tenant_id, runs=1)
     backup_id = await stack.back_up(tenant_id)
     (manifest,) = stack.folder.glob(f"{tenant_id}-*/backups/{backup_id}/manifest.json")
@@ -248,7 +221,7 @@ async def test_a_restored_log_must_have_what_the_backup_says_of_it(stack: Backup
 async def test_a_log_that_was_changed_is_backed_up_as_it_is_and_the_manifest_says_so(
     stack: BackupStack,
 ) -> None:
-    tenant_id = await _created(stack)
+    tenant_id = await stack.created()
     await stack.filled(tenant_id, runs=1)
     superuser = await stack.superuser(tenant_id)
     await superuser.execute("SET session_replication_role = replica")
@@ -266,7 +239,7 @@ async def test_a_log_that_was_changed_is_backed_up_as_it_is_and_the_manifest_say
 
 
 async def test_a_purge_deletes_all_backups_of_its_tenant_and_no_others(stack: BackupStack) -> None:
-    tenant_id, other_id = await _created(stack), await _created(stack)
+    tenant_id, other_id = await stack.created(), await stack.created()
     for each in (tenant_id, other_id):
         await stack.filled(each, runs=1)
         await stack.back_up(each)

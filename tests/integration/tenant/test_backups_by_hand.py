@@ -6,42 +6,21 @@ import asyncio
 import os
 import re
 import secrets
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
-import pytest
-from tests.integration.tenant.backup_stack import INSTALLATION, backup_stack
+from tests.integration.tenant.backup_stack import INSTALLATION
 from tests.support.tenant_rows import content
 
 from nagaya_local.parts.wheels import packaged_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.integration.tenant.backup_stack import BackupStack
 
-    from nagaya_local.parts.postgres import PostgresServer
-    from nagaya_local.parts.s3 import S3Server
-    from servicekit.testing import Keys
-    from tenant.config import Config
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "tenant" / "backups.md"
-
-
-@pytest.fixture
-async def stack(
-    config: Config,
-    keys: Keys,
-    postgres: PostgresServer,
-    s3: S3Server,
-    parts_folder: Path,
-    tmp_path: Path,
-) -> AsyncIterator[BackupStack]:
-    async with backup_stack(config, keys, postgres, s3, parts_folder, tmp_path) as stack:
-        yield stack
 
 
 def _script() -> str:
@@ -51,8 +30,7 @@ def _script() -> str:
 
 
 async def test_a_backup_is_read_with_standard_tools(stack: BackupStack) -> None:
-    tenant_id = f"acme-{uuid.uuid4().hex[:8]}"
-    await stack.service.tenants.create(tenant_id, "r1", "Acme")
+    tenant_id = await stack.created()
     files = await stack.filled(tenant_id)
     before = await stack.content(tenant_id)
     backup_id = await stack.back_up(tenant_id)

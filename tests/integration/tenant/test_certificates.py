@@ -6,9 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from tests.integration.tenant.harness import publish_both
-from tests.integration.tenant.purges import certificate, ended, purged, running
-from tests.support.tenant_data import MemoryPeers
+from tests.integration.tenant.purges import certificate, ended, purged
 from tests.support.waiting import wait_until
 
 from dataplane import audit
@@ -19,7 +17,6 @@ from tenant.domain.operations import OperationState
 from tenant.store import deletion_certificates, operations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from nagaya_client.client import Client
@@ -42,10 +39,14 @@ SELECT 'restore_backup', 'globex', 'r9', jsonb_build_object('backup_id', id), 'a
 
 
 @pytest.fixture
-async def service(config: Config, keys: Keys) -> AsyncIterator[Composition]:
-    async with MemoryPeers().serving(keys, config) as known, running(known) as service:
-        await publish_both(service)
-        yield service
+def config(config_with_peers: Config) -> Config:
+    return config_with_peers
+
+
+@pytest.fixture
+async def service(service: Composition) -> Composition:
+    service.runner.start()
+    return service
 
 
 async def test_the_certificate_names_the_end_of_the_log_and_an_exported_log_agrees_with_it(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.integration.tenant.harness import (
     killed_after,
-    publish_both,
     started,
 )
 from tests.integration.tenant.purges import (
@@ -17,10 +16,8 @@ from tests.integration.tenant.purges import (
     left_on_server,
     purged,
     rows_about,
-    running,
 )
 from tests.support.audit_log import chain
-from tests.support.tenant_data import MemoryPeers
 from tests.support.waiting import wait_until
 
 from tenant.app.purge_schedule import PurgeSchedule
@@ -36,9 +33,8 @@ from tenant.operations.saga import tenant_lock
 from tenant.saga import Step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import asyncpg
+    from tests.support.tenant_data import MemoryPeers
 
     from servicekit.testing import Keys
     from tenant.composition import Composition
@@ -48,21 +44,14 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
 @pytest.fixture
-def peers() -> MemoryPeers:
-    return MemoryPeers()
+def config(config_with_peers: Config) -> Config:
+    return config_with_peers
 
 
 @pytest.fixture
-async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
-    async with peers.serving(keys, config) as known:
-        yield known
-
-
-@pytest.fixture
-async def service(config: Config) -> AsyncIterator[Composition]:
-    async with running(config) as service:
-        await publish_both(service)
-        yield service
+async def service(service: Composition) -> Composition:
+    service.runner.start()
+    return service
 
 
 async def test_a_deleted_tenant_is_closed_and_kept(
@@ -239,7 +228,7 @@ async def test_a_tenant_is_purged_by_itself_when_its_time_has_come(service: Comp
     await service.tenants.create("kept", "r2", "Kept")
     await service.deletion.deletion.delete("acme", timedelta(0))
     await service.deletion.deletion.delete("kept", timedelta(days=1))
-    schedule = PurgeSchedule(service.management, service.deletion.deletion, 0.05)
+    schedule = PurgeSchedule(service.management, service.deletion.deletion, 0.05).task
     schedule.start()
 
     async def gone() -> bool:

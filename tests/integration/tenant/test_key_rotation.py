@@ -172,7 +172,7 @@ async def test_a_rotation_that_a_newer_one_has_overtaken_ends_with_the_newer_key
                 connection, left.operation_id, "key", {"active_key": "older"}, last=False
             )
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             done = await service.runner.run_to_end(left)
 
         assert done.result["active_key"] == "newer"

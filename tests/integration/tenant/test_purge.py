@@ -26,7 +26,6 @@ from tests.integration.tenant.purges import (
     running,
 )
 from tests.support.stored_text import files_with
-from tests.support.tenant_data import MemoryPeers
 
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running_from_sync
@@ -40,8 +39,10 @@ from tenant.move.replica import Replica
 from tenant.store import operation_runs, servers, wal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from tests.support.tenant_data import MemoryPeers
 
     from servicekit.testing import Keys
     from tenant.composition import Composition
@@ -64,21 +65,14 @@ def postgres(servers_folder: Path, parts_folder: Path) -> Iterator[PostgresServe
 
 
 @pytest.fixture
-def peers() -> MemoryPeers:
-    return MemoryPeers()
+def config(config_with_peers: Config) -> Config:
+    return config_with_peers
 
 
 @pytest.fixture
-async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
-    async with peers.serving(keys, config) as known:
-        yield known
-
-
-@pytest.fixture
-async def service(config: Config) -> AsyncIterator[Composition]:
-    async with running(config) as service:
-        await publish_both(service)
-        yield service
+async def service(service: Composition) -> Composition:
+    service.runner.start()
+    return service
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -7,11 +7,10 @@ from unittest.mock import patch
 
 import asyncpg
 import pytest
-from tests.integration.tenant.harness import killed_after, publish_both, started
+from tests.integration.tenant.harness import killed_after, started
 from tests.integration.tenant.moves import databases_on, interrupt_drop
 from tests.integration.tenant.purges import forget, purged
 from tests.support.audit_log import chain
-from tests.support.tenant_data import MemoryPeers
 
 from tenant.domain.operations import OperationState
 from tenant.domain.repair import FindingAction, FindingKind
@@ -22,32 +21,17 @@ from tenant.saga import Step
 from tenant.store import deletion_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.support.tenant_data import MemoryPeers
 
     from dataplane.pools import Connection
     from nagaya_local.parts.postgres import PostgresServer
-    from servicekit.testing import Keys
     from tenant.composition import Composition
     from tenant.config import Config
 
 
 @pytest.fixture
-def peers() -> MemoryPeers:
-    return MemoryPeers()
-
-
-@pytest.fixture
-async def config(config: Config, keys: Keys, peers: MemoryPeers) -> AsyncIterator[Config]:
-    async with peers.serving(keys, config) as known:
-        yield known
-
-
-@pytest.fixture
-async def service(config: Config) -> AsyncIterator[Composition]:
-    """A replica that runs nothing in the background, so that nobody finishes what has died."""
-    async with started(config) as service:
-        await publish_both(service)
-        yield service
+def config(config_with_peers: Config) -> Config:
+    return config_with_peers
 
 
 async def repaired(
