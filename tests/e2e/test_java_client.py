@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.article import EXAMPLE
+from tests.e2e.article import EXAMPLE, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,23 +53,4 @@ async def test_the_example_does_the_whole_main_job(
     out, errors = (part.decode() for part in await process.communicate())
 
     assert (process.returncode, errors) == (0, "")
-    tenant, pipeline, run, uploaded, *events, cost, result, refused = out.splitlines()
-    assert pipeline == "pipeline article version 1"
-    tenant_id, run_id = tenant.removeprefix("tenant "), run.removeprefix("run ")
-    path = f"storage/{tenant_id}/{run_id}/input/output.json"
-    assert uploaded == f"input {path} {sha256(EXAMPLE / 'briefs' / 'heat-pumps.json')}"
-    assert [int(line.split()[0]) for line in events] == list(range(1, len(events) + 1))
-    assert "polish 0 STEP_STATE_COMPLETED openai/gpt-6.2-sol" in events[-2]
-    assert events[-1].endswith(" RUN_STATE_COMPLETED")
-    assert re.fullmatch(r"cost \$0\.\d{4} for \d+ tokens", cost)
-    stored = stack.file(f"storage/{tenant_id}/{run_id}/polish/output.json").read_bytes()
-    assert target.read_bytes() == stored
-    assert result == f"result {target} {len(stored)} bytes {sha256(target)}"
-    assert re.fullmatch(
-        r"refused ERROR_REASON_PIPELINE_NOT_FOUND no-such-pipeline [0-9a-f-]{36}", refused
-    )
-    assert stack.requests_of(run_id) > 0
-
-
-def sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    check_output(stack, out, target, request_id="[0-9a-f-]{36}")
