@@ -44,9 +44,6 @@ SMALL_FILES = 600
 AT_ONCE = 16
 _PIECE = 1 << 20
 _PART = 16 << 20
-# What minio-py repeats by itself, but with a pool of its own only. The local server refuses some
-# files that come at once into a new folder: findings/rclone_serve_s3_new_folder.sh.
-_RETRIES = urllib3.Retry(total=5, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 # What a call leaves to be done after its answer counts too.
 _AFTERWARDS_SECONDS = 1.0
 
@@ -148,7 +145,7 @@ async def main() -> int:
             secret_key=endpoints.s3_secret_key,
             secure=endpoints.s3_endpoint.startswith("https"),
             region="us-east-1",
-            http_client=urllib3.PoolManager(maxsize=AT_ONCE, retries=_RETRIES),
+            http_client=urllib3.PoolManager(maxsize=AT_ONCE),
         )
         with ThreadPoolExecutor(AT_ONCE) as threads:
             async with stack.client() as nagaya:

@@ -76,7 +76,7 @@ async def test_a_watch_from_before_the_beginning_or_behind_the_end_or_of_no_run_
         )
         watch = aiter(client.runs.WatchRun(request))
         with pytest.raises(ApiError) as refused:
-            await asyncio.wait_for(anext(watch), 5)
+            await asyncio.wait_for(anext(watch), 60)
         assert refused.value.reason == f"ERROR_REASON_{reason}"
 
 

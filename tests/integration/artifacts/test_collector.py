@@ -60,6 +60,14 @@ async def test_a_young_write_is_left_alone(
     assert client.on_disk(path).exists()
     assert await _writes(database, client) == 1
 
+    # It would be removed in the midst of another test.
+    await database.execute(
+        "UPDATE artifact_writes SET renewed_at = now() - interval '3 hours' WHERE file_path = $1",
+        path,
+    )
+    await service.collector.collect("acme")
+    assert not client.on_disk(path).exists()
+
 
 async def test_a_write_whose_file_is_committed_is_ended_and_the_file_stays(
     client: ArtifactsClient, service: Composition, database: asyncpg.Connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.artifacts_client import (
     reason_of,
     wait_for_file,
 )
+from tests.support.waiting import fewer_run, wait_until
 
 from artifacts.app.small_files import SMALL_BYTES
 from servicekit.channel import open_channel
@@ -104,10 +106,12 @@ async def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(
                     acknowledged[doomed.path(name)] = digest_of(body)
                     break
 
-    writers = [asyncio.create_task(write(number)) for number in range(6)]
+    async def are_acknowledged(count: int) -> bool:
+        return len(acknowledged) >= count
+
+    writers = tuple(asyncio.create_task(write(number)) for number in range(6))
     for kills in range(1, 6):
-        while len(acknowledged) < 5 * kills:  # noqa: ASYNC110 - six tasks add to it
-            await asyncio.sleep(0.01)
+        await wait_until(partial(are_acknowledged, 5 * kills), unless=fewer_run(writers))
         await asyncio.sleep(chance.uniform(0.0, 1.0))
         await replica.kill()
         await replica.start()

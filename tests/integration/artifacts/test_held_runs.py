@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.integration.artifacts.refusals import RESERVED, authors, reserved, traces
 from tests.support.artifacts_client import MEBIBYTE, ArtifactsClient, digest_of, pieces, reason_of
+from tests.support.waiting import fewer_run, wait_until
 
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from servicekit.errors import Conflict, Forbidden, NotFound
@@ -84,8 +85,11 @@ async def test_a_file_on_its_way_when_the_run_is_started_is_not_committed(
     body, may_go_on = os.urandom(3 * MEBIBYTE), asyncio.Event()
     upload_id = (await person.create_upload(person.draft(), body)).upload.upload_id
     sending = asyncio.ensure_future(_send_slowly(person, upload_id, body, may_go_on))
-    while (await traces(database, person)).get("artifact_writes") is None:
-        assert not sending.done()
+
+    async def has_begun() -> bool:
+        return "artifact_writes" in await traces(database, person)
+
+    await wait_until(has_begun, unless=fewer_run((sending,)))
     await _start(database, person)
     may_go_on.set()
 
@@ -101,8 +105,7 @@ async def test_a_file_on_its_way_when_the_run_is_started_is_not_committed(
     )
     await service.collector.collect("acme")
     assert await traces(database, person) == {"uploads": 1}
-    async with asyncio.timeout(5):
-        committed = await client.put_one(b'"true"', client.draft(step="input"))
+    committed = await client.put_one(b'"true"', client.draft(step="input"))
     assert await person.download(committed.path) == b'"true"'
 
 

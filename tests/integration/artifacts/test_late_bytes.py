@@ -127,6 +127,7 @@ async def test_late_bytes_are_expected_although_a_later_writer_of_them_ended(
     refused = (await proxied.put((proxied.draft(), first)))[0]
     assert reason_of(refused.status) == "ERROR_REASON_STORE_UNAVAILABLE"
     proxy.closed = False
+    monkeypatch.undo()
     await _age_writes(database, proxied, "10 seconds")
     with pytest.raises(InvalidInput):
         await proxied.send_upload(announced.upload.upload_id, first[:10])

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from tests.integration.artifacts.blocking import someone_waits_for_a_lock
 
 from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.files import Draft
@@ -59,9 +60,9 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
         committing = asyncio.create_task(
             artifacts.commit(first, LAYOUT, writer, "ada", backwards, only_held=False)
         )
-        await _waiting(database, 1)
+        await someone_waits_for_a_lock(database)
         taking = asyncio.create_task(writes.take(second, uuid4(), targets))
-        await _waiting(database, 2)
+        await someone_waits_for_a_lock(database, 2)
 
     assert len(await committing) == len(await taking) == len(files)
 
@@ -69,14 +70,3 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
 def _file(run_id: str, name: str) -> BufferedFile:
     key = LAYOUT.key("acme", run_id, "draft", name)
     return BufferedFile.of(Draft(key, 0, 1, "text/plain", "", {}, {}, {}), b"tea")
-
-
-async def _waiting(database: asyncpg.Connection, count: int) -> None:
-    """Wait until so many statements wait for a lock."""
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    while await database.fetchval(waiting) < count:
-        await asyncio.sleep(0.01)
-        await database.execute("SELECT pg_stat_clear_snapshot()")

@@ -102,7 +102,7 @@ async def _logged(process: asyncio.subprocess.Process, log: Path, text: str) -> 
     def ended() -> str:
         return "" if process.returncode is None else f"it has ended: {log.read_text()}"
 
-    return await wait_until(found, unless=ended, seconds=30)
+    return await wait_until(found, unless=ended)
 
 
 async def _health(address: str) -> int:

@@ -141,7 +141,7 @@ async def test_a_call_whose_database_goes_away_is_repeated_and_commits_once(
         putting = asyncio.create_task(client.put((client.draft(), TEA)))
         await someone_waits_for_a_lock(database)
         await database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         await someone_waits_for_a_lock(database)

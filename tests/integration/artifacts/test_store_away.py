@@ -18,7 +18,7 @@ from tests.support.artifacts_client import (
     digest_of,
     reason_of,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import fewer_run, wait_until
 
 from artifacts.app.small_files import SMALL_BYTES
 from artifacts.composition import compose
@@ -125,7 +125,9 @@ async def test_a_start_without_the_store_says_what_it_waits_for(
 ) -> None:
     async with ObjectStore(own_store.config) as object_store:
         waiting = asyncio.create_task(wait_for_store(object_store))
-        await asyncio.sleep(0.5)
+        await wait_until(
+            lambda: asyncio.sleep(0, len(caplog.records)), unless=fewer_run((waiting,))
+        )
         assert not waiting.done()
         assert vars(caplog.records[0])["waits_for"] == f"S3 at {own_store.server.endpoint}"
         async with own_store.up():
@@ -157,8 +159,16 @@ async def test_bytes_that_come_late_out_of_a_stopped_store_do_not_stay(
         await database.execute(
             "UPDATE artifact_writes SET renewed_at = renewed_at - interval '1 minute'"
         )
+        monkeypatch.undo()
         writing = asyncio.create_task(client.put_one(second, client.draft()))
-        await asyncio.sleep(0.3)
+        await wait_until(
+            lambda: database.fetchval(
+                "SELECT count(*) FROM artifact_writes WHERE file_path = $1 AND digest = $2",
+                client.path(),
+                digest_of(second),
+            ),
+            unless=fewer_run((writing,)),
+        )
         process.send_signal(signal.SIGCONT)
 
         assert (await writing).digest == digest_of(second)
@@ -173,8 +183,11 @@ async def test_a_store_that_dies_in_the_middle_of_an_upload_keeps_none_of_it(
     async with own_store.up() as process:
         announced = await client.create_upload(client.draft(), body)
         sending = asyncio.create_task(client.send_upload(announced.upload.upload_id, body))
-        while not list(own_store.folder.rglob(".rclone_temp_*")):  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.001)
+        await wait_until(
+            lambda: asyncio.to_thread(list, own_store.folder.rglob(".rclone_temp_*")),
+            unless=fewer_run((sending,)),
+            pause=0.001,
+        )
         process.kill()
         with pytest.raises(Unavailable) as error:
             await sending

@@ -243,7 +243,7 @@ async def until(read: Callable[[], Awaitable[object]], wanted: object) -> None:
     async def as_wanted() -> bool:
         return await read() == wanted
 
-    await wait_until(as_wanted, seconds=10)
+    await wait_until(as_wanted)
 
 
 async def until_known(data: DataPlane, tenant_id: str, generation: int) -> None:
@@ -252,5 +252,5 @@ async def until_known(data: DataPlane, tenant_id: str, generation: int) -> None:
     data.directory.on_change(lambda changed: known.set() if changed == tenant_id else None)
     entry = data.directory.find(tenant_id)
     if entry is None or entry.generation < generation:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await known.wait()

@@ -72,6 +72,7 @@ async def test_a_database_that_lets_in_and_says_nothing_is_unavailable(
 
     with pytest.raises(DatabaseUnavailable):
         await insert(data.tenants.connection("acme"), 1)
+    monkeypatch.undo()
     await insert(data.tenants.connection("acme"), 2)
 
 

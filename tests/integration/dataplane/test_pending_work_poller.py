@@ -49,9 +49,9 @@ async def test_a_tenant_without_work_is_polled_until_its_row_has_settled_and_the
         due.append((await tables.rows())["acme"])
 
     last_due, settled, idle = due
-    assert 14 < last_due <= 15  # rewrite_seconds and delay_seconds
-    assert 59 < settled <= 60  # settle_seconds
-    assert 86_390 < idle <= 86_400
+    assert tables.was_due_in(last_due, 15)  # rewrite_seconds and delay_seconds
+    assert tables.was_due_in(settled, 60)  # settle_seconds
+    assert tables.was_due_in(idle, 86_400)
 
 
 async def test_a_tenant_with_work_is_polled_when_its_handler_says(tables: Tables) -> None:
@@ -65,8 +65,8 @@ async def test_a_tenant_with_work_is_polled_when_its_handler_says(tables: Tables
     await tables.make_due(noted_seconds_ago=200)
     await tables.poller(handle).poll()
 
-    assert 14 < with_a_new_row <= 15
-    assert 39 < (await tables.rows())["acme"] <= 40
+    assert tables.was_due_in(with_a_new_row, 15)
+    assert tables.was_due_in((await tables.rows())["acme"], 40)
 
 
 @pytest.mark.parametrize("left", [None, 3600.0])
@@ -107,8 +107,8 @@ async def test_a_tenant_that_fails_is_polled_again_and_keeps_no_other_waiting(
     assert await tables.poller(handle, retry_seconds=30).poll() == 3
 
     rows = await tables.rows()
-    assert 29 < rows["acme"] <= 30
-    assert 29 < rows["globex"] <= 30
+    assert tables.was_due_in(rows["acme"], 30)
+    assert tables.was_due_in(rows["globex"], 30)
     assert rows["initech"] > 86_000
     events = {vars(record).get("event") for record in caplog.records}
     assert {"pending_work.postponed", "pending_work.failed"} <= events
@@ -132,7 +132,7 @@ async def test_a_tenant_that_is_not_active_is_not_handled_until_it_is_resumed(
 
     rows = await tables.rows()
     assert handled == []
-    assert 290 < rows["acme"] <= 300
+    assert tables.was_due_in(rows["acme"], 300)
     assert rows["gone"] > 86_000
 
     tables.registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=3)
@@ -246,8 +246,8 @@ async def test_a_poller_that_is_stopped_leaves_its_tenants_to_another(tables: Ta
     await tables.make_due(noted_seconds_ago=200)
     poller = tables.poller(never_ends, lease_seconds=30)
     poller.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await begun.wait()
     await poller.stop()
 
-    assert 20 < (await tables.rows())["acme"] <= 30
+    assert tables.was_due_in((await tables.rows())["acme"], 30)

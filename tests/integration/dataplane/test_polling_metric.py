@@ -47,7 +47,7 @@ async def test_a_poller_whose_places_are_taken_counts_as_polling_until_their_lea
     poller = tables.poller(never_ends, at_once=1, lease_seconds=lease_seconds)
     poller.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await begun.wait()
         looked = polled_at(tables)
         if lease_seconds:

@@ -93,7 +93,7 @@ async def test_a_database_that_belongs_to_another_tenant_is_never_used(
         with pytest.raises(WrongDatabase, match="belongs to acme"):
             async with data.tenants.connection("globex"):
                 pass
-    assert await registry.sessions("globex") == 0
+    await until(lambda: registry.sessions("globex"), 0)
 
 
 async def test_a_database_that_has_lost_its_identity_is_never_used(
@@ -218,7 +218,7 @@ async def test_a_change_in_the_registry_makes_new_connections(
     registry.tell("acme", tenant_pb2.TENANT_STATE_ACTIVE, generation=2)
     await until_known(data, "acme", generation=2)
 
-    assert await registry.sessions("acme") == 0
+    await until(lambda: registry.sessions("acme"), 0)
     async with data.tenants.connection("acme") as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
@@ -233,7 +233,7 @@ async def test_what_was_missed_while_the_watch_was_away_is_learnt_on_reconnectio
     registry.forget_silently("globex")
     registry.end_watches()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await gone.wait()
     assert data.directory.active() == ("acme",)
 
@@ -269,4 +269,4 @@ async def test_a_smaller_share_of_a_servers_budget_closes_what_is_beyond_it(
     await until_known(data, "acme", 2)
 
     assert len(set(await asyncio.gather(*(backend() for _ in range(6))))) == 1
-    assert await registry.sessions("acme") == 1
+    await until(lambda: registry.sessions("acme"), 1)

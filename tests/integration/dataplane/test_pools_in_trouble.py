@@ -54,8 +54,6 @@ async def test_tenants_are_reachable_while_the_tenant_service_is_away(
 async def test_nobody_waits_for_ever_for_a_connection(
     data: DataPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataplane.pools.WAIT_SECONDS", 0.1)
-
     async def hold(entered: asyncio.Event, release: asyncio.Event) -> None:
         async with data.tenants.connection("acme"):
             entered.set()
@@ -66,6 +64,7 @@ async def test_nobody_waits_for_ever_for_a_connection(
     holders = [asyncio.create_task(hold(entered, release)) for entered in events]
     async with data.management.connection():
         await asyncio.gather(*(entered.wait() for entered in events))
+        monkeypatch.setattr("dataplane.pools.WAIT_SECONDS", 0.1)
         with pytest.raises(TooManyCalls):
             async with data.tenants.connection("acme"):
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from tests.integration.dataplane.registry import until_known
@@ -43,6 +44,7 @@ class Tables:
         self.registry = registry
         self.data = data
         self.table = table
+        self._begun = time.monotonic()
         self.scheduler = PendingWorkScheduler(table, data.tenants, data.management)
 
     def poller(
@@ -72,6 +74,10 @@ class Tables:
         sql = f"SELECT tenant_id, extract(epoch FROM due_at - now())::float FROM {self.table.name}"
         async with self.data.management.connection() as connection:
             return {tenant_id: due for tenant_id, due in await connection.fetch(sql)}
+
+    def was_due_in(self, due: float, seconds: float) -> bool:
+        """Return whether a row that this test has had written was due in so many seconds then."""
+        return seconds - (time.monotonic() - self._begun) <= due <= seconds
 
     async def versions(self) -> list[tuple[str, str]]:
         """Return each tenant's row version: another one when it has been written since."""

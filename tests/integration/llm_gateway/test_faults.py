@@ -177,7 +177,7 @@ async def test_retry_after_is_a_floor(stack: GatewayStack, client: GatewayClient
     await client.generate()
 
     first, second = (datetime.fromisoformat(call["begin_time"]) for call in client.provider_calls())
-    assert 1.5 <= (second - first).total_seconds() < 3
+    assert 1.5 <= (second - first).total_seconds() < 15
 
 
 async def test_a_limited_caller_gets_a_retry_delay(

@@ -94,14 +94,15 @@ async def test_the_words_about_a_long_prompt_hold_up_nobody_else(
     asked = asyncio.create_task(client.generate_refused(spec))
     await scripted.wait_for_request(client.word, asked)
 
-    longest = 0.0
+    longest, since = 0.0, time.monotonic()
     while not asked.done():
         begun = time.monotonic()
         await other.resolve("draft")
         longest = max(longest, time.monotonic() - begun)
 
     assert (await asked).reason == "PROVIDER_REFUSED"
-    assert longest < 2.5  # looked through between two calls it took five seconds and more
+    # Looked through between two calls it took five seconds, which was nearly all of the time.
+    assert longest < max(2.5, (time.monotonic() - since) / 2)
     assert "heron" not in str((await client.get_call()).attempts)
 
 

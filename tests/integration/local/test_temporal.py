@@ -143,9 +143,9 @@ async def test_a_command_that_hangs_is_ended() -> None:
     began = time.monotonic()
 
     with pytest.raises(CommandFailed, match="no progress for 1 s; last: downloading"):
-        await run_command(("sh", "-c", "echo downloading; sleep 30"), 1.0, lambda _: None)
+        await run_command(("sh", "-c", "echo downloading; sleep 600"), 1.0, lambda _: None)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 async def test_histories_survive_a_restart(tmp_path: Path) -> None:

@@ -36,15 +36,21 @@ SERVICE = f"{PACKAGE}.ProbeService"
 DOMAIN = "probe.nagaya.dev"
 MAX_SECONDS = 2
 
+LONG_SECONDS = 60
+
 _SHAPES = {
     "Ask": (False, False),
+    "Wait": (False, False),
     "Watch": (False, True),
+    "Follow": (False, True),
     "Send": (True, False),
     "Talk": (True, True),
 }
 _FACTORIES: dict[str, Callable[..., Any]] = {
     "Ask": grpc.unary_unary_rpc_method_handler,
+    "Wait": grpc.unary_unary_rpc_method_handler,
     "Watch": grpc.unary_stream_rpc_method_handler,
+    "Follow": grpc.unary_stream_rpc_method_handler,
     "Send": grpc.stream_unary_rpc_method_handler,
     "Talk": grpc.stream_stream_rpc_method_handler,
 }
@@ -89,13 +95,27 @@ def usual(options: descriptor_pb2.MethodOptions) -> None:
     policy.max_seconds = MAX_SECONDS
 
 
+def long(options: descriptor_pb2.MethodOptions) -> None:
+    """The options of a method that a slow machine does not end."""
+    usual(options)
+    options.Extensions[method_policy_pb2.policy].max_seconds = LONG_SECONDS
+
+
 def unrepeatable(options: descriptor_pb2.MethodOptions) -> None:
     usual(options)
     options.idempotency_level = descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
 if not TYPE_CHECKING:
-    declare(PACKAGE, Ask=usual, Watch=usual, Send=unrepeatable, Talk=usual)
+    declare(
+        PACKAGE,
+        Ask=usual,
+        Wait=long,
+        Watch=usual,
+        Follow=long,
+        Send=unrepeatable,
+        Talk=usual,
+    )
     Request, Answer = (
         message_factory.GetMessageClass(
             descriptor_pool.Default().FindMessageTypeByName(f"{PACKAGE}.{name}")
@@ -131,7 +151,9 @@ class Stub:
         parse = Answer.FromString
         path = f"/{SERVICE}/"
         self.ask: Callable[..., Any] = channel.unary_unary(f"{path}Ask", serialize, parse)
+        self.wait: Callable[..., Any] = channel.unary_unary(f"{path}Wait", serialize, parse)
         self.watch: Callable[..., Any] = channel.unary_stream(f"{path}Watch", serialize, parse)
+        self.follow: Callable[..., Any] = channel.unary_stream(f"{path}Follow", serialize, parse)
         self.send: Callable[..., Any] = channel.stream_unary(f"{path}Send", serialize, parse)
         self.talk: Callable[..., Any] = channel.stream_stream(f"{path}Talk", serialize, parse)
 

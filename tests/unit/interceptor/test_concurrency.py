@@ -49,10 +49,10 @@ async def test_a_key_leaves_permits_to_others_even_when_nobody_waits() -> None:
 
 
 async def test_a_key_that_is_alone_has_all_permits_until_another_comes() -> None:
-    semaphore = FairSemaphore(10, 3, 0.02, all_when_alone=True)
+    semaphore = FairSemaphore(10, 3, 60, all_when_alone=True)
 
     async def take(key: str) -> Permit:
-        return await asyncio.wait_for(semaphore.acquire(key), 5)
+        return await asyncio.wait_for(semaphore.acquire(key), 60)
 
     async def at_once(key: str) -> int:
         """Return how many permits a key gets without waiting."""
@@ -73,15 +73,15 @@ async def test_a_key_that_is_alone_has_all_permits_until_another_comes() -> None
 async def test_a_permit_expires_by_itself_and_is_released_only_once() -> None:
     semaphore = FairSemaphore(1, 1, 0.01)
     slow = await semaphore.acquire("busy")
-    second = await asyncio.wait_for(semaphore.acquire("calm"), 5)
+    second = await asyncio.wait_for(semaphore.acquire("calm"), 60)
     slow.release()
     third = asyncio.create_task(semaphore.acquire("quiet"))
     await settle()
 
     assert not third.done() or second.key == "calm"
     second.release()
-    (await asyncio.wait_for(third, 5)).release()
-    assert (await asyncio.wait_for(semaphore.acquire("busy"), 5)).key == "busy"
+    (await asyncio.wait_for(third, 60)).release()
+    assert (await asyncio.wait_for(semaphore.acquire("busy"), 60)).key == "busy"
 
 
 async def test_a_waiter_that_is_cancelled_keeps_no_permit() -> None:
@@ -96,9 +96,9 @@ async def test_a_waiter_that_is_cancelled_keeps_no_permit() -> None:
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
 
-    last = await asyncio.wait_for(semaphore.acquire("calm"), 5)
+    last = await asyncio.wait_for(semaphore.acquire("calm"), 60)
     last.release()
-    assert (await asyncio.wait_for(semaphore.acquire("busy"), 5)).key == "busy"
+    assert (await asyncio.wait_for(semaphore.acquire("busy"), 60)).key == "busy"
 
 
 def test_a_limit_counts_each_key_for_itself() -> None:
@@ -119,7 +119,7 @@ async def test_timers_end_what_is_due_in_the_order_of_its_beginning() -> None:
     timers.stop("stopped")
     timers.start("first")  # anew
 
-    found = [await asyncio.wait_for(ended.get(), 5) for _ in range(2)]
+    found = [await asyncio.wait_for(ended.get(), 60) for _ in range(2)]
 
     assert found == ["second", "first"]
     assert ended.empty()

@@ -40,7 +40,7 @@ async def test_a_certificate_is_replaced_under_open_streams(
         open_channel(at(server, files.client()), None, keys.token()) as channel,
     ):
         before = await shown(server, files)
-        stream = aiter(Stub(channel).watch(ASKED, timeout=20))
+        stream = aiter(Stub(channel).watch(ASKED, timeout=60))
         assert (await anext(stream)).text == "begun"
 
         files.issue("server", *LOOPBACK, days=2)
@@ -92,7 +92,7 @@ async def test_a_channel_takes_new_certificates_and_its_streams_go_on(
     ):
         stub = Stub(channel)
         first = (await stub.ask(ASKED)).text
-        stream = aiter(stub.watch(ASKED, timeout=20))
+        stream = aiter(stub.watch(ASKED, timeout=60))
         assert (await anext(stream)).text == "begun"
 
         files.workload("runs")
@@ -127,7 +127,7 @@ async def test_calls_that_outlast_a_renewal_are_cut_off_and_can_be_made_again(
         open_channel(at(server, runs), None, keys.token()) as channel,
     ):
         stub = Stub(channel)
-        stream = aiter(stub.watch(ASKED, timeout=20))
+        stream = aiter(stub.watch(ASKED, timeout=60))
         assert (await anext(stream)).text == "begun"
         pending = asyncio.create_task(stub.ask(Request(tenant_id="acme", text="stay")))
         await arrived.wait()
@@ -158,10 +158,10 @@ async def test_a_channel_that_is_closed_ends_its_former_connections(
     async with (
         serve(keys, binding(Ask=echo, Watch=watch), tls=files.server_with_clients()) as server,
         open_channel(at(server, runs), None, keys.token()) as channel,
-        asyncio.timeout(10),
+        asyncio.timeout(60),
     ):
         stub = Stub(channel)
-        stream = aiter(stub.watch(ASKED, timeout=20))
+        stream = aiter(stub.watch(ASKED, timeout=60))
         assert (await anext(stream)).text == "begun"
         files.workload("runs")
         await stub.ask(ASKED)

@@ -165,7 +165,7 @@ def test_a_signal_ends_a_service_whatever_it_waits_for(
     assert int(process.stdout.readline()) > 0
     assert process.stdout.readline() == "preparing\n"
     process.send_signal(number)
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert json.loads(log.splitlines()[-1])["message"] == "stopped"
@@ -173,7 +173,7 @@ def test_a_signal_ends_a_service_whatever_it_waits_for(
 
 def test_a_service_that_cannot_be_prepared_ends(tmp_path: object) -> None:
     process = _program(tmp_path, "in vain")
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert "in vain" in log

@@ -112,15 +112,15 @@ async def test_a_tenant_with_one_call_waits_for_few_of_one_with_hundreds(keys: K
         return Answer()
 
     async with (
-        serve(keys, binding(Ask=work)) as running,
+        serve(keys, binding(Wait=work)) as running,
         running.channel(tenants=["acme"]) as busy,
         running.channel(tenants=["globex"]) as calm,
     ):
         # Else the others have all begun before its connection is made, on a busy machine.
-        await Stub(calm).ask(Request(tenant_id="globex", text="to connect"))
-        many = [asyncio.create_task(Stub(busy).ask(Request(tenant_id="acme"))) for _ in range(200)]
+        await Stub(calm).wait(Request(tenant_id="globex", text="to connect"))
+        many = [asyncio.create_task(Stub(busy).wait(Request(tenant_id="acme"))) for _ in range(200)]
         await come["acme"].wait()
-        await Stub(calm).ask(OTHER)
+        await Stub(calm).wait(OTHER)
         ahead = begun.index("globex")
         await asyncio.gather(*many, return_exceptions=True)
 
@@ -135,13 +135,13 @@ async def test_who_waits_for_a_turn_gives_it_to_others(keys: Keys) -> None:
             await released.wait()
         return Answer()
 
-    async with serve(keys, binding(Ask=work)) as running, running.channel() as channel:
+    async with serve(keys, binding(Wait=work)) as running, running.channel() as channel:
         stub = Stub(channel)
         waiting = [
-            asyncio.create_task(stub.ask(Request(tenant_id="acme", text="wait")))
+            asyncio.create_task(stub.wait(Request(tenant_id="acme", text="wait")))
             for _ in range(100)
         ]
-        await asyncio.wait_for(stub.ask(Request(tenant_id="acme")), 30)
+        await stub.wait(Request(tenant_id="acme"))
         done = [call for call in waiting if call.done()]
         released.set()
         await asyncio.gather(*waiting, return_exceptions=True)

@@ -42,7 +42,7 @@ async def ask(
     request: Request = ASKED,
 ) -> str:
     async with open_channel(address, signer, token) as channel:
-        return (await Stub(channel).ask(request, timeout=5)).text
+        return (await Stub(channel).ask(request, timeout=60)).text
 
 
 async def refusal(call: Awaitable[object]) -> DomainError:
@@ -55,7 +55,7 @@ async def why_refused(address: ServerAddress) -> str:
     """Return why no call reaches a server, in the words for people."""
     connection = Connection(address, ())
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await connection.call("unary_unary", "/grpc.health.v1.Health/Check")(b"", timeout=5)
+        await connection.call("unary_unary", "/grpc.health.v1.Health/Check")(b"", timeout=60)
     await connection.close()
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     return explain(refused.value.details() or "", address)
