@@ -21,10 +21,9 @@ SIGNATURE_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A bundle that is whole, and how many files it has."""
+    """A bundle that is whole, and how large it is."""
 
     manifest: Manifest
-    file_count: int
     size_bytes: int
 
 
@@ -51,7 +50,7 @@ def verify(
         manifest = _manifest(reading, check)
         work = _Verification(source, reading, manifest, progress)
         work.run()
-        return Verified(manifest, work.files, work.done)
+        return Verified(manifest, work.done)
 
 
 def objects(source: Source, manifest: Manifest) -> Iterator[ObjectEntry]:

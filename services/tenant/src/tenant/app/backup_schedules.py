@@ -37,7 +37,6 @@ class BackupSchedules:
         begun: Operations,
         made: Backups,
         deletion: BackupDeletion,
-        interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         self._management = management
         self._operations = begun
@@ -45,7 +44,7 @@ class BackupSchedules:
         self._deletion = deletion
         self.task = PeriodicTask(
             self.follow,
-            interval_seconds,
+            _INTERVAL_SECONDS,
             _log,
             "backup_schedules.unavailable",
             "schedules of backups cannot be followed",

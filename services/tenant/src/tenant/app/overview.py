@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 class OverviewReader:
     """Reads every fifteen seconds; while the management database is away, nothing is told."""
 
-    def __init__(self, management: ManagementPool, interval_seconds: float = _SECONDS) -> None:
+    def __init__(self, management: ManagementPool) -> None:
         self._management = management
         self._found: Overview | None = None
         self.task = PeriodicTask(
             self.read,
-            interval_seconds,
+            _SECONDS,
             _log,
             "overview.unavailable",
             "the numbers of the installation are not known",
