@@ -19,6 +19,8 @@ PARTS = {
     "overhead": "the interceptor's CPU, beside a bare gRPC server",
     "create_tenant": "creating a tenant",
     "rollout": "a migration on its way to 200 tenants",
+    "moves": "moves of a tenant that is written to",
+    "many_tenants": "2,000 tenants on one server",
     "two_tenants": "a tenant beside a busy one",
     "artifacts": "files, beside the raw S3 client",
     "gateway": "calls, beside LiteLLM and Portkey",

@@ -62,7 +62,7 @@ async def main() -> int:
                 async with open_channel(tenants, keys.signer(service)) as channel:
                     files = read_migrations(_CLONE / "services" / service / "migrations")
                     await publish(channel, service, files)
-            async with _runs_service(folder, keys, tenants) as runs:
+            async with runs_service(folder, keys, tenants) as (runs, _):
                 return await _compare(keys, tenants, runs)
 
 
@@ -181,8 +181,11 @@ async def _load(runs: str, token: str) -> AsyncGenerator[asyncio.Future[float]]:
 
 
 @asynccontextmanager
-async def _runs_service(folder: Path, keys: Keys, tenants: str) -> AsyncGenerator[str]:
-    """Run `python -m runs` for the block, once it is ready; nothing else that it asks is there."""
+async def runs_service(folder: Path, keys: Keys, tenants: str) -> AsyncGenerator[tuple[str, int]]:
+    """Run `python -m runs` for the block, once it is ready; yield its address and process id.
+
+    Nothing else that it asks is there.
+    """
     address, nowhere = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     settings = {
         "NAGAYA_LISTEN": address,
@@ -202,7 +205,7 @@ async def _runs_service(folder: Path, keys: Keys, tenants: str) -> AsyncGenerato
     try:
         async with asyncio.timeout(_READY_SECONDS):
             await _until_published(tenants, keys)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         await process.wait()
