@@ -106,6 +106,40 @@ async def test_what_was_written_anew_before_a_move_is_still_reported_after_it(
     assert {(one.since, one.sequence) for one in await anchored(service)} == {(8, 9)}
 
 
+async def test_a_moved_log_that_was_found_changed_is_not_computed_at_each_visit(
+    server: RunningServer,
+    service: Composition,
+    postgres: PostgresServer,
+    second_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = await created(server, service)
+    superuser = await asyncpg.connect(postgres.superuser_url(old))
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("UPDATE audit_logs SET user_id = 'eve' WHERE sequence = 3")
+    await superuser.close()
+    await moved(service)
+    parts: list[ChainLink] = []
+    verify_part = audit_logs.verify_part
+
+    async def counted(connection: Connection, start: ChainLink, size: int) -> VerifiedPart:
+        parts.append(start)
+        return await verify_part(connection, start, size)
+
+    monkeypatch.setattr(audit_logs, "verify_part", counted)
+    await service.anchors.anchor("acme")
+    assert len(parts) == 1
+    await service.anchors.anchor("acme")
+    assert len(parts) == 1
+
+    superuser = await asyncpg.connect(second_server.superuser_url(await database_of(service)))
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("UPDATE audit_logs SET user_id = 'ada' WHERE sequence = 3")
+    await superuser.close()
+    assert not (await verified(server)).HasField("first_fault")
+    assert {(0, ENTRIES)} < {(one.since, one.sequence) for one in await anchored(service)}
+
+
 async def test_a_log_that_was_moved_whole_is_anchored_from_its_first_entry_on(
     server: RunningServer, service: Composition, second_server: PostgresServer
 ) -> None:

@@ -13,6 +13,7 @@ from tests.support.audit_log import chain
 
 from tenant.errors import ServerUnavailable
 from tenant.peers.tenant_data import TenantDataPeers
+from tenant.provisioning import Provisioning
 from tenant.rollout.rollout import Rollout
 from tenant.saga import Step
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tenant.composition import Composition
     from tenant.config import Config
+    from tenant.domain.databases import Database
     from tenant.domain.schema import MigrationProgress
 
 
@@ -90,6 +92,30 @@ async def test_it_is_done_by_itself_and_what_is_open_that_is_to_be_closed_is_clo
     assert await management.fetchval(left, half) == 0
     is_open = "SELECT datallowconn FROM pg_database WHERE datname = $1"
     assert await management.fetchval(is_open, acme.database.name) is False
+
+
+async def test_a_database_that_cannot_be_closed_keeps_no_other_open(
+    service: Composition, config: Config, management: asyncpg.Connection
+) -> None:
+    acme = await service.tenants.create("acme", "r1", "Acme")
+    others = [await service.tenants.create(one, one, one) for one in ("aaa", "zzz")]
+    await management.execute("UPDATE tenants SET state = 'suspended', is_active = false")
+    close = Provisioning.close
+
+    async def failing(self: Provisioning, server_id: str, database: Database) -> None:
+        if database == acme.database:
+            raise RuntimeError("unforeseen")
+        await close(self, server_id, database)
+
+    with patch.object(Provisioning, "close", failing):
+        await service.repairs.look()
+        async with started(config):  # nor does it hinder a start
+            pass
+
+    is_open = "SELECT datallowconn FROM pg_database WHERE datname = $1"
+    for other in others:
+        assert await management.fetchval(is_open, other.database.name) is False
+    assert await management.fetchval(is_open, acme.database.name) is True
 
 
 async def test_a_tenant_that_was_left_behind_is_migrated_by_itself(

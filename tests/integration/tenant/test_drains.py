@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+import pytest
 from tests.support.waiting import wait_until
 
 from nagaya.tenant.v1 import server_service_pb2, server_service_pb2_grpc
+from nagaya_local.machine.ports import free_port
+from nagaya_local.machine.running import running_from_sync
+from nagaya_local.parts.postgres import PostgresServer
 from tenant.app.moves import Moves
+from tenant.config import ProvisionerAddress
 from tenant.domain.operations import OperationState
-from tenant.errors import ServerUnavailable
+from tenant.errors import ServerUnavailable, ServerUnsuitable
 from tenant.errors.moves import ServerNotDrained
 from tenant.move import saga
 from tenant.store import operations as table
+from tenant.store import servers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import asyncpg
 
     from interceptor.testing import RunningServer
-    from nagaya_local.parts.postgres import PostgresServer
     from tenant.composition import Composition
     from tenant.domain.operations import Operation
 
@@ -102,6 +110,73 @@ async def test_a_drain_that_runs_again_begins_a_cancelled_move_anew(
     await stub.DrainServer(request)
     done = await over(service, drain.operation_id)
     assert (done.state, done.result) == (OperationState.DONE, {"moved_tenants": "1"})
+
+
+async def test_a_tenant_that_somebody_moved_elsewhere_meanwhile_stays_there(
+    service: Composition,
+    server: RunningServer,
+    second_server: PostgresServer,
+    third_server: PostgresServer,
+    management: asyncpg.Connection,
+) -> None:
+    """The drain's own move had failed, or waits for its turn while the other one runs."""
+    for tenant_id in ("failed", "waiting"):
+        await service.tenants.create(tenant_id, tenant_id, tenant_id, {"server": "main"})
+    await management.execute("UPDATE db_servers SET max_tenants = 1 WHERE id = 'third'")
+    stub = server_service_pb2_grpc.ServerServiceStub(server.channel())
+    request = server_service_pb2.DrainServerRequest(server_id="main", move_tenants=True)
+    moves = Moves(service.management, service.operations)
+
+    async def begun() -> list[asyncpg.Record] | None:
+        sql = "SELECT id, tenant_id, state FROM operations WHERE starts_with(request_id, $1)"
+        rows = await management.fetch(sql, f"drain/{drain.operation_id}/")
+        return rows if len(rows) == 2 else None
+
+    with patch.object(saga, "why_stopped", side_effect=ServerUnsuitable("second", "x", "y")):
+        drain = (await stub.DrainServer(request)).operation
+        service.runner.start()
+        await over(service, drain.operation_id)
+    await service.runner.stop()
+    rows = await wait_until(begun)
+    assert {row["state"] for row in rows} == {"failed"}
+    await management.execute("UPDATE db_servers SET max_tenants = 0 WHERE id = 'third'")
+    for row in rows:
+        if row["tenant_id"] == "waiting":  # behind the move that is begun now
+            async with service.management.transaction() as connection:
+                await table.reopen(connection, str(row["id"]))
+    for row in rows:
+        other = await moves.begin(row["tenant_id"], "third", f"by hand {row['tenant_id']}")
+        await service.runner.run_to_end(other)
+
+    await stub.DrainServer(request)
+    service.runner.start()
+    done = await over(service, drain.operation_id)
+
+    assert (done.state, done.result) == (OperationState.DONE, {"moved_tenants": "0"})
+    places = await management.fetch("SELECT server_id FROM tenants")
+    assert {row["server_id"] for row in places} == {"third"}
+
+    async def cancelled() -> bool:
+        return {row["state"] for row in await begun() or []} == {"cancelled"}
+
+    await wait_until(cancelled, seconds=60)
+
+
+@pytest.fixture(scope="module")
+def third_postgres(servers_folder: Path, parts_folder: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(servers_folder / "third-postgres", free_port(), durable=False)
+    with running_from_sync(server, parts_folder / "third-postgres.log"):
+        yield server
+
+
+@pytest.fixture
+async def third_server(service: Composition, third_postgres: PostgresServer) -> PostgresServer:
+    """One more server, registered as `third`."""
+    address = ProvisionerAddress.parse(third_postgres.url)
+    async with service.management.connection() as connection:
+        await servers.set_address(connection, service.keys.ring, "third", address)
+    await service.template.prepare(await service.servers.of("third"))
+    return third_postgres
 
 
 async def over(service: Composition, operation_id: str) -> Operation:

@@ -140,6 +140,23 @@ async def test_data_of_a_purged_tenant_is_removed_and_of_an_unknown_one_kept(
     assert peers.stores["runs"].things == {}
 
 
+async def test_data_of_a_purged_id_is_kept_while_the_id_may_be_in_use_again(
+    service: Composition, peers: MemoryPeers, management: asyncpg.Connection
+) -> None:
+    await service.tenants.create("acme", "r1", "Acme")
+    await service.deletion.deletion.delete("acme")
+    service.runner.start()
+    await purged(service)
+    await service.tenants.create("acme", "r2", "Acme")
+    peers.fill("acme")
+    await forget(management, "acme")  # the registry is of a moment before
+
+    assert {action for _, _, action in await repaired(service)} == {FindingAction.KEPT}
+    assert [store.things for store in peers.stores.values()] == [{"acme": 7}] * 3
+    await repaired(service, *(f"{peer}/acme" for peer in peers.stores))
+    assert [store.things for store in peers.stores.values()] == [{}] * 3
+
+
 async def test_of_an_id_that_is_in_use_again_nothing_is_removed(
     service: Composition, peers: MemoryPeers
 ) -> None:

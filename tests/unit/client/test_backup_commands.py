@@ -78,6 +78,8 @@ def test_a_backup_is_restored_in_place_or_beside(api: Api) -> None:
     assert run(restore) == 0
     assert run([*restore, "--as", "acme-2", "--name", "Acme 2", "--server", "second"]) == 0
 
+    assert run([*restore, "--server", "second", "--old-server-lost"]) == 0
+
     in_place = pb.RestoreBackupRequest(tenant_id="acme", backup_id=BACKUP_ID, request_id="r1")
     beside = pb.RestoreBackupRequest(
         tenant_id="acme",
@@ -87,7 +89,15 @@ def test_a_backup_is_restored_in_place_or_beside(api: Api) -> None:
         new_name="Acme 2",
         server_id="second",
     )
-    assert [call.request for call in api.called("RestoreBackup")] == [in_place, beside]
+    elsewhere = pb.RestoreBackupRequest(
+        tenant_id="acme",
+        backup_id=BACKUP_ID,
+        request_id="r1",
+        server_id="second",
+        old_server_lost=True,
+    )
+    calls = [call.request for call in api.called("RestoreBackup")]
+    assert calls == [in_place, beside, elsewhere]
 
 
 def test_backups_are_listed_shown_and_deleted(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,12 @@ SECOND = server_pb2.Server(server_id="second", state=server_pb2.SERVER_STATE_DRA
             "draining",
         ),
         (
+            "server unregister second",
+            server_service_pb2.UnregisterServerRequest(server_id="second"),
+            server_service_pb2.UnregisterServerResponse(),
+            "",
+        ),
+        (
             "audit management --limit 3",
             audit_service_pb2.ListAuditLogsRequest(page_size=3),
             audit_service_pb2.ListAuditLogsResponse(

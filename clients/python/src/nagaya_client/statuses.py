@@ -12,6 +12,8 @@ from nagaya_client.errors import ApiError, Violation
 from tls.failures import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tls.address import ServerAddress
 
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -23,6 +25,7 @@ _HINTS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "Allow it more time with --timeout, or leave that out.",
     grpc.StatusCode.UNIMPLEMENTED: "The server is older than this client, or is another one.",
 }
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def decode(error: grpc.aio.AioRpcError, address: ServerAddress, request_id: str) -> ApiError:
@@ -45,6 +48,12 @@ def cut_off(address: ServerAddress, request_id: str) -> ApiError:
     """Return what a call tells that was cut off on this side, such as by a new certificate."""
     message = f"a call to {address} was cut off on this side"
     return ApiError(grpc.StatusCode.CANCELLED, message, request_id=request_id)
+
+
+def of_item(status: status_pb2.Status, request_id: str = "") -> ApiError:
+    """Return what the status of one item of a batch tells."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _api_error(code, status.message, status, request_id)
 
 
 def _api_error(

@@ -21,9 +21,10 @@ SIGNATURE_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A bundle that is whole, and how large it is."""
+    """A bundle that is whole, and how many files it has."""
 
     manifest: Manifest
+    file_count: int
     size_bytes: int
 
 
@@ -50,7 +51,7 @@ def verify(
         manifest = _manifest(reading, check)
         work = _Verification(source, reading, manifest, progress)
         work.run()
-        return Verified(manifest, work.done)
+        return Verified(manifest, work.files, work.done)
 
 
 def objects(source: Source, manifest: Manifest) -> Iterator[ObjectEntry]:

@@ -90,6 +90,9 @@ class LlmStub:
         """Return how often a rule has fired."""
         return self._script.fired(rule)
 
+    def clear_script(self) -> None:
+        self._script.remove()
+
     async def release(self, rule: str | None = None, count: int = 1) -> None:
         """Wait until so many calls are held, and let them go on."""
         await self._held_calls.wait_until_held(count, rule)

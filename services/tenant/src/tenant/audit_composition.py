@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interceptor.fair_semaphore import FairSemaphore
@@ -10,6 +11,7 @@ from tenant.app.audit import AuditVerification
 from tenant.app.audit_anchors import AuditAnchors
 from tenant.app.audit_sweep import AuditSweep
 from tenant.domain.databases import AuditRoles
+from tenant.servicer.audit import AuditServicer
 from tenant.signed_anchors import SIGNING_KEY, SignedAnchors
 from tenant.store.anchor_files import AnchorFiles
 
@@ -22,20 +24,20 @@ _VERIFICATIONS = 2  # at once: each keeps a processor of the database server bus
 _VERIFICATION_SECONDS = 60.0  # longer than a part may take
 
 
-def compose_anchors(config: Config, management: ManagementPool, pools: TenantPools) -> AuditAnchors:
-    """Construct what anchors logs, in files too where a folder is set."""
-    folder = config.audit_anchor_folder
-    files = None if folder is None else AnchorFiles(folder)
-    signer = DocumentSigner.from_file(SIGNING_KEY, config.server.workload_key_file)
-    signed = SignedAnchors(management, signer, config.server.jwks_file, files)
-    return AuditAnchors(management, pools, signed)
+@dataclass(frozen=True, slots=True)
+class LogComposition:
+    """The objects by which audit logs are anchored, visited and verified."""
+
+    anchors: AuditAnchors
+    sweep: AuditSweep
+    verification: AuditVerification
+    servicer: AuditServicer
 
 
-def compose_sweep(
-    config: Config, base: Foundation, anchors: AuditAnchors, pools: TenantPools
-) -> AuditSweep:
-    """Construct what visits logs."""
-    return AuditSweep(
+def compose_logs(config: Config, base: Foundation, pools: TenantPools) -> LogComposition:
+    """Construct them; anchors are kept in files too where a folder is set."""
+    anchors = _anchors(config, base.management, pools)
+    sweep = AuditSweep(
         base.management,
         pools,
         base.servers,
@@ -43,12 +45,16 @@ def compose_sweep(
         base.protection,
         config.audit_anchor_seconds,
     )
-
-
-def compose_verification(
-    base: Foundation, anchors: AuditAnchors, pools: TenantPools
-) -> AuditVerification:
-    """Construct what verifies logs."""
     turns = FairSemaphore(_VERIFICATIONS, 1, _VERIFICATION_SECONDS)
     roles = AuditRoles(base.servers.main.management)
-    return AuditVerification(base.management, pools, anchors, roles, turns)
+    verification = AuditVerification(base.management, pools, anchors, roles, turns)
+    servicer = AuditServicer(base.management, pools, verification, anchors)
+    return LogComposition(anchors, sweep, verification, servicer)
+
+
+def _anchors(config: Config, management: ManagementPool, pools: TenantPools) -> AuditAnchors:
+    folder = config.audit_anchor_folder
+    files = None if folder is None else AnchorFiles(folder)
+    signer = DocumentSigner.from_file(SIGNING_KEY, config.server.workload_key_file)
+    signed = SignedAnchors(management, signer, config.server.jwks_file, files)
+    return AuditAnchors(management, pools, signed)

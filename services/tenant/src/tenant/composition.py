@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dataplane.audit_chainer import AuditChainer
@@ -11,10 +12,11 @@ from dataplane.databases import MANAGEMENT, Databases
 from dataplane.tenants import ManagementPool, TenantPools
 from tenant.app.backup_purge import BackupPurge
 from tenant.app.connection_resolver import ConnectionResolver
+from tenant.app.operation_sweep import OperationSweep
 from tenant.app.operations import OperationControl
 from tenant.app.startup import Startup
 from tenant.app.watch_cache import WatchCache
-from tenant.audit_composition import compose_anchors, compose_sweep, compose_verification
+from tenant.audit_composition import LogComposition, compose_logs
 from tenant.backup_composition import BackupFoundation, compose_backups
 from tenant.creation_composition import compose_creation, compose_tenants
 from tenant.deletion_composition import DeletionFoundation, compose_deletion, compose_repairs
@@ -26,7 +28,6 @@ from tenant.operations.runner import OperationRunner
 from tenant.schema_composition import SchemaFoundation, compose_schema
 from tenant.secret_composition import compose_secrets
 from tenant.server_composition import ServerComposition, compose_servers
-from tenant.servicer.audit import AuditServicer
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
@@ -68,10 +69,10 @@ class Composition:
     tenants: Tenants
     schema: Schema
     connections: ConnectionResolver
-    sweep: AuditSweep
     operations: Operations
+    operation_sweep: OperationSweep
     runner: OperationRunner
-    anchors: AuditAnchors
+    logs: LogComposition
     backups: BackupComposition
     deletion: DeletionComposition
     repairs: RepairSchedule
@@ -90,7 +91,16 @@ class Composition:
             self.backups.schedules.task,
             self.backups.sweep.task,
             self.transfers.sweep.task,
+            self.operation_sweep.task,
         )
+
+    @property
+    def sweep(self) -> AuditSweep:
+        return self.logs.sweep
+
+    @property
+    def anchors(self) -> AuditAnchors:
+        return self.logs.anchors
 
     @property
     def keys(self) -> KeySource:
@@ -147,10 +157,10 @@ def _constructed(
     config: Config, base: Foundation, connections: ConnectionResolver, pools: TenantPools
 ) -> Composition:
     management, watch_cache = base.management, _watch_cache(base)
-    begun, anchors = Operations(management), compose_anchors(config, management, pools)
-    creation, servers = compose_creation(config, base, begun), compose_servers(base, begun, anchors)
+    begun, logs = Operations(management), compose_logs(config, base, pools)
+    creation, servers = compose_creation(config, base, begun), compose_servers(base, begun, logs)
     schemas = compose_schema(config.rollout_on_publish, _schema_foundation(base, begun), pools)
-    backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools, anchors)
+    backups, transfers, deletion, secrets = _whole_tenants(config, base, begun, pools, logs)
     sagas = (*backups.sagas, *transfers.sagas, *secrets.sagas, *servers.sagas)
     runner = _runner(base, begun, deletion, (*sagas, schemas.saga, creation.saga()))
     tenants = compose_tenants(config, base, runner, creation)
@@ -161,7 +171,7 @@ def _constructed(
             _tenant_servicer(base, servers, tenants, deletion, watch_cache),
             ConnectionServicer(connections),
             schemas.servicer,
-            AuditServicer(management, pools, compose_verification(base, anchors, pools), anchors),
+            logs.servicer,
             _operation_servicer(base, begun, runner),
             backups.servicer,
             servers.servicer,
@@ -172,9 +182,9 @@ def _constructed(
         schema=schemas.schema,
         connections=connections,
         operations=begun,
+        operation_sweep=OperationSweep(management, timedelta(days=config.operation_days)),
         runner=runner,
-        sweep=compose_sweep(config, base, anchors, pools),
-        anchors=anchors,
+        logs=logs,
         backups=backups,
         deletion=deletion,
         repairs=compose_repairs(config, base, deletion, tenants, schemas.schema),
@@ -247,12 +257,12 @@ def _whole_tenants(
     base: Foundation,
     begun: Operations,
     pools: TenantPools,
-    anchors: AuditAnchors,
+    logs: LogComposition,
 ) -> tuple[BackupComposition, TransferComposition, DeletionComposition, SecretComposition]:
     """Construct what works on tenants as a whole."""
-    foundation = _backup_foundation(base, begun, anchors)
+    foundation, anchors = _backup_foundation(base, begun, logs.anchors), logs.anchors
     backups = compose_backups(config, foundation)
-    transfers = compose_transfers(config, foundation, pools, backups.objects)
+    transfers = compose_transfers(config, foundation, pools, backups.objects, logs.verification)
     deletion = compose_deletion(
         config,
         DeletionFoundation(

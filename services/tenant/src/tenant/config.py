@@ -108,6 +108,7 @@ class Config:
     database_tls: DatabaseTls = field(default_factory=DatabaseTls)
     rollout_on_publish: RolloutMode = RolloutMode.AT_ONCE
     deleted_tenant_days: int = 30
+    operation_days: int = 90
     repair_seconds: int = 0
     peers: dict[str, ServerAddress] = field(default_factory=dict[str, ServerAddress])
     """The addresses of the other services that are known, by name."""
@@ -152,6 +153,7 @@ class Config:
             backups=(backups := BackupConfig.from_environment(environment)),
             database_tls=DatabaseTls.from_environment(environment),
             deleted_tenant_days=_deleted_tenant_days(environment),
+            operation_days=_operation_days(environment),
             repair_seconds=_repair_seconds(environment),
             peers=_peers(environment, backups.artifacts_address),
             rollout_on_publish=_rollout_mode(environment),
@@ -166,6 +168,16 @@ def _deleted_tenant_days(environment: Environment) -> int:
         "how long a deleted tenant is kept before it is purged, unless DeleteTenant says",
         default=30,
         most=3650,
+    )
+
+
+def _operation_days(environment: Environment) -> int:
+    return environment.integer(
+        "NAGAYA_OPERATION_DAYS",
+        "how long an operation is kept once it is done or cancelled, and its `request_id` finds "
+        "it; 0 for ever. Those that have failed, purges and rollouts are kept",
+        default=90,
+        most=36_500,
     )
 
 

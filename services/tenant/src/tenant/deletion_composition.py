@@ -13,6 +13,7 @@ from tenant.app.deletion import TenantDeletion
 from tenant.app.purge_schedule import PurgeSchedule
 from tenant.app.repair import TenantRepair
 from tenant.app.repair_schedule import RepairSchedule
+from tenant.app.server_leftovers import ServerLeftovers
 from tenant.deletion.purge import TenantPurge
 from tenant.peers.tenant_data import TenantDataPeers
 
@@ -84,7 +85,14 @@ def compose_deletion(
         deletion,
         PurgeSchedule(base.management, deletion),
         peers,
-        TenantRepair(base.management, base.locks, base.servers, base.provisioning, peers),
+        TenantRepair(
+            base.management,
+            base.locks,
+            base.servers,
+            base.provisioning,
+            peers,
+            ServerLeftovers(base.management, base.locks, base.servers),
+        ),
         purge.saga(),
     )
 

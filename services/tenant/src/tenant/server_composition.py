@@ -15,7 +15,7 @@ from tenant.servicer.servers import ServerServicer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tenant.app.audit_anchors import AuditAnchors
+    from tenant.audit_composition import LogComposition
     from tenant.foundation import Foundation
     from tenant.operations.operations import Operations
     from tenant.operations.saga import Saga
@@ -30,9 +30,7 @@ class ServerComposition:
     sagas: Sequence[Saga]
 
 
-def compose_servers(
-    base: Foundation, begun: Operations, anchors: AuditAnchors
-) -> ServerComposition:
+def compose_servers(base: Foundation, begun: Operations, logs: LogComposition) -> ServerComposition:
     """Construct them."""
     management = base.management
     move = TenantMove(
@@ -42,7 +40,7 @@ def compose_servers(
         base.rollout,
         Replica(base.servers, base.database_tls),
         begun,
-        anchors.signed,
+        logs.anchors.signed,
     )
     registration = Servers(
         management, base.locks, base.servers, base.template, base.key_ring, begun

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundle import signature
 from signing import DocumentSigner
-from tenant.app.bundles import Bundles, BundleVerification
+from tenant.app.bundles import Bundles
 from tenant.app.exports import TenantExport
 from tenant.app.imports import TenantImport
 from tenant.app.transfer_sweep import TransferSweep
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataplane.tenants import TenantPools
+    from tenant.app.audit import AuditVerification
     from tenant.backup_composition import BackupFoundation
     from tenant.config import Config
     from tenant.peers.objects import TenantObjects
@@ -38,7 +39,11 @@ class TransferComposition:
 
 
 def compose_transfers(
-    config: Config, base: BackupFoundation, pools: TenantPools, objects: TenantObjects
+    config: Config,
+    base: BackupFoundation,
+    pools: TenantPools,
+    objects: TenantObjects,
+    verification: AuditVerification,
 ) -> TransferComposition:
     """Construct them."""
     folder = TransferFolder(config.transfers.folder, config.transfers.hours)
@@ -46,7 +51,7 @@ def compose_transfers(
     signer = DocumentSigner.from_file(signature.SIGNER, key_file)
     bundles = Bundles(folder, config.server.jwks_file, base.begun)
     new_tenants = compose_new_tenants(config, base)
-    export = TenantExport(base.servers, pools, objects, folder, signer, base.begun)
+    export = TenantExport(base.servers, pools, objects, folder, signer, base.begun, verification)
     import_ = TenantImport(
         bundles, new_tenants, base.provisioning, base.servers, objects, base.begun
     )
@@ -63,10 +68,6 @@ def compose_transfers(
                 undo_on_failure=True,
             ),
             import_.saga(),
-            Saga(
-                OperationKind.VERIFY_BUNDLE,
-                (Step("verification", BundleVerification(bundles).verify),),
-            ),
         ),
         transfers,
         TransferSweep(folder),

@@ -101,3 +101,15 @@ async def drain(
     if not move_tenants:
         return drained
     return await finished(session, drained.operation, no_wait=no_wait)
+
+
+@group.command(rpcs=("UnregisterServer",))
+@click.argument("server_id", shell_complete=completion.servers)
+@api_command
+async def unregister(session: Session, server_id: str) -> Message:
+    """Forget a server that holds no tenants any more.
+
+    Drain it with --move before. Nothing is changed on the server, which may be gone.
+    """
+    request = pb.UnregisterServerRequest(server_id=server_id)
+    return await session.client.servers.UnregisterServer(request)

@@ -58,18 +58,18 @@ class ProcessId:
         return self.began != "" and _began(self.pid) == self.began
 
 
-def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
+def spawn(command: Command, log: Path, *, dies_with_parent: bool = True) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, its output appended to `log`.
 
-    The kernel ends it when the caller is killed, where it can (Linux). Call it from the main
-    thread: the kernel watches the thread that started the process.
+    With `dies_with_parent` the kernel ends it when the caller is killed, where it can (Linux).
+    Call it from the main thread: the kernel watches the thread that started the process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*_parent_death_prefix(), *command.argv],
+            [*_parent_death_prefix(dies_with_parent), *command.argv],
             cwd=command.folder,
             env=_environment(command),
             stdin=subprocess.DEVNULL,
@@ -167,9 +167,9 @@ def _environment(command: Command) -> dict[str, str]:
     return inherited | {"NO_PROXY": bypass, "no_proxy": bypass} | dict(command.environment)
 
 
-def _parent_death_prefix() -> tuple[str, ...]:
+def _parent_death_prefix(dies_with_parent: bool) -> tuple[str, ...]:  # noqa: FBT001 - private, one caller
     setpriv = shutil.which("setpriv")
-    if setpriv is None or sys.platform != "linux":
+    if not dies_with_parent or setpriv is None or sys.platform != "linux":
         return ()
     return (setpriv, "--pdeathsig", "INT", "--")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tenant.domain.audit import (
@@ -18,7 +19,7 @@ from tenant.signed_anchors import ENTRIES
 from tenant.store import audit_logs, audit_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from dataplane.connection_lease import ConnectionLease
     from dataplane.pools import Connection
@@ -66,23 +67,54 @@ class AuditVerification:
             # Before the log is read: while it is, more is anchored.
             anchored = await self._anchors.signed.furthest(tenant_id, database)
             await audit_logs.chain(connection)
-        in_files = await self._anchors.signed.in_files(database)
-        count, end, fault = 0, START, None
-        while True:
-            part = await self._verify_part(tenant_id, end)
-            differing = await self._anchor_fault(tenant_id, database, end, part, in_files)
-            count, end, fault = count + part.count, part.end, first_fault(part.fault, differing)
-            if fault is not None or part.count < self._entries_at_once:
-                break
+        count, part, fault = await self._walk(
+            tenant_id, database, anchored, partial(self._verify_part, tenant_id)
+        )
         async with self._connection(tenant_id) as connection:
-            fault = fault or fault_at_end(part) or self._fault_of_cut(end, anchored)
             fault = fault or await self._fault_of_known(connection, known)
             unchained, age = await audit_logs.unchained(connection)
             is_protected = await audit_owner.owner_of_log(connection) == self._roles.owner
         if fault is None:
-            await self._anchors.anchor(tenant_id)
+            await self._anchors.anchor(tenant_id, verified=True)
         head = part.head or START
         return Verification(count, head, fault, unchained, age, anchored, is_protected)
+
+    async def anchored(self, tenant_id: str, database: str) -> int:
+        """Return up to which entry a log is anchored: what `fault_of` needs to know."""
+        return await self._anchors.signed.furthest(tenant_id, database)
+
+    async def fault_of(
+        self, tenant_id: str, database: str, anchored: int, log: Connection
+    ) -> Fault | None:
+        """Return the first fault of a log as a session sees it; of a snapshot, as that has it.
+
+        `anchored` was looked up before the snapshot was taken: since then more may be anchored.
+        """
+
+        async def read(start: ChainLink) -> VerifiedPart:
+            return await audit_logs.verify_part(log, start, self._entries_at_once)
+
+        _, _, fault = await self._walk(tenant_id, database, anchored, read)
+        return fault
+
+    async def _walk(
+        self,
+        tenant_id: str,
+        database: str,
+        anchored: int,
+        read: Callable[[ChainLink], Awaitable[VerifiedPart]],
+    ) -> tuple[int, VerifiedPart, Fault | None]:
+        """Compute a log anew; return how many entries were read, the last part, the first fault."""
+        in_files = await self._anchors.signed.in_files(database)
+        count, end = 0, START
+        while True:
+            part = await read(end)
+            differing = await self._anchor_fault(tenant_id, database, end, part, in_files)
+            count, end, fault = count + part.count, part.end, first_fault(part.fault, differing)
+            if fault is not None:
+                return count, part, fault
+            if part.count < self._entries_at_once:
+                return count, part, fault_at_end(part) or self._fault_of_cut(end, anchored)
 
     async def _verify_part(self, tenant_id: str, start: ChainLink) -> VerifiedPart:
         turn = await self._turns.acquire(tenant_id)

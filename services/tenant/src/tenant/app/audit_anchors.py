@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import paging
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tenant.signed_anchors import SignedAnchors
     from tenant.store.audit_anchors import StoredAnchor
 
+_BELIEVED_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -36,25 +38,30 @@ class AuditAnchors:
     ) -> None:
         self._management = management
         self._tenants = tenants
+        self._altered: dict[str, tuple[Fault, float]] = {}
         self.signed = signed
 
-    async def anchor(self, tenant_id: str) -> StoredAnchor | None:
+    async def anchor(self, tenant_id: str, *, verified: bool = False) -> StoredAnchor | None:
         """Chain and anchor what a log has more than at its last anchor; return its last anchor.
 
         Nothing is anchored in a log that is not as it was written: that is logged as
-        `audit_log.altered`. None for an empty log, and for the management database's without
-        files. Raises what entering the database raises, and OSError.
+        `audit_log.altered`. A moved log in which that was found is computed anew an hour later, or
+        once it is `verified`: by the caller, just now, without a fault. None for an empty log, and
+        for the management database's without files. Raises what entering the database raises, and
+        OSError.
         """
         with acting_as(workload_principal("tenant")):
-            return await self._anchor(tenant_id)
+            return await self._anchor(tenant_id, verified=verified)
 
-    async def _anchor(self, tenant_id: str) -> StoredAnchor | None:
+    async def _anchor(self, tenant_id: str, *, verified: bool) -> StoredAnchor | None:
         async with self._connection(tenant_id) as log:
             await audit_logs.chain(log)
             database = await audit_logs.database_name(log)
             noted = await self._noted_head(tenant_id, database)
+            if verified:
+                self._altered.pop(database, None)
             # Before the transaction: it must not stand idle for as long as this takes.
-            fault = None if noted is None else await _fault_up_to(log, noted)
+            fault = None if noted is None else await self._fault_up_to(log, database, noted)
             async with self._management.transaction() as management:
                 await audit_anchors.lock(management, database)
                 last = await self.signed.latest(management, tenant_id, database)
@@ -75,6 +82,19 @@ class AuditAnchors:
                         last = await self.signed.add(management, tenant_id, database, start, part)
                     start, size = (None if is_last else part.end), ENTRIES
         return last
+
+    async def _fault_up_to(self, log: Connection, database: str, noted: Anchor) -> Fault | None:
+        """Return the first fault up to a noted entry.
+
+        The whole log up to there is computed, so a fault that was found is believed for an hour.
+        """
+        fault, until = self._altered.get(database, (None, 0.0))
+        if time.monotonic() >= until:
+            fault = await _fault_up_to(log, noted)
+            self._altered.pop(database, None)
+            if fault is not None:
+                self._altered[database] = fault, time.monotonic() + _BELIEVED_SECONDS
+        return fault
 
     async def _noted_head(self, tenant_id: str, database: str) -> Anchor | None:
         if not tenant_id:

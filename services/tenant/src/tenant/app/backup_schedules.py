@@ -37,6 +37,7 @@ class BackupSchedules:
         begun: Operations,
         made: Backups,
         deletion: BackupDeletion,
+        interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         self._management = management
         self._operations = begun
@@ -44,7 +45,7 @@ class BackupSchedules:
         self._deletion = deletion
         self.task = PeriodicTask(
             self.follow,
-            _INTERVAL_SECONDS,
+            interval_seconds,
             _log,
             "backup_schedules.unavailable",
             "schedules of backups cannot be followed",

@@ -10,16 +10,14 @@ from bundle import signature
 from bundle.errors import BundleInvalid
 from bundle.source import TarSource
 from bundle.verify import read_manifest, verify
-from tenant.domain.operations import RESULT
 from tenant.errors.transfers import BundleRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from bundle.manifest import Manifest
     from bundle.verify import Verified
-    from dataplane.pools import Connection
     from tenant.domain.operations import Operation
     from tenant.operations.operations import Operations
     from tenant.transfer.folder import TransferFolder
@@ -70,26 +68,6 @@ class Bundles:
     def _check(self, operation: Operation) -> Callable[[bytes, bytes], None]:
         jwks = str(operation.arguments["jwks"]) or self._own_jwks.read_bytes()
         return partial(signature.check, signature.keys(jwks))
-
-
-class BundleVerification:
-    """Verifies an uploaded bundle, and tells what is in it."""
-
-    def __init__(self, bundles: Bundles) -> None:
-        self._bundles = bundles
-
-    async def verify(self, _: Connection, operation: Operation) -> Mapping[str, object]:
-        """Verify the bundle. Raises BundleNotFound, BundleRefused."""
-        manifest = await self._bundles.verify(operation)
-        return {
-            RESULT: {
-                "tenant_id": manifest.tenant.tenant_id,
-                "create_time": manifest.create_time.isoformat(),
-                "table_rows": sum(table.rows for table in manifest.tables),
-                "objects": manifest.objects.count,
-                "audit_entries": manifest.audit.sequence,
-            }
-        }
 
 
 class _Reported:

@@ -9,7 +9,7 @@ from bundle.stream import tar_size
 from tenant.domain.operations import RESULT
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantNotFound, TenantNotReady
-from tenant.errors.transfers import RunsInFlight
+from tenant.errors.transfers import AuditLogAltered, RunsInFlight
 from tenant.store import audit_logs, installation, tenants
 from tenant.transfer import unfinished_work
 from tenant.transfer.sessions import one_snapshot, table_sessions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
     from signing import DocumentSigner
+    from tenant.app.audit import AuditVerification
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.operations.operations import Operations
@@ -44,6 +45,7 @@ class TenantExport:
         folder: TransferFolder,
         signer: DocumentSigner,
         begun: Operations,
+        verification: AuditVerification,
     ) -> None:
         self._servers = servers
         self._pools = pools
@@ -51,16 +53,19 @@ class TenantExport:
         self._folder = folder
         self._signer = signer
         self._operations = begun
+        self._verification = verification
 
     async def write(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Write the bundle, as soon as nothing is in progress if `drain` was asked for.
 
-        Raises RunsInFlight, TenantNotFound, TenantNotReady, ServerUnavailable.
+        Raises RunsInFlight, AuditLogAltered, TenantNotFound, TenantNotReady, ServerUnavailable.
         """
         tenant = await _active(connection, operation.tenant_id)
         own_id = await installation.identifier(connection)
         async with self._pools.connection(tenant.tenant_id) as own:
             await audit_logs.chain(own)
+        name = tenant.database.name
+        anchored = await self._verification.anchored(tenant.tenant_id, name)
         server = await self._servers.of(tenant.server_id)
         until = asyncio.get_running_loop().time() + _drain_seconds(operation)
         async with table_sessions(server, tenant.database) as sessions:
@@ -68,6 +73,7 @@ class TenantExport:
                 async with one_snapshot(sessions) as snapshot_id:
                     left = await unfinished_work.find(sessions)
                     if not left:
+                        await self._check_log(tenant, anchored, sessions["tenant"])
                         manifest = await self._write(
                             operation, tenant, sessions, snapshot_id, own_id
                         )
@@ -105,6 +111,14 @@ class TenantExport:
         await writing.write_index(snapshot_id)
         await writing.write_objects()
         return await writing.finish(sessions, operation.operation_id, installation_id, self._signer)
+
+    async def _check_log(self, tenant: Tenant, anchored: int, log: Connection) -> None:
+        """Raise AuditLogAltered where a bundle would pass off a log that was written anew."""
+        fault = await self._verification.fault_of(
+            tenant.tenant_id, tenant.database.name, anchored, log
+        )
+        if fault is not None:
+            raise AuditLogAltered(tenant.tenant_id, fault.sequence)
 
     async def _wait(self, operation: Operation, left: UnfinishedWork) -> None:
         await self._operations.progress(operation, 0, left.runs + left.calls, "runs in flight")

@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 class OverviewReader:
     """Reads every fifteen seconds; while the management database is away, nothing is told."""
 
-    def __init__(self, management: ManagementPool) -> None:
+    def __init__(self, management: ManagementPool, interval_seconds: float = _SECONDS) -> None:
         self._management = management
         self._found: Overview | None = None
         self.task = PeriodicTask(
             self.read,
-            _SECONDS,
+            interval_seconds,
             _log,
             "overview.unavailable",
             "the numbers of the installation are not known",

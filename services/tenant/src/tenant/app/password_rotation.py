@@ -49,11 +49,13 @@ class PasswordRotation:
         operations: Operations,
         servers: DatabaseServers,
         key_ring: KeyRing,
+        drain_seconds: float = _DRAIN_SECONDS,
     ) -> None:
         self._management = management
         self._operations = operations
         self._servers = servers
         self._key_ring = key_ring
+        self._drain_seconds = drain_seconds
         self.saga = Saga(
             OperationKind.ROTATE_PASSWORDS,
             (
@@ -159,7 +161,7 @@ class PasswordRotation:
         server_id, database = await self._place(connection, operation.tenant_id)
         old = set(cast("list[int]", operation.notes[_SESSIONS]))
         server = await self._servers.of(server_id)
-        end = time.monotonic() + _DRAIN_SECONDS
+        end = time.monotonic() + self._drain_seconds
         while True:
             async with server.provisioner(database.manager) as provisioner:
                 left = old.intersection(await roles.sessions(provisioner, database, SERVICES))

@@ -13,13 +13,15 @@ from tenant.domain.repair import Finding, FindingAction, FindingKind
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantBusy, TenantExists
 from tenant.operations.saga import tenant_lock
-from tenant.store import deletion_certificates, installation, operations, strays, tenants
+from tenant.store import deletion_certificates, installation, open_operations, strays, tenants
 from tenant.store.locks import LockHeld
+from tenant.store.open_operations import states_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection
 
     from dataplane.tenants import ManagementPool
+    from tenant.app.server_leftovers import ServerLeftovers
     from tenant.domain.tenants import Tenant
     from tenant.peers.tenant_data import TenantDataPeers
     from tenant.provisioning import Provisioning
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _LOST = "It may be a tenant's whose row was lost: look into it before it is removed."
 _RESTORED = (
     "The registry may have been restored: a server has a database of no tenant, or could not be "
-    "looked at. RepairTenants removes it; look before whether the id was used again."
+    "looked at. Remove it by its name, once it is certain that the id was not used again."
 )
 _PEERS = ("runs", "llm-gateway", "artifacts")
 _LOCK_SECONDS = 10.0
@@ -42,8 +44,8 @@ class TenantRepair:
     Certainly nobody wants: a database whose creation never ended and that no tenant has, roles
     without database and tenant, and what is kept of a tenant that was purged. Whatever else belongs
     to no tenant is kept and reported, because the registry may have been restored from a backup.
-    For the same reason the schedule keeps the data of a purged id while there is a database that
-    may be the one of a tenant created of that id again.
+    For the same reason the data of a purged id is kept while there is a database that may be the
+    one of a tenant created of that id again.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class TenantRepair:
         servers: DatabaseServers,
         provisioning: Provisioning,
         peers: TenantDataPeers,
+        leftovers: ServerLeftovers,
     ) -> None:
         self._management = management
         self._locks = locks
         self._servers = servers
         self._provisioning = provisioning
         self._peers = peers
+        self._leftovers = leftovers
         self._failed: set[str] = set()
 
     async def run(
@@ -78,6 +82,7 @@ class TenantRepair:
             try:
                 async for one in self._of_server(server_id, decide):
                     findings.append(one)  # noqa: PERF401 - kept if a later one fails
+                findings += await self._leftovers.remove(server_id, decide)
             except DomainError as error:
                 unchecked.append(error.message)
         restored = bool(unchecked) or any(one.hint == _LOST for one in findings)
@@ -86,10 +91,8 @@ class TenantRepair:
                 unchecked.append(f"the address of {service} is not set")
                 continue
             try:
-                async for one in self._of_peer(
-                    service, decide, keep_purged=by_schedule and restored
-                ):
-                    findings.append(one)  # noqa: PERF401 - kept if a later one fails
+                async for one in self._of_peer(service, decide, keep_purged=restored):
+                    findings.append(one)
             except DomainError as error:
                 unchecked.append(f"{service}: {error.message}")
         failed.intersection_update({one.name for one in findings})
@@ -108,19 +111,19 @@ class TenantRepair:
                 roles = await strays.groups_without_database(provisioner, managers)
                 existing = await strays.existing(provisioner)
             registered = await tenants.list_all(connection)
-            wanted = await operations.texts_of_open(connection)
+            wanted = await open_operations.texts(connection)
         known = [tenant for tenant in registered if tenant.server_id == server_id]
         named = {tenant.database.name for tenant in known}
         for one in found:
             if not one.ours or one.database.name in named:
                 continue
-            states = _states(wanted, one.database.name, one.operation_id)
+            states = states_of(wanted, one.database.name, one.operation_id)
             if OperationState.FAILED in states:
                 yield _of_failed(server_id, one)
             elif not states:
                 yield await self._database(server_id, one, decide)
         for database in roles:
-            if database.name not in named and not _states(wanted, database.name):
+            if database.name not in named and not states_of(wanted, database.name):
                 name = f"{server_id}/{database.name}"
                 what = "roles without a database, of no tenant"
                 finding = Finding(FindingKind.ROLES, name, what, FindingAction.KEPT)
@@ -152,7 +155,7 @@ class TenantRepair:
         async with self._management.connection() as connection:
             known = {tenant.tenant_id for tenant in await tenants.list_all(connection)}
             purged = await deletion_certificates.purged(connection)
-            wanted = await operations.tenants_of_open(connection)
+            wanted = await open_operations.tenant_ids(connection)
         found: dict[str, list[str]] = {}
         for store, tenant_ids in stores.items():
             for tenant_id in tenant_ids - known - wanted:
@@ -190,7 +193,7 @@ class TenantRepair:
         """Return the tenants that somebody has to finish or delete."""
         async with self._management.connection() as connection:
             known = await tenants.list_all(connection)
-            running = await operations.tenants_of_running(connection)
+            running = await open_operations.running_tenant_ids(connection)
         return [
             Finding(
                 FindingKind.UNFINISHED,
@@ -202,12 +205,6 @@ class TenantRepair:
             for tenant in known
             if tenant.state in _HINTS and tenant.tenant_id not in running
         ]
-
-
-def _states(wanted: Mapping[str, OperationState], *texts: str) -> set[OperationState]:
-    """Return the states of the operations that name one of these texts."""
-    named = [text for text in texts if text]
-    return {state for of, state in wanted.items() if any(text in of for text in named)}
 
 
 def _of_failed(server_id: str, found: FoundDatabase) -> Finding:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tenant.domain.databases import Database, template_database
+from tenant.domain.databases import new_probe_database, template_database
 from tenant.domain.passwords import new_password, scram_verifier
 from tenant.domain.servers import OLDEST_VERSION, ServerCheck, ServerFacts
 from tenant.errors import ServerUnsuitable
-from tenant.store import database_drops, databases, roles, server_facts
+from tenant.store import database_drops, databases, roles, server_facts, strays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from dataplane.pools import Connection
+    from tenant.domain.databases import Database
     from tenant.store.server import ProvisionedServer
 
+LOCK = "servers"
+"""The advisory lock of whoever changes the list of servers, or looks at one."""
 _SAMEROLE = "a line `host samerole all all scram-sha-256` in pg_hba.conf, none before it for all"
 _HBA_REJECTION = "28000"
 _HBA = ServerCheck(
@@ -69,15 +71,19 @@ _OPTIONAL = (
 async def inspect(server: ProvisionedServer) -> ServerFacts:
     """Look at what a server has, and make, enter and drop a database as a tenant has one.
 
-    Whatever was made is gone afterwards. Raises ServerUnsuitable, ServerUnavailable.
+    Whatever was made is gone afterwards, also what a process that died here has made before. The
+    caller holds LOCK. Raises ServerUnsuitable, ServerUnavailable.
     """
     async with server.provisioner() as provisioner:
         await _check_needed(server, provisioner)
+        left = await strays.probes(provisioner, server.management)
         found = await server_facts.read(provisioner)
         cluster = await server_facts.system_identifier(provisioner)
         public = await databases.connectable_by_public(provisioner)
     checks = [ServerCheck("CREATEDB"), ServerCheck("CREATEROLE")]
     try:
+        for database in left:
+            await remove_probe(server, database)
         checks.append(await _probe(server))
     except server_facts.StatementRefused as error:
         raise ServerUnsuitable(
@@ -118,8 +124,8 @@ async def _check_needed(server: ProvisionedServer, provisioner: Connection) -> N
 
 async def _probe(server: ProvisionedServer) -> ServerCheck:
     """Return whether pg_hba.conf keeps a role out of a database that is not its own."""
-    name = f"{server.management.name}_probe_{secrets.token_hex(4)}"
-    database = Database(name, f"{name}_steward")
+    database = new_probe_database(server.management)
+    name = database.name
     member, stranger = database.runtime("tenant"), database.runtime("runs")
     password = new_password()
     async with _made(server, database, password):
@@ -157,8 +163,16 @@ async def _made(
             await databases.restrict_connect(provisioner, database, "", [database.group])
         yield
     finally:
-        async with server.provisioner(database.manager) as provisioner:
-            await database_drops.drop(provisioner, database)
-            await roles.drop(provisioner, database)
-        async with server.provisioner() as provisioner:
-            await roles.drop_manager(provisioner, database.manager)
+        await remove_probe(server, database)
+
+
+async def remove_probe(server: ProvisionedServer, database: Database) -> None:
+    """Drop a database that was made to look at a server, and its roles, as far as they exist."""
+    async with server.provisioner() as provisioner:
+        if not await roles.exists(provisioner, database.manager):
+            return
+    async with server.provisioner(database.manager) as provisioner:
+        await database_drops.drop(provisioner, database)
+        await roles.drop(provisioner, database)
+    async with server.provisioner() as provisioner:
+        await roles.drop_manager(provisioner, database.manager)

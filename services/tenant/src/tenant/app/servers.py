@@ -1,4 +1,4 @@
-"""Registration and draining of database servers."""
+"""Registration of database servers, until they are drained and unregistered."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tenant.config import ProvisionerAddress
 from tenant.domain.operations import OperationKind
 from tenant.domain.servers import MAIN, ServerState
 from tenant.errors import ServerAddressInvalid, ServerNotFound, ServerUnsuitable
+from tenant.errors.moves import ServerInUse
 from tenant.move.drain import SERVER
-from tenant.store import operations, servers
+from tenant.store import open_operations, operations, servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class Servers:
-    """Registers and drains database servers, each under its advisory lock."""
+    """Registers, drains and unregisters database servers, one at a time."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Servers:
 
         Raises ServerAddressInvalid, ServerUnsuitable and ServerUnavailable.
         """
-        async with self._locks.holding(f"server/{server_id}") as connection:
+        async with self._locks.holding(server_inspection.LOCK) as connection:
             known = await servers.find(connection, server_id)
             address = _address(server_id, url, known)
             async with self._server(server_id, address) as server:
@@ -78,7 +79,7 @@ class Servers:
         async with self._management.transaction() as connection:
             server = await self._set_state(connection, server_id, state)
             if state is ServerState.ACTIVE:
-                drain = await operations.open_drain(connection, server_id)
+                drain = await open_operations.drain_of(connection, server_id)
                 if drain is not None:
                     await operations.request_cancellation(connection, drain.operation_id)
                     self._operations.run(drain.operation_id)
@@ -92,7 +93,7 @@ class Servers:
         """
         async with self._management.transaction() as connection:
             server = await self._set_state(connection, server_id, ServerState.DRAINING)
-            drain = await operations.open_drain(connection, server_id)
+            drain = await open_operations.drain_of(connection, server_id)
             if drain is not None:
                 drain = await operations.reopen(connection, drain.operation_id)
             if drain is None:
@@ -105,6 +106,29 @@ class Servers:
                 )
         self._operations.run(drain.operation_id)
         return server, drain
+
+    async def unregister(self, server_id: str) -> None:
+        """Know a server no longer, that no tenant and no open operation needs.
+
+        Nothing is changed there, so it need not be reachable. Raises ServerNotFound, ServerInUse.
+        """
+        if server_id == MAIN:
+            raise ServerInUse(server_id, "it has the management database")
+        async with (
+            self._locks.holding(server_inspection.LOCK) as connection,
+            connection.transaction(),
+        ):
+            await servers.lock_placement(connection)  # nobody places a tenant there meanwhile
+            server = await servers.find(connection, server_id)
+            if server is None:
+                raise ServerNotFound(server_id)
+            if server.tenant_count:
+                raise ServerInUse(server_id, f"it has {server.tenant_count} tenants")
+            if begun := await open_operations.ids_of_server(connection, server_id):
+                raise ServerInUse(server_id, f"the operation {begun[0]} is not over")
+            await servers.delete(connection, server_id)
+            details = {"address": f"{server.host}:{server.port}"}
+            await audit.append(connection, "server.unregister", "server", server_id, details)
 
     async def _set_state(
         self, connection: Connection, server_id: str, state: ServerState

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from dataplane import audit
+from servicekit.errors import DatabaseUnavailable
 from tenant.domain.migrations import unpublished_services
 from tenant.domain.tenants import Tenant, TenantState
 from tenant.errors import (
     MigrationsUnpublished,
     RequestIdReused,
+    ServerUnavailable,
     TenantBusy,
     TenantExists,
     TenantNotFound,
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from tenant.store.locks import AdvisoryLocks
     from tenant.store.server import ProvisionedServer
 
-
+_log = logging.getLogger(__name__)
 _WAIT_SECONDS = 10.0
 _Asked: TypeAlias = "tuple[str, str, Mapping[str, str]]"
 """What a creation asks for: the tenant's id, its name, and labels of the server."""
@@ -124,8 +127,8 @@ class Tenants:
     async def enforce_suspensions(self, server: ProvisionedServer) -> None:
         """Refuse connections to databases of a server that are to be closed and accept them.
 
-        They do where a process died in the middle of a suspension, deletion or resumption. Raises
-        ServerUnavailable.
+        They do where a process died in the middle of a suspension, deletion or resumption. One that
+        cannot be closed is logged, and keeps no other open. Raises ServerUnavailable.
         """
         async with self._management.connection() as connection:
             known = await tenants.list_all(connection)
@@ -138,14 +141,23 @@ class Tenants:
                 and tenant.server_id == server.server_id
                 and tenant.database.name in accepting
             ):
-                with suppress(TenantBusy):  # who changes it closes it
-                    await self._enforce_suspension(tenant.tenant_id)
+                await self._enforce_suspension(tenant.tenant_id)
 
     async def _enforce_suspension(self, tenant_id: str) -> None:
-        async with self._holding(tenant_id) as connection:
-            tenant = await tenants.find(connection, tenant_id)
-            if tenant is not None and tenant.state.closed:
-                await self._refuse_connections(tenant)
+        try:
+            async with self._holding(tenant_id) as connection:
+                tenant = await tenants.find(connection, tenant_id)
+                if tenant is not None and tenant.state.closed:
+                    await self._refuse_connections(tenant)
+        except TenantBusy:
+            return  # who changes it closes it
+        except (DatabaseUnavailable, ServerUnavailable):
+            raise
+        except Exception:
+            _log.exception(
+                "a database that is to be closed is open",
+                extra={"event": "tenant.not_closed", "tenant_id": tenant_id},
+            )
 
     @asynccontextmanager
     async def _holding(self, tenant_id: str) -> AsyncGenerator[Connection]:

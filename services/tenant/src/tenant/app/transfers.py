@@ -100,21 +100,6 @@ class Transfers:
         self._operations.run(operation.operation_id)
         return operation
 
-    async def verify(self, request_id: str, bundle_id: str, jwks: str) -> Operation:
-        """Begin to verify an uploaded bundle.
-
-        Raises BundleNotFound, RequestIdReused, TransfersNotConfigured.
-        """
-        await asyncio.to_thread(self._folder.upload, bundle_id)
-        arguments = {"bundle_id": bundle_id, "jwks": jwks}
-        async with self._management.transaction() as connection:
-            operation = await self._operations.begin(
-                connection, OperationKind.VERIFY_BUNDLE, "", request_id, arguments
-            )
-            await self._note(connection, "bundle.verify", operation)
-        self._operations.run(operation.operation_id)
-        return operation
-
     async def download(
         self, tenant_id: str, bundle_id: str, offset: int
     ) -> AsyncGenerator[int | bytes]:
@@ -171,7 +156,4 @@ class Transfers:
 
     async def _note(self, connection: Connection, action: str, operation: Operation) -> None:
         details = {"operation_id": operation.operation_id, "request_id": operation.request_id}
-        kind, resource = ("tenant", operation.tenant_id)
-        if not operation.tenant_id:
-            kind, resource = "bundle", str(operation.arguments["bundle_id"])
-        await audit.append(connection, action, kind, resource, details)
+        await audit.append(connection, action, "tenant", operation.tenant_id, details)

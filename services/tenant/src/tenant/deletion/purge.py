@@ -29,6 +29,7 @@ from tenant.store import (
     databases,
     deletion_certificates,
     installation,
+    open_operations,
     operations,
     published_migrations,
     roles,
@@ -116,7 +117,7 @@ class TenantPurge:
         Raises PurgeIncomplete until they have ended. Meanwhile the tenant's lock is theirs.
         """
         tenant_id = operation.tenant_id
-        found = await operations.open_of_tenant(connection, tenant_id, operation.operation_id)
+        found = await open_operations.of_tenant(connection, tenant_id, operation.operation_id)
         async with connection.transaction():
             for other in found:
                 # Also anew where it was asked for and has failed.

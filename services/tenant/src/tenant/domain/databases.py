@@ -88,6 +88,16 @@ def template_database(management: Database) -> Database:
     return Database(f"{management.name}_template", f"{management.name}_steward_template")
 
 
+def new_probe_database(management: Database) -> Database:
+    """Return a database that is made to look at a server, and dropped again."""
+    return probe_database(f"{management.name}_probe_{secrets.token_hex(4)}")
+
+
+def probe_database(name: str) -> Database:
+    """Return such a database by its name."""
+    return Database(name, f"{name}_steward")
+
+
 def new_tenant_database(management: Database) -> Database:
     """Return a new tenant's database: `t_` and a ULID, which sorts by time of creation.
 

@@ -32,7 +32,6 @@ class OperationKind(StrEnum):
     ROTATE_PASSWORDS = "rotate_passwords"
     ROTATE_KEYS = "rotate_keys"
     DRAIN_SERVER = "drain_server"
-    VERIFY_BUNDLE = "verify_bundle"
 
 
 class OperationState(StrEnum):

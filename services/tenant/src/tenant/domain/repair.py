@@ -17,6 +17,8 @@ class FindingKind(StrEnum):
     """Something that a service keeps of a tenant that there is not."""
     DATABASE_MISSING = "database_missing"
     """A tenant whose database there is not."""
+    REPLICATION_SLOT = "replication_slot"
+    """A replication slot that no move needs."""
     UNFINISHED = "unfinished"
     """A tenant whose creation stopped, or whose purge has failed."""
 

@@ -1,4 +1,4 @@
-"""The errors of moves to another server."""
+"""The errors of moves to another server, and of what becomes of the old one."""
 
 from __future__ import annotations
 
@@ -48,3 +48,16 @@ class ServerNotDrained(Conflict):
             server_id=server_id,
             tenant_count=str(len(tenant_ids)),
         )
+
+
+class ServerInUse(Conflict):
+    """A server cannot be unregistered: something is there, or on its way there or away."""
+
+    reason = "ERROR_REASON_SERVER_IN_USE"
+    hint = (
+        "DrainServer with move_tenants moves its tenants, PurgeTenant removes deleted ones; wait "
+        "for its operations, or cancel those that have failed."
+    )
+
+    def __init__(self, server_id: str, why: str) -> None:
+        super().__init__(f"the server {server_id} is in use: {why}", server_id=server_id)

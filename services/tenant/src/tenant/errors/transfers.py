@@ -7,6 +7,7 @@ DomainError
 ├── NotFound
 │   └── BundleNotFound
 ├── Conflict
+│   ├── AuditLogAltered
 │   ├── BundleUnsuitable
 │   ├── RunsInFlight
 │   └── TransfersNotConfigured
@@ -55,6 +56,23 @@ class BundleUnsuitable(Conflict):
 
     reason = "ERROR_REASON_BUNDLE_UNSUITABLE"
     hint = "Deploy the release here that the bundle was written with, or a later one."
+
+
+class AuditLogAltered(Conflict):
+    """An audit log is not as it was written: a bundle's signature would vouch for it."""
+
+    reason = "ERROR_REASON_AUDIT_LOG_ALTERED"
+    hint = (
+        "nagaya audit verify tells more. Restore a backup from before the change and export that, "
+        "or give the data away as a backup: that has the log as it is, and says so."
+    )
+
+    def __init__(self, tenant_id: str, sequence: int) -> None:
+        super().__init__(
+            f"the audit log of {tenant_id} is not as it was written from entry {sequence} on",
+            tenant_id=tenant_id,
+            sequence=str(sequence),
+        )
 
 
 class RunsInFlight(Conflict):

@@ -9,9 +9,9 @@ from tenant.domain.operations import RESULT, OperationKind, OperationState
 from tenant.domain.servers import SERVER_LABEL
 from tenant.domain.tenants import TenantState
 from tenant.errors.moves import ServerNotDrained
-from tenant.move.saga import TARGET
+from tenant.move.saga import FROM, TARGET
 from tenant.operations.saga import Saga, Step
-from tenant.store import operations, servers, tenants
+from tenant.store import open_operations, operations, servers, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,14 +53,14 @@ class ServerDrain:
         cancelled: list[str] = []  # before: what is cancelled from now on does not begin again
         for move in await _moves(connection, operation):
             if move.state is OperationState.FAILED:  # the drain runs again, so it does too
-                await operations.reopen(connection, move.operation_id)
+                await _go_on(connection, move)
             elif move.state is OperationState.CANCELLED:
                 cancelled.append(move.request_id)
         while True:
             async with self._management.transaction() as round_:
                 # In this order: a tenant whose move is done is not found there any more.
                 moves = await _moves(round_, operation)
-                moving = await operations.tenants_of_running(round_, OperationKind.MOVE_TENANT)
+                moving = await open_operations.running_tenant_ids(round_, OperationKind.MOVE_TENANT)
                 there = await _there(round_, str(operation.arguments[SERVER]))
                 idle = [tenant for tenant in there if tenant.tenant_id not in moving]
                 begun, unplaced = await self._begin(round_, operation, idle, moves, cancelled)
@@ -72,6 +72,9 @@ class ServerDrain:
             if not begun and not running and len(idle) == len(there):
                 break
             await asyncio.sleep(_POLL_SECONDS)
+        for move in moves:
+            if move.state is OperationState.FAILED and not await _is_wanted(connection, move):
+                await operations.request_cancellation(connection, move.operation_id)
         if there:
             left = [tenant.tenant_id for tenant in there]
             raise ServerNotDrained(str(operation.arguments[SERVER]), left, unplaced)
@@ -108,7 +111,7 @@ class ServerDrain:
                 OperationKind.MOVE_TENANT,
                 tenant.tenant_id,
                 request_id,
-                {TARGET: target},
+                {TARGET: target, FROM: tenant.database.name},
             )
             begun += 1
         return begun, unplaced
@@ -130,6 +133,22 @@ async def _there(connection: Connection, server_id: str) -> list[Tenant]:
 async def _moves(connection: Connection, operation: Operation) -> list[Operation]:
     """Return the moves that a drain has begun."""
     return await operations.begun_by(connection, _prefix(operation), operation.create_time)
+
+
+async def _go_on(connection: Connection, move: Operation) -> None:
+    """Let a failed move run again; end it where somebody else has moved the tenant since."""
+    if await _is_wanted(connection, move):
+        await operations.reopen(connection, move.operation_id)
+    else:
+        await operations.request_cancellation(connection, move.operation_id)
+
+
+async def _is_wanted(connection: Connection, move: Operation) -> bool:
+    """Return whether a move's tenant has the database still that it moves, or the one it made."""
+    tenant = await tenants.find(connection, move.tenant_id)
+    moved = move.request_id.rpartition("/")[2].split("#")[0]
+    mine = {moved, move.notes.get("database")}
+    return tenant is not None and tenant.database.name in mine
 
 
 def _prefix(operation: Operation) -> str:

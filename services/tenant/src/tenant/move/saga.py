@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 TARGET = "server_id"
 """The operation's argument that names the server to move to."""
+FROM = "old_database"
+"""The argument that names the database to move from, where another one is not to be moved."""
 
 
 class TenantMove:
@@ -79,9 +81,12 @@ class TenantMove:
     async def _plan(self, connection: Connection, operation: Operation) -> Mapping[str, object]:
         """Choose a name for the new database, and whether it can follow the old one.
 
-        Raises ServerUnsuitable if another move has brought the tenant there meanwhile.
+        Raises ServerUnsuitable if another move has brought the tenant there meanwhile, TenantBusy
+        if it has got another database than the one that was to be moved.
         """
         tenant = await locations.movable_tenant(connection, operation.tenant_id)
+        if operation.arguments.get(FROM, tenant.database.name) != tenant.database.name:
+            raise TenantBusy(tenant.tenant_id, operation.operation_id)
         if tenant.server_id == operation.arguments[TARGET]:
             raise ServerUnsuitable(
                 tenant.server_id, "tenant", f"{tenant.tenant_id} is there already"

@@ -53,8 +53,8 @@ class OperationRunner:
     """Runs the steps of operations, each under its saga's advisory lock.
 
     Every process of the service has one. An operation whose process died is taken up by another
-    within seconds, at the step after the last completed one. It runs four in the background, and
-    six for callers that wait.
+    within seconds, at the step after the last completed one. `at_once` bounds how many this process
+    runs in the background, `awaited_at_once` how many for callers that wait.
 
     A step that fails because something is away is tried again, after a pause; another DomainError
     fails the operation. So does an operation with which 20 processes ended before it moved.
@@ -67,16 +67,19 @@ class OperationRunner:
         begun: Operations,
         sagas: Iterable[Saga],
         *,
+        at_once: int = _AT_ONCE,
+        awaited_at_once: int = _AWAITED_AT_ONCE,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         self._management = management
         self._locks = locks
         self._begun = begun
         self._sagas = {saga.kind: saga for saga in sagas}
+        self._at_once = at_once
         self._interval_seconds = interval_seconds
         self._active: dict[str, _Run] = {}
         self._background: set[str] = set()
-        self._awaited = asyncio.Semaphore(_AWAITED_AT_ONCE)
+        self._awaited = asyncio.Semaphore(awaited_at_once)
         self._running: asyncio.Task[None] | None = None
         self._retry_log = RetryLog(
             _log, "operations.unavailable", "operations that are due cannot be found"
@@ -151,12 +154,12 @@ class OperationRunner:
             self._active[operation_id].cancel()
 
     async def _start_due(self) -> None:
-        if len(self._background) >= _AT_ONCE:
+        if len(self._background) >= self._at_once:
             return
         async with self._management.connection() as connection:
             found = await operation_runs.due(connection, [*self._sagas], _LOOKED_AT)
         for operation in found:
-            if len(self._background) >= _AT_ONCE:
+            if len(self._background) >= self._at_once:
                 return
             if operation.operation_id not in self._active:
                 taken = _not_taken()

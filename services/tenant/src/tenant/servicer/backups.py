@@ -83,7 +83,11 @@ class BackupServicer(backup_service_pb2_grpc.BackupServiceServicer):
         self, request: pb.RestoreBackupRequest, context: Context
     ) -> pb.RestoreBackupResponse:
         operation = await self._backups.restore(
-            request.tenant_id, request.backup_id, request.request_id, wire.new_tenant(request)
+            request.tenant_id,
+            request.backup_id,
+            request.request_id,
+            wire.new_tenant(request),
+            old_server_lost=request.old_server_lost,
         )
         return pb.RestoreBackupResponse(operation=operation_wire.operation(operation))
 

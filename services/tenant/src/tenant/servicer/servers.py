@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
-    """Registers, finds, lists and drains database servers."""
+    """Registers, finds, lists, drains and unregisters database servers."""
 
     def __init__(self, app: Servers, management: ManagementPool) -> None:
         self._app = app
@@ -63,3 +63,9 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
         state = ServerState.ACTIVE if request.undo else ServerState.DRAINING
         server = await self._app.drain(request.server_id, state)
         return pb.DrainServerResponse(server=wire.server(server))
+
+    async def UnregisterServer(
+        self, request: pb.UnregisterServerRequest, context: Context
+    ) -> pb.UnregisterServerResponse:
+        await self._app.unregister(request.server_id)
+        return pb.UnregisterServerResponse()

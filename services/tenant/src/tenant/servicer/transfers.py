@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
-    """Begins exports and imports; sends, receives and verifies bundles."""
+    """Begins exports and imports; sends and receives bundles."""
 
     def __init__(self, transfers: Transfers) -> None:
         self._transfers = transfers
@@ -41,12 +41,6 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             request.tenant_id, request.request_id, request.bundle_id, **_options(request)
         )
         return pb.CreateImportResponse(operation=wire.operation(begun))
-
-    async def VerifyBundle(
-        self, request: pb.VerifyBundleRequest, context: Context
-    ) -> pb.VerifyBundleResponse:
-        begun = await self._transfers.verify(request.request_id, request.bundle_id, request.jwks)
-        return pb.VerifyBundleResponse(operation=wire.operation(begun))
 
     async def DownloadBundle(
         self, request: pb.DownloadBundleRequest, context: Context

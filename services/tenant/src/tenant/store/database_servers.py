@@ -38,9 +38,10 @@ class DatabaseServers:
             return self.main
         async with self._management.connection() as connection:
             generation = await servers.generation(connection, server_id)
-            known = self._others.get(server_id)
             if generation is None:
+                await self._forget(server_id)
                 raise ServerNotFound(server_id)
+            known = self._others.get(server_id)
             if known is not None and known[0] == generation:
                 return known[1]
             generation, address = await servers.address(connection, self._key_ring, server_id)
@@ -62,6 +63,12 @@ class DatabaseServers:
         """Return the ids of all registered servers, sorted. Raises DatabaseUnavailable."""
         async with self._management.connection() as connection:
             return await servers.all_ids(connection)
+
+    async def _forget(self, server_id: str) -> None:
+        """Close the connections to a server that was unregistered."""
+        _, server = self._others.pop(server_id, (0, None))
+        if server is not None:
+            await server.close()
 
     async def close(self) -> None:
         """Close the provisioner's connections to all servers but `main`."""

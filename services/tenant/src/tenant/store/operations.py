@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -33,7 +33,7 @@ async def insert(
     user_id: str,
 ) -> Operation | None:
     """Insert an operation that is to be run; None if its request id is in use."""
-    return await _one(
+    return await one(
         connection,
         f"""
         INSERT INTO operations (kind, tenant_id, request_id, arguments, user_id)
@@ -53,17 +53,17 @@ async def find(connection: Connection, operation_id: str) -> Operation | None:
     """Return an operation; None also for what is no id."""
     if (found := _uuid(operation_id)) is None:
         return None
-    return await _one(connection, f"SELECT {COLUMNS} FROM operations WHERE id = $1", found)
+    return await one(connection, f"SELECT {COLUMNS} FROM operations WHERE id = $1", found)
 
 
 async def find_by_request_id(connection: Connection, request_id: str) -> Operation | None:
     sql = f"SELECT {COLUMNS} FROM operations WHERE request_id = $1"
-    return await _one(connection, sql, request_id)
+    return await one(connection, sql, request_id)
 
 
 async def find_running(connection: Connection, tenant_id: str) -> Operation | None:
     """Return the operation of a tenant that runs, the oldest if there are more."""
-    return await _one(
+    return await one(
         connection,
         f"""
         SELECT {COLUMNS} FROM operations
@@ -77,7 +77,7 @@ async def find_running(connection: Connection, tenant_id: str) -> Operation | No
 
 async def newest(connection: Connection, tenant_id: str, kind: OperationKind) -> Operation | None:
     """Return the last operation of a kind that was begun for a tenant."""
-    return await _one(
+    return await one(
         connection,
         f"""
         SELECT {COLUMNS} FROM operations
@@ -102,25 +102,6 @@ async def begun_by(connection: Connection, prefix: str, since: datetime) -> list
         since,
     )
     return [from_row(row) for row in rows]
-
-
-async def open_drain(connection: Connection, server_id: str) -> Operation | None:
-    """Return the drain of a server that has not ended for good, the newest if there are more.
-
-    Not one that is being cancelled.
-    """
-    return await _one(
-        connection,
-        f"""
-        SELECT {COLUMNS} FROM operations
-         WHERE kind = $1 AND arguments ->> 'server_id' = $2 AND state IN ('running', 'failed')
-           AND NOT cancel_requested
-         ORDER BY created_at DESC
-         LIMIT 1
-        """,
-        OperationKind.DRAIN_SERVER.value,
-        server_id,
-    )
 
 
 async def page(
@@ -159,7 +140,7 @@ async def page(
 
 async def reopen(connection: Connection, operation_id: str) -> Operation | None:
     """Have an operation run now that has failed or waits; None if it is in another state."""
-    return await _one(
+    return await one(
         connection,
         f"""
         UPDATE operations
@@ -174,7 +155,7 @@ async def reopen(connection: Connection, operation_id: str) -> Operation | None:
 
 async def request_cancellation(connection: Connection, operation_id: str) -> Operation | None:
     """Have an operation cancelled that runs or has failed; None if it is in another state."""
-    return await _one(
+    return await one(
         connection,
         f"""
         UPDATE operations
@@ -187,60 +168,12 @@ async def request_cancellation(connection: Connection, operation_id: str) -> Ope
     )
 
 
-async def open_of_tenant(connection: Connection, tenant_id: str, but_id: str) -> list[Operation]:
-    """Return a tenant's operations that have not ended for good, but one; the oldest first."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {COLUMNS} FROM operations
-         WHERE tenant_id = $1 AND id <> $2 AND state IN ('running', 'failed')
-         ORDER BY created_at
-        """,
-        tenant_id,
-        UUID(but_id),
-    )
-    return [from_row(row) for row in rows]
-
-
 async def of_tenant(connection: Connection, tenant_id: str) -> list[Operation]:
     """Return all operations of a tenant, the oldest first."""
     rows = await connection.fetch(
         f"SELECT {COLUMNS} FROM operations WHERE tenant_id = $1 ORDER BY created_at", tenant_id
     )
     return [from_row(row) for row in rows]
-
-
-async def texts_of_open(connection: Connection) -> dict[str, OperationState]:
-    """Return arguments and notes of the operations that have not ended for good, as text.
-
-    Each begins with the operation's id.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT id::text || arguments::text || notes::text AS text, state FROM operations
-         WHERE state IN ('running', 'failed')
-        """
-    )
-    return {row["text"]: OperationState(row["state"]) for row in rows}
-
-
-async def tenants_of_running(connection: Connection, kind: OperationKind | None = None) -> set[str]:
-    """Return the tenants of the operations that run, or of those of a kind."""
-    rows = await connection.fetch(
-        """
-        SELECT DISTINCT tenant_id FROM operations
-         WHERE state = 'running' AND ($1::text IS NULL OR kind = $1)
-        """,
-        None if kind is None else kind.value,
-    )
-    return {row["tenant_id"] for row in rows}
-
-
-async def tenants_of_open(connection: Connection) -> set[str]:
-    """Return the tenants of the operations that have not ended for good."""
-    rows = await connection.fetch(
-        "SELECT DISTINCT tenant_id FROM operations WHERE state IN ('running', 'failed')"
-    )
-    return {row["tenant_id"] for row in rows}
 
 
 async def delete_of_tenant(connection: Connection, tenant_id: str, kept_id: str) -> int:
@@ -253,7 +186,32 @@ async def delete_of_tenant(connection: Connection, tenant_id: str, kept_id: str)
     return len(rows)
 
 
-async def _one(connection: Connection, sql: str, *values: object) -> Operation | None:
+async def delete_ended(connection: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete operations that are done or cancelled for so long; return how many.
+
+    Not purges and rollouts: certificates and the history of migrations name them.
+    """
+    rows = await connection.fetch(
+        """
+        DELETE FROM operations
+         WHERE id IN (
+             SELECT id FROM operations
+              WHERE state IN ('done', 'cancelled') AND ended_at < now() - $1::interval
+                AND kind <> ALL ($2)
+              ORDER BY ended_at
+              LIMIT $3
+         )
+        RETURNING id
+        """,
+        older_than,
+        [OperationKind.PURGE_TENANT.value, OperationKind.ROLLOUT.value],
+        limit,
+    )
+    return len(rows)
+
+
+async def one(connection: Connection, sql: str, *values: object) -> Operation | None:
+    """Return the operation of the row that a statement returns, which has COLUMNS."""
     row = await connection.fetchrow(sql, *values)
     return None if row is None else from_row(row)
 

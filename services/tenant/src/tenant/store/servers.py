@@ -122,6 +122,11 @@ async def set_state(connection: Connection, server_id: str, state: ServerState) 
     return updated is not None
 
 
+async def delete(connection: Connection, server_id: str) -> None:
+    """Delete a server that no tenant is on."""
+    await connection.execute("DELETE FROM db_servers WHERE id = $1", server_id)
+
+
 async def find(connection: Connection, server_id: str) -> Server | None:
     row = await connection.fetchrow(f"{_SERVERS} WHERE s.id = $1", server_id)
     return None if row is None else _server(row)

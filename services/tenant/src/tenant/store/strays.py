@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenant.domain.databases import OPERATION, TENANT_PREFIX, Database
+from tenant.domain.databases import OPERATION, TENANT_PREFIX, Database, probe_database
 
 if TYPE_CHECKING:
     import asyncpg
@@ -85,3 +85,38 @@ async def existing(connection: Connection) -> set[str]:
     """Return the names of all databases."""
     rows = await connection.fetch("SELECT datname FROM pg_database")
     return {row["datname"] for row in rows}
+
+
+async def slots(connection: Connection, marker: str) -> list[tuple[str, Database]]:
+    """Return the replication slots for copies of this installation's databases, with those.
+
+    A slot has the name of the copy.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT slot.slot_name, slot.database
+          FROM pg_replication_slots AS slot
+          JOIN pg_database AS d ON d.datname = slot.database
+         WHERE slot.slot_name ~ ('^' || $1 || '[0-9a-z]{26}$')
+           AND starts_with(shobj_description(d.oid, 'pg_database'), $2)
+         ORDER BY slot.slot_name
+        """,
+        TENANT_PREFIX,
+        marker,
+    )
+    return [(row["slot_name"], Database(row["database"])) for row in rows]
+
+
+async def probes(connection: Connection, management: Database) -> list[Database]:
+    """Return what is left, in whole or in part, of databases that were made to look at it."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT substring(name from '^' || $1 || '_probe_[0-9a-f]{8}') AS name
+          FROM (SELECT datname AS name FROM pg_database UNION ALL SELECT rolname FROM pg_roles)
+               AS known
+         WHERE name ~ ('^' || $1 || '_probe_[0-9a-f]{8}')
+         ORDER BY 1
+        """,
+        management.name,
+    )
+    return [probe_database(row["name"]) for row in rows]

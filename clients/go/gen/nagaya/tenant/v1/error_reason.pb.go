@@ -111,6 +111,8 @@ const (
 	ErrorReason_ERROR_REASON_REPLICA_BROKEN ErrorReason = 14
 	// Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many.
 	ErrorReason_ERROR_REASON_SERVER_NOT_DRAINED ErrorReason = 77
+	// A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server.
+	ErrorReason_ERROR_REASON_SERVER_IN_USE ErrorReason = 79
 	// What has arrived in the new database is not what was sent. `table` tells of which table.
 	ErrorReason_ERROR_REASON_COPY_INCOMPLETE ErrorReason = 15
 	// A bundle is damaged, or not signed by a key that is trusted. `fault` tells what is wrong, `entry` in which file.
@@ -127,6 +129,8 @@ const (
 	ErrorReason_ERROR_REASON_RUNS_IN_FLIGHT ErrorReason = 75
 	// The service has no folder for bundles, or does not know the artifacts service.
 	ErrorReason_ERROR_REASON_TRANSFERS_NOT_CONFIGURED ErrorReason = 76
+	// The audit log of the tenant `tenant_id` is not as it was written from entry `sequence` on.
+	ErrorReason_ERROR_REASON_AUDIT_LOG_ALTERED ErrorReason = 78
 )
 
 // Enum value maps for ErrorReason.
@@ -175,6 +179,7 @@ var (
 		31: "ERROR_REASON_KEY_MANAGEMENT_REFUSED",
 		14: "ERROR_REASON_REPLICA_BROKEN",
 		77: "ERROR_REASON_SERVER_NOT_DRAINED",
+		79: "ERROR_REASON_SERVER_IN_USE",
 		15: "ERROR_REASON_COPY_INCOMPLETE",
 		70: "ERROR_REASON_BUNDLE_INVALID",
 		71: "ERROR_REASON_BUNDLE_UNSUITABLE",
@@ -183,6 +188,7 @@ var (
 		74: "ERROR_REASON_UPLOAD_INVALID",
 		75: "ERROR_REASON_RUNS_IN_FLIGHT",
 		76: "ERROR_REASON_TRANSFERS_NOT_CONFIGURED",
+		78: "ERROR_REASON_AUDIT_LOG_ALTERED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -228,6 +234,7 @@ var (
 		"ERROR_REASON_KEY_MANAGEMENT_REFUSED":     31,
 		"ERROR_REASON_REPLICA_BROKEN":             14,
 		"ERROR_REASON_SERVER_NOT_DRAINED":         77,
+		"ERROR_REASON_SERVER_IN_USE":              79,
 		"ERROR_REASON_COPY_INCOMPLETE":            15,
 		"ERROR_REASON_BUNDLE_INVALID":             70,
 		"ERROR_REASON_BUNDLE_UNSUITABLE":          71,
@@ -236,6 +243,7 @@ var (
 		"ERROR_REASON_UPLOAD_INVALID":             74,
 		"ERROR_REASON_RUNS_IN_FLIGHT":             75,
 		"ERROR_REASON_TRANSFERS_NOT_CONFIGURED":   76,
+		"ERROR_REASON_AUDIT_LOG_ALTERED":          78,
 	}
 )
 
@@ -270,7 +278,7 @@ var File_nagaya_tenant_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xc6\x0e\n" +
+	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\x8a\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x01\x12\x1e\n" +
@@ -315,7 +323,8 @@ const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"'ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE\x10\x1e\x12'\n" +
 	"#ERROR_REASON_KEY_MANAGEMENT_REFUSED\x10\x1f\x12\x1f\n" +
 	"\x1bERROR_REASON_REPLICA_BROKEN\x10\x0e\x12#\n" +
-	"\x1fERROR_REASON_SERVER_NOT_DRAINED\x10M\x12 \n" +
+	"\x1fERROR_REASON_SERVER_NOT_DRAINED\x10M\x12\x1e\n" +
+	"\x1aERROR_REASON_SERVER_IN_USE\x10O\x12 \n" +
 	"\x1cERROR_REASON_COPY_INCOMPLETE\x10\x0f\x12\x1f\n" +
 	"\x1bERROR_REASON_BUNDLE_INVALID\x10F\x12\"\n" +
 	"\x1eERROR_REASON_BUNDLE_UNSUITABLE\x10G\x12!\n" +
@@ -323,7 +332,8 @@ const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_BUNDLE_TOO_LARGE\x10I\x12\x1f\n" +
 	"\x1bERROR_REASON_UPLOAD_INVALID\x10J\x12\x1f\n" +
 	"\x1bERROR_REASON_RUNS_IN_FLIGHT\x10K\x12)\n" +
-	"%ERROR_REASON_TRANSFERS_NOT_CONFIGURED\x10LB\x80\x01\n" +
+	"%ERROR_REASON_TRANSFERS_NOT_CONFIGURED\x10L\x12\"\n" +
+	"\x1eERROR_REASON_AUDIT_LOG_ALTERED\x10NB\x80\x01\n" +
 	"\x14dev.nagaya.tenant.v1B\x10ErrorReasonProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3"
 
 var (

@@ -54,8 +54,6 @@ const (
 	OperationKind_OPERATION_KIND_ROTATE_KEYS OperationKind = 12
 	// Moves all tenants away from a database server.
 	OperationKind_OPERATION_KIND_DRAIN_SERVER OperationKind = 13
-	// Restores a bundle to the side, and compares.
-	OperationKind_OPERATION_KIND_VERIFY_BUNDLE OperationKind = 14
 )
 
 // Enum value maps for OperationKind.
@@ -75,7 +73,6 @@ var (
 		11: "OPERATION_KIND_ROTATE_PASSWORDS",
 		12: "OPERATION_KIND_ROTATE_KEYS",
 		13: "OPERATION_KIND_DRAIN_SERVER",
-		14: "OPERATION_KIND_VERIFY_BUNDLE",
 	}
 	OperationKind_value = map[string]int32{
 		"OPERATION_KIND_UNSPECIFIED":      0,
@@ -92,7 +89,6 @@ var (
 		"OPERATION_KIND_ROTATE_PASSWORDS": 11,
 		"OPERATION_KIND_ROTATE_KEYS":      12,
 		"OPERATION_KIND_DRAIN_SERVER":     13,
-		"OPERATION_KIND_VERIFY_BUNDLE":    14,
 	}
 )
 
@@ -499,7 +495,7 @@ const file_nagaya_tenant_v1_operation_proto_rawDesc = "" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\"B\n" +
 	"\x0eOperationError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x82\x04\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\x84\x04\n" +
 	"\rOperationKind\x12\x1e\n" +
 	"\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cOPERATION_KIND_CREATE_TENANT\x10\x01\x12\x1f\n" +
@@ -515,8 +511,7 @@ const file_nagaya_tenant_v1_operation_proto_rawDesc = "" +
 	"\x12#\n" +
 	"\x1fOPERATION_KIND_ROTATE_PASSWORDS\x10\v\x12\x1e\n" +
 	"\x1aOPERATION_KIND_ROTATE_KEYS\x10\f\x12\x1f\n" +
-	"\x1bOPERATION_KIND_DRAIN_SERVER\x10\r\x12 \n" +
-	"\x1cOPERATION_KIND_VERIFY_BUNDLE\x10\x0e*\xa3\x01\n" +
+	"\x1bOPERATION_KIND_DRAIN_SERVER\x10\r\"\x04\b\x0e\x10\x0e*\x1cOPERATION_KIND_VERIFY_BUNDLE*\xa3\x01\n" +
 	"\x0eOperationState\x12\x1f\n" +
 	"\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17OPERATION_STATE_RUNNING\x10\x01\x12\x1a\n" +

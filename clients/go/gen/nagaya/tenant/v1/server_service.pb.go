@@ -463,6 +463,87 @@ func (x *DrainServerResponse) GetOperation() *Operation {
 	return nil
 }
 
+type UnregisterServerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server to forget.
+	ServerId      string `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnregisterServerRequest) Reset() {
+	*x = UnregisterServerRequest{}
+	mi := &file_nagaya_tenant_v1_server_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnregisterServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnregisterServerRequest) ProtoMessage() {}
+
+func (x *UnregisterServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nagaya_tenant_v1_server_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnregisterServerRequest.ProtoReflect.Descriptor instead.
+func (*UnregisterServerRequest) Descriptor() ([]byte, []int) {
+	return file_nagaya_tenant_v1_server_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UnregisterServerRequest) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+type UnregisterServerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnregisterServerResponse) Reset() {
+	*x = UnregisterServerResponse{}
+	mi := &file_nagaya_tenant_v1_server_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnregisterServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnregisterServerResponse) ProtoMessage() {}
+
+func (x *UnregisterServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nagaya_tenant_v1_server_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnregisterServerResponse.ProtoReflect.Descriptor instead.
+func (*UnregisterServerResponse) Descriptor() ([]byte, []int) {
+	return file_nagaya_tenant_v1_server_service_proto_rawDescGZIP(), []int{9}
+}
+
 var File_nagaya_tenant_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
@@ -497,7 +578,10 @@ const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
 	"\fmove_tenants\x18\x03 \x01(\bR\vmoveTenants\"\x82\x01\n" +
 	"\x13DrainServerResponse\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.nagaya.tenant.v1.ServerR\x06server\x129\n" +
-	"\toperation\x18\x02 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation2\x83\x04\n" +
+	"\toperation\x18\x02 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"6\n" +
+	"\x17UnregisterServerRequest\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\"\x1a\n" +
+	"\x18UnregisterServerResponse2\x9a\x05\n" +
 	"\rServerService\x12\x8e\x01\n" +
 	"\x0eRegisterServer\x12'.nagaya.tenant.v1.RegisterServerRequest\x1a(.nagaya.tenant.v1.RegisterServerResponse\")\x8a\xb5\x18\"\n" +
 	"\rservers.write\x1a\x0fserver.register(x\x90\x02\x02\x12k\n" +
@@ -506,7 +590,9 @@ const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
 	"\vListServers\x12$.nagaya.tenant.v1.ListServersRequest\x1a%.nagaya.tenant.v1.ListServersResponse\"\x15\x8a\xb5\x18\x0e\n" +
 	"\fservers.read\x90\x02\x01\x12\x80\x01\n" +
 	"\vDrainServer\x12$.nagaya.tenant.v1.DrainServerRequest\x1a%.nagaya.tenant.v1.DrainServerResponse\"$\x8a\xb5\x18\x1d\n" +
-	"\rservers.write\x1a\fserver.drain\x90\x02\x02B\x82\x01\n" +
+	"\rservers.write\x1a\fserver.drain\x90\x02\x02\x12\x94\x01\n" +
+	"\x10UnregisterServer\x12).nagaya.tenant.v1.UnregisterServerRequest\x1a*.nagaya.tenant.v1.UnregisterServerResponse\")\x8a\xb5\x18\"\n" +
+	"\rservers.write\x1a\x11server.unregister\x90\x02\x02B\x82\x01\n" +
 	"\x14dev.nagaya.tenant.v1B\x12ServerServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3"
 
 var (
@@ -521,37 +607,41 @@ func file_nagaya_tenant_v1_server_service_proto_rawDescGZIP() []byte {
 	return file_nagaya_tenant_v1_server_service_proto_rawDescData
 }
 
-var file_nagaya_tenant_v1_server_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_nagaya_tenant_v1_server_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_nagaya_tenant_v1_server_service_proto_goTypes = []any{
-	(*RegisterServerRequest)(nil),  // 0: nagaya.tenant.v1.RegisterServerRequest
-	(*RegisterServerResponse)(nil), // 1: nagaya.tenant.v1.RegisterServerResponse
-	(*GetServerRequest)(nil),       // 2: nagaya.tenant.v1.GetServerRequest
-	(*GetServerResponse)(nil),      // 3: nagaya.tenant.v1.GetServerResponse
-	(*ListServersRequest)(nil),     // 4: nagaya.tenant.v1.ListServersRequest
-	(*ListServersResponse)(nil),    // 5: nagaya.tenant.v1.ListServersResponse
-	(*DrainServerRequest)(nil),     // 6: nagaya.tenant.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),    // 7: nagaya.tenant.v1.DrainServerResponse
-	nil,                            // 8: nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
-	(*Server)(nil),                 // 9: nagaya.tenant.v1.Server
-	(*Operation)(nil),              // 10: nagaya.tenant.v1.Operation
+	(*RegisterServerRequest)(nil),    // 0: nagaya.tenant.v1.RegisterServerRequest
+	(*RegisterServerResponse)(nil),   // 1: nagaya.tenant.v1.RegisterServerResponse
+	(*GetServerRequest)(nil),         // 2: nagaya.tenant.v1.GetServerRequest
+	(*GetServerResponse)(nil),        // 3: nagaya.tenant.v1.GetServerResponse
+	(*ListServersRequest)(nil),       // 4: nagaya.tenant.v1.ListServersRequest
+	(*ListServersResponse)(nil),      // 5: nagaya.tenant.v1.ListServersResponse
+	(*DrainServerRequest)(nil),       // 6: nagaya.tenant.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),      // 7: nagaya.tenant.v1.DrainServerResponse
+	(*UnregisterServerRequest)(nil),  // 8: nagaya.tenant.v1.UnregisterServerRequest
+	(*UnregisterServerResponse)(nil), // 9: nagaya.tenant.v1.UnregisterServerResponse
+	nil,                              // 10: nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
+	(*Server)(nil),                   // 11: nagaya.tenant.v1.Server
+	(*Operation)(nil),                // 12: nagaya.tenant.v1.Operation
 }
 var file_nagaya_tenant_v1_server_service_proto_depIdxs = []int32{
-	8,  // 0: nagaya.tenant.v1.RegisterServerRequest.labels:type_name -> nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
-	9,  // 1: nagaya.tenant.v1.RegisterServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	9,  // 2: nagaya.tenant.v1.GetServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	9,  // 3: nagaya.tenant.v1.ListServersResponse.servers:type_name -> nagaya.tenant.v1.Server
-	9,  // 4: nagaya.tenant.v1.DrainServerResponse.server:type_name -> nagaya.tenant.v1.Server
-	10, // 5: nagaya.tenant.v1.DrainServerResponse.operation:type_name -> nagaya.tenant.v1.Operation
+	10, // 0: nagaya.tenant.v1.RegisterServerRequest.labels:type_name -> nagaya.tenant.v1.RegisterServerRequest.LabelsEntry
+	11, // 1: nagaya.tenant.v1.RegisterServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	11, // 2: nagaya.tenant.v1.GetServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	11, // 3: nagaya.tenant.v1.ListServersResponse.servers:type_name -> nagaya.tenant.v1.Server
+	11, // 4: nagaya.tenant.v1.DrainServerResponse.server:type_name -> nagaya.tenant.v1.Server
+	12, // 5: nagaya.tenant.v1.DrainServerResponse.operation:type_name -> nagaya.tenant.v1.Operation
 	0,  // 6: nagaya.tenant.v1.ServerService.RegisterServer:input_type -> nagaya.tenant.v1.RegisterServerRequest
 	2,  // 7: nagaya.tenant.v1.ServerService.GetServer:input_type -> nagaya.tenant.v1.GetServerRequest
 	4,  // 8: nagaya.tenant.v1.ServerService.ListServers:input_type -> nagaya.tenant.v1.ListServersRequest
 	6,  // 9: nagaya.tenant.v1.ServerService.DrainServer:input_type -> nagaya.tenant.v1.DrainServerRequest
-	1,  // 10: nagaya.tenant.v1.ServerService.RegisterServer:output_type -> nagaya.tenant.v1.RegisterServerResponse
-	3,  // 11: nagaya.tenant.v1.ServerService.GetServer:output_type -> nagaya.tenant.v1.GetServerResponse
-	5,  // 12: nagaya.tenant.v1.ServerService.ListServers:output_type -> nagaya.tenant.v1.ListServersResponse
-	7,  // 13: nagaya.tenant.v1.ServerService.DrainServer:output_type -> nagaya.tenant.v1.DrainServerResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
+	8,  // 10: nagaya.tenant.v1.ServerService.UnregisterServer:input_type -> nagaya.tenant.v1.UnregisterServerRequest
+	1,  // 11: nagaya.tenant.v1.ServerService.RegisterServer:output_type -> nagaya.tenant.v1.RegisterServerResponse
+	3,  // 12: nagaya.tenant.v1.ServerService.GetServer:output_type -> nagaya.tenant.v1.GetServerResponse
+	5,  // 13: nagaya.tenant.v1.ServerService.ListServers:output_type -> nagaya.tenant.v1.ListServersResponse
+	7,  // 14: nagaya.tenant.v1.ServerService.DrainServer:output_type -> nagaya.tenant.v1.DrainServerResponse
+	9,  // 15: nagaya.tenant.v1.ServerService.UnregisterServer:output_type -> nagaya.tenant.v1.UnregisterServerResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -570,7 +660,7 @@ func file_nagaya_tenant_v1_server_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nagaya_tenant_v1_server_service_proto_rawDesc), len(file_nagaya_tenant_v1_server_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ServerService_RegisterServer_FullMethodName = "/nagaya.tenant.v1.ServerService/RegisterServer"
-	ServerService_GetServer_FullMethodName      = "/nagaya.tenant.v1.ServerService/GetServer"
-	ServerService_ListServers_FullMethodName    = "/nagaya.tenant.v1.ServerService/ListServers"
-	ServerService_DrainServer_FullMethodName    = "/nagaya.tenant.v1.ServerService/DrainServer"
+	ServerService_RegisterServer_FullMethodName   = "/nagaya.tenant.v1.ServerService/RegisterServer"
+	ServerService_GetServer_FullMethodName        = "/nagaya.tenant.v1.ServerService/GetServer"
+	ServerService_ListServers_FullMethodName      = "/nagaya.tenant.v1.ServerService/ListServers"
+	ServerService_DrainServer_FullMethodName      = "/nagaya.tenant.v1.ServerService/DrainServer"
+	ServerService_UnregisterServer_FullMethodName = "/nagaya.tenant.v1.ServerService/UnregisterServer"
 )
 
 // ServerServiceClient is the client API for ServerService service.
@@ -56,6 +57,14 @@ type ServerServiceClient interface {
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error)
+	// Forgets a server that holds no tenants any more, such as one that was drained.
+	//
+	// Nothing is changed on the server, which need not be reachable: its template database and roles stay, and are used if it is registered again.
+	//
+	// Errors:
+	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server; any more, if the call is repeated.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: it is `main`, or has tenants, deleted ones too, or an operation that names it runs or has failed.
+	UnregisterServer(ctx context.Context, in *UnregisterServerRequest, opts ...grpc.CallOption) (*UnregisterServerResponse, error)
 }
 
 type serverServiceClient struct {
@@ -106,6 +115,16 @@ func (c *serverServiceClient) DrainServer(ctx context.Context, in *DrainServerRe
 	return out, nil
 }
 
+func (c *serverServiceClient) UnregisterServer(ctx context.Context, in *UnregisterServerRequest, opts ...grpc.CallOption) (*UnregisterServerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnregisterServerResponse)
+	err := c.cc.Invoke(ctx, ServerService_UnregisterServer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ServerServiceServer is the server API for ServerService service.
 // All implementations must embed UnimplementedServerServiceServer
 // for forward compatibility.
@@ -137,6 +156,14 @@ type ServerServiceServer interface {
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error)
+	// Forgets a server that holds no tenants any more, such as one that was drained.
+	//
+	// Nothing is changed on the server, which need not be reachable: its template database and roles stay, and are used if it is registered again.
+	//
+	// Errors:
+	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server; any more, if the call is repeated.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: it is `main`, or has tenants, deleted ones too, or an operation that names it runs or has failed.
+	UnregisterServer(context.Context, *UnregisterServerRequest) (*UnregisterServerResponse, error)
 	mustEmbedUnimplementedServerServiceServer()
 }
 
@@ -158,6 +185,9 @@ func (UnimplementedServerServiceServer) ListServers(context.Context, *ListServer
 }
 func (UnimplementedServerServiceServer) DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DrainServer not implemented")
+}
+func (UnimplementedServerServiceServer) UnregisterServer(context.Context, *UnregisterServerRequest) (*UnregisterServerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnregisterServer not implemented")
 }
 func (UnimplementedServerServiceServer) mustEmbedUnimplementedServerServiceServer() {}
 func (UnimplementedServerServiceServer) testEmbeddedByValue()                       {}
@@ -252,6 +282,24 @@ func _ServerService_DrainServer_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ServerService_UnregisterServer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnregisterServerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ServerServiceServer).UnregisterServer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ServerService_UnregisterServer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ServerServiceServer).UnregisterServer(ctx, req.(*UnregisterServerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ServerService_ServiceDesc is the grpc.ServiceDesc for ServerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -274,6 +322,10 @@ var ServerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DrainServer",
 			Handler:    _ServerService_DrainServer_Handler,
+		},
+		{
+			MethodName: "UnregisterServer",
+			Handler:    _ServerService_UnregisterServer_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -37,6 +37,8 @@ const (
 	TenantFindingKind_TENANT_FINDING_KIND_DATABASE_MISSING TenantFindingKind = 4
 	// A tenant whose creation or purge stopped.
 	TenantFindingKind_TENANT_FINDING_KIND_UNFINISHED TenantFindingKind = 5
+	// A replication slot that no move needs: the server keeps its write-ahead log for it.
+	TenantFindingKind_TENANT_FINDING_KIND_REPLICATION_SLOT TenantFindingKind = 6
 )
 
 // Enum value maps for TenantFindingKind.
@@ -48,6 +50,7 @@ var (
 		3: "TENANT_FINDING_KIND_DATA",
 		4: "TENANT_FINDING_KIND_DATABASE_MISSING",
 		5: "TENANT_FINDING_KIND_UNFINISHED",
+		6: "TENANT_FINDING_KIND_REPLICATION_SLOT",
 	}
 	TenantFindingKind_value = map[string]int32{
 		"TENANT_FINDING_KIND_UNSPECIFIED":      0,
@@ -56,6 +59,7 @@ var (
 		"TENANT_FINDING_KIND_DATA":             3,
 		"TENANT_FINDING_KIND_DATABASE_MISSING": 4,
 		"TENANT_FINDING_KIND_UNFINISHED":       5,
+		"TENANT_FINDING_KIND_REPLICATION_SLOT": 6,
 	}
 )
 
@@ -235,14 +239,15 @@ const file_nagaya_tenant_v1_tenant_finding_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12=\n" +
 	"\x06action\x18\x04 \x01(\x0e2%.nagaya.tenant.v1.TenantFindingActionR\x06action\x12\x12\n" +
-	"\x04hint\x18\x05 \x01(\tR\x04hint*\xe5\x01\n" +
+	"\x04hint\x18\x05 \x01(\tR\x04hint*\x8f\x02\n" +
 	"\x11TenantFindingKind\x12#\n" +
 	"\x1fTENANT_FINDING_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cTENANT_FINDING_KIND_DATABASE\x10\x01\x12\x1d\n" +
 	"\x19TENANT_FINDING_KIND_ROLES\x10\x02\x12\x1c\n" +
 	"\x18TENANT_FINDING_KIND_DATA\x10\x03\x12(\n" +
 	"$TENANT_FINDING_KIND_DATABASE_MISSING\x10\x04\x12\"\n" +
-	"\x1eTENANT_FINDING_KIND_UNFINISHED\x10\x05*\xa7\x01\n" +
+	"\x1eTENANT_FINDING_KIND_UNFINISHED\x10\x05\x12(\n" +
+	"$TENANT_FINDING_KIND_REPLICATION_SLOT\x10\x06*\xa7\x01\n" +
 	"\x13TenantFindingAction\x12%\n" +
 	"!TENANT_FINDING_ACTION_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dTENANT_FINDING_ACTION_REMOVED\x10\x01\x12&\n" +

@@ -274,114 +274,6 @@ func (x *CreateImportResponse) GetOperation() *Operation {
 	return nil
 }
 
-type VerifyBundleRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The caller's key for this verification.
-	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The uploaded bundle.
-	BundleId string `protobuf:"bytes,2,opt,name=bundle_id,json=bundleId,proto3" json:"bundle_id,omitempty"`
-	// The JWKS of the installation that wrote the bundle; that of this installation when empty.
-	Jwks          string `protobuf:"bytes,3,opt,name=jwks,proto3" json:"jwks,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *VerifyBundleRequest) Reset() {
-	*x = VerifyBundleRequest{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *VerifyBundleRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*VerifyBundleRequest) ProtoMessage() {}
-
-func (x *VerifyBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use VerifyBundleRequest.ProtoReflect.Descriptor instead.
-func (*VerifyBundleRequest) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *VerifyBundleRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
-func (x *VerifyBundleRequest) GetBundleId() string {
-	if x != nil {
-		return x.BundleId
-	}
-	return ""
-}
-
-func (x *VerifyBundleRequest) GetJwks() string {
-	if x != nil {
-		return x.Jwks
-	}
-	return ""
-}
-
-type VerifyBundleResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The operation; its result has `tenant_id`, `create_time`, `table_rows`, `objects` and `audit_entries`.
-	Operation     *Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *VerifyBundleResponse) Reset() {
-	*x = VerifyBundleResponse{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *VerifyBundleResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*VerifyBundleResponse) ProtoMessage() {}
-
-func (x *VerifyBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use VerifyBundleResponse.ProtoReflect.Descriptor instead.
-func (*VerifyBundleResponse) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *VerifyBundleResponse) GetOperation() *Operation {
-	if x != nil {
-		return x.Operation
-	}
-	return nil
-}
-
 type DownloadBundleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant that it is of.
@@ -396,7 +288,7 @@ type DownloadBundleRequest struct {
 
 func (x *DownloadBundleRequest) Reset() {
 	*x = DownloadBundleRequest{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[6]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +300,7 @@ func (x *DownloadBundleRequest) String() string {
 func (*DownloadBundleRequest) ProtoMessage() {}
 
 func (x *DownloadBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[6]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +313,7 @@ func (x *DownloadBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadBundleRequest.ProtoReflect.Descriptor instead.
 func (*DownloadBundleRequest) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{6}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DownloadBundleRequest) GetTenantId() string {
@@ -460,7 +352,7 @@ type DownloadBundleResponse struct {
 
 func (x *DownloadBundleResponse) Reset() {
 	*x = DownloadBundleResponse{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[7]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +364,7 @@ func (x *DownloadBundleResponse) String() string {
 func (*DownloadBundleResponse) ProtoMessage() {}
 
 func (x *DownloadBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[7]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +377,7 @@ func (x *DownloadBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadBundleResponse.ProtoReflect.Descriptor instead.
 func (*DownloadBundleResponse) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{7}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DownloadBundleResponse) GetPart() isDownloadBundleResponse_Part {
@@ -546,7 +438,7 @@ type UploadBundleRequest struct {
 
 func (x *UploadBundleRequest) Reset() {
 	*x = UploadBundleRequest{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[8]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +450,7 @@ func (x *UploadBundleRequest) String() string {
 func (*UploadBundleRequest) ProtoMessage() {}
 
 func (x *UploadBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[8]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +463,7 @@ func (x *UploadBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBundleRequest.ProtoReflect.Descriptor instead.
 func (*UploadBundleRequest) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{8}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UploadBundleRequest) GetPart() isUploadBundleRequest_Part {
@@ -632,7 +524,7 @@ type BundleUpload struct {
 
 func (x *BundleUpload) Reset() {
 	*x = BundleUpload{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[9]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +536,7 @@ func (x *BundleUpload) String() string {
 func (*BundleUpload) ProtoMessage() {}
 
 func (x *BundleUpload) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[9]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +549,7 @@ func (x *BundleUpload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleUpload.ProtoReflect.Descriptor instead.
 func (*BundleUpload) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{9}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BundleUpload) GetBundleId() string {
@@ -693,7 +585,7 @@ type UploadBundleResponse struct {
 
 func (x *UploadBundleResponse) Reset() {
 	*x = UploadBundleResponse{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[10]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +597,7 @@ func (x *UploadBundleResponse) String() string {
 func (*UploadBundleResponse) ProtoMessage() {}
 
 func (x *UploadBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[10]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +610,7 @@ func (x *UploadBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBundleResponse.ProtoReflect.Descriptor instead.
 func (*UploadBundleResponse) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{10}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UploadBundleResponse) GetReceivedBytes() int64 {
@@ -745,7 +637,7 @@ type GetBundleUploadRequest struct {
 
 func (x *GetBundleUploadRequest) Reset() {
 	*x = GetBundleUploadRequest{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[11]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +649,7 @@ func (x *GetBundleUploadRequest) String() string {
 func (*GetBundleUploadRequest) ProtoMessage() {}
 
 func (x *GetBundleUploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[11]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +662,7 @@ func (x *GetBundleUploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleUploadRequest.ProtoReflect.Descriptor instead.
 func (*GetBundleUploadRequest) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{11}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetBundleUploadRequest) GetBundleId() string {
@@ -792,7 +684,7 @@ type GetBundleUploadResponse struct {
 
 func (x *GetBundleUploadResponse) Reset() {
 	*x = GetBundleUploadResponse{}
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[12]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +696,7 @@ func (x *GetBundleUploadResponse) String() string {
 func (*GetBundleUploadResponse) ProtoMessage() {}
 
 func (x *GetBundleUploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[12]
+	mi := &file_nagaya_tenant_v1_transfer_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +709,7 @@ func (x *GetBundleUploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleUploadResponse.ProtoReflect.Descriptor instead.
 func (*GetBundleUploadResponse) Descriptor() ([]byte, []int) {
-	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{12}
+	return file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetBundleUploadResponse) GetReceivedBytes() int64 {
@@ -856,13 +748,6 @@ const file_nagaya_tenant_v1_transfer_service_proto_rawDesc = "" +
 	"\x04jwks\x18\x05 \x01(\tR\x04jwks\x12\x1b\n" +
 	"\tserver_id\x18\x06 \x01(\tR\bserverId\"Q\n" +
 	"\x14CreateImportResponse\x129\n" +
-	"\toperation\x18\x01 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"e\n" +
-	"\x13VerifyBundleRequest\x12\x1d\n" +
-	"\n" +
-	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
-	"\tbundle_id\x18\x02 \x01(\tR\bbundleId\x12\x12\n" +
-	"\x04jwks\x18\x03 \x01(\tR\x04jwks\"Q\n" +
-	"\x14VerifyBundleResponse\x129\n" +
 	"\toperation\x18\x01 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"i\n" +
 	"\x15DownloadBundleRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1b\n" +
@@ -889,14 +774,12 @@ const file_nagaya_tenant_v1_transfer_service_proto_rawDesc = "" +
 	"\tbundle_id\x18\x01 \x01(\tR\bbundleId\"\\\n" +
 	"\x17GetBundleUploadResponse\x12%\n" +
 	"\x0ereceived_bytes\x18\x01 \x01(\x03R\rreceivedBytes\x12\x1a\n" +
-	"\bcomplete\x18\x02 \x01(\bR\bcomplete2\xd8\x06\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete2\xd1\x05\n" +
 	"\x0fTransferService\x12\x8f\x01\n" +
 	"\fCreateExport\x12%.nagaya.tenant.v1.CreateExportRequest\x1a&.nagaya.tenant.v1.CreateExportResponse\"0\x8a\xb5\x18)\n" +
 	"\rtenants.write\x12\ttenant_id\x1a\rtenant.export\x90\x02\x02\x12\x8f\x01\n" +
 	"\fCreateImport\x12%.nagaya.tenant.v1.CreateImportRequest\x1a&.nagaya.tenant.v1.CreateImportResponse\"0\x8a\xb5\x18)\n" +
-	"\rtenants.write\x12\ttenant_id\x1a\rtenant.import\x90\x02\x02\x12\x84\x01\n" +
-	"\fVerifyBundle\x12%.nagaya.tenant.v1.VerifyBundleRequest\x1a&.nagaya.tenant.v1.VerifyBundleResponse\"%\x8a\xb5\x18\x1e\n" +
-	"\rtenants.write\x1a\rbundle.verify\x90\x02\x02\x12\x8c\x01\n" +
+	"\rtenants.write\x12\ttenant_id\x1a\rtenant.import\x90\x02\x02\x12\x8c\x01\n" +
 	"\x0eDownloadBundle\x12'.nagaya.tenant.v1.DownloadBundleRequest\x1a(.nagaya.tenant.v1.DownloadBundleResponse\"%\x8a\xb5\x18\x1e\n" +
 	"\rtenants.write\x12\ttenant_id(\x80\xa3\x05\x90\x02\x010\x01\x12\x8a\x01\n" +
 	"\fUploadBundle\x12%.nagaya.tenant.v1.UploadBundleRequest\x1a&.nagaya.tenant.v1.UploadBundleResponse\")\x8a\xb5\x18\"\n" +
@@ -917,45 +800,40 @@ func file_nagaya_tenant_v1_transfer_service_proto_rawDescGZIP() []byte {
 	return file_nagaya_tenant_v1_transfer_service_proto_rawDescData
 }
 
-var file_nagaya_tenant_v1_transfer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_nagaya_tenant_v1_transfer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_nagaya_tenant_v1_transfer_service_proto_goTypes = []any{
 	(*CreateExportRequest)(nil),     // 0: nagaya.tenant.v1.CreateExportRequest
 	(*CreateExportResponse)(nil),    // 1: nagaya.tenant.v1.CreateExportResponse
 	(*CreateImportRequest)(nil),     // 2: nagaya.tenant.v1.CreateImportRequest
 	(*CreateImportResponse)(nil),    // 3: nagaya.tenant.v1.CreateImportResponse
-	(*VerifyBundleRequest)(nil),     // 4: nagaya.tenant.v1.VerifyBundleRequest
-	(*VerifyBundleResponse)(nil),    // 5: nagaya.tenant.v1.VerifyBundleResponse
-	(*DownloadBundleRequest)(nil),   // 6: nagaya.tenant.v1.DownloadBundleRequest
-	(*DownloadBundleResponse)(nil),  // 7: nagaya.tenant.v1.DownloadBundleResponse
-	(*UploadBundleRequest)(nil),     // 8: nagaya.tenant.v1.UploadBundleRequest
-	(*BundleUpload)(nil),            // 9: nagaya.tenant.v1.BundleUpload
-	(*UploadBundleResponse)(nil),    // 10: nagaya.tenant.v1.UploadBundleResponse
-	(*GetBundleUploadRequest)(nil),  // 11: nagaya.tenant.v1.GetBundleUploadRequest
-	(*GetBundleUploadResponse)(nil), // 12: nagaya.tenant.v1.GetBundleUploadResponse
-	(*Operation)(nil),               // 13: nagaya.tenant.v1.Operation
+	(*DownloadBundleRequest)(nil),   // 4: nagaya.tenant.v1.DownloadBundleRequest
+	(*DownloadBundleResponse)(nil),  // 5: nagaya.tenant.v1.DownloadBundleResponse
+	(*UploadBundleRequest)(nil),     // 6: nagaya.tenant.v1.UploadBundleRequest
+	(*BundleUpload)(nil),            // 7: nagaya.tenant.v1.BundleUpload
+	(*UploadBundleResponse)(nil),    // 8: nagaya.tenant.v1.UploadBundleResponse
+	(*GetBundleUploadRequest)(nil),  // 9: nagaya.tenant.v1.GetBundleUploadRequest
+	(*GetBundleUploadResponse)(nil), // 10: nagaya.tenant.v1.GetBundleUploadResponse
+	(*Operation)(nil),               // 11: nagaya.tenant.v1.Operation
 }
 var file_nagaya_tenant_v1_transfer_service_proto_depIdxs = []int32{
-	13, // 0: nagaya.tenant.v1.CreateExportResponse.operation:type_name -> nagaya.tenant.v1.Operation
-	13, // 1: nagaya.tenant.v1.CreateImportResponse.operation:type_name -> nagaya.tenant.v1.Operation
-	13, // 2: nagaya.tenant.v1.VerifyBundleResponse.operation:type_name -> nagaya.tenant.v1.Operation
-	9,  // 3: nagaya.tenant.v1.UploadBundleRequest.upload:type_name -> nagaya.tenant.v1.BundleUpload
-	0,  // 4: nagaya.tenant.v1.TransferService.CreateExport:input_type -> nagaya.tenant.v1.CreateExportRequest
-	2,  // 5: nagaya.tenant.v1.TransferService.CreateImport:input_type -> nagaya.tenant.v1.CreateImportRequest
-	4,  // 6: nagaya.tenant.v1.TransferService.VerifyBundle:input_type -> nagaya.tenant.v1.VerifyBundleRequest
-	6,  // 7: nagaya.tenant.v1.TransferService.DownloadBundle:input_type -> nagaya.tenant.v1.DownloadBundleRequest
-	8,  // 8: nagaya.tenant.v1.TransferService.UploadBundle:input_type -> nagaya.tenant.v1.UploadBundleRequest
-	11, // 9: nagaya.tenant.v1.TransferService.GetBundleUpload:input_type -> nagaya.tenant.v1.GetBundleUploadRequest
-	1,  // 10: nagaya.tenant.v1.TransferService.CreateExport:output_type -> nagaya.tenant.v1.CreateExportResponse
-	3,  // 11: nagaya.tenant.v1.TransferService.CreateImport:output_type -> nagaya.tenant.v1.CreateImportResponse
-	5,  // 12: nagaya.tenant.v1.TransferService.VerifyBundle:output_type -> nagaya.tenant.v1.VerifyBundleResponse
-	7,  // 13: nagaya.tenant.v1.TransferService.DownloadBundle:output_type -> nagaya.tenant.v1.DownloadBundleResponse
-	10, // 14: nagaya.tenant.v1.TransferService.UploadBundle:output_type -> nagaya.tenant.v1.UploadBundleResponse
-	12, // 15: nagaya.tenant.v1.TransferService.GetBundleUpload:output_type -> nagaya.tenant.v1.GetBundleUploadResponse
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	11, // 0: nagaya.tenant.v1.CreateExportResponse.operation:type_name -> nagaya.tenant.v1.Operation
+	11, // 1: nagaya.tenant.v1.CreateImportResponse.operation:type_name -> nagaya.tenant.v1.Operation
+	7,  // 2: nagaya.tenant.v1.UploadBundleRequest.upload:type_name -> nagaya.tenant.v1.BundleUpload
+	0,  // 3: nagaya.tenant.v1.TransferService.CreateExport:input_type -> nagaya.tenant.v1.CreateExportRequest
+	2,  // 4: nagaya.tenant.v1.TransferService.CreateImport:input_type -> nagaya.tenant.v1.CreateImportRequest
+	4,  // 5: nagaya.tenant.v1.TransferService.DownloadBundle:input_type -> nagaya.tenant.v1.DownloadBundleRequest
+	6,  // 6: nagaya.tenant.v1.TransferService.UploadBundle:input_type -> nagaya.tenant.v1.UploadBundleRequest
+	9,  // 7: nagaya.tenant.v1.TransferService.GetBundleUpload:input_type -> nagaya.tenant.v1.GetBundleUploadRequest
+	1,  // 8: nagaya.tenant.v1.TransferService.CreateExport:output_type -> nagaya.tenant.v1.CreateExportResponse
+	3,  // 9: nagaya.tenant.v1.TransferService.CreateImport:output_type -> nagaya.tenant.v1.CreateImportResponse
+	5,  // 10: nagaya.tenant.v1.TransferService.DownloadBundle:output_type -> nagaya.tenant.v1.DownloadBundleResponse
+	8,  // 11: nagaya.tenant.v1.TransferService.UploadBundle:output_type -> nagaya.tenant.v1.UploadBundleResponse
+	10, // 12: nagaya.tenant.v1.TransferService.GetBundleUpload:output_type -> nagaya.tenant.v1.GetBundleUploadResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_nagaya_tenant_v1_transfer_service_proto_init() }
@@ -964,11 +842,11 @@ func file_nagaya_tenant_v1_transfer_service_proto_init() {
 		return
 	}
 	file_nagaya_tenant_v1_operation_proto_init()
-	file_nagaya_tenant_v1_transfer_service_proto_msgTypes[7].OneofWrappers = []any{
+	file_nagaya_tenant_v1_transfer_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*DownloadBundleResponse_SizeBytes)(nil),
 		(*DownloadBundleResponse_Data)(nil),
 	}
-	file_nagaya_tenant_v1_transfer_service_proto_msgTypes[8].OneofWrappers = []any{
+	file_nagaya_tenant_v1_transfer_service_proto_msgTypes[6].OneofWrappers = []any{
 		(*UploadBundleRequest_Upload)(nil),
 		(*UploadBundleRequest_Data)(nil),
 	}
@@ -978,7 +856,7 @@ func file_nagaya_tenant_v1_transfer_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nagaya_tenant_v1_transfer_service_proto_rawDesc), len(file_nagaya_tenant_v1_transfer_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

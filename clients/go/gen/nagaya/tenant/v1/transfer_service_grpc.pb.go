@@ -21,7 +21,6 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TransferService_CreateExport_FullMethodName    = "/nagaya.tenant.v1.TransferService/CreateExport"
 	TransferService_CreateImport_FullMethodName    = "/nagaya.tenant.v1.TransferService/CreateImport"
-	TransferService_VerifyBundle_FullMethodName    = "/nagaya.tenant.v1.TransferService/VerifyBundle"
 	TransferService_DownloadBundle_FullMethodName  = "/nagaya.tenant.v1.TransferService/DownloadBundle"
 	TransferService_UploadBundle_FullMethodName    = "/nagaya.tenant.v1.TransferService/UploadBundle"
 	TransferService_GetBundleUpload_FullMethodName = "/nagaya.tenant.v1.TransferService/GetBundleUpload"
@@ -42,6 +41,8 @@ type TransferServiceClient interface {
 	// Errors:
 	//   - FAILED_PRECONDITION `ERROR_REASON_RUNS_IN_FLIGHT`: of the operation: runs, or calls of models, are in progress, or still are after
 	//     `drain_seconds`.
+	//   - FAILED_PRECONDITION `ERROR_REASON_AUDIT_LOG_ALTERED`: of the operation: the audit log is not as it was written, as VerifyAuditLog tells; a
+	//     bundle would vouch for it.
 	//   - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
@@ -61,14 +62,6 @@ type TransferServiceClient interface {
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
 	CreateImport(ctx context.Context, in *CreateImportRequest, opts ...grpc.CallOption) (*CreateImportResponse, error)
-	// Begins to verify an uploaded bundle: signature, every file, and the chain of the audit log. Nothing is made of it.
-	//
-	// Errors:
-	// - INVALID_ARGUMENT `ERROR_REASON_BUNDLE_INVALID`: of the operation: the bundle is damaged, or not signed by a key that is trusted.
-	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: no such bundle was uploaded, or it is not complete, or its time is over.
-	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-	// - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
-	VerifyBundle(ctx context.Context, in *VerifyBundleRequest, opts ...grpc.CallOption) (*VerifyBundleResponse, error)
 	// Sends an exported bundle as a tar, or the rest of it.
 	//
 	// The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
@@ -78,7 +71,7 @@ type TransferServiceClient interface {
 	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.
 	// - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
 	DownloadBundle(ctx context.Context, in *DownloadBundleRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadBundleResponse], error)
-	// Receives a bundle as a tar, for CreateImport or VerifyBundle. Nothing of it is read yet.
+	// Receives a bundle as a tar, for CreateImport. Nothing of it is read yet.
 	//
 	// The first message says which bundle it is, how large, and from which byte on it follows; the others carry the bytes in order. An upload
 	// that broke off goes on where GetBundleUpload says.
@@ -117,16 +110,6 @@ func (c *transferServiceClient) CreateImport(ctx context.Context, in *CreateImpo
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateImportResponse)
 	err := c.cc.Invoke(ctx, TransferService_CreateImport_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *transferServiceClient) VerifyBundle(ctx context.Context, in *VerifyBundleRequest, opts ...grpc.CallOption) (*VerifyBundleResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(VerifyBundleResponse)
-	err := c.cc.Invoke(ctx, TransferService_VerifyBundle_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +173,8 @@ type TransferServiceServer interface {
 	// Errors:
 	//   - FAILED_PRECONDITION `ERROR_REASON_RUNS_IN_FLIGHT`: of the operation: runs, or calls of models, are in progress, or still are after
 	//     `drain_seconds`.
+	//   - FAILED_PRECONDITION `ERROR_REASON_AUDIT_LOG_ALTERED`: of the operation: the audit log is not as it was written, as VerifyAuditLog tells; a
+	//     bundle would vouch for it.
 	//   - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
@@ -209,14 +194,6 @@ type TransferServiceServer interface {
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
 	CreateImport(context.Context, *CreateImportRequest) (*CreateImportResponse, error)
-	// Begins to verify an uploaded bundle: signature, every file, and the chain of the audit log. Nothing is made of it.
-	//
-	// Errors:
-	// - INVALID_ARGUMENT `ERROR_REASON_BUNDLE_INVALID`: of the operation: the bundle is damaged, or not signed by a key that is trusted.
-	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: no such bundle was uploaded, or it is not complete, or its time is over.
-	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-	// - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
-	VerifyBundle(context.Context, *VerifyBundleRequest) (*VerifyBundleResponse, error)
 	// Sends an exported bundle as a tar, or the rest of it.
 	//
 	// The first message tells the size of the whole; the others carry the bytes in order. A stream that broke (see MethodPolicy) is resumed with
@@ -226,7 +203,7 @@ type TransferServiceServer interface {
 	// - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: the tenant has no such bundle, or it is not complete, or its time is over.
 	// - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
 	DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error
-	// Receives a bundle as a tar, for CreateImport or VerifyBundle. Nothing of it is read yet.
+	// Receives a bundle as a tar, for CreateImport. Nothing of it is read yet.
 	//
 	// The first message says which bundle it is, how large, and from which byte on it follows; the others carry the bytes in order. An upload
 	// that broke off goes on where GetBundleUpload says.
@@ -256,9 +233,6 @@ func (UnimplementedTransferServiceServer) CreateExport(context.Context, *CreateE
 }
 func (UnimplementedTransferServiceServer) CreateImport(context.Context, *CreateImportRequest) (*CreateImportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateImport not implemented")
-}
-func (UnimplementedTransferServiceServer) VerifyBundle(context.Context, *VerifyBundleRequest) (*VerifyBundleResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method VerifyBundle not implemented")
 }
 func (UnimplementedTransferServiceServer) DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadBundle not implemented")
@@ -326,24 +300,6 @@ func _TransferService_CreateImport_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
-func _TransferService_VerifyBundle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(VerifyBundleRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(TransferServiceServer).VerifyBundle(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: TransferService_VerifyBundle_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(TransferServiceServer).VerifyBundle(ctx, req.(*VerifyBundleRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 func _TransferService_DownloadBundle_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DownloadBundleRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -394,10 +350,6 @@ var TransferService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateImport",
 			Handler:    _TransferService_CreateImport_Handler,
-		},
-		{
-			MethodName: "VerifyBundle",
-			Handler:    _TransferService_VerifyBundle_Handler,
 		},
 		{
 			MethodName: "GetBundleUpload",

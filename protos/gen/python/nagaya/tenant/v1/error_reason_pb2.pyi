@@ -108,6 +108,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
     ERROR_REASON_SERVER_NOT_DRAINED: _ErrorReason.ValueType  # 77
     """Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
+    ERROR_REASON_SERVER_IN_USE: _ErrorReason.ValueType  # 79
+    """A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server."""
     ERROR_REASON_COPY_INCOMPLETE: _ErrorReason.ValueType  # 15
     """What has arrived in the new database is not what was sent. `table` tells of which table."""
     ERROR_REASON_BUNDLE_INVALID: _ErrorReason.ValueType  # 70
@@ -124,6 +126,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The tenant `tenant_id` has `runs` and `calls` of models in progress."""
     ERROR_REASON_TRANSFERS_NOT_CONFIGURED: _ErrorReason.ValueType  # 76
     """The service has no folder for bundles, or does not know the artifacts service."""
+    ERROR_REASON_AUDIT_LOG_ALTERED: _ErrorReason.ValueType  # 78
+    """The audit log of the tenant `tenant_id` is not as it was written from entry `sequence` on."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the tenant service refused. The `domain` of the ErrorInfo is `tenant.nagaya.dev`."""
@@ -214,6 +218,8 @@ ERROR_REASON_REPLICA_BROKEN: ErrorReason.ValueType  # 14
 """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
 ERROR_REASON_SERVER_NOT_DRAINED: ErrorReason.ValueType  # 77
 """Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
+ERROR_REASON_SERVER_IN_USE: ErrorReason.ValueType  # 79
+"""A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server."""
 ERROR_REASON_COPY_INCOMPLETE: ErrorReason.ValueType  # 15
 """What has arrived in the new database is not what was sent. `table` tells of which table."""
 ERROR_REASON_BUNDLE_INVALID: ErrorReason.ValueType  # 70
@@ -230,4 +236,6 @@ ERROR_REASON_RUNS_IN_FLIGHT: ErrorReason.ValueType  # 75
 """The tenant `tenant_id` has `runs` and `calls` of models in progress."""
 ERROR_REASON_TRANSFERS_NOT_CONFIGURED: ErrorReason.ValueType  # 76
 """The service has no folder for bundles, or does not know the artifacts service."""
+ERROR_REASON_AUDIT_LOG_ALTERED: ErrorReason.ValueType  # 78
+"""The audit log of the tenant `tenant_id` is not as it was written from entry `sequence` on."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

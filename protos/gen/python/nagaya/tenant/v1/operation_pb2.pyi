@@ -54,8 +54,6 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     """Encrypts secrets with the active key of the key ring."""
     OPERATION_KIND_DRAIN_SERVER: _OperationKind.ValueType  # 13
     """Moves all tenants away from a database server."""
-    OPERATION_KIND_VERIFY_BUNDLE: _OperationKind.ValueType  # 14
-    """Restores a bundle to the side, and compares."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper):
     """What an operation does."""
@@ -88,8 +86,6 @@ OPERATION_KIND_ROTATE_KEYS: OperationKind.ValueType  # 12
 """Encrypts secrets with the active key of the key ring."""
 OPERATION_KIND_DRAIN_SERVER: OperationKind.ValueType  # 13
 """Moves all tenants away from a database server."""
-OPERATION_KIND_VERIFY_BUNDLE: OperationKind.ValueType  # 14
-"""Restores a bundle to the side, and compares."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 class _OperationState:

@@ -55,6 +55,11 @@ class ServerServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerResponse.FromString,
                 _registered_method=True)
+        self.UnregisterServer = channel.unary_unary(
+                '/nagaya.tenant.v1.ServerService/UnregisterServer',
+                request_serializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerRequest.SerializeToString,
+                response_deserializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerResponse.FromString,
+                _registered_method=True)
 
 
 class ServerServiceServicer:
@@ -106,6 +111,19 @@ class ServerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnregisterServer(self, request, context):
+        """Forgets a server that holds no tenants any more, such as one that was drained.
+
+        Nothing is changed on the server, which need not be reachable: its template database and roles stay, and are used if it is registered again.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server; any more, if the call is repeated.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: it is `main`, or has tenants, deleted ones too, or an operation that names it runs or has failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +146,11 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     servicer.DrainServer,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerResponse.SerializeToString,
+            ),
+            'UnregisterServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterServer,
+                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerRequest.FromString,
+                    response_serializer=nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -239,6 +262,33 @@ class ServerService:
             '/nagaya.tenant.v1.ServerService/DrainServer',
             nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_server__service__pb2.DrainServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nagaya.tenant.v1.ServerService/UnregisterServer',
+            nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerRequest.SerializeToString,
+            nagaya_dot_tenant_dot_v1_dot_server__service__pb2.UnregisterServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

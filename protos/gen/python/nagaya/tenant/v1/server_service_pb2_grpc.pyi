@@ -44,6 +44,15 @@ class ServerServiceStub:
     - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
     - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
     """
+    UnregisterServer: _aio.UnaryUnaryMultiCallable[_server_service_pb2.UnregisterServerRequest, _server_service_pb2.UnregisterServerResponse]
+    """Forgets a server that holds no tenants any more, such as one that was drained.
+
+    Nothing is changed on the server, which need not be reachable: its template database and roles stay, and are used if it is registered again.
+
+    Errors:
+    - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server; any more, if the call is repeated.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: it is `main`, or has tenants, deleted ones too, or an operation that names it runs or has failed.
+    """
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The PostgreSQL servers that tenants' databases are on."""
@@ -98,6 +107,21 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
+        """
+
+    @_abc_1.abstractmethod
+    def UnregisterServer(
+        self,
+        request: _server_service_pb2.UnregisterServerRequest,
+        context: _aio.ServicerContext[_server_service_pb2.UnregisterServerRequest, _abc.Awaitable[_server_service_pb2.UnregisterServerResponse]],
+    ) -> _abc.Awaitable[_server_service_pb2.UnregisterServerResponse]:
+        """Forgets a server that holds no tenants any more, such as one that was drained.
+
+        Nothing is changed on the server, which need not be reachable: its template database and roles stay, and are used if it is registered again.
+
+        Errors:
+        - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server; any more, if the call is repeated.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: it is `main`, or has tenants, deleted ones too, or an operation that names it runs or has failed.
         """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _aio.Server) -> None: ...

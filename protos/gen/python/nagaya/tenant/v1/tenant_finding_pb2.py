@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/tenant_finding.proto\x12\x10nagaya.tenant.v1\"\xaa\x01\n\rTenantFinding\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.nagaya.tenant.v1.TenantFindingKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32%.nagaya.tenant.v1.TenantFindingAction\x12\x0c\n\x04hint\x18\x05 \x01(\t*\xe5\x01\n\x11TenantFindingKind\x12#\n\x1fTENANT_FINDING_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cTENANT_FINDING_KIND_DATABASE\x10\x01\x12\x1d\n\x19TENANT_FINDING_KIND_ROLES\x10\x02\x12\x1c\n\x18TENANT_FINDING_KIND_DATA\x10\x03\x12(\n$TENANT_FINDING_KIND_DATABASE_MISSING\x10\x04\x12\"\n\x1eTENANT_FINDING_KIND_UNFINISHED\x10\x05*\xa7\x01\n\x13TenantFindingAction\x12%\n!TENANT_FINDING_ACTION_UNSPECIFIED\x10\x00\x12!\n\x1dTENANT_FINDING_ACTION_REMOVED\x10\x01\x12&\n\"TENANT_FINDING_ACTION_WOULD_REMOVE\x10\x02\x12\x1e\n\x1aTENANT_FINDING_ACTION_KEPT\x10\x03\x42\x82\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x12TenantFindingProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%nagaya/tenant/v1/tenant_finding.proto\x12\x10nagaya.tenant.v1\"\xaa\x01\n\rTenantFinding\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.nagaya.tenant.v1.TenantFindingKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32%.nagaya.tenant.v1.TenantFindingAction\x12\x0c\n\x04hint\x18\x05 \x01(\t*\x8f\x02\n\x11TenantFindingKind\x12#\n\x1fTENANT_FINDING_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cTENANT_FINDING_KIND_DATABASE\x10\x01\x12\x1d\n\x19TENANT_FINDING_KIND_ROLES\x10\x02\x12\x1c\n\x18TENANT_FINDING_KIND_DATA\x10\x03\x12(\n$TENANT_FINDING_KIND_DATABASE_MISSING\x10\x04\x12\"\n\x1eTENANT_FINDING_KIND_UNFINISHED\x10\x05\x12(\n$TENANT_FINDING_KIND_REPLICATION_SLOT\x10\x06*\xa7\x01\n\x13TenantFindingAction\x12%\n!TENANT_FINDING_ACTION_UNSPECIFIED\x10\x00\x12!\n\x1dTENANT_FINDING_ACTION_REMOVED\x10\x01\x12&\n\"TENANT_FINDING_ACTION_WOULD_REMOVE\x10\x02\x12\x1e\n\x1aTENANT_FINDING_ACTION_KEPT\x10\x03\x42\x82\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x12TenantFindingProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.nagaya.tenant.v1B\022TenantFindingProtoP\001ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\252\002\020Nagaya.Tenant.V1'
   _globals['_TENANTFINDINGKIND']._serialized_start=233
-  _globals['_TENANTFINDINGKIND']._serialized_end=462
-  _globals['_TENANTFINDINGACTION']._serialized_start=465
-  _globals['_TENANTFINDINGACTION']._serialized_end=632
+  _globals['_TENANTFINDINGKIND']._serialized_end=504
+  _globals['_TENANTFINDINGACTION']._serialized_start=507
+  _globals['_TENANTFINDINGACTION']._serialized_end=674
   _globals['_TENANTFINDING']._serialized_start=60
   _globals['_TENANTFINDING']._serialized_end=230
 # @@protoc_insertion_point(module_scope)

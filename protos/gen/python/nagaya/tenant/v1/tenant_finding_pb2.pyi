@@ -35,6 +35,8 @@ class _TenantFindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ten
     """A tenant whose database there is not."""
     TENANT_FINDING_KIND_UNFINISHED: _TenantFindingKind.ValueType  # 5
     """A tenant whose creation or purge stopped."""
+    TENANT_FINDING_KIND_REPLICATION_SLOT: _TenantFindingKind.ValueType  # 6
+    """A replication slot that no move needs: the server keeps its write-ahead log for it."""
 
 class TenantFindingKind(_TenantFindingKind, metaclass=_TenantFindingKindEnumTypeWrapper):
     """What was found."""
@@ -51,6 +53,8 @@ TENANT_FINDING_KIND_DATABASE_MISSING: TenantFindingKind.ValueType  # 4
 """A tenant whose database there is not."""
 TENANT_FINDING_KIND_UNFINISHED: TenantFindingKind.ValueType  # 5
 """A tenant whose creation or purge stopped."""
+TENANT_FINDING_KIND_REPLICATION_SLOT: TenantFindingKind.ValueType  # 6
+"""A replication slot that no move needs: the server keeps its write-ahead log for it."""
 Global___TenantFindingKind: _TypeAlias = TenantFindingKind  # noqa: Y015
 
 class _TenantFindingAction:

@@ -28,7 +28,7 @@ from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_te
 from nagaya.tenant.v1 import operation_pb2 as nagaya_dot_tenant_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'nagaya/tenant/v1/transfer_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\"\x85\x01\n\x13\x43reateExportRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12\"\n\rdrain_seconds\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\xf5$(\x00\"F\n\x14\x43reateExportResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"\xbc\x01\n\x13\x43reateImportRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\tbundle_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x04name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x04jwks\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\x1a\n\tserver_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18?\"F\n\x14\x43reateImportResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"j\n\x13VerifyBundleRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\tbundle_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x04jwks\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"F\n\x14VerifyBundleResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"k\n\x15\x44ownloadBundleRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\tbundle_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"F\n\x16\x44ownloadBundleResponse\x12\x14\n\nsize_bytes\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"j\n\x13UploadBundleRequest\x12\x30\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.nagaya.tenant.v1.BundleUploadH\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\x06\n\x04part\"a\n\x0c\x42undleUpload\x12\x1b\n\tbundle_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"@\n\x14UploadBundleResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"5\n\x16GetBundleUploadRequest\x12\x1b\n\tbundle_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x17GetBundleUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x32\xd8\x06\n\x0fTransferService\x12\x8f\x01\n\x0c\x43reateExport\x12%.nagaya.tenant.v1.CreateExportRequest\x1a&.nagaya.tenant.v1.CreateExportResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.export\x12\x8f\x01\n\x0c\x43reateImport\x12%.nagaya.tenant.v1.CreateImportRequest\x1a&.nagaya.tenant.v1.CreateImportResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.import\x12\x84\x01\n\x0cVerifyBundle\x12%.nagaya.tenant.v1.VerifyBundleRequest\x1a&.nagaya.tenant.v1.VerifyBundleResponse\"%\x90\x02\x02\x8a\xb5\x18\x1e\n\rtenants.write\x1a\rbundle.verify\x12\x8c\x01\n\x0e\x44ownloadBundle\x12\'.nagaya.tenant.v1.DownloadBundleRequest\x1a(.nagaya.tenant.v1.DownloadBundleResponse\"%\x90\x02\x01\x8a\xb5\x18\x1e\n\rtenants.write\x12\ttenant_id(\x80\xa3\x05\x30\x01\x12\x8a\x01\n\x0cUploadBundle\x12%.nagaya.tenant.v1.UploadBundleRequest\x1a&.nagaya.tenant.v1.UploadBundleResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\rtenants.write\x1a\rbundle.upload(\x80\xa3\x05(\x01\x12~\n\x0fGetBundleUpload\x12(.nagaya.tenant.v1.GetBundleUploadRequest\x1a).nagaya.tenant.v1.GetBundleUploadResponse\"\x16\x90\x02\x01\x8a\xb5\x18\x0f\n\rtenants.writeB\x84\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x14TransferServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'nagaya/tenant/v1/transfer_service.proto\x12\x10nagaya.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\x1a nagaya/tenant/v1/operation.proto\"\x85\x01\n\x13\x43reateExportRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12\"\n\rdrain_seconds\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\xf5$(\x00\"F\n\x14\x43reateExportResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"\xbc\x01\n\x13\x43reateImportRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1d\n\nrequest_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\tbundle_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x04name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x04jwks\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\x1a\n\tserver_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18?\"F\n\x14\x43reateImportResponse\x12.\n\toperation\x18\x01 \x01(\x0b\x32\x1b.nagaya.tenant.v1.Operation\"k\n\x15\x44ownloadBundleRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x1b\n\tbundle_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"F\n\x16\x44ownloadBundleResponse\x12\x14\n\nsize_bytes\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"j\n\x13UploadBundleRequest\x12\x30\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.nagaya.tenant.v1.BundleUploadH\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\x06\n\x04part\"a\n\x0c\x42undleUpload\x12\x1b\n\tbundle_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"@\n\x14UploadBundleResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"5\n\x16GetBundleUploadRequest\x12\x1b\n\tbundle_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x17GetBundleUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x32\xd1\x05\n\x0fTransferService\x12\x8f\x01\n\x0c\x43reateExport\x12%.nagaya.tenant.v1.CreateExportRequest\x1a&.nagaya.tenant.v1.CreateExportResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.export\x12\x8f\x01\n\x0c\x43reateImport\x12%.nagaya.tenant.v1.CreateImportRequest\x1a&.nagaya.tenant.v1.CreateImportResponse\"0\x90\x02\x02\x8a\xb5\x18)\n\rtenants.write\x12\ttenant_id\x1a\rtenant.import\x12\x8c\x01\n\x0e\x44ownloadBundle\x12\'.nagaya.tenant.v1.DownloadBundleRequest\x1a(.nagaya.tenant.v1.DownloadBundleResponse\"%\x90\x02\x01\x8a\xb5\x18\x1e\n\rtenants.write\x12\ttenant_id(\x80\xa3\x05\x30\x01\x12\x8a\x01\n\x0cUploadBundle\x12%.nagaya.tenant.v1.UploadBundleRequest\x1a&.nagaya.tenant.v1.UploadBundleResponse\")\x90\x02\x02\x8a\xb5\x18\"\n\rtenants.write\x1a\rbundle.upload(\x80\xa3\x05(\x01\x12~\n\x0fGetBundleUpload\x12(.nagaya.tenant.v1.GetBundleUploadRequest\x1a).nagaya.tenant.v1.GetBundleUploadResponse\"\x16\x90\x02\x01\x8a\xb5\x18\x0f\n\rtenants.writeB\x84\x01\n\x14\x64\x65v.nagaya.tenant.v1B\x14TransferServiceProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,12 +54,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['jwks']._serialized_options = b'\272H\006r\004\030\200\200\004'
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['server_id']._loaded_options = None
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['server_id']._serialized_options = b'\272H\004r\002\030?'
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001\030@'
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['bundle_id']._loaded_options = None
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['bundle_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['jwks']._loaded_options = None
-  _globals['_VERIFYBUNDLEREQUEST'].fields_by_name['jwks']._serialized_options = b'\272H\006r\004\030\200\200\004'
   _globals['_DOWNLOADBUNDLEREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_DOWNLOADBUNDLEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\006r\004\210\265\030\001'
   _globals['_DOWNLOADBUNDLEREQUEST'].fields_by_name['bundle_id']._loaded_options = None
@@ -80,8 +74,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERSERVICE'].methods_by_name['CreateExport']._serialized_options = b'\220\002\002\212\265\030)\n\rtenants.write\022\ttenant_id\032\rtenant.export'
   _globals['_TRANSFERSERVICE'].methods_by_name['CreateImport']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['CreateImport']._serialized_options = b'\220\002\002\212\265\030)\n\rtenants.write\022\ttenant_id\032\rtenant.import'
-  _globals['_TRANSFERSERVICE'].methods_by_name['VerifyBundle']._loaded_options = None
-  _globals['_TRANSFERSERVICE'].methods_by_name['VerifyBundle']._serialized_options = b'\220\002\002\212\265\030\036\n\rtenants.write\032\rbundle.verify'
   _globals['_TRANSFERSERVICE'].methods_by_name['DownloadBundle']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['DownloadBundle']._serialized_options = b'\220\002\001\212\265\030\036\n\rtenants.write\022\ttenant_id(\200\243\005'
   _globals['_TRANSFERSERVICE'].methods_by_name['UploadBundle']._loaded_options = None
@@ -96,24 +88,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEIMPORTREQUEST']._serialized_end=596
   _globals['_CREATEIMPORTRESPONSE']._serialized_start=598
   _globals['_CREATEIMPORTRESPONSE']._serialized_end=668
-  _globals['_VERIFYBUNDLEREQUEST']._serialized_start=670
-  _globals['_VERIFYBUNDLEREQUEST']._serialized_end=776
-  _globals['_VERIFYBUNDLERESPONSE']._serialized_start=778
-  _globals['_VERIFYBUNDLERESPONSE']._serialized_end=848
-  _globals['_DOWNLOADBUNDLEREQUEST']._serialized_start=850
-  _globals['_DOWNLOADBUNDLEREQUEST']._serialized_end=957
-  _globals['_DOWNLOADBUNDLERESPONSE']._serialized_start=959
-  _globals['_DOWNLOADBUNDLERESPONSE']._serialized_end=1029
-  _globals['_UPLOADBUNDLEREQUEST']._serialized_start=1031
-  _globals['_UPLOADBUNDLEREQUEST']._serialized_end=1137
-  _globals['_BUNDLEUPLOAD']._serialized_start=1139
-  _globals['_BUNDLEUPLOAD']._serialized_end=1236
-  _globals['_UPLOADBUNDLERESPONSE']._serialized_start=1238
-  _globals['_UPLOADBUNDLERESPONSE']._serialized_end=1302
-  _globals['_GETBUNDLEUPLOADREQUEST']._serialized_start=1304
-  _globals['_GETBUNDLEUPLOADREQUEST']._serialized_end=1357
-  _globals['_GETBUNDLEUPLOADRESPONSE']._serialized_start=1359
-  _globals['_GETBUNDLEUPLOADRESPONSE']._serialized_end=1426
-  _globals['_TRANSFERSERVICE']._serialized_start=1429
-  _globals['_TRANSFERSERVICE']._serialized_end=2285
+  _globals['_DOWNLOADBUNDLEREQUEST']._serialized_start=670
+  _globals['_DOWNLOADBUNDLEREQUEST']._serialized_end=777
+  _globals['_DOWNLOADBUNDLERESPONSE']._serialized_start=779
+  _globals['_DOWNLOADBUNDLERESPONSE']._serialized_end=849
+  _globals['_UPLOADBUNDLEREQUEST']._serialized_start=851
+  _globals['_UPLOADBUNDLEREQUEST']._serialized_end=957
+  _globals['_BUNDLEUPLOAD']._serialized_start=959
+  _globals['_BUNDLEUPLOAD']._serialized_end=1056
+  _globals['_UPLOADBUNDLERESPONSE']._serialized_start=1058
+  _globals['_UPLOADBUNDLERESPONSE']._serialized_end=1122
+  _globals['_GETBUNDLEUPLOADREQUEST']._serialized_start=1124
+  _globals['_GETBUNDLEUPLOADREQUEST']._serialized_end=1177
+  _globals['_GETBUNDLEUPLOADRESPONSE']._serialized_start=1179
+  _globals['_GETBUNDLEUPLOADRESPONSE']._serialized_end=1246
+  _globals['_TRANSFERSERVICE']._serialized_start=1249
+  _globals['_TRANSFERSERVICE']._serialized_end=1970
 # @@protoc_insertion_point(module_scope)

@@ -134,56 +134,6 @@ class CreateImportResponse(_message.Message):
 Global___CreateImportResponse: _TypeAlias = CreateImportResponse  # noqa: Y015
 
 @_typing.final
-class VerifyBundleRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    BUNDLE_ID_FIELD_NUMBER: _builtins.int
-    JWKS_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """The caller's key for this verification."""
-    bundle_id: _builtins.str
-    """The uploaded bundle."""
-    jwks: _builtins.str
-    """The JWKS of the installation that wrote the bundle; that of this installation when empty."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        bundle_id: _builtins.str = ...,
-        jwks: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "jwks", b"jwks", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___VerifyBundleRequest: _TypeAlias = VerifyBundleRequest  # noqa: Y015
-
-@_typing.final
-class VerifyBundleResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OPERATION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def operation(self) -> _operation_pb2.Operation:
-        """The operation; its result has `tenant_id`, `create_time`, `table_rows`, `objects` and `audit_entries`."""
-
-    def __init__(
-        self,
-        *,
-        operation: _operation_pb2.Operation | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___VerifyBundleResponse: _TypeAlias = VerifyBundleResponse  # noqa: Y015
-
-@_typing.final
 class DownloadBundleRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -45,11 +45,6 @@ class TransferServiceStub:
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportRequest.SerializeToString,
                 response_deserializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportResponse.FromString,
                 _registered_method=True)
-        self.VerifyBundle = channel.unary_unary(
-                '/nagaya.tenant.v1.TransferService/VerifyBundle',
-                request_serializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleRequest.SerializeToString,
-                response_deserializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleResponse.FromString,
-                _registered_method=True)
         self.DownloadBundle = channel.unary_stream(
                 '/nagaya.tenant.v1.TransferService/DownloadBundle',
                 request_serializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.DownloadBundleRequest.SerializeToString,
@@ -81,6 +76,8 @@ class TransferServiceServicer:
         Errors:
         - FAILED_PRECONDITION `ERROR_REASON_RUNS_IN_FLIGHT`: of the operation: runs, or calls of models, are in progress, or still are after
         `drain_seconds`.
+        - FAILED_PRECONDITION `ERROR_REASON_AUDIT_LOG_ALTERED`: of the operation: the audit log is not as it was written, as VerifyAuditLog tells; a
+        bundle would vouch for it.
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
@@ -109,19 +106,6 @@ class TransferServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def VerifyBundle(self, request, context):
-        """Begins to verify an uploaded bundle: signature, every file, and the chain of the audit log. Nothing is made of it.
-
-        Errors:
-        - INVALID_ARGUMENT `ERROR_REASON_BUNDLE_INVALID`: of the operation: the bundle is damaged, or not signed by a key that is trusted.
-        - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: no such bundle was uploaded, or it is not complete, or its time is over.
-        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def DownloadBundle(self, request, context):
         """Sends an exported bundle as a tar, or the rest of it.
 
@@ -137,7 +121,7 @@ class TransferServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadBundle(self, request_iterator, context):
-        """Receives a bundle as a tar, for CreateImport or VerifyBundle. Nothing of it is read yet.
+        """Receives a bundle as a tar, for CreateImport. Nothing of it is read yet.
 
         The first message says which bundle it is, how large, and from which byte on it follows; the others carry the bytes in order. An upload
         that broke off goes on where GetBundleUpload says.
@@ -173,11 +157,6 @@ def add_TransferServiceServicer_to_server(servicer, server):
                     servicer.CreateImport,
                     request_deserializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportRequest.FromString,
                     response_serializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportResponse.SerializeToString,
-            ),
-            'VerifyBundle': grpc.unary_unary_rpc_method_handler(
-                    servicer.VerifyBundle,
-                    request_deserializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleRequest.FromString,
-                    response_serializer=nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleResponse.SerializeToString,
             ),
             'DownloadBundle': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadBundle,
@@ -250,33 +229,6 @@ class TransferService:
             '/nagaya.tenant.v1.TransferService/CreateImport',
             nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportRequest.SerializeToString,
             nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.CreateImportResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def VerifyBundle(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/nagaya.tenant.v1.TransferService/VerifyBundle',
-            nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleRequest.SerializeToString,
-            nagaya_dot_tenant_dot_v1_dot_transfer__service__pb2.VerifyBundleResponse.FromString,
             options,
             channel_credentials,
             insecure,

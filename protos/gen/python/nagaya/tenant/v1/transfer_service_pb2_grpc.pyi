@@ -26,6 +26,8 @@ class TransferServiceStub:
     Errors:
     - FAILED_PRECONDITION `ERROR_REASON_RUNS_IN_FLIGHT`: of the operation: runs, or calls of models, are in progress, or still are after
       `drain_seconds`.
+    - FAILED_PRECONDITION `ERROR_REASON_AUDIT_LOG_ALTERED`: of the operation: the audit log is not as it was written, as VerifyAuditLog tells; a
+      bundle would vouch for it.
     - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
@@ -46,15 +48,6 @@ class TransferServiceStub:
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
     """
-    VerifyBundle: _aio.UnaryUnaryMultiCallable[_transfer_service_pb2.VerifyBundleRequest, _transfer_service_pb2.VerifyBundleResponse]
-    """Begins to verify an uploaded bundle: signature, every file, and the chain of the audit log. Nothing is made of it.
-
-    Errors:
-    - INVALID_ARGUMENT `ERROR_REASON_BUNDLE_INVALID`: of the operation: the bundle is damaged, or not signed by a key that is trusted.
-    - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: no such bundle was uploaded, or it is not complete, or its time is over.
-    - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-    - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
-    """
     DownloadBundle: _aio.UnaryStreamMultiCallable[_transfer_service_pb2.DownloadBundleRequest, _transfer_service_pb2.DownloadBundleResponse]
     """Sends an exported bundle as a tar, or the rest of it.
 
@@ -66,7 +59,7 @@ class TransferServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
     """
     UploadBundle: _aio.StreamUnaryMultiCallable[_transfer_service_pb2.UploadBundleRequest, _transfer_service_pb2.UploadBundleResponse]
-    """Receives a bundle as a tar, for CreateImport or VerifyBundle. Nothing of it is read yet.
+    """Receives a bundle as a tar, for CreateImport. Nothing of it is read yet.
 
     The first message says which bundle it is, how large, and from which byte on it follows; the others carry the bytes in order. An upload
     that broke off goes on where GetBundleUpload says.
@@ -101,6 +94,8 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - FAILED_PRECONDITION `ERROR_REASON_RUNS_IN_FLIGHT`: of the operation: runs, or calls of models, are in progress, or still are after
           `drain_seconds`.
+        - FAILED_PRECONDITION `ERROR_REASON_AUDIT_LOG_ALTERED`: of the operation: the audit log is not as it was written, as VerifyAuditLog tells; a
+          bundle would vouch for it.
         - NOT_FOUND `ERROR_REASON_TENANT_NOT_FOUND`: there is no such tenant.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
@@ -129,21 +124,6 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def VerifyBundle(
-        self,
-        request: _transfer_service_pb2.VerifyBundleRequest,
-        context: _aio.ServicerContext[_transfer_service_pb2.VerifyBundleRequest, _abc.Awaitable[_transfer_service_pb2.VerifyBundleResponse]],
-    ) -> _abc.Awaitable[_transfer_service_pb2.VerifyBundleResponse]:
-        """Begins to verify an uploaded bundle: signature, every file, and the chain of the audit log. Nothing is made of it.
-
-        Errors:
-        - INVALID_ARGUMENT `ERROR_REASON_BUNDLE_INVALID`: of the operation: the bundle is damaged, or not signed by a key that is trusted.
-        - NOT_FOUND `ERROR_REASON_BUNDLE_NOT_FOUND`: no such bundle was uploaded, or it is not complete, or its time is over.
-        - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
-        - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles.
-        """
-
-    @_abc_1.abstractmethod
     def DownloadBundle(
         self,
         request: _transfer_service_pb2.DownloadBundleRequest,
@@ -165,7 +145,7 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_transfer_service_pb2.UploadBundleRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_transfer_service_pb2.UploadBundleRequest], _abc.Awaitable[_transfer_service_pb2.UploadBundleResponse]],
     ) -> _abc.Awaitable[_transfer_service_pb2.UploadBundleResponse]:
-        """Receives a bundle as a tar, for CreateImport or VerifyBundle. Nothing of it is read yet.
+        """Receives a bundle as a tar, for CreateImport. Nothing of it is read yet.
 
         The first message says which bundle it is, how large, and from which byte on it follows; the others carry the bytes in order. An upload
         that broke off goes on where GetBundleUpload says.

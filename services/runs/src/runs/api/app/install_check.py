@@ -10,7 +10,7 @@ from runs.store import workers
 from servicekit.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dataplane.tenants import ManagementPool
     from runs.domain.installed import CodeNeeds, Installed
@@ -23,8 +23,11 @@ class InstallCheck:
     once where something is missing: it may have been installed just now.
     """
 
-    def __init__(self, management: ManagementPool) -> None:
+    def __init__(
+        self, management: ManagementPool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._management = management
+        self._clock = clock
         self._known: dict[str, tuple[float, Sequence[Installed]]] = {}
 
     async def check(self, tenant_id: str, needs: CodeNeeds) -> None:
@@ -32,7 +35,7 @@ class InstallCheck:
         if not (needs.functions or needs.graph or needs.task_queue):
             return
         until, found = self._known.get(needs.task_queue, (0.0, ()))
-        if until > time.monotonic() and not any(needs.faults(tenant_id, found)):
+        if until > self._clock() and not any(needs.faults(tenant_id, found)):
             return
         found = await self._read(needs.task_queue)
         faults = [Violation(*fault) for fault in needs.faults(tenant_id, found)]
@@ -42,5 +45,5 @@ class InstallCheck:
     async def _read(self, task_queue: str) -> Sequence[Installed]:
         async with self._management.connection() as connection:
             found = await workers.of_queue(connection, task_queue)
-        self._known[task_queue] = time.monotonic() + _KNOWN_SECONDS, found
+        self._known[task_queue] = self._clock() + _KNOWN_SECONDS, found
         return found
