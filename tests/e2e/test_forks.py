@@ -167,6 +167,7 @@ REFUSALS: list[tuple[dict[str, object], str, str]] = [
     ({"fromStep": "extrakt"}, "REQUEST_INVALID", "did you mean extract"),
     ({"items": [1]}, "REQUEST_INVALID", "from_step"),
     ({"fromStep": "review", "items": [1]}, "REQUEST_INVALID", "not mapped"),
+    ({"fromStep": "extract", "items": [1, 9]}, "REQUEST_INVALID", "extract has 1"),
     ({}, "REQUEST_INVALID", "nothing would be done again"),
     ({"promptVersions": {"count": 1}}, "REQUEST_INVALID", "no llm step"),
     ({"promptVersions": {"review": 9}}, "PROMPT_UNUSABLE", "no version 9"),

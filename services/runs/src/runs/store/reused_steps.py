@@ -66,6 +66,24 @@ async def find_done(
     return tuple(DoneStep(row["item"], row["visit"], row["output_path"] or "") for row in rows)
 
 
+async def count_elements(connection: Connection, run_id: str, step: str) -> int | None:
+    """Return how many elements a mapped step has, at most of a loop's visits; None before it has
+    completed.
+    """
+    return await connection.fetchval(
+        """
+        SELECT max(item) FROM steps
+         WHERE run_id = $1 AND step = $2
+           AND EXISTS (
+               SELECT FROM steps AS whole
+                WHERE whole.run_id = steps.run_id AND whole.step = steps.step
+                  AND whole.item = 0 AND whole.status = 'completed')
+        """,
+        UUID(run_id),
+        step,
+    )
+
+
 async def find_places(connection: Connection, run_id: str, step: str) -> frozenset[tuple[int, int]]:
     """Return item and visit of each row that a step has."""
     rows = await connection.fetch(

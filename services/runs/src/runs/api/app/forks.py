@@ -12,7 +12,7 @@ from runs.domain.inputs import Pointer
 from runs.domain.pipelines import LlmStep
 from runs.domain.runs import RunDraft, RunStatus
 from runs.errors import PipelineNotFound, RunNotBegun, RunNotFound
-from runs.store import pipelines, prompts, runs, steps
+from runs.store import pipelines, prompts, reused_steps, runs, steps
 from servicekit.errors import DomainError, RequestInvalid, Violation
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Forks:
         """Return the run that is to be recorded, its pipeline, and the prompts' versions."""
         async with self._tenants.connection(tenant_id) as connection:
             source = await _Source.read(connection, draft)
+            if draft.items and source.has_same_lists(draft):
+                await _check_elements(connection, draft)
             needs = [source.prompt_need(need, draft) for need in source.facts.prompts]
             found = await prompts.facts(connection, needs) if needs else {}
             done = await steps.done(connection, draft.run_id, source.first_visits())
@@ -120,6 +122,10 @@ class _Source:
         if faults:
             raise _invalid(faults)
         return cls(run, parameters, parameters.input_file, old.spec, new.spec, facts)
+
+    def has_same_lists(self, draft: ForkDraft) -> bool:
+        """Return whether all lists are as long in the fork as here."""
+        return draft.given is None and self.facts.version == self.run.pipeline_version
 
     def first_visits(self) -> dict[str, int]:
         """Return the only visit of each step that is in no loop."""
@@ -196,6 +202,16 @@ def _faults(draft: ForkDraft, spec: PipelineSpec) -> Iterator[Violation]:
         for name in sorted(names):
             if name not in steps or not isinstance(steps[name].kind, LlmStep):
                 yield Violation(f'{field}["{name}"]', f"{name} is no llm step of the pipeline")
+
+
+async def _check_elements(connection: Connection, draft: ForkDraft) -> None:
+    """Raise RequestInvalid for an element that the step of the source does not have."""
+    count = await reused_steps.count_elements(connection, draft.run_id, draft.from_step)
+    if count is None:
+        return  # its list is not known, or the rest of it is to be done anyway
+    if beyond := sorted(item for item in draft.items if item > count):
+        fault = f"there is no element {beyond[0]}: step {draft.from_step} has {count}"
+        raise _invalid([Violation("items", fault)])
 
 
 def _invalid(faults: Sequence[Violation]) -> RequestInvalid:
